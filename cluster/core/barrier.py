@@ -7,6 +7,8 @@ The rules:
   when each live node has at least one party here;
 * until then a party may withdraw, and a node that dies takes its parties with it;
 * once released it stays released: whoever arrives later, or in excess, is refused;
+* a barrier that another life of the broker had released is ``rejoin``ed; its missing parties, whose
+  release may have been lost on the way, are let go as they arrive;
 * a barrier nobody is part of any more can be forgotten (``empty``).
 """
 
@@ -19,13 +21,14 @@ EVERY_NODE = 0
 class Barrier:
     """The parties of one barrier. Callers check ``ready`` after each change and then release."""
 
-    __slots__ = ("_count", "_parties", "expected", "released")
+    __slots__ = ("_count", "_parties", "expected", "released", "restored")
 
     def __init__(self, expected: int) -> None:
         if expected < 0:
             raise ValueError(f"a barrier waits for 1 or more parties, not {expected}")
         self.expected = expected
         self.released = False
+        self.restored = False
         self._parties: dict[str, set[int]] = {}
         self._count = 0
 
@@ -36,7 +39,8 @@ class Barrier:
         for token in tokens:
             if token in mine:
                 continue
-            if self.released or (self.expected and self._count >= self.expected):
+            full = self.expected and self._count >= self.expected
+            if full or (self.released and not self.restored):
                 refused.append(token)
                 continue
             mine.add(token)
@@ -46,11 +50,11 @@ class Barrier:
         return refused
 
     def rejoin(self, node: str, tokens: Iterable[int]) -> None:
-        """Count in parties that another broker had let go already; the barrier is then released."""
+        """Count in parties that another life of the broker has let go already."""
         mine = self._parties.setdefault(node, set())
         mine.update(tokens)
         self._count = sum(map(len, self._parties.values()))
-        self.released = True
+        self.restored = True
 
     def withdraw(self, node: str, tokens: Iterable[int]) -> None:
         """Take parties back; unknown ones are ignored."""
@@ -68,17 +72,19 @@ class Barrier:
         self._count -= len(self._parties.pop(node, ()))
 
     def ready(self, live_nodes: Collection[str]) -> bool:
-        """True if the barrier may be released now (and has not been)."""
+        """True if there are parties to let go now."""
+        if self.restored:
+            return True
         if self.released:
             return False
         if self.expected:
             return self._count >= self.expected
         return bool(live_nodes) and all(node in self._parties for node in live_nodes)
 
-    def release(self) -> tuple[str, ...]:
-        """Let all go; returns the nodes to tell."""
+    def release(self) -> dict[str, tuple[int, ...]]:
+        """Let all go; returns each node's parties."""
         self.released = True
-        return tuple(self._parties)
+        return {node: tuple(sorted(tokens)) for node, tokens in self._parties.items()}
 
     @property
     def count(self) -> int:

@@ -125,7 +125,7 @@ class Exchange:
             return [(node, wire.Refuse(name, tokens))]
         if released:
             barrier.rejoin(node, tokens)
-            return []
+            return self._release_if_ready(name, barrier)
         outbox: Outbox = []
         refused = barrier.arrive(node, tokens)
         if refused:
@@ -143,7 +143,7 @@ class Exchange:
     def _release_if_ready(self, name: str, barrier: Barrier) -> Outbox:
         if not barrier.ready(self._nodes):
             return []
-        return [(node, wire.Release(name)) for node in barrier.release()]
+        return [(node, wire.Release(name, tokens)) for node, tokens in barrier.release().items()]
 
     def _retain(self, topic: bytes, depth: int, frame: bytes) -> Outbox:
         offset = self.retained.store(topic, max(1, depth), frame)

@@ -267,18 +267,13 @@ class Refuse(_TokensMessage):
 
 
 @dataclass(frozen=True, slots=True)
-class Release(Message):
-    """All parties are here; all interest announced before any arrival is known to this node."""
+class Release(_TokensMessage):
+    """All parties are here; all interest announced before any arrival is known to this node.
+
+    It names the parties it lets go, because others may be on their way and come too late.
+    """
 
     KIND: ClassVar[bytes] = b"R"
-    barrier: str
-
-    def to_fields(self) -> list[bytes]:
-        return [self.barrier.encode()]
-
-    @classmethod
-    def from_fields(cls, fields: list[bytes]) -> Self:
-        return cls(_text(_expect(fields, 1)[0]))
 
 
 @dataclass(frozen=True, slots=True)

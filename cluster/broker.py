@@ -1,0 +1,182 @@
+"""The broker: a ROUTER socket around core.exchange.
+
+It forwards packs between nodes unopened, and for all other messages asks the Exchange what to send.
+A pack for a node whose queue is full waits in a queue of bytes here; when that passes its
+high-water mark the other nodes are told to slow down (Congested), and a node that does not drain
+even so is put out (``peer_stalled``): it must say hello again, and its peers see a gap.
+"""
+
+import os
+from collections import Counter, deque
+from typing import Any
+
+import zmq
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from cluster.core import wire
+from cluster.core.exceptions import WireError
+from cluster.core.exchange import Exchange, Outbox
+from cluster.core.outbound import WaterMarks
+from cluster.net.zmq_link import ZmqLink, make_socket, monitor
+
+HIGH_WATER = 64 << 20
+LOW_WATER = 16 << 20
+"""Bytes waiting for one node before its peers are told to slow down, and before they may go on."""
+
+STALLED = 4 * HIGH_WATER
+"""Bytes at which a node that does not drain is put out."""
+
+RETRY_S = 0.01
+"""A ROUTER does not say which peer became writable, so waiting packs are tried this often."""
+
+
+class _Waiting:
+    """What waits for one node."""
+
+    __slots__ = ("marks", "packs")
+
+    def __init__(self) -> None:
+        self.packs: deque[list[bytes]] = deque()
+        self.marks = WaterMarks(HIGH_WATER, LOW_WATER)
+
+
+class Broker(Service):
+    """Binds ``address`` ("ipc:///run/…/broker.ipc" or "tcp://127.0.0.1:7000") when started."""
+
+    log = Logger()
+
+    def __init__(self, address: str, reactor: Any) -> None:
+        self.address = address
+        self.ready: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._exchange = Exchange(os.urandom(8).hex())
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._retry: Any = None
+        self._dropped: Counter[str] = Counter()
+        self._packs = 0
+        self._bytes = 0
+
+    def startService(self) -> None:
+        super().startService()
+        self._context: zmq.Context[Any] = zmq.Context()
+        socket = make_socket(self._context, zmq.ROUTER)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        # ipc takes its mode from the umask, and anyone who may connect may publish.
+        umask = os.umask(0o177)
+        try:
+            socket.bind(self.address)
+        finally:
+            os.umask(umask)
+        self._link = ZmqLink(self._reactor, socket, self._received)
+        self._monitor = monitor(self._reactor, socket, lambda: None, self._someone_lost)
+        self._link.start()
+        self.ready.callback(None)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._monitor.close()
+        self._link.close()
+        self._context.destroy(linger=0)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures for the metrics page; sizes in bytes."""
+        return {
+            "ready": bool(self.running),
+            "nodes": len(self._exchange.nodes),
+            "packs_forwarded": self._packs,
+            "bytes_forwarded": self._bytes,
+            "queue_bytes": sum(waiting.marks.level for waiting in self._waiting.values()),
+            "messages_dropped": dict(self._dropped),
+            "retained_evicted": self._exchange.retained.evicted,
+        }
+
+    def _received(self, parts: list[bytes]) -> None:
+        sender = parts[0]
+        if len(parts) == 3 and parts[1][:1] == wire.PACK:
+            self._packs += 1
+            self._bytes += len(parts[2])
+            self._send([parts[1][1:], wire.PACK + sender, parts[2]])
+            return
+        try:
+            if len(parts) != 2:
+                raise WireError(f"{len(parts)} parts")
+            node = sender.decode()
+            message = wire.decode(parts[1])
+        except (WireError, UnicodeDecodeError) as error:
+            self._dropped["malformed"] += 1
+            self.log.warn("dropped a message from {sender!r}: {error}", sender=sender, error=error)
+            return
+        if isinstance(message, wire.Hello):
+            self._waiting.pop(sender, None)
+            self.log.info("{node} joined", node=node)
+        self._perform(self._exchange.receive(node, message))
+
+    def _perform(self, outbox: Outbox) -> None:
+        for node, message in outbox:
+            self._send([node.encode(), wire.encode(message)])
+
+    def _send(self, parts: list[bytes]) -> None:
+        node = parts[0]
+        waiting = self._waiting.get(node)
+        if waiting is None:
+            try:
+                if self._link.send(parts):
+                    return
+            except zmq.ZMQError:
+                self._lost(node)
+                return
+            waiting = self._waiting[node] = _Waiting()
+        waiting.packs.append(parts)
+        if waiting.marks.add(len(parts[-1])):
+            self._perform(
+                [(other, wire.Congested(node.decode())) for other in self._others(node)]
+            )
+        if waiting.marks.level > STALLED:
+            self._dropped["peer_stalled"] += len(waiting.packs)
+            self.log.error("{node!r} does not drain its queue; put out", node=node)
+            del self._waiting[node]
+            self._perform(self._exchange.leave(node.decode()))
+        elif self._retry is None:
+            self._retry = self._reactor.callLater(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        for node, waiting in list(self._waiting.items()):
+            try:
+                while waiting.packs and self._link.send(waiting.packs[0]):
+                    size = len(waiting.packs.popleft()[-1])
+                    if waiting.marks.remove(size):
+                        self._perform(
+                            [(other, wire.Cleared(node.decode())) for other in self._others(node)]
+                        )
+            except zmq.ZMQError:
+                self._lost(node)
+                continue
+            if not waiting.packs:
+                self._waiting.pop(node, None)
+        if self._waiting and self._retry is None:
+            self._retry = self._reactor.callLater(RETRY_S, self._try_again)
+
+    def _someone_lost(self) -> None:
+        """A connection is gone, and ZeroMQ does not say whose: the unreachable ones are."""
+        for node in self._exchange.nodes:
+            self._send([node.encode(), b""])
+
+    def _lost(self, node: bytes) -> None:
+        waiting = self._waiting.pop(node, None)
+        if waiting is not None:
+            self._dropped["peer_gone"] += len(waiting.packs)
+        outbox = self._exchange.leave(node.decode(errors="replace"))
+        if outbox:
+            self.log.info("{node} is gone", node=node.decode())
+        self._perform(outbox)
+
+    def _others(self, node: bytes) -> list[str]:
+        name = node.decode()
+        return [other for other in self._exchange.nodes if other != name]
