@@ -122,8 +122,8 @@ class ZmqLink:
         """Called by the reactor at shutdown."""
         self.close()
 
-    def close(self) -> None:
-        """Stop delivering and close the socket; idempotent."""
+    def close(self, linger_ms: int = 0) -> None:
+        """Stop delivering and close the socket, which may go on sending for ``linger_ms``."""
         if self.closed:
             return
         self.closed = True
@@ -131,7 +131,7 @@ class ZmqLink:
             self._pending.cancel()
             self._pending = None
         self._reactor.removeReader(self)
-        self._socket.close(linger=0)
+        self._socket.close(linger=linger_ms)
 
     def _look_again(self) -> None:
         if self._pending is None:
