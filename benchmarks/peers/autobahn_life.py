@@ -1,0 +1,109 @@
+"""The Life relay in plain Autobahn on Twisted: `python -m benchmarks.peers.autobahn_life --port 0`.
+
+Autobahn as it comes: its server protocol and factory, their defaults, and a prepared message for
+what goes to several. (Its option for TCP_NODELAY has no effect in the versions we know; it is left
+as it is.)
+"""
+
+import argparse
+from typing import Any, ClassVar
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionDeny
+
+
+class Life:
+    """One game: its workers, and who follows which cell."""
+
+    def __init__(self, size: int) -> None:
+        self.cells = size * size
+        self.workers: list[LifeProtocol] = []
+        self.subscribed = 0
+        self.followers: dict[bytes, list[LifeProtocol]] = {}
+
+
+class LifeProtocol(WebSocketServerProtocol):
+    game: Life | None = None
+
+    def onConnect(self, request: Any) -> None:
+        if request.path not in ("/reset/", "/worker/"):
+            raise ConnectionDeny(ConnectionDeny.NOT_FOUND)
+        self.path = request.path
+
+    def onOpen(self) -> None:
+        if self.path == "/reset/":
+            return
+        game = self.factory.game
+        if len(game.workers) >= game.cells:
+            self.sendCloseFrame(code=1013, reasonUtf8=b"the game is full", isReply=False)
+            return
+        self.game = game
+        game.workers.append(self)
+        if len(game.workers) == game.cells:
+            for worker in game.workers:
+                worker.sendMessage(b"sub")
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        game = self.game
+        if self.path == "/reset/":
+            self.reset(payload)
+        elif game is None:
+            return
+        elif payload == b"sub":
+            game.subscribed += 1
+            if game.subscribed == game.cells:
+                for worker in game.workers:
+                    worker.sendMessage(b"run")
+        elif payload.count(b" ") == 1:
+            game.followers.setdefault(payload, []).append(self)
+        else:
+            cell = payload[payload.index(b" ") + 1 : payload.rindex(b" ")]
+            message = self.factory.prepareMessage(payload)
+            for follower in game.followers.get(cell, ()):
+                follower.sendPreparedMessage(message)
+
+    def reset(self, payload: bytes) -> None:
+        try:
+            size = int(payload)
+        except ValueError:
+            size = 0
+        if not 1 <= size <= 1000:
+            self.sendCloseFrame(code=1008, reasonUtf8=b"not a size: 1 to 1000", isReply=False)
+            return
+        for worker in self.factory.game.workers:
+            worker.sendCloseFrame(code=1012, reasonUtf8=b"a new game", isReply=False)
+        self.factory.game = Life(size)
+        self.sendClose(1000)
+
+    def onClose(self, wasClean: bool, code: int, reason: str) -> None:
+        game = self.game
+        if game is None:
+            return
+        self.game = None
+        if self in game.workers and len(game.workers) < game.cells:
+            game.workers.remove(self)
+
+
+class LifeFactory(WebSocketServerFactory):
+    protocol = LifeProtocol
+    noisy: ClassVar[bool] = False
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor=reactor)
+        self.game = Life(1)
+
+
+def main() -> None:
+    from twisted.internet import reactor
+
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--port", type=int, default=0, help="0: a free one (default)")
+    port = reactor.listenTCP(  # type: ignore[attr-defined]
+        options.parse_args().port, LifeFactory(reactor), backlog=4096, interface="127.0.0.1"
+    )
+    print(f"listening on ws://127.0.0.1:{port.getHost().port}/", flush=True)
+    reactor.run()  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main()
