@@ -1,0 +1,39 @@
+"""Which pages may open a WebSocket to this site.
+
+A browser sends cookies along with a WebSocket handshake from any page, and no CORS check protects
+it (RFC 6455, section 10.2): so the Origin decides. Allowed are the site's own pages (the origin's
+host and port are those of the Host header), and what C10K["ALLOWED_ORIGINS"] lists. A client that
+sends no Origin is a program, which could send any: it is let in.
+"""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def _split(origin: str) -> tuple[str, str, int] | None:
+    try:
+        parts = urlsplit(origin)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if not parts.hostname or port is None:
+        return None
+    return parts.scheme, parts.hostname, port
+
+
+def is_allowed(origin: str | None, host: str, secure: bool, extra: Iterable[str] = ()) -> bool:
+    """Whether a handshake with this Origin and Host header may go on.
+
+    ``secure``: the client came over TLS, so that a Host without a port means 443.
+    """
+    if origin is None:
+        return True
+    given = _split(origin)
+    if given is None:  # "null" too: a sandboxed frame, a file, a redirect
+        return False
+    own = _split(f"{'https' if secure else 'http'}://{host}")
+    if own is not None and given[1:] == own[1:] and given[0] in ("http", "https"):
+        return True
+    return any(given == _split(allowed) for allowed in extra)
