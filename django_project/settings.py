@@ -1,0 +1,94 @@
+"""Settings that need no setting up: they work from an installed wheel, in any folder.
+
+Environment variables that change them:
+
+C10K_STATE_DIR       folder for the secret key and the database; see state.py for its default
+DJANGO_SECRET_KEY    the secret key itself; then none is made or kept
+C10K_ALLOWED_HOSTS   host names beside localhost's, separated by commas
+C10K_DEBUG           "1" turns Django's debug pages on
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django_project.state import secret_key, state_folder
+
+PACKAGE = Path(__file__).resolve().parent
+STATE = state_folder(os.environ)
+SECRET_KEY = secret_key(os.environ, STATE)
+DEBUG = os.environ.get("C10K_DEBUG") == "1"
+ALLOWED_HOSTS = ["localhost", ".localhost", "127.0.0.1", "[::1]"] + [
+    host.strip() for host in os.environ.get("C10K_ALLOWED_HOSTS", "").split(",") if host.strip()
+]
+
+ROOT_URLCONF = "django_project.urls"
+WSGI_APPLICATION = "django_project.wsgi.application"
+
+INSTALLED_APPS = [
+    "django.contrib.staticfiles",
+    "django_project.gameoflife",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django_project.security.ContentSecurityPolicyMiddleware",
+    # Before everything that a static file does not need.
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [PACKAGE / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": STATE / "db.sqlite3",
+        # Every node writes to this one file: wait for the others instead of failing at once,
+        # and let readers go on while one writes.
+        "OPTIONS": {
+            "timeout": 20,  # s
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# In the cookie itself, signed: there is no table to migrate before the first start, and each node
+# can read a session without asking anyone. What is kept in it must be small, and no secret from
+# its own user.
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+# WhiteNoise reads the apps' static folders itself, once, at start: nobody has to run
+# ``collectstatic``, in a wheel or in a checkout, and a request is one dictionary look-up.
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [PACKAGE / "static"]
+WHITENOISE_USE_FINDERS = True
+# Names carry no content hash, so that a browser must ask again soon after an upgrade.
+WHITENOISE_MAX_AGE = 60  # s
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# The cluster's own settings. Empty: every value has a default that fits.
+C10K: dict[str, Any] = {}
