@@ -1,0 +1,25 @@
+"""How long Hypothesis searches: one place for all property tests.
+
+Importing this module loads the profile named by HYPOTHESIS_PROFILE (default: ``quick``). Where CI is
+set the examples are the same in each run, so that a failure there can be had again here.
+
+quick     for each save of a file: the whole of tests/core in a few seconds
+thorough  before a release, or after a change to the core: minutes
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_COMMON = settings(
+    # A shared machine is slow now and then; time says nothing about these properties.
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    # The directory of examples would be made wherever the tests are started.
+    database=None,
+    derandomize="CI" in os.environ,
+)
+
+settings.register_profile("quick", _COMMON, max_examples=60, stateful_step_count=40)
+settings.register_profile("thorough", _COMMON, max_examples=3000, stateful_step_count=80)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
