@@ -23,7 +23,7 @@ _BIG_ENDIAN = sys.byteorder == "big"
 def encode_fields(items: Sequence[bytes]) -> bytes:
     """A list of byte strings as one. One ``array`` call for all lengths: 0.1 µs an item."""
     header = array("I", (len(items), *map(len, items)))
-    if _BIG_ENDIAN:  # pragma: no cover
+    if _BIG_ENDIAN:
         header.byteswap()
     return header.tobytes() + b"".join(items)
 
@@ -33,13 +33,13 @@ def decode_fields(data: bytes, start: int = 0) -> list[bytes]:
     lengths = array("I")
     head = start + 4
     if len(data) < head:
-        raise WireError(f"{len(data) - start} bytes are no list of fields")
+        raise WireError(f"{len(data)} bytes are too short for fields from byte {start} on")
     count = int.from_bytes(data[start:head], "little")
     body = head + 4 * count
     if len(data) < body:
         raise WireError(f"{count} fields announced in {len(data) - start} bytes")
     lengths.frombytes(data[head:body])
-    if _BIG_ENDIAN:  # pragma: no cover
+    if _BIG_ENDIAN:
         lengths.byteswap()
     ends = list(accumulate(lengths, initial=body))
     if ends[-1] != len(data):

@@ -1,0 +1,35 @@
+"""The error tree."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core import exceptions
+from cluster.core.exceptions import ClusterError, Disconnected
+
+
+class ErrorTreeTests(SynchronousTestCase):
+    """What ``except ClusterError`` catches, and what an error says."""
+
+    def test_every_error_is_a_cluster_error(self) -> None:
+        errors = [value for value in vars(exceptions).values() if isinstance(value, type)]
+        self.assertGreater(len(errors), 1)
+        for error in errors:
+            self.assertTrue(issubclass(error, ClusterError), error)
+
+    def test_the_docstring_shows_every_error(self) -> None:
+        for name, value in vars(exceptions).items():
+            if isinstance(value, type):
+                self.assertIn(name, exceptions.__doc__ or "")
+
+
+class DisconnectedTests(SynchronousTestCase):
+    """The close code and reason travel with the error."""
+
+    def test_without_a_close_frame(self) -> None:
+        error = Disconnected()
+        self.assertEqual((error.code, error.reason), (1006, ""))
+        self.assertEqual(str(error), "connection closed (1006)")
+
+    def test_with_a_reason(self) -> None:
+        error = Disconnected(1008, "not a number")
+        self.assertEqual((error.code, error.reason), (1008, "not a number"))
+        self.assertEqual(str(error), "connection closed (1008: not a number)")
