@@ -6,6 +6,8 @@
     ├── Disconnected         the client of this connection is gone
     ├── NotRunning           publish or barrier called in a process that is no node
     └── ConfigurationError   a setting or option is wrong; the text says which and what to do
+
+Catch ClusterError to catch them all.
 """
 
 

@@ -98,9 +98,7 @@ class Exchange:
         outbox += self._to_others(node, wire.Joined(node))
         return outbox
 
-    def _interest(
-        self, node: str, added: tuple[bytes, ...], removed: tuple[bytes, ...]
-    ) -> Outbox:
+    def _interest(self, node: str, added: tuple[bytes, ...], removed: tuple[bytes, ...]) -> Outbox:
         for topic in removed:
             self.interest.remove(topic, node)
         for topic in added:
@@ -150,9 +148,7 @@ class Exchange:
         message = wire.Retained(topic, max(1, depth), offset, (frame,))
         return [(node, message) for node in self.interest.get(topic) or ()]
 
-    def _restore(
-        self, topic: bytes, depth: int, offset: int, frames: tuple[bytes, ...]
-    ) -> Outbox:
+    def _restore(self, topic: bytes, depth: int, offset: int, frames: tuple[bytes, ...]) -> Outbox:
         if not self.retained.restore(topic, max(1, depth), offset, frames):
             return []
         # Others may have missed frames that only this node had received.

@@ -13,7 +13,7 @@ call for each would be 0.6 µs.
 import sys
 from array import array
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from cluster.core.exceptions import WireError
 
@@ -44,7 +44,7 @@ def decode_fields(data: bytes, start: int = 0) -> list[bytes]:
     ends = list(accumulate(lengths, initial=body))
     if ends[-1] != len(data):
         raise WireError(f"fields end at {ends[-1]}, the message at {len(data)}")
-    return [data[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(ends)]
 
 
 def encode_pack(sequence: int, items: Sequence[bytes]) -> bytes:

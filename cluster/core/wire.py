@@ -52,9 +52,7 @@ def _from_number(value: int) -> bytes:
 def _tokens(field: bytes) -> tuple[int, ...]:
     if len(field) % 8:
         raise WireError(f"tokens of {len(field)} bytes")
-    return tuple(
-        int.from_bytes(field[at : at + 8], "little") for at in range(0, len(field), 8)
-    )
+    return tuple(int.from_bytes(field[at : at + 8], "little") for at in range(0, len(field), 8))
 
 
 def _from_tokens(tokens: Iterable[int]) -> bytes:
@@ -278,7 +276,7 @@ class Release(_TokensMessage):
 
 @dataclass(frozen=True, slots=True)
 class Retain(Message):
-    """Publish a frame to everyone interested, the sender included, and keep the newest ``depth``."""
+    """Publish a frame to everyone interested, sender included, and keep the newest ``depth``."""
 
     KIND: ClassVar[bytes] = b"K"
     topic: bytes

@@ -1,5 +1,6 @@
 """Messages of the node-broker link <-> bytes."""
 
+from contextlib import suppress
 from dataclasses import FrozenInstanceError
 
 from hypothesis import given
@@ -118,10 +119,8 @@ class WireTests(SynchronousTestCase):
         encoded = bytearray(wire.encode(message))
         for _ in range(data.draw(st.integers(1, 3))):
             encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
-        try:
+        with suppress(WireError):
             wire.decode(bytes(encoded))
-        except WireError:
-            pass
 
     def test_nothing_and_unknown_kinds(self) -> None:
         self.assertRefused(b"", "unknown message kind b''")
