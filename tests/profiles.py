@@ -17,6 +17,8 @@ _COMMON = settings(
     suppress_health_check=[HealthCheck.too_slow],
     # The directory of examples would be made wherever the tests are started.
     database=None,
+    # Several failures would come as an ExceptionGroup, of which trial shows the headline only.
+    report_multiple_bugs=False,
     derandomize="CI" in os.environ,
 )
 

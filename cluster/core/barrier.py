@@ -51,8 +51,10 @@ class Barrier:
 
     def rejoin(self, node: str, tokens: Iterable[int]) -> None:
         """Count in parties that another life of the broker has let go already."""
-        mine = self._parties.setdefault(node, set())
-        mine.update(tokens)
+        back = set(tokens)
+        if not back:
+            return
+        self._parties.setdefault(node, set()).update(back)
         self._count = sum(map(len, self._parties.values()))
         self.restored = True
 

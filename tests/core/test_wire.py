@@ -1,6 +1,6 @@
 """Messages of the node-broker link <-> bytes."""
 
-from contextlib import suppress
+import contextlib
 from dataclasses import FrozenInstanceError
 
 from hypothesis import given
@@ -119,7 +119,7 @@ class WireTests(SynchronousTestCase):
         encoded = bytearray(wire.encode(message))
         for _ in range(data.draw(st.integers(1, 3))):
             encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
-        with suppress(WireError):
+        with contextlib.suppress(WireError):
             wire.decode(bytes(encoded))
 
     def test_nothing_and_unknown_kinds(self) -> None:
