@@ -116,22 +116,11 @@ class PubSub:
         self._schedule()
         return (nodes + 1 if connections else nodes), connections
 
-    def publish_here(self, topic: bytes, frame: bytes) -> int:
-        """Queue a frame to the subscribers on this node; returns how many."""
-        connections = 0
-        lanes = self._local.get(topic)
-        if lanes is not None:
-            dirty = self._dirty
-            for lane in lanes:
-                out = lane.out
-                if not out:
-                    dirty.append(lane)
-                out.append(frame)
-            connections = len(lanes)
-        if topic in self._special:
-            connections += self._deliver_special(self._special[topic], frame)
+    def publish_here(self, topic: bytes, frame: bytes) -> tuple[int, int]:
+        """Queue a frame to the subscribers on this node only; returns like publish."""
+        connections = self._deliver(topic, frame)
         self._schedule()
-        return connections
+        return (1 if connections else 0), connections
 
     def publish_retained(self, topic: bytes, frame: bytes, depth: int) -> None:
         """Publish through the exchange, which keeps the newest ``depth`` frames of the topic.
@@ -296,6 +285,13 @@ class PubSub:
     def _send_control(self, message: wire.Message) -> None:
         self._control.append(message)
         self._schedule()
+
+    def _deliver(self, topic: bytes, frame: bytes) -> int:
+        lanes = self._local.get(topic) or ()
+        for lane in lanes:
+            lane.send_frame(frame)
+        special = self._special.get(topic)
+        return len(lanes) + (self._deliver_special(special, frame) if special else 0)
 
     def _deliver_special(self, special: _Special, frame: bytes) -> int:
         count = len(special.skipping)

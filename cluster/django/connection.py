@@ -24,7 +24,7 @@ class WebSocket:
 
     __slots__ = (
         "_barriers", "_closed", "_drained", "_lane", "_limits", "_pubsub", "_queue", "_queued",
-        "_refresh", "_skipping", "_waiter", "client", "close_code", "headers", "path", "query",
+        "_refresh", "_skipping", "_waiter", "_waiting", "client", "close_code", "headers", "path", "query",
         "subprotocol",
     )  # fmt: skip
 
@@ -53,13 +53,13 @@ class WebSocket:
         self._queue: deque[tuple[bytes, bool]] = deque()
         self._queued = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._waiting = 0
         self._drained: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._barriers: list[tuple[str, int]] | None = None
         self._skipping: dict[bytes, SendRefresh] | None = None
         self._refresh: set[bytes] | None = None
         lane.receive = self._received
-        lane.on_drained = self._on_drained
 
     # Receiving.
 
@@ -72,7 +72,7 @@ class WebSocket:
                 raise RuntimeError("two tasks recv() from one connection")
             self._waiter = asyncio.get_running_loop().create_future()
             try:
-                await self._waiter
+                await self._wait(self._waiter)
             finally:
                 self._waiter = None
         payload, is_binary = self._queue.popleft()
@@ -109,7 +109,7 @@ class WebSocket:
         if self.close_code is None:
             if self._closed is None:
                 self._closed = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._closed)
+            await self._wait(asyncio.shield(self._closed))
 
     # Sending.
 
@@ -120,7 +120,8 @@ class WebSocket:
         while self._lane.blocked and self._lane.queued_bytes > self._limits[2]:
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._drained)
+            self._lane.on_drained = self._on_drained
+            await self._wait(asyncio.shield(self._drained))
             self._check_open()
 
     def send_now(self, message: Payload) -> None:
@@ -205,11 +206,20 @@ class WebSocket:
         if self.close_code is not None:
             raise Disconnected(self.close_code)
 
+    async def _wait(self, event: Awaitable[Any]) -> None:
+        """Wait for something that also ends when the client goes."""
+        self._waiting += 1
+        try:
+            await event
+        finally:
+            self._waiting -= 1
+
     async def _or_closed(self, future: Awaitable[None]) -> None:
         if self._closed is None:
             self._closed = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(future)
-        await asyncio.wait((waiting, self._closed), return_when=asyncio.FIRST_COMPLETED)
+        either = asyncio.wait((waiting, self._closed), return_when=asyncio.FIRST_COMPLETED)
+        await self._wait(either)
         if not waiting.done():
             waiting.cancel()
             self._check_open()
@@ -227,6 +237,7 @@ class WebSocket:
     def _skipped(self, topic: bytes) -> None:
         if self._refresh is not None:
             self._refresh.add(topic)
+            self._lane.on_drained = self._on_drained
 
     def _on_drained(self) -> None:
         if self._drained is not None:
@@ -239,8 +250,11 @@ class WebSocket:
                     for message in self._skipping[topic]():
                         self._lane.send_frame(as_frame(message))
 
-    def connection_closed(self, code: int) -> None:
-        """Called once by the node when the client is gone: wakes whoever waits, leaves everything."""
+    def connection_closed(self, code: int) -> bool:
+        """Called once by the node when the client is gone: wakes whoever waits, leaves everything.
+
+        Returns True if the handler waits for the client, and so will learn of it by itself.
+        """
         self.close_code = code
         for future in (self._waiter, self._drained, self._closed):
             if future is not None:
@@ -249,3 +263,4 @@ class WebSocket:
         for name, token in self._barriers or ():
             self._pubsub.barriers.leave(name, token)
         self._barriers = None
+        return self._waiting > 0

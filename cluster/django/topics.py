@@ -54,22 +54,24 @@ def running_node() -> INode:
     return node
 
 
-def publish(topic: Topic, message: Payload, *, retain: int = 0) -> tuple[int, int] | None:
-    """Send a message to all subscribers of a topic, on every node.
+def publish(
+    topic: Topic, message: Payload, *, retain: int = 0, here: bool = False
+) -> tuple[int, int] | None:
+    """Send a message to all subscribers of a topic, on every node; with ``here`` on this one only.
 
     Returns how many nodes and how many connections of this node it was queued to; None when called
     from another thread, or with ``retain``: then the newest ``retain`` messages are also kept for
     those who subscribe later, and all nodes see them in the same order.
     """
-    here = running_node()
+    running = running_node()
+    pubsub = running.pubsub
+    key, frame = as_topic(topic), as_frame(message)
     if retain:
-        args = (as_topic(topic), as_frame(message), retain)
-        here.in_reactor(here.pubsub.publish_retained, *args)
+        running.in_reactor(pubsub.publish_retained, key, frame, retain)
         return None
-    result: tuple[int, int] | None = here.in_reactor(
-        here.pubsub.publish, as_topic(topic), as_frame(message)
-    )
-    return result
+    send = pubsub.publish_here if here else pubsub.publish
+    receipt: tuple[int, int] | None = running.in_reactor(send, key, frame)
+    return receipt
 
 
 def listen(topic: Topic, listener: Listener) -> None:

@@ -1,11 +1,14 @@
-"""The game's page, mounted at the root."""
+"""The game's page, mounted at the root, and its WebSockets."""
 
 from django.urls import path
 
-from django_project.gameoflife import views
+from django_project.gameoflife import handlers, views
 
 app_name = "gameoflife"
 
 urlpatterns = [
     path("", views.page, name="page"),
+    path("reset/", handlers.reset, name="reset"),
+    path("worker/", handlers.worker, name="worker"),
+    path("watcher/", handlers.watcher, name="watcher"),
 ]

@@ -1,0 +1,201 @@
+"""HTTP in a node: ordinary Django views in a bounded pool of threads.
+
+What twisted.web's WSGI support leaves open is closed here: a body has a size limit, form bodies are
+not parsed before Django does it, header names that WSGI cannot tell apart are dropped, and requests
+beyond the pool and its queue are answered 503 at once instead of waiting without bound.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+from twisted.web.http import Request as HTTPRequest
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.wsgi import WSGIResource
+
+from cluster.net.front_door import hand_over
+
+_log = Logger()
+
+DRAIN_POLL_S = 0.05
+
+
+class BoundedRequest(Request):
+    """A request with a body of bounded size, whose upgrade to WebSocket is passed on."""
+
+    site: "DjangoSite"
+    _body_size = 0
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        if length is not None and length > self.site.max_body:
+            self._refuse_body()
+            length = 0
+        super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._body_size += len(data)
+        if self._refused:
+            return
+        if self._body_size > self.site.max_body:
+            self._refuse_body()
+            return
+        super().handleContentChunk(data)
+
+    def _refuse_body(self) -> None:
+        self._refused = True
+        limit = self.site.max_body
+        body = b"The request's body is larger than %d bytes.\n" % limit
+        self.channel.transport.write(
+            b"HTTP/1.1 413 Content Too Large\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+        self.channel.loseConnection()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Like twisted.web's, but the body is left to Django: parsing a 200 MB form here would put
+        it into memory several times over."""
+        if self._refused:
+            return
+        assert self.content is not None
+        self.content.seek(0, 0)
+        self.args = {}
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.split(b"?", 1)[0]
+        self._drop_ambiguous_headers()
+        if self.site.proxy_headers:
+            self._believe_proxy()
+        self.process()
+
+    def process(self) -> None:
+        upgrade = self.requestHeaders.getRawHeaders(b"upgrade", [b""])[0]
+        if upgrade.lower() == b"websocket":
+            self._pass_on_upgrade()
+        else:
+            super().process()
+
+    def _drop_ambiguous_headers(self) -> None:
+        """WSGI turns "X_Forwarded_For" and "X-Forwarded-For" into one name: keep only the latter."""
+        for name, _ in list(self.requestHeaders.getAllRawHeaders()):
+            if b"_" in name:
+                self.requestHeaders.removeHeader(name)
+
+    def _believe_proxy(self) -> None:
+        """Take client and scheme from the proxy in front, which --proxy-headers says there is."""
+        forwarded = self.requestHeaders.getRawHeaders(b"x-forwarded-for")
+        if forwarded:
+            self._forwarded_client = forwarded[-1].split(b",")[-1].strip().decode("latin-1")
+        proto = self.requestHeaders.getRawHeaders(b"x-forwarded-proto")
+        if proto and proto[-1].strip().lower() == b"https":
+            self._forceSSL = 1
+
+    def getClientIP(self) -> Any:
+        return getattr(self, "_forwarded_client", None) or super().getClientIP()
+
+    def _pass_on_upgrade(self) -> None:
+        """An upgrade that is not the first request of its connection, as a proxy may send it."""
+        headers = self.requestHeaders.getAllRawHeaders()
+        lines = [b"%s %s HTTP/1.1" % (self.method, self.uri)]
+        lines += [b"%s: %s" % (name, value) for name, values in headers for value in values]
+        if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
+            self.setResponseCode(400)
+            self.finish()
+            return
+        channel = self.channel
+        transport, channel.transport = channel.transport, None
+        channel.setTimeout(None)
+        if hasattr(transport, "_networkProducer"):  # HTTPChannel paused it for this request
+            transport.unregisterProducer()
+            transport.resumeProducing()
+        protocol = self.site.build_websocket(transport.getPeer())
+        hand_over(transport, protocol, b"\r\n".join(lines) + b"\r\n\r\n")
+
+
+class Views(Resource):
+    """Runs the WSGI application, or says 503 when as many requests wait as may."""
+
+    isLeaf = True
+
+    def __init__(self, reactor: Any, pool: ThreadPool, application: Any, queue: int) -> None:
+        super().__init__()
+        self._wsgi = WSGIResource(reactor, pool, application)
+        self._limit = pool.max + queue
+        self._threads = pool.max
+        self.active = 0
+        self.refused = 0
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests that wait for a thread."""
+        return max(0, self.active - self._threads)
+
+    def render(self, request: HTTPRequest) -> Any:
+        if self.active >= self._limit:
+            self.refused += 1
+            request.setResponseCode(503)
+            request.setHeader(b"Retry-After", b"1")
+            request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+            return b"Too many requests are waiting; try again.\n"
+        self.active += 1
+        request.notifyFinish().addBoth(self._finished)
+        self._wsgi.render(request)
+        return NOT_DONE_YET
+
+    def _finished(self, _: object) -> None:
+        self.active -= 1
+
+
+class DjangoSite(Site):
+    """The HTTP half of a node. ``build_websocket`` takes a peer's address, returns a protocol."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        application: Any,
+        build_websocket: Callable[[Any], Any],
+        *,
+        threads: int,
+        queue: int,
+        max_body: int,
+        proxy_headers: bool = False,
+        access_log: bool = False,
+    ) -> None:
+        self.pool = ThreadPool(0, threads, name="views")
+        self.views = Views(reactor, self.pool, application, queue)
+        super().__init__(self.views, reactor=reactor)
+        self.displayTracebacks = False
+        self.build_websocket = build_websocket
+        self.max_body = max_body
+        self.proxy_headers = proxy_headers
+        self._access_log = access_log
+        self._clock = reactor
+        self.requestFactory = self._make_request
+
+    def _make_request(self, *args: Any, **kwargs: Any) -> BoundedRequest:
+        request = BoundedRequest(*args, **kwargs)
+        request.site = self
+        return request
+
+    def log(self, request: Any) -> None:
+        """One line a request, with --access-log."""
+        if self._access_log:
+            _log.info(
+                "{client} {method} {uri} {code} {size}",
+                client=request.getClientIP(),
+                method=request.method.decode("latin-1"),
+                uri=request.uri.decode("latin-1"),
+                code=request.code,
+                size=request.sentLength,
+            )
+
+    async def drain(self, seconds: float) -> bool:
+        """Wait until no view runs any more; False if some still do after ``seconds``."""
+        deadline = self._clock.seconds() + seconds
+        while self.views.active and self._clock.seconds() < deadline:
+            pause: Deferred[None] = deferLater(self._clock, DRAIN_POLL_S, lambda: None)
+            await pause
+        return not self.views.active
