@@ -60,7 +60,7 @@ class Outlet:
     """The kernel (or the transport) takes no more for now."""
 
     on_drained: Callable[[], None] | None = None
-    """Called once when ``blocked`` ends, and forgotten: set it again for the next time."""
+    """Called each time ``blocked`` ends."""
 
     _held: list[bytes] | None = None
     _held_bytes = 0
@@ -177,8 +177,7 @@ class Outlet:
             self.send = self.socket.send
         self.flush_queue()
         if not self.blocked and self.on_drained is not None:
-            drained, self.on_drained = self.on_drained, None
-            drained()
+            self.on_drained()
 
     def pauseProducing(self) -> None:
         self.blocked = True
