@@ -197,6 +197,8 @@ class Lane(WebSocketClientProtocol):
         if self.remoteCloseCode is not None:
             # What the server said counts more than how well TCP ended after it.
             code, reason = self.remoteCloseCode, self.remoteCloseReason
+        elif not wasClean:
+            reason = self.wasNotCleanReason
         closed(code or 1005, reason or "", wasClean)
 
     def read_by_reactor(self, again: bool) -> None:

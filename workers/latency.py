@@ -1,8 +1,8 @@
 """A histogram of durations with bounded memory and a bounded relative error.
 
 Durations fall into buckets that grow with them, 32 to each doubling, so that a percentile is at
-most 3.2% too high from a microsecond to an hour, in at most a thousand counters. Histograms of several
-processes add up, which percentiles do not.
+most 3.2% too high from a microsecond to an hour, in at most a thousand counters. Histograms of
+several processes add up, which percentiles do not.
 """
 
 from collections import Counter

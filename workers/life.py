@@ -210,6 +210,16 @@ class Cell:
         self._ahead_count = 0
 
     @property
+    def missing(self) -> int:
+        """How many neighbours' states of the present step are not known yet."""
+        return len(self._missing)
+
+    @property
+    def alone(self) -> bool:
+        """Has no neighbours: nothing it hears will make it go on."""
+        return not self._weights
+
+    @property
     def ready(self) -> bool:
         """Knows all of its step, and waits for nothing but the horizon."""
         return self.phase is Phase.RUNNING and not self._missing

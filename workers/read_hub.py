@@ -6,6 +6,7 @@ a batch of reads every connection with output is sent to, once. At 1,024 cells t
 difference between a swarm that keeps up with a fast server and one that is measured instead of it.
 """
 
+import contextlib
 import select
 import socket
 from typing import Any, Protocol
@@ -90,10 +91,8 @@ class ReadHub:
     def remove(self, fd: int) -> None:
         """No more reads; the descriptor may already be closed, which took it out of the epoll."""
         if self._connections.pop(fd, None) is not None:
-            try:
+            with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)
-            except OSError:
-                pass
 
     def fileno(self) -> int:
         return self._epoll.fileno()

@@ -1,0 +1,22 @@
+"""The `swarm` program: many WebSocket clients for one server, in few processes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from workers import life_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="swarm", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    life = commands.add_parser("life", help="play the Game of Life, one client for each cell")
+    life_command.add_arguments(life)
+    life.set_defaults(run=life_command.run)
+    options = vars(parser.parse_args(arguments))
+    status: int = options.pop("run")(options)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,434 @@
+"""One process's share of a game: its cells, their connections, what it tells about them.
+
+Cell `number` (row * size + col) belongs to share `number % shares`. A share tells a Listener, which
+is in the same process or, through a pipe, in another (processes.py).
+"""
+
+import errno
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from time import perf_counter
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import TimeoutError as TimedOut
+from twisted.python.failure import Failure
+
+from workers.lane import Lane, LaneFactory
+from workers.latency import Latencies
+from workers.life import Cell, Course, Grid, Phase, UnexpectedMessage
+from workers.ramp import Ramp, ports_per_address, source_address
+from workers.read_hub import FlushList, ReadHub
+
+TELL_EVERY = 0.1  # seconds between two `progress` events
+FOLD_AT = 20_000  # durations kept before they go into the histogram
+CLOSE_WITHIN = 10.0  # seconds for all closing handshakes together; after that, abort
+OTHER_ADDRESSES = 8  # source addresses tried when one has no port left
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server: its base URL without a slash at the end, and where that is (an IP, a port)."""
+
+    url: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole game; each share gets the same plan."""
+
+    start: Grid
+    targets: tuple[Target, ...]
+    wrap: bool = True
+    last: int | None = None  # step after which the game ends; None: never
+    rate: float = 0.0  # steps a second; 0: no limit
+    ramp: float = 0.0  # connections a second, all shares together; 0: no limit
+    timeout: float = 30.0  # seconds for one connection and its handshake
+    verify: bool = False  # report every generation
+    shares: int = 1
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a share has done, at its end."""
+
+    sent: int = 0  # messages
+    received: int = 0
+    reconnects: int = 0
+    latencies: Latencies = field(default_factory=Latencies)
+
+
+class Listener(Protocol):
+    """What a share tells. After `failed` or `finished` it waits for `close`; `ended` comes last."""
+
+    def progress(self, share: int, connected: int, subscribed: int, step: int) -> None: ...
+
+    def subscribed(self, share: int) -> None:
+        """All its cells have said whom they follow."""
+
+    def running(self, share: int) -> None:
+        """Its first cell was told to run."""
+
+    def generation(self, share: int, step: int, bits: int) -> None:
+        """All its cells have reached `step`; `bits` are the living ones. Only with `verify`."""
+
+    def finished(self, share: int) -> None:
+        """All its cells know their neighbours' states of the last step."""
+
+    def failed(self, share: int, why: str) -> None: ...
+
+    def ended(self, share: int, totals: Totals) -> None:
+        """All its connections are closed."""
+
+
+class Player:
+    """A cell on its connection."""
+
+    __slots__ = ("cell", "lane", "place", "sent_at", "share")
+
+    def __init__(self, share: "Share", cell: Cell, place: int) -> None:
+        self.share = share
+        self.cell = cell
+        self.place = place  # among the share's cells
+        self.lane: Lane | None = None
+        self.sent_at = 0.0
+
+    def received(self, messages: Sequence[bytes]) -> None:
+        share = self.share
+        share.totals.received += len(messages)
+        cell = self.cell
+        before = cell.phase
+        try:
+            answers = cell.receive(messages)
+        except UnexpectedMessage as error:
+            share.fail(str(error))
+            return
+        if before is Phase.RUNNING:
+            if (answers or not cell.missing) and self.sent_at:
+                share.durations.append(perf_counter() - self.sent_at)
+                self.sent_at = 0.0  # a cell that waits for its pace has this step behind it
+            self.send_updates(answers)
+        else:
+            self._gathered(before, answers)
+
+    def _gathered(self, before: Phase, answers: list[bytes]) -> None:
+        """The same, before the game ran: answers are subscriptions first."""
+        updates: list[bytes] = []
+        share = self.share
+        if self.cell.phase in (Phase.RUNNING, Phase.FINISHED):
+            updates = answers[-1 - self.cell.step :]
+            answers = answers[: -len(updates)]
+        assert self.lane is not None
+        for message in answers:
+            self.lane.send(message)
+        share.totals.sent += len(answers)
+        if before is Phase.WAITING:
+            share.cell_subscribed()
+        if updates:
+            share.cell_runs()
+            self.send_updates(updates)
+            if self.cell.alone:
+                self.go_on_alone()
+
+    def send_updates(self, updates: list[bytes]) -> None:
+        share = self.share
+        if updates:
+            self.sent_at = perf_counter()
+            lane = self.lane
+            assert lane is not None
+            step = self.cell.step - len(updates)
+            for update in updates:
+                step += 1
+                lane.send(update)
+                share.reached(step, self.place, update[-1] & 1)
+            share.totals.sent += len(updates)
+        if self.cell.phase is Phase.FINISHED:
+            share.cell_finished()
+
+    def go_on(self) -> None:
+        """The horizon was raised."""
+        if self.cell.ready:
+            self.send_updates(self.cell.go_on())
+
+    def go_on_alone(self) -> None:
+        """A cell without neighbours hears nothing that would make it go on."""
+        self.go_on()
+        if self.cell.phase is Phase.RUNNING and not self.share.closing:
+            self.share.reactor.callLater(0, self.go_on_alone)
+
+    def closed(self, code: int, reason: str, was_clean: bool) -> None:
+        self.share.player_closed(self, code, reason)
+
+
+class Share:
+    """`start` it; `close` it when the game is over, or when it failed, or any time."""
+
+    def __init__(self, reactor: Any, plan: Plan, number: int, listener: Listener) -> None:
+        self.reactor = reactor
+        self.totals = Totals()
+        self.durations: list[float] = []
+        self.closing = False
+        self._plan = plan
+        self._number = number
+        self._listener = listener
+        self._course = Course(
+            plan.start.size, plan.wrap, horizon=0 if plan.rate else float("inf"), last=plan.last
+        )
+        states = plan.start.states()
+        self._players = [
+            Player(self, Cell(self._course, *divmod(cell, plan.start.size), bool(states[cell])), n)
+            for n, cell in enumerate(range(number, len(states), plan.shares))
+        ]
+        self._connected = self._subscribed = self._finished = self._step = 0
+        self._open: set[Player] = set()
+        self._running = self._failed = self._ended = False
+        self._started = 0.0
+        self._counts: dict[int, int] = {}  # step -> how many cells have reached it
+        self._states: dict[int, bytearray] = {}  # step -> their states
+        self._flush_list = FlushList(reactor)
+        self._hub = ReadHub(reactor, self._flush_list)
+        self._factories = [
+            LaneFactory(t.url + "/worker/", self._flush_list, self._hub, reactor, plan.timeout)
+            for t in plan.targets
+        ]
+        self._ports = ports_per_address()
+        self._ramp = Ramp(reactor, len(self._players), plan.ramp / plan.shares, self._connect)
+        self._calls: dict[str, Any] = {}  # timers under way, by what they are for
+
+    # Connecting
+
+    def start(self) -> None:
+        self._hub.start()
+        self._ramp.start()
+        self._tell_progress()
+
+    def _connect(self, place: int, further: int = 0) -> Deferred[Any]:
+        number = place * self._plan.shares + self._number
+        player = self._players[place]
+        which = number % len(self._plan.targets)
+        target = self._plan.targets[which]
+        # Each target has its own ports, so that it is the count towards this one that matters.
+        nth = number // len(self._plan.targets) + further * self._ports
+        source = source_address(nth, target.address, self._ports)
+        make = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
+        endpoint = make(
+            self.reactor,
+            target.address,
+            target.port,
+            timeout=self._plan.timeout,
+            bindAddress=None if source is None else (source, 0),
+        )
+        opened: Deferred[Any] = Deferred()
+
+        def connected(lane: Lane) -> None:
+            player.lane = lane
+            lane.opened = is_open
+            lane.received = player.received
+            lane.closed = is_closed
+            self._open.add(player)
+            if self.closing:
+                lane.abort()
+
+        def is_open() -> None:
+            self._connected += 1
+            opened.callback(None)
+
+        def is_closed(code: int, reason: str, was_clean: bool) -> None:
+            player.closed(code, reason, was_clean)
+            if not opened.called:
+                opened.callback(None)
+
+        def not_connected(failure: Failure) -> None:
+            error = failure.value
+            if _no_port_left(error) and further < OTHER_ADDRESSES and _loopback(target):
+                self.totals.reconnects += 1
+                self._connect(place, further + 1).chainDeferred(opened)
+                return
+            self.fail(f"cannot connect to {target.url}: {say_why(error)}")
+            opened.callback(None)
+
+        endpoint.connect(self._factories[which]).addCallbacks(connected, not_connected)
+        return opened
+
+    def cell_subscribed(self) -> None:
+        self._subscribed += 1
+        if self._subscribed == len(self._players):
+            self._listener.subscribed(self._number)
+
+    # Running
+
+    def cell_runs(self) -> None:
+        if self._running:
+            return
+        self._running = True
+        self._started = self.reactor.seconds()
+        self._listener.running(self._number)
+        if self._plan.rate:
+            self._raise_horizon()
+
+    def _raise_horizon(self) -> None:
+        """One timer a step for the whole share, not one for each cell."""
+        rate = self._plan.rate
+        horizon = int((self.reactor.seconds() - self._started) * rate + 1e-6)
+        self._course.horizon = horizon
+        due = self._started + (horizon + 1) / rate
+        self._later("pace", max(0.0, due - self.reactor.seconds()), self._raise_horizon)
+        for player in self._players:
+            player.go_on()
+
+    def reached(self, step: int, place: int, state: int) -> None:
+        """A cell has sent its state of `step`."""
+        counts = self._counts
+        if step not in counts:
+            counts[step] = 0
+            if self._plan.verify:
+                self._states[step] = bytearray(len(self._players))
+        counts[step] += 1
+        if self._plan.verify:
+            self._states[step][place] = state
+        if counts[step] == len(self._players):
+            del counts[step]
+            self._step = step
+            if self._plan.verify:
+                self._listener.generation(self._number, step, self._bits(self._states.pop(step)))
+        if len(self.durations) > FOLD_AT:
+            self._fold()
+
+    def _bits(self, states: bytearray) -> int:
+        """States in the order of the share's cells -> bits in the order of the grid's."""
+        grid = bytearray(self._plan.start.size**2)
+        grid[self._number :: self._plan.shares] = states
+        grid.reverse()
+        return int(grid.translate(_TO_DIGITS), 2)
+
+    def _fold(self) -> None:
+        self.totals.latencies.add(self.durations)
+        self.durations.clear()
+
+    def cell_finished(self) -> None:
+        self._finished += 1
+        if self._finished == len(self._players):
+            self._tell_progress()
+            self._listener.finished(self._number)
+
+    # Ending
+
+    def fail(self, why: str) -> None:
+        """Tell the first error; the others follow from it."""
+        if self._failed or self.closing:
+            return
+        self._failed = True
+        self._ramp.stop()
+        self._listener.failed(self._number, why)
+
+    def player_closed(self, player: Player, code: int, reason: str) -> None:
+        self._open.discard(player)
+        if not self.closing:
+            where = f"cell {player.cell.row},{player.cell.col}"
+            self.fail(_closed_by_server(code, reason, where))
+        self._perhaps_ended()
+
+    def close(self) -> None:
+        """Close every connection, 1000; `ended` follows. Harmless if called again."""
+        if self.closing:
+            return
+        self.closing = True
+        self._ramp.stop()
+        for name in list(self._calls):
+            self._calls.pop(name).cancel()
+        self._later("close", CLOSE_WITHIN, self._abort)
+        for player in list(self._open):
+            lane = player.lane
+            assert lane is not None
+            if lane.state == lane.STATE_OPEN:
+                lane.close(1000)
+            else:
+                lane.abort()
+        self.reactor.callLater(0, self._perhaps_ended)
+
+    def _abort(self) -> None:
+        for player in list(self._open):
+            if player.lane is not None:
+                player.lane.abort()
+
+    def _perhaps_ended(self) -> None:
+        if not self.closing or self._open or self._ended:
+            return
+        self._ended = True
+        for name in list(self._calls):
+            self._calls.pop(name).cancel()
+        self._hub.stop()
+        self._fold()
+        self._listener.ended(self._number, self.totals)
+
+    # Timers and progress
+
+    def _tell_progress(self) -> None:
+        self._listener.progress(self._number, self._connected, self._subscribed, self._step)
+        if not self.closing:
+            self._later("progress", TELL_EVERY, self._tell_progress)
+
+    def _later(self, name: str, delay: float, call: Callable[[], None]) -> None:
+        before = self._calls.pop(name, None)
+        if before is not None and before.active():
+            before.cancel()
+
+        def run() -> None:
+            del self._calls[name]
+            call()
+
+        self._calls[name] = self.reactor.callLater(delay, run)
+
+
+_TO_DIGITS = bytes.maketrans(b"\x00\x01", b"01")
+
+
+def keep_garbage_collection_short() -> None:
+    """Call it when all connections are made, in a process that does nothing else.
+
+    Ten thousand connections are some million objects that live to the end. Looking through them
+    again and again finds nothing and takes tenths of a second each time, in which every cell waits.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def _loopback(target: Target) -> bool:
+    return ip_address(target.address).is_loopback
+
+
+def _no_port_left(error: BaseException) -> bool:
+    return isinstance(error, ConnectError) and error.osError in (
+        errno.EADDRNOTAVAIL,
+        errno.EADDRINUSE,
+    )
+
+
+def say_why(error: BaseException) -> str:
+    """Why a connection could not be made, in a few words."""
+    if isinstance(error, Refused):
+        return "connection refused"
+    if isinstance(error, TimedOut):
+        return "no answer in time"
+    if isinstance(error, ConnectError) and error.osError == errno.EMFILE:
+        return "too many open files in this process; use more --processes"
+    return str(error)
+
+
+def _closed_by_server(code: int, reason: str, where: str) -> str:
+    """One line for the user."""
+    said = f": {reason}" if reason else ""
+    if code == 1013:
+        return f"the game is full{said} (1013)"
+    if code == 1012:
+        return f"the game was ended by a reset or a restart of the server{said} (1012)"
+    if code == 1006:
+        return f"the server went away: {where}{said}"
+    return f"the server closed {where} with {code}{said}"
