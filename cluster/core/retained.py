@@ -3,11 +3,12 @@
 The rules:
 
 * each retained topic has a depth: how many of its newest frames are kept;
-* frames of a topic are numbered 1, 2, 3, … (its offset is the number of the newest); a number is
-  never given twice, so a topic that was dropped goes on above the highest of those dropped;
+* frames of a topic are numbered 1, 2, 3, … (its offset is the number of the newest);
 * ``restore`` brings back what another process still knew; the higher offset wins;
 * at most ``max_topics`` topics are kept: storing one more drops the one stored to longest ago,
-  and ``evicted`` counts it.
+  and ``evicted`` counts it;
+* ``store`` never gives a number twice, so a topic that comes back after it made room for another
+  goes on above ``floor``, the highest offset of all that did.
 """
 
 from collections import OrderedDict, deque
@@ -31,16 +32,15 @@ class RetainedTopic:
 class RetainedFrames:
     """Topic -> its newest frames."""
 
-    __slots__ = ("_floor", "_topics", "evicted", "max_topics")
+    __slots__ = ("_topics", "evicted", "floor", "max_topics")
 
     def __init__(self, max_topics: int = MAX_TOPICS) -> None:
         if max_topics < 1:
             raise ValueError(f"there must be room for at least 1 topic, not {max_topics}")
         self.max_topics = max_topics
         self.evicted = 0
+        self.floor = 0  # one number instead of one for each topic that was ever here
         self._topics: OrderedDict[bytes, RetainedTopic] = OrderedDict()
-        # The highest offset of the topics that were dropped: one number instead of one for each.
-        self._floor = 0
 
     def store(self, topic: bytes, depth: int, frame: bytes) -> int:
         """Keep a frame as the topic's newest; returns its offset. ``depth`` is at least 1."""
@@ -53,7 +53,7 @@ class RetainedFrames:
     def restore(self, topic: bytes, depth: int, offset: int, frames: Iterable[bytes]) -> bool:
         """Take over frames up to ``offset`` unless as much or more is known; True if taken."""
         known = self._topics.get(topic)
-        if offset <= (self._floor if known is None else known.offset):
+        if offset <= (0 if known is None else known.offset):
             return False
         entry = self._entry(topic, depth)
         entry.offset = offset
@@ -66,10 +66,8 @@ class RetainedFrames:
         return self._topics.get(topic)
 
     def forget(self, topic: bytes) -> None:
-        """Keep nothing of this topic any more."""
-        entry = self._topics.pop(topic, None)
-        if entry is not None:
-            self._floor = max(self._floor, entry.offset)
+        """Keep nothing of this topic any more, not even its offset."""
+        self._topics.pop(topic, None)
 
     def topics(self) -> tuple[bytes, ...]:
         """The topics something is kept of, the one stored to longest ago first."""
@@ -81,9 +79,10 @@ class RetainedFrames:
         entry = self._topics.get(topic)
         if entry is None:
             while len(self._topics) >= self.max_topics:
-                self.forget(next(iter(self._topics)))
+                _, oldest = self._topics.popitem(last=False)
+                self.floor = max(self.floor, oldest.offset)
                 self.evicted += 1
-            entry = self._topics[topic] = RetainedTopic(depth, self._floor)
+            entry = self._topics[topic] = RetainedTopic(depth, self.floor)
         else:
             self._topics.move_to_end(topic)
             entry.depth = depth

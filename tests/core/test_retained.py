@@ -74,15 +74,21 @@ class RetainedTests(SynchronousTestCase):
         for topic in (b"a", b"a", b"a", b"b", b"c"):
             self.retained.store(topic, 1, b"x")
         self.assertIsNone(self.retained.get(b"a"))
-        self.assertGreater(self.retained.store(b"a", 1, b"new"), 3)
-        self.assertFalse(self.retained.restore(b"b", 1, 1, [b"x"]))
+        self.assertEqual(self.retained.floor, 3)
+        self.assertEqual(self.retained.store(b"a", 1, b"new"), 4)
 
-    def test_a_forgotten_topic_goes_on_counting(self) -> None:
+    def test_restoring_keeps_the_numbers_whatever_was_dropped(self) -> None:
+        for topic in (b"a", b"a", b"a", b"b", b"c"):
+            self.retained.store(topic, 1, b"x")
+        self.assertTrue(self.retained.restore(b"d", 2, 2, [b"1", b"2"]))
+        self.assertKept(b"d", 2, [b"1", b"2"])
+
+    def test_a_forgotten_topic_starts_again(self) -> None:
         self.retained.store(b"a", 1, b"x")
         self.retained.forget(b"a")
         self.retained.forget(b"never there")
         self.assertIsNone(self.retained.get(b"a"))
-        self.assertEqual(self.retained.store(b"a", 1, b"y"), 2)
+        self.assertEqual(self.retained.store(b"a", 1, b"y"), 1)
 
     def test_against_a_model(self) -> None:
         run_state_machine_as_test(RetainedMachine)
@@ -97,32 +103,34 @@ class RetainedMachine(RuleBasedStateMachine):
         super().__init__()
         self.retained = RetainedFrames(self.MAX_TOPICS)
         self.kept: dict[bytes, tuple[int, int, list[bytes]]] = {}  # depth, offset, frames
-        self.highest: dict[bytes, int] = {}
+        self.dropped: dict[bytes, int] = {}
         self.evicted = 0
 
     def keep(self, topic: bytes, depth: int, offset: int, frames: list[bytes]) -> None:
         if self.kept.pop(topic, None) is None and len(self.kept) == self.MAX_TOPICS:
-            del self.kept[next(iter(self.kept))]
+            oldest = next(iter(self.kept))
+            offset_then = self.kept.pop(oldest)[1]
+            self.dropped[oldest] = max(self.dropped.get(oldest, 0), offset_then)
             self.evicted += 1
         self.kept[topic] = (depth, offset, frames[-depth:])
-        self.highest[topic] = offset
 
     @rule(topic=TOPICS, depth=DEPTHS, frame=FRAMES)
     def store(self, topic: bytes, depth: int, frame: bytes) -> None:
         offset = self.retained.store(topic, depth, frame)
+        _, before, frames = self.kept.get(topic, (0, 0, []))
         if topic in self.kept:
-            assert offset == self.kept[topic][1] + 1
-        assert offset > self.highest.get(topic, 0)
-        self.keep(topic, depth, offset, [*self.kept.get(topic, (0, 0, []))[2], frame])
+            assert offset == before + 1
+        elif self.dropped:
+            assert offset > self.dropped.get(topic, 0)
+        else:
+            assert offset == 1
+        self.keep(topic, depth, offset, [*frames, frame])
 
-    @rule(topic=TOPICS, depth=DEPTHS, ahead=st.integers(-3, 5), frames=st.lists(FRAMES, max_size=5))
-    def restore(self, topic: bytes, depth: int, ahead: int, frames: list[bytes]) -> None:
-        offset = max(0, self.highest.get(topic, 0) + ahead)
-        taken = self.retained.restore(topic, depth, offset, frames)
-        if topic in self.kept:
-            assert taken == (offset > self.kept[topic][1])
-        if taken:
-            assert offset > self.highest.get(topic, 0)
+    @rule(topic=TOPICS, depth=DEPTHS, offset=st.integers(0, 9), frames=st.lists(FRAMES, max_size=5))
+    def restore(self, topic: bytes, depth: int, offset: int, frames: list[bytes]) -> None:
+        news = offset > self.kept.get(topic, (0, 0, []))[1]
+        assert self.retained.restore(topic, depth, offset, frames) == news
+        if news:
             self.keep(topic, depth, offset, frames)
 
     @rule(topic=TOPICS)
