@@ -120,7 +120,7 @@ class RetainedMachine(RuleBasedStateMachine):
         _, before, frames = self.kept.get(topic, (0, 0, []))
         if topic in self.kept:
             assert offset == before + 1
-        elif self.dropped:
+        elif self.retained.evicted:
             assert offset > self.dropped.get(topic, 0)
         else:
             assert offset == 1
