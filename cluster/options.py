@@ -1,0 +1,343 @@
+"""The command lines of ``twistd c10k``, ``c10k-node`` and ``c10k-broker``.
+
+Each option is declared once, with its unit and default, and checked in ``postOptions``: whatever can
+be known to fail later (a busy port, a settings module that does not exist, a broker that nobody
+runs) is refused here, before anything has been started or any process forked, in one line.
+
+After parsing, ``options.listens``, ``options.admin``, ``options.bus`` and ``options.node_config()``
+hold what was meant; the texts stay in the mapping.
+"""
+
+import importlib
+import math
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.python import usage
+
+from cluster.core.exceptions import ConfigurationError
+from cluster.django import conf
+from cluster.net.sockets import Address, parse_address, probe, unix_path_fits
+
+DEFAULT_SETTINGS = "django_project.settings"
+
+MAX_NODES = 256
+"""Far more than any machine has use for: beyond one node a core there is nothing to gain, and each
+node costs a Django process."""
+
+MAX_SECONDS = 86_400.0
+MAX_MESSAGE_SIZE = 1 << 30
+"""A message is held in memory, several times over while it is packed and sent."""
+
+PROBE_TIMEOUT_S = 3.0
+"""Time an external broker has to take our connection."""
+
+NODE_PARAMETERS = [
+    ["settings", None, None, "Django settings module [default: $DJANGO_SETTINGS_MODULE, or "
+     f"{DEFAULT_SETTINGS}]"],
+    ["ping-interval", None, "20", "seconds between pings to a WebSocket client"],
+    ["ping-timeout", None, "30", "seconds a client has to answer a ping"],
+    ["max-message-size", None, "1048576", "bytes of the largest message a client may send"],
+    ["drain-timeout", None, "10", "seconds that running views and closing connections have at a stop"],
+]
+NODE_FLAGS = [
+    ["proxy-headers", None, "believe X-Forwarded-For and X-Forwarded-Proto (behind a proxy only)"],
+    ["access-log", None, "log every HTTP request and WebSocket connection"],
+]
+
+
+class ClusterOptions(usage.Options):
+    """What the three command lines have in common: how they refuse."""
+
+    def __init__(self) -> None:
+        self.listen_texts: list[str] = []
+        self.refused = False
+        super().__init__()
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse and check; UsageError has one sentence for the user."""
+        try:
+            super().parseOptions(options)
+        except ConfigurationError as error:
+            self.refused = True
+            raise usage.UsageError(str(error)) from None
+        except usage.UsageError:
+            self.refused = True
+            raise
+
+    def getUsage(self, width: int | None = None) -> str:
+        # twistd prints the usage above every error. Sixty lines would bury the one that matters.
+        if self.refused:
+            return "Try --help for a list of the options."
+        return super().getUsage(width)
+
+    def number(self, name: str, low: int, high: int) -> int:
+        """The whole number given for an option."""
+        text = self[name]
+        if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ConfigurationError(
+                f"--{name} must be a whole number from {low} to {high}, not {text!r}"
+            )
+        return int(text)
+
+    def seconds(self, name: str, may_be_zero: bool = False) -> float:
+        """The time given for an option."""
+        text = self[name]
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (0 <= value <= MAX_SECONDS) or (value == 0 and not may_be_zero):
+            raise ConfigurationError(
+                f"--{name} must be a number of seconds, {'0 or more' if may_be_zero else 'above 0'}"
+                f" and at most {MAX_SECONDS:.0f}, not {text!r}"
+            )
+        return value
+
+
+class ServingOptions(ClusterOptions):
+    """What ``c10k`` and ``c10k-node`` have in common."""
+
+    def opt_listen(self, endpoint: str) -> None:
+        """
+        where to serve: tcp:PORT, tcp:PORT:interface=ADDRESS or ssl:PORT:privateKey=FILE:certKey=FILE;
+        repeatable; port 0 takes a free one [default: tcp:8000, all IPv4 interfaces]
+        """
+        self.listen_texts.append(endpoint)
+
+    def check_serving(self) -> None:
+        """Check what both have; sets ``listens``, ``settings`` and the numbers."""
+        self.listens = [parse_address(text) for text in self.listen_texts or ["tcp:8000"]]
+        for position, address in enumerate(self.listens):
+            earlier = self.listens[:position]
+            if address.port and any(address.place == other.place for other in earlier):
+                raise ConfigurationError(f"--listen names {address.place} twice")
+        self.settings = check_settings(self["settings"])
+        self.ping_interval = self.seconds("ping-interval")
+        self.ping_timeout = self.seconds("ping-timeout")
+        self.max_message_size = self.number("max-message-size", 1, MAX_MESSAGE_SIZE)
+        self.drain_timeout = self.seconds("drain-timeout", may_be_zero=True)
+        for address in self.listens:
+            check_certificate(address)
+            probe(address)
+
+    def node_config(self, name: str, bus: str) -> dict[str, Any]:
+        """The fields of a NodeConfig."""
+        return {
+            "name": name,
+            "settings": self.settings,
+            "bus": bus,
+            "ping_interval": self.ping_interval,
+            "ping_timeout": self.ping_timeout,
+            "max_message_size": self.max_message_size,
+            "drain_timeout": self.drain_timeout,
+            "proxy_headers": bool(self["proxy-headers"]),
+            "access_log": bool(self["access-log"]),
+        }
+
+
+class Options(ServingOptions):
+    """``twistd c10k``: a whole cluster."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serves a Django site over HTTP and WebSocket by a cluster of processes on this machine:"
+        " a supervisor, its nodes, and the broker between them."
+    )
+    optParameters = [
+        ["nodes", None, None, "number of node processes [default: one for each core]"],
+        ["bus", None, "zmq+ipc", "what connects the nodes: zmq+ipc (a broker of the cluster's own), or"
+         " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (one started by twistd c10k-broker)"],
+        ["admin", None, None, "where /healthz, /readyz and /metrics are served: tcp:PORT, on loopback"
+         " unless an interface is given [default: the first --listen port + 1000]"],
+        *NODE_PARAMETERS,
+    ]
+    optFlags = NODE_FLAGS
+
+    def postOptions(self) -> None:
+        if self["nodes"] is None:
+            self["nodes"] = str(min(MAX_NODES, len(os.sched_getaffinity(0))))
+        self.nodes = self.number("nodes", 1, MAX_NODES)
+        bus = parse_bus(self["bus"])
+        # One node has nobody to talk to, unless told of a broker that others use as well.
+        self.bus: str | None = "local" if bus is None and self.nodes == 1 else bus
+        self.check_serving()
+        self.admin = self._admin_address()
+        probe(self.admin)
+        if bus is not None:
+            probe_bus(bus)
+
+    def _admin_address(self) -> Address:
+        first = self.listens[0].port
+        if self["admin"] is not None:
+            address = parse_address(self["admin"], default_host="127.0.0.1")
+            if address.scheme != "tcp":
+                raise ConfigurationError("--admin is plain HTTP for this machine: write tcp:PORT")
+        elif first + 1000 > 65535:
+            raise ConfigurationError(
+                f"port {first} leaves no room for the admin port {first + 1000}:"
+                " choose one with --admin tcp:PORT"
+            )
+        else:
+            port = first + 1000 if first else 0
+            address = parse_address(f"tcp:{port}", default_host="127.0.0.1")
+        if address.port and any(address.port == other.port for other in self.listens):
+            raise ConfigurationError(
+                f"the admin port {address.port} is one of the --listen ports:"
+                " choose another with --admin tcp:PORT"
+            )
+        return address
+
+
+class NodeOptions(ServingOptions):
+    """``twistd c10k-node``: one node, for supervisors of other kinds."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Runs one node in this process. Give each node of a cluster its own --name and the same --bus."
+    )
+    optParameters = [
+        ["name", None, None, "the node's name, unique on its bus [default: HOST-PROCESS]"],
+        ["bus", None, "local", "what connects the nodes: local (this is the only one),"
+         " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (started by twistd c10k-broker)"],
+        *NODE_PARAMETERS,
+    ]
+    optFlags = NODE_FLAGS
+
+    def postOptions(self) -> None:
+        name = self["name"]
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
+            raise ConfigurationError(
+                "--name must be 1 to 63 letters, digits, dots, hyphens or underscores,"
+                f" not {name!r}"
+            )
+        bus = "local" if self["bus"] == "local" else parse_bus(self["bus"])
+        if bus is None:
+            raise ConfigurationError(
+                "a node of its own needs a broker with a name: --bus zmq+ipc:///PATH or"
+                " zmq+tcp://127.0.0.1:PORT (or local, if it is the only node)"
+            )
+        self.bus = bus
+        self.check_serving()
+        if bus != "local":
+            probe_bus(bus)
+
+
+class BrokerOptions(ClusterOptions):
+    """``twistd c10k-broker``: the broker, for supervisors of other kinds."""
+
+    synopsis = "[options]"
+    longdesc = "Runs the broker that c10k-node processes, or c10k --bus, connect to."
+    optParameters = [
+        ["bus", None, "zmq+tcp://127.0.0.1:7000",
+         "where to bind: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT"],
+    ]
+
+    def postOptions(self) -> None:
+        bus = parse_bus(self["bus"])
+        if bus is None:
+            raise ConfigurationError("a broker of its own needs a place: --bus zmq+ipc:///PATH")
+        self.bus = bus
+        if bus.startswith("tcp://"):
+            host, _, port = bus.removeprefix("tcp://").rpartition(":")
+            probe(Address(self["bus"], "tcp", host.strip("[]"), int(port)))
+        elif _answers(bus):
+            # ZeroMQ would bind all the same, and take the path away from the broker that has it.
+            raise ConfigurationError(f"another broker listens at {bus}")
+
+
+def parse_bus(text: str) -> str | None:
+    """The ZeroMQ endpoint that ``--bus`` names; None for a broker of the cluster's own."""
+    if text == "zmq+ipc":
+        return None
+    path = text.removeprefix("zmq+ipc://")
+    if path != text:
+        if not path.startswith("/"):
+            raise ConfigurationError(f"--bus {text}: the path must begin with / (zmq+ipc:///PATH)")
+        if not unix_path_fits(path):
+            raise ConfigurationError(f"--bus {text}: a Unix socket's path has at most 107 bytes")
+        return f"ipc://{path}"
+    match = re.fullmatch(r"zmq\+tcp://(\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(\d{1,5})", text, re.ASCII)
+    if match is None or not 0 < int(match[2]) <= 65535:
+        raise ConfigurationError(
+            f"--bus must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT, not {text!r}"
+        )
+    host = "127.0.0.1" if match[1] == "localhost" else match[1]
+    if host != "[::1]" and not re.fullmatch(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}", host):
+        raise ConfigurationError(
+            f"--bus {text}: only this machine's loopback for now, because a bus across hosts must be"
+            " encrypted (CURVE keys), which is not there yet"
+        )
+    return f"tcp://{host}:{match[2]}"
+
+
+def probe_bus(endpoint: str) -> None:
+    """Raise ConfigurationError if no broker takes connections at an external bus."""
+    if not _answers(endpoint):
+        raise ConfigurationError(
+            f"no broker answers at {endpoint}: start one with twistd c10k-broker --bus zmq+{endpoint}"
+        )
+
+
+def _answers(endpoint: str) -> bool:
+    scheme, _, place = endpoint.partition("://")
+    try:
+        if scheme == "ipc":
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(PROBE_TIMEOUT_S)
+                sock.connect(place)
+        else:
+            host, _, port = place.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), PROBE_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def check_settings(name: str | None) -> str:
+    """The settings module to use, imported once to see that it can be and that C10K is right."""
+    # Like manage.py, which also finds a project in the folder where it is started.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    name = name or os.environ.get("DJANGO_SETTINGS_MODULE") or DEFAULT_SETTINGS
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if name == missing or name.startswith(f"{missing}."):
+            raise ConfigurationError(
+                f"there is no settings module {name!r} (looked in {os.getcwd()} and in what is"
+                " installed; see --settings)"
+            ) from None
+        raise ConfigurationError(f"the settings module {name} needs {missing!r}, which is not"
+                                 " installed") from None
+    except Exception as error:
+        raise ConfigurationError(
+            f"the settings module {name} does not work: {type(error).__name__}: {error}"
+        ) from error
+    problems = conf.check(getattr(module, "C10K", {}))
+    if problems:
+        raise ConfigurationError(f"{name}: {'; '.join(problems)}")
+    return name
+
+
+def check_certificate(address: Address) -> None:
+    """Raise ConfigurationError if an ssl address's key and certificate cannot be used."""
+    if address.scheme != "ssl":
+        return
+    from twisted.internet.endpoints import serverFromString
+
+    try:
+        serverFromString(None, address.text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {address.text!r}: {error.filename}: {error.strerror}"
+        ) from None
+    except Exception as error:
+        raise ConfigurationError(
+            f"cannot listen on {address.text!r}: its key or certificate cannot be used ({error})"
+        ) from None

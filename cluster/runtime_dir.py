@@ -1,0 +1,139 @@
+"""The private folder of a running cluster: control socket, broker socket, lock.
+
+One folder per user and first port, ``${XDG_RUNTIME_DIR or /tmp}/c10k-<uid>/<port>/``, so that
+clusters on different ports coexist without further options. Whoever holds the lock owns the folder.
+A kernel lock (flock) ends with its process, so a cluster that was killed leaves nothing that would
+have to be judged by age or by process number: what lies in a folder whose lock is free is stale.
+"""
+
+import fcntl
+import os
+import stat
+from collections.abc import Mapping
+
+from cluster.core.exceptions import ConfigurationError
+from cluster.net.sockets import unix_path_fits
+
+_NAMES = ("control.sock", "broker.ipc")
+
+
+class RuntimeDir:
+    """An owned folder. Make one with ``RuntimeDir.claim``, give it back with ``release``."""
+
+    def __init__(self, path: str, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    @property
+    def control(self) -> str:
+        """Path of the control socket."""
+        return os.path.join(self.path, "control.sock")
+
+    @property
+    def broker(self) -> str:
+        """The ZeroMQ endpoint of the cluster's own broker."""
+        return "ipc://" + os.path.join(self.path, "broker.ipc")
+
+    @classmethod
+    def claim(cls, port: int, environ: Mapping[str, str], uid: int) -> "RuntimeDir":
+        """Make, lock and clean the folder for a cluster whose first port is ``port``.
+
+        Raises ConfigurationError if another cluster owns it, it cannot be made, it belongs to
+        someone else, or its path is too long for a Unix socket.
+        """
+        base = environ.get("XDG_RUNTIME_DIR") or "/tmp"
+        parent = os.path.join(base, f"c10k-{uid}")
+        path = os.path.join(parent, str(port))
+        for name in _NAMES:
+            if not unix_path_fits(os.path.join(path, name)):
+                raise ConfigurationError(
+                    f"the runtime folder's path is too long for a Unix socket: {path}"
+                    " (set XDG_RUNTIME_DIR to a shorter one; the kernel allows 107 bytes with"
+                    f" /{name})"
+                )
+        while True:
+            _make_private(parent, uid)
+            _make_private(path, uid)
+            lock = _lock(path, port)
+            if lock is not None:
+                break
+        owned = cls(path, lock)
+        owned._clean()
+        return owned
+
+    def release(self) -> None:
+        """Remove the folder and give up the lock. Idempotent."""
+        if self._lock < 0:
+            return
+        self._clean()
+        try:
+            # Under the lock, so that nobody else's file is removed; _lock sees that it is gone.
+            os.unlink(os.path.join(self.path, "lock"))
+            os.rmdir(self.path)
+        except OSError:
+            pass  # somebody put a file there: leave it
+        os.close(self._lock)
+        self._lock = -1
+
+    def _clean(self) -> None:
+        for name in _NAMES:
+            try:
+                os.unlink(os.path.join(self.path, name))
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise ConfigurationError(
+                    f"cannot remove the stale {os.path.join(self.path, name)}: {error.strerror}"
+                ) from None
+
+
+def _make_private(path: str, uid: int) -> None:
+    """Make a folder that only we may enter, or check that the one there is such."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot make the runtime folder {path}: {error.strerror}"
+            " (XDG_RUNTIME_DIR names the place for it)"
+        ) from None
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        raise ConfigurationError(f"cannot use {path}: {error.strerror}") from None
+    # In /tmp anybody may make a folder, or a link, of this name before us.
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid or status.st_mode & 0o077:
+        raise ConfigurationError(
+            f"{path} must be a folder that belongs to user {uid} and that nobody else may enter"
+            " (remove it, or chmod 700)"
+        )
+
+
+def _lock(path: str, port: int) -> int | None:
+    """A descriptor holding the folder's lock; None if the folder vanished meanwhile: try again."""
+    name = os.path.join(path, "lock")
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"cannot open {name}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"another cluster of yours has port {port} (process {owner or 'unknown'}, {path})"
+        ) from None
+    try:
+        current = os.stat(name).st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        current = False
+    if not current:  # its last owner removed it between our open and our lock
+        os.close(descriptor)
+        return None
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    return descriptor
