@@ -30,8 +30,9 @@ MAX_BARRIERS = 100_000
 class Exchange:
     """The state of one broker life."""
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, max_barriers: int = MAX_BARRIERS) -> None:
         self.epoch = epoch
+        self.max_barriers = max_barriers
         self.interest: RoutingTable[str] = RoutingTable()
         self.retained = RetainedFrames()
         self._nodes: dict[str, None] = {}
@@ -67,36 +68,36 @@ class Exchange:
         """A node is gone: take back what it had, tell the others."""
         if node not in self._nodes:
             return []
-        del self._nodes[node]
-        self.interest.drop(node)
-        outbox: Outbox = self._to_others(node, wire.Left(node))
-        for name, barrier in list(self._barriers.items()):
-            barrier.forget(node)
-            if barrier.empty:
-                del self._barriers[name]
-            else:
-                outbox += self._release_if_ready(name, barrier)
+        outbox = self._take_back(node)
+        for name, barrier in self._barriers.items():
+            outbox += self._release_if_ready(name, barrier)
         return outbox
 
     def _hello(self, node: str, message: wire.Hello) -> Outbox:
         if message.version != wire.VERSION:
-            return [
-                (
-                    node,
-                    wire.Unwelcome(
-                        f"the broker speaks version {wire.VERSION} of the link, "
-                        f"node {node} version {message.version}"
-                    ),
-                )
-            ]
-        # A Hello from a node that is known: its link was cut and what was on it is uncertain.
-        outbox = self.leave(node)
+            reason = (
+                f"the broker speaks version {wire.VERSION} of the link, "
+                f"node {node} version {message.version}"
+            )
+            return [*self.leave(node), (node, wire.Unwelcome(reason))]
+        # A Hello from a node that is known: its link was cut and what was on it is uncertain. It
+        # never was away, though, so a barrier of all nodes goes on waiting for it.
+        outbox = self._take_back(node) if node in self._nodes else []
         peers = self.nodes
         self._nodes[node] = None
         outbox.append((node, wire.Welcome(self.epoch, peers)))
         outbox += [(node, wire.Interest(peer, self.interest.topics(peer))) for peer in peers]
         outbox += self._to_others(node, wire.Joined(node))
         return outbox
+
+    def _take_back(self, node: str) -> Outbox:
+        del self._nodes[node]
+        self.interest.drop(node)
+        for name, barrier in list(self._barriers.items()):
+            barrier.forget(node)
+            if barrier.empty:
+                del self._barriers[name]
+        return self._to_others(node, wire.Left(node))
 
     def _interest(self, node: str, added: tuple[bytes, ...], removed: tuple[bytes, ...]) -> Outbox:
         for topic in removed:
@@ -116,18 +117,20 @@ class Exchange:
     ) -> Outbox:
         barrier = self._barriers.get(name)
         if barrier is None:
-            if len(self._barriers) >= MAX_BARRIERS:
+            if len(self._barriers) >= self.max_barriers:
                 return [(node, wire.Refuse(name, tokens))]
             barrier = self._barriers[name] = Barrier(expected)
         if barrier.expected != expected:
             return [(node, wire.Refuse(name, tokens))]
+        outbox: Outbox = []
         if released:
             barrier.rejoin(node, tokens)
-            return self._release_if_ready(name, barrier)
-        outbox: Outbox = []
-        refused = barrier.arrive(node, tokens)
-        if refused:
-            outbox.append((node, wire.Refuse(name, tuple(refused))))
+        else:
+            refused = barrier.arrive(node, tokens)
+            if refused:
+                outbox.append((node, wire.Refuse(name, tuple(refused))))
+        if barrier.empty:
+            del self._barriers[name]
         return outbox + self._release_if_ready(name, barrier)
 
     def _withdraw(self, node: str, name: str, tokens: Iterable[int]) -> Outbox:
@@ -149,6 +152,8 @@ class Exchange:
         return [(node, message) for node in self.interest.get(topic) or ()]
 
     def _restore(self, topic: bytes, depth: int, offset: int, frames: tuple[bytes, ...]) -> Outbox:
+        if self.retained.get(topic) is None and offset <= self.retained.floor:
+            return []  # the topic made room for others; these numbers may have been given since
         if not self.retained.restore(topic, max(1, depth), offset, frames):
             return []
         # Others may have missed frames that only this node had received.

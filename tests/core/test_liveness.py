@@ -21,6 +21,12 @@ class LivenessTests(SynchronousTestCase):
         liveness.heard("node0", 109)
         self.assertEqual(liveness.silent(119), [])
 
+    def test_watching_is_not_a_sign_of_life(self) -> None:
+        liveness = Liveness(10)
+        liveness.watch("node0", 100)
+        liveness.watch("node0", 109)
+        self.assertEqual(liveness.silent(111), ["node0"])
+
     def test_longest_silence_first(self) -> None:
         liveness = Liveness(1)
         liveness.heard("node0", 5)

@@ -1,0 +1,307 @@
+"""A cluster of an Exchange and nodes, with FIFO links instead of sockets and no clock.
+
+Whoever drives it says when a message travels (``carry_up``, ``carry_down``), so any interleaving
+can be had. It checks as it goes what must be true at each step; ``settle`` lets everything travel
+and checks what must be true then.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from cluster.core import wire
+from cluster.core.exchange import Exchange, Outbox
+
+Views = dict[str, frozenset[bytes]]
+"""Live node -> the topics it has said it wants."""
+
+
+@dataclass
+class SimulatedNode:
+    """One process with its link, and what it has been told."""
+
+    name: str
+    up: deque[wire.Message] = field(default_factory=deque)
+    down: deque[tuple[wire.Message, Views]] = field(default_factory=deque)
+    welcomed: bool = False
+    said: set[bytes] = field(default_factory=set)
+    view: dict[str, set[bytes]] = field(default_factory=dict)
+    waiting: dict[str, set[int]] = field(default_factory=dict)
+    inside: dict[str, set[int]] = field(default_factory=dict)
+    frames: dict[bytes, list[bytes]] = field(default_factory=dict)
+    offsets: dict[bytes, int] = field(default_factory=dict)
+
+    def send(self, message: wire.Message) -> None:
+        self.up.append(message)
+
+    def say_hello(self, expected: dict[str, int]) -> None:
+        """Introduce ourselves and tell the exchange all it has to know of us."""
+        self.welcomed = False
+        self.send(wire.Hello())
+        for topic, offset in self.offsets.items():
+            self.send(wire.Restore(topic, 2, offset, tuple(self.frames[topic])))
+        self.send(wire.Interest(self.name, tuple(sorted(self.said))))
+        for parties, released in ((self.inside, True), (self.waiting, False)):
+            for barrier, tokens in parties.items():
+                if tokens:
+                    arrival = wire.Arrive(
+                        barrier, expected[barrier], tuple(sorted(tokens)), released
+                    )
+                    self.send(arrival)
+
+
+@dataclass
+class SimulatedBarrier:
+    """What the exchange must think of a barrier, from the messages it has taken and given."""
+
+    expected: int
+    parties: set[tuple[str, int]] = field(default_factory=set)
+    released: bool = False
+    rejoined: bool = False
+
+    def complete(self, live: set[str]) -> bool:
+        if self.expected:
+            assert len(self.parties) <= self.expected or self.rejoined
+            return len(self.parties) >= self.expected
+        return live <= {node for node, _ in self.parties}
+
+
+class SimulatedCluster:
+    """``expected`` says for each barrier's name how many parties it waits for."""
+
+    def __init__(self, expected: dict[str, int], max_retained: int) -> None:
+        self.expected = expected
+        self.max_retained = max_retained
+        self.nodes: dict[str, SimulatedNode] = {}
+        self.life = 0
+        self.tokens = 0
+        # Offsets of a broker's life, which every node must see alike.
+        self.retained: dict[tuple[int, bytes, int], bytes] = {}
+        self.start_broker()
+
+    # What may happen.
+
+    def start_broker(self) -> None:
+        """The broker is gone with what was on the links; all nodes come back to another."""
+        self.life += 1
+        self.exchange = Exchange(f"life {self.life}")
+        self.exchange.retained.max_topics = self.max_retained
+        self.live: set[str] = set()
+        self.told: dict[str, set[bytes]] = {}
+        self.barriers: dict[str, SimulatedBarrier] = {}
+        for name in self.nodes:
+            self.cut(name)
+        for name in self.nodes:
+            self.carry_up(name, len(self.nodes[name].up))
+
+    def start(self, name: str) -> None:
+        """A new process; the exchange may not have noticed that the one before is gone."""
+        self.nodes[name] = SimulatedNode(name)
+        self.nodes[name].say_hello(self.expected)
+
+    def cut(self, name: str) -> None:
+        """The link is lost with all that was on it, and connected again at once."""
+        node = self.nodes[name]
+        node.up.clear()
+        node.down.clear()
+        node.say_hello(self.expected)
+
+    def crash(self, name: str) -> None:
+        """The process is gone, and nobody has noticed."""
+        del self.nodes[name]
+
+    def put_out(self, name: str) -> None:
+        """The shell says that the node is gone, whether this is so or not."""
+        self._performed(name, None, self.exchange.leave(name))
+
+    def stop(self, name: str) -> None:
+        """The process says goodbye, and its link is closed when that has arrived."""
+        self.nodes[name].send(wire.Goodbye())
+        self.carry_up(name, len(self.nodes[name].up))
+        del self.nodes[name]
+
+    def want(self, name: str, added: set[bytes], removed: set[bytes]) -> None:
+        node = self.nodes[name]
+        node.said = node.said - removed | added
+        for topic in removed - added:
+            node.offsets.pop(topic, None)
+            node.frames.pop(topic, None)
+        node.send(wire.Interest(name, tuple(sorted(added)), tuple(sorted(removed))))
+
+    def arrive(self, name: str, barrier: str, parties: int) -> None:
+        tokens = tuple(range(self.tokens + 1, self.tokens + parties + 1))
+        self.tokens += parties
+        self.nodes[name].waiting.setdefault(barrier, set()).update(tokens)
+        self.nodes[name].send(wire.Arrive(barrier, self.expected[barrier], tokens))
+
+    def withdraw(self, name: str, barrier: str) -> None:
+        """The oldest party goes, be it waiting or let go."""
+        node = self.nodes[name]
+        tokens = node.waiting.get(barrier, set()) | node.inside.get(barrier, set())
+        if tokens:
+            token = min(tokens)
+            for parties in (node.waiting, node.inside):
+                parties.get(barrier, set()).discard(token)
+            node.send(wire.Withdraw(barrier, (token,)))
+
+    def retain(self, name: str, topic: bytes, depth: int, frame: bytes) -> None:
+        self.nodes[name].send(wire.Retain(topic, depth, frame))
+
+    def carry_up(self, name: str, count: int = 1) -> None:
+        """Messages of a node reach the exchange."""
+        node = self.nodes[name]
+        for _ in range(min(count, len(node.up))):
+            message = wire.decode(wire.encode(node.up.popleft()))
+            self._performed(name, message, self.exchange.receive(name, message))
+
+    def carry_down(self, name: str, count: int = 1) -> None:
+        """Messages of the exchange reach a node."""
+        node = self.nodes[name]
+        for _ in range(min(count, len(node.down))):
+            message, views = node.down.popleft()
+            self._taken(node, wire.decode(wire.encode(message)), views)
+
+    def settle(self) -> None:
+        """Let everything travel, then compare what all know."""
+        for name in self.live - set(self.nodes):
+            self.put_out(name)
+        for name, node in self.nodes.items():
+            if name not in self.live:
+                node.send(wire.Interest(name))  # whoever was put out learns it when it next speaks
+        while any(node.up or node.down for node in self.nodes.values()):
+            for name, node in self.nodes.items():
+                self.carry_up(name, len(node.up))
+                self.carry_down(name, len(node.down))
+        assert set(self.exchange.nodes) == self.live == set(self.nodes)
+        for node in self.nodes.values():
+            assert node.welcomed
+            said = {name: other.said for name, other in self.nodes.items() if other is not node}
+            assert node.view == said
+            for topic in node.said:
+                kept = self.exchange.retained.get(topic)
+                if kept is not None:
+                    assert node.offsets[topic] == kept.offset
+                    frames = list(kept.frames)
+                    common = min(len(frames), len(node.frames[topic]))
+                    assert frames[-common:] == node.frames[topic][-common:]
+        for barrier, expected in self.expected.items():
+            waiting = [len(node.waiting.get(barrier, ())) for node in self.nodes.values()]
+            if any(node.inside.get(barrier) for node in self.nodes.values()):
+                assert not any(waiting)
+            elif expected:
+                assert sum(waiting) < expected
+            else:
+                assert not waiting or not all(waiting)
+
+    # What must follow.
+
+    def _performed(self, sender: str, message: wire.Message | None, outbox: Outbox) -> None:
+        """Check what the exchange made of a message (None: of a node that is gone); send it."""
+        known = sender in self.live
+        match message:
+            case wire.Hello():
+                self._take_back(sender)
+                self.live.add(sender)
+                self.told[sender] = set()
+            case None | wire.Goodbye():
+                self._take_back(sender)
+            case wire.Interest(_, added, removed) if known:
+                self.told[sender] = self.told[sender] - set(removed) | set(added)
+            case wire.Arrive(name, expected, tokens, released) if known:
+                refused = {
+                    token
+                    for _, answer in outbox
+                    if isinstance(answer, wire.Refuse)
+                    for token in answer.tokens
+                }
+                assert refused <= set(tokens)
+                barrier = self.barriers.setdefault(name, SimulatedBarrier(expected))
+                barrier.parties |= {(sender, token) for token in tokens if token not in refused}
+                barrier.rejoined = barrier.rejoined or released
+            case wire.Withdraw(name, tokens) if known and name in self.barriers:
+                self.barriers[name].parties -= {(sender, token) for token in tokens}
+        self._check_releases(outbox)
+        self._forget_empty_barriers()
+        views = {name: frozenset(topics) for name, topics in self.told.items()}
+        for name, answer in outbox:
+            self._check_address(name, answer)
+            if name in self.nodes:
+                self.nodes[name].down.append((answer, views))
+
+    def _take_back(self, name: str) -> None:
+        self.live.discard(name)
+        self.told.pop(name, None)
+        for barrier in self.barriers.values():
+            barrier.parties = {party for party in barrier.parties if party[0] != name}
+        self._forget_empty_barriers()
+
+    def _forget_empty_barriers(self) -> None:
+        self.barriers = {
+            name: barrier for name, barrier in self.barriers.items() if barrier.parties
+        }
+
+    def _check_address(self, name: str, message: wire.Message) -> None:
+        if isinstance(message, wire.NotKnown | wire.Unwelcome):
+            return
+        assert name in self.live, f"{message} for {name}, which is gone"
+        if isinstance(message, wire.Joined | wire.Left | wire.Interest):
+            assert message.node != name, f"{message} for itself"
+
+    def _check_releases(self, outbox: Outbox) -> None:
+        let_go: dict[str, set[tuple[str, int]]] = {}
+        for node, message in outbox:
+            if isinstance(message, wire.Release):
+                let_go.setdefault(message.barrier, set()).update(
+                    (node, token) for token in message.tokens
+                )
+        for name, barrier in self.barriers.items():
+            if name in let_go:
+                assert let_go[name] == barrier.parties
+                assert barrier.rejoined or not barrier.released, "released twice"
+                assert barrier.rejoined or barrier.complete(self.live), "released too early"
+                barrier.released = True
+            elif barrier.parties:
+                assert barrier.released or not barrier.complete(self.live), "not released"
+        assert set(let_go) <= set(self.barriers)
+
+    def _taken(self, node: SimulatedNode, message: wire.Message, views: Views) -> None:
+        """A node takes a message. Until its Hello is answered, what comes is of the time before."""
+        if isinstance(message, wire.Welcome):
+            assert message.epoch == self.exchange.epoch
+            node.welcomed = True
+            node.view = {peer: set() for peer in message.peers}
+        if not node.welcomed:
+            return
+        match message:
+            case wire.NotKnown():
+                node.say_hello(self.expected)
+            case wire.Joined(peer):
+                assert peer not in node.view
+                node.view[peer] = set()
+            case wire.Left(peer):
+                del node.view[peer]
+            case wire.Interest(peer, added, removed):
+                node.view[peer] = node.view[peer] - set(removed) | set(added)
+            case wire.Release(barrier, tokens):
+                others = {peer: topics for peer, topics in views.items() if peer != node.name}
+                assert node.view == others, "released before the interest was known"
+                freed = node.waiting.get(barrier, set()) & set(tokens)
+                node.waiting.get(barrier, set()).difference_update(freed)
+                node.inside.setdefault(barrier, set()).update(freed)
+            case wire.Refuse(barrier, tokens):
+                assert not node.inside.get(barrier, set()) & set(tokens), "refused after release"
+                node.waiting.get(barrier, set()).difference_update(tokens)
+            case wire.Retained():
+                self._take_retained(node, message)
+
+    def _take_retained(self, node: SimulatedNode, message: wire.Retained) -> None:
+        first = message.offset - len(message.frames) + 1
+        for offset, frame in enumerate(message.frames, first):
+            seen = self.retained.setdefault((self.life, message.topic, offset), frame)
+            assert seen == frame, "two frames under one number"
+        if message.topic not in node.said:
+            return  # on its way when we lost interest
+        known = node.offsets.get(message.topic, 0)
+        news = message.frames[-(message.offset - known) :] if message.offset > known else ()
+        node.offsets[message.topic] = max(known, message.offset)
+        before = node.frames.get(message.topic, []) if first <= known + 1 else []
+        node.frames[message.topic] = [*before, *news][-2:]

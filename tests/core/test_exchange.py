@@ -1,0 +1,360 @@
+"""What the broker decides."""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core import wire
+from cluster.core.barrier import EVERY_NODE
+from cluster.core.exchange import Exchange, Outbox
+from tests.core.simulation import SimulatedCluster
+
+
+class ExchangeTestCase(SynchronousTestCase):
+    """An exchange that nodes a, b and c take part in."""
+
+    def setUp(self) -> None:
+        self.exchange = Exchange("first life")
+        for name in "abc":
+            self.exchange.receive(name, wire.Hello())
+
+    def receive(self, node: str, message: wire.Message) -> Outbox:
+        return self.exchange.receive(node, message)
+
+    def assertAnswered(self, node: str, message: wire.Message, *answers: wire.Message) -> None:
+        """The sender alone is told something."""
+        self.assertEqual(self.receive(node, message), [(node, answer) for answer in answers])
+
+
+class TakingPartTests(ExchangeTestCase):
+    """Hello, Goodbye and leave."""
+
+    def test_the_first_node(self) -> None:
+        exchange = Exchange("x")
+        self.assertEqual(exchange.receive("a", wire.Hello()), [("a", wire.Welcome("x", ()))])
+        self.assertEqual(exchange.nodes, ("a",))
+
+    def test_who_joins_learns_of_the_others_and_they_of_it(self) -> None:
+        self.receive("b", wire.Interest("b", (b"t", b"u")))
+        self.assertEqual(
+            self.receive("d", wire.Hello()),
+            [
+                ("d", wire.Welcome("first life", ("a", "b", "c"))),
+                ("d", wire.Interest("a")),
+                ("d", wire.Interest("b", (b"t", b"u"))),
+                ("d", wire.Interest("c")),
+                ("a", wire.Joined("d")),
+                ("b", wire.Joined("d")),
+                ("c", wire.Joined("d")),
+            ],
+        )
+
+    def test_another_version_is_unwelcome(self) -> None:
+        (answer,) = self.receive("d", wire.Hello(wire.VERSION + 1))
+        self.assertEqual(answer[0], "d")
+        self.assertIsInstance(answer[1], wire.Unwelcome)
+        self.assertNotIn("d", self.exchange.nodes)
+
+    def test_a_node_that_comes_back_in_another_version_is_gone(self) -> None:
+        self.receive("c", wire.Interest("c", (b"t",)))
+        *told, (node, answer) = self.receive("c", wire.Hello(wire.VERSION + 1))
+        self.assertEqual(told, [("a", wire.Left("c")), ("b", wire.Left("c"))])
+        self.assertEqual((node, type(answer)), ("c", wire.Unwelcome))
+        self.assertEqual(self.exchange.nodes, ("a", "b"))
+        self.assertNotIn(b"t", self.exchange.interest)
+
+    def test_a_second_hello_starts_anew(self) -> None:
+        self.receive("a", wire.Interest("a", (b"t",)))
+        self.assertEqual(
+            self.receive("a", wire.Hello()),
+            [
+                ("b", wire.Left("a")),
+                ("c", wire.Left("a")),
+                ("a", wire.Welcome("first life", ("b", "c"))),
+                ("a", wire.Interest("b")),
+                ("a", wire.Interest("c")),
+                ("b", wire.Joined("a")),
+                ("c", wire.Joined("a")),
+            ],
+        )
+        self.assertNotIn(b"t", self.exchange.interest)
+
+    def test_goodbye_and_leave_are_told_to_the_others(self) -> None:
+        self.receive("a", wire.Interest("a", (b"t",)))
+        left = [("b", wire.Left("a")), ("c", wire.Left("a"))]
+        self.assertEqual(self.receive("a", wire.Goodbye()), left)
+        self.assertEqual(self.exchange.leave("a"), [])
+        self.assertEqual(self.exchange.leave("b"), [("c", wire.Left("b"))])
+        self.assertEqual(self.exchange.nodes, ("c",))
+        self.assertEqual(len(self.exchange.interest), 0)
+
+    def test_who_has_not_said_hello_is_not_known(self) -> None:
+        self.assertAnswered("d", wire.Interest("d", (b"t",)), wire.NotKnown())
+        self.assertAnswered("d", wire.Goodbye(), wire.NotKnown())
+        self.assertNotIn(b"t", self.exchange.interest)
+
+    def test_messages_that_only_a_broker_sends_are_unwelcome(self) -> None:
+        reason = "a node does not send Release"
+        self.assertAnswered("a", wire.Release("game", (1,)), wire.Unwelcome(reason))
+        self.assertIn("a", self.exchange.nodes)
+
+
+class InterestTests(ExchangeTestCase):
+    """Interest is told to all others."""
+
+    def test_the_others_are_told_who_wants_what(self) -> None:
+        message = wire.Interest("a", (b"t",), (b"u",))
+        self.assertEqual(self.receive("a", message), [("b", message), ("c", message)])
+        self.assertEqual(self.exchange.interest.topics("a"), (b"t",))
+
+    def test_the_name_is_that_of_the_link(self) -> None:
+        self.assertEqual(
+            self.receive("a", wire.Interest("b", (b"t",))),
+            [("b", wire.Interest("a", (b"t",))), ("c", wire.Interest("a", (b"t",)))],
+        )
+
+    def test_a_topic_removed_and_added_is_wanted(self) -> None:
+        self.receive("a", wire.Interest("a", (b"t",), (b"t",)))
+        self.assertIn(b"t", self.exchange.interest)
+
+
+class BarrierTests(ExchangeTestCase):
+    """Arrive and Withdraw."""
+
+    def test_the_last_arrival_releases_all(self) -> None:
+        self.assertAnswered("a", wire.Arrive("game", 3, (1, 2)))
+        self.assertEqual(
+            self.receive("b", wire.Arrive("game", 3, (1,))),
+            [("a", wire.Release("game", (1, 2))), ("b", wire.Release("game", (1,)))],
+        )
+
+    def test_who_is_too_many_is_refused(self) -> None:
+        self.receive("a", wire.Arrive("game", 2, (1,)))
+        self.assertEqual(
+            self.receive("b", wire.Arrive("game", 2, (1, 2))),
+            [
+                ("b", wire.Refuse("game", (2,))),
+                ("a", wire.Release("game", (1,))),
+                ("b", wire.Release("game", (1,))),
+            ],
+        )
+
+    def test_who_expects_another_number_is_refused(self) -> None:
+        self.receive("a", wire.Arrive("game", 2, (1,)))
+        self.assertAnswered("b", wire.Arrive("game", 3, (1, 2)), wire.Refuse("game", (1, 2)))
+
+    def test_who_withdraws_is_not_counted(self) -> None:
+        self.receive("a", wire.Arrive("game", 2, (1, 2)[:1]))
+        self.assertAnswered("a", wire.Withdraw("game", (1,)))
+        self.assertAnswered("a", wire.Withdraw("game", (1,)))
+        self.assertAnswered("b", wire.Arrive("game", 2, (1,)))
+
+    def test_a_barrier_everybody_left_is_forgotten(self) -> None:
+        self.receive("a", wire.Arrive("game", 2, (1, 2)))
+        self.assertAnswered("b", wire.Arrive("game", 2, (1,)), wire.Refuse("game", (1,)))
+        self.receive("a", wire.Withdraw("game", (1,)))
+        self.receive("a", wire.Withdraw("game", (2,)))
+        self.assertAnswered("b", wire.Arrive("game", 1, (1,)), wire.Release("game", (1,)))
+        self.exchange.leave("b")
+        self.assertAnswered("a", wire.Arrive("game", 3, (3,)))
+
+    def test_every_node(self) -> None:
+        self.receive("a", wire.Arrive("reset", EVERY_NODE, (1,)))
+        self.receive("b", wire.Arrive("reset", EVERY_NODE, (1, 2)))
+        self.assertEqual(
+            self.receive("c", wire.Arrive("reset", EVERY_NODE, (1,))),
+            [
+                ("a", wire.Release("reset", (1,))),
+                ("b", wire.Release("reset", (1, 2))),
+                ("c", wire.Release("reset", (1,))),
+            ],
+        )
+
+    def test_every_node_but_the_one_that_leaves(self) -> None:
+        self.receive("a", wire.Arrive("reset", EVERY_NODE, (1,)))
+        self.receive("b", wire.Arrive("reset", EVERY_NODE, (1,)))
+        self.assertEqual(
+            self.exchange.leave("c"),
+            [
+                ("a", wire.Left("c")),
+                ("b", wire.Left("c")),
+                ("a", wire.Release("reset", (1,))),
+                ("b", wire.Release("reset", (1,))),
+            ],
+        )
+
+    def test_a_node_that_says_hello_again_is_waited_for(self) -> None:
+        """It never was away: its link was cut, and its arrivals follow its Hello."""
+        self.receive("a", wire.Arrive("reset", EVERY_NODE, (1,)))
+        self.receive("b", wire.Arrive("reset", EVERY_NODE, (1,)))
+        outbox = self.receive("c", wire.Hello())
+        self.assertEqual([m for _, m in outbox if isinstance(m, wire.Release)], [])
+        outbox = self.receive("c", wire.Arrive("reset", EVERY_NODE, (1,)))
+        self.assertEqual(outbox, [(name, wire.Release("reset", (1,))) for name in "abc"])
+
+    def test_arrivals_of_another_life(self) -> None:
+        """The broker died when only a had its release."""
+        self.assertAnswered("b", wire.Arrive("game", 3, (1,)))
+        self.assertEqual(
+            self.receive("a", wire.Arrive("game", 3, (1,), released=True)),
+            [("b", wire.Release("game", (1,))), ("a", wire.Release("game", (1,)))],
+        )
+        outbox = self.receive("c", wire.Arrive("game", 3, (1, 2)))
+        self.assertIn(("c", wire.Release("game", (1,))), outbox)
+        self.assertIn(("c", wire.Refuse("game", (2,))), outbox)
+
+    def test_nobody_leaves_no_barrier_behind(self) -> None:
+        for released in (False, True):
+            self.assertAnswered("a", wire.Arrive("game", 2, (), released))
+            self.assertAnswered("a", wire.Arrive("game", 1, (1,)), wire.Release("game", (1,)))
+            self.receive("a", wire.Withdraw("game", (1,)))
+
+    def test_made_up_names_are_refused_beyond_a_bound(self) -> None:
+        exchange = Exchange("x", max_barriers=1)
+        exchange.receive("a", wire.Hello())
+        exchange.receive("a", wire.Arrive("one", 2, (1,)))
+        refused = [("a", wire.Refuse("two", (1,)))]
+        self.assertEqual(exchange.receive("a", wire.Arrive("two", 2, (1,))), refused)
+        exchange.receive("a", wire.Withdraw("one", (1,)))
+        self.assertEqual(exchange.receive("a", wire.Arrive("two", 2, (1,))), [])
+
+
+class RetainedTopicTests(ExchangeTestCase):
+    """Retain and Restore."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in "ab":
+            self.receive(name, wire.Interest(name, (b"t",)))
+
+    def test_everyone_interested_gets_the_frame_with_its_number(self) -> None:
+        for offset, (sender, frame) in enumerate([("a", b"x"), ("c", b"y")], 1):
+            self.assertEqual(
+                self.receive(sender, wire.Retain(b"t", 2, frame)),
+                [(name, wire.Retained(b"t", 2, offset, (frame,))) for name in "ab"],
+            )
+
+    def test_nobody_interested(self) -> None:
+        self.assertAnswered("a", wire.Retain(b"u", 2, b"x"))
+        self.assertAnswered("a", wire.Restore(b"u", 2, 7, (b"y",)))
+
+    def test_who_comes_late_gets_what_was_kept(self) -> None:
+        for frame in (b"x", b"y", b"z"):
+            self.receive("a", wire.Retain(b"t", 2, frame))
+        message = wire.Interest("c", (b"t", b"u"))
+        self.assertEqual(
+            self.receive("c", message),
+            [("a", message), ("b", message), ("c", wire.Retained(b"t", 2, 3, (b"y", b"z")))],
+        )
+
+    def test_what_a_node_still_knows_goes_to_the_others(self) -> None:
+        self.assertEqual(
+            self.receive("a", wire.Restore(b"t", 2, 7, (b"x", b"y"))),
+            [(name, wire.Retained(b"t", 2, 7, (b"x", b"y"))) for name in "ab"],
+        )
+        self.assertAnswered("b", wire.Restore(b"t", 2, 6, (b"w", b"x")))
+        outbox = self.receive("b", wire.Retain(b"t", 2, b"z"))
+        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 2, 8, (b"z",))))
+
+    def test_a_dropped_topic_is_not_brought_back_with_numbers_already_given(self) -> None:
+        self.exchange.retained.max_topics = 1
+        for topic in (b"t", b"t", b"u"):
+            self.receive("a", wire.Retain(topic, 1, b"x"))
+        self.assertAnswered("a", wire.Restore(b"t", 1, 1, (b"x",)))
+        self.assertEqual(len(self.receive("a", wire.Restore(b"t", 1, 3, (b"y",)))), 2)
+
+    def test_a_depth_of_none_keeps_one(self) -> None:
+        outbox = self.receive("a", wire.Retain(b"t", 0, b"x"))
+        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 1, 1, (b"x",))))
+        outbox = self.receive("a", wire.Restore(b"t", 0, 5, (b"y",)))
+        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 1, 5, (b"y",))))
+
+
+class SimulationTests(SynchronousTestCase):
+    """Whatever happens, in whatever order messages travel."""
+
+    def test_any_sequence_of_events(self) -> None:
+        run_state_machine_as_test(ClusterMachine)
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+TOPICS = st.sampled_from([b"t", b"u", b"v"])
+TOPIC_SETS = st.sets(TOPICS)
+BARRIERS = {"pair": 2, "four": 4, "all": EVERY_NODE}
+COUNTS = st.integers(1, 8)
+
+
+class ClusterMachine(RuleBasedStateMachine):
+    """Drives a SimulatedCluster, which does the checking."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster = SimulatedCluster(BARRIERS, max_retained=2)
+        self.frames = 0
+
+    @rule(name=NAMES)
+    def start(self, name: str) -> None:
+        self.cluster.start(name)
+
+    def a_node(self, number: int) -> str:
+        return sorted(self.cluster.nodes)[number % len(self.cluster.nodes)]
+
+    def has_nodes(self) -> bool:
+        return bool(self.cluster.nodes)
+
+    @precondition(has_nodes)
+    @rule(node=COUNTS, how=st.sampled_from(["crash", "cut", "stop", "put_out"]))
+    def lose(self, node: int, how: str) -> None:
+        getattr(self.cluster, how)(self.a_node(node))
+
+    @rule(name=NAMES)
+    def notice(self, name: str) -> None:
+        if name not in self.cluster.nodes:
+            self.cluster.put_out(name)
+
+    @precondition(has_nodes)
+    @rule(node=COUNTS, added=TOPIC_SETS, removed=TOPIC_SETS)
+    def want(self, node: int, added: set[bytes], removed: set[bytes]) -> None:
+        self.cluster.want(self.a_node(node), added, removed)
+
+    @precondition(has_nodes)
+    @rule(node=COUNTS, barrier=st.sampled_from(sorted(BARRIERS)), parties=st.integers(1, 3))
+    def arrive(self, node: int, barrier: str, parties: int) -> None:
+        self.cluster.arrive(self.a_node(node), barrier, parties)
+
+    @precondition(has_nodes)
+    @rule(node=COUNTS, barrier=st.sampled_from(sorted(BARRIERS)))
+    def withdraw(self, node: int, barrier: str) -> None:
+        self.cluster.withdraw(self.a_node(node), barrier)
+
+    @precondition(has_nodes)
+    @rule(node=COUNTS, topic=TOPICS, depth=st.integers(1, 3))
+    def retain(self, node: int, topic: bytes, depth: int) -> None:
+        self.frames += 1
+        self.cluster.retain(self.a_node(node), topic, depth, b"%d" % self.frames)
+
+    @precondition(has_nodes)
+    @rule(node=COUNTS, count=COUNTS)
+    def carry_up(self, node: int, count: int) -> None:
+        self.cluster.carry_up(self.a_node(node), count)
+
+    @precondition(has_nodes)
+    @rule(node=COUNTS, count=COUNTS)
+    def carry_down(self, node: int, count: int) -> None:
+        self.cluster.carry_down(self.a_node(node), count)
+
+    @rule()
+    def settle(self) -> None:
+        self.cluster.settle()
+
+    @rule()
+    def lose_the_broker(self) -> None:
+        self.cluster.start_broker()
+
+    def teardown(self) -> None:
+        self.cluster.settle()
