@@ -1,0 +1,48 @@
+# Needs make and Python 3.11 or newer; everything else is installed into .venv.
+#
+#   make demo     the Game of Life on four nodes, until Ctrl-C
+#   make demo STEPS=50 SIZE=32 NODES=4 PORT=8000 RATE=10
+#                 plays 50 steps and ends: exit 0 only if every step was right
+#   make test     the tests on every Python from 3.11 to 3.14 on PATH, lint, types
+#   make clean    removes .venv and what builds and tests leave behind
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+
+SIZE ?= 32
+NODES ?= 4
+PORT ?= 8000
+DEMO = --size $(SIZE) --nodes $(NODES) --port $(PORT) $(if $(STEPS),--steps $(STEPS)) \
+	$(if $(RATE),--rate $(RATE))
+
+.PHONY: demo test clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	@exec $(VENV)/bin/python -m workers.demo $(DEMO)
+
+test: $(VENV)/.tox
+	$(VENV)/bin/tox run
+
+$(VENV)/.installed: pyproject.toml setup.py
+	@test -n "$(PYTHON)" || { echo "c10k needs Python 3.11 or newer, and found none on PATH." \
+	  "Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  "c10k needs Python 3.11 or newer; $(PYTHON) is not." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual" \
+	  "environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing c10k into $(VENV) (once) ..."
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[uvloop]"
+	@touch $@
+
+$(VENV)/.tox: $(VENV)/.installed
+	@echo "Installing tox into $(VENV) (once) ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "tox>=4.23"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .tox build dist c10k.egg-info _trial_temp* .coverage* .hypothesis .mypy_cache \
+	  .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
