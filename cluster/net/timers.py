@@ -58,6 +58,11 @@ class CoarseTimers:
         bucket[timeout] = None
         return timeout
 
+    @property
+    def pending(self) -> int:
+        """Timeouts that have neither run nor been cancelled; for tests and figures."""
+        return sum(map(len, self._buckets.values()))
+
     def _run(self, due: int) -> None:
         bucket = self._buckets.pop(due)
         self._run_some(bucket)
