@@ -26,12 +26,24 @@ class Timeout:
 
     __slots__ = ("_bucket", "_call")
 
-    def __init__(self, call: Callable[[], object], bucket: "dict[Timeout, None]") -> None:
+    def __init__(self, call: Callable[[], object], bucket: "_Bucket") -> None:
         self._call = call
         self._bucket = bucket
 
     def cancel(self) -> None:
-        self._bucket.pop(self, None)
+        bucket = self._bucket
+        if bucket.pop(self, self) is None and not bucket:
+            bucket.drop()
+
+
+class _Bucket(dict[Timeout, None]):
+    """Timeouts due together, in the order they were made, and how to forget them."""
+
+    __slots__ = ("drop",)
+
+    def __init__(self, drop: Callable[[], None]) -> None:
+        self.drop = drop
+        """Called when the last timeout was cancelled."""
 
 
 class CoarseTimers:
@@ -44,7 +56,7 @@ class CoarseTimers:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock: Any = clock
-        self._buckets: dict[int, dict[Timeout, None]] = {}
+        self._buckets: dict[int, _Bucket] = {}
 
     def call_later(self, delay: float, call: Callable[..., object], *args: Any) -> Timeout:
         """Call ``call(*args)`` in ``delay`` seconds or up to ``BUCKET`` later."""
@@ -52,8 +64,13 @@ class CoarseTimers:
         due = floor((now + delay) / BUCKET) + 1
         bucket = self._buckets.get(due)
         if bucket is None:
-            bucket = self._buckets[due] = {}
-            self._clock.callLater(max(0.0, due * BUCKET - now), self._run, due)
+            delayed = self._clock.callLater(max(0.0, due * BUCKET - now), self._run, due)
+
+            def drop() -> None:
+                if self._buckets.pop(due, None) is not None:
+                    delayed.cancel()
+
+            bucket = self._buckets[due] = _Bucket(drop)
         timeout = Timeout((lambda: call(*args)) if args else call, bucket)
         bucket[timeout] = None
         return timeout
@@ -64,13 +81,12 @@ class CoarseTimers:
         return sum(map(len, self._buckets.values()))
 
     def _run(self, due: int) -> None:
-        bucket = self._buckets.pop(due)
-        self._run_some(bucket)
+        self._run_some(self._buckets.pop(due))
 
-    def _run_some(self, bucket: dict[Timeout, None]) -> None:
-        for _ in range(min(CHUNK, len(bucket))):
+    def _run_some(self, bucket: _Bucket) -> None:
+        for _ in range(CHUNK):
             if not bucket:
-                return  # one call cancelled others
+                return
             timeout = next(iter(bucket))
             del bucket[timeout]
             try:

@@ -33,7 +33,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_frames_behind_the_request(self) -> None:
         owner = Owner()
-        lane, transport = owner.connect()
+        lane, _transport = owner.connect()
         lane.dataReceived(request() + text("a") + frame(1, b"b", fin=False))
         lane.dataReceived(frame(0, b"c"))
         self.assertEqual(owner.events, ["open", "a", "bc"])
@@ -41,7 +41,7 @@ class HandshakeTests(SynchronousTestCase):
     def test_pause_in_on_open_holds_for_frames_behind_the_request(self) -> None:
         owner = Owner()
         owner.factory.on_open = lambda lane: (owner.opened(lane), lane.pause("not yet"))  # type: ignore[assignment,return-value,func-returns-value]
-        lane, transport = owner.connect()
+        lane, _transport = owner.connect()
         lane.dataReceived(request() + text("a") + text("b"))
         self.assertEqual(owner.events, ["open"])
         lane.resume("not yet")
@@ -110,7 +110,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_silent_client_is_dropped(self) -> None:
         owner = Owner(handshake_timeout=5)
-        lane, transport = owner.connect()
+        _lane, transport = owner.connect()
         owner.clock.advance(6)
         self.assertTrue(transport.aborted)
 
@@ -129,7 +129,7 @@ class HandshakeTests(SynchronousTestCase):
 class ReceiveTests(SynchronousTestCase):
     def test_counts_messages(self) -> None:
         owner = Owner()
-        lane, transport = owner.open()
+        lane, _transport = owner.open()
         lane.dataReceived(text("a") + binary(b"b") + text("c" * 200) + frame(9))
         lane.dataReceived(frame(1, b"d", fin=False) + frame(0, b"e"))
         self.assertEqual(owner.events, ["a", b"b", "c" * 200, "de"])
@@ -137,7 +137,7 @@ class ReceiveTests(SynchronousTestCase):
 
     def test_callback_may_be_replaced_within_a_read(self) -> None:
         owner = Owner()
-        lane, transport = owner.open()
+        lane, _transport = owner.open()
         second: list[bytes] = []
 
         def first(payload: bytes, is_binary: bool) -> None:
@@ -174,7 +174,7 @@ class ReceiveTests(SynchronousTestCase):
 
     def test_empty_fragments_take_no_memory(self) -> None:
         owner = Owner()
-        lane, transport = owner.open()
+        lane, _transport = owner.open()
         lane.dataReceived(frame(1, b"", fin=False))
         for _ in range(3):
             lane.dataReceived(frame(0, b"", fin=False) * 100)
@@ -274,7 +274,7 @@ class CloseTests(SynchronousTestCase):
             self.assertEqual(owner.events, [("closed", code, True)])
 
     def test_codes_that_must_not_be_sent(self) -> None:
-        lane, transport = Owner().open()
+        lane, _transport = Owner().open()
         for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000):
             self.assertRaises(ValueError, lane.close, code)
 
@@ -287,7 +287,7 @@ class CloseTests(SynchronousTestCase):
 
     def test_nothing_is_delivered_after_our_close(self) -> None:
         owner = Owner()
-        lane, transport = owner.open()
+        lane, _transport = owner.open()
 
         def receive(payload: bytes, is_binary: bool) -> None:
             owner.received(payload, is_binary)
@@ -339,7 +339,7 @@ class CloseTests(SynchronousTestCase):
 
     def test_close_without_a_code_is_1005(self) -> None:
         owner = Owner()
-        lane, transport = owner.open()
+        lane, _transport = owner.open()
         lane.dataReceived(close())
         owner.lose(lane)
         self.assertEqual(owner.events, [("closed", 1005, True)])
@@ -347,7 +347,7 @@ class CloseTests(SynchronousTestCase):
     def test_lost_connection_leaves_no_timer(self) -> None:
         for closing in (False, True):
             owner = Owner()
-            lane, transport = owner.open()
+            lane, _transport = owner.open()
             if closing:
                 lane.close(1000)
             owner.lose(lane)
@@ -389,7 +389,7 @@ class SlowReaderTests(SynchronousTestCase):
 
     def test_what_a_lost_client_did_not_get_is_counted(self) -> None:
         owner = Owner()
-        lane, transport = owner.open()
+        lane, _transport = owner.open()
         lane.send_frame(text_frame(b"a"))
         owner.lose(lane)
         lane.send_frame(text_frame(b"b"))
@@ -413,7 +413,7 @@ class CompressionTests(SynchronousTestCase):
 
     def test_takes_compressed_and_plain_messages(self) -> None:
         owner = Owner(compression=True)
-        lane, transport = owner.open(self.OFFER)
+        lane, _transport = owner.open(self.OFFER)
         lane.dataReceived(frame(1, self.deflate(b"hello " * 30), rsv=4) + text("plain"))
         self.assertEqual(owner.events, ["hello " * 30, "plain"])
 

@@ -1,0 +1,106 @@
+"""A real server of lanes on the loopback interface, and a client that reads when it is told to."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from cluster.net.flush import FlushList
+from cluster.net.lane import Lane, LaneFactory
+from cluster.net.read_hub import ReadHub
+from tests.net.wire import request
+
+
+class Client(Protocol):
+    """Collects what the server writes; ``until`` waits for it to satisfy a condition."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.lost: Failure | None = None
+        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def until(self, condition: Callable[[], bool]) -> Deferred[None]:
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((condition, waiting))
+        self._look()
+        return waiting
+
+    def until_received(self, expected: bytes) -> Deferred[None]:
+        return self.until(lambda: expected in self.received)
+
+    def until_lost(self) -> Deferred[None]:
+        return self.until(lambda: self.lost is not None)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        self._look()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = reason
+        self._look()
+
+    def _look(self) -> None:
+        for entry in list(self._waiting):
+            condition, waiting = entry
+            if condition():
+                self._waiting.remove(entry)
+                waiting.callback(None)
+
+
+class Server:
+    """Lanes on a port of the loopback interface, read by a hub or by the reactor itself."""
+
+    def __init__(self, reactor: Any, *, with_hub: bool = True, **options: Any) -> None:
+        self._reactor = reactor
+        self.flush_list = FlushList(reactor)
+        self.hub = ReadHub(reactor, self.flush_list) if with_hub else None
+        self.factory = LaneFactory(self.flush_list, self.hub, **options)
+        self.factory.on_open = self.opened
+        self.factory.on_close = self.closed
+        self.lanes: list[Lane] = []
+        self.ends: list[tuple[Lane, int, bool]] = []
+        self._opened: list[Deferred[Lane]] = []
+        self._closed: list[Deferred[None]] = []
+        if self.hub is not None:
+            self.hub.start()
+        self._port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+
+    async def client(self) -> tuple[Client, Lane]:
+        """An open connection, seen from both ends."""
+        opened: Deferred[Lane] = Deferred()
+        self._opened.append(opened)
+        endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", self._port.getHost().port)
+        client = await connectProtocol(endpoint, Client())
+        client.transport.write(request())
+        lane = await opened
+        await client.until_received(b"\r\n\r\n")
+        client.received = b""
+        return client, lane
+
+    def opened(self, lane: Lane) -> None:
+        self.lanes.append(lane)
+        self._opened.pop(0).callback(lane)
+
+    def closed(self, lane: Lane, code: int, was_clean: bool) -> None:
+        self.ends.append((lane, code, was_clean))
+        waiting, self._closed = self._closed, []
+        for deferred in waiting:
+            deferred.callback(None)
+
+    def next_end(self) -> Deferred[None]:
+        """Fires at the next on_close."""
+        deferred: Deferred[None] = Deferred()
+        self._closed.append(deferred)
+        return deferred
+
+    async def stop(self) -> None:
+        await self._port.stopListening()
+        for lane in list(self.factory.lanes):
+            ended = self.next_end()
+            lane.transport.abortConnection()
+            await ended
+        if self.hub is not None:
+            self.hub.stop()

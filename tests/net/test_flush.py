@@ -1,0 +1,247 @@
+"""One send for all that was queued, and what happens when the socket takes less."""
+
+import socket
+from typing import Any
+
+from twisted.internet import defer, reactor
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from cluster.net.flush import FlushList
+from cluster.net.frames import binary_frame, text_frame
+from cluster.net.outlet import SINK
+from tests.net.clients import Server
+from tests.net.wire import text
+
+
+class FakeSocket:
+    """Takes ``room`` bytes a send, or raises ``error``."""
+
+    def __init__(self) -> None:
+        self.sends: list[bytes] = []
+        self.room = 1 << 30
+        self.error: OSError | None = None
+
+    def send(self, output: bytes) -> int:
+        if self.error is not None:
+            raise self.error
+        self.sends.append(output[: self.room])
+        return min(self.room, len(output))
+
+
+class FakeOutlet:
+    """What the flush list knows of a connection."""
+
+    def __init__(self, flush_list: FlushList) -> None:
+        self.socket = FakeSocket()
+        self.send: Any = self.socket.send
+        self.out: list[bytes] = []
+        self.flush_list = flush_list
+        self.events: list[Any] = []
+
+    def append(self, frame: bytes) -> None:
+        if not self.out:
+            self.flush_list.dirty.append(self)  # type: ignore[arg-type]
+        self.out.append(frame)
+        self.flush_list.schedule()
+
+    def broken(self) -> None:
+        self.events.append("broken")
+
+    def wait_for_socket(self, rest: bytes) -> None:
+        self.events.append(rest)
+
+    def flush_queue(self) -> None:
+        self.events.append("queue")
+        raise RuntimeError("a bug of this one")
+
+
+class FlushListTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.flush_list = FlushList(self.clock)
+        self.one, self.two = FakeOutlet(self.flush_list), FakeOutlet(self.flush_list)
+
+    def test_one_send_a_connection_and_iteration(self) -> None:
+        for payload in (b"a", b"b", b"c"):
+            self.one.append(payload)
+        self.two.append(b"d")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(0)
+        self.assertEqual(self.one.socket.sends, [b"abc"])
+        self.assertEqual(self.two.socket.sends, [b"d"])
+        self.assertEqual((self.flush_list.frames_sent, self.flush_list.bytes_sent), (4, 4))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_batch_needs_no_call_of_its_own(self) -> None:
+        self.flush_list.begin()
+        self.one.append(b"a")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.flush_list.flush()
+        self.assertEqual(self.one.socket.sends, [b"a"])
+        self.one.append(b"b")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_rest_of_a_send(self) -> None:
+        self.one.socket.room = 2
+        self.one.append(b"abc")
+        self.one.append(b"de")
+        self.clock.advance(0)
+        self.assertEqual(self.one.events, [b"cde"])
+
+    def test_full_socket(self) -> None:
+        self.one.socket.error = BlockingIOError()
+        self.one.append(b"abc")
+        self.clock.advance(0)
+        self.assertEqual(self.one.events, [b"abc"])
+
+    def test_errors_stay_with_their_connection(self) -> None:
+        for error in (BrokenPipeError(), ConnectionResetError()):
+            self.one.socket.error = error
+            self.one.append(b"a")
+            self.two.append(b"b")
+            self.clock.advance(0)
+        self.assertEqual(self.one.events, ["broken", "broken"])
+        self.assertEqual(self.two.socket.sends, [b"b", b"b"])
+
+    def test_exceptions_of_one_do_not_stop_the_others(self) -> None:
+        self.one.send = None
+        hooks: list[int] = []
+        self.flush_list.after += [lambda: hooks.append(1), lambda: {}[1], lambda: hooks.append(2)]
+        self.one.append(b"a")
+        self.two.append(b"b")
+        self.clock.advance(0)
+        self.assertEqual(self.two.socket.sends, [b"b"])
+        self.assertEqual(hooks, [1, 2])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_output_of_a_hook_leaves_in_the_next_iteration(self) -> None:
+        once = [b"from a hook"]
+        self.flush_list.after.append(lambda: once and self.one.append(once.pop()))  # type: ignore[func-returns-value]
+        self.two.append(b"b")
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.assertEqual(self.one.socket.sends, [b"from a hook"])
+
+
+class SocketTests(TestCase):
+    """Real sockets: Nagle, partial sends, the end of a connection."""
+
+    def setUp(self) -> None:
+        self.server = Server(reactor, high_water=1 << 20, close_timeout=1.0)
+        self.addCleanup(lambda: defer.ensureDeferred(self.server.stop()))
+
+    async def fill(self, lane: Any, frame: bytes) -> int:
+        """Send until the kernel takes no more; how many frames that were."""
+        sent = 0
+        while not lane.blocked:
+            lane.send_frame(frame)
+            self.server.flush_list.flush()
+            sent += 1
+        return sent
+
+    async def test_nagle_is_off(self) -> None:
+        client, lane = await self.server.client()
+        self.assertTrue(lane.transport.getTcpNoDelay())
+        client.transport.abortConnection()
+        await self.server.next_end()
+
+    async def test_blocked_then_drained_and_all_in_order(self) -> None:
+        client, lane = await self.server.client()
+        client.transport.pauseProducing()
+        frames = [binary_frame(bytes([n]) * 100_000) for n in range(256)]
+        drained: defer.Deferred[None] = defer.Deferred()
+        lane.on_drained = lambda: drained.callback(None)
+        sent = 0
+        while not lane.blocked:
+            lane.send_frame(frames[sent])
+            self.server.flush_list.flush()
+            sent += 1
+        for n in range(sent, sent + 3):
+            lane.send_frame(frames[n])
+            self.server.flush_list.flush()
+        self.assertIsNone(lane.send)
+        self.assertGreater(lane.queued_bytes, 300_000)
+        lane.close(1000)
+        self.assertIs(lane.out, SINK)
+        client.transport.resumeProducing()
+        await drained
+        self.assertEqual(lane.queued_bytes, 0)
+        await client.until_received(b"\x88\x02\x03\xe8")
+        self.assertEqual(client.received[:-4], b"".join(frames[: sent + 3]))
+        client.transport.abortConnection()
+        await self.server.next_end()
+
+    async def test_free_again_after_it_drained(self) -> None:
+        client, lane = await self.server.client()
+        drained: defer.Deferred[None] = defer.Deferred()
+        lane.on_drained = lambda: drained.callback(None)
+        client.transport.pauseProducing()
+        await self.fill(lane, binary_frame(b"x" * 100_000))
+        client.transport.resumeProducing()
+        await drained
+        self.assertFalse(lane.blocked)
+        lane.send_frame(text_frame(b"and on"))
+        self.assertIsNotNone(lane.send)
+        self.server.flush_list.flush()
+        await client.until_received(b"and on")
+        client.transport.abortConnection()
+        await self.server.next_end()
+
+    async def test_slow_reader_is_cut_off(self) -> None:
+        client, lane = await self.server.client()
+        client.transport.pauseProducing()
+        frame = binary_frame(b"x" * 100_000)
+        await self.fill(lane, frame)
+        for _ in range(12):
+            lane.send_frame(frame)
+            self.server.flush_list.flush()
+        self.assertGreaterEqual(self.server.factory.dropped["slow_consumer"], 8)
+        ended = self.server.next_end()
+        await ended  # it never reads: aborted after close_timeout
+        self.assertEqual(self.server.ends[0][1:], (1006, False))
+
+    async def test_queued_frames_arrive_before_the_close(self) -> None:
+        """The peer closes while more is queued than the kernel takes."""
+        client, lane = await self.server.client()
+        client.transport.pauseProducing()
+        frame = binary_frame(b"x" * 100_000)
+        sent = await self.fill(lane, frame)
+        lane.send_frame(frame)
+        lane.dataReceived(b"\x88\x82\x00\x00\x00\x00\x03\xe8")
+        client.transport.resumeProducing()
+        await client.until_lost()
+        self.assertEqual(client.received, frame * (sent + 1) + b"\x88\x02\x03\xe8")
+        self.assertEqual(self.server.ends[0][1:], (1000, True))
+
+    async def test_reset_while_sending(self) -> None:
+        client, lane = await self.server.client()
+        other, other_lane = await self.server.client()
+        linger_zero = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        client.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
+        ended = self.server.next_end()
+        client.transport.abortConnection()
+        await client.until_lost()
+        for _ in range(3):
+            lane.send_frame(text_frame(b"into the void"))
+            other_lane.send_frame(text_frame(b"fine"))
+            self.server.flush_list.flush()
+        await ended
+        await other.until_received(text_frame(b"fine") * 3)
+        self.assertEqual([end[0] for end in self.server.ends], [lane])
+        other.transport.write(text("bye"))
+        other.transport.loseConnection()
+        await self.server.next_end()
+
+    async def test_paused_client_that_resets_is_noticed(self) -> None:
+        client, lane = await self.server.client()
+        lane.pause("full")
+        ended = self.server.next_end()
+        client.transport.abortConnection()
+        await client.until_lost()
+        while not ended.called:
+            lane.send_frame(text_frame(b"x"))
+            self.server.flush_list.flush()
+            await deferLater(reactor, 0, lambda: None)
+        self.assertEqual(self.server.ends[0][1:], (1006, False))
