@@ -16,15 +16,18 @@ supervisor drops what it knew of the child, whose end the process monitor will r
 
 import json
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 BROKER_SLOT = -1
+
+
+_Arguments = list[tuple[bytes, amp.Argument]]
 
 
 class Refused(Exception):
@@ -34,41 +37,41 @@ class Refused(Exception):
 class Register(amp.Command):
     """Child to supervisor, first of all."""
 
-    arguments = [(b"slot", amp.Integer()), (b"pid", amp.Integer())]
-    response = [(b"config", amp.Unicode())]
-    errors = {Refused: b"REFUSED"}
+    arguments: ClassVar[_Arguments] = [(b"slot", amp.Integer()), (b"pid", amp.Integer())]
+    response: ClassVar[_Arguments] = [(b"config", amp.Unicode())]
+    errors: ClassVar[dict[type[Exception], bytes]] = {Refused: b"REFUSED"}
 
 
 class Listen(amp.Command):
     """Supervisor to node: a listening socket. The receiver owns the descriptor."""
 
-    arguments = [
+    arguments: ClassVar[_Arguments] = [
         (b"descriptor", amp.Descriptor()),
         (b"family", amp.Integer()),
         (b"endpoint", amp.Unicode()),
     ]
-    response: list[Any] = []
+    response: ClassVar[_Arguments] = []
 
 
 class Ready(amp.Command):
     """Child to supervisor: serving."""
 
-    arguments: list[Any] = []
-    response: list[Any] = []
+    arguments: ClassVar[_Arguments] = []
+    response: ClassVar[_Arguments] = []
 
 
 class Stats(amp.Command):
     """Supervisor to child: figures, as JSON. An answer also proves that the event loop turns."""
 
-    arguments: list[Any] = []
-    response = [(b"stats", amp.Unicode())]
+    arguments: ClassVar[_Arguments] = []
+    response: ClassVar[_Arguments] = [(b"stats", amp.Unicode())]
 
 
 class Stop(amp.Command):
     """Supervisor to child: drain and exit."""
 
-    arguments: list[Any] = []
-    response: list[Any] = []
+    arguments: ClassVar[_Arguments] = []
+    response: ClassVar[_Arguments] = []
 
 
 class Registry(Protocol):
@@ -87,7 +90,18 @@ class Registry(Protocol):
         """A registered child's connection is gone."""
 
 
-class ChildLink(amp.AMP):
+class _Quiet(amp.AMP):
+    """AMP logs each connection's addresses, both of which are the socket's path."""
+
+    def makeConnection(self, transport: Any) -> None:
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None
+
+
+class ChildLink(_Quiet):
     """The supervisor's end of one child's connection."""
 
     log = Logger()
@@ -123,7 +137,7 @@ class ChildLink(amp.AMP):
         """Tell the child to drain and exit; its process's end is the answer."""
         self.callRemote(Stop).addErrback(lambda _: None)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         if self.slot is not None:
             self._registry.left(self)
@@ -143,21 +157,24 @@ class ControlFactory(Factory):
         return link
 
 
-class SupervisorLink(amp.AMP):
+class SupervisorLink(_Quiet):
     """The child's end. Call ``register`` once connected, ``ready`` once serving.
 
-    ``stats`` and ``stop`` are called when the supervisor asks; ``lost`` when it is gone.
+    ``made`` is called when connected, ``stats`` and ``stop`` when the supervisor asks for it, and
+    ``lost`` when it is gone.
     """
 
     log = Logger()
 
     def __init__(
         self,
+        made: Callable[[], object],
         stats: Callable[[], dict[str, Any]],
         stop: Callable[[], None],
         lost: Callable[[], None],
     ) -> None:
         super().__init__()
+        self._made = made
         self._stats = stats
         self._stop = stop
         self._lost = lost
@@ -172,6 +189,10 @@ class SupervisorLink(amp.AMP):
     def ready(self) -> "Deferred[None]":
         """Tell the supervisor that we serve."""
         return self.callRemote(Ready).addCallback(lambda _: None)
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._made()
 
     @Listen.responder
     def _listen(self, descriptor: int, family: int, endpoint: str) -> dict[str, Any]:
@@ -193,6 +214,6 @@ class SupervisorLink(amp.AMP):
         self._stop()
         return {}
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self._lost()

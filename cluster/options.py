@@ -1,7 +1,7 @@
 """The command lines of ``twistd c10k``, ``c10k-node`` and ``c10k-broker``.
 
-Each option is declared once, with its unit and default, and checked in ``postOptions``: whatever can
-be known to fail later (a busy port, a settings module that does not exist, a broker that nobody
+Each option is declared once, with its unit and default, and checked in ``postOptions``: whatever
+can be known to fail later (a busy port, a settings module that does not exist, a broker that nobody
 runs) is refused here, before anything has been started or any process forked, in one line.
 
 After parsing, ``options.listens``, ``options.admin``, ``options.bus`` and ``options.node_config()``
@@ -15,7 +15,7 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.python import usage
 
@@ -37,12 +37,21 @@ PROBE_TIMEOUT_S = 3.0
 """Time an external broker has to take our connection."""
 
 NODE_PARAMETERS = [
-    ["settings", None, None, "Django settings module [default: $DJANGO_SETTINGS_MODULE, or "
-     f"{DEFAULT_SETTINGS}]"],
+    [
+        "settings",
+        None,
+        None,
+        f"Django settings module [default: $DJANGO_SETTINGS_MODULE, or {DEFAULT_SETTINGS}]",
+    ],
     ["ping-interval", None, "20", "seconds between pings to a WebSocket client"],
     ["ping-timeout", None, "30", "seconds a client has to answer a ping"],
     ["max-message-size", None, "1048576", "bytes of the largest message a client may send"],
-    ["drain-timeout", None, "10", "seconds that running views and closing connections have at a stop"],
+    [
+        "drain-timeout",
+        None,
+        "10",
+        "seconds that running views and closing connections have at a stop",
+    ],
 ]
 NODE_FLAGS = [
     ["proxy-headers", None, "believe X-Forwarded-For and X-Forwarded-Proto (behind a proxy only)"],
@@ -104,8 +113,9 @@ class ServingOptions(ClusterOptions):
 
     def opt_listen(self, endpoint: str) -> None:
         """
-        where to serve: tcp:PORT, tcp:PORT:interface=ADDRESS or ssl:PORT:privateKey=FILE:certKey=FILE;
-        repeatable; port 0 takes a free one [default: tcp:8000, all IPv4 interfaces]
+        where to serve: tcp:PORT, tcp:PORT:interface=ADDRESS or
+        ssl:PORT:privateKey=FILE:certKey=FILE; repeatable; port 0 takes a free one
+        [default: tcp:8000, all IPv4 interfaces]
         """
         self.listen_texts.append(endpoint)
 
@@ -148,15 +158,25 @@ class Options(ServingOptions):
         "Serves a Django site over HTTP and WebSocket by a cluster of processes on this machine:"
         " a supervisor, its nodes, and the broker between them."
     )
-    optParameters = [
+    optParameters: ClassVar[list[list[Any]]] = [
         ["nodes", None, None, "number of node processes [default: one for each core]"],
-        ["bus", None, "zmq+ipc", "what connects the nodes: zmq+ipc (a broker of the cluster's own), or"
-         " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (one started by twistd c10k-broker)"],
-        ["admin", None, None, "where /healthz, /readyz and /metrics are served: tcp:PORT, on loopback"
-         " unless an interface is given [default: the first --listen port + 1000]"],
+        [
+            "bus",
+            None,
+            "zmq+ipc",
+            "what connects the nodes: zmq+ipc (a broker of the cluster's own), or"
+            " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (one started by twistd c10k-broker)",
+        ],
+        [
+            "admin",
+            None,
+            None,
+            "where /healthz, /readyz and /metrics are served: tcp:PORT, on loopback"
+            " unless an interface is given [default: the first --listen port + 1000]",
+        ],
         *NODE_PARAMETERS,
     ]
-    optFlags = NODE_FLAGS
+    optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
 
     def postOptions(self) -> None:
         if self["nodes"] is None:
@@ -198,15 +218,21 @@ class NodeOptions(ServingOptions):
 
     synopsis = "[options]"
     longdesc = (
-        "Runs one node in this process. Give each node of a cluster its own --name and the same --bus."
+        "Runs one node in this process."
+        " Give each node of a cluster its own --name and the same --bus."
     )
-    optParameters = [
+    optParameters: ClassVar[list[list[Any]]] = [
         ["name", None, None, "the node's name, unique on its bus [default: HOST-PROCESS]"],
-        ["bus", None, "local", "what connects the nodes: local (this is the only one),"
-         " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (started by twistd c10k-broker)"],
+        [
+            "bus",
+            None,
+            "local",
+            "what connects the nodes: local (this is the only one),"
+            " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (started by twistd c10k-broker)",
+        ],
         *NODE_PARAMETERS,
     ]
-    optFlags = NODE_FLAGS
+    optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
 
     def postOptions(self) -> None:
         name = self["name"]
@@ -232,9 +258,13 @@ class BrokerOptions(ClusterOptions):
 
     synopsis = "[options]"
     longdesc = "Runs the broker that c10k-node processes, or c10k --bus, connect to."
-    optParameters = [
-        ["bus", None, "zmq+tcp://127.0.0.1:7000",
-         "where to bind: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT"],
+    optParameters: ClassVar[list[list[Any]]] = [
+        [
+            "bus",
+            None,
+            "zmq+tcp://127.0.0.1:7000",
+            "where to bind: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT",
+        ],
     ]
 
     def postOptions(self) -> None:
@@ -269,8 +299,8 @@ def parse_bus(text: str) -> str | None:
     host = "127.0.0.1" if match[1] == "localhost" else match[1]
     if host != "[::1]" and not re.fullmatch(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}", host):
         raise ConfigurationError(
-            f"--bus {text}: only this machine's loopback for now, because a bus across hosts must be"
-            " encrypted (CURVE keys), which is not there yet"
+            f"--bus {text}: only this machine's loopback for now, because a bus across hosts"
+            " must be encrypted (CURVE keys), which is not there yet"
         )
     return f"tcp://{host}:{match[2]}"
 
@@ -279,7 +309,8 @@ def probe_bus(endpoint: str) -> None:
     """Raise ConfigurationError if no broker takes connections at an external bus."""
     if not _answers(endpoint):
         raise ConfigurationError(
-            f"no broker answers at {endpoint}: start one with twistd c10k-broker --bus zmq+{endpoint}"
+            f"no broker answers at {endpoint}:"
+            f" start one with twistd c10k-broker --bus zmq+{endpoint}"
         )
 
 
@@ -313,8 +344,9 @@ def check_settings(name: str | None) -> str:
                 f"there is no settings module {name!r} (looked in {os.getcwd()} and in what is"
                 " installed; see --settings)"
             ) from None
-        raise ConfigurationError(f"the settings module {name} needs {missing!r}, which is not"
-                                 " installed") from None
+        raise ConfigurationError(
+            f"the settings module {name} needs {missing!r}, which is not installed"
+        ) from None
     except Exception as error:
         raise ConfigurationError(
             f"the settings module {name} does not work: {type(error).__name__}: {error}"

@@ -24,6 +24,10 @@ class Liveness:
         """Take note of a sign of life; watch ``name`` from now on."""
         self._last[name] = now
 
+    def watch(self, name: str, now: float) -> None:
+        """Watch ``name`` from now on, unless it is watched already."""
+        self._last.setdefault(name, now)
+
     def forget(self, name: str) -> None:
         """Watch ``name`` no longer; fine if it was not watched."""
         self._last.pop(name, None)

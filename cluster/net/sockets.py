@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from cluster.core.exceptions import ConfigurationError
 
 BACKLOG = 4096
-"""Connections the kernel queues per socket while its node is busy or being replaced; the kernel cuts
-it to net.core.somaxconn, whose default is the same."""
+"""Connections the kernel queues per socket while its node is busy or being replaced; the kernel
+cuts it to net.core.somaxconn, whose default is the same."""
 
 RESERVED_DESCRIPTORS = 100
 """Descriptors of a node that are no client connections: listening sockets, log, link, epoll, and
@@ -153,7 +153,9 @@ def share(address: Address, backlog: int = BACKLOG) -> socket.socket:
     return sock
 
 
-def open_slots(addresses: Sequence[Address], slots: int) -> tuple[list[Address], list[list[socket.socket]]]:
+def open_slots(
+    addresses: Sequence[Address], slots: int
+) -> tuple[list[Address], list[list[socket.socket]]]:
     """One listening socket per slot and address.
 
     Returns the addresses with their real ports, and for each slot its sockets in the order of the
@@ -191,7 +193,7 @@ def _bound(address: Address, shared: bool) -> socket.socket:
         raise _refusal(address, error) from None
     try:
         sock.setblocking(False)
-        # Without it, connections of an earlier cluster in TIME_WAIT would hold the port for a minute.
+        # Without it, an earlier cluster's connections in TIME_WAIT hold the port for a minute.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

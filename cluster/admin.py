@@ -1,0 +1,194 @@
+"""The admin port: ``/healthz``, ``/readyz`` and ``/metrics`` of the whole cluster.
+
+Plain HTTP for probes and Prometheus, on loopback unless the operator says otherwise; it shows
+figures and changes nothing. Each request for readiness or metrics asks every child, so what it
+answers is true now; a child that does not answer within a second is left out.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+Figures = dict[str, dict[str, Any] | None]
+
+REQUEST_TIMEOUT_S = 30
+"""An idle connection to the admin port is closed after so long; scrapers come every 15 s."""
+
+_log = Logger()
+
+
+class Source(Protocol):
+    """What the admin port needs of the supervisor."""
+
+    def survey(self) -> "Deferred[Figures]":
+        """The figures of every child; None for one that does not answer."""
+
+    def missing(self, figures: Figures) -> list[str]:
+        """What keeps the cluster from being ready; empty if it is."""
+
+    def starts(self) -> Mapping[str, int]:
+        """How often each child was started."""
+
+
+# key in a child's figures -> metric name, help text, name of the label if the figure is a dict
+_GAUGES = {
+    "connections": ("c10k_connections", "Open WebSocket connections"),
+    "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes waiting for slow clients"),
+    "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes waiting for the bus"),
+    "wsgi_queue_depth": ("c10k_wsgi_queue_depth", "Requests waiting for a thread"),
+    "wsgi_threads": ("c10k_wsgi_threads", "Threads that run views"),
+    "nodes": ("c10k_broker_nodes", "Nodes connected to the broker"),
+    "queue_bytes": ("c10k_broker_queue_bytes", "Bytes waiting in the broker for slow nodes"),
+}
+_COUNTERS = {
+    "connections_opened": ("c10k_connections_opened", "WebSocket connections opened", ""),
+    "disconnects": ("c10k_disconnects", "WebSocket connections closed, by close code", "code"),
+    "messages_received": ("c10k_messages_received", "Messages from clients", ""),
+    "messages_sent": ("c10k_messages_sent", "Messages to clients", ""),
+    "messages_dropped": ("c10k_messages_dropped", "Messages that were not delivered", "reason"),
+    "messages_conflated": ("c10k_messages_conflated", "Messages replaced by newer ones", ""),
+    "handshakes_refused": ("c10k_handshakes_refused", "WebSocket handshakes refused", "reason"),
+    "bus_gaps": ("c10k_bus_gaps", "Gaps in what other nodes published", ""),
+    "packs_forwarded": ("c10k_broker_packs_forwarded", "Packs the broker passed on", ""),
+    "bytes_forwarded": ("c10k_broker_bytes_forwarded", "Bytes the broker passed on", ""),
+}
+
+
+class ClusterCollector(Collector):
+    """One scrape's figures in Prometheus's terms."""
+
+    def __init__(self, figures: Figures, starts: Mapping[str, int]) -> None:
+        self._figures = figures
+        self._starts = starts
+
+    def collect(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily("c10k_up", "Whether the process answers", labels=["node"])
+        ready = GaugeMetricFamily("c10k_ready", "Whether the process serves", labels=["node"])
+        starts = CounterMetricFamily("c10k_starts", "Starts of the process", labels=["node"])
+        for name, figures in self._figures.items():
+            up.add_metric([name], figures is not None)
+            ready.add_metric([name], bool(figures and figures.get("ready")))
+            starts.add_metric([name], self._starts.get(name, 0))
+        yield from (up, ready, starts)
+        for key, (metric, text) in _GAUGES.items():
+            gauge = GaugeMetricFamily(metric, text, labels=["node"])
+            for name, value in self._values(key):
+                gauge.add_metric([name], value)
+            yield gauge
+        for key, (metric, text, label) in _COUNTERS.items():
+            counter = CounterMetricFamily(
+                metric, text, labels=["node", label] if label else ["node"]
+            )
+            for name, value in self._values(key):
+                if label:
+                    for what, amount in value.items():
+                        counter.add_metric([name, what], amount)
+                else:
+                    counter.add_metric([name], value)
+            yield counter
+
+    def _values(self, key: str) -> Iterable[tuple[str, Any]]:
+        for name, figures in self._figures.items():
+            if figures is not None and key in figures:
+                yield name, figures[key]
+
+
+class _Text(Resource):
+    """A page that never changes."""
+
+    def __init__(self, body: bytes, content_type: bytes = b"text/plain; charset=utf-8") -> None:
+        super().__init__()
+        self._body = body
+        self._content_type = content_type
+
+    def render_GET(self, request: Request) -> bytes:
+        request.setHeader(b"content-type", self._content_type)
+        return self._body
+
+
+class _Surveyed(Resource):
+    """A page that is made of every child's figures."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
+
+    def render_GET(self, request: Request) -> int:
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def answer(figures: Figures) -> None:
+            status, content_type, body = self.page(figures)
+            if gone:
+                return
+            request.setResponseCode(status)
+            request.setHeader(b"content-type", content_type)
+            request.setHeader(b"content-length", b"%d" % len(body))
+            request.setHeader(b"cache-control", b"no-store")
+            request.write(body)
+            request.finish()
+
+        def fail(failure: Any) -> None:
+            _log.failure("cannot answer {path!r}", failure, path=request.path)
+            if not gone:
+                request.setResponseCode(500)
+                request.finish()
+
+        self.source.survey().addCallback(answer).addErrback(fail)
+        return NOT_DONE_YET
+
+    def page(self, figures: Figures) -> tuple[int, bytes, bytes]:
+        """Status, content type and body."""
+        raise NotImplementedError
+
+
+class _Ready(_Surveyed):
+    def page(self, figures: Figures) -> tuple[int, bytes, bytes]:
+        missing = self.source.missing(figures)
+        body = f"not ready: {'; '.join(missing)}\n" if missing else "ready\n"
+        return 503 if missing else 200, b"text/plain; charset=utf-8", body.encode()
+
+
+class _Metrics(_Surveyed):
+    def page(self, figures: Figures) -> tuple[int, bytes, bytes]:
+        registry = CollectorRegistry()
+        registry.register(ClusterCollector(figures, self.source.starts()))
+        return 200, CONTENT_TYPE_LATEST.encode(), generate_latest(registry)
+
+
+_INDEX = b"""<!doctype html><html lang=en><meta charset=utf-8><title>c10k</title>
+<h1>c10k</h1>
+<ul>
+<li><a href=/healthz>/healthz</a> 200 while the supervisor runs
+<li><a href=/readyz>/readyz</a> 200 while the broker and every node serve, else 503 and why
+<li><a href=/metrics>/metrics</a> figures by node, for Prometheus
+</ul>
+"""
+
+
+class _QuietSite(Site):
+    """Probes and scrapes every few seconds are nothing to log."""
+
+    def log(self, request: Request) -> None:
+        pass
+
+
+def make_site(source: Source) -> Site:
+    """The factory for the admin port."""
+    root: Any = Resource()
+    root.putChild(b"", _Text(_INDEX, b"text/html; charset=utf-8"))
+    root.putChild(b"healthz", _Text(b"ok\n"))
+    root.putChild(b"readyz", _Ready(source))
+    root.putChild(b"metrics", _Metrics(source))
+    site = _QuietSite(root, timeout=REQUEST_TIMEOUT_S)
+    site.noisy = False
+    site.displayTracebacks = False
+    return site

@@ -1,0 +1,165 @@
+"""What twistd runs: the options and services of ``c10k``, ``c10k-node`` and ``c10k-broker``.
+
+Nothing that imports a reactor is imported before makeService, so that c10k-node can still choose.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
+
+from cluster import process
+from cluster.net import sockets
+from cluster.options import BrokerOptions, NodeOptions, Options
+
+
+@dataclass(frozen=True)
+class Tap:
+    """What a twistd plugin names: twistd looks for these two attributes."""
+
+    Options: Callable[[], Any]
+    makeService: Callable[[Any], Service]
+
+
+def _make_cluster(options: Options) -> Service:
+    from twisted.internet import reactor
+
+    from cluster.supervisor import ClusterConfig, Supervisor
+
+    _prepare(reactor)
+    node = options.node_config("", "")
+    del node["name"], node["bus"]
+    config = ClusterConfig(
+        nodes=options.nodes,
+        listens=options.listens,
+        admin=options.admin,
+        bus=options.bus,
+        node=node,
+        drain_timeout=options.drain_timeout,
+    )
+    return Supervisor(config, reactor)
+
+
+def _make_node(options: NodeOptions) -> Service:
+    if "twisted.internet.reactor" not in sys.modules:
+        # uvloop's loops do not survive the forks by which twistd becomes a daemon.
+        parent = getattr(options, "parent", None)
+        process.install_asyncio_reactor(uvloop_too=parent is not None and bool(parent["nodaemon"]))
+    from twisted.internet import reactor
+
+    if not hasattr(reactor, "_asyncioEventloop"):
+        raise UsageError(
+            f"c10k-node needs the asyncio reactor, not {type(reactor).__name__}:"
+            " twistd --reactor asyncio c10k-node"
+        )
+    _prepare(reactor)
+    return LoneNode(options, reactor)
+
+
+def _make_broker(options: BrokerOptions) -> Service:
+    from twisted.internet import reactor
+
+    _prepare(reactor)
+    return LoneBroker(options, reactor)
+
+
+def _prepare(reactor: Any) -> None:
+    process.print_configuration_errors()
+    process.hear_signals_once(reactor)
+
+
+class LoneNode(Service):
+    """A node without a supervisor: opens its own sockets."""
+
+    log = Logger()
+
+    def __init__(self, options: NodeOptions, reactor: Any) -> None:
+        self._options = options
+        self._reactor = reactor
+        self._sockets: list[socket.socket] = []
+
+    def privilegedStartService(self) -> None:
+        self._listens, (self._sockets,) = sockets.open_slots(self._options.listens, 1)
+
+    def startService(self) -> None:
+        from cluster.node import Listener, Node, NodeConfig
+
+        if not self._sockets:
+            self.privilegedStartService()
+        super().startService()
+        name = self._options["name"] or f"{socket.gethostname()}-{os.getpid()}"
+        config = NodeConfig(**self._options.node_config(name, self._options.bus))
+        listeners = [
+            Listener(sock.fileno(), address.family, address.text)
+            for sock, address in zip(self._sockets, self._listens, strict=True)
+        ]
+        self._capacity = sockets.connection_capacity(1, sockets.raise_descriptor_limit())
+        self._node = Node(config, listeners, self._reactor)
+        # Not before: Django and the bus would be started in a process that may still be stopped.
+        self._reactor.callWhenRunning(self._start)
+
+    def _start(self) -> None:
+        self._node.ready.addCallbacks(self._announce, self._failed)
+        self._node.startService()
+
+    def _announce(self, _: None) -> None:
+        self.log.info(
+            "c10k-node ready: {urls} ({name}, up to {capacity:,} connections)",
+            urls=", ".join(address.url for address in self._listens),
+            name=self._node.config.name,
+            capacity=self._capacity,
+        )
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("cannot start", failure)
+        process.exit_with_failure(self._reactor)
+
+    def stopService(self) -> "Deferred[None] | None":
+        """Drain; the process ends even if a view does not return."""
+        super().stopService()
+        process.hard_exit_after(self._options.drain_timeout, lambda: os._exit(0))
+        sockets.close_all(self._sockets)
+        return self._node.stopService() if self._node.running else None
+
+
+class LoneBroker(Service):
+    """A broker without a supervisor."""
+
+    log = Logger()
+
+    def __init__(self, options: BrokerOptions, reactor: Any) -> None:
+        self._address = options.bus
+        self._reactor = reactor
+
+    def startService(self) -> None:
+        from cluster.broker import Broker
+
+        super().startService()
+        sockets.raise_descriptor_limit()
+        self._broker = Broker(self._address, self._reactor)
+        self._broker.ready.addCallbacks(self._announce, self._failed)
+        self._broker.startService()
+
+    def _announce(self, _: None) -> None:
+        self.log.info("c10k-broker ready: zmq+{address}", address=self._address)
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("cannot start", failure)
+        process.exit_with_failure(self._reactor)
+
+    def stopService(self) -> Any:
+        super().stopService()
+        return self._broker.stopService()
+
+
+cluster = Tap(Options, _make_cluster)
+node = Tap(NodeOptions, _make_node)
+broker = Tap(BrokerOptions, _make_broker)

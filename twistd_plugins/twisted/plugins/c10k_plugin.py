@@ -1,0 +1,19 @@
+"""What ``twistd`` offers: names only, so that nothing is imported before it is asked for."""
+
+from twisted.application.service import ServiceMaker
+
+c10k = ServiceMaker(
+    "c10k", "cluster.tap.cluster", "Real-time Django on a cluster of processes.", "c10k"
+)
+c10k_node = ServiceMaker(
+    "c10k-node",
+    "cluster.tap.node",
+    "One node of a c10k cluster, without a supervisor.",
+    "c10k-node",
+)
+c10k_broker = ServiceMaker(
+    "c10k-broker",
+    "cluster.tap.broker",
+    "The broker of a c10k cluster, without a supervisor.",
+    "c10k-broker",
+)
