@@ -8,6 +8,8 @@ Nothing here knows the rules of the game: a cell is what it says it is.
 A cell's state is coded as ``index * 2 + state`` with ``index = row * size + column``.
 """
 
+from __future__ import annotations  # array is generic only from Python 3.12 on
+
 import struct
 import sys
 from array import array
@@ -102,7 +104,7 @@ class Board:
         """The 'S' message: u16 size, u32 step, one bit a cell (bit i of byte b is cell 8*b + i)."""
         return struct.pack("<cHI", b"S", self.size, max(0, self.step)) + bytes(self.bits)
 
-    def delta(self, codes: "array[int]") -> bytes:
+    def delta(self, codes: array[int]) -> bytes:
         """The 'D' message: u32 step, u32 n, n * u32 code."""
         head = struct.pack("<cII", b"D", max(0, self.step), len(codes))
         return head + _to_little_endian(codes)
@@ -115,7 +117,7 @@ class Board:
         for index in range(size * size):
             yield f"{step} {index // size} {index % size} {self.state(index)}"
 
-    def _set(self, codes: "array[int]") -> None:
+    def _set(self, codes: array[int]) -> None:
         bits = self.bits
         for code in codes:
             index = code >> 1
@@ -125,7 +127,7 @@ class Board:
                 bits[index >> 3] &= ~(1 << (index & 7))
 
 
-def _to_little_endian(words: "array[int]") -> bytes:
+def _to_little_endian(words: array[int]) -> bytes:
     if sys.byteorder == "big":
         words = array("I", words)
         words.byteswap()
