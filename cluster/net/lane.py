@@ -21,6 +21,7 @@ from autobahn.wamp.types import TransportDetails
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionRequest
+from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.python.failure import Failure
 
 from cluster.core.outbound import HIGH_WATER, LOW_WATER
@@ -30,12 +31,24 @@ from cluster.net.handshake import CLOSED, CONNECTING, OPEN
 from cluster.net.inlet import Inlet, ignore
 from cluster.net.outlet import Outlet
 from cluster.net.read_hub import ReadHub
+from cluster.net.slots import ALWAYS_SET
 from cluster.net.timers import CoarseTimers, Timeout
 
 __all__ = ["Lane", "LaneFactory", "binary_frame", "frame_payload", "text_frame"]
 
 SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
 """Close codes below 3000 that RFC 6455 and its registry let an endpoint send."""
+
+
+class _Unwanted:
+    """Autobahn's futures for open and closed, of which each connection has two; on_open and
+    on_close say the same. (Its result would also be a reference cycle.)"""
+
+    def callback(self, result: object) -> None:
+        pass
+
+
+_UNWANTED = _Unwanted()
 
 
 class Lane(Outlet, Inlet):
@@ -48,6 +61,7 @@ class Lane(Outlet, Inlet):
     owner: Any = None
     """For the owner's per-connection object."""
 
+    _utf8validator: Utf8Validator | None = None
     _opened = False
     _linger: Timeout | None = None
     hub_fd = -1
@@ -64,15 +78,28 @@ class Lane(Outlet, Inlet):
         self._connectionMade()
         self.trafficStats = self.factory.traffic
         self.send_queue = ()
+        self.is_open = self.is_closed = _UNWANTED
+        self._transport_details = None
 
     @property
     def transport_details(self) -> TransportDetails:
         """What Autobahn stores for every connection; here it is made when somebody asks."""
         return create_transport_details(self.transport, is_server=True)
 
+    @property
+    def utf8validator(self) -> Utf8Validator:
+        """Autobahn's validator of fragmented text; few connections ever need one."""
+        if self._utf8validator is None:
+            self._utf8validator = Utf8Validator()
+        return self._utf8validator
+
+    @utf8validator.setter
+    def utf8validator(self, validator: Utf8Validator) -> None:
+        self._utf8validator = None
+
     def _onOpen(self) -> None:
         # What only the handshake needed is some kilobytes for each of ten thousand connections.
-        self.http_request_data = self.http_response_data = None
+        self.http_request_data = self.http_response_data = self.http_status_line = None
         self.http_headers = self.factory.headers
         self._opened = True
         self.factory.lanes.add(self)
@@ -270,7 +297,9 @@ class LaneFactory(_Factory):
         options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
         options["_small_limit"] = min(SMALL, max_message_size or SMALL)
         base = self.protocol
-        self.protocol = type(base.__name__, (base,), {**options, "CONFIG_ATTRS": ()})
+        self.protocol = type(
+            base.__name__, (base,), {**options, "CONFIG_ATTRS": (), "__slots__": ALWAYS_SET}
+        )
 
     @property
     def messages_sent(self) -> int:

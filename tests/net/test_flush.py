@@ -41,7 +41,7 @@ class FakeOutlet:
 
     def append(self, frame: bytes) -> None:
         if not self.out:
-            self.flush_list.dirty.append(self)  # type: ignore[arg-type]
+            self.flush_list.dirty.append(self)
         self.out.append(frame)
         self.flush_list.schedule()
 
@@ -118,7 +118,7 @@ class FlushListTests(SynchronousTestCase):
 
     def test_output_of_a_hook_leaves_in_the_next_iteration(self) -> None:
         once = [b"from a hook"]
-        self.flush_list.after.append(lambda: once and self.one.append(once.pop()))  # type: ignore[func-returns-value]
+        self.flush_list.after.append(lambda: once and self.one.append(once.pop()))
         self.two.append(b"b")
         self.clock.advance(0)
         self.clock.advance(0)

@@ -40,7 +40,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_pause_in_on_open_holds_for_frames_behind_the_request(self) -> None:
         owner = Owner()
-        owner.factory.on_open = lambda lane: (owner.opened(lane), lane.pause("not yet"))  # type: ignore[assignment,return-value,func-returns-value]
+        owner.factory.on_open = lambda lane: (owner.opened(lane), lane.pause("not yet"))
         lane, _transport = owner.connect()
         lane.dataReceived(request() + text("a") + text("b"))
         self.assertEqual(owner.events, ["open"])
@@ -116,7 +116,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_exception_in_on_open_closes_1011(self) -> None:
         owner = Owner()
-        owner.factory.on_open = lambda lane: 1 // 0  # type: ignore[return-value,assignment]
+        owner.factory.on_open = lambda lane: 1 // 0
         lane, transport = owner.connect()
         lane.dataReceived(request() + text("a"))
         owner.clock.advance(0)

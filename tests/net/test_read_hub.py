@@ -27,7 +27,7 @@ class ReadHubTests(TestCase):
 
     def watched(self) -> list[Any]:
         """Lanes that the reactor reads."""
-        readers = reactor.getReaders()  # type: ignore[attr-defined]
+        readers = reactor.getReaders()
         return [lane for lane in self.server.lanes if lane.transport in readers]
 
     async def test_the_reactor_does_not_read_open_lanes(self) -> None:
@@ -83,8 +83,8 @@ class ReadHubTests(TestCase):
             lane.receive = receive
             client.transport.socket.send(text("x"))
         while not got:
-            self.server.hub.doRead()  # type: ignore[union-attr]
-        self.server.hub.doRead()  # type: ignore[union-attr]
+            self.server.hub.doRead()
+        self.server.hub.doRead()
         self.assertEqual(got, [b"x"])
 
     async def test_one_flush_for_a_batch(self) -> None:
@@ -100,7 +100,7 @@ class ReadHubTests(TestCase):
             lane.receive = receive
             client.transport.socket.send(text("x") + text("y"))
         while self.server.factory.messages_received < 6:
-            self.server.hub.doRead()  # type: ignore[union-attr]
+            self.server.hub.doRead()
         self.assertLessEqual(len(flushes), 3)
         for client, _ in pairs:
             await client.until(lambda c=client: len(c.received) == 18)
@@ -135,7 +135,7 @@ class ReadHubTests(TestCase):
     async def test_reactor_that_ends_loses_the_connections(self) -> None:
         client, lane = await self.server.client()
         assert self.server.hub is not None
-        reactor.removeReader(self.server.hub)  # type: ignore[attr-defined]
+        reactor.removeReader(self.server.hub)
         self.server.hub.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.server.ends, [(lane, 1006, False)])
         await client.until_lost()
@@ -209,7 +209,7 @@ class ReactorTests(TestCase):
     async def run_under(self, kind: str) -> None:
         process = Echo()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-        spawned = reactor.spawnProcess(  # type: ignore[attr-defined]
+        spawned = reactor.spawnProcess(
             process, sys.executable, [sys.executable, "-c", ECHO, kind], environment
         )
         self.addCleanup(lambda: process.output.called or spawned.signalProcess("KILL"))
