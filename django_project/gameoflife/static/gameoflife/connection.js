@@ -1,0 +1,103 @@
+// A WebSocket that comes back by itself. It knows nothing of what is sent over it.
+//
+// States:  connecting → open → waiting → connecting → …
+//          refused: the server said that coming back would not help; only retry() leaves it
+//
+// How long to wait is drawn between 0 and a limit that doubles with each failure ("full jitter"):
+// ten thousand pages that lost the same node must not all come back at the same moment.
+
+const FIRST_LIMIT = 1; // s
+const LAST_LIMIT = 30; // s
+const RESTART_LIMIT = 0.5; // s; the server said that it restarts, its successor is there already
+const STEADY = 5; // s; open for so long, a connection counts as a success
+
+const RESTARTING = new Set([1001, 1012]); // going away, service restart
+const USELESS = new Set([1002, 1003, 1007, 1008, 1009, 1010]); // it is what we do that is wrong
+const RESYNC = 4000; // our own: what we hold no longer agrees with what was sent
+
+export class Connection {
+  #options;
+  #socket = null;
+  #timer = null;
+  #failures = 0;
+  #openedAt = 0;
+  state = "connecting";
+
+  /**
+   * @param {object} options
+   *   url, protocol: where to connect, and the one subprotocol to speak
+   *   onMessage(value): an ArrayBuffer or a string
+   *   onState(state, details): details are {delay} in seconds with "waiting", and {code, reason}
+   *     of the close that led there
+   *   WebSocket, setTimeout, clearTimeout, random, now: replaced in tests
+   */
+  constructor(options) {
+    this.#options = {
+      WebSocket: globalThis.WebSocket,
+      setTimeout: globalThis.setTimeout.bind(globalThis),
+      clearTimeout: globalThis.clearTimeout.bind(globalThis),
+      random: Math.random,
+      now: () => performance.now() / 1000,
+      ...options,
+    };
+  }
+
+  /** Connect; from then on the connection looks after itself. */
+  open() {
+    const { WebSocket, url, protocol, onMessage, now } = this.#options;
+    this.#timer = null;
+    this.#enter("connecting", {});
+    const socket = new WebSocket(url, [protocol]);
+    socket.binaryType = "arraybuffer";
+    this.#socket = socket;
+    socket.onopen = () => {
+      this.#openedAt = now();
+      this.#enter("open", {});
+    };
+    socket.onmessage = (event) => {
+      if (socket === this.#socket) onMessage(event.data);
+    };
+    socket.onclose = (event) => {
+      if (socket === this.#socket) this.#lost(event.code, event.reason);
+    };
+  }
+
+  /** Try at once instead of waiting on: the network came back, or someone is looking. */
+  retry() {
+    if (this.state !== "waiting" && this.state !== "refused") return;
+    if (this.#timer !== null) this.#options.clearTimeout(this.#timer);
+    this.open();
+  }
+
+  /** Drop this connection for a new one, which starts from the whole board again. */
+  resync(reason) {
+    const socket = this.#socket;
+    if (socket === null || this.state !== "open") return;
+    // Its own close event may take as long as the server likes.
+    this.#lost(RESYNC, reason);
+    socket.close(RESYNC, reason);
+  }
+
+  #lost(code, reason) {
+    const { now, random, setTimeout } = this.#options;
+    this.#socket = null;
+    if (USELESS.has(code)) {
+      this.#enter("refused", { code, reason });
+      return;
+    }
+    if (this.state === "open" && now() - this.#openedAt >= STEADY) this.#failures = 0;
+    const first = this.#failures === 0 && RESTARTING.has(code);
+    const limit = first
+      ? RESTART_LIMIT
+      : Math.min(LAST_LIMIT, FIRST_LIMIT * 2 ** this.#failures);
+    this.#failures += 1;
+    const delay = random() * limit;
+    this.#timer = setTimeout(() => this.open(), delay * 1000);
+    this.#enter("waiting", { delay, code, reason });
+  }
+
+  #enter(state, details) {
+    this.state = state;
+    this.#options.onState(state, details);
+  }
+}

@@ -1,0 +1,91 @@
+// What the watcher's socket sends, read into plain objects. Nothing here knows of a page.
+//
+//   binary, little-endian:
+//     'S' u16 size  u32 step  ceil(size*size/8) bytes   the whole board; bit i of byte b is cell 8*b+i
+//     'D' u32 step  u32 n  n * u32                      what changed: cell*2 + state
+//   text:
+//     JSON, {"phase": …, "size": …, "connected": …, "subscribed": …, "needed": …}
+
+export const MAX_SIZE = 1000; // the largest board a server may start
+const PHASES = ["idle", "gathering", "running"];
+const SNAPSHOT = 0x53; // 'S'
+const DELTA = 0x44; // 'D'
+const SNAPSHOT_HEADER = 7; // bytes
+const DELTA_HEADER = 9; // bytes
+
+/** A frame that does not follow the grammar; the board can no longer be trusted to be complete. */
+export class MalformedFrame extends Error {}
+
+/**
+ * Read one binary frame.
+ * @param {ArrayBuffer} buffer
+ * @returns {{kind: "snapshot", size: number, step: number, states: Uint8Array}
+ *         | {kind: "delta", step: number, cells: Uint32Array, states: Uint8Array}}
+ * @throws {MalformedFrame} without having changed anything
+ */
+export function decode(buffer) {
+  const view = new DataView(buffer);
+  if (view.byteLength === 0) throw new MalformedFrame("empty frame");
+  switch (view.getUint8(0)) {
+    case SNAPSHOT:
+      return decodeSnapshot(view);
+    case DELTA:
+      return decodeDelta(view);
+    default:
+      throw new MalformedFrame(`unknown frame type ${view.getUint8(0)}`);
+  }
+}
+
+function decodeSnapshot(view) {
+  if (view.byteLength < SNAPSHOT_HEADER) throw new MalformedFrame("short snapshot");
+  const size = view.getUint16(1, true);
+  if (size > MAX_SIZE) throw new MalformedFrame(`a board ${size} wide`);
+  const count = size * size;
+  if (view.byteLength !== SNAPSHOT_HEADER + Math.ceil(count / 8)) {
+    throw new MalformedFrame(`${view.byteLength} bytes for a board ${size} wide`);
+  }
+  const states = new Uint8Array(count);
+  for (let cell = 0; cell < count; cell++) {
+    states[cell] = (view.getUint8(SNAPSHOT_HEADER + (cell >> 3)) >> (cell & 7)) & 1;
+  }
+  return { kind: "snapshot", size, step: view.getUint32(3, true), states };
+}
+
+function decodeDelta(view) {
+  if (view.byteLength < DELTA_HEADER) throw new MalformedFrame("short delta");
+  const count = view.getUint32(5, true);
+  if (view.byteLength !== DELTA_HEADER + 4 * count) {
+    throw new MalformedFrame(`${view.byteLength} bytes for ${count} changes`);
+  }
+  const cells = new Uint32Array(count);
+  const states = new Uint8Array(count);
+  for (let i = 0; i < count; i++) {
+    const entry = view.getUint32(DELTA_HEADER + 4 * i, true);
+    cells[i] = entry >>> 1;
+    states[i] = entry & 1;
+  }
+  return { kind: "delta", step: view.getUint32(1, true), cells, states };
+}
+
+/**
+ * Read one text frame. Keys that are not known are left out, numbers that make no sense are 0.
+ * @returns {{phase: string, size: number, connected: number, subscribed: number, needed: number}
+ *         | null} null for what is no such message: a newer server may send others.
+ */
+export function decodeProgress(text) {
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null || !PHASES.includes(value.phase)) return null;
+  const count = (key) => (Number.isSafeInteger(value[key]) && value[key] > 0 ? value[key] : 0);
+  return {
+    phase: value.phase,
+    size: count("size"),
+    connected: count("connected"),
+    subscribed: count("subscribed"),
+    needed: count("needed"),
+  };
+}

@@ -1,0 +1,136 @@
+// The board on a canvas: one pixel a cell in an image of its own, scaled up without smoothing.
+//
+// All cells are coloured anew for each step drawn: one look-up in a small table a cell, so that a
+// million cells take a few milliseconds, and scaling the image is the graphics card's work.
+
+import { OLD } from "./board.js";
+
+const HUE_STEP = 20; // degrees from one step to the next
+const HUE_RANGE = 256; // the hue starts again here, short of the whole circle's 360 degrees
+const STILL_HUE = 215; // degrees, for those who ask for no motion
+const LINE_FROM = 6; // device pixels a cell; grid lines between smaller ones would be all one sees
+const MAX_LOSS = 1 / 12; // of the side, given up so that all cells are equally wide
+
+// Alive is dark and dead is light in both schemes; in the dark one the whole board is dimmed.
+// Each pair is saturation and lightness in percent.
+const SCHEMES = {
+  light: {
+    dead: { fresh: [100, 84], old: [42, 95] },
+    alive: { fresh: [85, 32], old: [40, 20] },
+    line: "rgb(255 255 255 / .6)",
+  },
+  dark: {
+    dead: { fresh: [62, 64], old: [9, 70] },
+    alive: { fresh: [85, 20], old: [30, 12] },
+    line: "rgb(0 0 0 / .14)",
+  },
+};
+
+/**
+ * The hue of a step: 20 degrees on from the one before, modulo 256. A cell that changes takes it
+ * on and keeps it while it fades, so that the eye sees the updates as a wave running over the
+ * board; all that is at rest follows the current step, palely.
+ */
+export function hueOf(step) {
+  return (step * HUE_STEP) % HUE_RANGE;
+}
+
+/** CSS's hsl() as [red, green, blue], each 0-255. */
+export function rgbOf(hue, saturation, lightness) {
+  const light = lightness / 100;
+  const spread = (saturation / 100) * Math.min(light, 1 - light);
+  return [0, 8, 4].map((shift) => {
+    const k = (shift + hue / 30) % 12;
+    return Math.round(255 * (light - spread * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
+  });
+}
+
+/**
+ * The colours of a board drawn in `step`, as 32-bit words of an ImageData: for each age of a cell
+ * from 0 to OLD steps, dead, then alive.
+ * @param {"light" | "dark"} scheme
+ * @param {boolean} still - one hue for all, and no fading
+ */
+export function paletteOf(step, scheme, still) {
+  const bytes = new Uint8Array((OLD + 1) * 2 * 4);
+  for (let age = 0; age <= OLD; age++) {
+    const hue = still ? STILL_HUE : hueOf(age < OLD && age <= step ? step - age : step);
+    const part = still ? 1 : age / OLD;
+    ["dead", "alive"].forEach((state, index) => {
+      const { fresh, old } = SCHEMES[scheme][state];
+      const [saturation, lightness] = fresh.map((value, i) => value + (old[i] - value) * part);
+      bytes.set([...rgbOf(hue, saturation, lightness), 255], age * 8 + index * 4);
+    });
+  }
+  return new Uint32Array(bytes.buffer); // whatever the machine's byte order is
+}
+
+/**
+ * The side in device pixels that a board of `size` gets out of `room`: a whole number of pixels a
+ * cell if little of the room is lost by it, else all of the room.
+ */
+export function sideFor(size, room) {
+  const whole = Math.floor(room / size) * size;
+  return room - whole <= room * MAX_LOSS ? whole : room;
+}
+
+export class Painter {
+  #context;
+  #image = document.createElement("canvas");
+  #pixels; // ImageData of one pixel a cell
+  #words; // the same, one 32-bit word a pixel
+  #scheme = "light";
+  #still = false;
+
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.#context = canvas.getContext("2d", { alpha: false });
+  }
+
+  /** Choose the colours of the draws to come; see paletteOf. */
+  setColours(scheme, still) {
+    this.#scheme = scheme;
+    this.#still = still;
+  }
+
+  /** Draw `board` into a square of at most `room` CSS pixels. */
+  draw(board, room, ratio) {
+    if (board.size === 0) return;
+    this.#write(board);
+    const side = sideFor(board.size, Math.max(1, Math.floor(room * ratio)));
+    if (this.canvas.width !== side) this.canvas.width = this.canvas.height = side;
+    this.canvas.style.width = this.canvas.style.height = `${side / ratio}px`;
+    // Of a board with more cells than pixels, smoothing shows all; leaving cells out would not.
+    this.#context.imageSmoothingEnabled = side < board.size;
+    this.#context.drawImage(this.#image, 0, 0, side, side);
+    this.#rule(board.size, side);
+  }
+
+  #write({ size, step, states, stamps }) {
+    const context = this.#image.getContext("2d");
+    if (this.#image.width !== size || this.#pixels === undefined) {
+      this.#image.width = this.#image.height = size;
+      this.#pixels = context.createImageData(size, size);
+      this.#words = new Uint32Array(this.#pixels.data.buffer);
+    }
+    const words = this.#words;
+    const palette = paletteOf(step, this.#scheme, this.#still);
+    for (let cell = 0; cell < states.length; cell++) {
+      const age = (step - stamps[cell]) >>> 0; // modulo 2**32, as the steps are
+      words[cell] = palette[(age < OLD ? age : OLD) * 2 + states[cell]];
+    }
+    context.putImageData(this.#pixels, 0, 0);
+  }
+
+  #rule(size, side) {
+    const cell = side / size;
+    if (cell < LINE_FROM || !Number.isInteger(cell)) return;
+    const context = this.#context;
+    const width = cell >= 24 ? 2 : 1;
+    context.fillStyle = SCHEMES[this.#scheme].line;
+    for (let at = cell; at < side; at += cell) {
+      context.fillRect(at - (width >> 1), 0, width, side);
+      context.fillRect(0, at - (width >> 1), side, width);
+    }
+  }
+}
