@@ -1,0 +1,275 @@
+"""Real clusters for tests: started by twistd from this checkout, and gone when the test ends.
+
+``start_cluster(test, "--nodes", "2")`` starts one on free ports and fires with a ``Cluster`` once
+its ready line has come. Whatever the test does to it, the test's clean-up kills what is left, and
+fails if a process of the cluster outlives its supervisor.
+"""
+
+import os
+import re
+import signal
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, readBody
+
+ROOT = Path(__file__).resolve().parents[2]
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+"""Not how long it takes (a second or two), but after how long on a busy machine it will never."""
+
+ORPHAN_TIMEOUT_S = 5.0
+
+_MARK = "C10K_TEST_CLUSTER"
+
+reactor: Any = _reactor
+
+
+class Program(ProcessProtocol):
+    """A process whose output is kept as lines, and can be waited for."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.status: int | None = None
+        self.signal: int | None = None
+        self._rest = ""
+        self._waiting: list[tuple[re.Pattern[str], Deferred[re.Match[str]]]] = []
+        self._ends: list[Deferred[None]] = []
+        self._ended = False
+
+    @property
+    def pid(self) -> int:
+        transport: Any = self.transport
+        return transport.pid
+
+    def outReceived(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data.decode("utf-8", "replace")).split("\n")
+        for line in lines:
+            self.lines.append(line)
+            self.line_received(line)
+            for pattern, waiting in list(self._waiting):
+                match = pattern.search(line)
+                if match:
+                    self._waiting.remove((pattern, waiting))
+                    waiting.callback(match)
+
+    errReceived = outReceived
+
+    def line_received(self, line: str) -> None:
+        """For subclasses: called before those who wait for the line."""
+
+    def processEnded(self, reason: Failure) -> None:
+        if self._rest:
+            self.outReceived(b"\n")
+        self.status = reason.value.exitCode
+        self.signal = reason.value.signal
+        self._ended = True
+        for end in self._ends:
+            end.callback(None)
+        for pattern, waiting in self._waiting:
+            waiting.errback(AssertionError(f"ended without {pattern.pattern!r}:\n{self.text}"))
+        self._waiting.clear()
+
+    @property
+    def text(self) -> str:
+        """All output so far."""
+        return "\n".join(self.lines)
+
+    def line(self, pattern: str, timeout: float = START_TIMEOUT_S) -> "Deferred[re.Match[str]]":
+        """Fires with the match of the next line that has ``pattern`` (not of those before)."""
+        waiting: Deferred[re.Match[str]] = Deferred()
+        if self._ended:
+            return waiting
+        self._waiting.append((re.compile(pattern), waiting))
+
+        def too_late(failure: Any, seconds: float) -> None:
+            raise AssertionError(f"no {pattern!r} within {seconds} s:\n{self.text}")
+
+        return waiting.addTimeout(timeout, reactor, onTimeoutCancel=too_late)
+
+    def end(self, timeout: float = STOP_TIMEOUT_S) -> "Deferred[None]":
+        """Fires when the process has ended."""
+        if self._ended:
+            return succeed(None)
+        end: Deferred[None] = Deferred()
+        self._ends.append(end)
+        return end.addTimeout(timeout, reactor)
+
+    def kill(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal; fine if the process has ended."""
+        if not self._ended:
+            os.kill(self.pid, number)
+
+
+class Cluster(Program):
+    """A cluster under its supervisor's process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mark = uuid.uuid4().hex
+        self.base_url = ""
+        self.admin_url = ""
+        self.pids: dict[str, int] = {}
+
+    def line_received(self, line: str) -> None:
+        if match := re.search(r"#info\] (\w+) ready \(process (\d+)\)", line):
+            self.pids[match[1]] = int(match[2])
+
+    @property
+    def port(self) -> int:
+        """The first listening port."""
+        return int(self.base_url.rstrip("/").rpartition(":")[2])
+
+    def processes(self) -> list[int]:
+        """The numbers of all processes that descend from this cluster's start."""
+        return marked_processes(self.mark)
+
+
+def marked_processes(mark: str) -> list[int]:
+    """Processes with this mark in their environment."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and f"{_MARK}={mark}" in Path(f"/proc/{entry}/environ").read_text():
+                found.append(int(entry))
+        except (OSError, UnicodeDecodeError):
+            pass  # ended meanwhile, or somebody else's
+    return found
+
+
+def environment(mark: str, **extra: str) -> dict[str, str]:
+    """For programs that are to find this checkout: its packages, its plugin, and its mark."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "twistd_plugins")])
+    inherited = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{path}{os.pathsep}{inherited}" if inherited else path,
+        "PYTHONUNBUFFERED": "1",
+        _MARK: mark,
+        **extra,
+    }
+
+
+def twistd(*arguments: str) -> list[str]:
+    """The command line of this interpreter's twistd."""
+    return [sys.executable, "-m", "tests.e2e.twistd", *arguments]
+
+
+def start_program(
+    test: TestCase,
+    program: Program,
+    command: list[str],
+    mark: str,
+    cwd: str | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> Program:
+    """Start anything; the test's clean-up kills it and all that descends from it."""
+    reactor.spawnProcess(
+        program, command[0], command, env=environment(mark, **(extra or {})), path=cwd or str(ROOT)
+    )
+
+    def clean_up() -> "Deferred[object]":
+        # First the supervisor alone: what its children do then is part of what is tested.
+        if program.transport is not None:
+            program.kill(signal.SIGKILL)
+        return program.end().addCallback(lambda _: no_orphans(test, mark))
+
+    test.addCleanup(clean_up)
+    return program
+
+
+def no_orphans(test: TestCase, mark: str) -> "Deferred[object]":
+    """Wait for all marked processes to end; kill what does not, and fail the test."""
+
+    def too_late(result: Any, seconds: float) -> None:
+        left = marked_processes(mark)
+        names = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in left]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        if left:
+            test.fail(f"still there {seconds} s after the supervisor's end: {names}")
+
+    ends = [process_end(pid) for pid in marked_processes(mark)]
+    return gatherResults(ends).addTimeout(ORPHAN_TIMEOUT_S, reactor, onTimeoutCancel=too_late)
+
+
+def start_cluster(
+    test: TestCase,
+    *options: str,
+    listen: str = "tcp:0:interface=127.0.0.1",
+    extra: Mapping[str, str] | None = None,
+    on_spawn: Callable[[Cluster], object] = lambda cluster: None,
+) -> "Deferred[Cluster]":
+    """Start ``twistd -n c10k`` on a free port; fires when it is ready."""
+    cluster = Cluster()
+    command = twistd("-n", "--pidfile=", "c10k", "--listen", listen, *options)
+    start_program(test, cluster, command, cluster.mark, extra=extra)
+    on_spawn(cluster)
+
+    def ready(match: re.Match[str]) -> Cluster:
+        cluster.base_url, cluster.admin_url = match[1], match[2]
+        return cluster
+
+    return cluster.line(r"c10k ready: (http\S+?),? .*admin (http\S+)$").addCallback(ready)
+
+
+class _ProcessEnd(FileDescriptor):
+    """A pidfd: readable when the process, which need not be a child of ours, has ended."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(reactor)
+        self._descriptor = descriptor
+        self.ended: Deferred[None] = Deferred(lambda _: self._stop())
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def _stop(self) -> None:
+        self.stopReading()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def doRead(self) -> None:
+        self._stop()
+        self.ended.callback(None)
+
+
+def process_end(pid: int) -> "Deferred[None]":
+    """Fires when a process has ended; at once if there is none of this number."""
+    try:
+        watcher = _ProcessEnd(os.pidfd_open(pid))
+    except ProcessLookupError:
+        return succeed(None)
+    watcher.startReading()
+    return watcher.ended
+
+
+async def get(url: str, timeout: float = 10.0) -> tuple[int, str]:
+    """Status and body."""
+    agent = Agent(reactor, connectTimeout=timeout)
+    response: Any = await agent.request(b"GET", url.encode()).addTimeout(timeout, reactor)
+    body: Any = await readBody(response).addTimeout(timeout, reactor)
+    return response.code, body.decode()
+
+
+async def get_until(url: str, status: int, timeout: float = START_TIMEOUT_S) -> str:
+    """Ask again and again until the status is the one wanted; its body."""
+    deadline = reactor.seconds() + timeout
+    while True:
+        code, body = await get(url)
+        if code == status:
+            return body
+        if reactor.seconds() > deadline:
+            raise AssertionError(f"{url} still answers {code} after {timeout} s: {body}")
+        await deferLater(reactor, 0.05, lambda: None)

@@ -1,0 +1,191 @@
+"""A real cluster is started, stopped, hurt and doubled."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import tempfile
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from cluster.net.sockets import claim, parse_address
+from tests.e2e.processes import (
+    Cluster,
+    Program,
+    get,
+    get_until,
+    marked_processes,
+    no_orphans,
+    process_end,
+    reactor,
+    start_cluster,
+    start_program,
+    twistd,
+)
+
+
+def runtime_folder(port: int) -> Path:
+    base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
+    return Path(base, f"c10k-{os.getuid()}", str(port))
+
+
+class OperationsTests(TestCase):
+    timeout = 120
+
+    def assert_port_free(self, port: int) -> None:
+        claim(parse_address(f"tcp:{port}:interface=127.0.0.1")).close()
+
+    async def test_start_and_stop(self) -> None:
+        cluster = await start_cluster(self, "--nodes", "2")
+        self.assertEqual(await get(cluster.admin_url + "readyz"), (200, "ready\n"))
+        self.assertEqual(await get(cluster.admin_url + "healthz"), (200, "ok\n"))
+        code, metrics = await get(cluster.admin_url + "metrics")
+        self.assertEqual(code, 200)
+        for line in (
+            'c10k_up{node="broker"} 1.0',
+            'c10k_up{node="node1"} 1.0',
+            'c10k_connections{node="node0"} 0.0',
+            'c10k_broker_nodes{node="broker"} 2.0',
+        ):
+            self.assertIn(line, metrics)
+        self.assertEqual(len(cluster.processes()), 4)
+        self.assertTrue(runtime_folder(cluster.port).is_dir())
+        self.assertEqual(runtime_folder(cluster.port).stat().st_mode & 0o777, 0o700)
+        cluster.kill()
+        await cluster.end()
+        self.assertEqual(cluster.signal, signal.SIGTERM)
+        self.assertEqual(cluster.processes(), [])
+        self.assertFalse(runtime_folder(cluster.port).exists())
+        self.assert_port_free(cluster.port)
+        order = re.findall(r"(node0|node1|broker) stopped", cluster.text)
+        self.assertEqual(order[-1], "broker")
+        self.assertEqual(len(order), 3)
+
+    async def test_one_node_needs_no_broker(self) -> None:
+        cluster = await start_cluster(self, "--nodes", "1")
+        self.assertEqual(len(cluster.processes()), 2)
+        self.assertEqual(await get(cluster.admin_url + "readyz"), (200, "ready\n"))
+
+    async def test_a_killed_node_is_replaced_on_the_same_port(self) -> None:
+        cluster = await start_cluster(self, "--nodes", "2")
+        first = cluster.pids["node0"]
+        again = cluster.line(r"node0 ready")
+        os.kill(first, signal.SIGKILL)
+        await again
+        self.assertNotEqual(cluster.pids["node0"], first)
+        await get_until(cluster.admin_url + "readyz", 200)
+        _, metrics = await get(cluster.admin_url + "metrics")
+        self.assertIn('c10k_starts_total{node="node0"} 2.0', metrics)
+        self.assertIn('c10k_starts_total{node="node1"} 1.0', metrics)
+
+    async def test_connections_queued_for_a_killed_node_are_answered_by_its_replacement(
+        self,
+    ) -> None:
+        cluster = await start_cluster(self, "--nodes", "1")
+        node = cluster.pids["node0"]
+        os.kill(node, signal.SIGSTOP)
+        answers = gatherResults(
+            [Deferred.fromCoroutine(get(cluster.base_url, timeout=60)) for _ in range(20)]
+        )
+        # Connected in the kernel's eyes, though nobody accepts.
+        socket.create_connection(("127.0.0.1", cluster.port), 5).close()
+        os.kill(node, signal.SIGKILL)
+        for code, _ in await answers:
+            self.assertLess(code, 500)
+
+    async def test_a_killed_broker_is_restarted_and_the_nodes_return(self) -> None:
+        cluster = await start_cluster(self, "--nodes", "2")
+        nodes = {name: cluster.pids[name] for name in ("node0", "node1")}
+        again = cluster.line(r"broker ready")
+        os.kill(cluster.pids["broker"], signal.SIGKILL)
+        await again
+        await get_until(cluster.admin_url + "readyz", 200)
+        self.assertEqual({name: cluster.pids[name] for name in nodes}, nodes)
+
+    async def test_children_do_not_outlive_a_killed_supervisor(self) -> None:
+        cluster = await start_cluster(self, "--nodes", "2")
+        ends = [process_end(pid) for pid in cluster.pids.values()]
+        cluster.kill(signal.SIGKILL)
+        began = reactor.seconds()
+        await gatherResults(ends).addTimeout(5, reactor)
+        self.assertLess(reactor.seconds() - began, 2)
+        self.assert_port_free(cluster.port)
+        # What is left in the runtime folder is in nobody's way.
+        listen = f"tcp:{cluster.port}:interface=127.0.0.1"
+        await start_cluster(self, "--nodes", "2", "--admin", "tcp:0", listen=listen)
+
+    async def test_a_second_cluster_on_the_same_port_refuses(self) -> None:
+        first = await start_cluster(self, "--nodes", "1")
+        second = Program()
+        command = twistd("-n", "--pidfile=", "c10k", "--listen", f"tcp:{first.port}")
+        start_program(self, second, command, "second")
+        await second.end()
+        self.assertEqual(second.status, 1)
+        self.assertIn(f"cannot listen on 0.0.0.0:{first.port}: another program", second.lines[-1])
+        self.assertNotIn("Traceback", second.text)
+        self.assertEqual(await get(first.admin_url + "readyz"), (200, "ready\n"))
+        self.assertTrue(runtime_folder(first.port).is_dir())
+
+    async def test_two_clusters_on_different_ports(self) -> None:
+        one, other = await gatherResults(
+            [start_cluster(self, "--nodes", "1"), start_cluster(self, "--nodes", "1")]
+        )
+        self.assertNotEqual(one.port, other.port)
+        one.kill()
+        await one.end()
+        self.assertEqual(await get(other.admin_url + "readyz"), (200, "ready\n"))
+
+    async def test_stop_during_start(self) -> None:
+        for pattern in (r"up to .* connections", r"ready \(process"):
+            started: list[Cluster] = []
+            ready = start_cluster(self, "--nodes", "2", on_spawn=started.append)
+            ready.addErrback(lambda _: None)
+            await started[0].line(pattern)
+            started[0].kill()
+            await started[0].end()
+            await no_orphans(self, started[0].mark)
+            self.assertNotIn("Traceback", started[0].text)
+
+    async def test_stop_twice(self) -> None:
+        cluster = await start_cluster(self, "--nodes", "2")
+        stopping = cluster.line("Supervisor#info. stopping")
+        cluster.kill(signal.SIGINT)
+        await stopping
+        cluster.kill(signal.SIGTERM)
+        await cluster.end()
+        self.assertNotIn("Traceback", cluster.text, cluster.text)
+        self.assertEqual(cluster.processes(), [])
+
+    async def test_sigterm_to_all_processes_at_once(self) -> None:
+        cluster = await start_cluster(self, "--nodes", "2")
+        for pid in cluster.processes():
+            os.kill(pid, signal.SIGTERM)
+        await cluster.end()
+        self.assertNotIn("Traceback", cluster.text, cluster.text)
+        self.assertEqual(cluster.processes(), [])
+
+    async def test_daemon(self) -> None:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        log, pidfile = folder / "log", folder / "pid"
+        start = Cluster()
+        command = twistd(f"--pidfile={pidfile}", f"--logfile={log}", "c10k", "--nodes", "2")
+        command += ["--listen", "tcp:0:interface=127.0.0.1"]
+        start_program(self, start, command, start.mark)
+        self.addCleanup(lambda: [os.kill(pid, signal.SIGKILL) for pid in start.processes()])
+        await start.end()
+        self.assertEqual(start.status, 0, start.text)
+        while not (match := re.search(r"c10k ready: .*admin (http\S+)", log.read_text())):
+            self.assertTrue(start.processes(), log.read_text())
+            await deferLater(reactor, 0.05, lambda: None)
+        self.assertEqual(await get(match[1] + "readyz"), (200, "ready\n"))
+        supervisor = int(pidfile.read_text())
+        ended = process_end(supervisor)
+        os.kill(supervisor, signal.SIGTERM)
+        await ended.addTimeout(30, reactor)
+        self.assertEqual(marked_processes(start.mark), [])
+        self.assertFalse(pidfile.exists())
