@@ -1,0 +1,249 @@
+"""The floors of the house: a module imports only what lies below it.
+
+Read from the source with ast, imports inside functions and under TYPE_CHECKING included: an import
+that is only made sometimes is a dependency all the same.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from twisted.trial.unittest import TestCase
+
+ROOT = Path(__file__).parent.parent
+
+STDLIB = "stdlib"
+"""Stands for the whole standard library."""
+
+ANY = "anything"
+"""Stands for every library that is not ours."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """`modules` may import the `below` floors, their own, and the `libraries` named."""
+
+    name: str
+    modules: tuple[str, ...]
+    below: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = (STDLIB, ANY)
+
+
+# A module belongs to the floor with the longest prefix that fits its name.
+FLOORS = (
+    Floor("core", ("cluster.core",), (), (STDLIB,)),
+    Floor("net", ("cluster.net",), ("core",)),
+    Floor("bus", ("cluster.bus",), ("core", "net")),
+    Floor("django", ("cluster.django",), ("core", "net")),
+    Floor(
+        "services",
+        (
+            "cluster.broker",
+            "cluster.node",
+            "cluster.web",
+            "cluster.supervisor",
+            "cluster.control",
+            "cluster.admin",
+            "cluster.children",
+            "cluster.process",
+            "cluster.runtime_dir",
+        ),
+        ("core", "net", "bus", "django"),
+    ),
+    Floor(
+        "top",
+        ("cluster.options", "cluster.tap", "cluster.__main__"),
+        ("core", "net", "bus", "django", "services"),
+    ),
+    Floor("plugin", ("twistd_plugins",), (), (STDLIB, "twisted")),
+    # The package itself: what applications import.
+    Floor("public", ("cluster",), ("core", "net", "bus", "django")),
+    Floor("applications", ("django_project",), ("public",)),
+    Floor("workers", ("workers",), ()),
+    Floor(
+        "manage", ("django_project.gameoflife.management",), ("public", "applications", "workers")
+    ),
+)
+
+COMPOSITION_ROOTS = {
+    "cluster.__main__",
+    "cluster.process",
+    "cluster.tap",
+    "workers.life_command",
+    "workers.processes",
+}
+"""Only these choose or import the global reactor; all others are given one."""
+
+NO_CLOCK = {"time", "datetime", "asyncio", "threading", "socket", "select", "selectors", "random"}
+"""Standard library all the same, but the core is told the time, and moves no bytes."""
+
+OURS = ("cluster", "django_project", "workers", "tests", "benchmarks")
+
+
+class Import(NamedTuple):
+    """`module` (of ours) imports `name` at `line`."""
+
+    module: str
+    name: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.module}, line {self.line}: imports {self.name}"
+
+
+def sources() -> dict[str, Path]:
+    """Every module of the product by its dotted name."""
+    found = {}
+    for folder in ("cluster", "django_project", "workers", "twistd_plugins"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(module: str, path: Path) -> Iterator[Import]:
+    """What a module imports: for `from a import b`, `a.b` if that is a module of ours, else `a`."""
+    modules = sources()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            package = node.module or ""
+            if node.level:
+                base = module.split(".")
+                if path.name != "__init__.py":
+                    base = base[:-1]
+                base = base[: len(base) - node.level + 1]
+                package = ".".join([*base, package] if package else base)
+            for alias in node.names:
+                inner = f"{package}.{alias.name}"
+                is_reactor = inner == "twisted.internet.reactor"
+                yield Import(
+                    module, inner if inner in modules or is_reactor else package, node.lineno
+                )
+
+
+def floor_of(module: str) -> Floor | None:
+    """The floor a module of ours lies on."""
+    fitting = [
+        (len(prefix), floor)
+        for floor in FLOORS
+        for prefix in floor.modules
+        if module == prefix or module.startswith(f"{prefix}.")
+    ]
+    return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+
+
+def forbidden(found: Import) -> str | None:
+    """Why an import breaks the rules; None if it does not."""
+    floor = floor_of(found.module)
+    assert floor is not None
+    top = found.name.partition(".")[0]
+    if top in OURS:
+        target = floor_of(found.name)
+        if target is None:
+            return f"{found}, which the product must not need"
+        if target is floor or target.name in floor.below:
+            return None
+        return f"{found}, but {floor.name} must not know {target.name}"
+    if top in sys.stdlib_module_names:
+        if floor.name == "core" and top in NO_CLOCK:
+            return f"{found}, but the core is told the time and does no I/O"
+        return None if STDLIB in floor.libraries else f"{found}, but {floor.name} must not"
+    if ANY in floor.libraries or top in floor.libraries:
+        return None
+    return f"{found}, but {floor.name} must not"
+
+
+class FloorsTests(TestCase):
+    def setUp(self) -> None:
+        self.imports = [
+            found for module, path in sources().items() for found in imports(module, path)
+        ]
+
+    def test_every_module_has_a_floor_of_its_own(self) -> None:
+        """A new module of the cluster is placed by whoever adds it, in the table above."""
+        placed = {prefix for floor in FLOORS for prefix in floor.modules}
+        homeless = [
+            module
+            for module in sources()
+            if floor_of(module) is None
+            or (module.count(".") == 1 and module.startswith("cluster.") and module not in placed)
+        ]
+        self.assertEqual([], homeless)
+
+    def test_the_table_names_what_exists(self) -> None:
+        modules = set(sources())
+        named = {prefix for floor in FLOORS for prefix in floor.modules} | COMPOSITION_ROOTS
+        packages = {name.rpartition(".")[0] for name in modules} | {
+            name.partition(".")[0] for name in modules
+        }
+        self.assertEqual(set(), named - modules - packages)
+
+    def test_imports_go_down(self) -> None:
+        self.assertEqual([], [reason for each in self.imports if (reason := forbidden(each))])
+
+    def test_only_composition_roots_import_a_reactor(self) -> None:
+        reactors = [
+            str(each)
+            for each in self.imports
+            if each.name.startswith("twisted.internet.")
+            and each.name.endswith("reactor")
+            and each.module not in COMPOSITION_ROOTS
+        ]
+        self.assertEqual([], reactors)
+
+    def test_no_module_of_the_cluster_knows_life(self) -> None:
+        """The game is the applications' and the swarm's."""
+        words = ("gameoflife", "Game of Life", "neighbour")
+        knowing = [
+            f"{module}: {word}"
+            for module, path in sources().items()
+            if module.partition(".")[0] == "cluster"
+            for word in words
+            if word in path.read_text()
+        ]
+        self.assertEqual([], knowing)
+
+
+class RulesTests(TestCase):
+    """The rules themselves: an import that breaks one is seen."""
+
+    def check(self, module: str, name: str) -> str | None:
+        return forbidden(Import(module, name, 1))
+
+    def test_core_has_only_the_standard_library(self) -> None:
+        self.assertIsNone(self.check("cluster.core.wire", "struct"))
+        for name in (
+            "twisted.internet",
+            "zmq",
+            "django.conf",
+            "time",
+            "socket",
+            "cluster.net.lane",
+        ):
+            self.assertIsNotNone(self.check("cluster.core.wire", name), name)
+
+    def test_upwards_is_forbidden(self) -> None:
+        self.assertIsNotNone(self.check("cluster.net.lane", "cluster.bus.zmq_bus"))
+        self.assertIsNotNone(self.check("cluster.bus.zmq_bus", "cluster.django.handlers"))
+        self.assertIsNotNone(self.check("cluster.node", "cluster.tap"))
+        self.assertIsNone(self.check("cluster.tap", "cluster.node"))
+
+    def test_applications_use_public_names(self) -> None:
+        self.assertIsNone(self.check("django_project.gameoflife.handlers", "cluster"))
+        self.assertIsNotNone(self.check("django_project.gameoflife.handlers", "cluster.net.lane"))
+
+    def test_workers_stand_alone(self) -> None:
+        for name in ("cluster", "cluster.net.lane", "django_project.settings"):
+            self.assertIsNotNone(self.check("workers.life", name), name)
+
+    def test_relative_and_local_imports_are_seen(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text("def f():\n    from ..net import lane\n    from . import wire\n")
+        found = {each.name for each in imports("cluster.core.routing", path)}
+        self.assertEqual({"cluster.net.lane", "cluster.core.wire"}, found)

@@ -1,0 +1,193 @@
+"""c10k as others get it: from a wheel, from `pip install -e .`, and from a bare checkout.
+
+Each way is tried in a virtual environment outside the checkout that holds c10k's dependencies and
+nothing else, so a dependency that is missing from the metadata is missed here too. The package
+index (or a pip cache and links to local wheels) is needed.
+"""
+
+import atexit
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+ROOT = Path(__file__).parent.parent
+NOT_SOURCE = shutil.ignore_patterns(
+    ".*", "__pycache__", "_trial_temp*", "build", "dist", "*.egg-info", "dropin.cache", "benchmarks"
+)
+PLUGINS = ("c10k", "c10k-node", "c10k-broker")
+READY = re.compile(r"c10k ready: (http\S+?/)[ ,]")
+START_SECONDS = 60.0
+END_SECONDS = 20.0
+
+
+@functools.cache
+def workshop() -> Path:
+    """A folder for everything slow to make, kept until this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="c10k-packaging-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@functools.cache
+def checkout() -> Path:
+    """A copy of the source: building leaves files behind, and old ones would get into the wheel."""
+    return Path(shutil.copytree(ROOT, workshop() / "checkout", ignore=NOT_SOURCE))
+
+
+@functools.cache
+def wheel() -> Path:
+    """The wheel of this source."""
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(workshop()), str(checkout()))
+    return next(workshop().glob("c10k-*.whl"))
+
+
+@functools.cache
+def environment() -> Path:
+    """The `bin` folder of an environment into which the wheel was installed as users do it."""
+    folder = workshop() / "venv"
+    run([sys.executable, "-m", "venv", str(folder)])
+    pip(str(folder / "bin" / "python"), "install", str(wheel()))
+    return folder / "bin"
+
+
+def clean_environ(extra: Mapping[str, str]) -> dict[str, str]:
+    """Ours without what points at this checkout, or at a project."""
+    ours = ("PYTHONPATH", "VIRTUAL_ENV", "DJANGO_SETTINGS_MODULE", "COVERAGE_PROCESS_START")
+    environ = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**environ, **extra}
+
+
+def run(
+    command: list[str], cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> str:
+    """A command's output; its failure is the test's."""
+    done = subprocess.run(
+        command,
+        cwd=cwd or workshop(),
+        env=clean_environ(environ or {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    if done.returncode:
+        raise AssertionError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def pip(python: str, *arguments: str) -> None:
+    run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments])
+
+
+@contextmanager
+def serving(command: list[str], cwd: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """Start a cluster, give its URL, stop it; nothing of it may be left."""
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=clean_environ(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    )
+    assert process.stdout is not None
+    too_late = threading.Timer(START_SECONDS, process.kill)
+    too_late.start()
+    printed = []
+    try:
+        for line in process.stdout:
+            printed.append(line)
+            if match := READY.search(line):
+                break
+        else:
+            raise AssertionError(f"never ready:\n{''.join(printed)}")
+        too_late.cancel()
+        drain = threading.Thread(target=process.stdout.read, daemon=True)
+        drain.start()
+        yield match[1]
+    finally:
+        too_late.cancel()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    drain.join(END_SECONDS)
+    process.stdout.close()
+
+
+class PackagingTests(TestCase):
+    """Slow: a minute for all on a machine whose pip cache is warm."""
+
+    timeout = 900
+
+    def install(self, *arguments: str) -> None:
+        """Replace the c10k in the environment; with no arguments, leave none."""
+        python = str(environment() / "python")
+        pip(python, "uninstall", "--yes", "c10k")
+        if arguments:
+            pip(python, "install", "--no-deps", *arguments)
+
+    def assert_works(self, environ: Mapping[str, str] | None = None) -> None:
+        """The plugins are found, their options shown, and a cluster serves its page."""
+        environ = environ or {}
+        empty = Path(tempfile.mkdtemp(dir=workshop()))
+        home = Path(tempfile.mkdtemp(dir=workshop()))
+        environ = {**environ, "HOME": str(home)}
+        twistd = str(environment() / "twistd")
+        listed = run([twistd, "--help"], empty, environ)
+        self.assertNotIn("Traceback", listed)
+        for name in PLUGINS:
+            self.assertRegex(listed, rf"(?m)^ +{name} +\S")
+            self.assertIn("--", run([twistd, name, "--help"], empty, environ))
+        command = [twistd, "-n", "--pidfile=", "c10k", "--nodes", "2", "--listen", "tcp:0"]
+        with serving(command, empty, environ) as url, urllib.request.urlopen(url) as answer:
+            self.assertEqual(200, answer.status)
+            self.assertIn(b"<canvas", answer.read())
+        self.assertEqual([], list(empty.iterdir()))
+
+    def test_wheel_has_all_files(self) -> None:
+        """Whatever lies in the packages' folders, and the plugin, but no tests."""
+        names = set(zipfile.ZipFile(wheel()).namelist())
+        for folder in ("cluster", "django_project", "workers"):
+            for path in (checkout() / folder).rglob("*"):
+                if path.is_file():
+                    self.assertIn(str(path.relative_to(checkout())), names)
+        self.assertIn("twisted/plugins/c10k_plugin.py", names)
+        self.assertNotIn("twisted/__init__.py", names)
+        self.assertNotIn("twisted/plugins/__init__.py", names)
+        self.assertEqual(set(), {name for name in names if name.startswith(("tests", "docs"))})
+
+    def test_wheel(self) -> None:
+        self.install(str(wheel()))
+        self.assert_works()
+        swarm = run([str(environment() / "swarm"), "life", "--help"])
+        self.assertIn("--verify", swarm)
+        run([str(environment() / "python"), "-m", "pip", "check"])
+
+    def test_editable(self) -> None:
+        self.install("--editable", str(checkout()))
+        self.assert_works()
+
+    def test_checkout(self) -> None:
+        """Nothing installed: two folders on PYTHONPATH."""
+        self.install()
+        folders = [str(checkout()), str(checkout() / "twistd_plugins")]
+        self.assert_works({"PYTHONPATH": os.pathsep.join(folders)})
