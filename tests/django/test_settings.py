@@ -1,0 +1,124 @@
+"""django_project.state, and the settings as a process sees them in a folder of its own."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from twisted.trial.unittest import TestCase
+
+from django_project.state import KEY_FILE, secret_key, state_folder
+
+CHECKOUT = Path(__file__).parents[2]
+
+SHOW = "from django.conf import settings; print(settings.SECRET_KEY)"
+
+
+class StateFolderTests(TestCase):
+    def test_the_variable_comes_first(self) -> None:
+        folder = state_folder({"C10K_STATE_DIR": "/srv/c10k", "XDG_STATE_HOME": "/var/state"})
+        self.assertEqual(folder, Path("/srv/c10k"))
+
+    def test_a_relative_one_does_not_move_with_the_process(self) -> None:
+        self.assertEqual(state_folder({"C10K_STATE_DIR": "state"}), Path.cwd() / "state")
+
+    def test_xdg(self) -> None:
+        self.assertEqual(state_folder({"XDG_STATE_HOME": "/var/state"}), Path("/var/state/c10k"))
+
+    def test_home(self) -> None:
+        self.patch(os, "environ", {"HOME": "/home/someone"})
+        home = Path("/home/someone/.local/state/c10k")
+        self.assertEqual(state_folder({}), home)
+        self.assertEqual(state_folder({"XDG_STATE_HOME": "relative"}), home)
+
+
+class SecretKeyTests(TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()) / "deep" / "state"
+
+    def test_made_once_and_private(self) -> None:
+        key = secret_key({}, self.folder)
+        self.assertGreaterEqual(len(key), 50)
+        self.assertEqual(secret_key({}, self.folder), key)
+        self.assertEqual(stat.S_IMODE((self.folder / KEY_FILE).stat().st_mode), 0o600)
+        self.assertEqual(stat.S_IMODE(self.folder.stat().st_mode), 0o700)
+        self.assertEqual(os.listdir(self.folder), [KEY_FILE])
+
+    def test_two_folders_two_keys(self) -> None:
+        self.assertNotEqual(secret_key({}, self.folder), secret_key({}, self.folder.parent))
+
+    def test_given_by_the_environment(self) -> None:
+        self.assertEqual(secret_key({"DJANGO_SECRET_KEY": "given"}, self.folder), "given")
+        self.assertEqual(os.listdir(self.folder), [])
+
+    def test_given_by_the_environment_where_nothing_can_be_written(self) -> None:
+        folder = Path("/proc/c10k")
+        self.assertEqual(secret_key({"DJANGO_SECRET_KEY": "given"}, folder), "given")
+
+    def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(self) -> None:
+        error = self.assertRaises(ImproperlyConfigured, secret_key, {}, Path("/proc/c10k"))
+        self.assertIn("/proc/c10k", str(error))
+        self.assertIn("C10K_STATE_DIR", str(error))
+
+    def test_an_empty_key_is_never_used(self) -> None:
+        self.folder.mkdir(parents=True)
+        (self.folder / KEY_FILE).touch()
+        error = self.assertRaises(ImproperlyConfigured, secret_key, {}, self.folder)
+        self.assertIn("delete it", str(error))
+
+
+class SettingsProcessTests(TestCase):
+    """Settings have to work in a process that has nothing but the installed packages."""
+
+    def setUp(self) -> None:
+        self.cwd = Path(self.mktemp())
+        self.cwd.mkdir()
+        self.home = Path(self.mktemp()).absolute()
+        self.home.mkdir()
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *filter(None, sys.path)]),
+            "DJANGO_SETTINGS_MODULE": "django_project.settings",
+        }
+
+    def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.cwd,
+            env=self.environ | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def result(self, *arguments: str, **environ: str) -> str:
+        process = self.start(*arguments, **environ)
+        out, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, errors)
+        return out.strip()
+
+    def test_processes_that_start_together_agree_on_the_key(self) -> None:
+        processes = [self.start("-c", SHOW) for _ in range(4)]
+        keys = {process.communicate(timeout=60)[0] for process in processes}
+        self.assertEqual(len(keys), 1)
+        kept = self.home / ".local" / "state" / "c10k" / KEY_FILE
+        self.assertEqual(keys, {kept.read_text()})
+
+    def test_management_commands_in_any_folder(self) -> None:
+        self.result("-m", "django_project", "check", "--fail-level", "WARNING")
+        self.assertEqual(os.listdir(self.cwd), [])
+
+    def test_the_checkout_s_manage_py(self) -> None:
+        self.result(str(CHECKOUT / "manage.py"), "check")
+
+    def test_a_database_that_works(self) -> None:
+        self.result("-m", "django_project", "migrate")
+
+    def test_debug_and_hosts_by_the_environment(self) -> None:
+        show = "from django.conf import settings; print(settings.DEBUG, settings.ALLOWED_HOSTS[4:])"
+        self.assertEqual(self.result("-c", show), "False []")
+        given = self.result("-c", show, C10K_DEBUG="1", C10K_ALLOWED_HOSTS="a.example, .b.example,")
+        self.assertEqual(given, "True ['a.example', '.b.example']")
