@@ -22,6 +22,6 @@ _COMMON = settings(
     derandomize="CI" in os.environ,
 )
 
-settings.register_profile("quick", _COMMON, max_examples=60, stateful_step_count=40)
+settings.register_profile("quick", _COMMON, max_examples=150, stateful_step_count=50)
 settings.register_profile("thorough", _COMMON, max_examples=3000, stateful_step_count=80)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -1,12 +1,7 @@
 """What the broker decides."""
 
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
@@ -284,9 +279,12 @@ class SimulationTests(SynchronousTestCase):
 
 NAMES = st.sampled_from(["a", "b", "c"])
 TOPICS = st.sampled_from([b"t", b"u", b"v"])
-TOPIC_SETS = st.sets(TOPICS)
+TOPIC_SETS = st.sets(TOPICS, max_size=2)
 BARRIERS = {"pair": 2, "four": 4, "all": EVERY_NODE}
-COUNTS = st.integers(1, 8)
+BARRIER_NAMES = st.sampled_from(sorted(BARRIERS))
+FATES = st.sampled_from(["crash", "cut", "stop", "put_out", "broker"])
+FAR = st.sampled_from([0, 0, 1, 2])
+"""How far messages travel after an event: not at all, to the exchange, all the way."""
 
 
 class ClusterMachine(RuleBasedStateMachine):
@@ -296,65 +294,64 @@ class ClusterMachine(RuleBasedStateMachine):
         super().__init__()
         self.cluster = SimulatedCluster(BARRIERS, max_retained=2)
         self.frames = 0
+        for name in "ab":
+            self.cluster.start(name)
 
-    @rule(name=NAMES)
-    def start(self, name: str) -> None:
-        self.cluster.start(name)
+    def travel(self, name: str, far: int) -> None:
+        if far:
+            self.cluster.carry_up(name, 100)
+        if far > 1:
+            for other in sorted(self.cluster.nodes):
+                self.cluster.carry_down(other, 100)
 
-    def a_node(self, number: int) -> str:
-        return sorted(self.cluster.nodes)[number % len(self.cluster.nodes)]
-
-    def has_nodes(self) -> bool:
-        return bool(self.cluster.nodes)
-
-    @precondition(has_nodes)
-    @rule(node=COUNTS, how=st.sampled_from(["crash", "cut", "stop", "put_out"]))
-    def lose(self, node: int, how: str) -> None:
-        getattr(self.cluster, how)(self.a_node(node))
-
-    @rule(name=NAMES)
-    def notice(self, name: str) -> None:
+    def node(self, name: str, far: int = 0) -> str:
+        """Whatever is to happen to a node that is not there, it is started first."""
         if name not in self.cluster.nodes:
+            self.cluster.start(name)
+            self.travel(name, far)
+        return name
+
+    @rule(name=NAMES, fate=FATES)
+    def fails(self, name: str, fate: str) -> None:
+        if fate == "broker":
+            self.cluster.start_broker()
+        elif name in self.cluster.nodes:
+            getattr(self.cluster, fate)(name)
+        else:
             self.cluster.put_out(name)
 
-    @precondition(has_nodes)
-    @rule(node=COUNTS, added=TOPIC_SETS, removed=TOPIC_SETS)
-    def want(self, node: int, added: set[bytes], removed: set[bytes]) -> None:
-        self.cluster.want(self.a_node(node), added, removed)
+    @rule(name=NAMES, added=TOPIC_SETS, removed=TOPIC_SETS, far=FAR)
+    def want(self, name: str, added: set[bytes], removed: set[bytes], far: int) -> None:
+        self.cluster.want(self.node(name, far), added, removed)
+        self.travel(name, far)
 
-    @precondition(has_nodes)
-    @rule(node=COUNTS, barrier=st.sampled_from(sorted(BARRIERS)), parties=st.integers(1, 3))
-    def arrive(self, node: int, barrier: str, parties: int) -> None:
-        self.cluster.arrive(self.a_node(node), barrier, parties)
+    @rule(name=NAMES, barrier=BARRIER_NAMES, parties=st.integers(1, 3), far=FAR)
+    def arrive(self, name: str, barrier: str, parties: int, far: int) -> None:
+        self.cluster.arrive(self.node(name, far), barrier, parties)
+        self.travel(name, far)
 
-    @precondition(has_nodes)
-    @rule(node=COUNTS, barrier=st.sampled_from(sorted(BARRIERS)))
-    def withdraw(self, node: int, barrier: str) -> None:
-        self.cluster.withdraw(self.a_node(node), barrier)
+    @rule(name=NAMES, barrier=BARRIER_NAMES, far=FAR)
+    def withdraw(self, name: str, barrier: str, far: int) -> None:
+        self.cluster.withdraw(self.node(name), barrier)
+        self.travel(name, far)
 
-    @precondition(has_nodes)
-    @rule(node=COUNTS, topic=TOPICS, depth=st.integers(1, 3))
-    def retain(self, node: int, topic: bytes, depth: int) -> None:
+    @rule(name=NAMES, topic=TOPICS, depth=st.integers(1, 3), far=FAR)
+    def retain(self, name: str, topic: bytes, depth: int, far: int) -> None:
         self.frames += 1
-        self.cluster.retain(self.a_node(node), topic, depth, b"%d" % self.frames)
+        self.cluster.retain(self.node(name, far), topic, depth, b"%d" % self.frames)
+        self.travel(name, far)
 
-    @precondition(has_nodes)
-    @rule(node=COUNTS, count=COUNTS)
-    def carry_up(self, node: int, count: int) -> None:
-        self.cluster.carry_up(self.a_node(node), count)
+    @rule(name=NAMES, count=st.integers(1, 5))
+    def carry_up(self, name: str, count: int) -> None:
+        self.cluster.carry_up(self.node(name), count)
 
-    @precondition(has_nodes)
-    @rule(node=COUNTS, count=COUNTS)
-    def carry_down(self, node: int, count: int) -> None:
-        self.cluster.carry_down(self.a_node(node), count)
+    @rule(name=NAMES, count=st.integers(1, 5))
+    def carry_down(self, name: str, count: int) -> None:
+        self.cluster.carry_down(self.node(name), count)
 
     @rule()
     def settle(self) -> None:
         self.cluster.settle()
-
-    @rule()
-    def lose_the_broker(self) -> None:
-        self.cluster.start_broker()
 
     def teardown(self) -> None:
         self.cluster.settle()
