@@ -9,6 +9,9 @@ A frame is encoded once and the same bytes object goes to every subscriber.
 
 from struct import Struct
 
+from autobahn.websocket import USES_NVX
+from autobahn.websocket.xormasker import create_xor_masker
+
 TEXT = 0x81
 """First byte of an unfragmented, uncompressed text frame."""
 
@@ -31,6 +34,12 @@ MASK_REPEAT = [sum(1 << (32 * i) for i in range((n + 3) // 4 + 1)) for n in rang
 
 MASKED_LENGTH = [((n + 3) // 4 + 1) * 4 for n in range(SMALL + 1)]
 """By payload length: bytes of mask and payload, rounded up to whole masks."""
+
+
+NATIVE_FROM = 1400 if USES_NVX else 1 << 62
+"""Payload bytes from which Autobahn's native masker is quicker: 3 µs a call and then next to
+nothing, where the big integer takes 2.4 µs for 1,000 bytes and 7.7 for 4,096. (Without the native
+part Autobahn's masker would take 614 µs for those.)"""
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -59,6 +68,9 @@ def frame_payload(frame: bytes) -> tuple[bytes, bool]:
 def unmask(mask: bytes, payload: bytes) -> bytes:
     """Take the 4-byte ``mask`` off a payload of any length."""
     size = len(payload)
+    if size >= NATIVE_FROM:
+        unmasked: bytes = create_xor_masker(mask, size).process(payload)
+        return unmasked
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(
         size, "little"

@@ -28,6 +28,14 @@ class FramesTests(SynchronousTestCase):
     def test_unmask(self, mask: bytes, payload: bytes) -> None:
         self.assertEqual(unmask(mask, masked(payload, mask)), payload)
 
+    def test_unmask_of_any_size_gives_bytes(self) -> None:
+        mask = b"\x01\x82\xff\x00"
+        for size in (0, 125, 1399, 1400, 1401, 70000):
+            payload = bytes(range(256)) * (size // 256 + 1)
+            unmasked = unmask(mask, masked(payload[:size], mask))
+            self.assertIs(type(unmasked), bytes)
+            self.assertEqual(unmasked, payload[:size])
+
     def test_utf8_as_the_rfc_wants_it(self) -> None:
         for good in ("", "a", "κόσμε", "\U0010ffff", "\ufffe"):
             self.assertTrue(is_utf8(good.encode()))

@@ -1,0 +1,235 @@
+"""What one message costs: the lane against stock Autobahn, and without its read hub.
+
+    python -m benchmarks.lane [--connections 300] [--seconds 1.5] [--runs 3] [--json]
+
+Each run starts a server process, opens the connections from this process, and keeps every one busy
+for some seconds; the variants take turns, so that a busy machine hurts all alike. What is printed
+is the server's CPU time for each message, median of the runs:
+
+echo-1   20 bytes, one message in flight on each connection
+echo-8   eight in flight
+relay    each message goes to eight other connections, as in the Game of Life; for each message
+         delivered
+"""
+
+import argparse
+import json
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+VARIANTS = ("lane", "lane-without-hub", "stock")
+LOADS = ("echo-1", "echo-8", "relay")
+NEIGHBOURS = 8
+PAYLOAD = b"12345 31 31 1 abcdef"
+FRAME = b"\x81" + bytes([0x80 | len(PAYLOAD)]) + bytes(4) + PAYLOAD
+ANSWER = 2 + len(PAYLOAD)
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def serve(variant: str, load: str, reactor_name: str) -> None:
+    """The server process: print the port, then echo or relay until standard input ends."""
+    if reactor_name != "epoll":
+        from twisted.internet import asyncioreactor
+
+        loop = None
+        if reactor_name == "uvloop":
+            import uvloop
+
+            loop = uvloop.new_event_loop()
+        asyncioreactor.install(loop)
+    from twisted.internet import reactor, stdio
+    from twisted.internet.protocol import Protocol, connectionDone
+
+    twisted_reactor: Any = reactor
+
+    class Stop(Protocol):
+        def connectionLost(self, reason: Any = connectionDone) -> None:
+            twisted_reactor.stop()
+
+    factory = _stock(load) if variant == "stock" else _lanes(load, variant == "lane")
+    port = twisted_reactor.listenTCP(0, factory, backlog=1000, interface="127.0.0.1")
+    print(port.getHost().port, flush=True)
+    stdio.StandardIO(Stop())
+    twisted_reactor.run()
+
+
+def _lanes(load: str, with_hub: bool) -> Any:
+    from twisted.internet import reactor
+
+    from cluster.net.flush import FlushList
+    from cluster.net.lane import Lane, LaneFactory, text_frame
+    from cluster.net.read_hub import ReadHub
+
+    twisted_reactor: Any = reactor
+    flush_list = FlushList(twisted_reactor)
+    hub = ReadHub(twisted_reactor, flush_list) if with_hub else None
+    factory = LaneFactory(flush_list, hub)
+    lanes: list[Lane] = []
+    dirty = flush_list.dirty
+
+    def opened(lane: Lane) -> None:
+        number = len(lanes)
+        lanes.append(lane)
+        neighbours: list[Lane] = []
+
+        def relay(payload: bytes, is_binary: bool) -> None:
+            if not neighbours:
+                neighbours.extend(
+                    lanes[(number + step) % len(lanes)] for step in range(1, NEIGHBOURS + 1)
+                )
+            frame = text_frame(payload)
+            for neighbour in neighbours:
+                out = neighbour.out
+                if not out:
+                    dirty.append(neighbour)
+                out.append(frame)
+            flush_list.schedule()
+
+        def echo(payload: bytes, is_binary: bool) -> None:
+            lane.send_frame(text_frame(payload))
+
+        lane.receive = relay if load == "relay" else echo
+
+    factory.on_open = opened
+    if hub is not None:
+        hub.start()
+    return factory
+
+
+def _stock(load: str) -> Any:
+    from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+
+    connections: list[Any] = []
+
+    class Stock(WebSocketServerProtocol):  # type: ignore[misc]
+        tcpNoDelay = True  # stock leaves Nagle on; that is not what is compared here
+
+        def onOpen(self) -> None:
+            self.number = len(connections)
+            connections.append(self)
+
+        def onMessage(self, payload: bytes, isBinary: bool) -> None:
+            if load != "relay":
+                self.sendMessage(payload, isBinary)
+                return
+            message = factory.prepareMessage(payload, isBinary)
+            for step in range(1, NEIGHBOURS + 1):
+                neighbour = connections[(self.number + step) % len(connections)]
+                neighbour.sendPreparedMessage(message)
+
+    factory: Any = WebSocketServerFactory()
+    factory.protocol = Stock
+    factory.setProtocolOptions(autoPingInterval=20, autoPingTimeout=30)
+    return factory
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process with one thread, from the scheduler (nanoseconds, not ticks)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def measure(
+    variant: str, load: str, connections: int, seconds: float, reactor: str
+) -> tuple[float, float]:
+    """One run: (CPU µs a message delivered, messages a second)."""
+    command = [sys.executable, "-m", "benchmarks.lane", "--serve", variant, load, reactor]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdout is not None and server.stdin is not None
+    sockets: list[socket.socket] = []
+    try:
+        port = int(server.stdout.readline())
+        for _ in range(connections):
+            connection = socket.create_connection(("127.0.0.1", port))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.sendall(REQUEST)
+            connection.recv(4096)
+            connection.setblocking(False)
+            sockets.append(connection)
+        _drive(sockets, load, 0.3)  # warm up
+        before, start = cpu_seconds(server.pid), time.perf_counter()
+        messages = _drive(sockets, load, seconds)
+        used = cpu_seconds(server.pid) - before
+        return used / messages * 1e6, messages / (time.perf_counter() - start)
+    finally:
+        for connection in sockets:
+            connection.close()
+        server.stdin.close()
+        server.wait(10)
+        server.stdout.close()
+
+
+def _drive(sockets: list[socket.socket], load: str, seconds: float) -> int:
+    """Send on each connection; when its answers are there, send again. Messages delivered."""
+    burst = 8 if load == "echo-8" else 1
+    answers = NEIGHBOURS if load == "relay" else burst
+    output, expected = FRAME * burst, ANSWER * answers
+    missing = {connection.fileno(): expected for connection in sockets}
+    by_fd = {connection.fileno(): connection for connection in sockets}
+    poll = selectors.EpollSelector()
+    for connection in sockets:
+        poll.register(connection, selectors.EVENT_READ)
+        connection.send(output)
+    end = time.perf_counter() + seconds
+    caused, received = expected * len(sockets), 0
+    while received < caused:
+        go_on = time.perf_counter() < end
+        for key, _ in poll.select():
+            fd = key.fd
+            size = len(by_fd[fd].recv(65536))
+            if not size:
+                raise ConnectionError("the server closed a connection")
+            received += size
+            missing[fd] -= size
+            if missing[fd] <= 0 and go_on:
+                missing[fd] += expected
+                caused += expected
+                by_fd[fd].send(output)
+    poll.close()
+    return received // ANSWER
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="CPU time of one message, lane against Autobahn")
+    parser.add_argument("--connections", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of a run (1.5)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each, interleaved (3)")
+    parser.add_argument("--reactor", choices=("epoll", "asyncio", "uvloop"), default="epoll")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(*options.serve)
+        return
+    cost: dict[tuple[str, str], list[float]] = {}
+    for _ in range(options.runs):
+        for load in LOADS:
+            for variant in VARIANTS:
+                micros, _rate = measure(
+                    variant, load, options.connections, options.seconds, options.reactor
+                )
+                cost.setdefault((load, variant), []).append(micros)
+    result: dict[str, dict[str, float]] = {}
+    for load in LOADS:
+        row = {variant: statistics.median(cost[load, variant]) for variant in VARIANTS}
+        row["stock/lane"] = row["stock"] / row["lane"]
+        result[load] = {name: round(value, 2) for name, value in row.items()}
+    if options.json:
+        print(json.dumps({"unit": "µs CPU a message", "reactor": options.reactor, **result}))
+        return
+    print(f"server CPU, µs a message; {options.reactor}, median of {options.runs}")
+    print(f"{'':10}" + "".join(f"{name:>18}" for name in (*VARIANTS, "stock/lane")))
+    for load in LOADS:
+        print(f"{load:10}" + "".join(f"{value:18.2f}" for value in result[load].values()))
+
+
+if __name__ == "__main__":
+    main()
