@@ -213,11 +213,11 @@ def main(argv: Sequence[str]) -> NoReturn:
     from twisted.internet import reactor
 
     main_loop: Any = reactor
+    child = Child(main_loop, arguments.slot, make_node if is_node else make_broker)
     if is_node:
-        hear_signals_once(main_loop)
+        hear_signals_once(main_loop, child.stop)
     else:  # once running, because a reactor starts by installing its own handler
         main_loop.callWhenRunning(signal.signal, signal.SIGTERM, signal.SIG_IGN)
-    child = Child(main_loop, arguments.slot, make_node if is_node else make_broker)
     child.connect(arguments.control)
     main_loop.run()
     sys.stdout.flush()

@@ -177,7 +177,7 @@ _INDEX = b"""<!doctype html><html lang=en><meta charset=utf-8><title>c10k</title
 class _QuietSite(Site):
     """Probes and scrapes every few seconds are nothing to log."""
 
-    def log(self, request: Request) -> None:
+    def log(self, request: Any) -> None:
         pass
 
 

@@ -38,21 +38,35 @@ def _uvloop() -> asyncio.AbstractEventLoop | None:
     return uvloop.new_event_loop()
 
 
-def hear_signals_once(reactor: Any) -> None:
-    """Let the first SIGINT or SIGTERM stop the reactor, and the next ones only be logged.
+def hear_signals_once(reactor: Any, stop: Callable[[], Any] | None = None) -> None:
+    """Let the first SIGINT or SIGTERM count, and the next ones only be logged.
 
-    Twisted answers a second one with a traceback, as the reactor is no longer running.
+    Twisted answers a second one with a traceback, as its reactor is no longer running. ``stop`` is
+    called in the reactor's thread; without it Twisted's own handler does what it does.
     """
+    heard = False
 
-    def again(number: int, frame: object) -> None:
-        _log.info("{name} again: stopping already", name=signal.Signals(number).name)
-
-    def stopping() -> None:
+    def install() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, again)
+            previous: Any = signal.getsignal(number)
+            if previous != signal.SIG_IGN:
+                signal.signal(number, handler(previous))
 
-    reactor.addSystemEventTrigger("before", "shutdown", stopping)
+    def handler(previous: Any) -> Callable[[int, Any], None]:
+        def received(number: int, frame: Any) -> None:
+            nonlocal heard
+            if heard:
+                _log.info("{name} again: stopping already", name=signal.Signals(number).name)
+            elif stop is not None:
+                reactor.callFromThread(stop)
+            else:
+                previous(number, frame)
+            heard = True
+
+        return received
+
+    # Not before: a reactor starts by installing its own.
+    reactor.callWhenRunning(install)
 
 
 def hard_exit_after(drain_timeout: float, exit: Callable[[], Any]) -> None:
