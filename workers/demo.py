@@ -32,6 +32,7 @@ START_SECONDS = 60.0  # a cold start takes about 2 s; a machine may be busy
 SWARM_END_SECONDS = 5.0
 DRAIN_SECONDS = 3  # nobody uploads anything here
 CLUSTER_END_SECONDS = DRAIN_SECONDS + 7.0
+LAST_WORDS_SECONDS = 2.0  # for output that is on its way
 LAST_WORDS = 5  # lines of a dead program's output that tell why
 
 READY = re.compile(r"c10k ready: (http\S+?/)[ ,].*?\((.*)\)")
@@ -118,6 +119,7 @@ class Demo:
         self._events = events
         self._cluster: Program | None = None
         self._swarm: Program | None = None
+        self._swarm_heard = False  # all of its output
 
     def play(self) -> None:
         """Raise Failed unless the swarm has verified all the steps."""
@@ -132,6 +134,7 @@ class Demo:
         """End both programs. Idempotent."""
         if self._swarm is not None:
             self._swarm.end(SWARM_END_SECONDS)
+            self._relay_rest(self._swarm)
         if self._cluster is not None:
             self._cluster.end(CLUSTER_END_SECONDS)
 
@@ -158,6 +161,22 @@ class Demo:
         if options.steps is not None:
             command += ["--steps", str(options.steps)]
         return command
+
+    def _relay_rest(self, swarm: Program) -> None:
+        """An interrupted swarm still says how it went."""
+        while not self._swarm_heard:
+            try:
+                happened = self._events.get(timeout=LAST_WORDS_SECONDS)
+            except Empty:
+                return
+            if isinstance(happened, Line) and happened.program is swarm:
+                self._relay(happened)
+
+    def _relay(self, line: Line) -> None:
+        if line.text is None:
+            self._swarm_heard = True
+        else:
+            print(line.text, flush=True)
 
     def _next(self, seconds: float | None = None) -> Line:
         """The next line; raise Empty after `seconds`, Signalled if we are asked to end."""
@@ -188,12 +207,12 @@ class Demo:
             if line.program is cluster:
                 if line.text is None:
                     raise cluster_died(cluster)
-            elif line.text is None:
+                continue
+            self._relay(line)
+            if line.text is None:
                 break
-            else:
-                print(line.text, flush=True)
-                if match := VERIFIED.match(line.text):
-                    verified = int(match[1])
+            if match := VERIFIED.match(line.text):
+                verified = int(match[1])
         if cluster.has_ended():
             raise cluster_died(cluster)
         if swarm.status != 0:
