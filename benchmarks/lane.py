@@ -10,19 +10,25 @@ echo-1   20 bytes, one message in flight on each connection
 echo-8   eight in flight
 relay    each message goes to eight other connections, as in the Game of Life; for each message
          delivered
+
+and, with 2,000 connections that do nothing, CPU µs a handshake and KB of memory a connection.
 """
 
 import argparse
 import json
+import resource
 import selectors
 import socket
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+IDLE = 2000
 VARIANTS = ("lane", "lane-without-hub", "stock")
 LOADS = ("echo-1", "echo-8", "relay")
 NEIGHBOURS = 8
@@ -110,7 +116,7 @@ def _stock(load: str) -> Any:
 
     connections: list[Any] = []
 
-    class Stock(WebSocketServerProtocol):  # type: ignore[misc]
+    class Stock(WebSocketServerProtocol):
         tcpNoDelay = True  # stock leaves Nagle on; that is not what is compared here
 
         def onOpen(self) -> None:
@@ -132,39 +138,59 @@ def _stock(load: str) -> Any:
     return factory
 
 
+def rss_kilobytes(pid: int) -> float:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 1024
+
+
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process with one thread, from the scheduler (nanoseconds, not ticks)."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
-def measure(
-    variant: str, load: str, connections: int, seconds: float, reactor: str
-) -> tuple[float, float]:
-    """One run: (CPU µs a message delivered, messages a second)."""
+@contextmanager
+def _server(variant: str, load: str, reactor: str) -> Iterator[tuple[int, int]]:
+    """A server process: (its pid, its port)."""
     command = [sys.executable, "-m", "benchmarks.lane", "--serve", variant, load, reactor]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdout is not None and server.stdin is not None
-    sockets: list[socket.socket] = []
-    try:
-        port = int(server.stdout.readline())
-        for _ in range(connections):
-            connection = socket.create_connection(("127.0.0.1", port))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.sendall(REQUEST)
-            connection.recv(4096)
-            connection.setblocking(False)
-            sockets.append(connection)
-        _drive(sockets, load, 0.3)  # warm up
-        before, start = cpu_seconds(server.pid), time.perf_counter()
-        messages = _drive(sockets, load, seconds)
-        used = cpu_seconds(server.pid) - before
-        return used / messages * 1e6, messages / (time.perf_counter() - start)
-    finally:
-        for connection in sockets:
-            connection.close()
-        server.stdin.close()
-        server.wait(10)
-        server.stdout.close()
+    with server.stdout:
+        try:
+            yield server.pid, int(server.stdout.readline())
+        finally:
+            server.stdin.close()
+            server.wait(10)
+
+
+def _connect(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(REQUEST)
+    connection.recv(4096)
+    connection.setblocking(False)
+    return connection
+
+
+def measure(variant: str, load: str, connections: int, seconds: float, reactor: str) -> float:
+    """One run: CPU µs a message delivered."""
+    with _server(variant, load, reactor) as (pid, port), ExitStack() as sockets:
+        clients = [sockets.enter_context(_connect(port)) for _ in range(connections)]
+        _drive(clients, load, 0.3)  # warm up
+        before = cpu_seconds(pid)
+        messages = _drive(clients, load, seconds)
+        return (cpu_seconds(pid) - before) / messages * 1e6
+
+
+def measure_idle(variant: str, reactor: str) -> tuple[float, float]:
+    """Connections that do nothing: (CPU µs a handshake, KB of RSS a connection)."""
+    with _server(variant, "echo-1", reactor) as (pid, port), ExitStack() as sockets:
+        for _ in range(50):  # what the first ones import and allocate is no connection's
+            sockets.enter_context(_connect(port))
+        memory, before = rss_kilobytes(pid), cpu_seconds(pid)
+        for _ in range(IDLE):
+            sockets.enter_context(_connect(port))
+        used = cpu_seconds(pid) - before
+        return used / IDLE * 1e6, (rss_kilobytes(pid) - memory) / IDLE
 
 
 def _drive(sockets: list[socket.socket], load: str, seconds: float) -> int:
@@ -206,6 +232,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if options.serve:
         serve(*options.serve)
         return
@@ -213,12 +241,16 @@ def main() -> None:
     for _ in range(options.runs):
         for load in LOADS:
             for variant in VARIANTS:
-                micros, _rate = measure(
+                micros = measure(
                     variant, load, options.connections, options.seconds, options.reactor
                 )
                 cost.setdefault((load, variant), []).append(micros)
+        for variant in VARIANTS:
+            handshake, memory = measure_idle(variant, options.reactor)
+            cost.setdefault(("handshake", variant), []).append(handshake)
+            cost.setdefault(("idle KB", variant), []).append(memory)
     result: dict[str, dict[str, float]] = {}
-    for load in LOADS:
+    for load in (*LOADS, "handshake", "idle KB"):
         row = {variant: statistics.median(cost[load, variant]) for variant in VARIANTS}
         row["stock/lane"] = row["stock"] / row["lane"]
         result[load] = {name: round(value, 2) for name, value in row.items()}
@@ -227,7 +259,7 @@ def main() -> None:
         return
     print(f"server CPU, µs a message; {options.reactor}, median of {options.runs}")
     print(f"{'':10}" + "".join(f"{name:>18}" for name in (*VARIANTS, "stock/lane")))
-    for load in LOADS:
+    for load in result:
         print(f"{load:10}" + "".join(f"{value:18.2f}" for value in result[load].values()))
 
 
