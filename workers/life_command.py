@@ -196,7 +196,9 @@ class _Run:
             print(json.dumps({"event": name}), flush=True)
 
     def _report(self, summary: Summary) -> int:
-        print(summary.as_json() if self._options["json"] else summary.as_text(), flush=True)
+        text = summary.as_json() if self._options["json"] else summary.as_text()
+        if text:
+            print(text, flush=True)
         if summary.error is not None:
             return _error(summary.error)
         return INTERRUPTED if summary.interrupted else 0

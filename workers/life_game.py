@@ -85,6 +85,9 @@ class Summary:
         )
 
     def as_text(self) -> str:
+        """Some lines for people; none if the game never ran."""
+        if not self.seconds:
+            return ""  # nothing ran: the error says it all
         cells = self.size * self.size
         totals = self.totals
         lines = [

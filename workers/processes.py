@@ -65,7 +65,7 @@ class ShareProcess(ProcessProtocol):
         self._number = number
         self._listener = listener
         self._rest = b""
-        self._ended = False
+        self._totals: Totals | None = None
 
     def start(self) -> None:
         environment = dict(
@@ -99,18 +99,17 @@ class ShareProcess(ProcessProtocol):
             self._listener.generation(self._number, step, int(bits, 16))
         elif event == "ended":
             sent, received, reconnects, counts = arguments
-            self._ended = True
             latencies = Latencies((bucket, count) for bucket, count in counts)
-            self._listener.ended(self._number, Totals(sent, received, reconnects, latencies))
+            self._totals = Totals(sent, received, reconnects, latencies)
         else:
             getattr(self._listener, event)(self._number, *arguments)
 
     def processEnded(self, reason: Failure) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        self._listener.failed(self._number, f"a process of the swarm ended early: {reason.value}")
-        self._listener.ended(self._number, Totals())
+        # Only now, so that no process of the swarm outlives the game.
+        if self._totals is None:
+            why = f"a process of the swarm ended early: {reason.value}"
+            self._listener.failed(self._number, why)
+        self._listener.ended(self._number, self._totals or Totals())
 
 
 # The child's side
