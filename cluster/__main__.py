@@ -113,9 +113,9 @@ class Child:
     def _shutdown(self) -> "Deferred[Any]":
         self._stopping = True
         hard_exit_after(self._drain_timeout, lambda: self._exit(self.status))
-        if self._service is None:
-            return succeed(None)
-        return maybeDeferred(self._service.stopService).addBoth(self._drained)
+        service = self._service
+        stopped = succeed(None) if service is None else maybeDeferred(service.stopService)
+        return stopped.addBoth(self._drained)
 
     def _drained(self, result: Any) -> None:
         if isinstance(result, Failure):

@@ -162,7 +162,7 @@ class Children(ProcessMonitor):
                 "{name} ended ({how}); starting it again in {delay:.2f} s",
                 name=name,
                 how=_how_it_ended(reason),
-                delay=restart.getTime() - self._clock.seconds(),
+                delay=max(0.0, restart.getTime() - self._clock.seconds()),
             )
         self._ended(name)
         waiting = self._waiting.pop(name, None)

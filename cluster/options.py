@@ -112,12 +112,14 @@ class ServingOptions(ClusterOptions):
     """What ``c10k`` and ``c10k-node`` have in common."""
 
     def opt_listen(self, endpoint: str) -> None:
-        """
-        where to serve: tcp:PORT, tcp:PORT:interface=ADDRESS or
-        ssl:PORT:privateKey=FILE:certKey=FILE; repeatable; port 0 takes a free one
-        [default: tcp:8000, all IPv4 interfaces]
-        """
         self.listen_texts.append(endpoint)
+
+    # Not as a docstring, whose line breaks would be printed as gaps.
+    opt_listen.__doc__ = (
+        "where to serve: tcp:PORT, tcp:PORT:interface=ADDRESS or"
+        " ssl:PORT:privateKey=FILE:certKey=FILE; repeatable; port 0 takes a free one"
+        " [default: tcp:8000, all IPv4 interfaces]"
+    )
 
     def check_serving(self) -> None:
         """Check what both have; sets ``listens``, ``settings`` and the numbers."""
@@ -234,7 +236,18 @@ class NodeOptions(ServingOptions):
     ]
     optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
 
+    @staticmethod
+    def installed_reactor() -> object:
+        """The reactor that twistd was told to use; None while there is a choice."""
+        return sys.modules.get("twisted.internet.reactor")
+
     def postOptions(self) -> None:
+        reactor = self.installed_reactor()
+        if reactor is not None and not hasattr(reactor, "_asyncioEventloop"):
+            raise ConfigurationError(
+                f"a node needs the asyncio reactor, not {type(reactor).__name__}:"
+                " leave --reactor out, or write twistd --reactor asyncio c10k-node"
+            )
         name = self["name"]
         if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
             raise ConfigurationError(

@@ -14,7 +14,6 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.usage import UsageError
 
 from cluster import process
 from cluster.net import sockets
@@ -55,11 +54,6 @@ def _make_node(options: NodeOptions) -> Service:
         process.install_asyncio_reactor(uvloop_too=parent is not None and bool(parent["nodaemon"]))
     from twisted.internet import reactor
 
-    if not hasattr(reactor, "_asyncioEventloop"):
-        raise UsageError(
-            f"c10k-node needs the asyncio reactor, not {type(reactor).__name__}:"
-            " twistd --reactor asyncio c10k-node"
-        )
     _prepare(reactor)
     return LoneNode(options, reactor)
 

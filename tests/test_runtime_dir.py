@@ -1,0 +1,99 @@
+"""Tests of cluster.runtime_dir."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.exceptions import ConfigurationError
+from cluster.runtime_dir import RuntimeDir
+
+
+class RuntimeDirTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        # Not trial's own folder, whose path is too long for a Unix socket.
+        temporary = TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.base = Path(temporary.name)
+
+    def claim(self, port: int = 8000) -> RuntimeDir:
+        owned = RuntimeDir.claim(port, {"XDG_RUNTIME_DIR": str(self.base)}, os.getuid())
+        self.addCleanup(owned.release)
+        return owned
+
+    def assert_refused(self, because: str) -> None:
+        error = self.assertRaises(ConfigurationError, self.claim)
+        self.assertIn(because, str(error))
+
+    @property
+    def folder(self) -> Path:
+        return self.base / f"c10k-{os.getuid()}" / "8000"
+
+    def test_private_and_named_after_user_and_port(self) -> None:
+        owned = self.claim()
+        self.assertEqual(owned.path, str(self.folder))
+        self.assertEqual(self.folder.stat().st_mode & 0o777, 0o700)
+        self.assertEqual(self.folder.parent.stat().st_mode & 0o777, 0o700)
+        self.assertEqual(owned.control, f"{self.folder}/control.sock")
+        self.assertEqual(owned.broker, f"ipc://{self.folder}/broker.ipc")
+
+    def test_one_owner_at_a_time(self) -> None:
+        owned = self.claim()
+        self.assert_refused(f"another cluster of yours has port 8000 (process {os.getpid()}")
+        owned.release()
+        self.claim()
+
+    def test_other_ports_are_others(self) -> None:
+        self.claim(8000)
+        self.claim(8001)
+
+    def test_stale_files_are_removed(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True)
+        self.folder.parent.chmod(0o700)
+        for name in ("control.sock", "broker.ipc"):
+            (self.folder / name).touch()
+        (self.folder / "lock").write_text("4711\n")
+        self.claim()
+        self.assertEqual(os.listdir(self.folder), ["lock"])
+
+    def test_release_removes_the_folder_and_is_idempotent(self) -> None:
+        owned = self.claim()
+        owned.release()
+        owned.release()
+        self.assertFalse(self.folder.exists())
+
+    def test_release_leaves_what_is_not_ours(self) -> None:
+        owned = self.claim()
+        (self.folder / "notes").touch()
+        owned.release()
+        self.assertEqual(os.listdir(self.folder), ["notes"])
+
+    def test_a_folder_others_may_enter_is_refused(self) -> None:
+        self.folder.parent.mkdir(mode=0o755)
+        self.assert_refused("nobody else may enter")
+
+    def test_a_link_is_refused(self) -> None:
+        (self.base / "elsewhere").mkdir(mode=0o700)
+        self.folder.parent.symlink_to(self.base / "elsewhere")
+        self.assert_refused("must be a folder that belongs to user")
+
+    def test_somebody_elses_folder_is_refused(self) -> None:
+        self.claim().release()
+        error = self.assertRaises(
+            ConfigurationError,
+            RuntimeDir.claim,
+            8000,
+            {"XDG_RUNTIME_DIR": str(self.base / f"c10k-{os.getuid()}" / "..")},
+            os.getuid() + 1,
+        )
+        self.assertIn("must be a folder that belongs to", str(error))
+
+    def test_no_place_for_a_folder(self) -> None:
+        self.base /= "missing"
+        self.assert_refused("cannot make the runtime folder")
+
+    def test_too_long_a_path(self) -> None:
+        self.base /= "x" * 100
+        self.assert_refused("too long for a Unix socket")
+        self.assert_refused("107 bytes")
