@@ -1,0 +1,161 @@
+"""The documentation holds: commands exist, links lead somewhere, references are complete."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import generate_latest
+from twisted.python import usage
+from twisted.trial.unittest import TestCase
+
+import cluster
+from cluster import admin, options
+from cluster.django import conf
+from cluster.net import lane
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def documents() -> list[Path]:
+    """Every page that people read."""
+    tops = [path for path in ROOT.glob("*.md")]
+    return tops + [path for folder in ("docs", "deploy") for path in (ROOT / folder).rglob("*.md")]
+
+
+def anchors(path: Path) -> set[str]:
+    """The names that headings get on the common code hosts."""
+    text = FENCED.sub("", path.read_text())
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in HEADING.findall(text)
+    }
+
+
+def first_column(text: str) -> dict[str, str]:
+    """Tables whose rows begin with `name`: name -> second cell."""
+    rows = re.findall(r"^\| `([^`]+)` \|([^|]*)", text, re.MULTILINE)
+    return {name: cell.strip() for name, cell in rows}
+
+
+def section(path: Path, heading: str) -> str:
+    """The part of a page under one heading of the second level."""
+    parts = re.split(r"^## (.*)$", path.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[heading]
+
+
+def commands(program: str) -> Iterator[list[str]]:
+    """The words after a program's name in the README's shell examples."""
+    for language, text in FENCED.findall((ROOT / "README.md").read_text()):
+        if language == "sh":
+            for line in text.splitlines():
+                words = line.partition("#")[0].split()
+                if words and words[0] == program:
+                    yield words[1:]
+
+
+def long_options(parser: usage.Options) -> set[str]:
+    """The long options of a twistd command, without those that every command has."""
+    return {option.rstrip("=") for option in parser.longOpt} - {"help", "version"}
+
+
+class DocumentsTests(TestCase):
+    def test_links_lead_somewhere(self) -> None:
+        broken = []
+        for page in documents():
+            for link in LINK.findall(FENCED.sub("", page.read_text())):
+                target, _, anchor = link.partition("#")
+                if "://" in target or target.startswith("mailto:"):
+                    continue
+                path = (page.parent / target).resolve() if target else page
+                good = path.exists() and path.is_relative_to(ROOT.resolve())
+                if good and anchor and path.suffix == ".md":
+                    good = anchor in anchors(path)
+                if not good:
+                    broken.append(f"{page.relative_to(ROOT)}: {link}")
+        self.assertEqual([], broken)
+
+    def test_every_page_is_in_the_index(self) -> None:
+        index = ROOT / "docs" / "README.md"
+        linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
+        pages = {path.resolve() for path in (ROOT / "docs").rglob("*.md")} - {index.resolve()}
+        self.assertEqual(set(), pages - linked)
+
+    def test_make_targets_exist(self) -> None:
+        makefile = (ROOT / "Makefile").read_text()
+        targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+        variables = set(re.findall(r"\$\((?:if \$\()?([A-Z]+)\)", makefile))
+        named = list(commands("make"))
+        self.assertTrue(named)
+        for words in named:
+            for word in words:
+                name, is_variable, _ = word.partition("=")
+                self.assertIn(name, variables if is_variable else targets, words)
+
+    def test_the_long_options_of_commands_exist(self) -> None:
+        known = long_options(options.Options()) | {"pidfile", "logfile"}
+        for words in commands("twistd"):
+            for word in words:
+                if word.startswith("--"):
+                    self.assertIn(word[2:].partition("=")[0], known)
+
+    def test_python_examples_compile(self) -> None:
+        for page in documents():
+            for language, text in FENCED.findall(page.read_text()):
+                if language == "python":
+                    compile(text, str(page), "exec")
+
+    def test_examples_import_what_the_cluster_offers(self) -> None:
+        for page in documents():
+            for names in re.findall(r"^from cluster import (.*)$", page.read_text(), re.MULTILINE):
+                for name in names.split(","):
+                    self.assertTrue(hasattr(cluster, name.strip()), f"{page}: {name}")
+
+
+class ReferenceTests(TestCase):
+    """The tables of docs/reference have each name that exists, no other, and its default."""
+
+    def assert_options(self, command: str, parser: usage.Options) -> None:
+        table = first_column(section(REFERENCE / "options.md", f"`twistd {command}`"))
+        self.assertEqual({f"--{name}" for name in long_options(parser)}, set(table))
+        for name, default in parser.defaults.items():
+            if default is not None:
+                expected = f"`{default}`" if isinstance(default, str) else "off"
+                self.assertEqual(expected, table[f"--{name}"], name)
+
+    def test_options_of_the_cluster(self) -> None:
+        self.assert_options("c10k", options.Options())
+
+    def test_options_of_a_node(self) -> None:
+        self.assert_options("c10k-node", options.NodeOptions())
+
+    def test_options_of_a_broker(self) -> None:
+        self.assert_options("c10k-broker", options.BrokerOptions())
+
+    def test_environment_of_the_demo_project(self) -> None:
+        source = "".join(path.read_text() for path in (ROOT / "django_project").glob("*.py"))
+        named = set(re.findall(r"\b(?:C10K|DJANGO)_[A-Z_]+\b", source))
+        page = section(REFERENCE / "options.md", "Environment of the demo project")
+        self.assertEqual(named - {"DJANGO_SETTINGS_MODULE"}, set(first_column(page)))
+
+    def test_settings(self) -> None:
+        table = first_column((REFERENCE / "settings.md").read_text())
+        self.assertEqual({key: f"`{value!r}`" for key, value in conf.DEFAULTS.items()}, table)
+
+    def test_metrics(self) -> None:
+        text = generate_latest(admin.ClusterCollector({}, {})).decode()
+        metrics = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+        table = first_column((REFERENCE / "metrics.md").read_text())
+        named = {name: kind for name, kind in table.items() if name.startswith("c10k_")}
+        self.assertEqual(metrics, named)
+
+    def test_close_codes(self) -> None:
+        """Those that the lane may send, and no others."""
+        text = (REFERENCE / "close-codes.md").read_text()
+        codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+        # 1010 is a client's word.
+        self.assertEqual(set(lane.SENDABLE_CODES) - {1010}, codes)
