@@ -1,0 +1,238 @@
+"""The Life page in a real browser, on a real cluster, with a game played by a real swarm.
+
+What the page shows is read from the canvas's pixels and compared with the oracle.
+"""
+
+import os
+import random
+import signal
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from tests.e2e.browser import (
+    PHONE,
+    Board,
+    Browser,
+    read_board,
+    record_boards,
+    recorded_boards,
+    start_browser,
+    wait_for_step,
+)
+from tests.e2e.processes import Cluster, Program, start_cluster, start_program
+from workers.life import Grid, next_generation
+
+
+def soup(size: int, seed: int) -> Grid:
+    """One cell in three alive."""
+    dice = random.Random(seed)
+    cells = [(row, column) for row in range(size) for column in range(size)]
+    return Grid.of(size, [cell for cell in cells if dice.random() < 1 / 3])
+
+
+def generations(grid: Grid) -> Iterator[bytes]:
+    """The states of each generation, as read_board has them."""
+    while True:
+        yield grid.states()
+        grid = next_generation(grid, wrap=True)
+
+
+class Game:
+    """A game whose start is known to the test."""
+
+    def __init__(self, size: int, seed: int, steps: int) -> None:
+        self.size = size
+        self.steps = steps
+        self.start = soup(size, seed)
+        states = generations(self.start)
+        self.states = [next(states) for _ in range(steps + 1)]
+
+    def pattern(self) -> str:
+        """The start in the swarm's plain format."""
+        rows = self.states[0].decode("latin-1").translate({0: ".", 1: "O"})
+        size = self.size
+        return "".join(f"{rows[at : at + size]}\n" for at in range(0, size * size, size))
+
+
+class PageTests(TestCase):
+    timeout = 240
+
+    async def prepare(self, nodes: int = 2) -> tuple[Browser, Cluster]:
+        browser = await start_browser(self)
+        state = str(Path(self.mktemp()).absolute())
+        cluster = await start_cluster(self, "--nodes", str(nodes), extra={"C10K_STATE_DIR": state})
+        return browser, cluster
+
+    def play(self, cluster: Cluster, game: Game, *options: str) -> Program:
+        """Start the swarm; it ends by itself after the game's last step."""
+        pattern = Path(self.mktemp()).absolute()
+        pattern.write_text(game.pattern())
+        url = f"ws://127.0.0.1:{cluster.port}/"
+        command = [sys.executable, "-m", "workers", "life", "--url", url, "--not-centred"]
+        command += ["-p", str(pattern), "-s", str(game.size), "-n", str(game.steps), *options]
+        return start_program(self, Program(), command, uuid.uuid4().hex)
+
+    async def reach_end(self, browser: Browser, page: Any, game: Game, swarm: Program) -> None:
+        """The page shows the game's last step."""
+        try:
+            await browser.call(wait_for_step, page, game.size, game.steps)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nthe swarm said: {swarm.text}") from error
+
+    async def end(self, browser: Browser, swarm: Program) -> None:
+        """The swarm ends well, and no page had anything to complain about."""
+        await swarm.end(timeout=120)
+        self.assertEqual(swarm.status, 0, swarm.text)
+        self.assertEqual(browser.troubles, [])
+
+    def assert_shows(self, board: Board, game: Game) -> int:
+        """The board is the oracle's at the step it says; returns the step."""
+        self.assertEqual(board.size, game.size)
+        states = zip(board.states, game.states[board.step], strict=True)
+        wrong = [divmod(i, game.size) for i, (shown, right) in enumerate(states) if shown != right]
+        self.assertEqual(wrong, [], f"wrong cells in step {board.step}")
+        return board.step
+
+    async def test_what_is_shown_is_the_oracle_s_grid_step_by_step(self) -> None:
+        browser, cluster = await self.prepare()
+        page: Any = await browser.call(browser.open, cluster.base_url)
+        game = Game(32, seed=7, steps=20)
+        await browser.call(record_boards, page)
+        swarm = self.play(cluster, game, "-l", "10")
+        await self.reach_end(browser, page, game, swarm)
+        boards = [board for board in await browser.call(recorded_boards, page) if board.step]
+        steps = [self.assert_shows(board, game) for board in boards]
+        self.assertEqual(steps, sorted(steps))
+        self.assertEqual(steps[-1], game.steps)
+        # A busy machine may skip some; a page that skips most of them shows no game.
+        self.assertGreater(len(set(steps)), game.steps / 2)
+        await self.end(browser, swarm)
+
+    async def test_ten_thousand_cells(self) -> None:
+        browser, cluster = await self.prepare()
+        page: Any = await browser.call(browser.open, cluster.base_url)
+        game = Game(100, seed=8, steps=3)
+        swarm = self.play(cluster, game, "-l", "0")
+        await self.reach_end(browser, page, game, swarm)
+        self.assert_shows(await browser.call(read_board, page), game)
+        await self.end(browser, swarm)
+
+    async def test_a_late_joiner_gets_the_board_at_once(self) -> None:
+        browser, cluster = await self.prepare()
+        game = Game(16, seed=9, steps=8)
+        swarm = self.play(cluster, game, "-l", "0")
+        await swarm.end()
+
+        def join() -> Board:
+            # The game is over: no more changes come, and all that is shown came with the snapshot.
+            page = browser.open(cluster.base_url)
+            wait_for_step(page, game.size, game.steps)
+            return read_board(page)
+
+        for _ in range(3):  # whichever node they come to
+            self.assertEqual(self.assert_shows(await browser.call(join), game), game.steps)
+        await self.end(browser, swarm)
+
+    async def test_another_game_of_another_size_without_a_reload(self) -> None:
+        browser, cluster = await self.prepare()
+        page: Any = await browser.call(browser.open, cluster.base_url)
+        await browser.call(lambda: page.wait_for_selector("#idle", state="visible"))
+        await browser.call(lambda: page.evaluate("() => { window.marked = true; }"))
+        for size, steps in ((12, 6), (20, 4), (12, 2), (1, 2)):
+            game = Game(size, seed=size, steps=steps)
+            swarm = self.play(cluster, game, "-l", "0")
+            await self.reach_end(browser, page, game, swarm)
+            self.assert_shows(await browser.call(read_board, page), game)
+            await self.end(browser, swarm)
+        self.assertTrue(await browser.call(lambda: page.evaluate("() => window.marked")))
+
+    async def test_progress_while_the_game_gathers(self) -> None:
+        browser, cluster = await self.prepare()
+        page: Any = await browser.call(browser.open, cluster.base_url)
+        game = Game(20, seed=10, steps=2)
+        swarm = self.play(cluster, game, "-l", "0", "--ramp", "150")
+
+        def watch() -> str:
+            page.wait_for_function(
+                "() => { const n = document.getElementById('connected-bar').value;"
+                " return n > 0 && n < 400; }"
+            )
+            shown: str = page.inner_text("#gathering")
+            wait_for_step(page, game.size, game.steps)
+            page.wait_for_selector("#gathering", state="hidden")
+            return shown
+
+        shown = await browser.call(watch)
+        self.assertRegex(shown, r"Connected\s+\d+ of 400\s+Subscribed\s+\d+ of 400")
+        await self.end(browser, swarm)
+
+    async def test_on_a_phone(self) -> None:
+        browser, cluster = await self.prepare()
+
+        def opened() -> Any:
+            return browser.open(
+                cluster.base_url,
+                PHONE,
+                device_scale_factor=3,
+                color_scheme="dark",
+                reduced_motion="reduce",
+                has_touch=True,
+            )
+
+        page: Any = await browser.call(opened)
+        game = Game(24, seed=11, steps=5)
+        swarm = self.play(cluster, game, "-l", "0")
+        await self.reach_end(browser, page, game, swarm)
+        self.assert_shows(await browser.call(read_board, page), game)
+
+        def measures() -> dict[str, Any]:
+            return {
+                "board": page.locator("#board").bounding_box(),
+                "page": page.evaluate("() => document.documentElement.scrollWidth"),
+                "sharp": page.evaluate("() => document.getElementById('board').width"),
+                "figures": page.locator(".panel").bounding_box(),
+            }
+
+        found = await browser.call(measures)
+        board, figures = found["board"], found["figures"]
+        self.assertEqual(found["page"], PHONE["width"])
+        self.assertAlmostEqual(board["width"], board["height"])
+        self.assertGreater(board["width"], 0.9 * PHONE["width"])
+        self.assertAlmostEqual(found["sharp"], 3 * board["width"], delta=0.1)
+        self.assertLessEqual(board["y"] + board["height"], figures["y"])
+        self.assertLessEqual(figures["y"] + figures["height"], PHONE["height"])
+        await self.end(browser, swarm)
+
+    async def test_it_reconnects_by_itself(self) -> None:
+        browser, cluster = await self.prepare(nodes=1)
+        page: Any = await browser.call(browser.open, cluster.base_url)
+
+        def wait_for_link(state: str) -> None:
+            page.wait_for_selector(f'#link[data-state="{state}"]')
+
+        await browser.call(wait_for_link, "open")
+        # Seen from inside the page: the state may be gone before a look from outside.
+        await browser.call(
+            lambda: page.evaluate(
+                """() => {
+                  window.links = [];
+                  new MutationObserver(() => {
+                    window.links.push(document.getElementById("link").dataset.state);
+                  }).observe(document.getElementById("link"), { attributes: true });
+                }"""
+            )
+        )
+        os.kill(cluster.pids["node0"], signal.SIGKILL)
+        await browser.call(lambda: page.wait_for_function("() => window.links.at(-1) === 'open'"))
+        links = await browser.call(lambda: page.evaluate("() => window.links"))
+        self.assertEqual(links[0], "waiting")
+        game = Game(8, seed=12, steps=3)
+        swarm = self.play(cluster, game, "-l", "0")
+        await self.reach_end(browser, page, game, swarm)
+        self.assert_shows(await browser.call(read_board, page), game)
+        await self.end(browser, swarm)
