@@ -349,6 +349,8 @@ def check_settings(name: str | None) -> str:
         sys.path.insert(0, os.getcwd())
     name = name or os.environ.get("DJANGO_SETTINGS_MODULE") or DEFAULT_SETTINGS
     try:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ModuleNotFoundError(name=name)
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or name

@@ -1,0 +1,290 @@
+"""Tests of cluster.options: what each command line means, and how it refuses."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.net.sockets import claim, parse_address
+from cluster.options import (
+    MAX_NODES,
+    BrokerOptions,
+    ClusterOptions,
+    NodeOptions,
+    Options,
+    parse_bus,
+)
+
+FREE = ("--listen", "tcp:0:interface=127.0.0.1")
+
+
+class FreeNodeOptions(NodeOptions):
+    """As before any reactor was chosen; trial has one installed."""
+
+    @staticmethod
+    def installed_reactor() -> object:
+        return None
+
+
+class OptionsTestCase(SynchronousTestCase):
+    kind: type[ClusterOptions] = Options
+
+    def setUp(self) -> None:
+        self.patch(sys, "path", list(sys.path))
+
+    def parse(self, *arguments: str) -> ClusterOptions:
+        options = self.kind()
+        options.parseOptions(list(arguments))
+        return options
+
+    def assert_refused(self, because: str, *arguments: str) -> None:
+        options = self.kind()
+        error = self.assertRaises(UsageError, options.parseOptions, list(arguments))
+        self.assertIn(because, str(error))
+        self.assertNotIn("\n", str(error))
+        # twistd prints the usage before the error.
+        self.assertEqual(options.getUsage(), "Try --help for a list of the options.")
+
+    def loopback_listener(self) -> int:
+        sock = claim(parse_address("tcp:0:interface=127.0.0.1"))
+        self.addCleanup(sock.close)
+        return int(sock.getsockname()[1])
+
+    def settings_module(self, name: str, text: str) -> None:
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        Path(folder.name, f"{name}.py").write_text(text)
+        self.addCleanup(os.chdir, os.getcwd())
+        self.addCleanup(sys.modules.pop, name, None)
+        os.chdir(folder.name)
+
+
+class ClusterTests(OptionsTestCase):
+    def parse(self, *arguments: str) -> Options:
+        options = super().parse(*arguments)
+        assert isinstance(options, Options)
+        return options
+
+    def test_defaults(self) -> None:
+        self.patch(os, "environ", {"PATH": ""})
+        options = self.parse(*FREE)
+        self.assertEqual(options.nodes, len(os.sched_getaffinity(0)))
+        self.assertEqual(options.settings, "django_project.settings")
+        self.assertEqual(
+            options.node_config("node3", "tcp://127.0.0.1:7000"),
+            {
+                "name": "node3",
+                "settings": "django_project.settings",
+                "bus": "tcp://127.0.0.1:7000",
+                "ping_interval": 20.0,
+                "ping_timeout": 30.0,
+                "max_message_size": 1 << 20,
+                "drain_timeout": 10.0,
+                "proxy_headers": False,
+                "access_log": False,
+            },
+        )
+
+    def test_default_address_is_port_8000_everywhere(self) -> None:
+        self.patch(sys.modules["cluster.options"], "probe", lambda address: None)
+        options = self.parse()
+        self.assertEqual([address.place for address in options.listens], ["0.0.0.0:8000"])
+        self.assertEqual(options.admin.place, "127.0.0.1:9000")
+
+    def test_everything_given(self) -> None:
+        options = self.parse(
+            *FREE, "--listen", "tcp:0", "--nodes", "3", "--admin", "tcp:0:interface=127.0.0.2",
+            "--ping-interval", "0.5", "--ping-timeout", "2", "--max-message-size", "100",
+            "--drain-timeout", "0", "--proxy-headers", "--access-log",
+        )  # fmt: skip
+        self.assertEqual(len(options.listens), 2)
+        self.assertEqual(options.nodes, 3)
+        self.assertEqual(options.admin.host, "127.0.0.2")
+        config = options.node_config("", "")
+        self.assertEqual(config["ping_interval"], 0.5)
+        self.assertEqual(config["drain_timeout"], 0.0)
+        self.assertTrue(config["proxy_headers"] and config["access_log"])
+
+    def test_nodes(self) -> None:
+        for nodes in ("0", "-1", "9999", "two", "1.5", "", "1e1", "²"):
+            self.assert_refused(
+                f"--nodes must be a whole number from 1 to {MAX_NODES}, not {nodes!r}",
+                *FREE, "--nodes", nodes,
+            )  # fmt: skip
+
+    def test_one_node_has_no_broker(self) -> None:
+        self.assertEqual(self.parse(*FREE, "--nodes", "1").bus, "local")
+        self.assertIsNone(self.parse(*FREE, "--nodes", "2").bus)
+
+    def test_seconds(self) -> None:
+        for option in ("--ping-interval", "--ping-timeout", "--drain-timeout"):
+            for text in ("-1", "nan", "inf", "soon", "", "1e9"):
+                self.assert_refused(
+                    f"{option} must be a number of seconds", *FREE, f"{option}={text}"
+                )
+        self.assert_refused("above 0", *FREE, "--ping-timeout", "0")
+
+    def test_message_size(self) -> None:
+        for text in ("0", "-5", "1MiB", str(1 << 40)):
+            self.assert_refused("--max-message-size must be", *FREE, f"--max-message-size={text}")
+
+    def test_addresses(self) -> None:
+        self.assert_refused("cannot listen on 'garbage'", "--listen", "garbage")
+        self.assert_refused("cannot listen on ''", "--listen", "")
+        self.assert_refused("names 0.0.0.0:8123 twice", "--listen=tcp:8123", "--listen=tcp:8123")
+
+    def test_busy_port(self) -> None:
+        port = self.loopback_listener()
+        self.assert_refused(
+            f"cannot listen on 127.0.0.1:{port}: another program",
+            "--listen", f"tcp:{port}:interface=127.0.0.1", "--admin", "tcp:0",
+        )  # fmt: skip
+
+    def test_busy_admin_port(self) -> None:
+        port = self.loopback_listener()
+        self.assert_refused(f"cannot listen on 127.0.0.1:{port}", *FREE, "--admin", f"tcp:{port}")
+
+    def test_privileged_port(self) -> None:
+        class Unprivileged(socket.socket):
+            def bind(self, address: object) -> None:
+                raise PermissionError(13, "Permission denied")
+
+        self.patch(socket, "socket", Unprivileged)
+        self.assert_refused("cannot listen on 0.0.0.0:80: ports below", "--listen", "tcp:80")
+
+    def test_admin_port(self) -> None:
+        self.assert_refused("leaves no room for the admin port 65536", "--listen", "tcp:64536")
+        self.assert_refused("--admin tcp:PORT", "--listen", "tcp:65000")
+        self.assert_refused("is one of the --listen ports", "--listen=tcp:8123", "--admin=tcp:8123")
+        self.assert_refused("plain HTTP", *FREE, "--admin", "ssl:9000")
+        self.assertEqual(self.parse(*FREE, "--admin", "tcp:0").admin.host, "127.0.0.1")
+
+    def test_certificate(self) -> None:
+        self.assert_refused("/none.pem: No such file", "--listen=ssl:0:privateKey=/none.pem")
+        empty = self.mktemp()
+        Path(empty).touch()
+        self.assert_refused("cannot be used", f"--listen=ssl:0:privateKey={empty}")
+
+    def test_settings(self) -> None:
+        self.assert_refused("no settings module 'no.such'", *FREE, "--settings", "no.such")
+        for name in (".settings", "a b", "a..b", "django_project/settings.py"):
+            self.assert_refused(f"no settings module {name!r}", *FREE, "--settings", name)
+
+    def test_settings_in_the_current_folder(self) -> None:
+        self.settings_module("settings_of_test_1", "C10K = {'WSGI_THREADS': 3}")
+        options = self.parse(*FREE, "--settings", "settings_of_test_1")
+        self.assertEqual(options.settings, "settings_of_test_1")
+
+    def test_settings_from_the_environment(self) -> None:
+        self.settings_module("settings_of_test_2", "")
+        self.patch(os, "environ", {"DJANGO_SETTINGS_MODULE": "settings_of_test_2"})
+        self.assertEqual(self.parse(*FREE).settings, "settings_of_test_2")
+
+    def test_settings_with_an_unknown_key(self) -> None:
+        self.settings_module("settings_of_test_3", "C10K = {'WSGI_TREADS': 3}")
+        self.assert_refused(
+            "settings_of_test_3: C10K has an unknown key 'WSGI_TREADS'",
+            *FREE, "--settings", "settings_of_test_3",
+        )  # fmt: skip
+
+    def test_settings_that_fail(self) -> None:
+        self.settings_module("settings_of_test_4", "1 / 0")
+        self.assert_refused("ZeroDivisionError", *FREE, "--settings", "settings_of_test_4")
+
+    def test_settings_that_need_something_else(self) -> None:
+        self.settings_module("settings_of_test_5", "import no_such_library")
+        self.assert_refused("needs 'no_such_library'", *FREE, "--settings", "settings_of_test_5")
+
+    def test_bus_that_nobody_runs(self) -> None:
+        sock = claim(parse_address("tcp:0:interface=127.0.0.1"))
+        port = sock.getsockname()[1]
+        sock.close()
+        self.assert_refused(
+            f"no broker answers at tcp://127.0.0.1:{port}",
+            *FREE, "--bus", f"zmq+tcp://127.0.0.1:{port}",
+        )  # fmt: skip
+        self.assert_refused("no broker answers", *FREE, "--bus", "zmq+ipc:///no/such/socket")
+
+    def test_external_bus(self) -> None:
+        port = self.loopback_listener()
+        for nodes in ("1", "2"):
+            options = self.parse(*FREE, "--nodes", nodes, "--bus", f"zmq+tcp://localhost:{port}")
+            self.assertEqual(options.bus, f"tcp://127.0.0.1:{port}")
+
+    def test_unknown_option(self) -> None:
+        self.assert_refused("--bogus", "--bogus")
+
+    def test_help_names_units_and_defaults(self) -> None:
+        text = " ".join(str(Options()).split())
+        for words in ("seconds between pings", "[default: 20]", "bytes of the", "tcp:8000"):
+            self.assertIn(words, text)
+
+
+class BusTests(SynchronousTestCase):
+    def test_endpoints(self) -> None:
+        self.assertIsNone(parse_bus("zmq+ipc"))
+        self.assertEqual(parse_bus("zmq+ipc:///run/b.ipc"), "ipc:///run/b.ipc")
+        self.assertEqual(parse_bus("zmq+tcp://127.0.0.1:7000"), "tcp://127.0.0.1:7000")
+        self.assertEqual(parse_bus("zmq+tcp://[::1]:7000"), "tcp://[::1]:7000")
+
+    def assert_refused(self, because: str, text: str) -> None:
+        from cluster.core.exceptions import ConfigurationError
+
+        self.assertIn(because, str(self.assertRaises(ConfigurationError, parse_bus, text)))
+
+    def test_refusals(self) -> None:
+        for text in ("", "redis://", "zmq+tcp://", "zmq+tcp://127.0.0.1", "zmq+tcp://x:0"):
+            self.assert_refused("--bus must be", text)
+        self.assert_refused("must begin with /", "zmq+ipc://here")
+        self.assert_refused("107 bytes", "zmq+ipc:///" + "x" * 107)
+
+    def test_other_hosts_need_encryption(self) -> None:
+        for host in ("10.0.0.1", "0.0.0.0", "example.com", "[fe80::1]", "127.evil.example"):
+            self.assert_refused("must be encrypted", f"zmq+tcp://{host}:7000")
+
+
+class NodeTests(OptionsTestCase):
+    kind = FreeNodeOptions
+
+    def test_alone_by_default(self) -> None:
+        options = self.parse(*FREE)
+        assert isinstance(options, NodeOptions)
+        self.assertEqual(options.bus, "local")
+
+    def test_names(self) -> None:
+        self.assertEqual(self.parse(*FREE, "--name", "web-1.eu")["name"], "web-1.eu")
+        for name in ("", "a b", "-x", "x" * 64, "ä"):
+            self.assert_refused("--name must be", *FREE, f"--name={name}")
+
+    def test_needs_a_named_broker(self) -> None:
+        self.assert_refused("needs a broker with a name", *FREE, "--bus", "zmq+ipc")
+
+    def test_needs_the_asyncio_reactor(self) -> None:
+        self.patch(FreeNodeOptions, "installed_reactor", staticmethod(lambda: object()))
+        self.assert_refused("--reactor asyncio", *FREE)
+
+
+class BrokerTests(OptionsTestCase):
+    kind = BrokerOptions
+
+    def test_endpoint(self) -> None:
+        options = self.parse("--bus", "zmq+ipc:///tmp/no-such-folder/broker.ipc")
+        assert isinstance(options, BrokerOptions)
+        self.assertEqual(options.bus, "ipc:///tmp/no-such-folder/broker.ipc")
+
+    def test_needs_a_place(self) -> None:
+        self.assert_refused("needs a place", "--bus", "zmq+ipc")
+
+    def test_busy_port(self) -> None:
+        port = self.loopback_listener()
+        self.assert_refused("another program", "--bus", f"zmq+tcp://127.0.0.1:{port}")
+
+    def test_a_path_that_another_broker_has(self) -> None:
+        with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as other:
+            other.bind(f"{folder}/broker.ipc")
+            other.listen()
+            self.assert_refused("another broker listens", "--bus", f"zmq+ipc://{folder}/broker.ipc")
