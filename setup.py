@@ -11,6 +11,7 @@ from setuptools import find_packages, setup
 from setuptools.command.editable_wheel import _StaticPth, editable_wheel
 
 ROOT = Path(__file__).parent.resolve()
+PACKAGES = ("cluster", "django_project", "workers")
 
 
 class EditableWithPlugins(editable_wheel):
@@ -26,10 +27,7 @@ class EditableWithPlugins(editable_wheel):
 
 setup(
     packages=[
-        *find_packages(
-            include=["cluster", "cluster.*", "django_project", "django_project.*"]
-            + ["workers", "workers.*"]
-        ),
+        *find_packages(include=[f"{name}{rest}" for name in PACKAGES for rest in ("", ".*")]),
         "twisted.plugins",
     ],
     package_dir={"twisted.plugins": "twistd_plugins/twisted/plugins"},
