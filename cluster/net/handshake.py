@@ -51,6 +51,7 @@ class QuietProtocol(_Protocol):
     data: bytes
     state: int
     current_frame: Any
+    inside_message: bool
     message_data: Any
     closeHandshakeTimeoutCall: Any
 

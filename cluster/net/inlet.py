@@ -175,7 +175,8 @@ class Inlet(QuietProtocol):
             self._dataReceived(data[pos:stop])
         except Exception:
             self.fail(Failure())
-            return end
+            # Autobahn stopped inside this frame; the answer to our Close is behind it.
+            self.current_frame, self.data, self.inside_message = None, b"", False
         return stop
 
     def _received_aside(self, data: bytes) -> None:

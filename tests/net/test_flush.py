@@ -4,14 +4,16 @@ import socket
 from typing import Any
 
 from twisted.internet import defer, reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from cluster.net.flush import FlushList
 from cluster.net.frames import binary_frame, text_frame
 from cluster.net.outlet import SINK
-from tests.net.clients import Server
-from tests.net.wire import text
+from tests.net.clients import Client, Server
+from tests.net.wire import request, text
 
 
 class FakeSocket:
@@ -245,3 +247,31 @@ class SocketTests(TestCase):
             self.server.flush_list.flush()
             await deferLater(reactor, 0, lambda: None)
         self.assertEqual(self.server.ends[0][1:], (1006, False))
+
+    async def test_taking_over_a_connection_with_unsent_output(self) -> None:
+        """An HTTP protocol has written something, and is the transport's producer."""
+        factory = self.server.factory
+
+        class Before(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                transport: Any = self.transport
+                transport.registerProducer(transport, True)
+                transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                transport.protocol = factory.buildProtocol(None)
+                transport.protocol.makeConnection(transport)
+                transport.protocol.dataReceived(data)
+
+        opened: defer.Deferred[Any] = defer.Deferred()
+        self.server._opened.append(opened)
+        port = reactor.listenTCP(0, Factory.forProtocol(Before), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        client: Any = await connectProtocol(endpoint, Client())
+        client.transport.write(request())
+        lane = await opened
+        lane.send_frame(text_frame(b"first"))
+        await client.until_received(text_frame(b"first"))
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 "))
+        self.assertFalse(lane.blocked)
+        client.transport.abortConnection()
+        await self.server.next_end()

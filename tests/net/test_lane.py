@@ -194,6 +194,37 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual(transport.written, b"\x8a\x00" * (SLOW_FRAMES * 2 + 51))
         self.assertTrue(transport.reading)
 
+    def test_exception_in_autobahns_machine_closes_1011(self) -> None:
+        owner = Owner()
+        lane, transport = owner.open()
+        lane.onPing = lambda payload: 1 // 0
+        lane.dataReceived(frame(9) + text("late"))
+        owner.clock.advance(0)
+        self.assertEqual(transport.written, close_frame(1011, b"internal error"))
+        self.assertEqual(owner.events, [])
+        lane.onPong = lambda payload: {}["missing"]
+        lane.dataReceived(frame(10))  # while closing: nothing is left to be said
+        self.assertTrue(transport.aborted)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_data_of_every_kind_is_as_good_as_a_pong(self) -> None:
+        pieces = [
+            text("small"),
+            text("b" * 200),
+            frame(1, b"a", fin=False) + frame(0, b"b"),
+            text("before a ping") + frame(9),
+        ]
+        for piece in pieces:
+            owner = Owner(ping_interval=20, ping_timeout=30)
+            lane, transport = owner.open()
+            owner.clock.advance(21)
+            lane.dataReceived(piece)
+            owner.clock.advance(31)
+            self.assertFalse(transport.lost)
+            owner.clock.advance(31)
+            self.assertTrue(transport.aborted)
+
 
 class PauseTests(SynchronousTestCase):
     def test_reasons_are_independent(self) -> None:
@@ -343,6 +374,24 @@ class CloseTests(SynchronousTestCase):
         lane.dataReceived(close())
         owner.lose(lane)
         self.assertEqual(owner.events, [("closed", 1005, True)])
+
+    def test_exception_in_on_close_is_logged(self) -> None:
+        owner = Owner()
+        lane, _transport = owner.open()
+        owner.factory.on_close = lambda lane, code, was_clean: 1 // 0
+        owner.lose(lane)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(owner.factory.lanes, set())
+
+    def test_paused_and_lost_before_its_rest_was_handled(self) -> None:
+        owner = Owner()
+        lane, _transport = owner.open()
+        lane.pause("full")
+        lane.dataReceived(text("never seen"))
+        lane.resume("full")
+        owner.lose(lane)
+        owner.clock.advance(0)
+        self.assertEqual(owner.events, [("closed", 1006, False)])
 
     def test_lost_connection_leaves_no_timer(self) -> None:
         for closing in (False, True):
