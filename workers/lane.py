@@ -71,6 +71,10 @@ class Lane(WebSocketClientProtocol):
 
     tcpNoDelay = True  # a class attribute: Autobahn reads it before it has copied the factory's
 
+    transport: Any  # Twisted's interfaces are not visible to mypy
+    current_frame: Any
+    inside_message: bool
+
     opened: Callable[[], None] = staticmethod(lambda: None)
     received: Callable[[Sequence[bytes]], None] = staticmethod(_ignore_messages)
     closed: Callable[[int, str, bool], None] = staticmethod(_ignore_close)

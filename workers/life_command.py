@@ -225,10 +225,10 @@ def descriptors() -> int:
 
 def log_errors_only() -> None:
     """Twisted's and Autobahn's chatter goes nowhere, our own bugs to stderr."""
-    errors = FilteringLogObserver(
-        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.critical)]
-    )
-    globalLogBeginner.beginLoggingTo([errors], redirectStandardIO=False)
+    to_stderr: Any = textFileLogObserver(sys.stderr)
+    only_errors: Any = LogLevelFilterPredicate(LogLevel.critical)
+    observer: Any = FilteringLogObserver(to_stderr, [only_errors])
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
 def _error(text: str) -> int:

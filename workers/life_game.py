@@ -106,7 +106,7 @@ class Summary:
         )
         if self.verified:
             lines.append(
-                f"verified: {self.steps} steps of {self.size}×{self.size}, "  # noqa: RUF001
+                f"verified: {self.steps} steps of {self.size}×{self.size}, "
                 "every cell equals the oracle"
             )
         elif self.verify and self.error is None:
@@ -190,7 +190,7 @@ class LifeGame(Listener):
             target.url + "/reset/", flush_list, hub, self._reactor, self._plan.timeout
         )
         make = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
-        endpoint = make(self._reactor, target.address, target.port, timeout=self._plan.timeout)
+        endpoint: Any = make(self._reactor, target.address, target.port, timeout=self._plan.timeout)
         hub.start()
         give_up = None
         try:

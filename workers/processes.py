@@ -59,6 +59,8 @@ _PLAIN = ("wrap", "last", "rate", "ramp", "timeout", "verify", "shares")
 class ShareProcess(ProcessProtocol):
     """A share in a child process, with a share's methods; tells the same listener."""
 
+    transport: Any = None
+
     def __init__(self, reactor: Any, plan: Plan, number: int, listener: Listener) -> None:
         self._reactor = reactor
         self._plan = plan
@@ -85,7 +87,7 @@ class ShareProcess(ProcessProtocol):
 
     def _say(self, what: dict[str, Any]) -> None:
         if self.transport is not None:
-            self.transport.write(json.dumps(what).encode() + b"\n")  # type: ignore[attr-defined]
+            self.transport.write(json.dumps(what).encode() + b"\n")
 
     def outReceived(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -118,6 +120,7 @@ class ShareProcess(ProcessProtocol):
 class _Child(LineOnlyReceiver):
     """Hears the parent, tells it what the share tells."""
 
+    transport: Any = None
     delimiter = b"\n"
     MAX_LENGTH = LONGEST_LINE
 
@@ -138,7 +141,6 @@ class _Child(LineOnlyReceiver):
             self._reactor.stop()
 
     def _tell(self, event: str, *arguments: Any) -> None:
-        assert self.transport is not None
         self.transport.write(json.dumps({"tell": event, "arguments": arguments}).encode() + b"\n")
 
     # Listener
@@ -166,7 +168,6 @@ class _Child(LineOnlyReceiver):
         self._tell(
             "ended", totals.sent, totals.received, totals.reconnects, totals.latencies.counts()
         )
-        assert self.transport is not None
         self.transport.loseConnection()
 
 
@@ -176,10 +177,11 @@ def main() -> None:
 
     descriptors()
     log_errors_only()
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
+    reactor: Any = installed
     StandardIO(_Child(reactor), reactor=reactor)
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    reactor.run(installSignalHandlers=False)
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ class Share:
         nth = number // len(self._plan.targets) + further * self._ports
         source = source_address(nth, target.address, self._ports)
         make = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
-        endpoint = make(
+        endpoint: Any = make(
             self.reactor,
             target.address,
             target.port,
@@ -246,7 +246,7 @@ class Share:
                 opened.callback(None)
 
         def not_connected(failure: Failure) -> None:
-            error = failure.value
+            error: Any = failure.value
             if _no_port_left(error) and further < OTHER_ADDRESSES and _loopback(target):
                 self.totals.reconnects += 1
                 self._connect(place, further + 1).chainDeferred(opened)

@@ -1,0 +1,295 @@
+"""One game of Life against this cluster and against others: `python -m benchmarks.life`.
+
+    python -m benchmarks.life                     32x32, 100 steps, three rounds: some minutes
+    python -m benchmarks.life -s 100 -n 10 --rounds 5 --json > life.json
+
+Each round plays the same game on the cluster with 1, 2 and 4 nodes, on plain Autobahn and on the
+`websockets` library, one after the other, each freshly started; rounds follow each other, so that
+what else the machine does falls on all alike. Every game is compared with the oracle.
+
+CPU is user and system time of all the server's processes (/proc/PID/stat) from the moment the first
+cell runs until the last has finished: connecting, closing and the swarm itself are not in it. The
+swarm and the server share the machine, so steps a second say how both do together, and CPU a step
+what the server does.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+START_WITHIN = 60.0  # seconds
+STOP_WITHIN = 20.0  # seconds: a cluster drains for 10
+TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds, the unit of /proc/PID/stat's times
+
+
+class Failed(Exception):
+    """A server or the swarm did not do its part; the text is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A server to play against. `ready` finds the port in its output."""
+
+    name: str
+    command: Sequence[str]
+    ready: str
+
+
+@dataclass(slots=True)
+class Game:
+    """One game's figures. CPU in milliseconds a step, by what the processes are."""
+
+    steps_per_second: float
+    latency_ms: dict[str, float]
+    cpu: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def cpu_ms(self) -> float:
+        return sum(self.cpu.values())
+
+
+def cluster(nodes: int) -> Contender:
+    return Contender(
+        f"cluster, {nodes} node{'s' if nodes > 1 else ''}",
+        (
+            *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n"),
+            *("--pidfile=", "c10k", "--listen", "tcp:0:interface=127.0.0.1"),
+            *("--nodes", str(nodes)),
+        ),
+        r"c10k ready: http://[^:/]+:(\d+)/",
+    )
+
+
+def peer(name: str, python: str, module: str) -> Contender:
+    return Contender(name, (python, "-m", f"benchmarks.peers.{module}", "--port", "0"), r":(\d+)/")
+
+
+def python_with_websockets(folder: Path) -> str:
+    """This Python if it has the library, otherwise a new environment in `folder`."""
+    if importlib.util.find_spec("websockets") is not None:
+        return sys.executable
+    print("installing websockets into an environment of its own", file=sys.stderr, flush=True)
+    venv.create(folder / "websockets", with_pip=True)
+    python = str(folder / "websockets" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "-q", "websockets"], check=True)
+    return python
+
+
+class Server:
+    """A contender's process tree, as a context manager."""
+
+    def __init__(self, contender: Contender, folder: Path) -> None:
+        self._contender = contender
+        self._output = folder / "output"
+        paths = [str(ROOT), str(ROOT / "twistd_plugins"), os.environ.get("PYTHONPATH", "")]
+        # A runtime folder of its own: a cluster that someone else runs here is left alone.
+        self._environment = dict(
+            os.environ,
+            PYTHONPATH=os.pathsep.join(path for path in paths if path),
+            XDG_RUNTIME_DIR=str(folder),
+        )
+
+    def __enter__(self) -> "Server":
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._contender.command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=self._environment,
+            )
+        try:
+            self.url = f"ws://127.0.0.1:{self._port()}"
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _port(self) -> str:
+        deadline = time.monotonic() + START_WITHIN
+        while time.monotonic() < deadline and self._process.poll() is None:
+            found = re.search(self._contender.ready, self._output.read_text(errors="replace"))
+            if found:
+                return found[1]
+            time.sleep(0.05)
+        raise Failed(
+            f"{self._contender.name} did not start:\n{self._output.read_text(errors='replace')}"
+        )
+
+    def __exit__(self, *error: object) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_WITHIN)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def cpu_seconds(self) -> dict[int, tuple[str, float]]:
+        """What each process has used so far: pid -> (what it is, seconds)."""
+        used = {}
+        for pid in self._processes():
+            try:
+                words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except FileNotFoundError:
+                continue
+            kind = "server"
+            if b"cluster" in command:
+                kind = command[command.index(b"cluster") + 1].decode()
+            elif self._contender.name.startswith("cluster"):
+                kind = "supervisor"
+            used[pid] = kind, (int(words[11]) + int(words[12])) * TICK
+        return used
+
+    def _processes(self) -> list[int]:
+        found = [self._process.pid]
+        for pid in found:
+            try:
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            except FileNotFoundError:
+                continue
+            found.extend(map(int, children))
+        return found
+
+
+def play(server: Server, size: int, steps: int, processes: int | None) -> Game:
+    """One verified game against a running server."""
+    command = [sys.executable, "-m", "workers", "life", "--url", server.url, "--seed", "1"]
+    command += ["-s", str(size), "-n", str(steps), "-l", "0", "--verify", "--json", "--events"]
+    if processes:
+        command += ["--processes", str(processes)]
+    before: dict[int, tuple[str, float]] = {}
+    after: dict[int, tuple[str, float]] = {}
+    summary: dict[str, Any] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as swarm:
+        assert swarm.stdout is not None
+        for line in swarm.stdout:
+            said = json.loads(line)
+            if said.get("event") == "running":
+                before = server.cpu_seconds()
+            elif said.get("event") == "stepped":
+                after = server.cpu_seconds()
+            elif "event" not in said:
+                summary = said
+    if swarm.returncode or not summary.get("verified"):
+        raise Failed(f"the swarm failed: {summary.get('errors')}")
+    game = Game(summary["steps_per_second"], summary["latency_ms"])
+    for pid, (kind, seconds) in after.items():
+        spent = seconds - before.get(pid, (kind, 0.0))[1]
+        game.cpu[kind] = game.cpu.get(kind, 0.0) + spent * 1000 / steps
+    return game
+
+
+def median(games: Iterable[Game], kind: str | None = None) -> float:
+    return statistics.median(g.cpu_ms if kind is None else g.cpu.get(kind, 0.0) for g in games)
+
+
+def report(results: dict[str, list[Game]]) -> list[dict[str, Any]]:
+    """The medians of each contender, as the JSON output has them."""
+    rows = []
+    for name, games in results.items():
+        kinds = sorted({kind for game in games for kind in game.cpu})
+        rows.append(
+            {
+                "server": name,
+                "steps_per_second": round(statistics.median(g.steps_per_second for g in games), 2),
+                "latency_ms": {
+                    part: round(statistics.median(g.latency_ms[part] for g in games), 2)
+                    for part in ("p50", "p99")
+                },
+                "cpu_ms_a_step": round(median(games), 2),
+                "cpu_ms_a_step_by_process": {kind: round(median(games, kind), 2) for kind in kinds},
+                "rounds_cpu_ms_a_step": [round(game.cpu_ms, 2) for game in games],
+                "rounds_steps_per_second": [round(game.steps_per_second, 2) for game in games],
+            }
+        )
+    return rows
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    width = max(len(row["server"]) for row in rows)
+    print(f"{'':{width}}  steps/s  p50 ms  p99 ms  CPU ms/step  of which")
+    for row in rows:
+        parts = row["cpu_ms_a_step_by_process"]
+        which = ", ".join(f"{kind} {ms:.1f}" for kind, ms in parts.items() if len(parts) > 1)
+        print(
+            f"{row['server']:{width}}  {row['steps_per_second']:7.1f}  "
+            f"{row['latency_ms']['p50']:6.1f}  {row['latency_ms']['p99']:6.1f}  "
+            f"{row['cpu_ms_a_step']:11.1f}  {which}"
+        )
+    print("\nCPU a step, the row divided by the column:")
+    print(f"{'':{width}}  " + "  ".join(row["server"] for row in rows))
+    for row in rows:
+        ratios = []
+        for other in rows:
+            ratio = row["cpu_ms_a_step"] / (other["cpu_ms_a_step"] or float("nan"))
+            ratios.append(f"{ratio:{len(other['server'])}.2f}")
+        print(f"{row['server']:{width}}  " + "  ".join(ratios))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.life",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-s", "--size", type=int, default=32, help="rows and columns (32)")
+    parser.add_argument("-n", "--steps", type=int, default=100, help="steps of a game (100)")
+    parser.add_argument("--rounds", type=int, default=3, help="(3)")
+    parser.add_argument("--nodes", default="1,2,4", help="of the clusters, with commas (1,2,4)")
+    parser.add_argument("--no-peers", action="store_true", help="the clusters only")
+    parser.add_argument("--processes", type=int, help="of the swarm; default: its own choice")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="c10k-benchmark-"))
+    try:
+        contenders = [cluster(int(nodes)) for nodes in options.nodes.split(",") if nodes]
+        if not options.no_peers:
+            contenders += [
+                peer("Autobahn", sys.executable, "autobahn_life"),
+                peer("websockets", python_with_websockets(folder), "websockets_life"),
+            ]
+        results: dict[str, list[Game]] = {contender.name: [] for contender in contenders}
+        for number in range(1, options.rounds + 1):
+            for contender in contenders:
+                with Server(contender, folder) as server:
+                    game = play(server, options.size, options.steps, options.processes)
+                results[contender.name].append(game)
+                print(
+                    f"round {number}, {contender.name}: {game.steps_per_second:.1f} steps/s, "
+                    f"{game.cpu_ms:.1f} ms CPU a step",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    except Failed as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    rows = report(results)
+    if options.json:
+        names = ("size", "steps", "rounds")
+        print(json.dumps({**{name: vars(options)[name] for name in names}, "servers": rows}))
+    else:
+        print_table(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""gameoflife: play Life with a swarm of clients."""
