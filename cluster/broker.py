@@ -52,6 +52,7 @@ class Broker(Service):
         self.ready: Deferred[None] = Deferred()
         self._reactor = reactor
         self._exchange = Exchange(os.urandom(8).hex())
+        self._known: set[bytes] = set()
         self._waiting: dict[bytes, _Waiting] = {}
         self._retry: Any = None
         self._dropped: Counter[str] = Counter()
@@ -99,6 +100,10 @@ class Broker(Service):
     def _received(self, parts: list[bytes]) -> None:
         sender = parts[0]
         if len(parts) == 3 and parts[1][:1] == wire.PACK:
+            if sender not in self._known:
+                self._dropped["unknown_sender"] += 1
+                self._send([sender, wire.encode(wire.NotKnown())])
+                return
             self._packs += 1
             self._bytes += len(parts[2])
             self._send([parts[1][1:], wire.PACK + sender, parts[2]])
@@ -113,9 +118,11 @@ class Broker(Service):
             self.log.warn("dropped a message from {sender!r}: {error}", sender=sender, error=error)
             return
         if isinstance(message, wire.Hello):
-            self._waiting.pop(sender, None)
+            self._drop_waiting(sender)
             self.log.info("{node} joined", node=node)
-        self._perform(self._exchange.receive(node, message))
+        outbox = self._exchange.receive(node, message)
+        self._known = {name.encode() for name in self._exchange.nodes}
+        self._perform(outbox)
 
     def _perform(self, outbox: Outbox) -> None:
         for node, message in outbox:
@@ -129,19 +136,18 @@ class Broker(Service):
                 if self._link.send(parts):
                     return
             except zmq.ZMQError:
-                self._lost(node)
+                if len(parts) == 3:
+                    self._dropped["peer_gone"] += 1
+                self._leave(node)
                 return
             waiting = self._waiting[node] = _Waiting()
         waiting.packs.append(parts)
         if waiting.marks.add(len(parts[-1])):
-            self._perform(
-                [(other, wire.Congested(node.decode())) for other in self._others(node)]
-            )
+            self._tell_others(node, wire.Congested(node.decode()))
         if waiting.marks.level > STALLED:
-            self._dropped["peer_stalled"] += len(waiting.packs)
             self.log.error("{node!r} does not drain its queue; put out", node=node)
-            del self._waiting[node]
-            self._perform(self._exchange.leave(node.decode()))
+            self._drop_waiting(node, "peer_stalled")
+            self._leave(node)
         elif self._retry is None:
             self._retry = self._reactor.callLater(RETRY_S, self._try_again)
 
@@ -152,12 +158,9 @@ class Broker(Service):
                 while waiting.packs and self._link.send(waiting.packs[0]):
                     size = len(waiting.packs.popleft()[-1])
                     if waiting.marks.remove(size):
-                        self._perform(
-                            [(other, wire.Cleared(node.decode())) for other in self._others(node)]
-                        )
+                        self._tell_others(node, wire.Cleared(node.decode()))
             except zmq.ZMQError:
-                self._lost(node)
-                continue
+                self._leave(node)
             if not waiting.packs:
                 self._waiting.pop(node, None)
         if self._waiting and self._retry is None:
@@ -168,15 +171,21 @@ class Broker(Service):
         for node in self._exchange.nodes:
             self._send([node.encode(), b""])
 
-    def _lost(self, node: bytes) -> None:
-        waiting = self._waiting.pop(node, None)
-        if waiting is not None:
-            self._dropped["peer_gone"] += len(waiting.packs)
+    def _leave(self, node: bytes) -> None:
+        """A node is gone, or put out: drop what waits for it, tell the others."""
+        self._drop_waiting(node)
+        self._known.discard(node)
         outbox = self._exchange.leave(node.decode(errors="replace"))
         if outbox:
             self.log.info("{node} is gone", node=node.decode())
         self._perform(outbox)
 
-    def _others(self, node: bytes) -> list[str]:
+    def _drop_waiting(self, node: bytes, reason: str = "peer_gone") -> None:
+        waiting = self._waiting.pop(node, None)
+        if waiting is not None and waiting.packs:
+            self._dropped[reason] += len(waiting.packs)
+            waiting.packs.clear()
+
+    def _tell_others(self, node: bytes, message: wire.Message) -> None:
         name = node.decode()
-        return [other for other in self._exchange.nodes if other != name]
+        self._perform([(other, message) for other in self._exchange.nodes if other != name])

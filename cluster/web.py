@@ -50,7 +50,8 @@ class BoundedRequest(Request):
         self._refused = True
         limit = self.site.max_body
         body = b"The request's body is larger than %d bytes.\n" % limit
-        self.channel.transport.write(
+        transport: Any = self.channel.transport
+        transport.write(
             b"HTTP/1.1 413 Content Too Large\r\nContent-Type: text/plain\r\nConnection: close\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body) + body
         )
@@ -79,7 +80,7 @@ class BoundedRequest(Request):
             super().process()
 
     def _drop_ambiguous_headers(self) -> None:
-        """WSGI turns "X_Forwarded_For" and "X-Forwarded-For" into one name: keep only the latter."""
+        """WSGI makes one name of "X_Forwarded_For" and "X-Forwarded-For": keep the latter."""
         for name, _ in list(self.requestHeaders.getAllRawHeaders()):
             if b"_" in name:
                 self.requestHeaders.removeHeader(name)
@@ -105,7 +106,7 @@ class BoundedRequest(Request):
             self.setResponseCode(400)
             self.finish()
             return
-        channel = self.channel
+        channel: Any = self.channel
         transport, channel.transport = channel.transport, None
         channel.setTimeout(None)
         if hasattr(transport, "_networkProducer"):  # HTTPChannel paused it for this request
@@ -173,7 +174,7 @@ class DjangoSite(Site):
         self.proxy_headers = proxy_headers
         self._access_log = access_log
         self._clock = reactor
-        self.requestFactory = self._make_request
+        self.requestFactory: Any = self._make_request
 
     def _make_request(self, *args: Any, **kwargs: Any) -> BoundedRequest:
         request = BoundedRequest(*args, **kwargs)

@@ -33,6 +33,9 @@ class LocalBarriers:
 
         Returns the token to leave with.
         """
+        if not 0 <= expected < 1 << 63:
+            raise ValueError(f"a barrier waits for 1 or more parties, not {expected}")
+        name.encode()  # what cannot be sent fails here, not in everybody's next flush
         self._last_token += 1
         token = self._last_token
         parties = self._barriers.get(name)
@@ -87,32 +90,18 @@ class LocalBarriers:
     def merge(messages: Iterable[wire.Message]) -> list[wire.Message]:
         """The same in fewer messages: a thousand cells that arrive in one iteration make one."""
         merged: list[wire.Message] = []
-        run: list[int] = []
-        last: wire.Message | None = None
-
-        def close() -> None:
-            if isinstance(last, wire.Arrive):
-                merged.append(wire.Arrive(last.barrier, last.expected, tuple(run)))
-            elif isinstance(last, wire.Withdraw):
-                merged.append(wire.Withdraw(last.barrier, tuple(run)))
-
         for message in messages:
-            if not isinstance(message, wire.Arrive | wire.Withdraw):
-                close()
-                last, run = None, []
-                merged.append(message)
-                continue
-            same = (
-                type(last) is type(message)
-                and last is not None
-                and last.barrier == message.barrier  # type: ignore[attr-defined]
-            )
-            if not same:
-                close()
-                run = []
-            last = message
-            run += message.tokens
-        close()
+            last = merged[-1] if merged else None
+            match last, message:
+                case wire.Arrive(barrier, expected, tokens), wire.Arrive(name, count, more) if (
+                    name,
+                    count,
+                ) == (barrier, expected):
+                    merged[-1] = wire.Arrive(name, count, tokens + more)
+                case wire.Withdraw(barrier, tokens), wire.Withdraw(name, more) if name == barrier:
+                    merged[-1] = wire.Withdraw(name, tokens + more)
+                case _:
+                    merged.append(message)
         return merged
 
     def _clean(self, name: str, parties: _Parties) -> None:

@@ -30,16 +30,26 @@ MAX_ORIGINS = 1024
 """Dead peers whose sequence numbers are remembered, so that one whose link was cut and who comes
 back under the same name is held to them."""
 
+COME_BACK_S = 5.0
+"""How long publications for the peers of a dead broker are held until they join the new one."""
+
+MAX_HELD = 400_000
+"""Topics and frames held for such a peer: at 100 bytes each, 40 MB. Beyond, they are dropped and
+counted (``peer_gone``)."""
+
 
 class Peer:
     """Another node: the publications of this iteration for it, and the number of the last pack."""
 
-    __slots__ = ("items", "name", "sequence")
+    __slots__ = ("held", "interest_is_old", "items", "name", "present", "sequence")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.items: list[bytes] = []
+        self.held: list[bytes] = []
         self.sequence = 0
+        self.present = True
+        self.interest_is_old = False
 
 
 @dataclass(slots=True)
@@ -58,8 +68,12 @@ class PubSub:
 
     log = Logger()
 
-    def __init__(self, bus: IBus, dirty: list[Any], schedule: Callable[[], None]) -> None:
+    def __init__(
+        self, bus: IBus, dirty: list[Any], schedule: Callable[[], None], clock: Any
+    ) -> None:
         self.bus = bus
+        self._clock = clock
+        self._epoch = ""
         self.dropped: Counter[str] = Counter()
         self.gaps = 0
         self.conflated = 0
@@ -178,6 +192,9 @@ class PubSub:
         if self._dirty_peers:
             dirty_peers, self._dirty_peers = self._dirty_peers, []
             for peer in dirty_peers:
+                if not peer.present:
+                    self._hold(peer)
+                    continue
                 items, peer.items = peer.items, []
                 peer.sequence += 1
                 bus.send_pack(peer.name, encode_pack(peer.sequence, items))
@@ -189,11 +206,18 @@ class PubSub:
     # What the bus tells (IBusReceiver).
 
     def bus_up(self, welcome: wire.Welcome) -> None:
-        for name in list(self._peers):
+        absent = []
+        for name, peer in list(self._peers.items()):
+            peer.interest_is_old = True  # it says its interest anew; until then the old one counts
             if name not in welcome.peers:
-                self._peer_left(name)
-            else:
-                self._remote.drop(self._peers[name])  # its interest follows, anew
+                if welcome.epoch == self._epoch:
+                    self._peer_left(name)
+                else:  # another broker, whose peers come one by one
+                    peer.present = False
+                    absent.append(peer)
+        if absent:
+            self._clock.callLater(COME_BACK_S, self._give_up, welcome.epoch, absent)
+        self._epoch = welcome.epoch
         for name in welcome.peers:
             self._peer_joined(name)
         self._congested.clear()
@@ -222,6 +246,9 @@ class PubSub:
         match message:
             case wire.Interest(name, added, removed):
                 peer = self._peer_joined(name)
+                if peer.interest_is_old:
+                    peer.interest_is_old = False
+                    self._remote.drop(peer)
                 for topic in removed:
                     self._remote.remove(topic, peer)
                 for topic in added:
@@ -347,23 +374,51 @@ class PubSub:
             return
         frames = message.frames[-new:]
         before = tuple(kept.frames) if kept is not None else ()
-        self._retained.restore(
-            message.topic, message.depth, message.offset, (*before, *frames)
-        )
+        self._retained.restore(message.topic, message.depth, message.offset, (*before, *frames))
         for frame in frames:
             self.publish_here(message.topic, frame)
 
     def _peer_joined(self, name: str) -> Peer:
         peer = self._peers.get(name)
         if peer is None:
-            peer = self._peers[name] = self._gone_peers.pop(name, None) or Peer(name)
+            peer = self._gone_peers.pop(name, None)
+            if peer is None:
+                peer = Peer(name)
+            self._peers[name] = peer
+        if not peer.present:
+            peer.present = True
+            if peer.held:
+                if not peer.items:
+                    self._dirty_peers.append(peer)
+                peer.items = peer.held + peer.items
+                peer.held = []
+                self._schedule()
         return peer
+
+    def _hold(self, peer: Peer) -> None:
+        """Keep what is for a peer that is not back yet; it is dirty again when it comes."""
+        peer.held += peer.items
+        peer.items = []
+        if len(peer.held) > MAX_HELD:
+            self._drop_items(peer)
+
+    def _give_up(self, epoch: str, peers: list[Peer]) -> None:
+        for peer in peers:
+            if epoch == self._epoch and not peer.present:
+                self._peer_left(peer.name)
+
+    def _drop_items(self, peer: Peer) -> None:
+        self.dropped["peer_gone"] += (len(peer.items) + len(peer.held)) // 2
+        peer.items = []
+        peer.held = []
 
     def _peer_left(self, name: str) -> None:
         peer = self._peers.pop(name, None)
         if peer is None:
             return
         self._remote.drop(peer)
+        self._drop_items(peer)
+        peer.present = True
         self._gone_peers[name] = peer
         if len(self._gone_peers) > MAX_ORIGINS:
             del self._gone_peers[next(iter(self._gone_peers))]

@@ -1,10 +1,10 @@
 """The bus over ZeroMQ: this node's DEALER link to the broker.
 
-start-up     the socket connects, and after each ZeroMQ handshake Hello is sent; the broker's Welcome
-             makes the bus up. Nothing else is sent before.
-congestion   what ZeroMQ does not take waits here in order. Above the high-water mark the receiver is
-             told (``bus_full``) and stops reading from the clients that publish; at four times the
-             mark, publications are dropped and counted (``bus_queue_full``).
+start-up     the socket connects, and after each ZeroMQ handshake Hello is sent; the broker's
+             Welcome makes the bus up. Nothing else is sent before.
+congestion   what ZeroMQ does not take waits here in order. Above the high-water mark the receiver
+             is told (``bus_full``) and stops reading from the clients that publish; at four times
+             the mark, publications are dropped and counted (``bus_queue_full``).
 reliability  packs wait while the bus is down. What was in ZeroMQ's own queues when a broker died is
              lost; sequence numbers make the receivers see that (PubSub counts the gaps).
 """
@@ -26,7 +26,7 @@ LOW_WATER = 2 << 20
 """Bytes of publications that wait: a second or so of a busy node's traffic."""
 
 HARD_LIMIT = 4 * HIGH_WATER
-"""Bytes at which publications are dropped: reached only by publishers that no socket pushes back."""
+"""Bytes at which publications are dropped: only publishers that are no clients come this far."""
 
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1000
@@ -53,7 +53,7 @@ class ZmqBus:
         self._context: zmq.Context[Any] = zmq.Context()
         socket = make_socket(self._context, zmq.DEALER)
         socket.setsockopt(zmq.ROUTING_ID, self.name.encode())
-        # Without IMMEDIATE, what was queued for a dead broker would reach the next one before Hello.
+        # Without IMMEDIATE, what was queued for a dead broker reaches the next one before Hello.
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)

@@ -86,7 +86,10 @@ class Exchange:
         peers = self.nodes
         self._nodes[node] = None
         outbox.append((node, wire.Welcome(self.epoch, peers)))
-        outbox += [(node, wire.Interest(peer, self.interest.topics(peer))) for peer in peers]
+        for peer in peers:
+            topics = self.interest.topics(peer)
+            if topics:  # else it has said nothing yet, and the others may know better
+                outbox.append((node, wire.Interest(peer, topics)))
         outbox += self._to_others(node, wire.Joined(node))
         return outbox
 

@@ -24,7 +24,8 @@ class WebSocket:
 
     __slots__ = (
         "_barriers", "_closed", "_drained", "_lane", "_limits", "_pubsub", "_queue", "_queued",
-        "_refresh", "_skipping", "_waiter", "_waiting", "client", "close_code", "headers", "path", "query",
+        "_refresh", "_skipping", "_waiter", "_waiting", "client", "close_code", "headers", "path",
+        "query",
         "subprotocol",
     )  # fmt: skip
 
@@ -183,8 +184,11 @@ class WebSocket:
 
     # Barriers.
 
-    async def barrier(self, name: str, parties: int) -> None:
+    async def barrier(self, name: str, parties: int, announce: Payload | None = None) -> None:
         """Be a party of a barrier, for as long as the connection lasts; returns at its release.
+
+        ``announce`` is sent to the client at the release, ahead of anything that others publish
+        because of it: this coroutine itself goes on only a little later.
 
         When it returns, every subscription made before any of the arrivals is in force on every
         node. Raises BarrierRefused if the barrier is full or released already, Disconnected if the
@@ -192,8 +196,14 @@ class WebSocket:
         """
         self._check_open()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def released() -> None:
+            if announce is not None:
+                self.send_now(announce)
+            set_result(future)
+
         token = self._pubsub.barriers.arrive(
-            name, parties, lambda: set_result(future), lambda why: refuse(future, name, why)
+            name, parties, released, lambda why: refuse(future, name, why)
         )
         if self._barriers is None:
             self._barriers = []

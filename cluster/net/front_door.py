@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
@@ -24,16 +23,15 @@ class FrontDoor(Protocol):
     """One connection until its first request's header is complete."""
 
     factory: "FrontDoorFactory"
+    transport: Any
 
     def __init__(self) -> None:
         self._received = b""
-        self._timeout: IDelayedCall | None = None
+        self._timeout: Any = None
 
     def connectionMade(self) -> None:
         self.factory.waiting += 1
-        self._timeout = self.factory.clock.callLater(
-            self.factory.handshake_timeout, self._too_slow
-        )
+        self._timeout = self.factory.clock.callLater(self.factory.handshake_timeout, self._too_slow)
 
     def dataReceived(self, data: bytes) -> None:
         self._received = received = self._received + data
@@ -74,7 +72,7 @@ class FrontDoorFactory(ServerFactory):
     """
 
     noisy = False
-    protocol = FrontDoor
+    protocol: Any = FrontDoor
 
     def __init__(
         self,

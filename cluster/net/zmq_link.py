@@ -22,8 +22,8 @@ BATCH = 200
 
 HEARTBEAT_INTERVAL_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 3000
-"""A peer that answers no ping of ZeroMQ's own I/O thread for 3 s is disconnected. Its reactor may be
-busy for longer than that without harm; only a stopped process or a dead host is not heard."""
+"""A peer that answers no ping of ZeroMQ's own I/O thread for 3 s is disconnected. Its reactor may
+be busy for longer than that without harm; only a stopped process or a dead host is not heard."""
 
 HIGH_WATER_MESSAGES = 1000
 """Messages ZeroMQ queues per peer and direction; beyond, sends are refused and our own queue, which
@@ -45,7 +45,7 @@ def make_socket(context: zmq.Context[Any], kind: int) -> "zmq.Socket[bytes]":
 
 @implementer(IReadDescriptor)
 class ZmqLink:
-    """Calls ``received(parts)`` for each message of a socket, ``writable()`` when it may send again.
+    """Calls ``received(parts)`` for each message of a socket, ``writable()`` when it takes more.
 
     Call ``start`` once the socket is bound or connected, ``close`` when done. Errors raised by
     ``received`` are logged; the link goes on.
@@ -89,7 +89,7 @@ class ZmqLink:
         except zmq.Again:
             self._wants_write = True
             return False
-        if self._pending is None and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if self._pending is None and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             # The send consumed the edge that announced a message.
             self._look_again()
         return True
@@ -108,15 +108,19 @@ class ZmqLink:
                 self._received(parts)
             except Exception:
                 _log.failure("a message of the bus could not be handled")
-            if self.closed:
+            if self.is_closed():
                 return
-        events = self._socket.getsockopt(zmq.EVENTS)
+        events = int(self._socket.getsockopt(zmq.EVENTS))
         if self._wants_write and events & zmq.POLLOUT:
             self._wants_write = False
             if self._writable is not None:
                 self._writable()
-        if not self.closed and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if not self.is_closed() and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._look_again()
+
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called, perhaps by a callback just now."""
+        return self.closed
 
     def connectionLost(self, reason: Any) -> None:
         """Called by the reactor at shutdown."""
@@ -143,7 +147,10 @@ class ZmqLink:
 
 
 def monitor(
-    reactor: Any, socket: "zmq.Socket[bytes]", connected: Callable[[], None], lost: Callable[[], None]
+    reactor: Any,
+    socket: "zmq.Socket[bytes]",
+    connected: Callable[[], None],
+    lost: Callable[[], None],
 ) -> ZmqLink:
     """Watch a socket's connections: ``connected`` after each handshake, ``lost`` after each loss.
 

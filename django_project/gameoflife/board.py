@@ -38,7 +38,7 @@ class Summary:
             entry[1].append(code)
 
     def take(self) -> bytes:
-        """What came since the last call: for each step u32 step, u32 reports, u32 n, n * u32 code."""
+        """What came since the last call; each step: u32 step, u32 reports, u32 n, n * u32 code."""
         words = array("I")
         for step, (count, codes) in self.steps.items():
             words.extend((step, count[0], len(codes)))

@@ -2,7 +2,8 @@
 
 The nodes agree on the game through the topic ``life/game``, which is retained: a node that starts
 later learns of it, and all see games in the same order. Each node tells the others how many of its
-workers are connected and subscribed (``life/status``), and what its cells reported (``life/board``).
+workers are connected and subscribed (``life/status``), and what its cells reported
+(``life/board``).
 """
 
 import asyncio

@@ -25,7 +25,12 @@ class BadFrame(ValueError):
 
 def _number(text: str | bytes, limit: int) -> int:
     """A decimal number below ``limit``, in its shortest form."""
-    if not text.isdigit() or not text.isascii() or len(text) > 10 or (len(text) > 1 and int(text[:1]) == 0):
+    if (
+        not text.isdigit()
+        or not text.isascii()
+        or len(text) > 10
+        or (len(text) > 1 and int(text[:1]) == 0)
+    ):
         raise BadFrame(f"not a number: {text[:20]!r}")
     value = int(text)
     if value >= limit:
@@ -74,11 +79,9 @@ async def worker(ws: WebSocket) -> None:
 
 
 async def _take_part(ws: WebSocket, game: Game) -> "Cell":
-    await ws.barrier(f"life/{game.id}/connected", game.cells)
-    await ws.send("sub")
+    await ws.barrier(f"life/{game.id}/connected", game.cells, announce="sub")
     await _follow(ws, game)
-    await ws.barrier(f"life/{game.id}/subscribed", game.cells)
-    await ws.send("run")
+    await ws.barrier(f"life/{game.id}/subscribed", game.cells, announce="run")
     cell = Cell(ws, game)
     ws.on_message(cell.message)
     return cell
@@ -120,9 +123,8 @@ class Cell:
         """The hot path: called for every frame of every cell, so it compares bytes where it can."""
         label, _, rest = payload.partition(b" ")
         step = self.step + 1
-        dead, alive = self.rest
-        if step and (rest == dead or rest == alive) and label == b"%d" % step and not is_binary:
-            state = 1 if rest == alive else 0
+        if step and rest in self.rest and label == b"%d" % step and not is_binary:
+            state = 1 if rest == self.rest[1] else 0
         else:
             try:
                 state = self._first(payload, is_binary)
@@ -149,7 +151,8 @@ class Cell:
             raise BadFrame('expected "step row column state"')
         size = self.game.size
         step, row, column, state = (
-            _number(part, limit) for part, limit in zip(parts, (1 << 31, size, size, 2), strict=True)
+            _number(part, limit)
+            for part, limit in zip(parts, (1 << 31, size, size, 2), strict=True)
         )
         code = (row * size + column) * 2
         if self.code >= 0 and code != self.code:
@@ -198,7 +201,9 @@ async def _until_closed(ws: WebSocket) -> None:
 
 def _newest() -> list[str | bytes]:
     game = games.current
-    return [game.board.snapshot(), json.dumps(game.status())] if game else [NO_BOARD, json.dumps(IDLE)]
+    return (
+        [game.board.snapshot(), json.dumps(game.status())] if game else [NO_BOARD, json.dumps(IDLE)]
+    )
 
 
 def _newest_text() -> list[str | bytes]:
