@@ -1,4 +1,4 @@
-"""The client's lane: its parsing and masking by themselves, then against a plain Autobahn server."""
+"""The client's lane: parsing and masking by themselves, then against a plain Autobahn server."""
 
 import os
 from typing import Any
