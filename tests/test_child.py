@@ -187,7 +187,7 @@ class SignalTests(SynchronousTestCase):
         self.stops: list[object] = []
         self.patch(process.signal, "getsignal", self.handlers.get)
         self.patch(process.signal, "signal", self.handlers.__setitem__)
-        self.reactor = MemoryReactorClock()
+        self.reactor: Any = MemoryReactorClock()
         self.reactor.callFromThread = lambda function: function()
 
     def twisted_stops(self, number: int, frame: object) -> None:

@@ -1,7 +1,7 @@
 """Tests of cluster.control: both ends of a control connection, joined in memory."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -26,7 +26,7 @@ class Pipe:
     def write(self, data: bytes) -> None:
         self._queue.append((self.other.dataReceived, data))
 
-    def writeSequence(self, parts: list[bytes]) -> None:
+    def writeSequence(self, parts: Iterable[bytes]) -> None:
         self.write(b"".join(parts))
 
     def sendFileDescriptor(self, descriptor: int) -> None:
@@ -35,7 +35,7 @@ class Pipe:
     def loseConnection(self) -> None:
         self._queue.append((self.other.connectionLost, Failure(ConnectionLost())))
 
-    def getPeer(self) -> str:
+    def getPeer(self) -> Any:
         return "peer"
 
     getHost = getPeer

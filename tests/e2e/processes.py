@@ -72,8 +72,9 @@ class Program(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         if self._rest:
             self.outReceived(b"\n")
-        self.status = reason.value.exitCode
-        self.signal = reason.value.signal
+        ended: Any = reason.value
+        self.status = ended.exitCode
+        self.signal = ended.signal
         self._ended = True
         for end in self._ends:
             end.callback(None)
@@ -93,7 +94,7 @@ class Program(ProcessProtocol):
             return waiting
         self._waiting.append((re.compile(pattern), waiting))
 
-        def too_late(failure: Any, seconds: float) -> None:
+        def too_late(failure: Any, seconds: float) -> Any:
             raise AssertionError(f"no {pattern!r} within {seconds} s:\n{self.text}")
 
         return waiting.addTimeout(timeout, reactor, onTimeoutCancel=too_late)

@@ -16,6 +16,7 @@ from cluster.net.sockets import claim, parse_address
 from tests.e2e.processes import (
     Cluster,
     Program,
+    environment,
     get,
     get_until,
     marked_processes,
@@ -168,6 +169,35 @@ class OperationsTests(TestCase):
         self.assertNotIn("Traceback", cluster.text, cluster.text)
         self.assertEqual(cluster.processes(), [])
 
+    async def test_a_view_that_does_not_return_is_left_after_the_drain_timeout(self) -> None:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        (folder / "slow_site.py").write_text(
+            "import threading\n"
+            "from django.urls import path\n"
+            "SECRET_KEY = 'x'\n"
+            "ALLOWED_HOSTS = ['*']\n"
+            "ROOT_URLCONF = 'slow_site'\n"
+            "def view(request):\n"
+            "    print('the view runs', flush=True)\n"
+            "    threading.Event().wait()\n"
+            "urlpatterns = [path('', view)]\n"
+        )
+        cluster = await start_cluster(
+            self, "--nodes", "1", "--settings", "slow_site", "--drain-timeout", "0.5",
+            extra={"PYTHONPATH": os.pathsep.join([str(folder), environment("")["PYTHONPATH"]])},
+        )  # fmt: skip
+        running = cluster.line("the view runs")
+        answer = Deferred.fromCoroutine(get(cluster.base_url, timeout=60))
+        answer.addErrback(lambda _: None)  # it will be cut off
+        await running
+        began = reactor.seconds()
+        cluster.kill()
+        await cluster.end()
+        await answer
+        self.assertLess(reactor.seconds() - began, 10)
+        self.assertEqual(cluster.processes(), [])
+
     async def test_daemon(self) -> None:
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
@@ -176,7 +206,12 @@ class OperationsTests(TestCase):
         command = twistd(f"--pidfile={pidfile}", f"--logfile={log}", "c10k", "--nodes", "2")
         command += ["--listen", "tcp:0:interface=127.0.0.1"]
         start_program(self, start, command, start.mark)
-        self.addCleanup(lambda: [os.kill(pid, signal.SIGKILL) for pid in start.processes()])
+
+        def clean_up() -> None:
+            for pid in start.processes():
+                os.kill(pid, signal.SIGKILL)
+
+        self.addCleanup(clean_up)
         await start.end()
         self.assertEqual(start.status, 0, start.text)
         while not (match := re.search(r"c10k ready: .*admin (http\S+)", log.read_text())):

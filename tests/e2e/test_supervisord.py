@@ -1,0 +1,99 @@
+"""deploy/supervisord.conf under the real supervisord."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import tempfile
+import uuid
+from pathlib import Path
+
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SkipTest, TestCase
+
+from cluster.net.sockets import claim, parse_address
+from tests.e2e.processes import (
+    ROOT,
+    Program,
+    get,
+    get_until,
+    marked_processes,
+    process_end,
+    reactor,
+    start_program,
+    twistd,
+)
+
+
+class SupervisordTests(TestCase):
+    timeout = 120
+
+    def setUp(self) -> None:
+        program = shutil.which("supervisord")
+        if program is None:
+            raise SkipTest("supervisord is not installed (apt-get install supervisor)")
+        self.program = program
+        # Not trial's own folder, whose path is too long for supervisord's socket.
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.mark = uuid.uuid4().hex
+
+    def configuration(self) -> Path:
+        """The file as it is, but for this checkout's twistd, a free port and two nodes."""
+        text = (ROOT / "deploy" / "supervisord.conf").read_text()
+        ours = shlex.join(twistd("-n", "--pidfile=", "c10k", "--nodes", "2"))
+        ours += " --listen tcp:0:interface=127.0.0.1"
+        text, count = re.subn(r"(?m)^command=.*$", lambda _: f"command={ours}", text)
+        self.assertEqual(count, 1)
+        path = self.folder / "supervisord.conf"
+        path.write_text(text)
+        return path
+
+    def start(self) -> Program:
+        supervisord = Program()
+        command = [self.program, "-n", "-c", str(self.configuration())]
+        start_program(self, supervisord, command, self.mark, cwd=str(self.folder))
+        return supervisord
+
+    async def ready(self, number: int) -> tuple[int, str, int]:
+        """Process number of the cluster's supervisor, admin URL and port of the n-th start."""
+        log = self.folder / "c10k.log"
+        pattern = r"c10k ready: http://127.0.0.1:(\d+)/ .*admin (\S+)"
+        while len(found := re.findall(pattern, log.read_text() if log.exists() else "")) < number:
+            await deferLater(reactor, 0.05, lambda: None)
+        port, admin = found[-1]
+        (supervisor,) = [
+            pid
+            for pid in marked_processes(self.mark)
+            if "c10k\0" in Path(f"/proc/{pid}/cmdline").read_text()
+        ]
+        return supervisor, admin, int(port)
+
+    def assert_port_free(self, port: int) -> None:
+        claim(parse_address(f"tcp:{port}:interface=127.0.0.1")).close()
+
+    async def test_start_kill_and_stop(self) -> None:
+        supervisord = self.start()
+        first, admin, port = await self.ready(1)
+        self.assertEqual(await get(admin + "readyz"), (200, "ready\n"))
+        before = set(marked_processes(self.mark)) - {supervisord.pid}
+        self.assertEqual(len(before), 4)
+
+        ends = [process_end(pid) for pid in before]
+        os.kill(first, signal.SIGKILL)
+        for end in ends:
+            await end.addTimeout(5, reactor)
+        self.assert_port_free(port)
+
+        second, admin, port = await self.ready(2)
+        self.assertNotEqual(first, second)
+        await get_until(admin + "readyz", 200)
+        self.assertEqual(len(set(marked_processes(self.mark)) - {supervisord.pid}), 4)
+
+        supervisord.kill(signal.SIGTERM)
+        await supervisord.end()
+        self.assertEqual(marked_processes(self.mark), [])
+        self.assert_port_free(port)
+        self.assertIn("broker stopped", (self.folder / "c10k.log").read_text())
+        self.assertNotIn("SIGKILL", supervisord.text.partition("waiting for c10k")[2])
