@@ -192,10 +192,12 @@ class Inlet(QuietProtocol):
         try:
             self._dataReceived(data)
         except Exception:
-            self.logger.failure("parsing what {peer} sent failed", peer=self.peer)
-            self.dropConnection(abort=True)
+            # Behind a frame that it refused Autobahn may be lost; then it is no bug of ours.
+            if not self.failedByMe:
+                self.logger.failure("parsing what {peer} sent failed", peer=self.peer)
+            self.dropConnection()
         if state == CLOSING and len(self.data) > UNPARSED_LIMIT:
-            self.dropConnection(abort=True)
+            self.dropConnection()
 
     def onMessageFrame(self, payload: list[bytes]) -> None:
         # Autobahn keeps a list entry for each empty continuation frame, without limit.

@@ -204,7 +204,7 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual(owner.events, [])
         lane.onPong = lambda payload: {}["missing"]
         lane.dataReceived(frame(10))  # while closing: nothing is left to be said
-        self.assertTrue(transport.aborted)
+        self.assertTrue(transport.lost)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 

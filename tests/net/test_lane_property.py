@@ -4,11 +4,13 @@ Stock Autobahn delivers messages that follow a close of ours in the same read; t
 That one difference is taken out by looking at the state before a message is recorded.
 """
 
+import zlib
 from types import SimpleNamespace
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket import protocol as autobahn_protocol
+from autobahn.websocket.compress import PerMessageDeflateOfferAccept
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
@@ -44,7 +46,10 @@ class Side:
         if payload == b"close":
             self.protocol.sendCloseFrame(code=4000, reasonUtf8=b"asked", isReply=False)
         elif payload == b"echo":
-            self.protocol.sendMessage(payload, is_binary)
+            self.protocol.sendFrame(opcode=2 if is_binary else 1, payload=payload)
+
+    def said(self) -> tuple[Any, ...]:
+        return self.messages, self.transport.written, self.protocol.localCloseCode
 
     def seen(self) -> tuple[Any, ...]:
         return (
@@ -56,6 +61,10 @@ class Side:
             self.protocol.localCloseReason,
             self.protocol.state,
         )
+
+
+def accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept:
+    return PerMessageDeflateOfferAccept(offers[0], request_no_context_takeover=True)
 
 
 class Stock(WebSocketServerProtocol):  # type: ignore[misc]  # its two bases differ on `peer`
@@ -70,7 +79,7 @@ class Stock(WebSocketServerProtocol):  # type: ignore[misc]  # its two bases dif
 
 
 def make_lane(clock: Clock, limit: int) -> Side:
-    factory = LaneFactory(FlushList(clock), None, max_message_size=limit)
+    factory = LaneFactory(FlushList(clock), None, max_message_size=limit, compression=True)
     lane = factory.buildProtocol(None)
     side = Side(lane)
 
@@ -95,10 +104,16 @@ def make_stock(clock: Clock, limit: int) -> Side:
         maxMessagePayloadSize=limit,
         autoPingInterval=PING_INTERVAL,
         autoPingTimeout=PING_TIMEOUT,
+        perMessageCompressionAccept=accept_deflate,
     )
     side = Side(factory.buildProtocol(None))
     side.protocol.side = side
     return side
+
+
+def deflated(payload: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def valid_text(payload: str) -> bytes:
@@ -144,11 +159,21 @@ closes = st.one_of(
     st.just(b"\x03\xe8\xff\xfe"),
     st.just(b"\x03\xe8" + b"r" * 123),
 ).map(lambda payload: frame(8, payload))
+compressed = st.builds(
+    lambda opcode, payload, cut: (
+        frame(opcode, deflated(payload)[:cut], rsv=4, fin=False) + frame(0, deflated(payload)[cut:])
+    ),
+    st.sampled_from([1, 2]),
+    st.one_of(payloads, st.text(max_size=200).map(str.encode)),
+    st.integers(0, 20),
+)
 huge = st.sampled_from([b"\x82\xff" + b"\x80" + bytes(7), b"\x81\xff" + b"\x7f" + b"\xff" * 7])
 pieces = st.one_of(short_texts, short_texts, valid_frames, fragmented, any_frames, closes, huge)
 
 streams = st.lists(pieces, max_size=8).map(b"".join)
 cuts = st.lists(st.one_of(st.integers(1, 12), st.integers(1, 400)), max_size=12)
+OFFER = b"Sec-WebSocket-Extensions: permessage-deflate"
+
 times = st.lists(st.sampled_from([0.0, 0.0, 0.0, 4.0, 25.0, 35.0]), max_size=12)
 limits = st.sampled_from([0, 5, 100, 125, 126, 200, 1 << 20])
 random_bytes = st.binary(max_size=40)
@@ -180,19 +205,32 @@ class LaneAgainstStockTests(SynchronousTestCase):
         self.compare(stream, cuts, times, limit, pipelined)
 
     @settings(max_examples=EXAMPLES)
+    @given(st.lists(st.one_of(pieces, compressed), max_size=6).map(b"".join), cuts, limits)
+    @example(frame(1, deflated(b"0" * 5000), rsv=4) + valid_text("late"), [], 200)
+    @example(frame(1, deflated(b"0" * 500), rsv=4) + frame(2, b"z" * 70000), [], 200)
+    def test_same_with_compression(self, stream: bytes, cuts: list[int], limit: int) -> None:
+        self.compare(stream, cuts, [], limit, False, OFFER)
+
+    @settings(max_examples=EXAMPLES)
     @given(st.lists(st.one_of(short_texts, random_bytes), max_size=6).map(b"".join), cuts, limits)
     def test_same_for_noise(self, stream: bytes, cuts: list[int], limit: int) -> None:
         self.compare(stream, cuts, [], limit, False)
 
     def compare(
-        self, stream: bytes, cuts: list[int], times: list[float], limit: int, pipelined: bool
+        self,
+        stream: bytes,
+        cuts: list[int],
+        times: list[float],
+        limit: int,
+        pipelined: bool,
+        *headers: bytes,
     ) -> None:
         clock = self.clock = Clock()
         sides = [make_lane(clock, limit), make_stock(clock, limit)]
         for side in sides:
             side.protocol.makeConnection(side.transport)
         first = cuts[0] if pipelined and cuts else 0
-        chunks = [request() + stream[:first]]
+        chunks = [request(*headers) + stream[:first]]
         stream = stream[first:]
         for cut in cuts[1:] if first else cuts:
             chunks.append(stream[:cut])
@@ -206,6 +244,12 @@ class LaneAgainstStockTests(SynchronousTestCase):
             if number < len(times) and times[number]:
                 clock.advance(times[number])
             clock.advance(0)
+            if headers and sides[1].protocol.failedByMe:
+                # Behind a broken compressed frame Autobahn parses garbage, at the next read: when
+                # it gives up depends on the cut. What was delivered and said until then does not.
+                self.assertTrue(sides[0].protocol.failedByMe)
+                self.assertEqual(sides[0].said(), sides[1].said())
+                return
             self.assertEqual(sides[0].seen(), sides[1].seen())
         for side in sides:
             side.protocol.connectionLost(Failure(ConnectionDone()))
