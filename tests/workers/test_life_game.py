@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from benchmarks.peers.autobahn_life import LifeFactory, LifeProtocol
+from workers import share
 from workers.life import Grid
 from workers.life_game import BadURL, LifeGame, Summary, resolve
 from workers.patterns import BUILT_IN, place
@@ -124,6 +125,25 @@ class GameTests(TestCase):
         """Two names of one server: cells alternate, and all get there."""
         summary = await self.play(self.glider(5), last=3, targets=(self.target, self.target))
         self.assertTrue(summary.verified)
+
+    async def test_further_loopback_addresses_when_ports_run_out(self) -> None:
+        """Five ports an address: cells 5-9 come from 127.0.0.2, and so on."""
+        self.patch(share, "ports_per_address", lambda: 5)
+        sources = []
+
+        class Noting(LifeProtocol):
+            def onOpen(self) -> None:
+                if self.path == "/worker/":
+                    sources.append(self.transport.getPeer().host)
+                super().onOpen()
+
+        self.factory.protocol = Noting
+        summary = await self.play(self.glider(4), last=2)
+        self.assertTrue(summary.verified)
+        self.assertEqual(
+            sorted(sources),
+            ["127.0.0.1"] * 5 + ["127.0.0.2"] * 5 + ["127.0.0.3"] * 5 + ["127.0.0.4"],
+        )
 
     async def test_shares_in_processes(self) -> None:
         summary = await self.play(self.glider(6), last=8, shares=2)

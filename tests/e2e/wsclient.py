@@ -1,0 +1,98 @@
+"""A small WebSocket client for tests, that can also say what no good client would.
+
+    client = await connect(reactor, "ws://127.0.0.1:8000/worker/")
+    client.send("0 1")
+    await client.next_message()        "sub" as str, binary messages as bytes
+    await client.closed                Closed(code=1012, reason="…")
+
+`send_raw` writes bytes as they are: an unmasked frame, half a frame, anything.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Closed(Exception):
+    """How a connection ended: the server's code and reason, 1006 and why if it said none."""
+
+    code: int
+    reason: str
+
+
+class Client(WebSocketClientProtocol):
+    """`closed` fires once with Closed; `next_message` raises it when no more will come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: Deferred[Client] = Deferred()
+        self.closed: Deferred[Closed] = Deferred()
+        self._ended: Closed | None = None
+        self._messages: deque[str | bytes] = deque()
+        self._waiting: deque[Deferred[str | bytes]] = deque()
+
+    def send(self, message: str | bytes) -> None:
+        payload = message.encode() if isinstance(message, str) else message
+        self.sendMessage(payload, isBinary=isinstance(message, bytes))
+
+    def send_raw(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def next_message(self) -> "Deferred[str | bytes]":
+        waiting: Deferred[str | bytes] = Deferred()
+        self._waiting.append(waiting)
+        self._deliver()
+        return waiting
+
+    def unread(self) -> list[str | bytes]:
+        """What has come and nobody has asked for."""
+        return list(self._messages)
+
+    def close(self, code: int = 1000) -> "Deferred[Closed]":
+        self.sendClose(code)
+        return self.closed
+
+    def abort(self) -> None:
+        self.transport.abortConnection()
+
+    def onOpen(self) -> None:
+        self.opened.callback(self)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self._messages.append(payload if isBinary else payload.decode())
+        self._deliver()
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        if self.remoteCloseCode is not None:
+            self._ended = Closed(self.remoteCloseCode, self.remoteCloseReason or "")
+        else:
+            self._ended = Closed(1006, self.wasNotCleanReason or reason or "")
+        if not self.opened.called:
+            self.opened.errback(self._ended)
+        self._deliver()
+        self.closed.callback(self._ended)
+
+    def _deliver(self) -> None:
+        while self._waiting and self._messages:
+            self._waiting.popleft().callback(self._messages.popleft())
+        while self._waiting and self._ended is not None:
+            self._waiting.popleft().errback(self._ended)
+
+
+async def connect(
+    reactor: Any, url: str, subprotocol: str | None = None, origin: str | None = None
+) -> Client:
+    """An open connection; raises Closed with the reason if the handshake was refused."""
+    factory = WebSocketClientFactory(
+        url, origin=origin, protocols=[subprotocol] if subprotocol else [], reactor=reactor
+    )
+    factory.protocol = Client
+    factory.noisy = False
+    endpoint: Any = TCP4ClientEndpoint(reactor, factory.host, factory.port)
+    client: Client = await endpoint.connect(factory)
+    return await client.opened
