@@ -115,6 +115,8 @@ class Server:
             )
         try:
             self.url = f"ws://127.0.0.1:{self._port()}"
+            admin = re.search(r"admin (\S+)", self._output.read_text(errors="replace"))
+            self.admin_url = admin[1] if admin else ""
         except BaseException:
             self.__exit__()
             raise
@@ -168,10 +170,22 @@ class Server:
         return found
 
 
-def play(server: Server, size: int, steps: int, processes: int | None) -> Game:
-    """One verified game against a running server."""
+def play(
+    server: Server, size: int, steps: int, processes: int | None = None, rate: float = 0
+) -> Game:
+    """One verified game against a running server, at `rate` steps a second (0: no limit)."""
     command = [sys.executable, "-m", "workers", "life", "--url", server.url, "--seed", "1"]
-    command += ["-s", str(size), "-n", str(steps), "-l", "0", "--verify", "--json", "--events"]
+    command += [
+        "-s",
+        str(size),
+        "-n",
+        str(steps),
+        "-l",
+        str(rate),
+        "--verify",
+        "--json",
+        "--events",
+    ]
     if processes:
         command += ["--processes", str(processes)]
     before: dict[int, tuple[str, float]] = {}
