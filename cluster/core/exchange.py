@@ -3,7 +3,8 @@
 The rules:
 
 * a node takes part from its Hello to its Goodbye, or until the shell says it is gone (``leave``);
-* interest of one node is told to all others; a node that joins is told everybody's;
+* interest of one node is told to all others; a node that joins is told that of everybody who has
+  spoken of it, be it none;
 * a barrier's Release is put out after all interest that came before its last arrival. Links are
   FIFO, so a node that has the Release has the interest;
 * frames of a retained topic get their order here, so that every node sees the same one;
@@ -36,6 +37,7 @@ class Exchange:
         self.interest: RoutingTable[str] = RoutingTable()
         self.retained = RetainedFrames()
         self._nodes: dict[str, None] = {}
+        self._spoken: set[str] = set()
         self._barriers: dict[str, Barrier] = {}
 
     @property
@@ -87,14 +89,14 @@ class Exchange:
         self._nodes[node] = None
         outbox.append((node, wire.Welcome(self.epoch, peers)))
         for peer in peers:
-            topics = self.interest.topics(peer)
-            if topics:  # else it has said nothing yet, and the others may know better
-                outbox.append((node, wire.Interest(peer, topics)))
+            if peer in self._spoken:  # else the others may know better, from another broker's life
+                outbox.append((node, wire.Interest(peer, self.interest.topics(peer))))
         outbox += self._to_others(node, wire.Joined(node))
         return outbox
 
     def _take_back(self, node: str) -> Outbox:
         del self._nodes[node]
+        self._spoken.discard(node)
         self.interest.drop(node)
         for name, barrier in list(self._barriers.items()):
             barrier.forget(node)
@@ -103,6 +105,7 @@ class Exchange:
         return self._to_others(node, wire.Left(node))
 
     def _interest(self, node: str, added: tuple[bytes, ...], removed: tuple[bytes, ...]) -> Outbox:
+        self._spoken.add(node)
         for topic in removed:
             self.interest.remove(topic, node)
         for topic in added:

@@ -69,7 +69,6 @@ class TakingPartTests(ExchangeTestCase):
                 ("b", wire.Left("a")),
                 ("c", wire.Left("a")),
                 ("a", wire.Welcome("first life", ("b", "c"))),
-                ("a", wire.Interest("b")),
                 ("b", wire.Joined("a")),
                 ("c", wire.Joined("a")),
             ],
@@ -103,6 +102,17 @@ class InterestTests(ExchangeTestCase):
         message = wire.Interest("a", (b"t",), (b"u",))
         self.assertEqual(self.receive("a", message), [("b", message), ("c", message)])
         self.assertEqual(self.exchange.interest.topics("a"), (b"t",))
+
+    def test_who_wants_nothing_and_has_said_so(self) -> None:
+        """Who joins may remember what it wanted before; of c, who has not spoken, nobody knows."""
+        self.receive("a", wire.Interest("a", (b"t",)))
+        self.receive("a", wire.Interest("a", (), (b"t",)))
+        self.receive("b", wire.Interest("b"))
+        outbox = self.receive("d", wire.Hello())
+        told = [message for _, message in outbox if isinstance(message, wire.Interest)]
+        self.assertEqual(told, [wire.Interest("a"), wire.Interest("b")])
+        self.receive("b", wire.Hello())
+        self.assertNotIn(("c", wire.Interest("b")), self.receive("c", wire.Hello()))
 
     def test_the_name_is_that_of_the_link(self) -> None:
         self.assertEqual(
