@@ -28,6 +28,7 @@ WSGI_APPLICATION = "django_project.wsgi.application"
 INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_project.gameoflife",
+    "django_project.echo",
 ]
 
 MIDDLEWARE = [

@@ -4,4 +4,5 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("django_project.gameoflife.urls")),
+    path("", include("django_project.echo.urls")),
 ]

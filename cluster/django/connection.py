@@ -125,6 +125,13 @@ class WebSocket:
             await self._wait(asyncio.shield(self._drained))
             self._check_open()
 
+    def send_frame(self, frame: bytes) -> None:
+        """Queue a frame made by text_frame or binary_frame; ignored when the client is gone.
+
+        Does not wait: whoever sends a lot to a client that does not read has it closed (1013).
+        """
+        self._lane.send_frame(frame)
+
     def send_now(self, message: Payload) -> None:
         """Queue without waiting, for callbacks; ignored when the connection is closed."""
         if self.close_code is None:
