@@ -16,16 +16,14 @@ HARD_EXIT_AFTER_DRAIN_S = 2.0
 _log = Logger()
 
 
-def install_asyncio_reactor(uvloop_too: bool = True) -> None:
+def install_asyncio_reactor() -> None:
     """Install the asyncio reactor, because handlers are coroutines; on uvloop where there is one.
 
     Call it before anything imports ``twisted.internet.reactor``.
     """
     from twisted.internet import asyncioreactor
 
-    loop = _uvloop() if uvloop_too else None
-    if loop is None:
-        loop = asyncio.new_event_loop()
+    loop = _uvloop() or asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)
 

@@ -49,9 +49,7 @@ def _make_cluster(options: Options) -> Service:
 
 def _make_node(options: NodeOptions) -> Service:
     if "twisted.internet.reactor" not in sys.modules:
-        # uvloop's loops do not survive the forks by which twistd becomes a daemon.
-        parent = getattr(options, "parent", None)
-        process.install_asyncio_reactor(uvloop_too=parent is not None and bool(parent["nodaemon"]))
+        process.install_asyncio_reactor()
     from twisted.internet import reactor
 
     _prepare(reactor)
@@ -91,8 +89,10 @@ class LoneNode(Service):
         super().startService()
         name = self._options["name"] or f"{socket.gethostname()}-{os.getpid()}"
         config = NodeConfig(**self._options.node_config(name, self._options.bus))
+        # Detached, because the node closes what it is given; a descriptor closed twice may by then
+        # be another one, of ZeroMQ's for instance, which aborts the process.
         listeners = [
-            Listener(sock.fileno(), address.family, address.text)
+            Listener(sock.detach(), address.family, address.text)
             for sock, address in zip(self._sockets, self._listens, strict=True)
         ]
         self._capacity = sockets.connection_capacity(1, sockets.raise_descriptor_limit())
@@ -120,7 +120,6 @@ class LoneNode(Service):
         """Drain; the process ends even if a view does not return."""
         super().stopService()
         process.hard_exit_after(self._options.drain_timeout, lambda: os._exit(0))
-        sockets.close_all(self._sockets)
         return self._node.stopService() if self._node.running else None
 
 

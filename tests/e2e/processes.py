@@ -7,8 +7,10 @@ fails if a process of the cluster outlives its supervisor.
 
 import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +43,7 @@ class Program(ProcessProtocol):
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.runtime = Path()
         self.status: int | None = None
         self.signal: int | None = None
         self._rest = ""
@@ -175,9 +178,15 @@ def start_program(
     cwd: str | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> Program:
-    """Start anything; the test's clean-up kills it and all that descends from it."""
+    """Start anything; the test's clean-up kills it and all that descends from it.
+
+    It gets a place of its own for runtime folders, ``program.runtime``.
+    """
+    program.runtime = Path(tempfile.mkdtemp(prefix="c10k-"))
+    test.addCleanup(shutil.rmtree, program.runtime)
+    added = {"XDG_RUNTIME_DIR": str(program.runtime), **(extra or {})}
     reactor.spawnProcess(
-        program, command[0], command, env=environment(mark, **(extra or {})), path=cwd or str(ROOT)
+        program, command[0], command, env=environment(mark, **added), path=cwd or str(ROOT)
     )
 
     def clean_up() -> "Deferred[object]":

@@ -29,9 +29,8 @@ from tests.e2e.processes import (
 )
 
 
-def runtime_folder(port: int) -> Path:
-    base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
-    return Path(base, f"c10k-{os.getuid()}", str(port))
+def runtime_folder(cluster: Cluster) -> Path:
+    return cluster.runtime / f"c10k-{os.getuid()}" / str(cluster.port)
 
 
 class OperationsTests(TestCase):
@@ -54,13 +53,13 @@ class OperationsTests(TestCase):
         ):
             self.assertIn(line, metrics)
         self.assertEqual(len(cluster.processes()), 4)
-        self.assertTrue(runtime_folder(cluster.port).is_dir())
-        self.assertEqual(runtime_folder(cluster.port).stat().st_mode & 0o777, 0o700)
+        self.assertTrue(runtime_folder(cluster).is_dir())
+        self.assertEqual(runtime_folder(cluster).stat().st_mode & 0o777, 0o700)
         cluster.kill()
         await cluster.end()
         self.assertEqual(cluster.signal, signal.SIGTERM)
         self.assertEqual(cluster.processes(), [])
-        self.assertFalse(runtime_folder(cluster.port).exists())
+        self.assertFalse(runtime_folder(cluster).exists())
         self.assert_port_free(cluster.port)
         order = re.findall(r"(node0|node1|broker) stopped", cluster.text)
         self.assertEqual(order[-1], "broker")
@@ -117,7 +116,9 @@ class OperationsTests(TestCase):
         self.assert_port_free(cluster.port)
         # What is left in the runtime folder is in nobody's way.
         listen = f"tcp:{cluster.port}:interface=127.0.0.1"
-        await start_cluster(self, "--nodes", "2", "--admin", "tcp:0", listen=listen)
+        self.assertTrue(runtime_folder(cluster).exists())
+        extra = {"XDG_RUNTIME_DIR": str(cluster.runtime)}
+        await start_cluster(self, "--nodes", "2", "--admin", "tcp:0", listen=listen, extra=extra)
 
     async def test_a_second_cluster_on_the_same_port_refuses(self) -> None:
         first = await start_cluster(self, "--nodes", "1")
@@ -129,7 +130,7 @@ class OperationsTests(TestCase):
         self.assertIn(f"cannot listen on 0.0.0.0:{first.port}: another program", second.lines[-1])
         self.assertNotIn("Traceback", second.text)
         self.assertEqual(await get(first.admin_url + "readyz"), (200, "ready\n"))
-        self.assertTrue(runtime_folder(first.port).is_dir())
+        self.assertTrue(runtime_folder(first).is_dir())
 
     async def test_two_clusters_on_different_ports(self) -> None:
         one, other = await gatherResults(

@@ -1,0 +1,86 @@
+"""c10k-broker and c10k-node without a supervisor, as other service managers run them."""
+
+import shutil
+import signal
+import socket
+import tempfile
+import uuid
+from pathlib import Path
+
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import TestCase
+
+from cluster.net.sockets import claim, parse_address
+from tests.e2e.processes import (
+    Program,
+    get,
+    get_until,
+    marked_processes,
+    start_cluster,
+    start_program,
+    twistd,
+)
+
+LISTEN = ("--listen", "tcp:0:interface=127.0.0.1")
+
+
+class LoneProcessesTests(TestCase):
+    timeout = 120
+
+    def setUp(self) -> None:
+        self.marks: list[str] = []
+        self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def start(self, *arguments: str) -> Program:
+        program = Program()
+        self.marks.append(uuid.uuid4().hex)
+        start_program(self, program, twistd("-n", "--pidfile=", *arguments), self.marks[-1])
+        return program
+
+    async def test_nodes_and_a_cluster_on_one_broker(self) -> None:
+        bus = ("--bus", f"zmq+ipc://{self.folder}/broker.ipc")
+        broker = self.start("c10k-broker", *bus)
+        await broker.line("c10k-broker ready: zmq[+]ipc://")
+        self.assertEqual((self.folder / "broker.ipc").stat().st_mode & 0o777, 0o600)
+        nodes = [self.start("c10k-node", *bus, *LISTEN, "--name", name) for name in ("a", "b")]
+        ready = await gatherResults(
+            [node.line(r"c10k-node ready: (http\S+) \(\w, up to") for node in nodes]
+        )
+        for match in ready:
+            status, _ = await get(match[1])
+            self.assertLess(status, 500)
+        cluster = await start_cluster(self, "--nodes", "1", *bus)
+        self.assertEqual(await get(cluster.admin_url + "readyz"), (200, "ready\n"))
+        # The cluster says that it is not ready without the bus, and comes back with it.
+        broker.kill()
+        await broker.end()
+        await get_until(cluster.admin_url + "readyz", 503)
+        again = self.start("c10k-broker", *bus)
+        await get_until(cluster.admin_url + "readyz", 200)
+        for program in (*nodes, again):
+            program.kill()
+            await program.end()
+            self.assertEqual(program.signal, signal.SIGTERM, program.text)
+            self.assertNotIn("Traceback", program.text)
+        self.assertEqual([pid for mark in self.marks for pid in marked_processes(mark)], [])
+
+    async def test_a_node_that_cannot_start_ends_with_status_1(self) -> None:
+        (self.folder / "broken_site.py").write_text("INSTALLED_APPS = ['no.such.app']\n")
+        program = Program()
+        command = twistd("-n", "--pidfile=", "c10k-node", *LISTEN, "--settings", "broken_site")
+        start_program(self, program, command, uuid.uuid4().hex, cwd=str(self.folder))
+        await program.end()
+        self.assertEqual(program.status, 1)
+        self.assertIn("cannot start", program.text)
+        self.assertIn("no", program.text)
+
+    async def test_two_nodes_do_not_share_a_port(self) -> None:
+        taken = claim(parse_address("tcp:0:interface=127.0.0.1"))
+        self.addCleanup(taken.close)
+        port = taken.getsockname()[1]
+        program = self.start("c10k-node", "--listen", f"tcp:{port}:interface=127.0.0.1")
+        await program.end()
+        self.assertEqual(program.status, 1)
+        self.assertIn(f"cannot listen on 127.0.0.1:{port}", program.lines[-1])
+        socket.create_connection(("127.0.0.1", port), 5).close()
