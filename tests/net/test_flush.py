@@ -131,7 +131,7 @@ class SocketTests(TestCase):
     """Real sockets: Nagle, partial sends, the end of a connection."""
 
     def setUp(self) -> None:
-        self.server = Server(reactor, high_water=1 << 20, close_timeout=1.0)
+        self.server = Server(reactor, high_water=1 << 20, close_timeout=30.0)
         self.addCleanup(lambda: defer.ensureDeferred(self.server.stop()))
 
     async def fill(self, lane: Any, frame: bytes) -> int:
@@ -170,7 +170,7 @@ class SocketTests(TestCase):
         client.transport.resumeProducing()
         await drained
         self.assertEqual(lane.queued_bytes, 0)
-        await client.until_received(b"\x88\x02\x03\xe8")
+        await client.until(lambda: client.received.endswith(b"\x88\x02\x03\xe8"))
         self.assertEqual(client.received[:-4], b"".join(frames[: sent + 3]))
         client.transport.abortConnection()
         await self.server.next_end()
@@ -193,6 +193,7 @@ class SocketTests(TestCase):
 
     async def test_slow_reader_is_cut_off(self) -> None:
         client, lane = await self.server.client()
+        lane.closeHandshakeTimeout = 0.5
         client.transport.pauseProducing()
         frame = binary_frame(b"x" * 100_000)
         await self.fill(lane, frame)

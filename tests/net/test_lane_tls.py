@@ -23,7 +23,7 @@ class TLSTests(TestCase):
         self.hub = ReadHub(reactor, self.flush_list)
         self.hub.start()
         self.addCleanup(self.hub.stop)
-        self.factory = LaneFactory(self.flush_list, self.hub, close_timeout=1.0)
+        self.factory = LaneFactory(self.flush_list, self.hub, close_timeout=30.0)
         self.opened: defer.Deferred[Lane] = defer.Deferred()
         self.ended: defer.Deferred[tuple[int, bool]] = defer.Deferred()
         self.factory.on_open = self.opened.callback
