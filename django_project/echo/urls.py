@@ -10,4 +10,5 @@ urlpatterns = [
     path("test/wsgi/", views.wsgi, name="wsgi"),
     path("echo/", handlers.echo, name="echo"),
     path("echo/async/", handlers.echo_async, name="echo-async"),
+    path("broadcast/<slug:name>/", handlers.broadcast, name="broadcast"),
 ]
