@@ -10,9 +10,10 @@ from typing import Any
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from benchmarks.peers.autobahn_life import LifeFactory
+from workers.life_command import processes_for
 
 reactor: Any = _reactor
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,3 +136,12 @@ class CommandTests(TestCase):
     async def test_bad_usage(self) -> None:
         for wrong in (("-s", "0"), ("-s", "1001"), ("-n", "-1"), ("-l", "-1"), ("--timeout", "0")):
             await self.fails(*wrong, says=f"argument {wrong[0]}", status=2)
+
+
+class ProcessesTests(SynchronousTestCase):
+    def test_half_of_the_cores_at_most_and_only_if_worth_it(self) -> None:
+        self.assertEqual(processes_for(1024, cores=32), 1)
+        self.assertEqual(processes_for(10_000, cores=2), 1)
+        self.assertEqual(processes_for(10_000, cores=1), 1)
+        self.assertEqual(processes_for(10_000, cores=4), 2)
+        self.assertEqual(processes_for(10_000, cores=32), 3)
