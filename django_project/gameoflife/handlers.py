@@ -63,9 +63,14 @@ async def worker(ws: WebSocket) -> None:
         return
     game.workers.add(ws)
     game.counts_changed()
-    cell: Cell | None = None
+    cell = Cell(ws, game)
     try:
-        cell = await _take_part(ws, game)
+        await ws.barrier(f"life/{game.id}/connected", game.cells, announce="sub")
+        await _follow(ws, game)
+        cell.follows()
+        await ws.barrier(f"life/{game.id}/subscribed", game.cells, announce="run")
+        game.running = True
+        ws.on_message(cell.message)
         await ws.wait_closed()
     except BarrierRefused:
         await ws.close(TRY_AGAIN_LATER, "the game is full")
@@ -73,18 +78,8 @@ async def worker(ws: WebSocket) -> None:
         await ws.close(POLICY_VIOLATION, str(error))
     finally:
         game.workers.discard(ws)
-        if cell is not None:
-            cell.leave()
+        cell.leave()
         game.counts_changed()
-
-
-async def _take_part(ws: WebSocket, game: Game) -> "Cell":
-    await ws.barrier(f"life/{game.id}/connected", game.cells, announce="sub")
-    await _follow(ws, game)
-    await ws.barrier(f"life/{game.id}/subscribed", game.cells, announce="run")
-    cell = Cell(ws, game)
-    ws.on_message(cell.message)
-    return cell
 
 
 async def _follow(ws: WebSocket, game: Game) -> None:
@@ -104,7 +99,7 @@ async def _follow(ws: WebSocket, game: Game) -> None:
 class Cell:
     """What is relayed for one worker: "step row column state", one step after the other."""
 
-    __slots__ = ("code", "game", "left", "rest", "state", "step", "topic", "ws")
+    __slots__ = ("code", "following", "game", "rest", "state", "step", "topic", "ws")
 
     def __init__(self, ws: WebSocket, game: Game) -> None:
         self.ws = ws
@@ -114,10 +109,13 @@ class Cell:
         self.code = -1
         self.rest = (b"", b"")
         self.topic = b""
-        self.left = False
-        game.subscribed += 1
-        game.running = True
-        game.counts_changed()
+        self.following = False
+
+    def follows(self) -> None:
+        """The worker has subscribed to its neighbours."""
+        self.following = True
+        self.game.subscribed += 1
+        self.game.counts_changed()
 
     def message(self, payload: bytes, is_binary: bool) -> None:
         """The hot path: called for every frame of every cell, so it compares bytes where it can."""
@@ -140,7 +138,8 @@ class Cell:
 
     def leave(self) -> None:
         """The worker is gone."""
-        self.game.subscribed -= 1
+        if self.following:
+            self.game.subscribed -= 1
         if self.game.claims.get(self.code) is self.ws:
             del self.game.claims[self.code]
 
