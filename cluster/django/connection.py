@@ -9,8 +9,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from twisted.python.failure import Failure
+
 from cluster.core.exceptions import Disconnected
 from cluster.django.topics import Payload, Topic, as_frame, as_topic, refuse, set_result
+from cluster.net.handshake import OPEN
 
 SendRefresh = Callable[[], Sequence[Payload]]
 
@@ -99,9 +102,10 @@ class WebSocket:
         it raises, the connection is closed with 1011.
         """
         self._lane.receive = callback
-        while self._queue and self.close_code is None:
+        while self._queue and self._lane.state == OPEN:  # the callback may close
             payload, is_binary = self._queue.popleft()
             callback(payload, is_binary)
+        self._queue.clear()
         self._queued = 0
         self._lane.resume("recv")
 
@@ -153,16 +157,20 @@ class WebSocket:
         Every message matters, so a client that does not read is closed (1013) when its queue is
         full. With ``refresh``, messages are skipped instead while it does not read, and when it
         does again it is sent what ``refresh()`` returns: the messages that stand for the newest
-        state.
+        state. Of two subscriptions to one topic the later counts.
         """
         if self.close_code is not None:
             return
         key = as_topic(topic)
         if refresh is None:
+            if self._skipping and key in self._skipping:
+                self.unsubscribe(key)
             self._pubsub.subscribe(self._lane, key)
             return
         if self._skipping is None:
             self._skipping, self._refresh = {}, set()
+        if key not in self._skipping:
+            self._pubsub.unsubscribe(self._lane, key)
         self._skipping[key] = refresh
         self._pubsub.subscribe_skipping(self._lane, key, lambda: self._skipped(key))
 
@@ -199,7 +207,7 @@ class WebSocket:
 
         When it returns, every subscription made before any of the arrivals is in force on every
         node. Raises BarrierRefused if the barrier is full or released already, Disconnected if the
-        client goes.
+        client goes. A party that is cancelled leaves.
         """
         self._check_open()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -215,7 +223,13 @@ class WebSocket:
         if self._barriers is None:
             self._barriers = []
         self._barriers.append((name, token))
-        await self._or_closed(future)
+        try:
+            await self._or_closed(future)
+        except asyncio.CancelledError:  # who no longer waits must not hold the others' place
+            if self._barriers is not None:
+                self._barriers.remove((name, token))
+                self._pubsub.barriers.leave(name, token)
+            raise
 
     # Inside.
 
@@ -262,10 +276,16 @@ class WebSocket:
             self._drained = None
         if self._refresh:
             topics, self._refresh = self._refresh, set()
-            for topic in topics:
-                if self._skipping and topic in self._skipping:
-                    for message in self._skipping[topic]():
-                        self._lane.send_frame(as_frame(message))
+            try:
+                self._send_newest(topics)
+            except Exception:
+                self._lane.fail(Failure())
+
+    def _send_newest(self, topics: set[bytes]) -> None:
+        for topic in topics:
+            if self._skipping and topic in self._skipping:
+                for message in self._skipping[topic]():
+                    self._lane.send_frame(as_frame(message))
 
     def connection_closed(self, code: int) -> bool:
         """Called once by the node when the client is gone: wakes whoever waits, leaves everything.

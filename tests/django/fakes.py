@@ -1,0 +1,152 @@
+"""Recording stand-ins for what a WebSocket handler works with: its lane, topics, the node."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from cluster.net.frames import frame_payload
+from cluster.net.handshake import CLOSING, OPEN
+
+
+class RecordingLane:
+    """A WebSocket connection as its owner sees it; records what the owner does.
+
+    ``block(octets)`` says that the client does not read, ``drain()`` that it does again.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[str | bytes] = []
+        self.closes: list[tuple[int, str]] = []
+        self.failures: list[BaseException] = []
+        self.pauses: set[str] = set()
+        self.blocked = False
+        self.queued_bytes = 0
+        self.state = OPEN
+        self.receive: Callable[[bytes, bool], None] = lambda payload, is_binary: None
+        self.on_drained: Callable[[], None] | None = None
+
+    def send_frame(self, frame: bytes) -> None:
+        if self.state == OPEN:
+            payload, is_binary = frame_payload(frame)
+            self.sent.append(payload if is_binary else payload.decode())
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        if self.state == OPEN:
+            self.state = CLOSING
+            self.closes.append((code, reason))
+
+    def fail(self, failure: Failure) -> None:
+        self.failures.append(failure.value)
+        self.close(1011, "internal error")
+
+    def pause(self, why: str) -> None:
+        self.pauses.add(why)
+
+    def resume(self, why: str) -> None:
+        self.pauses.discard(why)
+
+    def block(self, octets: int) -> None:
+        self.blocked, self.queued_bytes = True, octets
+
+    def drain(self, left: int = 0) -> None:
+        self.blocked, self.queued_bytes = False, left
+        if self.on_drained is not None:
+            self.on_drained()
+
+    def text(self, *messages: str) -> None:
+        """The client sends; nothing is delivered once the connection closes."""
+        for message in messages:
+            if self.state == OPEN:
+                self.receive(message.encode(), False)
+
+    def binary(self, message: bytes) -> None:
+        if self.state == OPEN:
+            self.receive(message, True)
+
+
+class RecordingBarriers:
+    """A node's parties; the test releases and refuses them by token."""
+
+    def __init__(self) -> None:
+        self.parties: dict[int, tuple[str, int]] = {}
+        self.waiting: dict[int, tuple[Callable[[], None], Callable[[str], None]]] = {}
+        self._last = 0
+
+    def arrive(
+        self, name: str, expected: int, released: Callable[[], None], refused: Callable[[str], None]
+    ) -> int:
+        self._last += 1
+        self.parties[self._last] = (name, expected)
+        self.waiting[self._last] = (released, refused)
+        return self._last
+
+    def leave(self, name: str, token: int) -> None:
+        if token in self.parties and self.parties[token][0] == name:
+            del self.parties[token]
+            self.waiting.pop(token, None)
+
+    def release(self, *tokens: int) -> None:
+        for token in tokens or tuple(self.waiting):
+            self.waiting.pop(token)[0]()
+
+    def refuse(self, token: int, why: str = "the barrier is full") -> None:
+        del self.parties[token]
+        self.waiting.pop(token)[1](why)
+
+
+class RecordingPubSub:
+    """Topics without delivery: who subscribed, and what was published, in order."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.barriers = RecordingBarriers()
+        self.published: list[tuple[Any, ...]] = []
+        self.listeners: list[tuple[bytes, Callable[[bytes], None]]] = []
+        self.plain: set[tuple[Any, bytes]] = set()
+        self.skipping: dict[tuple[Any, bytes], Callable[[], None]] = {}
+        self.receipt = (2, 5)
+
+    def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
+        self.published.append((topic, frame))
+        return self.receipt
+
+    def publish_here(self, topic: bytes, frame: bytes) -> tuple[int, int]:
+        self.published.append((topic, frame, "here"))
+        return self.receipt
+
+    def publish_retained(self, topic: bytes, frame: bytes, depth: int) -> None:
+        self.published.append((topic, frame, depth))
+
+    def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
+        self.listeners.append((topic, listener))
+
+    def subscribe(self, lane: Any, topic: bytes) -> None:
+        self.plain.add((lane, topic))
+
+    def subscribe_skipping(self, lane: Any, topic: bytes, skipped: Callable[[], None]) -> None:
+        self.skipping[lane, topic] = skipped
+
+    def unsubscribe(self, lane: Any, topic: bytes) -> None:
+        self.plain.discard((lane, topic))
+        self.skipping.pop((lane, topic), None)
+
+    def drop(self, lane: Any, skipping_topics: tuple[bytes, ...] = ()) -> None:
+        self.plain = {entry for entry in self.plain if entry[0] is not lane}
+        for topic in skipping_topics:
+            self.unsubscribe(lane, topic)
+
+
+class RecordingNode:
+    """A node for cluster.django.topics: everything is in the reactor's thread, or nothing is."""
+
+    def __init__(self) -> None:
+        self.pubsub = RecordingPubSub()
+        self.elsewhere = False
+        self.handed_over: list[tuple[Any, ...]] = []
+
+    def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
+        if self.elsewhere:
+            self.handed_over.append((function, *args))
+            return None
+        return function(*args)

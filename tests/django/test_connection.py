@@ -1,0 +1,521 @@
+"""WebSocket: what a handler can do, and what happens to it when the client goes."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.exceptions import BarrierRefused, Disconnected
+from cluster.django.connection import WebSocket
+from cluster.net.frames import text_frame
+from tests.django.fakes import RecordingLane, RecordingPubSub
+
+MESSAGES, OCTETS, LOW_WATER = 4, 100, 50
+
+
+async def settle() -> None:
+    """Let every task go on until all of them wait."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class ConnectionTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.lane = RecordingLane()
+        self.pubsub = RecordingPubSub()
+        self.ws = WebSocket(
+            self.lane,
+            self.pubsub,
+            (MESSAGES, OCTETS, LOW_WATER),
+            path="/worker/",
+            query={"resume": ["1,2"]},
+            headers={"host": "localhost"},
+            client="tcp4:127.0.0.1:4000",
+            subprotocol=None,
+        )
+
+    async def ending(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Start a coroutine, which then waits."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        await settle()
+        self.assertFalse(task.done())
+        return task
+
+    async def assert_disconnected(self, task: "asyncio.Task[Any]", code: int = 1006) -> None:
+        await settle()
+        self.assertTrue(task.done())
+        error = task.exception()
+        assert isinstance(error, Disconnected), error
+        self.assertEqual(error.code, code)
+
+    async def assert_cancelled(self, task: "asyncio.Task[Any]") -> None:
+        task.cancel()
+        await settle()
+        self.assertTrue(task.cancelled())
+
+
+class ReceiveTests(ConnectionTestCase):
+    def test_text_is_str_and_binary_is_bytes(self) -> None:
+        async def run() -> list[str | bytes]:
+            self.lane.text("naïve")
+            self.lane.binary(b"\xff")
+            return [await self.ws.recv(), await self.ws.recv()]
+
+        self.assertEqual(asyncio.run(run()), ["naïve", b"\xff"])
+
+    def test_waits_for_the_next(self) -> None:
+        async def run() -> None:
+            task = await self.ending(self.ws.recv())
+            self.lane.text("a", "b")
+            self.assertEqual(await task, "a")
+            self.assertEqual(await self.ws.recv(), "b")
+
+        asyncio.run(run())
+
+    def test_what_came_before_the_end_can_still_be_had(self) -> None:
+        async def run() -> None:
+            self.lane.text("a")
+            self.ws.connection_closed(1001)
+            self.assertEqual(await self.ws.recv(), "a")
+            with self.assertRaises(Disconnected) as raised:
+                await self.ws.recv()
+            self.assertEqual(raised.exception.code, 1001)
+
+        asyncio.run(run())
+
+    def test_the_end_wakes_who_waits(self) -> None:
+        async def run() -> None:
+            task = await self.ending(self.ws.recv())
+            self.assertTrue(self.ws.connection_closed(1006))
+            await self.assert_disconnected(task)
+
+        asyncio.run(run())
+
+    def test_a_message_and_the_end_at_once(self) -> None:
+        async def run() -> None:
+            task = await self.ending(self.ws.recv())
+            self.lane.text("last words")
+            self.ws.connection_closed(1000)
+            self.assertEqual(await task, "last words")
+
+        asyncio.run(run())
+
+    def test_iteration_ends_with_the_connection(self) -> None:
+        async def run() -> list[str | bytes]:
+            task = asyncio.create_task(collect())
+            self.lane.text("a", "b")
+            await settle()
+            self.lane.text("c")
+            self.ws.connection_closed(1000)
+            return await task
+
+        async def collect() -> list[str | bytes]:
+            return [message async for message in self.ws]
+
+        self.assertEqual(asyncio.run(run()), ["a", "b", "c"])
+
+    def test_two_at_a_time_are_a_mistake(self) -> None:
+        async def run() -> None:
+            first = await self.ending(self.ws.recv())
+            with self.assertRaises(RuntimeError):
+                await self.ws.recv()
+            self.lane.text("a")
+            self.assertEqual(await first, "a")
+
+        asyncio.run(run())
+
+    def test_after_a_cancelled_one_nothing_is_lost(self) -> None:
+        async def run() -> None:
+            await self.assert_cancelled(await self.ending(self.ws.recv()))
+            self.lane.text("a")
+            self.assertEqual(await self.ws.recv(), "a")
+            self.assertFalse(self.ws.connection_closed(1000))
+
+        asyncio.run(run())
+
+    def test_cancelled_as_the_message_comes(self) -> None:
+        async def run() -> None:
+            task = await self.ending(self.ws.recv())
+            self.lane.text("a")
+            await self.assert_cancelled(task)
+            self.assertEqual(await self.ws.recv(), "a")
+
+        asyncio.run(run())
+
+    def test_too_many_messages_stop_the_client_until_all_are_taken(self) -> None:
+        async def run() -> None:
+            self.lane.text(*"abc")
+            self.assertEqual(self.lane.pauses, set())
+            self.lane.text("d")
+            self.assertEqual(self.lane.pauses, {"recv"})
+            for _ in "abc":
+                await self.ws.recv()
+                self.assertEqual(self.lane.pauses, {"recv"})
+            await self.ws.recv()
+            self.assertEqual(self.lane.pauses, set())
+
+        asyncio.run(run())
+
+    def test_too_many_bytes_stop_the_client(self) -> None:
+        async def run() -> None:
+            self.lane.binary(bytes(OCTETS - 1))
+            self.assertEqual(self.lane.pauses, set())
+            self.lane.binary(b"x")
+            self.assertEqual(self.lane.pauses, {"recv"})
+            await self.ws.recv()
+            await self.ws.recv()
+            self.assertEqual(self.lane.pauses, set())
+            self.lane.binary(bytes(OCTETS - 1))
+            self.assertEqual(self.lane.pauses, set())
+
+        asyncio.run(run())
+
+
+class CallbackTests(ConnectionTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.got: list[tuple[bytes, bool]] = []
+
+    def take(self, payload: bytes, is_binary: bool) -> None:
+        self.got.append((payload, is_binary))
+
+    def test_what_waits_comes_first(self) -> None:
+        self.lane.text(*"abcd")
+        self.lane.binary(b"e")
+        self.assertEqual(self.lane.pauses, {"recv"})
+        self.ws.on_message(self.take)
+        self.lane.text("f")
+        self.assertEqual([payload for payload, _ in self.got], [b"a", b"b", b"c", b"d", b"e", b"f"])
+        self.assertEqual([is_binary for _, is_binary in self.got], [False] * 4 + [True, False])
+        self.assertEqual(self.lane.pauses, set())
+
+    def test_a_callback_that_closes_gets_nothing_more(self) -> None:
+        def refuse(payload: bytes, is_binary: bool) -> None:
+            self.take(payload, is_binary)
+            self.ws.close_now(1008, "no")
+
+        self.lane.text(*"abc")
+        self.ws.on_message(refuse)
+        self.assertEqual(self.got, [(b"a", False)])
+        self.assertEqual(self.lane.closes, [(1008, "no")])
+
+    def test_nothing_is_given_to_it_after_the_end(self) -> None:
+        self.lane.text("a")
+        self.lane.close(1000)
+        self.ws.connection_closed(1006)
+        self.ws.on_message(self.take)
+        self.assertEqual(self.got, [])
+
+    def test_a_callback_may_replace_itself(self) -> None:
+        def first(payload: bytes, is_binary: bool) -> None:
+            self.ws.on_message(self.take)
+
+        self.lane.text(*"abc")
+        self.ws.on_message(first)
+        self.lane.text("d")
+        self.assertEqual([payload for payload, _ in self.got], [b"b", b"c", b"d"])
+
+    def test_its_error_is_the_handler_s(self) -> None:
+        def fail(payload: bytes, is_binary: bool) -> None:
+            raise KeyError(payload)
+
+        self.lane.text("a")
+        self.assertRaises(KeyError, self.ws.on_message, fail)
+
+
+class WaitClosedTests(ConnectionTestCase):
+    def test_waits(self) -> None:
+        async def run() -> None:
+            tasks = [await self.ending(self.ws.wait_closed()) for _ in range(2)]
+            self.assertTrue(self.ws.connection_closed(1000))
+            await asyncio.gather(*tasks)
+            await self.ws.wait_closed()
+            self.assertEqual(self.ws.close_code, 1000)
+
+        asyncio.run(run())
+
+    def test_cancelling_one_leaves_the_others(self) -> None:
+        async def run() -> None:
+            first = await self.ending(self.ws.wait_closed())
+            second = await self.ending(self.ws.wait_closed())
+            await self.assert_cancelled(first)
+            self.assertTrue(self.ws.connection_closed(1000))
+            await second
+
+        asyncio.run(run())
+
+    def test_a_handler_that_waits_for_something_else_does_not_learn_of_it(self) -> None:
+        self.assertFalse(self.ws.connection_closed(1000))
+
+
+class SendTests(ConnectionTestCase):
+    def test_text_and_binary(self) -> None:
+        async def run() -> None:
+            await self.ws.send("naïve")
+            await self.ws.send(b"\xff")
+
+        asyncio.run(run())
+        self.ws.send_now("now")
+        self.assertEqual(self.lane.sent, ["naïve", b"\xff", "now"])
+
+    def test_waits_while_the_client_does_not_read(self) -> None:
+        async def run() -> None:
+            self.lane.block(LOW_WATER + 1)
+            tasks = [await self.ending(self.ws.send(text)) for text in "ab"]
+            self.assertEqual(self.lane.sent, ["a", "b"])
+            self.lane.drain()
+            await asyncio.gather(*tasks)
+
+        asyncio.run(run())
+
+    def test_does_not_wait_below_the_mark(self) -> None:
+        async def run() -> None:
+            self.lane.block(LOW_WATER)
+            await self.ws.send("a")
+
+        asyncio.run(run())
+
+    def test_blocked_again_before_it_goes_on(self) -> None:
+        async def run() -> None:
+            self.lane.block(LOW_WATER + 1)
+            task = await self.ending(self.ws.send("a"))
+            self.lane.drain()
+            self.lane.block(LOW_WATER + 1)
+            await settle()
+            self.assertFalse(task.done())
+            self.lane.drain()
+            await task
+
+        asyncio.run(run())
+
+    def test_cancelling_one_leaves_the_others(self) -> None:
+        async def run() -> None:
+            self.lane.block(LOW_WATER + 1)
+            first = await self.ending(self.ws.send("a"))
+            second = await self.ending(self.ws.send("b"))
+            await self.assert_cancelled(first)
+            self.lane.drain()
+            await second
+
+        asyncio.run(run())
+
+    def test_the_end_wakes_who_waits(self) -> None:
+        async def run() -> None:
+            self.lane.block(LOW_WATER + 1)
+            task = await self.ending(self.ws.send("a"))
+            self.assertTrue(self.ws.connection_closed(1013))
+            await self.assert_disconnected(task, 1013)
+
+        asyncio.run(run())
+
+    def test_after_the_end(self) -> None:
+        async def run() -> None:
+            self.ws.connection_closed(1006)
+            self.ws.send_now("a")
+            with self.assertRaises(Disconnected):
+                await self.ws.send("b")
+            self.assertEqual(self.lane.sent, [])
+
+        asyncio.run(run())
+
+    def test_close(self) -> None:
+        asyncio.run(self.ws.close(1013, "full"))
+        self.ws.close_now(1000)
+        self.assertEqual(self.lane.closes, [(1013, "full")])
+
+
+class TopicTests(ConnectionTestCase):
+    def test_subscribe_and_unsubscribe(self) -> None:
+        self.ws.subscribe("naïve")
+        self.ws.subscribe(b"\xff")
+        self.assertEqual(self.pubsub.plain, {(self.lane, "naïve".encode()), (self.lane, b"\xff")})
+        self.ws.unsubscribe("naïve")
+        self.ws.unsubscribe("never")
+        self.assertEqual(self.pubsub.plain, {(self.lane, b"\xff")})
+
+    def test_the_end_takes_back_everything(self) -> None:
+        self.ws.subscribe("a")
+        self.ws.subscribe("b", refresh=list)
+        self.ws.connection_closed(1000)
+        self.assertEqual(self.pubsub.plain, set())
+        self.assertEqual(self.pubsub.skipping, {})
+
+    def test_subscribing_after_the_end_leaves_nothing_behind(self) -> None:
+        self.ws.connection_closed(1000)
+        self.ws.subscribe("a")
+        self.ws.subscribe("b", refresh=list)
+        self.assertEqual(self.pubsub.plain, set())
+        self.assertEqual(self.pubsub.skipping, {})
+
+    def test_the_last_subscription_to_a_topic_counts(self) -> None:
+        self.ws.subscribe("a")
+        self.ws.subscribe("a", refresh=list)
+        self.assertEqual(self.pubsub.plain, set())
+        self.assertEqual(list(self.pubsub.skipping), [(self.lane, b"a")])
+        self.ws.subscribe("a")
+        self.assertEqual(self.pubsub.plain, {(self.lane, b"a")})
+        self.assertEqual(self.pubsub.skipping, {})
+
+    def test_publish(self) -> None:
+        self.assertEqual(self.ws.publish("a", "text"), (2, 5))
+        self.assertEqual(self.ws.publish_frame(b"b", b"\x81\x01x"), (2, 5))
+        self.assertEqual(self.pubsub.published, [(b"a", text_frame(b"text")), (b"b", b"\x81\x01x")])
+        self.assertEqual(self.lane.pauses, set())
+
+    def test_publishing_to_a_full_bus_stops_the_client(self) -> None:
+        self.pubsub.full = True
+        self.ws.publish("a", "text")
+        self.assertEqual(self.lane.pauses, {"bus"})
+
+
+class RefreshTests(ConnectionTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.newest: list[str | bytes] = ["newest"]
+        self.ws.subscribe("a", refresh=lambda: self.newest)
+        self.lane.block(1)
+
+    def skips(self, topic: bytes = b"a") -> None:
+        self.pubsub.skipping[self.lane, topic]()
+
+    def test_once_for_all_that_was_skipped(self) -> None:
+        self.skips()
+        self.skips()
+        self.newest = ["state", b"board"]
+        self.assertEqual(self.lane.sent, [])
+        self.lane.drain()
+        self.assertEqual(self.lane.sent, ["state", b"board"])
+        self.lane.drain()
+        self.assertEqual(self.lane.sent, ["state", b"board"])
+
+    def test_only_the_topics_that_were_skipped(self) -> None:
+        self.ws.subscribe("b", refresh=lambda: ["b"])
+        self.skips(b"b")
+        self.lane.drain()
+        self.assertEqual(self.lane.sent, ["b"])
+
+    def test_not_if_nothing_was_skipped(self) -> None:
+        self.lane.drain()
+        self.assertEqual(self.lane.sent, [])
+
+    def test_again_after_the_next_time(self) -> None:
+        for _ in range(2):
+            self.skips()
+            self.lane.drain()
+            self.lane.block(1)
+        self.assertEqual(self.lane.sent, ["newest", "newest"])
+
+    def test_not_after_unsubscribing(self) -> None:
+        self.skips()
+        self.ws.unsubscribe("a")
+        self.lane.drain()
+        self.assertEqual(self.lane.sent, [])
+
+    def test_together_with_a_send_that_waits(self) -> None:
+        async def run() -> None:
+            self.lane.block(LOW_WATER + 1)
+            task = await self.ending(self.ws.send("mine"))
+            self.skips()
+            self.lane.drain()
+            await task
+            self.assertEqual(self.lane.sent, ["mine", "newest"])
+
+        asyncio.run(run())
+
+    def test_its_error_closes_only_this_connection(self) -> None:
+        def fail() -> list[str | bytes]:
+            raise KeyError("newest")
+
+        self.ws.subscribe("a", refresh=fail)
+        self.skips()
+        self.lane.drain()
+        self.assertEqual([type(error) for error in self.lane.failures], [KeyError])
+        self.assertEqual(self.lane.closes, [(1011, "internal error")])
+
+
+class BarrierTests(ConnectionTestCase):
+    def test_released(self) -> None:
+        async def run() -> None:
+            task = await self.ending(self.ws.barrier("full house", 3))
+            self.assertEqual(self.pubsub.barriers.parties, {1: ("full house", 3)})
+            self.pubsub.barriers.release()
+            await task
+            self.assertEqual(self.pubsub.barriers.parties, {1: ("full house", 3)})
+            self.ws.connection_closed(1000)
+            self.assertEqual(self.pubsub.barriers.parties, {})
+
+        asyncio.run(run())
+
+    def test_the_announcement_is_ahead_of_all_that_others_publish(self) -> None:
+        async def run() -> None:
+            task = await self.ending(self.ws.barrier("b", 2, announce="run"))
+            self.pubsub.barriers.release()
+            self.lane.send_frame(text_frame(b"from another party, in the same iteration"))
+            self.assertEqual(self.lane.sent[0], "run")
+            await task
+            self.assertEqual(len(self.lane.sent), 2)
+
+        asyncio.run(run())
+
+    def test_refused(self) -> None:
+        async def run() -> None:
+            task = await self.ending(self.ws.barrier("b", 2, announce="run"))
+            self.pubsub.barriers.refuse(1)
+            with self.assertRaises(BarrierRefused) as raised:
+                await task
+            self.assertIn("b: the barrier is full", str(raised.exception))
+            self.assertEqual(self.lane.sent, [])
+
+        asyncio.run(run())
+
+    def test_the_end_takes_the_arrival_back(self) -> None:
+        async def run() -> None:
+            task = await self.ending(self.ws.barrier("b", 2))
+            self.assertTrue(self.ws.connection_closed(1006))
+            self.assertEqual(self.pubsub.barriers.parties, {})
+            await self.assert_disconnected(task)
+
+        asyncio.run(run())
+
+    def test_who_gives_up_is_no_party_any_more(self) -> None:
+        async def run() -> None:
+            first = await self.ending(self.ws.barrier("a", 2))
+            self.pubsub.barriers.release()
+            await first
+            await self.assert_cancelled(await self.ending(self.ws.barrier("b", 2)))
+            self.assertEqual(self.pubsub.barriers.parties, {1: ("a", 2)})
+            self.assertFalse(self.ws.connection_closed(1000))
+            self.assertEqual(self.pubsub.barriers.parties, {})
+
+        asyncio.run(run())
+
+    def test_several_at_once(self) -> None:
+        async def run() -> None:
+            tasks = [await self.ending(self.ws.barrier(name, 2)) for name in "ab"]
+            self.pubsub.barriers.release(2)
+            await tasks[1]
+            self.assertFalse(tasks[0].done())
+            self.ws.connection_closed(1006)
+            await self.assert_disconnected(tasks[0])
+
+        asyncio.run(run())
+
+    def test_released_and_gone_at_once(self) -> None:
+        async def run() -> None:
+            task = await self.ending(self.ws.barrier("b", 2))
+            self.pubsub.barriers.release()
+            self.ws.connection_closed(1006)
+            await task
+            self.assertEqual(self.pubsub.barriers.parties, {})
+
+        asyncio.run(run())
+
+    def test_after_the_end(self) -> None:
+        async def run() -> None:
+            self.ws.connection_closed(1006)
+            with self.assertRaises(Disconnected):
+                await self.ws.barrier("b", 2)
+            self.assertEqual(self.pubsub.barriers.parties, {})
+
+        asyncio.run(run())
