@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 _LISTS = {"ALLOWED_ORIGINS"}
+_MARKS = ("HIGH", "LOW")
 
 
 def check(given: object) -> list[str]:
@@ -46,15 +47,28 @@ def check(given: object) -> list[str]:
             known = ", ".join(sorted(DEFAULTS))
             problems.append(f"C10K has an unknown key {key!r}; known keys: {known}")
         elif key in _LISTS:
-            if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+            if not isinstance(value, list | tuple | set | frozenset) or not all(
+                isinstance(item, str) for item in value
+            ):
                 problems.append(f"C10K[{key!r}] must be a list of strings, not {value!r}")
         elif isinstance(DEFAULTS[key], bool):
             if not isinstance(value, bool):
                 problems.append(f"C10K[{key!r}] must be True or False, not {value!r}")
-        elif isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        elif (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < float("inf")
+        ):
             problems.append(f"C10K[{key!r}] must be a number above 0, not {value!r}")
         elif isinstance(DEFAULTS[key], int) and not isinstance(value, int):
             problems.append(f"C10K[{key!r}] must be a whole number, not {value!r}")
+    if not problems:
+        high, low = ((DEFAULTS | dict(given))[f"SEND_QUEUE_{mark}_WATER"] for mark in _MARKS)
+        if low > high:
+            problems.append(
+                f"C10K['SEND_QUEUE_LOW_WATER'] ({low}) must not be above "
+                f"C10K['SEND_QUEUE_HIGH_WATER'] ({high})"
+            )
     return problems
 
 
