@@ -9,9 +9,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 MAX_HEADER = 16 << 10
 """Bytes of a request's header, as twisted.web allows in total."""
@@ -64,6 +66,7 @@ class FrontDoor(Protocol):
         self.transport.abortConnection()
 
 
+@implementer(IProtocolNegotiationFactory)
 class FrontDoorFactory(ServerFactory):
     """``build_websocket`` and ``build_http`` take the peer's address and return a protocol or None.
 
@@ -87,6 +90,10 @@ class FrontDoorFactory(ServerFactory):
         self.handshake_timeout = handshake_timeout
         self.waiting = 0
         self.too_slow = 0
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS clients are offered by ALPN; without an answer Twisted refuses those that ask."""
+        return [b"http/1.1"]
 
 
 def hand_over(transport: Any, protocol: Any, received: bytes) -> None:

@@ -231,7 +231,7 @@ def start_cluster(
         cluster.base_url, cluster.admin_url = match[1], match[2]
         return cluster
 
-    return cluster.line(r"c10k ready: (http\S+?),? .*admin (http\S+)$").addCallback(ready)
+    return cluster.line(r"c10k ready: (https?:\S+?),? .*admin (http\S+)$").addCallback(ready)
 
 
 class _ProcessEnd(FileDescriptor):
