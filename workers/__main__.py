@@ -1,13 +1,19 @@
 """The `swarm` program: many WebSocket clients for one server, in few processes."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
-from workers import life_command
+INTERRUPTED = 130  # what shells say of a program ended by Ctrl-C: 128 + SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    # Importing takes some tenths of a second, in which Ctrl-C would print a traceback.
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
+    from workers import life_command
+
     parser = argparse.ArgumentParser(prog="swarm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     life = commands.add_parser("life", help="play the Game of Life, one client for each cell")

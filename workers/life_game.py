@@ -163,7 +163,7 @@ class LifeGame(Listener):
         self._began = self._reactor.seconds()
         error = await self._reset()
         if error is not None:
-            self.summary.error = self.summary.error or error
+            self.summary.error = None if self.summary.interrupted else error
         elif not self._over:
             self._shares = [self._make_share(n, self) for n in range(self._plan.shares)]
             for share in self._shares:
@@ -228,11 +228,17 @@ class LifeGame(Listener):
 
     def subscribed(self, share: int) -> None:
         if self._last_of("subscribed"):
+            self._all_connected()
+
+    def _all_connected(self) -> None:
+        if not self.summary.connect_seconds:
             self.summary.connect_seconds = self._reactor.seconds() - self._began
             self._on_event("connected")
 
     def running(self, share: int) -> None:
         if not self._running:
+            # No cell runs before all have subscribed; one process may just be first to say so.
+            self._all_connected()
             self._running = True
             self._ran = self._reactor.seconds()
             self._on_event("running")

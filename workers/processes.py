@@ -1,4 +1,4 @@
-"""Shares in processes of their own: `python -m workers.processes`, one JSON text a line.
+"""Shares in processes of their own, which are told and tell in JSON, one text a line.
 
     > {"number": …, "plan": {…}}        once, first: whose share to play
     > {"do": "close"}                   close every connection
@@ -11,7 +11,6 @@ A child ignores Ctrl-C, which a terminal sends to parent and children alike: the
 import dataclasses
 import json
 import os
-import signal
 import sys
 from typing import Any
 
@@ -30,6 +29,14 @@ from workers.share import (
     Totals,
     keep_garbage_collection_short,
 )
+
+# Ctrl-C is ignored before anything is imported, which takes tenths of a second.
+_CHILD = """\
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from workers.processes import main
+main()
+"""
 
 LONGEST_LINE = 1 << 20  # bytes: a generation of the largest grid takes 250,000
 
@@ -76,7 +83,7 @@ class ShareProcess(ProcessProtocol):
         self._reactor.spawnProcess(
             self,
             sys.executable,
-            [sys.executable, "-m", "workers.processes"],
+            [sys.executable, "-c", _CHILD],
             env=environment,
             childFDs={0: "w", 1: "r", 2: 2},
         )
@@ -172,7 +179,7 @@ class _Child(LineOnlyReceiver):
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A child's whole life; start it as _CHILD does."""
     from workers.life_command import descriptors, log_errors_only
 
     descriptors()
@@ -182,7 +189,3 @@ def main() -> None:
     reactor: Any = installed
     StandardIO(_Child(reactor), reactor=reactor)
     reactor.run(installSignalHandlers=False)
-
-
-if __name__ == "__main__":
-    main()

@@ -21,6 +21,11 @@ class Life:
         self.subscribed = 0
         self.followers: dict[bytes, list[LifeProtocol]] = {}
 
+    def tell_all(self, message: bytes) -> None:
+        for worker in self.workers:
+            if worker.state == worker.STATE_OPEN:
+                worker.sendMessage(message)
+
 
 class LifeProtocol(WebSocketServerProtocol):
     game: Life | None = None
@@ -40,8 +45,7 @@ class LifeProtocol(WebSocketServerProtocol):
         self.game = game
         game.workers.append(self)
         if len(game.workers) == game.cells:
-            for worker in game.workers:
-                worker.sendMessage(b"sub")
+            game.tell_all(b"sub")
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         game = self.game
@@ -52,8 +56,7 @@ class LifeProtocol(WebSocketServerProtocol):
         elif payload == b"sub":
             game.subscribed += 1
             if game.subscribed == game.cells:
-                for worker in game.workers:
-                    worker.sendMessage(b"run")
+                game.tell_all(b"run")
         elif payload.count(b" ") == 1:
             game.followers.setdefault(payload, []).append(self)
         else:

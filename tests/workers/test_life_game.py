@@ -222,6 +222,14 @@ class GameTests(TestCase):
         self.assertGreaterEqual(summary.checked, 3)
         self.assertNotIn("verified:", summary.as_text())
 
+    async def test_interrupted_before_it_began(self) -> None:
+        self.patch(LifeProtocol, "reset", lambda protocol, payload: game.interrupt())
+        game = self.game(self.plan(self.glider(4)))
+        summary = await game.play()
+        self.assertTrue(summary.interrupted)
+        self.assertIsNone(summary.error)
+        self.assertEqual(summary.as_text(), "")
+
     async def test_a_refused_reset(self) -> None:
         self.patch(
             LifeProtocol,
