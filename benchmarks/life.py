@@ -16,38 +16,18 @@ what the server does.
 import argparse
 import importlib.util
 import json
-import os
-import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import venv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-START_WITHIN = 60.0  # seconds
-STOP_WITHIN = 20.0  # seconds: a cluster drains for 10
-TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds, the unit of /proc/PID/stat's times
-
-
-class Failed(Exception):
-    """A server or the swarm did not do its part; the text is for the user."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A server to play against. `ready` finds the port in its output."""
-
-    name: str
-    command: Sequence[str]
-    ready: str
+from benchmarks.servers import ROOT, Failed, Server, cluster, peer
 
 
 @dataclass(slots=True)
@@ -63,22 +43,6 @@ class Game:
         return sum(self.cpu.values())
 
 
-def cluster(nodes: int) -> Contender:
-    return Contender(
-        f"cluster, {nodes} node{'s' if nodes > 1 else ''}",
-        (
-            *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n"),
-            *("--pidfile=", "c10k", "--listen", "tcp:0:interface=127.0.0.1"),
-            *("--nodes", str(nodes)),
-        ),
-        r"c10k ready: http://[^:/]+:(\d+)/",
-    )
-
-
-def peer(name: str, python: str, module: str) -> Contender:
-    return Contender(name, (python, "-m", f"benchmarks.peers.{module}", "--port", "0"), r":(\d+)/")
-
-
 def python_with_websockets(folder: Path) -> str:
     """This Python if it has the library, otherwise a new environment in `folder`."""
     if importlib.util.find_spec("websockets") is not None:
@@ -88,86 +52,6 @@ def python_with_websockets(folder: Path) -> str:
     python = str(folder / "websockets" / "bin" / "python")
     subprocess.run([python, "-m", "pip", "install", "-q", "websockets"], check=True)
     return python
-
-
-class Server:
-    """A contender's process tree, as a context manager."""
-
-    def __init__(self, contender: Contender, folder: Path) -> None:
-        self._contender = contender
-        self._output = folder / "output"
-        paths = [str(ROOT), str(ROOT / "twistd_plugins"), os.environ.get("PYTHONPATH", "")]
-        # A runtime folder of its own: a cluster that someone else runs here is left alone.
-        self._environment = dict(
-            os.environ,
-            PYTHONPATH=os.pathsep.join(path for path in paths if path),
-            XDG_RUNTIME_DIR=str(folder),
-        )
-
-    def __enter__(self) -> "Server":
-        with self._output.open("wb") as output:
-            self._process = subprocess.Popen(
-                self._contender.command,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env=self._environment,
-            )
-        try:
-            self.url = f"ws://127.0.0.1:{self._port()}"
-            admin = re.search(r"admin (\S+)", self._output.read_text(errors="replace"))
-            self.admin_url = admin[1] if admin else ""
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def _port(self) -> str:
-        deadline = time.monotonic() + START_WITHIN
-        while time.monotonic() < deadline and self._process.poll() is None:
-            found = re.search(self._contender.ready, self._output.read_text(errors="replace"))
-            if found:
-                return found[1]
-            time.sleep(0.05)
-        raise Failed(
-            f"{self._contender.name} did not start:\n{self._output.read_text(errors='replace')}"
-        )
-
-    def __exit__(self, *error: object) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(STOP_WITHIN)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-    def cpu_seconds(self) -> dict[int, tuple[str, float]]:
-        """What each process has used so far: pid -> (what it is, seconds)."""
-        used = {}
-        for pid in self._processes():
-            try:
-                words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except FileNotFoundError:
-                continue
-            kind = "server"
-            if b"cluster" in command:
-                kind = command[command.index(b"cluster") + 1].decode()
-            elif self._contender.name.startswith("cluster"):
-                kind = "supervisor"
-            used[pid] = kind, (int(words[11]) + int(words[12])) * TICK
-        return used
-
-    def _processes(self) -> list[int]:
-        found = [self._process.pid]
-        for pid in found:
-            try:
-                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            except FileNotFoundError:
-                continue
-            found.extend(map(int, children))
-        return found
 
 
 def play(

@@ -1,0 +1,186 @@
+"""Server processes to measure: started, found in their own words, read from /proc, and stopped.
+
+CPU is user and system time, memory the resident set, of a server's whole process tree.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+START_WITHIN = 60.0  # seconds
+STOP_WITHIN = 20.0  # seconds: a cluster drains for 10
+TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds, the unit of /proc/PID/stat's times
+PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
+
+
+class Failed(Exception):
+    """A server or a load did not do its part; the text is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A server to measure. `ready` finds the port in its output; `path` is what clients ask for."""
+
+    name: str
+    command: Sequence[str]
+    ready: str
+    path: str = "/"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def cluster(nodes: int, *arguments: str, name: str = "", path: str = "/") -> Contender:
+    """This project on a free port, with `arguments` of `twistd c10k` besides."""
+    return Contender(
+        name or f"cluster, {nodes} node{'s' if nodes > 1 else ''}",
+        (
+            *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n"),
+            *("--pidfile=", "c10k", "--listen", "tcp:0:interface=127.0.0.1"),
+            *("--nodes", str(nodes), *arguments),
+        ),
+        r"c10k ready: http://[^:/]+:(\d+)/",
+        path,
+    )
+
+
+def peer(name: str, python: str, module: str, *arguments: str, path: str = "/") -> Contender:
+    """A module of benchmarks.peers, which prints where it listens."""
+    command = (python, "-m", f"benchmarks.peers.{module}", "--port", "0", *arguments)
+    return Contender(name, command, r":(\d+)/", path)
+
+
+class Server:
+    """A contender's process tree, as a context manager."""
+
+    def __init__(self, contender: Contender, folder: Path) -> None:
+        self._contender = contender
+        self._output = folder / f"{re.sub(r'[^a-z0-9]+', '-', contender.name.lower())}.log"
+        paths = [str(ROOT), str(ROOT / "twistd_plugins"), os.environ.get("PYTHONPATH", "")]
+        # A runtime folder of its own: a cluster that someone else runs here is left alone.
+        self._environment = dict(
+            os.environ,
+            PYTHONPATH=os.pathsep.join(path for path in paths if path),
+            XDG_RUNTIME_DIR=str(folder),
+            **contender.environment,
+        )
+
+    def __enter__(self) -> "Server":
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._contender.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is for the benchmark, which stops its servers
+            )
+        try:
+            self.port = self._port()
+            self.url = f"ws://127.0.0.1:{self.port}"
+            admin = re.search(r"admin (\S+)", self.output())
+            self.admin_url = admin[1] if admin else ""
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _port(self) -> int:
+        deadline = time.monotonic() + START_WITHIN
+        while time.monotonic() < deadline and self._process.poll() is None:
+            found = re.search(self._contender.ready, self.output())
+            if found:
+                return int(found[1])
+            time.sleep(0.05)
+        raise Failed(f"{self._contender.name} did not start:\n{self.output()}")
+
+    def __exit__(self, *error: object) -> None:
+        if self._process.poll() is not None:
+            return
+        tree = self.pids()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            for pid in tree:  # children first would let a supervisor start new ones
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            self._process.wait()
+
+    def output(self) -> str:
+        """What the server has printed so far."""
+        return self._output.read_text(errors="replace")
+
+    def cpu_seconds(self) -> dict[int, tuple[str, float]]:
+        """What each process has used so far: pid -> (what it is, seconds)."""
+        used = {}
+        for pid in self.pids():
+            try:
+                stat = Path(f"/proc/{pid}/stat").read_text()
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except FileNotFoundError:
+                continue
+            kind = "server"
+            if b"cluster" in command:
+                kind = command[command.index(b"cluster") + 1].decode()
+            elif self._contender.name.startswith("cluster"):
+                kind = "supervisor"
+            used[pid] = kind, cpu_of(stat)
+        return used
+
+    def cpu(self) -> float:
+        """Seconds used so far by all processes."""
+        return sum(seconds for _, seconds in self.cpu_seconds().values())
+
+    def rss_kb(self) -> float:
+        """Resident memory of all processes, in KB. Pages they share count once for each."""
+        pages = 0
+        for pid in self.pids():
+            try:
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            except FileNotFoundError:
+                continue
+        return pages * PAGE_KB
+
+    def pids(self) -> list[int]:
+        """The process that was started and all its descendants."""
+        found = [self._process.pid]
+        for pid in found:
+            try:
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            except FileNotFoundError:
+                continue
+            found.extend(map(int, children))
+        return found
+
+
+def cpu_of(stat: str) -> float:
+    """User and system time in seconds from the text of /proc/PID/stat."""
+    words = stat.rpartition(")")[2].split()  # the name before may hold anything
+    return (int(words[11]) + int(words[12])) * TICK
+
+
+def kernel_kb(meminfo: str, sockstat: str) -> float:
+    """Memory of the kernel's objects and socket buffers in KB.
+
+    `meminfo` is the text of /proc/meminfo, `sockstat` of /proc/net/sockstat. Page tables and other
+    memory that follows the processes' own is not in it; objects of the whole machine are.
+    """
+    slab = re.search(r"^SUnreclaim:\s+(\d+)", meminfo, re.MULTILINE)
+    buffers = re.search(r"^TCP:.*\bmem (\d+)", sockstat, re.MULTILINE)
+    if not slab or not buffers:
+        raise ValueError("no SUnreclaim in meminfo, or no TCP mem in sockstat")
+    return int(slab[1]) + int(buffers[1]) * PAGE_KB
+
+
+def kernel_kb_now() -> float:
+    """`kernel_kb` of this machine as it is."""
+    return kernel_kb(Path("/proc/meminfo").read_text(), Path("/proc/net/sockstat").read_text())
