@@ -55,6 +55,24 @@ def peer(name: str, python: str, module: str, *arguments: str, path: str = "/") 
     return Contender(name, command, r":(\d+)/", path)
 
 
+def channels(server: str, python: str, workers: int, path: str, redis: str = "") -> Contender:
+    """The Channels site on "uvicorn" or "Daphne"; ready when all workers are."""
+    if server == "uvicorn":
+        command = [python, "-m", "uvicorn", "benchmarks.peers.channels_site:application"]
+        command += ["--host", "127.0.0.1", "--port", "0", "--backlog", "4096", "--no-access-log"]
+        started, port = "startup complete", r"running on http://[^:]+:(\d+)"
+    else:
+        command = [python, "-m", "benchmarks.peers.daphne_channels"]
+        started, port = "Listening on TCP", r"listening on ws://[^:]+:(\d+)/"
+    return Contender(
+        f"{server} + Channels" + (" + Redis" if redis else ""),
+        (*command, "--workers", str(workers)),
+        rf"(?s)\A(?=(?:.*?{started}){{{workers}}}).*{port}",
+        path,
+        {"CHANNELS_REDIS": redis} if redis else {},
+    )
+
+
 class Server:
     """A contender's process tree, as a context manager."""
 

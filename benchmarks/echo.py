@@ -1,0 +1,90 @@
+"""What an echo costs the server: `python -m benchmarks.echo`.
+
+    python -m benchmarks.echo                        300 connections, three rounds: some minutes
+    python -m benchmarks.echo --only cluster --rounds 1 --seconds 1
+
+Each round starts every server anew, opens the connections, and keeps messages of 20 bytes under way
+on all of them: one on each connection, then eight. The figure is CPU time of the server's processes
+a message, in µs; the rate is what came back while client and server shared the machine.
+
+The cluster has one node, and two handlers: a callback for each message, and an `async def` with
+recv and send.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import environments, figures, load
+from benchmarks.servers import Contender, Server, channels, cluster, peer
+
+PAYLOAD = b"12345 31 31 1 abcdef"
+IN_FLIGHT = (1, 8)
+WARM_UP_S = 0.5
+
+
+def contenders(cache: Path) -> tuple[list[Contender], dict[str, dict[str, str]]]:
+    """All servers, and their libraries' versions. Installs what is missing."""
+    names = ("autobahn", "websockets", "picows", "channels")
+    pythons = {name: environments.python_for(name, cache) for name in names}
+    found = [
+        cluster(1, name="cluster, callback", path="/echo/"),
+        cluster(1, name="cluster, async def", path="/echo/async/"),
+        peer("picows, uvloop", pythons["picows"], "picows_echo"),
+        peer("websockets", pythons["websockets"], "websockets_echo"),
+        peer("websockets, uvloop", pythons["websockets"], "websockets_echo", "--uvloop"),
+        peer("Autobahn", pythons["autobahn"], "autobahn_echo"),
+        channels("uvicorn", pythons["channels"], 1, "/echo/"),
+        channels("Daphne", pythons["channels"], 1, "/echo/"),
+    ]
+    return found, {name: environments.versions(name, pythons[name]) for name in names}
+
+
+def measure(
+    contender: Contender, folder: Path, connections: int, seconds: float
+) -> dict[str, float]:
+    """One run of one server: µs CPU a message and messages a second, for each load."""
+    found = {}
+    with Server(contender, folder) as server:
+        sockets = load.connect(server.port, contender.path, connections)
+        try:
+            load.check_echo(sockets[0], PAYLOAD)
+            for in_flight in IN_FLIGHT:
+                load.echo(sockets, PAYLOAD, in_flight, WARM_UP_S)
+                before = server.cpu()
+                messages = load.echo(sockets, PAYLOAD, in_flight, seconds)
+                used = server.cpu() - before
+                found[f"µs, {in_flight} in flight"] = used / messages * 1e6
+                found[f"msg/s, {in_flight}"] = messages / seconds
+        finally:
+            load.close(sockets)
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    found = figures.arguments("echo", __doc__)
+    environments.add_option(found)
+    found.add_argument("--connections", type=int, default=300, help="(300)")
+    found.add_argument("--seconds", type=float, default=4.0, help="length of a run (4)")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    load.allow_descriptors(options.connections)
+    before = figures.machine()
+    everybody, versions = contenders(options.cache)
+    with figures.scratch_folder() as folder:
+        results = figures.measured(
+            figures.chosen(everybody, options.only),
+            options.rounds,
+            lambda contender: measure(contender, folder, options.connections, options.seconds),
+        )
+    ratio_of = [f"µs, {in_flight} in flight" for in_flight in IN_FLIGHT]
+    found = figures.report(options, before, results, ratio_of, versions)
+    figures.print_report(found, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    figures.run(main)

@@ -1,0 +1,89 @@
+"""Pythons that have the peers' libraries: this one, or virtual environments made for them once.
+
+They live in a cache folder and are used again by the next run. Nothing is installed into the
+environment that runs the benchmark.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.servers import Failed
+
+DEFAULT_CACHE = Path("~/.cache/c10k-benchmarks")
+
+REQUIREMENTS: Mapping[str, Sequence[str]] = {
+    "autobahn": ("autobahn", "twisted"),
+    "websockets": ("websockets", "uvloop"),
+    "picows": ("picows", "uvloop"),
+    "channels": ("channels", "channels-redis", "daphne", "uvicorn[standard]"),
+}
+"""What pip installs for each. What uvicorn's extra brings is reported with it."""
+
+REPORTED: Mapping[str, Sequence[str]] = {
+    "autobahn": ("autobahn", "twisted"),
+    "websockets": ("websockets", "uvloop"),
+    "picows": ("picows", "aiofastnet", "uvloop"),
+    "channels": (
+        *("channels", "channels-redis", "daphne", "uvicorn", "uvloop", "httptools", "websockets"),
+        *("redis", "Django", "twisted", "autobahn"),
+    ),
+}
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """--cache, which `python_for` takes."""
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=DEFAULT_CACHE,
+        help=f"folder of the peers' virtual environments ({DEFAULT_CACHE})",
+    )
+
+
+def python_for(name: str, cache: Path) -> str:
+    """The path of a Python that can import what `name` requires; Failed if pip cannot install it.
+
+    The first call takes as long as pip does.
+    """
+    requirements = REQUIREMENTS[name]
+    if all(_installed(requirement) for requirement in requirements):
+        return sys.executable
+    folder = cache.expanduser().resolve() / f"{name}-{sys.version_info[0]}.{sys.version_info[1]}"
+    python, done = folder / "bin" / "python", folder / "installed.json"
+    if not (done.is_file() and json.loads(done.read_text()) == list(requirements)):
+        print(f"installing {', '.join(requirements)} into {folder}", file=sys.stderr, flush=True)
+        try:
+            venv.create(folder, clear=True, with_pip=True)
+            install = [python, "-m", "pip", "install", "-q", *requirements]
+            subprocess.run(install, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", None) or ""
+            raise Failed(f"{name} could not be installed into {folder}: {error}\n{said}") from error
+        done.write_text(json.dumps(list(requirements)))
+    return str(python)
+
+
+def versions(name: str, python: str) -> dict[str, str]:
+    """The versions of a peer's libraries that a Python has."""
+    script = (
+        "import json, sys\nfrom importlib.metadata import version\n"
+        "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
+    )
+    said = subprocess.run(
+        [python, "-c", script, *REPORTED[name]], check=True, capture_output=True, text=True
+    )
+    return dict(json.loads(said.stdout))
+
+
+def _installed(requirement: str) -> bool:
+    try:
+        version(requirement.partition("[")[0])
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,222 @@
+"""The clients of the benchmarks: plain sockets on one epoll, the same for all servers.
+
+A client costs as little as Python lets it: its frames are made once, masked with a constant, and
+answers are counted rather than parsed where their size is known. Sockets are non-blocking and have
+TCP_NODELAY; each group of them connects from a loopback address of its own, so that ports which
+earlier groups have left in TIME_WAIT do not run out.
+"""
+
+import errno
+import itertools
+import resource
+import select
+import socket
+import time
+from collections.abc import Sequence
+
+from benchmarks.servers import Failed
+
+TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+MASK = bytes.fromhex("37fa213d")  # the one of RFC 6455's examples: zero might be a shortcut
+RECEIVE = 1 << 16
+EVENTS = 4096  # of one poll
+IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; not in Python's socket module before 3.12
+
+_groups = itertools.count()
+
+
+def masked(payload: bytes) -> bytes:
+    """XOR with MASK, there and back."""
+    repeated = MASK * (len(payload) // 4 + 1)
+    return bytes(a ^ b for a, b in zip(payload, repeated, strict=False))
+
+
+def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
+    """One final frame of at most 125 bytes as a client sends it."""
+    if len(payload) > 125:
+        raise ValueError(f"{len(payload)} bytes are more than a short frame holds: 125")
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + MASK + masked(payload)
+
+
+def split_frames(received: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+    """The short frames that a server sent, as (opcode, payload), and what is left of the last."""
+    frames, at = [], 0
+    while len(received) >= at + 2:
+        length = received[at + 1]
+        if length > 125:
+            raise Failed("a frame is longer than any that this benchmark asked for")
+        if len(received) < at + 2 + length:
+            break
+        frames.append((received[at] & 0x0F, received[at + 2 : at + 2 + length]))
+        at += 2 + length
+    return frames, received[at:]
+
+
+def upgrade_request(port: int, path: str) -> bytes:
+    """The opening request: what a client must send, and no extensions."""
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+
+
+def allow_descriptors(needed: int) -> None:
+    """Raise this process's (and its children's) limit; Failed if the system does not allow it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < needed + 100:
+        raise Failed(
+            f"{needed} connections need more descriptors than the {hard} allowed: ulimit -n"
+        )
+
+
+def connect(
+    port: int, path: str, count: int, at_once: int = 100, timeout: float = 60.0
+) -> list[socket.socket]:
+    """Open `count` WebSockets, `at_once` handshakes at a time; Failed unless all are open in time.
+
+    The caller closes them.
+    """
+    request = upgrade_request(port, path)
+    source = f"127.0.0.{2 + next(_groups) % 200}"
+    opened: list[socket.socket] = []
+    pending: dict[int, tuple[socket.socket, bytearray]] = {}
+    deadline = time.monotonic() + timeout
+    try:
+        with select.epoll() as poll:
+            while len(opened) < count:
+                while len(pending) < at_once and len(pending) + len(opened) < count:
+                    sock = _start(source, port)
+                    pending[sock.fileno()] = sock, bytearray()
+                    poll.register(sock, select.EPOLLOUT)
+                events = poll.poll(deadline - time.monotonic(), EVENTS)
+                if not events or time.monotonic() > deadline:
+                    raise Failed(f"{len(opened)} of {count} connections open after {timeout:.0f} s")
+                for fd, event in events:
+                    sock, answer = pending[fd]
+                    if event == select.EPOLLOUT:
+                        sock.send(request)
+                        poll.modify(fd, select.EPOLLIN)
+                        continue
+                    answer += sock.recv(RECEIVE)  # raises what went wrong, if anything
+                    if _is_open(bytes(answer)):
+                        poll.unregister(fd)
+                        del pending[fd]
+                        opened.append(sock)
+    except BaseException as error:
+        close([*opened, *(sock for sock, _ in pending.values())])
+        if isinstance(error, OSError):
+            raise Failed(f"connection {len(opened) + 1} of {count}: {error}") from error
+        raise
+    return opened
+
+
+def _start(source: str, port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    sock.bind((source, 0))
+    result = sock.connect_ex(("127.0.0.1", port))
+    if result not in (0, errno.EINPROGRESS):
+        sock.close()
+        raise OSError(result, errno.errorcode.get(result, "?"))
+    return sock
+
+
+def _is_open(answer: bytes) -> bool:
+    """Whether the server's answer is complete; Failed if it is not a 101."""
+    if not answer or (len(answer) > 12 and not answer.startswith(b"HTTP/1.1 101")):
+        first = answer.partition(b"\r\n")[0].decode(errors="replace") or "nothing"
+        raise Failed(f"the server answered {first}")
+    end = answer.find(b"\r\n\r\n")
+    if end >= 0 and len(answer) > end + 4:
+        raise Failed("the server sent frames before any was due")
+    return end >= 0
+
+
+def close(sockets: Sequence[socket.socket]) -> None:
+    """Hang up without a closing handshake."""
+    for sock in sockets:
+        sock.close()
+
+
+def echo(sockets: Sequence[socket.socket], payload: bytes, in_flight: int, seconds: float) -> int:
+    """Keep `in_flight` messages under way on each for some time; how many came back.
+
+    A socket sends again when all of its answers are there, and not after the time is over.
+    """
+    output, answer = client_frame(payload) * in_flight, len(payload) + 2
+    expected = answer * in_flight
+    missing = {sock.fileno(): expected for sock in sockets}
+    by_fd = {sock.fileno(): sock for sock in sockets}
+    received = 0
+    open_rounds = len(sockets)
+    with select.epoll() as poll:
+        for sock in sockets:
+            poll.register(sock, select.EPOLLIN)
+            sock.send(output)
+        end = time.perf_counter() + seconds
+        while open_rounds:
+            events = poll.poll(30, EVENTS)
+            if not events:
+                raise Failed("no answer for 30 s")
+            go_on = time.perf_counter() < end
+            for fd, _ in events:
+                sock = by_fd[fd]
+                size = len(sock.recv(RECEIVE))
+                if not size:
+                    raise Failed("the server closed a connection")
+                received += size
+                left = missing[fd] - size
+                if left <= 0:
+                    if go_on:
+                        left += expected
+                        sock.send(output)
+                    else:
+                        open_rounds -= 1
+                missing[fd] = left
+    return received // answer
+
+
+def check_echo(sock: socket.socket, payload: bytes) -> None:
+    """Failed unless the server sends one message back, and exactly that."""
+    sock.send(client_frame(payload))
+    expected, received = bytes([0x80 | TEXT, len(payload)]) + payload, b""
+    while len(received) < len(expected):
+        if not select.select([sock], [], [], 10)[0]:
+            raise Failed("no echo for 10 s")
+        part = sock.recv(RECEIVE)
+        received += part
+        if not part:
+            break
+    if received != expected:
+        raise Failed(f"the echo is not what was sent: {received!r}")
+
+
+def hold(sockets: Sequence[socket.socket], seconds: float) -> int:
+    """Answer pings for some time; how many. Failed if a server closes one."""
+    by_fd = {sock.fileno(): sock for sock in sockets}
+    left: dict[int, bytes] = {}
+    end = time.monotonic() + seconds
+    pongs = 0
+    with select.epoll() as poll:
+        for sock in sockets:
+            poll.register(sock, select.EPOLLIN)
+        while (remaining := end - time.monotonic()) > 0:
+            for fd, _ in poll.poll(remaining, EVENTS):
+                sock = by_fd[fd]
+                data = sock.recv(RECEIVE)
+                if not data:
+                    raise Failed("the server closed an idle connection")
+                frames, rest = split_frames(left.pop(fd, b"") + data)
+                if rest:
+                    left[fd] = rest
+                for opcode, payload in frames:
+                    if opcode == PING:
+                        sock.send(client_frame(payload, PONG))
+                        pongs += 1
+                    elif opcode == CLOSE:
+                        raise Failed(f"the server closed an idle connection: {payload!r}")
+    return pongs
