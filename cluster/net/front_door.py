@@ -92,7 +92,7 @@ class FrontDoorFactory(ServerFactory):
         self.too_slow = 0
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What TLS clients are offered by ALPN; without an answer Twisted refuses those that ask."""
+        """What ALPN offers to TLS clients; without an answer Twisted refuses those that ask."""
         return [b"http/1.1"]
 
 
