@@ -13,12 +13,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Importing takes some tenths of a second, in which Ctrl-C would print a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
     from workers import life_command
+    from workers.load import broadcast_command, echo_command, idle_command, storm_command
 
     parser = argparse.ArgumentParser(prog="swarm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    life = commands.add_parser("life", help="play the Game of Life, one client for each cell")
-    life_command.add_arguments(life)
-    life.set_defaults(run=life_command.run)
+    for name, command, what in (
+        ("life", life_command, "play the Game of Life, one client for each cell"),
+        ("echo", echo_command, "hold ten thousand conversations at the same time"),
+        ("idle", idle_command, "hold connections; what they cost"),
+        ("broadcast", broadcast_command, "publish to a thousand subscribers; how soon they hear"),
+        ("storm", storm_command, "cut everybody off at once; how soon they are back"),
+    ):
+        subcommand = commands.add_parser(name, help=what)
+        command.add_arguments(subcommand)
+        subcommand.set_defaults(run=command.run)
     options = vars(parser.parse_args(arguments))
     status: int = options.pop("run")(options)
     return status

@@ -17,18 +17,25 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 UNDER_WAY = 200  # connections at once in their handshake: enough to keep a server busy
+LOT = 256  # started before the reactor may read again, which takes about 25 ms
 TICK = 0.02  # seconds between two lots of a limited rate
 
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _SPARED = 0.2  # of the ports are left for others, and for connections that have just ended
 
 
-def ports_per_address() -> int:
-    """How many connections to one server the swarm makes from one address."""
+def port_range() -> tuple[int, int]:
+    """The first and the last port that outgoing connections get."""
     try:
         first, last = map(int, _PORT_RANGE.read_text().split())
     except (OSError, ValueError):
-        first, last = 49152, 65535  # IANA's range, what other systems use
+        return 49152, 65535  # IANA's range, what other systems use
+    return first, last
+
+
+def ports_per_address() -> int:
+    """How many connections to one server the swarm makes from one address."""
+    first, last = port_range()
     return max(1, int((last - first + 1) * (1 - _SPARED)))
 
 
@@ -47,19 +54,25 @@ def source_address(number: int, server: str, ports: int) -> str | None:
 
 class Ramp:
     """Calls `connect(number)` for 0..total-1, each result a Deferred that fires once the handshake
-    is over, well or badly; at most `rate` a second (0: no limit) and UNDER_WAY at once.
+    is over, well or badly; at most `rate` a second (0: no limit) and `under_way` at once.
 
     An error of `connect` is for its owner, who calls `stop`; here it just counts as over.
     """
 
     def __init__(
-        self, clock: Any, total: int, rate: float, connect: Callable[[int], Deferred[Any]]
+        self,
+        clock: Any,
+        total: int,
+        rate: float,
+        connect: Callable[[int], Deferred[Any]],
+        under_way: int = UNDER_WAY,
     ) -> None:
         self._clock = clock
         self._total = total
         self._rate = rate
         self._connect = connect
         self._next = 0
+        self._most = under_way
         self._under_way = 0
         self._started = 0.0
         self._call: Any = None
@@ -80,13 +93,15 @@ class Ramp:
         if self._rate:
             passed = self._clock.seconds() - self._started
             allowed = min(allowed, 1 + int(passed * self._rate))
-        while self._next < allowed and self._under_way < UNDER_WAY:
+        lot = LOT
+        while self._next < allowed and self._under_way < self._most and lot:
+            lot -= 1
             number = self._next
             self._next += 1
             self._under_way += 1
             self._connect(number).addBoth(self._over)
-        if self._next < self._total and self._under_way < UNDER_WAY and self._call is None:
-            self._call = self._clock.callLater(TICK, self._go_on)
+        if self._next < self._total and self._under_way < self._most and self._call is None:
+            self._call = self._clock.callLater(TICK if lot else 0, self._go_on)
 
     def _over(self, result: Any) -> None:
         # Not from here: connections that end at once would recurse.

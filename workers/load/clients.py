@@ -1,0 +1,321 @@
+"""One process's clients: opens their connections, counts, measures, closes them.
+
+Client `number` of a run belongs to share `number % shares`. A share tells its run with
+`tell(event, values)`, the values being JSON:
+
+    tally      {name: count}              now and then: connecting, open, opened, failed, and more
+    connected  {"at": seconds, "opened": n, "cpu": seconds}   every handshake is over, well or badly
+    ended      {…}                        the last: every connection is closed; what was measured
+
+Each kind of clients has its own events between these. Times are of the system's monotonic clock,
+which all processes of a machine share.
+"""
+
+import resource
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, ClassVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from workers.dialer import Dialer, Target, say_why
+from workers.lane import Lane
+from workers.latency import Latencies
+from workers.ramp import UNDER_WAY, Ramp
+from workers.read_hub import FlushList, ReadHub
+from workers.share import keep_garbage_collection_short
+from workers.wheel import Wheel
+
+TELL_EVERY = 0.1  # seconds between two tallies
+CLOSE_WITHIN = 10.0  # seconds for all closing handshakes together; after that, abort
+MOST_CAUSES = 20  # different causes of failures that are kept apart
+
+Tell = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run; each share gets the same. Kinds of clients add what they need."""
+
+    clients: int  # of all shares together
+    targets: tuple[Target, ...]
+    path: str  # of the WebSocket, below the targets' URLs
+    timeout: float = 30.0  # seconds for a connection, again for its handshake
+    ramp: float = 0.0  # connections opened a second, all shares together; 0: no limit
+    at_once: int = UNDER_WAY  # handshakes under way at once, in each share
+    shares: int = 1
+
+
+class Client:
+    """One client. It is told of its connection; `lane` is None while it has none."""
+
+    __slots__ = ("dropped", "is_open", "lane", "number", "share")
+
+    def __init__(self, share: Any, number: int) -> None:
+        self.share = share  # its Clients, of the kind that it knows
+        self.number = number
+        self.lane: Lane | None = None
+        self.is_open = False
+        self.dropped = False
+
+    def opened(self) -> None:
+        """May send."""
+
+    def received(self, messages: Sequence[bytes]) -> None:
+        """At least one message, in order."""
+
+    def closed(self, code: int, reason: str) -> None:
+        """It was open, and nobody in the swarm wanted it closed. code 1006: without a word."""
+        self.share.fail(why_closed(code, reason))
+
+    def drop(self) -> None:
+        """End the connection without a handshake; `gone` follows instead of `closed`."""
+        if self.lane is not None:
+            self.dropped = True
+            self.lane.received = lambda messages: None
+            self.lane.abort()
+
+    def gone(self) -> None:
+        """The dropped connection is no more."""
+
+
+class Clients:
+    """`start` it; `do` what its kind can; `close` it; "ended" is the last that it tells."""
+
+    tallied: ClassVar[tuple[str, ...]] = ("connecting", "open", "opened", "failed")
+
+    def __init__(self, reactor: Any, plan: Plan, number: int, tell: Tell) -> None:
+        self.reactor = reactor
+        self.tell = tell
+        self.tally: Counter[str] = Counter(dict.fromkeys(self.tallied, 0))
+        self.wheel = Wheel(reactor)
+        self.connect_times = Latencies()
+        self.closing = False
+        self._plan = plan
+        self._flush_list = FlushList(reactor)
+        self._hub = ReadHub(reactor, self._flush_list)
+        self._dialer = self.dialer(plan.path)
+        self._failures: Counter[str] = Counter()
+        self._with_lane: set[Client] = set()
+        self._settled = 0  # clients whose first handshake is over
+        self._told_connected = self._told_ended = False
+        self._new_times: list[float] = []
+        self._timers: dict[str, Any] = {}
+        self._clients = [self.client(n) for n in range(number, plan.clients, plan.shares)]
+        self._ramp = self.ramp(plan.ramp, plan.at_once)
+
+    def dialer(self, path: str) -> Dialer:
+        plan = self._plan
+        return Dialer(self.reactor, plan.targets, path, plan.timeout, self._flush_list, self._hub)
+
+    def ramp(self, rate: float, at_once: int) -> Ramp:
+        """Connects every client once; rate is of all shares together."""
+        return Ramp(
+            self.reactor,
+            len(self._clients),
+            rate / self._plan.shares,
+            lambda place: self.connect(self._clients[place]),
+            at_once,
+        )
+
+    # For each kind
+
+    def client(self, number: int) -> Client:
+        """Make the run's client `number`."""
+        return Client(self, number)
+
+    def dialer_for(self, client: Client) -> Dialer:
+        return self._dialer
+
+    def do(self, what: str, **values: Any) -> None:
+        """The run wants something that this kind can do."""
+        raise NotImplementedError(what)
+
+    def not_opened(self, client: Client, cause: str) -> None:
+        """A connection could not be opened; by default that is a failure."""
+        self.fail(cause)
+
+    def figures(self) -> dict[str, Any]:
+        """What this kind adds to what is told at the end."""
+        return {}
+
+    # Connecting
+
+    def start(self) -> None:
+        self._hub.start()
+        self._ramp.start()
+        self._tell_tally()
+
+    def connect(self, client: Client) -> Deferred[Any]:
+        """Open its connection. Fires, always well, when the handshake is over or has failed."""
+        over: Deferred[Any] = Deferred()
+        began = monotonic()
+        self.tally["connecting"] += 1
+
+        def connected(lane: Lane) -> None:
+            client.lane = lane
+            client.dropped = False
+            lane.opened = is_open
+            lane.received = client.received
+            lane.closed = is_closed
+            self._with_lane.add(client)
+            if self.closing:
+                lane.abort()
+
+        def is_open() -> None:
+            client.is_open = True
+            self._new_times.append(monotonic() - began)
+            self.tally["open"] += 1
+            self.tally["opened"] += 1
+            client.opened()
+            settled()
+
+        def is_closed(code: int, reason: str, was_clean: bool) -> None:
+            client.lane = None
+            self._with_lane.discard(client)
+            if client.is_open:
+                client.is_open = False
+                self.tally["open"] -= 1
+                if client.dropped:
+                    client.gone()
+                elif not self.closing:
+                    client.closed(code, reason)
+            else:
+                if not self.closing:
+                    self.not_opened(client, why_not_opened(reason))
+                settled()
+            self._perhaps_ended()
+
+        def not_connected(failure: Failure) -> None:
+            if not self.closing:
+                self.not_opened(client, say_why(failure.value))
+            settled()
+
+        def settled() -> None:
+            self.tally["connecting"] -= 1
+            self._settled += 1
+            over.callback(None)
+            if self._settled >= len(self._clients) and not self._told_connected:
+                self._told_connected = True
+                self.all_connected()
+
+        dialled = self.dialer_for(client).dial(client.number)
+        dialled.addCallbacks(connected, not_connected)
+        return over
+
+    def all_connected(self) -> None:
+        """Every handshake of the first round is over."""
+        if not self.closing:
+            keep_garbage_collection_short()
+            self._tell_tally()
+            opened = self.tally["opened"]
+            self.tell("connected", {"at": monotonic(), "opened": opened, "cpu": cpu_seconds()})
+
+    def fail(self, cause: str) -> None:
+        """A client has failed."""
+        self.tally["failed"] += 1
+        self.count_failure(cause)
+
+    def count_failure(self, cause: str) -> None:
+        """Something went wrong that is not yet the end of a client."""
+        if len(self._failures) >= MOST_CAUSES and cause not in self._failures:
+            cause = "other causes"
+        self._failures[cause] += 1
+
+    # Ending
+
+    def close(self) -> None:
+        """Close every connection, 1000; "ended" follows. Harmless if called again."""
+        if self.closing:
+            return
+        self.closing = True
+        self._ramp.stop()
+        self.wheel.stop()
+        for name in list(self._timers):
+            self._timers.pop(name).cancel()
+        self.after("close", CLOSE_WITHIN, self._abort)
+        for client in list(self._with_lane):
+            assert client.lane is not None
+            if client.is_open:
+                client.lane.close(1000)
+            else:
+                client.lane.abort()
+        self.reactor.callLater(0, self._perhaps_ended)
+
+    def _abort(self) -> None:
+        for client in list(self._with_lane):
+            if client.lane is not None:
+                client.lane.abort()
+
+    def _perhaps_ended(self) -> None:
+        if not self.closing or self._with_lane or self._told_ended:
+            return
+        self._told_ended = True
+        for name in list(self._timers):
+            self._timers.pop(name).cancel()
+        self._hub.stop()
+        self._fold()
+        self.tell(
+            "ended",
+            {
+                "tally": self.tally,
+                "failures": self._failures,
+                "connect": self.connect_times.counts(),
+                "cpu": cpu_seconds(),
+                **self.figures(),
+            },
+        )
+
+    # Timers and tallies
+
+    def _tell_tally(self) -> None:
+        self._fold()
+        self.tell("tally", dict(self.tally))
+        if not self.closing:
+            self.after("tally", TELL_EVERY, self._tell_tally)
+
+    def _fold(self) -> None:
+        self.connect_times.add(self._new_times)
+        self._new_times.clear()
+
+    def after(self, name: str, delay: float, call: Callable[[], None]) -> None:
+        """A timer of the whole share, known by its name: a new one replaces it."""
+        self.cancel(name)
+
+        def run() -> None:
+            del self._timers[name]
+            call()
+
+        self._timers[name] = self.reactor.callLater(delay, run)
+
+    def cancel(self, name: str) -> None:
+        """Harmless if there is no such timer."""
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+
+def cpu_seconds() -> float:
+    """Of this process, from its start."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def why_not_opened(reason: str) -> str:
+    """Autobahn's words for a handshake that failed, without what is around them."""
+    _, mark, rest = reason.partition("WebSocket connection upgrade failed (")
+    if mark:
+        return f"handshake refused: {rest.partition(')')[0]}"
+    if not reason or "without previous WebSocket closing handshake" in reason:
+        return "connection lost during the handshake"
+    return f"handshake failed: {reason}"
+
+
+def why_closed(code: int, reason: str) -> str:
+    """A cause for a connection that ended though nobody here wanted that."""
+    if code == 1006:
+        return "connection lost (1006)"
+    return f"closed by the server: {code}{f' {reason}' if reason else ''}"

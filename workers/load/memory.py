@@ -1,0 +1,106 @@
+"""Memory of the server's processes, and of the kernel, before and after.
+
+Linux only, from /proc. The kernel's figures are the whole machine's: where the swarm runs on the
+server's machine they hold both ends of each connection.
+"""
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_LISTENING = "0A"  # in /proc/net/tcp
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """In bytes."""
+
+    resident: int  # of the processes asked for
+    slab: int  # the kernel's small objects, sockets and descriptors among them
+    tcp: int  # the kernel's buffers with data
+
+
+def measure(pids: Iterable[int], proc: Path = _PROC) -> Memory:
+    return Memory(
+        sum(resident(pid, proc) for pid in pids),
+        _meminfo(proc, "Slab:"),
+        _tcp_pages(proc) * _PAGE,
+    )
+
+
+def resident(pid: int, proc: Path = _PROC) -> int:
+    """A process's RSS in bytes; 0 if there is none."""
+    try:
+        return int((proc / str(pid) / "statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def _meminfo(proc: Path, name: str) -> int:
+    try:
+        for line in (proc / "meminfo").read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def _tcp_pages(proc: Path) -> int:
+    try:
+        for line in (proc / "net/sockstat").read_text().splitlines():
+            words = line.split()
+            if words[0] == "TCP:":
+                return int(words[words.index("mem") + 1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0
+
+
+def listening_processes(ports: Iterable[int], proc: Path = _PROC) -> list[int]:
+    """Processes of this machine that hold a socket listening on one of `ports`, as far as we may
+    see them: our own user's, or everybody's if we are root."""
+    wanted = set(ports)
+    links = {
+        f"socket:[{inode}]"
+        for table in ("net/tcp", "net/tcp6")
+        for port, inode in _listening(proc / table)
+        if port in wanted
+    }
+    found = []
+    for entry in proc.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if any(os.readlink(fd) in links for fd in (entry / "fd").iterdir()):
+                found.append(int(entry.name))
+        except OSError:
+            continue  # not ours, or gone
+    return sorted(found)
+
+
+def _listening(table: Path) -> Iterable[tuple[int, str]]:
+    """(port, inode) of each listening socket."""
+    try:
+        lines = table.read_text().splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        words = line.split()
+        if words[3] == _LISTENING:
+            yield int(words[1].rpartition(":")[2], 16), words[9]
+
+
+def is_here(address: str) -> bool:
+    """Is this IP address one of this machine's?"""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True

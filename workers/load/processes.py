@@ -1,0 +1,108 @@
+"""A share of the clients in a process of its own: `python -m workers.load.processes`.
+
+> {"number": …, "kind": "echo", "plan": {…}}   once, first
+> {"do": "drop", "values": {…}}                something that the kind can do, or "close"
+< {"tell": "tally", "values": {…}}             what clients.py says that a share tells
+"""
+
+import dataclasses
+from typing import Any, Protocol
+
+from workers.dialer import Target
+from workers.load.broadcast import BroadcastClients, BroadcastPlan
+from workers.load.clients import Clients, Plan, Tell
+from workers.load.echo import EchoClients, EchoPlan
+from workers.load.storm import StormClients
+from workers.pipes import Child, Parent, Said, run_child
+
+KINDS: dict[str, tuple[type[Plan], type[Clients]]] = {
+    "echo": (EchoPlan, EchoClients),
+    "idle": (Plan, Clients),
+    "storm": (Plan, StormClients),
+    "broadcast": (BroadcastPlan, BroadcastClients),
+}
+
+
+class Share(Protocol):
+    """What a run needs of a share, here or in another process."""
+
+    def start(self) -> None: ...
+
+    def do(self, what: str, **values: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    return dataclasses.asdict(plan)
+
+
+def plan_from_json(kind: str, values: dict[str, Any]) -> Plan:
+    targets = tuple(Target(**target) for target in values["targets"])
+    return KINDS[kind][0](**{**values, "targets": targets})
+
+
+def make_clients(reactor: Any, kind: str, plan: Plan, number: int, tell: Tell) -> Clients:
+    return KINDS[kind][1](reactor, plan, number, tell)
+
+
+class ClientsProcess:
+    """Clients in a child process; tells the same, and "died" {"why": …} if it ends early."""
+
+    def __init__(self, reactor: Any, kind: str, plan: Plan, number: int, tell: Tell) -> None:
+        self._tell = tell
+        self._first = {"number": number, "kind": kind, "plan": plan_as_json(plan)}
+        self._last: dict[str, Any] | None = None
+        self._child = Child(reactor, "workers.load.processes", self._heard, self._ended)
+
+    def start(self) -> None:
+        self._child.start()
+        self._child.say(self._first)
+
+    def do(self, what: str, **values: Any) -> None:
+        self._child.say({"do": what, "values": values})
+
+    def close(self) -> None:
+        self.do("close")
+
+    def _heard(self, said: Said) -> None:
+        if said["tell"] == "ended":
+            self._last = said["values"]
+        else:
+            self._tell(said["tell"], said["values"])
+
+    def _ended(self, why: str) -> None:
+        # Only now, so that no process of the swarm outlives the run.
+        if self._last is not None:
+            self._tell("ended", self._last)
+        else:
+            self._tell("died", {"why": why})
+
+
+class _Child:
+    """The child's side."""
+
+    def __init__(self) -> None:
+        self._clients: Clients | None = None
+
+    def heard(self, reactor: Any, parent: Parent, said: Said) -> None:
+        if "plan" in said:
+
+            def tell(event: str, values: dict[str, Any]) -> None:
+                parent.say({"tell": event, "values": values})
+                if event == "ended":
+                    parent.hang_up()
+
+            kind = said["kind"]
+            plan = plan_from_json(kind, said["plan"])
+            self._clients = make_clients(reactor, kind, plan, said["number"], tell)
+            self._clients.start()
+        elif self._clients is not None:
+            if said["do"] == "close":
+                self._clients.close()
+            else:
+                self._clients.do(said["do"], **said["values"])
+
+
+if __name__ == "__main__":
+    run_child(_Child().heard)
