@@ -180,13 +180,20 @@ def echo(sockets: Sequence[socket.socket], payload: bytes, in_flight: int, secon
     return received // answer
 
 
+def wait_for(sock: socket.socket, seconds: float) -> None:
+    """Until there is something to read; Failed if there is nothing in time."""
+    poll = select.poll()  # select.select knows no descriptor from 1,024 on
+    poll.register(sock, select.POLLIN)
+    if not poll.poll(seconds * 1000):
+        raise Failed(f"no answer for {seconds:.0f} s")
+
+
 def check_echo(sock: socket.socket, payload: bytes) -> None:
     """Failed unless the server sends one message back, and exactly that."""
     sock.send(client_frame(payload))
     expected, received = bytes([0x80 | TEXT, len(payload)]) + payload, b""
     while len(received) < len(expected):
-        if not select.select([sock], [], [], 10)[0]:
-            raise Failed("no echo for 10 s")
+        wait_for(sock, 10)
         part = sock.recv(RECEIVE)
         received += part
         if not part:

@@ -1,7 +1,8 @@
 """A Django Channels site: echo at /echo/, and one group at /broadcast/NAME/.
 
 Consumers as the Channels tutorial has them. The channel layer is Redis at $CHANNELS_REDIS, by the
-class of channels_redis that $CHANNELS_LAYER names (`core`, its documented default, or `pubsub`).
+class of channels_redis that $CHANNELS_LAYER names (`core`, its documented default, or `pubsub`);
+without that address there is no layer, and echo is all there is.
 """
 
 import os
@@ -18,6 +19,11 @@ LAYERS = {
     "core": "channels_redis.core.RedisChannelLayer",
     "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
 }
+REDIS = os.environ.get("CHANNELS_REDIS")
+LAYER = {
+    "BACKEND": LAYERS[os.environ.get("CHANNELS_LAYER", "core")],
+    "CONFIG": {"hosts": [REDIS]},
+}
 
 settings.configure(
     DEBUG=False,
@@ -25,12 +31,7 @@ settings.configure(
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
     INSTALLED_APPS=["channels"],
-    CHANNEL_LAYERS={
-        "default": {
-            "BACKEND": LAYERS[os.environ.get("CHANNELS_LAYER", "core")],
-            "CONFIG": {"hosts": [os.environ.get("CHANNELS_REDIS", "redis://127.0.0.1:6379")]},
-        }
-    },
+    CHANNEL_LAYERS={"default": LAYER} if REDIS else {},
 )
 django.setup()
 

@@ -16,12 +16,12 @@ async def echo(socket: ServerConnection) -> None:
         await socket.send(message)
 
 
-async def run(port: int) -> None:
+async def run(port: int, ping: float) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serve(echo, "127.0.0.1", port, backlog=4096) as server:
+    async with serve(echo, "127.0.0.1", port, backlog=4096, ping_interval=ping) as server:
         address = next(iter(server.sockets)).getsockname()
         print(f"listening on ws://127.0.0.1:{address[1]}/", flush=True)
         await stop.wait()
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0: a free one (default)")
     parser.add_argument("--uvloop", action="store_true", help="on uvloop's event loop")
+    parser.add_argument("--ping", type=float, default=20, help="seconds between pings (20)")
     options = parser.parse_args()
     factory = None
     if options.uvloop:
@@ -38,7 +39,7 @@ def main() -> None:
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(run(options.port))
+        runner.run(run(options.port, options.ping))
 
 
 if __name__ == "__main__":

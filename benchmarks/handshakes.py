@@ -1,0 +1,85 @@
+"""Handshakes a second of CPU: `python -m benchmarks.handshakes`.
+
+    python -m benchmarks.handshakes                  3,000 connections, three rounds
+    python -m benchmarks.handshakes --only cluster --rounds 1
+
+Each round starts every server anew, opens some connections that do not count, then as many as said,
+100 handshakes under way at a time, and keeps them open: CPU time of the server's processes until
+the last is open. The cluster has one node with its Django site, and a real handler, an `async def`,
+has been started for every connection that counts as open.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import environments, figures, load
+from benchmarks.servers import Contender, Server, channels, cluster, peer
+
+AT_ONCE = 100
+WARM_UP = 200  # connections
+SETTLE_S = 0.3  # until the last handler has been started, too
+
+
+def contenders(cache: Path) -> tuple[list[Contender], dict[str, dict[str, str]]]:
+    """All servers and their libraries' versions."""
+    names = ("autobahn", "websockets", "picows", "channels")
+    pythons = {name: environments.python_for(name, cache) for name in names}
+    found = [
+        cluster(1, path="/echo/async/"),
+        peer("Autobahn, twisted.web", pythons["autobahn"], "autobahn_echo", "--site", path="/echo"),
+        peer("Autobahn", pythons["autobahn"], "autobahn_echo"),
+        peer("websockets", pythons["websockets"], "websockets_echo"),
+        peer("picows, uvloop", pythons["picows"], "picows_echo"),
+        channels("uvicorn", pythons["channels"], 1, "/echo/"),
+        channels("Daphne", pythons["channels"], 1, "/echo/"),
+    ]
+    return found, {name: environments.versions(name, pythons[name]) for name in names}
+
+
+def measure(contender: Contender, folder: Path, connections: int) -> figures.Figures:
+    """One run of one server."""
+    with Server(contender, folder) as server:
+        sockets = load.connect(server.port, contender.path, WARM_UP, AT_ONCE)
+        try:
+            time.sleep(SETTLE_S)
+            before, start = server.cpu(), time.perf_counter()
+            sockets += load.connect(server.port, contender.path, connections, AT_ONCE)
+            seconds = time.perf_counter() - start
+            time.sleep(SETTLE_S)
+            used = server.cpu() - before
+        finally:
+            load.close(sockets)
+    return {
+        "handshakes/CPU s": connections / used,
+        "µs CPU": used / connections * 1e6,
+        "handshakes/s": connections / seconds,
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    found = figures.arguments("handshakes", __doc__)
+    environments.add_option(found)
+    found.add_argument("--connections", type=int, default=3_000, help="(3000)")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    load.allow_descriptors(options.connections + WARM_UP)
+    before = figures.machine()
+    everybody, versions = contenders(options.cache)
+    with figures.scratch_folder() as folder:
+        results = figures.measured(
+            figures.chosen(everybody, options.only),
+            options.rounds,
+            lambda contender: measure(contender, folder, options.connections),
+        )
+    found = figures.report(options, before, results, ["handshakes/CPU s"], versions)
+    figures.print_report(found, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    figures.run(main)

@@ -1,0 +1,129 @@
+"""All clients lost and back at once: `python -m benchmarks.storm`.
+
+    python -m benchmarks.storm                       10,000 clients, 4 nodes, three rounds
+    python -m benchmarks.storm --connections 1000 --rounds 1
+
+A storm hangs up on all connections at the same moment, without a closing handshake, and has every
+client connect again at once. A client is back when its handshake is over and a message of its has
+been echoed. The clock runs from the hang-up until the last is back. A few bystanders, who stay
+connected, say something ten times a second: nobody may hang up on them, and how long they wait for
+an answer at worst is printed. The pids of all server processes must be the same before and after,
+and nothing may have been printed that looks like an error.
+"""
+
+import argparse
+import multiprocessing
+import re
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from benchmarks import figures, load
+from benchmarks.servers import Contender, Failed, Server, cluster
+
+PATH = "/echo/async/"
+PAYLOAD = b"back"
+BYSTANDERS = 20
+PAUSE_S = 0.1  # between two messages of a bystander
+TROUBLE = re.compile(r"Traceback|Unhandled|\[critical\]|\[error\]", re.IGNORECASE)
+
+
+def stand_by(port: int, said: Connection) -> None:
+    """A process of its own: talk until told to stop, then send the longest wait in seconds."""
+    sockets = load.connect(port, PATH, BYSTANDERS)
+    worst = 0.0
+    said.send("standing by")
+    try:
+        while not said.poll(PAUSE_S):
+            start = time.perf_counter()
+            for sock in sockets:
+                sock.send(load.client_frame(PAYLOAD))
+            for sock in sockets:
+                load.wait_for(sock, 30)
+                if not sock.recv(load.RECEIVE):
+                    raise Failed("the server hung up")
+            worst = max(worst, time.perf_counter() - start)
+        said.send(worst)
+    except (OSError, Failed) as error:
+        said.send(f"a bystander: {error}")
+
+
+def bystanders(port: int) -> tuple[Any, Connection]:
+    """Start them; returned when they are connected."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(
+        target=stand_by, args=(port, theirs), daemon=True
+    )
+    process.start()
+    if not ours.poll(30):
+        raise Failed("the bystanders could not connect")
+    ours.recv()
+    return process, ours
+
+
+def storm(server: Server, connections: int) -> figures.Figures:
+    """One storm against a running server."""
+    sockets = load.connect(server.port, PATH, connections)
+    try:
+        pids = server.pids()
+        process, talk = bystanders(server.port)
+        used, start = server.cpu(), time.perf_counter()
+        load.close(sockets)
+        sockets = load.connect(server.port, PATH, connections, at_once=connections)
+        open_again = time.perf_counter() - start
+        if load.echo(sockets, PAYLOAD, 1, 0) != connections:
+            raise Failed("not every client that is back has been answered")
+        back = time.perf_counter() - start
+        used = server.cpu() - used
+        talk.send("stop")
+        worst = talk.recv() if talk.poll(40) else "the bystanders do not answer"
+        process.join()
+        if not isinstance(worst, float):
+            raise Failed(worst)
+        if server.pids() != pids:
+            raise Failed(f"processes have died: {pids} before, {server.pids()} after")
+        trouble = TROUBLE.search(server.output())
+        if trouble:
+            raise Failed(f"the server printed {trouble[0]}:\n{server.output()[-4000:]}")
+    finally:
+        load.close(sockets)
+    return {
+        "seconds until all back": back,
+        "until all open": open_again,
+        "server CPU s": used,
+        "bystanders' longest wait, ms": worst * 1000,
+        "processes died": 0,
+    }
+
+
+def measure(contender: Contender, folder: Path, connections: int) -> figures.Figures:
+    """One run on a fresh server."""
+    with Server(contender, folder) as server:
+        return storm(server, connections)
+
+
+def parser() -> argparse.ArgumentParser:
+    found = figures.arguments("storm", __doc__)
+    found.add_argument("--connections", type=int, default=10_000, help="(10000)")
+    found.add_argument("--nodes", type=int, default=4, help="of the cluster (4)")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    load.allow_descriptors(options.connections + BYSTANDERS)
+    before = figures.machine()
+    with figures.scratch_folder() as folder:
+        results = figures.measured(
+            figures.chosen([cluster(options.nodes)], options.only),
+            options.rounds,
+            lambda contender: measure(contender, folder, options.connections),
+        )
+    figures.print_report(figures.report(options, before, results, []), options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    figures.run(main)
