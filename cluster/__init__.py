@@ -3,7 +3,10 @@
 From top to bottom; each floor imports only from those below it::
 
     4  options, tap, __main__       the command line; the only places that choose a reactor
-    3  supervisor, control, admin   keeps the processes alive, answers operators
+    3  supervisor                   keeps the processes alive; its parts:
+       children, control            the processes, and the connection to each
+       slots, heartbeat             each node's sockets; who still answers
+       admin, runtime_dir           answers operators; where its own sockets are
        node, broker, web            the processes' services
     2  django                       what Django developers touch
        bus                          what carries messages between nodes

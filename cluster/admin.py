@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-Figures = dict[str, dict[str, Any] | None]
+from cluster.heartbeat import Figures
 
 REQUEST_TIMEOUT_S = 30
 """An idle connection to the admin port is closed after so long; scrapers come every 15 s."""

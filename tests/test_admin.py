@@ -10,7 +10,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.admin import Figures, make_site
+from cluster.admin import make_site
+from cluster.heartbeat import Figures
 
 NODE = {
     "ready": True,

@@ -48,6 +48,8 @@ FLOORS = (
             "cluster.control",
             "cluster.admin",
             "cluster.children",
+            "cluster.heartbeat",
+            "cluster.slots",
             "cluster.process",
             "cluster.runtime_dir",
         ),
