@@ -11,6 +11,7 @@ Each kind of clients has its own events between these. Times are of the system's
 which all processes of a machine share.
 """
 
+import re
 import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -306,9 +307,8 @@ def cpu_seconds() -> float:
 
 def why_not_opened(reason: str) -> str:
     """Autobahn's words for a handshake that failed, without what is around them."""
-    _, mark, rest = reason.partition("WebSocket connection upgrade failed (")
-    if mark:
-        return f"handshake refused: {rest.partition(')')[0]}"
+    if refused := re.search(r"upgrade failed \[(\d+)\]: ([^)]*)", reason):
+        return f"handshake refused: {refused[1]} {refused[2]}"
     if not reason or "without previous WebSocket closing handshake" in reason:
         return "connection lost during the handshake"
     return f"handshake failed: {reason}"
