@@ -2,7 +2,8 @@
 
 From top to bottom; each floor imports only from those below it::
 
-    4  options, tap, __main__       the command line; the only places that choose a reactor
+    4  options, option_values       the command line
+       tap, __main__                what it starts; the only places that choose a reactor
     3  supervisor                   keeps the processes alive; its parts:
        children, control            the processes, and the connection to each
        slots, heartbeat             each node's sockets; who still answers

@@ -4,15 +4,14 @@ Each option is declared once, with its unit and default, and checked in ``postOp
 can be known to fail later (a busy port, a settings module that does not exist, a broker that nobody
 runs) is refused here, before anything has been started or any process forked, in one line.
 
-After parsing, ``options.listens``, ``options.admin``, ``options.bus`` and ``options.node_config()``
+What a bus, a settings module or a certificate must be like is in ``cluster.option_values``. After
+parsing, ``options.listens``, ``options.admin``, ``options.bus`` and ``options.node_config()``
 hold what was meant; the texts stay in the mapping.
 """
 
-import importlib
 import math
 import os
 import re
-import socket
 import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -20,10 +19,15 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.django import conf
-from cluster.net.sockets import Address, parse_address, probe, unix_path_fits
-
-DEFAULT_SETTINGS = "django_project.settings"
+from cluster.net.sockets import Address, parse_address, probe
+from cluster.option_values import (
+    DEFAULT_SETTINGS,
+    bus_answers,
+    check_certificate,
+    check_settings,
+    parse_bus,
+    probe_bus,
+)
 
 MAX_NODES = 256
 """Far more than any machine has use for: beyond one node a core there is nothing to gain, and each
@@ -32,9 +36,6 @@ node costs a Django process."""
 MAX_SECONDS = 86_400.0
 MAX_MESSAGE_SIZE = 1 << 30
 """A message is held in memory, several times over while it is packed and sent."""
-
-PROBE_TIMEOUT_S = 3.0
-"""Time an external broker has to take our connection."""
 
 NODE_PARAMETERS = [
     [
@@ -288,103 +289,6 @@ class BrokerOptions(ClusterOptions):
         if bus.startswith("tcp://"):
             host, _, port = bus.removeprefix("tcp://").rpartition(":")
             probe(Address(self["bus"], "tcp", host.strip("[]"), int(port)))
-        elif _answers(bus):
+        elif bus_answers(bus):
             # ZeroMQ would bind all the same, and take the path away from the broker that has it.
             raise ConfigurationError(f"another broker listens at {bus}")
-
-
-def parse_bus(text: str) -> str | None:
-    """The ZeroMQ endpoint that ``--bus`` names; None for a broker of the cluster's own."""
-    if text == "zmq+ipc":
-        return None
-    path = text.removeprefix("zmq+ipc://")
-    if path != text:
-        if not path.startswith("/"):
-            raise ConfigurationError(f"--bus {text}: the path must begin with / (zmq+ipc:///PATH)")
-        if not unix_path_fits(path):
-            raise ConfigurationError(f"--bus {text}: a Unix socket's path has at most 107 bytes")
-        return f"ipc://{path}"
-    match = re.fullmatch(r"zmq\+tcp://(\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(\d{1,5})", text, re.ASCII)
-    if match is None or not 0 < int(match[2]) <= 65535:
-        raise ConfigurationError(
-            f"--bus must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT, not {text!r}"
-        )
-    host = "127.0.0.1" if match[1] == "localhost" else match[1]
-    if host != "[::1]" and not re.fullmatch(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}", host):
-        raise ConfigurationError(
-            f"--bus {text}: only this machine's loopback for now, because a bus across hosts"
-            " must be encrypted (CURVE keys), which is not there yet"
-        )
-    return f"tcp://{host}:{match[2]}"
-
-
-def probe_bus(endpoint: str) -> None:
-    """Raise ConfigurationError if no broker takes connections at an external bus."""
-    if not _answers(endpoint):
-        raise ConfigurationError(
-            f"no broker answers at {endpoint}:"
-            f" start one with twistd c10k-broker --bus zmq+{endpoint}"
-        )
-
-
-def _answers(endpoint: str) -> bool:
-    scheme, _, place = endpoint.partition("://")
-    try:
-        if scheme == "ipc":
-            with socket.socket(socket.AF_UNIX) as sock:
-                sock.settimeout(PROBE_TIMEOUT_S)
-                sock.connect(place)
-        else:
-            host, _, port = place.rpartition(":")
-            socket.create_connection((host.strip("[]"), int(port)), PROBE_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
-
-
-def check_settings(name: str | None) -> str:
-    """The settings module to use, imported once to see that it can be and that C10K is right."""
-    # Like manage.py, which also finds a project in the folder where it is started.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    name = name or os.environ.get("DJANGO_SETTINGS_MODULE") or DEFAULT_SETTINGS
-    try:
-        if not all(part.isidentifier() for part in name.split(".")):
-            raise ModuleNotFoundError(name=name)
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = error.name or name
-        if name == missing or name.startswith(f"{missing}."):
-            raise ConfigurationError(
-                f"there is no settings module {name!r} (looked in {os.getcwd()} and in what is"
-                " installed; see --settings)"
-            ) from None
-        raise ConfigurationError(
-            f"the settings module {name} needs {missing!r}, which is not installed"
-        ) from None
-    except Exception as error:
-        raise ConfigurationError(
-            f"the settings module {name} does not work: {type(error).__name__}: {error}"
-        ) from error
-    problems = conf.check(getattr(module, "C10K", {}))
-    if problems:
-        raise ConfigurationError(f"{name}: {'; '.join(problems)}")
-    return name
-
-
-def check_certificate(address: Address) -> None:
-    """Raise ConfigurationError if an ssl address's key and certificate cannot be used."""
-    if address.scheme != "ssl":
-        return
-    from twisted.internet.endpoints import serverFromString
-
-    try:
-        serverFromString(None, address.text)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {address.text!r}: {error.filename}: {error.strerror}"
-        ) from None
-    except Exception as error:
-        raise ConfigurationError(
-            f"cannot listen on {address.text!r}: its key or certificate cannot be used ({error})"
-        ) from None

@@ -57,7 +57,7 @@ FLOORS = (
     ),
     Floor(
         "top",
-        ("cluster.options", "cluster.tap", "cluster.__main__"),
+        ("cluster.options", "cluster.option_values", "cluster.tap", "cluster.__main__"),
         ("core", "net", "bus", "django", "services"),
     ),
     Floor("plugin", ("twistd_plugins",), (), (STDLIB, "twisted")),
