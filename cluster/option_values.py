@@ -1,7 +1,7 @@
 """What some options' values mean, and whether they will work once they are used.
 
-A value that will not work is refused by a ConfigurationError with one sentence for the user. Nothing
-is changed by looking, except that ``check_settings`` imports the settings module.
+A value that will not work is refused by a ConfigurationError with one sentence for the user.
+Nothing is changed by looking, except that ``check_settings`` imports the settings module.
 """
 
 import importlib
