@@ -3,7 +3,8 @@
 It forwards packs between nodes unopened, and for all other messages asks the Exchange what to send.
 A pack for a node whose queue is full waits in a queue of bytes here; when that passes its
 high-water mark the other nodes are told to slow down (Congested), and a node that does not drain
-even so is put out (``peer_stalled``): it must say hello again, and its peers see a gap.
+even so is put out (``peer_stalled``): it is told so once it drains, must say hello again, and sees
+a gap.
 """
 
 import os
@@ -53,8 +54,10 @@ class Broker(Service):
         self._reactor = reactor
         self._exchange = Exchange(os.urandom(8).hex())
         self._known: set[bytes] = set()
+        self._told: set[bytes] = set()
         self._waiting: dict[bytes, _Waiting] = {}
         self._retry: Any = None
+        self._look: Any = None
         self._dropped: Counter[str] = Counter()
         self._packs = 0
         self._bytes = 0
@@ -78,9 +81,10 @@ class Broker(Service):
 
     def stopService(self) -> None:
         super().stopService()
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        for call in (self._retry, self._look):
+            if call is not None:
+                call.cancel()
+        self._retry = self._look = None
         self._monitor.close()
         self._link.close()
         self._context.destroy(linger=0)
@@ -102,11 +106,15 @@ class Broker(Service):
         if len(parts) == 3 and parts[1][:1] == wire.PACK:
             if sender not in self._known:
                 self._dropped["unknown_sender"] += 1
-                self._send([sender, wire.encode(wire.NotKnown())])
+                self._not_known(sender)
+                return
+            destination = parts[1][1:]
+            if destination not in self._known:
+                self._dropped["peer_gone"] += 1
                 return
             self._packs += 1
             self._bytes += len(parts[2])
-            self._send([parts[1][1:], wire.PACK + sender, parts[2]])
+            self._send([destination, wire.PACK + sender, parts[2]])
             return
         try:
             if len(parts) != 2:
@@ -119,10 +127,25 @@ class Broker(Service):
             return
         if isinstance(message, wire.Hello):
             self._drop_waiting(sender)
+            self._told.discard(sender)
             self.log.info("{node} joined", node=node)
+        elif sender not in self._known:
+            self._dropped["unknown_sender"] += 1
+            self._not_known(sender)
+            return
         outbox = self._exchange.receive(node, message)
         self._known = {name.encode() for name in self._exchange.nodes}
         self._perform(outbox)
+        if isinstance(message, wire.Hello):
+            for name, waiting in list(self._waiting.items()):
+                if waiting.marks.full and name != sender:
+                    self._send([sender, wire.encode(wire.Congested(name.decode()))])
+
+    def _not_known(self, node: bytes) -> None:
+        """Ask for a Hello, once: whoever is asked twice says it twice."""
+        if node not in self._told:
+            self._told.add(node)
+            self._send([node, wire.encode(wire.NotKnown())])
 
     def _perform(self, outbox: Outbox) -> None:
         for node, message in outbox:
@@ -148,6 +171,10 @@ class Broker(Service):
             self.log.error("{node!r} does not drain its queue; put out", node=node)
             self._drop_waiting(node, "peer_stalled")
             self._leave(node)
+            # A queue of one message: it may have nothing to say that would make us tell it.
+            self._told.discard(node)
+            self._waiting[node] = _Waiting()
+            self._not_known(node)
         elif self._retry is None:
             self._retry = self._reactor.callLater(RETRY_S, self._try_again)
 
@@ -161,19 +188,31 @@ class Broker(Service):
                         self._tell_others(node, wire.Cleared(node.decode()))
             except zmq.ZMQError:
                 self._leave(node)
-            if not waiting.packs:
-                self._waiting.pop(node, None)
+            if not waiting.packs and self._waiting.get(node) is waiting:
+                del self._waiting[node]
         if self._waiting and self._retry is None:
             self._retry = self._reactor.callLater(RETRY_S, self._try_again)
 
     def _someone_lost(self) -> None:
-        """A connection is gone, and ZeroMQ does not say whose: the unreachable ones are."""
-        for node in self._exchange.nodes:
-            self._send([node.encode(), b""])
+        """A connection is gone, and ZeroMQ does not say whose: the unreachable ones are.
+
+        It says so a moment before the node becomes unreachable, so we look again, 3 times.
+        """
+        if self._look is not None:
+            self._look.cancel()
+        self._look_around(RETRY_S)
+
+    def _look_around(self, again_s: float) -> None:
+        self._look = None
+        for node in (*self._known, *self._told):
+            self._send([node, b""])
+        if again_s <= 100 * RETRY_S:
+            self._look = self._reactor.callLater(again_s, self._look_around, 10 * again_s)
 
     def _leave(self, node: bytes) -> None:
         """A node is gone, or put out: drop what waits for it, tell the others."""
         self._drop_waiting(node)
+        self._told.discard(node)
         self._known.discard(node)
         outbox = self._exchange.leave(node.decode(errors="replace"))
         if outbox:
@@ -183,7 +222,7 @@ class Broker(Service):
     def _drop_waiting(self, node: bytes, reason: str = "peer_gone") -> None:
         waiting = self._waiting.pop(node, None)
         if waiting is not None and waiting.packs:
-            self._dropped[reason] += len(waiting.packs)
+            self._dropped[reason] += sum(len(parts) == 3 for parts in waiting.packs)
             waiting.packs.clear()
 
     def _tell_others(self, node: bytes, message: wire.Message) -> None:

@@ -141,7 +141,7 @@ class Node(Service):
             "messages_conflated": self.pubsub.conflated,
             "send_queue_bytes": sum(lane.queued_bytes for lane in lanes.lanes) if lanes else 0,
             "bus_gaps": self.pubsub.gaps,
-            "bus_queue_bytes": self.pubsub.bus.queued_bytes,
+            "bus_queue_bytes": self.pubsub.queued_bytes,
             "wsgi_queue_depth": self.site.views.queue_depth if lanes else 0,
             "wsgi_threads": len(self.site.pool.threads) if lanes else 0,
         }
@@ -242,7 +242,7 @@ class Node(Service):
             self.hub.stop()
             if drained:
                 self.site.pool.stop()
-        self.pubsub.bus.stop()
+        self.pubsub.stop()
 
     # Connections.
 

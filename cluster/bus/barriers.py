@@ -62,21 +62,22 @@ class LocalBarriers:
         parties = self._barriers.get(name)
         if parties is None:
             return
-        gone = [(token, parties.waiting.pop(token)) for token in tokens if token in parties.waiting]
-        for token, _ in gone:
-            parties.inside[token] = None
-        for _, (released, _) in gone:
-            released()
+        for token in tokens:  # one by one: a callback may have others leave, who then are not told
+            callbacks = parties.waiting.pop(token, None)
+            if callbacks is not None:
+                parties.inside[token] = None
+                callbacks[0]()
 
     def refused(self, name: str, tokens: Iterable[int]) -> None:
         """The exchange does not let these in."""
         parties = self._barriers.get(name)
         if parties is None:
             return
-        gone = [parties.waiting.pop(token) for token in tokens if token in parties.waiting]
-        self._clean(name, parties)
-        for _, refused in gone:
-            refused("the barrier is full or released already")
+        for token in tokens:
+            callbacks = parties.waiting.pop(token, None)
+            if callbacks is not None:
+                self._clean(name, parties)
+                callbacks[1]("the barrier is full or released already")
 
     def all_arrivals(self) -> Iterator[wire.Arrive]:
         """Everybody who is here, for an exchange that has just started."""

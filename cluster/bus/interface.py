@@ -16,8 +16,11 @@ class IBusReceiver(Protocol):
     def bus_up(self, welcome: wire.Welcome) -> None:
         """The bus (again) carries messages; say all interest and arrivals anew, at once."""
 
-    def bus_down(self) -> None:
-        """The bus is out of reach. Packs are queued; other messages are not."""
+    def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
+        """The bus is out of reach; hold all packs until bus_up.
+
+        ``unsent`` are those (peer, pack) it had not taken yet, in order: hold them, too.
+        """
 
     def bus_message(self, message: wire.Message) -> None:
         """A message of the exchange."""
@@ -45,7 +48,7 @@ class IBus(Protocol):
         """Send to the exchange; ignored while the bus is down (bus_up asks for all of it anew)."""
 
     def send_pack(self, peer: str, data: bytes) -> None:
-        """Send publications to a peer; queued while the bus is down."""
+        """Send publications to a peer, while the bus is up."""
 
     @property
     def is_up(self) -> bool:

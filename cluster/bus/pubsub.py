@@ -21,7 +21,8 @@ from cluster.bus.barriers import LocalBarriers
 from cluster.bus.interface import IBus
 from cluster.core import wire
 from cluster.core.exceptions import WireError
-from cluster.core.fields import decode_pack, encode_pack
+from cluster.core.fields import decode_pack, encode_pack, publications
+from cluster.core.outbound import WaterMarks
 from cluster.core.retained import RetainedFrames
 from cluster.core.routing import RoutingTable
 from cluster.core.sequence import SequenceTracker, Verdict
@@ -31,15 +32,24 @@ MAX_ORIGINS = 1024
 back under the same name is held to them."""
 
 COME_BACK_S = 5.0
-"""How long publications for the peers of a dead broker are held until they join the new one."""
+"""How long packs for the peers of a dead broker are held once there is a new one, until they join
+it."""
 
-MAX_HELD = 400_000
-"""Topics and frames held for such a peer: at 100 bytes each, 40 MB. Beyond, they are dropped and
-counted (``peer_gone``)."""
+HELD_HIGH_WATER = 8 << 20
+HELD_LOW_WATER = 2 << 20
+"""Bytes of packs held for peers out of reach, above which publishers are told to stop and below
+which they may go on."""
+
+HELD_LIMIT = 4 * HELD_HIGH_WATER
+"""Bytes at which packs are dropped instead (``bus_queue_full``)."""
 
 
 class Peer:
-    """Another node: the publications of this iteration for it, and the number of the last pack."""
+    """Another node: the publications of this iteration for it, and the number of the last pack.
+
+    While it is not ``present``, be it that the bus is down or that it has not joined a new broker
+    yet, packs for it are ``held``.
+    """
 
     __slots__ = ("held", "interest_is_old", "items", "name", "present", "sequence")
 
@@ -93,13 +103,27 @@ class PubSub:
         self._interest: dict[bytes, bool] = {}
         self._control: list[wire.Message] = []
         self._retained = RetainedFrames()
+        self._retains: list[wire.Retain] = []
         self._congested: set[str] = set()
         self._bus_full = False
+        self._held = WaterMarks(HELD_HIGH_WATER, HELD_LOW_WATER)
+        self._unheard: set[str] = set()
+        self._come_back: Any = None
 
     @property
     def peers(self) -> tuple[str, ...]:
         """Names of the other live nodes."""
         return tuple(self._peers)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of publications that wait in this node, for the bus or for peers to come back."""
+        return self._held.level + self.bus.queued_bytes
+
+    def stop(self) -> None:
+        """Say goodbye to the bus; nothing is sent any more."""
+        self._stop_waiting()
+        self.bus.stop()
 
     # Publishing. The loops are written out: this runs for every message.
 
@@ -141,23 +165,35 @@ class PubSub:
 
         All nodes, this one too, get the frames of a retained topic in the same order.
         """
-        self._send_control(wire.Retain(topic, depth, frame))
+        self._retains.append(wire.Retain(topic, depth, frame))
+        self._schedule()
 
     # Subscribing.
 
     def subscribe(self, lane: Any, topic: bytes) -> None:
-        """From now on the topic's frames go into ``lane.out``."""
+        """From now on the topic's frames go into ``lane.out``, the retained ones first."""
+        lanes = self._local.get(topic)
+        if lanes is not None and lane in lanes:
+            return
         if self._local.add(topic, lane):
             self._wants(topic)
-        self._give_retained(topic, lane.send_frame)
+        special = self._special.get(topic)
+        if special is not None and special.skipping.pop(lane, None) is not None:
+            self._clean(topic, special)  # it had them already
+        else:
+            self._give_retained(topic, lane.send_frame)
 
     def subscribe_skipping(self, lane: Any, topic: bytes, skipped: Callable[[], None]) -> None:
         """Like subscribe, but while ``lane.blocked`` frames are left out and ``skipped`` is called.
 
         Skipped frames are counted in ``conflated``; the caller sends the newest value later.
         """
-        self._special_for(topic).skipping[lane] = skipped
-        self._give_retained(topic, lane.send_frame)
+        special = self._special_for(topic)
+        subscribed = lane in special.skipping or lane in (self._local.get(topic) or ())
+        special.skipping[lane] = skipped
+        self._local.remove(topic, lane)
+        if not subscribed:
+            self._give_retained(topic, lane.send_frame)
 
     def unsubscribe(self, lane: Any, topic: bytes) -> None:
         """No frame published from now on goes to this connection."""
@@ -184,29 +220,40 @@ class PubSub:
     def flush(self) -> None:
         """Send what this iteration gave: interest, packs, then arrivals and retained frames."""
         bus = self.bus
-        if self._interest and bus.is_up:
+        is_up = bus.is_up
+        if self._interest and is_up:
             added = tuple(topic for topic, wanted in self._interest.items() if wanted)
             removed = tuple(topic for topic, wanted in self._interest.items() if not wanted)
             self._interest = {}
             bus.send(wire.Interest(bus.name, added, removed))
         if self._dirty_peers:
-            dirty_peers, self._dirty_peers = self._dirty_peers, []
-            for peer in dirty_peers:
-                if not peer.present:
-                    self._hold(peer)
-                    continue
-                items, peer.items = peer.items, []
-                peer.sequence += 1
-                bus.send_pack(peer.name, encode_pack(peer.sequence, items))
-        if self._control and bus.is_up:
+            self._flush_packs()
+        if self._retains and is_up and not self._unheard:
+            retains, self._retains = self._retains, []
+            for retain in retains:
+                bus.send(retain)
+        if self._control and is_up:
             control, self._control = self._control, []
             for message in self.barriers.merge(control):
                 bus.send(message)
 
+    def _flush_packs(self) -> None:
+        dirty_peers, self._dirty_peers = self._dirty_peers, []
+        for peer in dirty_peers:
+            items, peer.items = peer.items, []
+            if not items:
+                continue
+            peer.sequence += 1
+            pack = encode_pack(peer.sequence, items)
+            if peer.present:
+                self.bus.send_pack(peer.name, pack)
+            else:
+                self._hold(peer, pack)
+
     # What the bus tells (IBusReceiver).
 
     def bus_up(self, welcome: wire.Welcome) -> None:
-        absent = []
+        self._stop_waiting()
         for name, peer in list(self._peers.items()):
             peer.interest_is_old = True  # it says its interest anew; until then the old one counts
             if name not in welcome.peers:
@@ -214,14 +261,13 @@ class PubSub:
                     self._peer_left(name)
                 else:  # another broker, whose peers come one by one
                     peer.present = False
-                    absent.append(peer)
-        if absent:
-            self._clock.callLater(COME_BACK_S, self._give_up, welcome.epoch, absent)
         self._epoch = welcome.epoch
         for name in welcome.peers:
             self._peer_joined(name)
+        self._unheard = set(self._peers)
+        if self._unheard:
+            self._come_back = self._clock.callLater(COME_BACK_S, self._give_up)
         self._congested.clear()
-        self._congestion_changed()
         for topic in self._retained.topics():
             kept = self._retained.get(topic)
             if kept is not None:
@@ -229,14 +275,23 @@ class PubSub:
         self._interest = {}
         topics = dict.fromkeys((*self._local.all_topics(), *self._special))
         self.bus.send(wire.Interest(self.bus.name, tuple(topics)))
-        retains = [message for message in self._control if isinstance(message, wire.Retain)]
+        self._flush_packs()
         self._control = []
-        for message in (*self.barriers.all_arrivals(), *retains):
+        for message in self.barriers.all_arrivals():
             self.bus.send(message)
+        self._congestion_changed()
+        self._schedule()
         self.on_up()
 
-    def bus_down(self) -> None:
-        """Nothing to do: peers keep their interest, packs are queued, bus_up sorts it out."""
+    def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
+        self._stop_waiting()
+        for peer in self._peers.values():
+            peer.present = False
+        for name, pack in unsent:
+            if name in self._peers:
+                self._hold(self._peers[name], pack)
+            else:
+                self.dropped["peer_gone"] += publications(pack)
 
     def bus_full(self, full: bool) -> None:
         self._bus_full = full
@@ -246,6 +301,7 @@ class PubSub:
         match message:
             case wire.Interest(name, added, removed):
                 peer = self._peer_joined(name)
+                self._heard(name)
                 if peer.interest_is_old:
                     peer.interest_is_old = False
                     self._remote.drop(peer)
@@ -367,6 +423,8 @@ class PubSub:
                 give(frame)
 
     def _take_retained(self, message: wire.Retained) -> None:
+        if message.topic not in self._local and message.topic not in self._special:
+            return  # on its way when the last subscriber left
         kept = self._retained.get(message.topic)
         known = kept.offset if kept is not None else 0
         new = message.offset - known
@@ -385,43 +443,62 @@ class PubSub:
             if peer is None:
                 peer = Peer(name)
             self._peers[name] = peer
-        if not peer.present:
+            peer.present = self.bus.is_up
+        elif not peer.present and self.bus.is_up:
             peer.present = True
-            if peer.held:
-                if not peer.items:
-                    self._dirty_peers.append(peer)
-                peer.items = peer.held + peer.items
-                peer.held = []
-                self._schedule()
+            held, peer.held = peer.held, []
+            for pack in held:
+                self.bus.send_pack(name, pack)
+            self._no_longer_held(held)
         return peer
 
-    def _hold(self, peer: Peer) -> None:
-        """Keep what is for a peer that is not back yet; it is dirty again when it comes."""
-        peer.held += peer.items
-        peer.items = []
-        if len(peer.held) > MAX_HELD:
-            self._drop_items(peer)
+    def _hold(self, peer: Peer, pack: bytes) -> None:
+        """Keep a pack for a peer that is out of reach; it is sent when the peer joins."""
+        if self._held.level > HELD_LIMIT:
+            self.dropped["bus_queue_full"] += publications(pack)
+            return
+        peer.held.append(pack)
+        if self._held.add(len(pack)):
+            self._congestion_changed()
 
-    def _give_up(self, epoch: str, peers: list[Peer]) -> None:
-        for peer in peers:
-            if epoch == self._epoch and not peer.present:
+    def _no_longer_held(self, packs: list[bytes]) -> None:
+        if self._held.remove(sum(map(len, packs))):
+            self._congestion_changed()
+
+    def _heard(self, name: str) -> None:
+        """A peer has said all that it knows, or will never do."""
+        if name in self._unheard:
+            self._unheard.discard(name)
+            if not self._unheard:
+                self._stop_waiting()
+                self._schedule()
+
+    def _stop_waiting(self) -> None:
+        self._unheard = set()
+        if self._come_back is not None:
+            self._come_back.cancel()
+            self._come_back = None
+
+    def _give_up(self) -> None:
+        self._come_back = None
+        for peer in list(self._peers.values()):
+            if not peer.present:
                 self._peer_left(peer.name)
-
-    def _drop_items(self, peer: Peer) -> None:
-        self.dropped["peer_gone"] += (len(peer.items) + len(peer.held)) // 2
-        peer.items = []
-        peer.held = []
+        self._unheard = set()
+        self._schedule()
 
     def _peer_left(self, name: str) -> None:
         peer = self._peers.pop(name, None)
         if peer is None:
             return
         self._remote.drop(peer)
-        self._drop_items(peer)
-        peer.present = True
+        self.dropped["peer_gone"] += len(peer.items) // 2 + sum(map(publications, peer.held))
+        held, peer.held, peer.items = peer.held, [], []
+        self._no_longer_held(held)
         self._gone_peers[name] = peer
         if len(self._gone_peers) > MAX_ORIGINS:
             del self._gone_peers[next(iter(self._gone_peers))]
+        self._heard(name)
         self._congested.discard(name)
         self._congestion_changed()
 
@@ -434,7 +511,7 @@ class PubSub:
         return tracker
 
     def _congestion_changed(self) -> None:
-        full = self._bus_full or bool(self._congested)
+        full = self._bus_full or self._held.full or bool(self._congested)
         if full != self.full:
             self.full = full
             self.on_full(full)

@@ -1,12 +1,14 @@
 """The bus over ZeroMQ: this node's DEALER link to the broker.
 
 start-up     the socket connects, and after each ZeroMQ handshake Hello is sent; the broker's
-             Welcome makes the bus up. Nothing else is sent before.
+             Welcome makes the bus up. Nothing else is sent before. What an old connection has left
+             is taken before Hello, or the answer to an earlier one could be mistaken for the next.
 congestion   what ZeroMQ does not take waits here in order. Above the high-water mark the receiver
              is told (``bus_full``) and stops reading from the clients that publish; at four times
              the mark, publications are dropped and counted (``bus_queue_full``).
-reliability  packs wait while the bus is down. What was in ZeroMQ's own queues when a broker died is
-             lost; sequence numbers make the receivers see that (PubSub counts the gaps).
+reliability  packs that still wait here when the bus goes down are handed back to the receiver. What
+             was in ZeroMQ's own queues when a broker died is lost; sequence numbers make the
+             receivers see that (PubSub counts the gaps).
 """
 
 from collections import Counter, deque
@@ -18,6 +20,7 @@ from twisted.logger import Logger
 from cluster.bus.interface import IBusReceiver
 from cluster.core import wire
 from cluster.core.exceptions import WireError
+from cluster.core.fields import publications
 from cluster.core.outbound import WaterMarks
 from cluster.net.zmq_link import ZmqLink, make_socket, monitor
 
@@ -45,7 +48,8 @@ class ZmqBus:
         self._queue: deque[list[bytes]] = deque()
         self._marks = WaterMarks(HIGH_WATER, LOW_WATER)
         self._up = False
-        self._draining = False
+        self._hello_due = False
+        self._awaiting_welcome = False
         self._receiver: IBusReceiver | None = None
 
     def start(self, receiver: IBusReceiver) -> None:
@@ -58,7 +62,7 @@ class ZmqBus:
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         self._link = ZmqLink(self._reactor, socket, self._received, self._writable)
-        self._monitor = monitor(self._reactor, socket, self._say_hello, self._lost)
+        self._monitor = monitor(self._reactor, socket, self._connected, self._lost)
         socket.connect(self._address)
         self._link.start()
 
@@ -88,78 +92,80 @@ class ZmqBus:
 
     def send_pack(self, peer: str, data: bytes) -> None:
         if self._marks.level > HARD_LIMIT:
-            self.dropped["bus_queue_full"] += 1
+            self.dropped["bus_queue_full"] += publications(data)
             return
         self._put([wire.PACK + peer.encode(), data])
 
     def _put(self, parts: list[bytes]) -> None:
-        if self._up and not self._queue and self._link.send(parts):
+        if not self._queue and self._link.send(parts):
             return
         self._queue.append(parts)
         if self._marks.add(len(parts[-1])) and self._receiver is not None:
             self._receiver.bus_full(True)
 
     def _writable(self) -> None:
-        if not self._up or self._draining:
-            return
-        self._draining = True
+        if self._hello_due:
+            self._say_hello()
         freed = False
         while self._queue and self._link.send(self._queue[0]):
             freed |= self._marks.remove(len(self._queue.popleft()[-1]))
-        self._draining = False
         if freed and self._receiver is not None:
             self._receiver.bus_full(False)
 
+    def _connected(self) -> None:
+        self._awaiting_welcome = False  # what it said to an earlier Hello counts no more
+        self._link.drain()
+        self._say_hello()
+
     def _say_hello(self) -> None:
         self._down()
-        self._link.send([wire.encode(wire.Hello())])
+        # ZeroMQ may refuse for a moment after the handshake; then it is said when it takes more.
+        self._hello_due = not self._link.send([wire.encode(wire.Hello())])
+        self._awaiting_welcome = True
 
     def _lost(self) -> None:
         if self._up:
             self.log.warn("the broker at {address} is gone", address=self._address)
+        self._awaiting_welcome = False
+        self._hello_due = False
         self._down()
 
     def _down(self) -> None:
         if not self._up:
             return
         self._up = False
-        kept: deque[list[bytes]] = deque()
-        for parts in self._queue:
-            if len(parts) == 2:
-                kept.append(parts)
-            else:
-                self._marks.remove(len(parts[-1]))
-        self._queue = kept
+        waiting, self._queue = self._queue, deque()
+        was_full = self._marks.full
+        self._marks = WaterMarks(HIGH_WATER, LOW_WATER)
         if self._receiver is not None:
-            self._receiver.bus_down()
+            packs = [(parts[0][1:].decode(), parts[1]) for parts in waiting if len(parts) == 2]
+            self._receiver.bus_down(packs)
+            if was_full:
+                self._receiver.bus_full(False)
 
     def _received(self, parts: list[bytes]) -> None:
         if self._receiver is None:
             return
-        if len(parts) == 2 and parts[0][:1] == wire.PACK:
-            self._receiver.bus_pack(parts[0][1:].decode(), parts[1])
-            return
         if parts == [b""]:  # the broker only looked whether we are still there
             return
         try:
+            if len(parts) == 2 and parts[0][:1] == wire.PACK:
+                origin = parts[0][1:].decode()
+                self._receiver.bus_pack(origin, parts[1])
+                return
             message = wire.decode(parts[-1])
-        except WireError as error:
+        except (WireError, UnicodeDecodeError) as error:
             self.dropped["malformed"] += 1
             self.log.warn("dropped a message from the broker: {error}", error=error)
             return
         if isinstance(message, wire.Welcome):
-            self._welcome(message)
+            if self._awaiting_welcome:
+                self._awaiting_welcome = False
+                self._up = True
+                self._receiver.bus_up(message)
         elif isinstance(message, wire.NotKnown):
             self._say_hello()
         elif isinstance(message, wire.Unwelcome):
             self.log.error("the broker refuses this node: {reason}", reason=message.reason)
         else:
             self._receiver.bus_message(message)
-
-    def _welcome(self, message: wire.Welcome) -> None:
-        waiting, self._queue = self._queue, deque()
-        self._up = True
-        assert self._receiver is not None
-        self._receiver.bus_up(message)
-        self._queue += waiting
-        self._writable()

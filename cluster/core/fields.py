@@ -58,3 +58,8 @@ def decode_pack(data: bytes) -> tuple[int, list[bytes]]:
     if len(items) % 2:
         raise WireError("a pack with a topic that has no frame")
     return int.from_bytes(data[:8], "little"), items
+
+
+def publications(pack: bytes) -> int:
+    """How many publications are in a pack that encode_pack made."""
+    return int.from_bytes(pack[8:12], "little") // 2

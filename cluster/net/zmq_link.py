@@ -87,11 +87,14 @@ class ZmqLink:
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
-            self._wants_write = True
+            self._wants_write = self._writable is not None
             return False
-        if self._pending is None and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            # The send consumed the edge that announced a message.
-            self._look_again()
+        finally:
+            # The send, be it refused, may have consumed the edge that announced something.
+            if self._pending is None and int(self._socket.getsockopt(zmq.EVENTS)) & (
+                zmq.POLLIN | zmq.POLLOUT if self._wants_write else zmq.POLLIN
+            ):
+                self._look_again()
         return True
 
     def doRead(self) -> None:
@@ -117,6 +120,11 @@ class ZmqLink:
                 self._writable()
         if not self.is_closed() and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._look_again()
+
+    def drain(self) -> None:
+        """Take all that a lost connection has left in the queue, before the next one is used."""
+        for _ in range(HIGH_WATER_MESSAGES // BATCH + 1):
+            self.doRead()
 
     def is_closed(self) -> bool:
         """Whether ``close`` was called, perhaps by a callback just now."""

@@ -6,7 +6,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import fields
 from cluster.core.exceptions import WireError
-from cluster.core.fields import decode_fields, decode_pack, encode_fields, encode_pack
+from cluster.core.fields import (
+    decode_fields,
+    decode_pack,
+    encode_fields,
+    encode_pack,
+    publications,
+)
 
 ITEMS = st.lists(st.binary(max_size=40), max_size=20)
 PAIRS = ITEMS.map(lambda items: items[: len(items) // 2 * 2])
@@ -68,6 +74,10 @@ class PackTests(SynchronousTestCase):
     @given(NUMBERS, PAIRS)
     def test_roundtrip(self, sequence: int, items: list[bytes]) -> None:
         self.assertEqual(decode_pack(encode_pack(sequence, items)), (sequence, items))
+
+    @given(NUMBERS, PAIRS)
+    def test_publications_are_counted_without_opening_it(self, n: int, items: list[bytes]) -> None:
+        self.assertEqual(publications(encode_pack(n, items)), len(items) // 2)
 
     def test_a_topic_without_a_frame_is_refused(self) -> None:
         self.assertRaises(WireError, decode_pack, encode_pack(1, [b"topic"]))

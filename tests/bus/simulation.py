@@ -1,0 +1,317 @@
+"""A cluster of PubSubs around an Exchange, with FIFO links instead of sockets and a clock.
+
+Whoever drives it says when messages travel, so any interleaving can be had. What is on a link when
+it breaks is lost, and written down as lost; ``settle`` lets everything travel and then checks that
+each publication has come to each subscriber it was for, once and in order, or is accounted for.
+"""
+
+from collections import Counter, deque
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from cluster.bus.pubsub import COME_BACK_S, PubSub
+from cluster.core import wire
+from cluster.core.exchange import Exchange
+from cluster.core.fields import decode_pack
+from tests.fakes import RecordingLane
+
+RETAINED = b"retained"
+
+Publication = tuple[str, int]
+"""Publisher and its number."""
+
+
+class SimulatedBus:
+    """An IBus whose link is two queues."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.dropped: Counter[str] = Counter()
+        self.is_up = False
+        self.queued_bytes = 0
+        self.to_broker: deque[Any] = deque()
+        self.to_node: deque[Any] = deque()
+
+    def start(self, receiver: Any) -> None:
+        raise AssertionError("the simulation says hello")
+
+    def stop(self) -> None:
+        self.is_up = False
+
+    def send(self, message: wire.Message) -> None:
+        if self.is_up:
+            self.to_broker.append(message)
+
+    def send_pack(self, peer: str, data: bytes) -> None:
+        assert self.is_up, "a bus that is down takes no packs"
+        self.to_broker.append((peer, data))
+
+
+class SimulatedNode:
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name = name
+        self.bus = SimulatedBus(name)
+        self.pubsub = PubSub(self.bus, [], lambda: None, clock)
+        self.lanes: dict[bytes, list[tuple[RecordingLane, int]]] = {}
+        """Topic -> its subscribers, and when they came."""
+        self.published = 0
+
+
+class SimulatedCluster:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.nodes: dict[str, SimulatedNode] = {}
+        self.started = 0
+        self.life = 0
+        self.moment = 0
+        self.expected: dict[Publication, dict[str, tuple[bytes, int]]] = {}
+        """Publication -> the nodes it was queued to: for which topic, and when."""
+        self.lost: set[tuple[Publication, str]] = set()
+        self.lost_packs: Counter[tuple[str, str]] = Counter()
+        self.meeting_life = 0
+        self.start_broker()
+
+    # What may happen.
+
+    def start_broker(self) -> None:
+        """The broker is gone with what was on the links; nodes come to the new one by connect."""
+        self.life += 1
+        self.exchange = Exchange(f"life {self.life}")
+        for node in self.nodes.values():
+            self._break(node)
+
+    def start(self) -> SimulatedNode:
+        self.started += 1
+        node = SimulatedNode(f"n{self.started}", self.clock)
+        self.nodes[node.name] = node
+        self.connect(node.name)
+        return node
+
+    def connect(self, name: str) -> None:
+        """The link is there (again): Hello is said before all else."""
+        node = self.nodes[name]
+        if not node.bus.is_up and wire.Hello() not in node.bus.to_broker:
+            node.bus.to_broker.append(wire.Hello())
+
+    def cut(self, name: str, noticed: bool) -> None:
+        """A link is lost with all that was on it; the broker may learn of it by the next Hello."""
+        self._break(self.nodes[name])
+        if noticed:
+            self._answer(self.exchange.leave(name))
+
+    def crash(self, name: str) -> None:
+        node = self.nodes.pop(name)
+        self._lose(node.bus.to_broker, name)
+        node.pubsub.stop()
+        self._answer(self.exchange.leave(name))
+        for expected in self.expected.values():
+            expected.pop(name, None)
+        self.expected = {key: value for key, value in self.expected.items() if key[0] != name}
+
+    def subscribe(self, name: str, topic: bytes) -> None:
+        lane = RecordingLane()
+        self.moment += 1
+        self.nodes[name].lanes.setdefault(topic, []).append((lane, self.moment))
+        self.nodes[name].pubsub.subscribe(lane, topic)
+
+    def unsubscribe(self, name: str, topic: bytes) -> None:
+        """The oldest subscriber goes."""
+        lanes = self.nodes[name].lanes.get(topic)
+        if lanes:
+            lane, _ = lanes.pop(0)
+            self.nodes[name].pubsub.drop(lane)
+
+    def publish(self, name: str, topic: bytes) -> None:
+        node = self.nodes[name]
+        node.published += 1
+        self.moment += 1
+        publication = (name, node.published)
+        peers = node.pubsub._remote.get(topic) or ()
+        self.expected[publication] = {peer.name: (topic, self.moment) for peer in peers}
+        lanes = node.lanes.get(topic, ())
+        receipt = node.pubsub.publish(topic, b"%s %d" % (name.encode(), node.published))
+        assert receipt == (len(peers) + bool(lanes), len(lanes))
+        if lanes:
+            self.expected[publication][name] = (topic, self.moment)
+
+    def retain(self, name: str) -> None:
+        self.moment += 1
+        self.nodes[name].pubsub.publish_retained(RETAINED, b"r %d" % self.moment, 2)
+
+    def meet(self) -> None:
+        """All nodes wait for one another, each with a topic of its own; who is let go knows all."""
+        self.meeting_life += 1
+        barrier = f"meeting {self.meeting_life}"
+        life, names = self.life, list(self.nodes)
+        for name in names:
+            topic = f"{barrier} {name}".encode()
+            self.subscribe(name, topic)
+
+            def released(name: str = name) -> None:
+                for other in names:
+                    if name in self.nodes and other in self.nodes and self.life == life:
+                        topic = f"{barrier} {other}".encode()
+                        nodes, _ = self.nodes[name].pubsub.publish(topic, b"m 0")
+                        assert nodes == 1, f"{name} was let go before it knew what {other} wants"
+
+            self.nodes[name].pubsub.barriers.arrive(barrier, len(names), released, lambda why: None)
+
+    def flush(self, name: str) -> None:
+        self.nodes[name].pubsub.flush()
+
+    def carry_up(self, name: str, count: int = 1) -> None:
+        """Messages of a node reach the broker, which does with them what cluster.broker does."""
+        queue = self.nodes[name].bus.to_broker
+        for _ in range(min(count, len(queue))):
+            item = queue.popleft()
+            if isinstance(item, wire.Message):
+                self._answer(self.exchange.receive(name, item))
+            elif name in self.exchange.nodes and item[0] in self.exchange.nodes:
+                self.nodes[item[0]].bus.to_node.append((name, item[1]))
+            else:
+                self._lose([item], name)
+
+    def carry_down(self, name: str, count: int = 1) -> None:
+        """Messages of the broker reach a node."""
+        node = self.nodes[name]
+        for _ in range(min(count, len(node.bus.to_node))):
+            item = node.bus.to_node.popleft()
+            if isinstance(item, tuple):
+                node.pubsub.bus_pack(*item)
+            elif isinstance(item, wire.Welcome):
+                node.bus.is_up = True
+                node.pubsub.bus_up(item)
+            else:
+                assert not isinstance(item, wire.NotKnown | wire.Unwelcome)
+                node.pubsub.bus_message(item)
+
+    def take_away_a_pack(self, name: str) -> None:
+        """Something between the broker and a node swallows a pack."""
+        queue = self.nodes[name].bus.to_node
+        for index, item in enumerate(queue):
+            if isinstance(item, tuple):
+                self._note_lost(item[1], item[0], name)
+                del queue[index]
+                return
+
+    def wait(self) -> None:
+        """Longer than anybody is waited for."""
+        self.clock.advance(COME_BACK_S + 1)
+
+    def settle(self) -> None:
+        """Let everybody connect and everything travel, then check."""
+        for name in self.nodes:
+            self.connect(name)
+        self._travel()
+        self.wait()  # for those who are gone for good, and nobody has said so
+        self._travel()
+        for name, node in self.nodes.items():  # so that what was lost last is seen, too
+            for topic in [topic for other in self.nodes.values() for topic in other.lanes]:
+                if topic != RETAINED and node.pubsub._remote.get(topic):
+                    self.publish(name, topic)
+        self._travel()
+        self.unaccounted: set[tuple[Publication, str]] = set()
+        for node in self.nodes.values():
+            self._check_views(node)
+            self._check_lanes(node)
+            self._check_gaps(node)
+            assert node.pubsub.queued_bytes == 0
+            assert not node.pubsub.full
+        missing = Counter(publisher for (publisher, _), _ in self.unaccounted)
+        for name, count in missing.items():
+            assert count <= self.nodes[name].pubsub.dropped["peer_gone"], self.unaccounted
+        assert not self.clock.getDelayedCalls()
+
+    # What must follow.
+
+    def _check_views(self, node: SimulatedNode) -> None:
+        """Everybody knows what everybody wants, no more and no less."""
+        others = {name for name in self.nodes if name != node.name}
+        assert set(node.pubsub.peers) == others
+        for name in others:
+            wanted = {topic for topic, lanes in self.nodes[name].lanes.items() if lanes}
+            assert set(node.pubsub._remote.topics(node.pubsub._peers[name])) == wanted
+
+    def _check_lanes(self, node: SimulatedNode) -> None:
+        for topic, lanes in node.lanes.items():
+            for lane, since in lanes:
+                if topic == RETAINED:
+                    self._check_retained(lane)
+                    continue
+                seen = [tuple(frame.decode().split()) for frame in lane.out]
+                numbers: dict[str, list[int]] = {}
+                for publisher, number in seen:
+                    if publisher != "m":
+                        numbers.setdefault(publisher, []).append(int(number))
+                for publisher, received in numbers.items():
+                    ordered = sorted(set(received))
+                    assert received == ordered, f"{publisher}: {received}"
+                self._check_complete(node, topic, since, numbers)
+
+    def _check_complete(
+        self, node: SimulatedNode, topic: bytes, since: int, numbers: dict[str, list[int]]
+    ) -> None:
+        """Who was there before a publication has it, unless a broken link had it."""
+        for (publisher, number), expected in self.expected.items():
+            wanted, moment = expected.get(node.name, (b"", 0))
+            if wanted != topic or moment < since or number in numbers.get(publisher, ()):
+                continue
+            if ((publisher, number), node.name) not in self.lost:
+                assert publisher != node.name
+                self.unaccounted.add(((publisher, number), node.name))
+
+    def _check_retained(self, lane: RecordingLane) -> None:
+        assert len(lane.out) == len(set(lane.out)), f"twice: {lane.out}"
+        kept = self.exchange.retained.get(RETAINED)
+        if kept is not None and self.life == 1:
+            assert lane.out[-1:] == [kept.frames[-1]]
+
+    def _check_gaps(self, node: SimulatedNode) -> None:
+        """What was lost of a node that still talks to this one is known to be missing."""
+        for name, other in self.nodes.items():
+            tracker = node.pubsub._origins.get(name)
+            peer = other.pubsub._peers.get(node.name)
+            if tracker is not None and peer is not None and tracker.last == peer.sequence:
+                lost = self.lost_packs[name, node.name]
+                given_up = other.pubsub.dropped["peer_gone"]
+                assert lost <= tracker.missing <= lost + given_up
+                assert bool(tracker.missing) <= bool(node.pubsub.gaps)
+        assert not node.pubsub.dropped["duplicate_pack"]
+        assert not node.pubsub.dropped["malformed"]
+
+    def _answer(self, outbox: list[tuple[str, wire.Message]]) -> None:
+        for name, message in outbox:
+            if name in self.nodes:
+                self.nodes[name].bus.to_node.append(message)
+
+    def _travel(self) -> None:
+        while True:
+            for node in self.nodes.values():
+                node.pubsub.flush()
+            if not any(node.bus.to_broker or node.bus.to_node for node in self.nodes.values()):
+                return
+            for name, node in self.nodes.items():
+                self.carry_up(name, len(node.bus.to_broker))
+                self.carry_down(name, len(node.bus.to_node))
+
+    def _break(self, node: SimulatedNode) -> None:
+        for origin, data in [item for item in node.bus.to_node if isinstance(item, tuple)]:
+            self._note_lost(data, origin, node.name)
+        self._lose(node.bus.to_broker, node.name)
+        node.bus.to_broker.clear()
+        node.bus.to_node.clear()
+        if node.bus.is_up:
+            node.bus.is_up = False
+            node.pubsub.bus_down([])
+
+    def _lose(self, items: Any, origin: str) -> None:
+        for item in items:
+            if isinstance(item, tuple):
+                self._note_lost(item[1], origin, item[0])
+
+    def _note_lost(self, pack: bytes, origin: str, destination: str) -> None:
+        self.lost_packs[origin, destination] += 1
+        for frame in decode_pack(pack)[1][1::2]:
+            publisher, number = frame.decode().split()
+            self.lost.add(((publisher, int(number)), destination))
