@@ -188,6 +188,22 @@ def wait_for(sock: socket.socket, seconds: float) -> None:
         raise Failed(f"no answer for {seconds:.0f} s")
 
 
+def send_all(sock: socket.socket, output: bytes) -> None:
+    """Send everything, waiting where the server does not read."""
+    while output := output[_sent(sock, output) :]:
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        if not poll.poll(30_000):
+            raise Failed("the server has read nothing for 30 s")
+
+
+def _sent(sock: socket.socket, output: bytes) -> int:
+    try:
+        return sock.send(output)
+    except BlockingIOError:
+        return 0
+
+
 def check_echo(sock: socket.socket, payload: bytes) -> None:
     """Failed unless the server sends one message back, and exactly that."""
     sock.send(client_frame(payload))

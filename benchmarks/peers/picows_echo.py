@@ -10,7 +10,6 @@ import signal
 
 import uvloop
 from picows import (
-    WSAutoPingStrategy,
     WSFrame,
     WSListener,
     WSMsgType,
@@ -43,8 +42,9 @@ async def run(port: int, ping: float) -> None:
         "127.0.0.1",
         port,
         enable_auto_ping=ping > 0,
-        auto_ping_idle_timeout=ping or 20,
-        auto_ping_strategy=WSAutoPingStrategy.PING_WHEN_IDLE,
+        # It waits for idleness, pings, waits for the answer, and starts again.
+        auto_ping_idle_timeout=ping / 2 or 20,
+        auto_ping_reply_timeout=ping / 2 or 20,
         backlog=4096,
     )
     address = next(iter(server.sockets)).getsockname()
