@@ -8,10 +8,13 @@ beyond the pool and its queue are answered 503 at once instead of waiting withou
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
+from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -30,6 +33,7 @@ class BoundedRequest(Request):
     site: "DjangoSite"
     _body_size = 0
     _refused = False
+    _forwarded_client: IPv4Address | IPv6Address | None = None
 
     def gotLength(self, length: int | None) -> None:
         if length is not None and length > self.site.max_body:
@@ -48,6 +52,7 @@ class BoundedRequest(Request):
 
     def _refuse_body(self) -> None:
         self._refused = True
+        self.requestHeaders.removeHeader(b"expect")  # or the channel says "100 Continue" next
         limit = self.site.max_body
         body = b"The request's body is larger than %d bytes.\n" % limit
         transport: Any = self.channel.transport
@@ -89,13 +94,21 @@ class BoundedRequest(Request):
         """Take client and scheme from the proxy in front, which --proxy-headers says there is."""
         forwarded = self.requestHeaders.getRawHeaders(b"x-forwarded-for")
         if forwarded:
-            self._forwarded_client = forwarded[-1].split(b",")[-1].strip().decode("latin-1")
+            client = forwarded[-1].split(b",")[-1].strip().decode("latin-1")
+            if isIPAddress(client):
+                self._forwarded_client = IPv4Address("TCP", client, 0)
+            elif isIPv6Address(client):
+                self._forwarded_client = IPv6Address("TCP", client, 0)
         proto = self.requestHeaders.getRawHeaders(b"x-forwarded-proto")
         if proto and proto[-1].strip().lower() == b"https":
             self._forceSSL = 1
 
+    def getClientAddress(self) -> Any:
+        """Also what WSGI takes for REMOTE_ADDR."""
+        return self._forwarded_client or super().getClientAddress()
+
     def getClientIP(self) -> Any:
-        return getattr(self, "_forwarded_client", None) or super().getClientIP()
+        return self.getClientAddress().host
 
     def _pass_on_upgrade(self) -> None:
         """An upgrade that is not the first request of its connection, as a proxy may send it."""
@@ -109,25 +122,45 @@ class BoundedRequest(Request):
         channel: Any = self.channel
         transport, channel.transport = channel.transport, None
         channel.setTimeout(None)
-        if hasattr(transport, "_networkProducer"):  # HTTPChannel paused it for this request
-            transport.unregisterProducer()
-            transport.resumeProducing()
+        channel._networkProducer.unregisterProducer()
+        # Frames that came along with the request.
+        rest = b"".join(channel._dataBuffer) + channel._buffer
+        channel._dataBuffer, channel._buffer = [], b""
         protocol = self.site.build_websocket(transport.getPeer())
-        hand_over(transport, protocol, b"\r\n".join(lines) + b"\r\n\r\n")
+        hand_over(transport, protocol, b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
+
+class BoundedChannel(HTTPChannel):
+    """A connection that is told why its request is refused, also when a line has no end."""
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"
+            b"Content-Length: 0\r\n\r\n"
+        )
+        self.loseConnection()
 
 
 class Views(Resource):
-    """Runs the WSGI application, or says 503 when as many requests wait as may."""
+    """Runs the WSGI application, or says 503 when as many requests wait as may.
+
+    ``active``: views that run or wait for a thread. When its client leaves, a view that runs goes
+    on, and one that waits is not begun.
+    """
 
     isLeaf = True
 
     def __init__(self, reactor: Any, pool: ThreadPool, application: Any, queue: int) -> None:
         super().__init__()
-        self._wsgi = WSGIResource(reactor, pool, application)
+        self._wsgi = WSGIResource(reactor, self, application)
+        self._reactor = reactor
+        self._pool = pool
         self._limit = pool.max + queue
         self._threads = pool.max
         self.active = 0
         self.refused = 0
+        self._gone: list[object] = []
 
     @property
     def queue_depth(self) -> int:
@@ -141,12 +174,24 @@ class Views(Resource):
             request.setHeader(b"Retry-After", b"1")
             request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
             return b"Too many requests are waiting; try again.\n"
-        self.active += 1
-        request.notifyFinish().addBoth(self._finished)
+        self._gone = []
+        request.notifyFinish().addErrback(self._gone.append)
         self._wsgi.render(request)
         return NOT_DONE_YET
 
-    def _finished(self, _: object) -> None:
+    def callInThread(self, run: Callable[[], object]) -> None:
+        """All that WSGIResource asks of a thread pool; called from within its render."""
+        self.active += 1
+        self._pool.callInThread(self._run, run, self._gone)
+
+    def _run(self, run: Callable[[], object], gone: list[object]) -> None:
+        try:
+            if not gone:
+                run()
+        finally:
+            self._reactor.callFromThread(self._finished)
+
+    def _finished(self) -> None:
         self.active -= 1
 
 
@@ -175,6 +220,7 @@ class DjangoSite(Site):
         self._access_log = access_log
         self._clock = reactor
         self.requestFactory: Any = self._make_request
+        self.protocol: Any = BoundedChannel
 
     def _make_request(self, *args: Any, **kwargs: Any) -> BoundedRequest:
         request = BoundedRequest(*args, **kwargs)

@@ -1,6 +1,6 @@
 """The URLconf, asked for WebSocket handlers."""
 
-from contextlib import suppress
+import contextlib
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -94,5 +94,5 @@ class FindHandlerTests(SynchronousTestCase):
 
     @given(st.text())
     def test_anything_at_all(self, raw_path: str) -> None:
-        with suppress(NoHandler):
+        with contextlib.suppress(NoHandler):
             find_handler(raw_path)
