@@ -66,7 +66,9 @@ FLOORS = (
     Floor("applications", ("django_project",), ("public",)),
     Floor("workers", ("workers",), ()),
     Floor(
-        "manage", ("django_project.gameoflife.management",), ("public", "applications", "workers")
+        "manage",
+        ("django_project.echo.management", "django_project.gameoflife.management"),
+        ("public", "applications", "workers"),
     ),
 )
 
@@ -75,7 +77,8 @@ COMPOSITION_ROOTS = {
     "cluster.process",
     "cluster.tap",
     "workers.life_command",
-    "workers.processes",
+    "workers.load.command",
+    "workers.pipes",
 }
 """Only these choose or import the global reactor; all others are given one."""
 

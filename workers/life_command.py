@@ -8,30 +8,23 @@ import argparse
 import json
 import os
 import random
-import resource
 import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import (
-    FilteringLogObserver,
-    LogLevel,
-    LogLevelFilterPredicate,
-    globalLogBeginner,
-    textFileLogObserver,
-)
 
-from workers import life, patterns, progress
+from workers import life, limits, patterns, progress
+from workers.arguments import natural, positive, rate, seconds
+from workers.dialer import BadURL, resolve
 from workers.life import Grid
-from workers.life_game import BadURL, LifeGame, Played, Summary, resolve
+from workers.life_game import LifeGame, Played, Summary
+from workers.pipes import log_errors_only
 from workers.processes import ShareProcess
 from workers.share import Listener, Plan, Share, keep_garbage_collection_short
 
 DEFAULT_URL = "ws://127.0.0.1:8000"
-CELLS_A_PROCESS = 4096  # see docs/topics/swarm.md
-SPARED_DESCRIPTORS = 64  # for what is no connection: log, epoll, pipes
 INTERRUPTED = 130  # what shells say of a program ended by Ctrl-C: 128 + SIGINT
 
 DESCRIPTION = """\
@@ -59,11 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("-C", "--not-centred", action="store_true", help="the pattern lies in the top left corner")
     add("-W", "--no-wrap", action="store_true", help="the grid ends at its edges")
-    add("-n", "--steps", type=_natural, metavar="N", help="steps to play; default: forever")
+    add("-n", "--steps", type=natural, metavar="N", help="steps to play; default: forever")
     add(
         "-l",
         "--limit",
-        type=_rate,
+        type=rate,
         default=1.0,
         metavar="RATE",
         help="steps a second at most, 0: no limit (1)",
@@ -75,17 +68,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help=f"base URL of a server ({DEFAULT_URL}); with several, cells take turns",
     )
-    add("--processes", type=_positive, metavar="N", help="of the swarm; default: by size")
+    add("--processes", type=positive, metavar="N", help="of the swarm; default: by size")
     add(
         "--ramp",
-        type=_rate,
+        type=rate,
         default=0.0,
         metavar="RATE",
         help="connections opened a second, 0: as fast as the server shakes hands (0)",
     )
     add(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=30.0,
         metavar="SECONDS",
         help="for a connection and its handshake (30)",
@@ -108,26 +101,34 @@ def run(options: Mapping[str, Any]) -> int:
         start = _start(options)
     except patterns.BadPattern as error:
         return _error(str(error))
-    limit = descriptors() - SPARED_DESCRIPTORS
+    allowed = limits.descriptors()
     cells = start.size**2
-    processes = options["processes"] or processes_for(cells, len(os.sched_getaffinity(0)))
-    processes = min(cells, max(processes, -(-cells // limit)))
+    processes = options["processes"] or max(
+        limits.processes_for(cells, len(os.sched_getaffinity(0))),
+        limits.processes_needed(cells, allowed),
+    )
     log_errors_only()
     from twisted.internet import reactor
 
-    return _Run(reactor, options, start, processes).status()
+    return _Run(reactor, options, start, min(cells, processes), allowed).status()
 
 
 class _Run:
     """One run of the reactor."""
 
     def __init__(
-        self, reactor: Any, options: Mapping[str, Any], start: Grid, processes: int
+        self,
+        reactor: Any,
+        options: Mapping[str, Any],
+        start: Grid,
+        processes: int,
+        allowed: int,
     ) -> None:
         self._reactor = reactor
         self._options = options
         self._start = start
         self._processes = processes
+        self._allowed = allowed  # open files for each process
         self._game: LifeGame | None = None
         self._status = 1
 
@@ -163,6 +164,14 @@ class _Run:
             targets = [await resolve(self._reactor, url) for url in urls]
         except BadURL as error:
             self._status = _error(str(error))
+            return
+        findings = limits.check(
+            self._start.size**2, self._processes, targets, allowed=self._allowed
+        )
+        for finding in findings:
+            if finding.fatal or not options["json"]:
+                _error(finding.text)
+        if any(finding.fatal for finding in findings):
             return
         plan = Plan(
             start=self._start,
@@ -215,32 +224,6 @@ def _start(options: Mapping[str, Any]) -> Grid:
     return Grid.of(size, [cell for cell in cells if not dice.randrange(4)])
 
 
-def processes_for(cells: int, cores: int) -> int:
-    """As many processes as are worth their own cost, on at most half of the cores.
-
-    On two cores, which the server needs too, a second process made 64x64 and 100x100 cost 25-30%
-    more CPU and no faster.
-    """
-    return max(1, min(cores // 2, -(-cells // CELLS_A_PROCESS)))
-
-
-def descriptors() -> int:
-    """Raise this process's limit on open files as far as allowed; returns it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        hard = 1 << 20
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
-def log_errors_only() -> None:
-    """Twisted's and Autobahn's chatter goes nowhere, our own bugs to stderr."""
-    to_stderr: Any = textFileLogObserver(sys.stderr)
-    only_errors: Any = LogLevelFilterPredicate(LogLevel.critical)
-    observer: Any = FilteringLogObserver(to_stderr, [only_errors])
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-
-
 def _error(text: str) -> int:
     print(f"swarm: {text}", file=sys.stderr, flush=True)
     return 1
@@ -251,31 +234,3 @@ def _size(text: str) -> int:
     if not life.SMALLEST <= size <= life.LARGEST:
         raise argparse.ArgumentTypeError(f"a size is {life.SMALLEST} to {life.LARGEST}")
     return size
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _rate(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError("must be a number of at least 0")
-    return number
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return number

@@ -3,42 +3,16 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 
-from workers.lane import Lane, LaneFactory
+from workers.dialer import Dialer, say_why
+from workers.lane import Lane
 from workers.progress import Gathered, Progress
 from workers.read_hub import FlushList, ReadHub
-from workers.share import Listener, Plan, Target, Totals, say_why
+from workers.share import Listener, Plan, Totals
 from workers.verification import Verification
-
-
-class BadURL(ValueError):
-    """Not a base URL of a server; the text is for the user."""
-
-
-async def resolve(reactor: Any, url: str) -> Target:
-    """`ws://HOST[:PORT][/PREFIX]` -> a Target. Raises BadURL, also for a name unknown to DNS."""
-    parts = urlsplit(url if "://" in url else f"ws://{url}")
-    try:
-        port = parts.port or 80
-    except ValueError:
-        raise BadURL(f"not a port in {url!r}") from None
-    if parts.scheme != "ws" or not parts.hostname or parts.query or parts.fragment:
-        raise BadURL(f"not a base URL like ws://127.0.0.1:8000: {url!r}")
-    try:
-        address = str(ip_address(parts.hostname))
-    except ValueError:
-        try:
-            address = await reactor.resolve(parts.hostname)
-        except Exception:
-            raise BadURL(f"unknown host {parts.hostname!r} in {url!r}") from None
-    base = f"ws://{parts.netloc}{parts.path.rstrip('/')}"
-    return Target(base, address, port)
 
 
 @dataclass(slots=True)
@@ -186,15 +160,11 @@ class LifeGame(Listener):
         flush_list = FlushList(self._reactor)
         hub = ReadHub(self._reactor, flush_list)
         closed: Deferred[tuple[int, str]] = Deferred()
-        factory = LaneFactory(
-            target.url + "/reset/", flush_list, hub, self._reactor, self._plan.timeout
-        )
-        make = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
-        endpoint: Any = make(self._reactor, target.address, target.port, timeout=self._plan.timeout)
+        dialer = Dialer(self._reactor, [target], "/reset/", self._plan.timeout, flush_list, hub)
         hub.start()
         give_up = None
         try:
-            lane: Lane = await endpoint.connect(factory)
+            lane = await dialer.dial(0)
             self._resetting = lane
             lane.opened = lambda: lane.send(b"%d" % self._plan.start.size)
             lane.closed = lambda code, reason, was_clean: closed.callback((code, reason))

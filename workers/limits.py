@@ -49,7 +49,7 @@ def processes_needed(connections: int, allowed: int) -> int:
 
 
 def somaxconn() -> int | None:
-    """The longest queue of connections that a listening socket here can have; None: unknown."""
+    """How many connections may wait for a listening socket here at most; None: unknown."""
     try:
         return int(_SOMAXCONN.read_text())
     except (OSError, ValueError):

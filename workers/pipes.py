@@ -1,13 +1,12 @@
 """A child process and its parent, one JSON text a line each way.
 
-The child is a Python module run with `-m`, whose `main` calls `run_child`. It ignores Ctrl-C, which
-a terminal sends to parent and children alike: the parent decides. At the end of its input, which
-says that the parent is gone, it ends at once.
+The child imports a module and calls its `main`, which calls `run_child`. It ignores Ctrl-C, which a
+terminal sends to parent and children alike: the parent decides. At the end of its input, which says
+that the parent is gone, it ends at once.
 """
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,14 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
 from workers.limits import descriptors
+
+# Ctrl-C is ignored before anything is imported, which takes tenths of a second.
+_CHILD = """\
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from {} import main
+main()
+"""
 
 LONGEST_LINE = 1 << 20  # bytes: a generation of the largest Life grid takes 250,000
 
@@ -56,7 +63,7 @@ class Child(ProcessProtocol):
         self._reactor.spawnProcess(
             self,
             sys.executable,
-            [sys.executable, "-m", self._module],
+            [sys.executable, "-c", _CHILD.format(self._module)],
             env=environment,
             childFDs={0: "w", 1: "r", 2: 2},
         )
@@ -103,7 +110,6 @@ class Parent(LineOnlyReceiver):
 
 def run_child(heard: Callable[[Any, Parent, Said], None]) -> None:
     """Be a child until the parent, or `hang_up`, ends it: heard(reactor, parent, what was said)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     descriptors()
     log_errors_only()
     from twisted.internet import reactor as installed

@@ -1,44 +1,18 @@
 """Shares in processes of their own, which are told and tell in JSON, one text a line.
 
-    > {"number": …, "plan": {…}}        once, first: whose share to play
-    > {"do": "close"}                   close every connection
-    < {"tell": "progress", "arguments": […]}   any of Listener's events, in order
-    end of input                        the parent is gone: end at once
-
-A child ignores Ctrl-C, which a terminal sends to parent and children alike: the parent decides.
+> {"number": …, "plan": {…}}        once, first: whose share to play
+> {"do": "close"}                   close every connection
+< {"tell": "progress", "arguments": […]}   any of Listener's events, in order
 """
 
 import dataclasses
-import json
-import os
-import sys
 from typing import Any
 
-from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.stdio import StandardIO
-from twisted.protocols.basic import LineOnlyReceiver
-from twisted.python.failure import Failure
-
+from workers.dialer import Target
 from workers.latency import Latencies
 from workers.life import Grid
-from workers.share import (
-    Listener,
-    Plan,
-    Share,
-    Target,
-    Totals,
-    keep_garbage_collection_short,
-)
-
-# Ctrl-C is ignored before anything is imported, which takes tenths of a second.
-_CHILD = """\
-import signal
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-from workers.processes import main
-main()
-"""
-
-LONGEST_LINE = 1 << 20  # bytes: a generation of the largest grid takes 250,000
+from workers.pipes import Child, Parent, Said, run_child
+from workers.share import Listener, Plan, Share, Totals, keep_garbage_collection_short
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -63,44 +37,25 @@ _PLAIN = ("wrap", "last", "rate", "ramp", "timeout", "verify", "shares")
 # The parent's side
 
 
-class ShareProcess(ProcessProtocol):
+class ShareProcess:
     """A share in a child process, with a share's methods; tells the same listener."""
 
-    transport: Any = None
-
     def __init__(self, reactor: Any, plan: Plan, number: int, listener: Listener) -> None:
-        self._reactor = reactor
         self._plan = plan
         self._number = number
         self._listener = listener
-        self._rest = b""
         self._totals: Totals | None = None
+        self._child = Child(reactor, "workers.processes", self._heard, self._ended)
 
     def start(self) -> None:
-        environment = dict(
-            os.environ, PYTHONPATH=os.pathsep.join(p or os.getcwd() for p in sys.path)
-        )
-        self._reactor.spawnProcess(
-            self,
-            sys.executable,
-            [sys.executable, "-c", _CHILD],
-            env=environment,
-            childFDs={0: "w", 1: "r", 2: 2},
-        )
-        self._say({"number": self._number, "plan": plan_as_json(self._plan)})
+        self._child.start()
+        self._child.say({"number": self._number, "plan": plan_as_json(self._plan)})
 
     def close(self) -> None:
-        self._say({"do": "close"})
+        self._child.say({"do": "close"})
 
-    def _say(self, what: dict[str, Any]) -> None:
-        if self.transport is not None:
-            self.transport.write(json.dumps(what).encode() + b"\n")
-
-    def outReceived(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            said = json.loads(line)
-            self._hear(said["tell"], said["arguments"])
+    def _heard(self, said: Said) -> None:
+        self._hear(said["tell"], said["arguments"])
 
     def _hear(self, event: str, arguments: list[Any]) -> None:
         if event == "generation":
@@ -113,42 +68,34 @@ class ShareProcess(ProcessProtocol):
         else:
             getattr(self._listener, event)(self._number, *arguments)
 
-    def processEnded(self, reason: Failure) -> None:
+    def _ended(self, why: str) -> None:
         # Only now, so that no process of the swarm outlives the game.
         if self._totals is None:
-            why = f"a process of the swarm ended early: {reason.value}"
-            self._listener.failed(self._number, why)
+            self._listener.failed(self._number, f"a process of the swarm ended early: {why}")
         self._listener.ended(self._number, self._totals or Totals())
 
 
 # The child's side
 
 
-class _Child(LineOnlyReceiver):
+class _Child:
     """Hears the parent, tells it what the share tells."""
 
-    transport: Any = None
-    delimiter = b"\n"
-    MAX_LENGTH = LONGEST_LINE
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+    def __init__(self) -> None:
+        self._parent: Parent | None = None
         self._share: Share | None = None
 
-    def lineReceived(self, line: bytes) -> None:
-        said = json.loads(line)
+    def heard(self, reactor: Any, parent: Parent, said: Said) -> None:
         if "plan" in said:
-            self._share = Share(self._reactor, plan_from_json(said["plan"]), said["number"], self)
+            self._parent = parent
+            self._share = Share(reactor, plan_from_json(said["plan"]), said["number"], self)
             self._share.start()
         elif self._share is not None:
             self._share.close()
 
-    def connectionLost(self, reason: Any = None) -> None:
-        if self._reactor.running:
-            self._reactor.stop()
-
     def _tell(self, event: str, *arguments: Any) -> None:
-        self.transport.write(json.dumps({"tell": event, "arguments": arguments}).encode() + b"\n")
+        assert self._parent is not None
+        self._parent.say({"tell": event, "arguments": arguments})
 
     # Listener
 
@@ -175,17 +122,10 @@ class _Child(LineOnlyReceiver):
         self._tell(
             "ended", totals.sent, totals.received, totals.reconnects, totals.latencies.counts()
         )
-        self.transport.loseConnection()
+        assert self._parent is not None
+        self._parent.hang_up()
 
 
 def main() -> None:
-    """A child's whole life; start it as _CHILD does."""
-    from workers.life_command import descriptors, log_errors_only
-
-    descriptors()
-    log_errors_only()
-    from twisted.internet import reactor as installed
-
-    reactor: Any = installed
-    StandardIO(_Child(reactor), reactor=reactor)
-    reactor.run(installSignalHandlers=False)
+    """A child's whole life; pipes.py calls it."""
+    run_child(_Child().heard)

@@ -4,40 +4,25 @@ Cell `number` (row * size + col) belongs to share `number % shares`. A share tel
 is in the same process or, through a pipe, in another (processes.py).
 """
 
-import errno
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from time import perf_counter
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError
-from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.error import TimeoutError as TimedOut
 from twisted.python.failure import Failure
 
-from workers.lane import Lane, LaneFactory
+from workers.dialer import Dialer, Target, say_why
+from workers.lane import Lane
 from workers.latency import Latencies
 from workers.life import Cell, Course, Grid, Phase, UnexpectedMessage
-from workers.ramp import Ramp, ports_per_address, source_address
+from workers.ramp import Ramp
 from workers.read_hub import FlushList, ReadHub
 
 TELL_EVERY = 0.1  # seconds between two `progress` events
 FOLD_AT = 20_000  # durations kept before they go into the histogram
 CLOSE_WITHIN = 10.0  # seconds for all closing handshakes together; after that, abort
-OTHER_ADDRESSES = 8  # source addresses tried when one has no port left
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A server: its base URL without a slash at the end, and where that is (an IP, a port)."""
-
-    url: str
-    address: str
-    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +179,9 @@ class Share:
         self._states: dict[int, bytearray] = {}  # step -> their states
         self._flush_list = FlushList(reactor)
         self._hub = ReadHub(reactor, self._flush_list)
-        self._factories = [
-            LaneFactory(t.url + "/worker/", self._flush_list, self._hub, reactor, plan.timeout)
-            for t in plan.targets
-        ]
-        self._ports = ports_per_address()
+        self._dialer = Dialer(
+            reactor, plan.targets, "/worker/", plan.timeout, self._flush_list, self._hub
+        )
         self._ramp = Ramp(reactor, len(self._players), plan.ramp / plan.shares, self._connect)
         self._calls: dict[str, Any] = {}  # timers under way, by what they are for
 
@@ -209,22 +192,9 @@ class Share:
         self._ramp.start()
         self._tell_progress()
 
-    def _connect(self, place: int, further: int = 0) -> Deferred[Any]:
+    def _connect(self, place: int) -> Deferred[Any]:
         number = place * self._plan.shares + self._number
         player = self._players[place]
-        which = number % len(self._plan.targets)
-        target = self._plan.targets[which]
-        # Each target has its own ports, so that it is the count towards this one that matters.
-        nth = number // len(self._plan.targets) + further * self._ports
-        source = source_address(nth, target.address, self._ports)
-        make = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
-        endpoint: Any = make(
-            self.reactor,
-            target.address,
-            target.port,
-            timeout=self._plan.timeout,
-            bindAddress=None if source is None else (source, 0),
-        )
         opened: Deferred[Any] = Deferred()
 
         def connected(lane: Lane) -> None:
@@ -246,15 +216,11 @@ class Share:
                 opened.callback(None)
 
         def not_connected(failure: Failure) -> None:
-            error: Any = failure.value
-            if _no_port_left(error) and further < OTHER_ADDRESSES and _loopback(target):
-                self.totals.reconnects += 1
-                self._connect(place, further + 1).chainDeferred(opened)
-                return
-            self.fail(f"cannot connect to {target.url}: {say_why(error)}")
+            url = self._dialer.target(number).url
+            self.fail(f"cannot connect to {url}: {say_why(failure.value)}")
             opened.callback(None)
 
-        endpoint.connect(self._factories[which]).addCallbacks(connected, not_connected)
+        self._dialer.dial(number).addCallbacks(connected, not_connected)
         return opened
 
     def cell_subscribed(self) -> None:
@@ -366,6 +332,7 @@ class Share:
             self._calls.pop(name).cancel()
         self._hub.stop()
         self._fold()
+        self.totals.reconnects = self._dialer.moved
         self._listener.ended(self._number, self.totals)
 
     # Timers and progress
@@ -398,28 +365,6 @@ def keep_garbage_collection_short() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def _loopback(target: Target) -> bool:
-    return ip_address(target.address).is_loopback
-
-
-def _no_port_left(error: BaseException) -> bool:
-    return isinstance(error, ConnectError) and error.osError in (
-        errno.EADDRNOTAVAIL,
-        errno.EADDRINUSE,
-    )
-
-
-def say_why(error: BaseException) -> str:
-    """Why a connection could not be made, in a few words."""
-    if isinstance(error, Refused):
-        return "connection refused"
-    if isinstance(error, TimedOut):
-        return "no answer in time"
-    if isinstance(error, ConnectError) and error.osError == errno.EMFILE:
-        return "too many open files in this process; use more --processes"
-    return str(error)
 
 
 def _closed_by_server(code: int, reason: str, where: str) -> str:

@@ -13,7 +13,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from benchmarks.peers.autobahn_life import LifeFactory
-from workers.life_command import processes_for
+from workers.limits import processes_for
 
 reactor: Any = _reactor
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,13 +7,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from benchmarks.peers.autobahn_life import LifeFactory, LifeProtocol
-from workers import share
+from workers import dialer
+from workers.dialer import BadURL, Target, resolve
 from workers.life import Grid
-from workers.life_game import BadURL, LifeGame, Summary, resolve
+from workers.life_game import LifeGame, Summary
 from workers.patterns import BUILT_IN, place
 from workers.processes import ShareProcess, plan_as_json, plan_from_json
 from workers.progress import Gathered, Silence
-from workers.share import Plan, Share, Target
+from workers.share import Plan, Share
 
 reactor: Any = _reactor
 
@@ -128,7 +129,7 @@ class GameTests(TestCase):
 
     async def test_further_loopback_addresses_when_ports_run_out(self) -> None:
         """Five ports an address: cells 5-9 come from 127.0.0.2, and so on."""
-        self.patch(share, "ports_per_address", lambda: 5)
+        self.patch(dialer, "ports_per_address", lambda: 5)
         sources = []
 
         class Noting(LifeProtocol):

@@ -20,14 +20,14 @@ class Memory:
     """In bytes."""
 
     resident: int  # of the processes asked for
-    slab: int  # the kernel's small objects, sockets and descriptors among them
+    slab: int  # the kernel's small objects that stay, sockets and descriptors among them
     tcp: int  # the kernel's buffers with data
 
 
 def measure(pids: Iterable[int], proc: Path = _PROC) -> Memory:
     return Memory(
         sum(resident(pid, proc) for pid in pids),
-        _meminfo(proc, "Slab:"),
+        _meminfo(proc, "SUnreclaim:"),
         _tcp_pages(proc) * _PAGE,
     )
 

@@ -1,4 +1,4 @@
-"""A share of the clients in a process of its own: `python -m workers.load.processes`.
+"""A share of the clients in a process of its own.
 
 > {"number": …, "kind": "echo", "plan": {…}}   once, first
 > {"do": "drop", "values": {…}}                something that the kind can do, or "close"
@@ -104,5 +104,6 @@ class _Child:
                 self._clients.do(said["do"], **said["values"])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """A child's whole life; pipes.py calls it."""
     run_child(_Child().heard)

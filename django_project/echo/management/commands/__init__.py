@@ -1,0 +1,1 @@
+"""testecho: ten thousand clients that hold a conversation."""
