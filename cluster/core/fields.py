@@ -1,9 +1,13 @@
-"""Lists of byte strings <-> bytes: the one encoding of the node-broker link.
+"""Fields, alone and in lists, <-> bytes: the one encoding of the node-broker link.
 
 ::
 
     fields = u32 n, n * u32 length, the n byte strings one after the other    (little-endian)
     pack   = u64 sequence, fields (topic, frame, topic, frame, …)
+
+and in a field that is not a topic or a frame::
+
+    text = UTF-8        number = u64        flag = number, 0 for false        tokens = n * u64
 
 A pack carries publications from one node to another. All lengths stand together at the front, so
 that one ``array`` call reads or writes them all: 0.2 µs for a topic and its frame, where a struct
@@ -12,8 +16,9 @@ call for each would be 0.6 µs.
 
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 from cluster.core.exceptions import WireError
 
@@ -63,3 +68,43 @@ def decode_pack(data: bytes) -> tuple[int, list[bytes]]:
 def publications(pack: bytes) -> int:
     """How many publications are in a pack that encode_pack made."""
     return int.from_bytes(pack[8:12], "little") // 2
+
+
+class Codec(NamedTuple):
+    """One kind of field: a value as bytes, and back. ``decode`` raises WireError."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+def _text(field: bytes) -> str:
+    try:
+        return field.decode()
+    except UnicodeDecodeError as error:
+        raise WireError(f"not UTF-8: {field[:40]!r}") from error
+
+
+def _from_number(value: int) -> bytes:
+    return value.to_bytes(8, "little")
+
+
+def _number(field: bytes) -> int:
+    if len(field) != 8:
+        raise WireError(f"a number of {len(field)} bytes")
+    return int.from_bytes(field, "little")
+
+
+def _from_tokens(tokens: Sequence[int]) -> bytes:
+    return b"".join(map(_from_number, tokens))
+
+
+def _tokens(field: bytes) -> tuple[int, ...]:
+    if len(field) % 8:
+        raise WireError(f"tokens of {len(field)} bytes")
+    return tuple(int.from_bytes(field[at : at + 8], "little") for at in range(0, len(field), 8))
+
+
+TEXT = Codec(str.encode, _text)
+NUMBER = Codec(_from_number, _number)
+FLAG = Codec(_from_number, lambda field: bool(_number(field)))
+TOKENS = Codec(_from_tokens, _tokens)

@@ -19,12 +19,19 @@ destination, from the broker the origin) and the pack. All other messages are on
 This file does not know who receives what, nor what is in a frame.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from cluster.core.exceptions import WireError
-from cluster.core.fields import decode_fields, encode_fields
+from cluster.core.fields import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    TOKENS,
+    Codec,
+    decode_fields,
+    encode_fields,
+)
 
 VERSION = 1
 """Nodes and broker of different versions refuse each other instead of guessing."""
@@ -32,68 +39,34 @@ VERSION = 1
 PACK = b"P"
 
 
-def _text(field: bytes) -> str:
-    try:
-        return field.decode()
-    except UnicodeDecodeError as error:
-        raise WireError(f"not UTF-8: {field[:40]!r}") from error
-
-
-def _number(field: bytes) -> int:
-    if len(field) != 8:
-        raise WireError(f"a number of {len(field)} bytes")
-    return int.from_bytes(field, "little")
-
-
-def _from_number(value: int) -> bytes:
-    return value.to_bytes(8, "little")
-
-
-def _tokens(field: bytes) -> tuple[int, ...]:
-    if len(field) % 8:
-        raise WireError(f"tokens of {len(field)} bytes")
-    return tuple(int.from_bytes(field[at : at + 8], "little") for at in range(0, len(field), 8))
-
-
-def _from_tokens(tokens: Iterable[int]) -> bytes:
-    return b"".join(map(_from_number, tokens))
-
-
-def _expect(fields: list[bytes], count: int) -> list[bytes]:
-    if len(fields) != count:
-        raise WireError(f"{len(fields)} fields instead of {count}")
-    return fields
-
-
 class Message:
-    """Base of the messages below; their fields are listed in the order they are sent."""
+    """Base of the messages below; their fields are sent in the order they are listed."""
 
     __slots__ = ()
+    __match_args__: ClassVar[tuple[str, ...]]  # by dataclass: the names of the fields
     KIND: ClassVar[bytes]
+    LAYOUT: ClassVar[tuple[Codec, ...]] = ()
+    """How each field is sent. Messages whose number of fields varies have methods of their own."""
 
     def to_fields(self) -> list[bytes]:
         """The fields as byte strings."""
-        return []
+        fields = zip(self.__match_args__, self.LAYOUT, strict=True)
+        return [codec.encode(getattr(self, name)) for name, codec in fields]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
         """Raises WireError if the fields are not this message's."""
-        _expect(fields, 0)
-        return cls()
+        if len(fields) != len(cls.LAYOUT):
+            raise WireError(f"{len(fields)} fields instead of {len(cls.LAYOUT)}")
+        return cls(*[codec.decode(field) for codec, field in zip(cls.LAYOUT, fields, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
 class _NodeMessage(Message):
     """A message that names a node and nothing else."""
 
+    LAYOUT: ClassVar[tuple[Codec, ...]] = (TEXT,)
     node: str
-
-    def to_fields(self) -> list[bytes]:
-        return [self.node.encode()]
-
-    @classmethod
-    def from_fields(cls, fields: list[bytes]) -> Self:
-        return cls(_text(_expect(fields, 1)[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +74,8 @@ class Hello(Message):
     """A node introduces itself; the broker answers Welcome or Unwelcome."""
 
     KIND: ClassVar[bytes] = b"H"
+    LAYOUT: ClassVar[tuple[Codec, ...]] = (NUMBER,)
     version: int = VERSION
-
-    def to_fields(self) -> list[bytes]:
-        return [_from_number(self.version)]
-
-    @classmethod
-    def from_fields(cls, fields: list[bytes]) -> Self:
-        return cls(_number(_expect(fields, 1)[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +87,13 @@ class Welcome(Message):
     peers: tuple[str, ...]
 
     def to_fields(self) -> list[bytes]:
-        return [self.epoch.encode(), *(peer.encode() for peer in self.peers)]
+        return [TEXT.encode(self.epoch), *map(TEXT.encode, self.peers)]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
         if not fields:
             raise WireError("a welcome without an epoch")
-        epoch, *peers = map(_text, fields)
+        epoch, *peers = map(TEXT.decode, fields)
         return cls(epoch, tuple(peers))
 
 
@@ -135,14 +102,8 @@ class Unwelcome(Message):
     """The node cannot take part; ``reason`` is for its log."""
 
     KIND: ClassVar[bytes] = b"U"
+    LAYOUT: ClassVar[tuple[Codec, ...]] = (TEXT,)
     reason: str
-
-    def to_fields(self) -> list[bytes]:
-        return [self.reason.encode()]
-
-    @classmethod
-    def from_fields(cls, fields: list[bytes]) -> Self:
-        return cls(_text(_expect(fields, 1)[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,16 +158,16 @@ class Interest(Message):
     removed: tuple[bytes, ...] = ()
 
     def to_fields(self) -> list[bytes]:
-        return [self.node.encode(), _from_number(len(self.added)), *self.added, *self.removed]
+        return [TEXT.encode(self.node), NUMBER.encode(len(self.added)), *self.added, *self.removed]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
         if len(fields) < 2:
             raise WireError("an interest without a node")
-        count = _number(fields[1])
+        count = NUMBER.decode(fields[1])
         if count > len(fields) - 2:
             raise WireError(f"{count} topics announced, {len(fields) - 2} sent")
-        return cls(_text(fields[0]), tuple(fields[2 : 2 + count]), tuple(fields[2 + count :]))
+        return cls(TEXT.decode(fields[0]), tuple(fields[2 : 2 + count]), tuple(fields[2 + count :]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,39 +176,20 @@ class Arrive(Message):
     has let them go already."""
 
     KIND: ClassVar[bytes] = b"A"
+    LAYOUT: ClassVar[tuple[Codec, ...]] = (TEXT, NUMBER, TOKENS, FLAG)
     barrier: str
     expected: int
     tokens: tuple[int, ...]
     released: bool = False
-
-    def to_fields(self) -> list[bytes]:
-        return [
-            self.barrier.encode(),
-            _from_number(self.expected),
-            _from_tokens(self.tokens),
-            _from_number(self.released),
-        ]
-
-    @classmethod
-    def from_fields(cls, fields: list[bytes]) -> Self:
-        barrier, expected, tokens, released = _expect(fields, 4)
-        return cls(_text(barrier), _number(expected), _tokens(tokens), bool(_number(released)))
 
 
 @dataclass(frozen=True, slots=True)
 class _TokensMessage(Message):
     """A message about some parties of a barrier."""
 
+    LAYOUT: ClassVar[tuple[Codec, ...]] = (TEXT, TOKENS)
     barrier: str
     tokens: tuple[int, ...]
-
-    def to_fields(self) -> list[bytes]:
-        return [self.barrier.encode(), _from_tokens(self.tokens)]
-
-    @classmethod
-    def from_fields(cls, fields: list[bytes]) -> Self:
-        barrier, tokens = _expect(fields, 2)
-        return cls(_text(barrier), _tokens(tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,13 +225,15 @@ class Retain(Message):
     depth: int
     frame: bytes
 
+    # Spelled out, because every retained publication is one: 0.8 µs instead of 1.9.
     def to_fields(self) -> list[bytes]:
-        return [self.topic, _from_number(self.depth), self.frame]
+        return [self.topic, NUMBER.encode(self.depth), self.frame]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
-        topic, depth, frame = _expect(fields, 3)
-        return cls(topic, _number(depth), frame)
+        if len(fields) != 3:
+            raise WireError(f"{len(fields)} fields instead of 3")
+        return cls(fields[0], NUMBER.decode(fields[1]), fields[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,13 +246,13 @@ class _FramesMessage(Message):
     frames: tuple[bytes, ...]
 
     def to_fields(self) -> list[bytes]:
-        return [self.topic, _from_number(self.depth), _from_number(self.offset), *self.frames]
+        return [self.topic, NUMBER.encode(self.depth), NUMBER.encode(self.offset), *self.frames]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
         if len(fields) < 3:
             raise WireError("a retained topic without its offset")
-        return cls(fields[0], _number(fields[1]), _number(fields[2]), tuple(fields[3:]))
+        return cls(fields[0], NUMBER.decode(fields[1]), NUMBER.decode(fields[2]), tuple(fields[3:]))
 
 
 @dataclass(frozen=True, slots=True)

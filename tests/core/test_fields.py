@@ -7,6 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.core import fields
 from cluster.core.exceptions import WireError
 from cluster.core.fields import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    TOKENS,
     decode_fields,
     decode_pack,
     encode_fields,
@@ -94,3 +98,26 @@ class PackTests(SynchronousTestCase):
         with self.assertRaises(WireError) as raised:
             decode_pack(b"abc")
         self.assertEqual(str(raised.exception), "3 bytes are too short for fields from byte 8 on")
+
+
+class CodecTests(SynchronousTestCase):
+    """TEXT, NUMBER, FLAG and TOKENS."""
+
+    def test_layout(self) -> None:
+        self.assertEqual(TEXT.encode("é"), b"\xc3\xa9")
+        self.assertEqual(NUMBER.encode(258), b"\2\1" + bytes(6))
+        self.assertEqual((FLAG.encode(False), FLAG.encode(True)), (bytes(8), b"\1" + bytes(7)))
+        self.assertEqual(TOKENS.encode((1, 256)), b"\1" + bytes(7) + b"\0\1" + bytes(6))
+
+    @given(st.text(), NUMBERS, st.booleans(), st.lists(NUMBERS).map(tuple))
+    def test_roundtrip(self, text: str, n: int, flag: bool, tokens: tuple[int, ...]) -> None:
+        self.assertEqual(TEXT.decode(TEXT.encode(text)), text)
+        self.assertEqual(NUMBER.decode(NUMBER.encode(n)), n)
+        self.assertIs(FLAG.decode(FLAG.encode(flag)), flag)
+        self.assertEqual(TOKENS.decode(TOKENS.encode(tokens)), tokens)
+
+    def test_what_is_none_of_the_kind_is_refused(self) -> None:
+        self.assertRaises(WireError, TEXT.decode, b"\xff")
+        self.assertRaises(WireError, NUMBER.decode, bytes(7))
+        self.assertRaises(WireError, FLAG.decode, b"")
+        self.assertRaises(WireError, TOKENS.decode, bytes(9))
