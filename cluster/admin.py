@@ -55,8 +55,10 @@ _COUNTERS = {
     "messages_sent": ("c10k_messages_sent", "Messages to clients", ""),
     "messages_dropped": ("c10k_messages_dropped", "Messages that were not delivered", "reason"),
     "messages_conflated": ("c10k_messages_conflated", "Messages replaced by newer ones", ""),
-    "handshakes_refused": ("c10k_handshakes_refused", "WebSocket handshakes refused", "reason"),
+    "handshakes_refused": ("c10k_handshakes_refused", "WebSocket handshakes refused", "status"),
     "bus_gaps": ("c10k_bus_gaps", "Gaps in what other nodes published", ""),
+    "wsgi_refused": ("c10k_wsgi_refused", "Requests answered 503 because too many waited", ""),
+    "retained_evicted": ("c10k_broker_retained_evicted", "Retained topics dropped for others", ""),
     "packs_forwarded": ("c10k_broker_packs_forwarded", "Packs the broker passed on", ""),
     "bytes_forwarded": ("c10k_broker_bytes_forwarded", "Bytes the broker passed on", ""),
 }

@@ -4,7 +4,6 @@ It joins the parts and decides nothing itself: the front door tells HTTP from We
 carry frames, PubSub routes them, Django says what each URL does.
 """
 
-import asyncio
 import gc
 import os
 import threading
@@ -13,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.application.service import Service
 from twisted.internet import endpoints
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -25,10 +23,9 @@ from cluster.bus.interface import IBus
 from cluster.bus.local_bus import LocalBus
 from cluster.bus.pubsub import PubSub
 from cluster.bus.zmq_bus import ZmqBus
-from cluster.core.exceptions import Disconnected
 from cluster.net.flush import FlushList
 from cluster.net.front_door import FrontDoorFactory
-from cluster.net.lane import Lane, LaneFactory
+from cluster.net.lane import LaneFactory
 from cluster.net.read_hub import ReadHub
 
 PACE = 8.0
@@ -36,7 +33,11 @@ PACE = 8.0
 of a busy node's time."""
 
 CLOSE_GOING_AWAY = 1001
-CLOSE_INTERNAL_ERROR = 1011
+
+GC_THRESHOLDS = (10_000, 20, 50)
+"""A connection is some 30 objects that live as long as it does, so with thousands of them a full
+collection takes 0.1 s and finds nothing. Python's own thresholds (700, 10, 10) would run several
+while they come; these make a handshake an eighth cheaper (``python -m benchmarks.handshakes``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,6 @@ class Node(Service):
         self._reactor = reactor
         self._thread = threading.get_ident()
         self._ports: list[Any] = []
-        self._tasks: dict[Lane, asyncio.Task[None]] = {}
-        self._disconnects: Counter[str] = Counter()
-        self._refused: Counter[str] = Counter()
-        self._opened = 0
         self._serving = False
         self._started = False
         alone = config.bus == "local"
@@ -125,25 +122,27 @@ class Node(Service):
 
     def stats(self) -> dict[str, Any]:
         """Figures for the metrics page."""
-        lanes = self.lanes if self._started else None
-        dropped = Counter(self.pubsub.dropped) + self.pubsub.bus.dropped
-        if lanes is not None:
-            dropped += lanes.dropped
+        if not self._started:
+            return {"ready": False}
+        lanes, serving, site, pubsub = self.lanes, self.serving, self.site, self.pubsub
+        refused = Counter(lanes.handshakes_refused)
+        refused["timeout"] += self.front.too_slow
         return {
             "ready": self.is_ready(),
-            "connections": len(lanes.lanes) if lanes else 0,
-            "connections_opened": self._opened,
-            "disconnects": dict(self._disconnects),
-            "handshakes_refused": dict(self._refused),
-            "messages_received": lanes.messages_received if lanes else 0,
-            "messages_sent": lanes.messages_sent if lanes else 0,
-            "messages_dropped": dict(dropped),
-            "messages_conflated": self.pubsub.conflated,
-            "send_queue_bytes": sum(lane.queued_bytes for lane in lanes.lanes) if lanes else 0,
-            "bus_gaps": self.pubsub.gaps,
-            "bus_queue_bytes": self.pubsub.queued_bytes,
-            "wsgi_queue_depth": self.site.views.queue_depth if lanes else 0,
-            "wsgi_threads": len(self.site.pool.threads) if lanes else 0,
+            "connections": len(lanes.lanes),
+            "connections_opened": serving.opened_total,
+            "disconnects": dict(serving.disconnects),
+            "handshakes_refused": dict(+refused),
+            "messages_received": lanes.messages_received,
+            "messages_sent": lanes.messages_sent,
+            "messages_dropped": dict(pubsub.dropped + pubsub.bus.dropped + lanes.dropped),
+            "messages_conflated": pubsub.conflated,
+            "send_queue_bytes": sum(lane.queued_bytes for lane in lanes.lanes),
+            "bus_gaps": pubsub.gaps,
+            "bus_queue_bytes": pubsub.queued_bytes,
+            "wsgi_queue_depth": site.views.queue_depth,
+            "wsgi_refused": site.views.refused,
+            "wsgi_threads": len(site.pool.threads),
         }
 
     def _make_bus(self) -> IBus:
@@ -160,11 +159,14 @@ class Node(Service):
         from django.urls import get_resolver
 
         from cluster.django import conf, topics
+        from cluster.django.serving import Serving
         from cluster.web import DjangoSite
 
         django.setup()
-        self._settings = conf.load()
-        settings = self._settings
+        settings = conf.load()
+        self.serving = Serving(
+            self.pubsub, settings, lambda: self._serving, self.config.proxy_headers
+        )
         self.lanes = self._make_lanes(settings)
         self.site = DjangoSite(
             self._reactor,
@@ -175,6 +177,12 @@ class Node(Service):
             max_body=settings["MAX_REQUEST_BODY"],
             proxy_headers=self.config.proxy_headers,
             access_log=self.config.access_log,
+        )
+        self.front = FrontDoorFactory(
+            self._reactor,
+            self.lanes.buildProtocol,
+            self.site.buildProtocol,
+            settings["HANDSHAKE_TIMEOUT"],
         )
         _ = get_resolver().url_patterns  # import the views now, not at the first connection
         topics.attach(self)
@@ -192,9 +200,9 @@ class Node(Service):
             low_water=settings["SEND_QUEUE_LOW_WATER"],
             compression=settings["COMPRESSION"],
         )
-        lanes.on_request = self._request
-        lanes.on_open = self._open
-        lanes.on_close = self._closed
+        lanes.on_request = self.serving.request
+        lanes.on_open = self.serving.opened
+        lanes.on_close = self.serving.closed
         return lanes
 
     def _bus_up(self) -> None:
@@ -204,18 +212,13 @@ class Node(Service):
             # cost milliseconds in which nobody is served.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             self._serving = True
             self.ready.callback(None)
 
     def _listen(self) -> None:
-        front = FrontDoorFactory(
-            self._reactor,
-            self.lanes.buildProtocol,
-            self.site.buildProtocol,
-            self._settings["HANDSHAKE_TIMEOUT"],
-        )
         for listener in self._listeners:
-            factory: Any = front
+            factory: Any = self.front
             if listener.endpoint.startswith("ssl:"):
                 server = endpoints.serverFromString(self._reactor, listener.endpoint)
                 context = server._sslContextFactory
@@ -243,98 +246,6 @@ class Node(Service):
             if drained:
                 self.site.pool.stop()
         self.pubsub.stop()
-
-    # Connections.
-
-    def _request(self, lane: Lane, request: ConnectionRequest) -> str | None:
-        """Decide on a handshake; returns the subprotocol. Raises ConnectionDeny."""
-        from cluster.django.connection import WebSocket
-        from cluster.django.resolving import NoHandler, find_handler
-
-        if not self._serving:
-            raise self._deny(503, "this node is shutting down", "draining")
-        self._check_host_and_origin(lane, request)
-        try:
-            handler, args, kwargs, path = find_handler(request.path)
-        except NoHandler:
-            raise self._deny(404, "no WebSocket is served at this path", "no_handler") from None
-        subprotocol = handler.choose(request.protocols)
-        settings = self._settings
-        websocket = WebSocket(
-            lane,
-            self.pubsub,
-            (
-                settings["RECEIVE_QUEUE_MESSAGES"],
-                settings["RECEIVE_QUEUE_BYTES"],
-                settings["SEND_QUEUE_LOW_WATER"],
-            ),
-            path=path,
-            query=request.params,
-            headers=request.headers,
-            client=str(request.peer),
-            subprotocol=subprotocol,
-        )
-        lane.owner = (websocket, handler.run, args, kwargs)
-        return subprotocol
-
-    def _check_host_and_origin(self, lane: Lane, request: ConnectionRequest) -> None:
-        from django.conf import settings
-        from django.http.request import split_domain_port, validate_host
-
-        from cluster.django.origins import is_allowed
-
-        host = request.headers.get("host", "")
-        domain, _ = split_domain_port(host)
-        allowed = settings.ALLOWED_HOSTS
-        if settings.DEBUG and not allowed:
-            allowed = [".localhost", "127.0.0.1", "[::1]"]
-        if not domain or not validate_host(domain, allowed):
-            raise self._deny(400, "this Host is not in ALLOWED_HOSTS", "host")
-        secure = lane.transport_details.is_secure or (
-            self.config.proxy_headers
-            and request.headers.get("x-forwarded-proto", "").lower() == "https"
-        )
-        origin = request.headers.get("origin")
-        if not is_allowed(origin, host, secure, self._settings["ALLOWED_ORIGINS"]):
-            raise self._deny(403, "this Origin may not connect", "origin")
-
-    def _deny(self, code: int, reason: str, label: str) -> ConnectionDeny:
-        self._refused[label] += 1
-        return ConnectionDeny(code, reason)
-
-    def _open(self, lane: Lane) -> None:
-        websocket, run, args, kwargs = lane.owner
-        self._opened += 1
-        lane.owner = websocket
-        if self.pubsub.full:
-            lane.pause("bus")
-        loop = asyncio.get_running_loop()
-        handler = run(websocket, *args, **kwargs)
-        self._tasks[lane] = loop.create_task(self._serve(lane, websocket, handler))
-
-    async def _serve(self, lane: Lane, websocket: Any, handler: Any) -> None:
-        """Run a handler to its end, then close; its errors close 1011 and are logged once."""
-        try:
-            await handler
-        except (Disconnected, asyncio.CancelledError):
-            if websocket.close_code is None:
-                lane.close(CLOSE_GOING_AWAY)
-        except Exception:
-            self.log.failure("a WebSocket handler of {path} failed", path=websocket.path)
-            lane.close(CLOSE_INTERNAL_ERROR, "internal error")
-        else:
-            lane.close(1000)
-        finally:
-            self._tasks.pop(lane, None)
-
-    def _closed(self, lane: Lane, code: int, was_clean: bool) -> None:
-        self._disconnects[str(code)] += 1
-        websocket = lane.owner
-        lane.owner = None
-        learns = websocket.connection_closed(code)
-        task = self._tasks.get(lane)
-        if task is not None and not learns:
-            task.cancel()
 
     def _bus_full(self, full: bool) -> None:
         """Publishers are paused as they publish (WebSocket.publish); here they go on."""

@@ -2,6 +2,7 @@
 
 handlers    @websocket makes a view of a coroutine that serves a WebSocket
 connection  WebSocket: what such a handler gets
+serving     lets clients in, and runs a handler for each
 topics      publish, listen and barrier, from anywhere in a node
 resolving   the URLconf: path -> handler
 origins     which pages may connect
