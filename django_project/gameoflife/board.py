@@ -13,7 +13,7 @@ from __future__ import annotations  # array is generic only from Python 3.12 on
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 MAX_STEPS_AHEAD = 4096
 """Steps that may be under way at once. Cells are at most as many steps apart as the grid is wide;
@@ -69,10 +69,11 @@ class Board:
         self.bits = bytearray((size * size + 7) // 8)
         self._under_way: dict[int, tuple[list[int], array[int]]] = {}
 
-    def apply(self, summary: bytes) -> array[int] | None:
+    def apply(self, summary: bytes, each: Callable[[], object] = lambda: None) -> array[int] | None:
         """Take a node's summary; returns the cells changed by steps now complete, None if none is.
 
         If several steps became complete, the changes are those of all of them, newest last.
+        ``each`` is called after each of them, when the board is that step's.
         """
         for step, count, codes in read_summary(summary):
             if not self.step < step <= self.step + MAX_STEPS_AHEAD:
@@ -90,6 +91,7 @@ class Board:
             del self._under_way[self.step + 1]
             self.step += 1
             self._set(codes)
+            each()
             if changes is None:
                 changes = codes
             else:

@@ -81,11 +81,13 @@ class Game:
 
     def take_summary(self, summary: bytes) -> None:
         """A node's reports; tells this node's watchers if a step is complete."""
-        changes = self.board.apply(summary)
+        changes = self.board.apply(summary, self._tell_frames)
         if changes is not None:
             publish(WATCH, self.board.delta(changes), here=True)
-            for frame in self.board.frames() if text_watchers else ():
-                publish(WATCH_TEXT, frame, here=True)
+
+    def _tell_frames(self) -> None:
+        for frame in self.board.frames() if text_watchers else ():
+            publish(WATCH_TEXT, frame, here=True)
 
     def end(self) -> None:
         """Another game has begun: its workers are closed."""

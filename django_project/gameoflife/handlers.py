@@ -61,6 +61,9 @@ async def worker(ws: WebSocket) -> None:
     if game is None:
         await ws.close(TRY_AGAIN_LATER, "there is no game: send its size to /reset/ first")
         return
+    if game.running:  # even if all of its workers have left: its board cannot begin again
+        await ws.close(TRY_AGAIN_LATER, "the game is full")
+        return
     game.workers.add(ws)
     game.counts_changed()
     cell = Cell(ws, game)
