@@ -224,6 +224,7 @@ class LaneFactory(WebSocketClientFactory):
         self, url: str, flush_list: FlushList, hub: ReadHub, reactor: Any, timeout: float
     ) -> None:
         super().__init__(url, reactor=reactor)
+        timeout += 1  # Autobahn keeps its timers in buckets of a second, and may be so much early
         self.setProtocolOptions(openHandshakeTimeout=timeout, closeHandshakeTimeout=timeout)
         self._flush_list = flush_list
         self._hub = hub

@@ -166,7 +166,11 @@ class _Run:
             self._status = _error(str(error))
             return
         findings = limits.check(
-            self._start.size**2, self._processes, targets, allowed=self._allowed
+            self._start.size**2,
+            self._processes,
+            targets,
+            allowed=self._allowed,
+            room=limits.waiting_room(targets),
         )
         for finding in findings:
             if finding.fatal or not options["json"]:

@@ -6,7 +6,7 @@ one means that not all connections can be made; the others cost time.
 
 import resource
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from workers.ramp import UNDER_WAY, port_range
 CLIENTS_A_PROCESS = 4096  # see docs/topics/swarm.md
 SPARED_DESCRIPTORS = 64  # for what is no connection: log, epoll, pipes
 
-_SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
+PROC = Path("/proc")
+_LISTENING = "0A"  # in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,32 @@ def processes_needed(connections: int, allowed: int) -> int:
     return -(-connections // max(1, allowed - SPARED_DESCRIPTORS))
 
 
-def somaxconn() -> int | None:
-    """How many connections may wait for a listening socket here at most; None: unknown."""
+def listening(proc: Path = PROC) -> Iterator[tuple[int, str]]:
+    """(port, inode) of each TCP socket of this machine that listens."""
+    for table in ("net/tcp", "net/tcp6"):
+        try:
+            lines = (proc / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            words = line.split()
+            if words[3] == _LISTENING:
+                yield int(words[1].rpartition(":")[2], 16), words[9]
+
+
+def waiting_room(targets: Sequence[Target], proc: Path = PROC) -> int | None:
+    """How many connections may wait for servers on this machine to accept them, at most.
+
+    None: they are not all on this machine's loopback, or the system does not say.
+    """
+    if not all(target.on_loopback for target in targets):
+        return None
     try:
-        return int(_SOMAXCONN.read_text())
+        longest = int((proc / "sys/net/core/somaxconn").read_text())
     except (OSError, ValueError):
         return None
+    ports = {target.port for target in targets}
+    return longest * max(1, sum(port in ports for port, _ in listening(proc)))
 
 
 def check(
@@ -64,12 +85,12 @@ def check(
     *,
     allowed: int,
     ports: tuple[int, int] | None = None,
-    queue: int | None = None,
+    room: int | None = None,
 ) -> list[Finding]:
     """What is too small for so many connections, `at_once` of them in their handshake.
 
     allowed: open files for each process. ports: first and last of those for outgoing connections.
-    queue: the longest that listening sockets here can have. Without these, as the system says.
+    room: for connections that wait to be accepted; None: enough, as far as is known.
     """
     findings = []
     each = -(-connections // processes) + SPARED_DESCRIPTORS
@@ -99,14 +120,13 @@ def check(
                     fatal=True,
                 )
             )
-    longest = somaxconn() if queue is None else queue
-    waiting = -(-min(at_once, connections) // len(targets))
-    if longest is not None and longest < waiting and any(t.on_loopback for t in targets):
+    waiting = min(at_once * processes, connections)
+    if room is not None and room < waiting:
         findings.append(
             Finding(
-                f"up to {waiting:,} connections may wait for a listening socket, whose queue is at "
-                f"most {longest:,} long; what is beyond waits a second or more: sysctl -w "
-                f"net.core.somaxconn={max(4096, waiting)}, then restart the server",
+                f"up to {waiting:,} connections come at once, of which {room:,} can wait at the "
+                "listening sockets; the others wait a second or more: sysctl -w "
+                "net.core.somaxconn=16384 and restart the server, or give it more --nodes",
                 fatal=False,
             )
         )

@@ -240,10 +240,10 @@ class Clients:
         self.after("close", CLOSE_WITHIN, self._abort)
         for client in list(self._with_lane):
             assert client.lane is not None
-            if client.is_open:
-                client.lane.close(1000)
-            else:
+            if not client.is_open:
                 client.lane.abort()
+            elif not client.dropped:
+                client.lane.close(1000)
         self.reactor.callLater(0, self._perhaps_ended)
 
     def _abort(self) -> None:

@@ -215,7 +215,12 @@ class Run:
 
     def _limits_suffice(self) -> bool:
         findings = limits.check(
-            self.clients, self.processes, self.targets, self._at_once, allowed=self._allowed
+            self.clients,
+            self.processes,
+            self.targets,
+            self._at_once,
+            allowed=self._allowed,
+            room=limits.waiting_room(self.targets),
         )
         for finding in findings:
             if finding.fatal or not self.options["json"]:

@@ -25,7 +25,8 @@ PATH = "/echo/async/"
 DESCRIPTION = """\
 Connect many clients, hold them, and report what that took: time, and, of a server on this machine,
 memory for each connection. RSS is that of the processes that listen on the port (or --pids), after
-minus before; the kernel's figures are the whole machine's, so they hold both ends.
+minus before: measure a server that has just been started, as one that has had many clients before
+has their memory still. The kernel's figures are the whole machine's, so they hold both ends.
 """
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROC = Path("/proc")
-_LISTENING = "0A"  # in /proc/net/tcp
+from workers.limits import PROC, listening
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -24,7 +24,7 @@ class Memory:
     tcp: int  # the kernel's buffers with data
 
 
-def measure(pids: Iterable[int], proc: Path = _PROC) -> Memory:
+def measure(pids: Iterable[int], proc: Path = PROC) -> Memory:
     return Memory(
         sum(resident(pid, proc) for pid in pids),
         _meminfo(proc, "SUnreclaim:"),
@@ -32,7 +32,7 @@ def measure(pids: Iterable[int], proc: Path = _PROC) -> Memory:
     )
 
 
-def resident(pid: int, proc: Path = _PROC) -> int:
+def resident(pid: int, proc: Path = PROC) -> int:
     """A process's RSS in bytes; 0 if there is none."""
     try:
         return int((proc / str(pid) / "statm").read_text().split()[1]) * _PAGE
@@ -61,16 +61,11 @@ def _tcp_pages(proc: Path) -> int:
     return 0
 
 
-def listening_processes(ports: Iterable[int], proc: Path = _PROC) -> list[int]:
+def listening_processes(ports: Iterable[int], proc: Path = PROC) -> list[int]:
     """Processes of this machine that hold a socket listening on one of `ports`, as far as we may
     see them: our own user's, or everybody's if we are root."""
     wanted = set(ports)
-    links = {
-        f"socket:[{inode}]"
-        for table in ("net/tcp", "net/tcp6")
-        for port, inode in _listening(proc / table)
-        if port in wanted
-    }
+    links = {f"socket:[{inode}]" for port, inode in listening(proc) if port in wanted}
     found = []
     for entry in proc.iterdir():
         if not entry.name.isdigit():
@@ -81,18 +76,6 @@ def listening_processes(ports: Iterable[int], proc: Path = _PROC) -> list[int]:
         except OSError:
             continue  # not ours, or gone
     return sorted(found)
-
-
-def _listening(table: Path) -> Iterable[tuple[int, str]]:
-    """(port, inode) of each listening socket."""
-    try:
-        lines = table.read_text().splitlines()[1:]
-    except OSError:
-        return
-    for line in lines:
-        words = line.split()
-        if words[3] == _LISTENING:
-            yield int(words[1].rpartition(":")[2], 16), words[9]
 
 
 def is_here(address: str) -> bool:

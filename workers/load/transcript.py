@@ -44,9 +44,9 @@ class Transcript:
             # A reply before its question is as wrong as any other.
             due = self.heard <= self.said or self.heard == len(SAID) + 1
             if not due or message != HEARD[self.heard]:
-                expected = HEARD[self.heard].decode() if due else "nothing"
+                expected = repr(HEARD[self.heard].decode()) if due else "nothing"
                 got = message[:40].decode(errors="replace")
-                raise WrongTranscript(f"wrong transcript: expected {expected!r}, got {got!r}")
+                raise WrongTranscript(f"wrong transcript: expected {expected}, got {got!r}")
             answers += 0 < self.heard <= len(SAID)
             self.heard += 1
         return answers
