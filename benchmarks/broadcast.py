@@ -270,7 +270,7 @@ def parser() -> argparse.ArgumentParser:
     environments.add_option(found)
     found.add_argument("--subscribers", type=int, default=1_000, help="(1000)")
     found.add_argument("--rates", default="100,5", help="messages a second, with commas (100,5)")
-    found.add_argument("--seconds", type=float, default=10.0, help="of publishing (10)")
+    found.add_argument("--seconds", type=float, default=3.0, help="of publishing (3)")
     found.add_argument("--nodes", type=int, default=4, help="processes of each server (4)")
     found.add_argument("--processes", type=int, default=1, help="of the subscribers (1)")
     return found

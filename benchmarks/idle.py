@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--connections", type=int, default=10_000, help="to the nodes (10000)")
     found.add_argument("--peer-connections", type=int, default=5_000, help="to one process (5000)")
     found.add_argument("--nodes", type=int, default=4, help="of the cluster (4)")
-    found.add_argument("--hold", type=float, default=30.0, help="seconds of doing nothing (30)")
+    found.add_argument("--hold", type=float, default=20.0, help="seconds of doing nothing (20)")
     found.add_argument("--ping", type=float, default=10.0, help="seconds between pings (10)")
     return found
 
