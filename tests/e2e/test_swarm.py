@@ -1,0 +1,85 @@
+"""`swarm` and `manage.py testecho` against a real cluster, as their users meet them."""
+
+import json
+import signal
+import sys
+import uuid
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from tests.e2e.processes import Cluster, Program, start_cluster, start_program
+
+
+class SwarmTests(TestCase):
+    timeout = 120
+
+    async def cluster(self) -> None:
+        cluster: Cluster = await start_cluster(self, "--nodes", "2")
+        self.url = cluster.base_url.replace("http", "ws", 1)
+
+    def start(self, *arguments: str, module: str = "workers") -> Program:
+        command = [sys.executable, "-m", module, *arguments, "--url", self.url]
+        return start_program(self, Program(), command, uuid.uuid4().hex)
+
+    async def summary(self, *arguments: str) -> dict[str, Any]:
+        """Of a run that ends well and says nothing else."""
+        swarm = self.start(*arguments, "--json")
+        await swarm.end()
+        self.assertEqual(0, swarm.status, swarm.text)
+        self.assertEqual(len(swarm.lines), 1, swarm.text)
+        summary: dict[str, Any] = json.loads(swarm.lines[0])
+        self.assertEqual((summary["errors"], summary["interrupted"]), ([], False))
+        return summary
+
+    async def test_each(self) -> None:
+        await self.cluster()
+        echo = await self.summary("echo", "--clients", "60", "--delay", "0.5")
+        self.assertEqual((echo["peak"], echo["done"], echo["failed"]), (60, 60, 0))
+        self.assertEqual(set(echo["reply_ms"]), {"p50", "p99", "max"})
+        idle = await self.summary("idle", "--clients", "60", "--hold", "0")
+        self.assertEqual((idle["opened"], idle["failed"]), (60, 0))
+        self.assertEqual(len(idle["memory"]["pids"]), 3)  # two nodes, and who gave them the port
+        storm = await self.summary("storm", "--clients", "60", "--processes", "2")
+        self.assertEqual((storm["all_back"], storm["failed"]), (True, 0))
+        broadcast = await self.summary(
+            *("broadcast", "--subscribers", "20", "--publishers", "2"),
+            *("--rate", "200", "--seconds", "0.5", "--processes", "2"),
+        )
+        self.assertEqual((broadcast["published"], broadcast["delivered"]), (100, 2000))
+        wrong = [broadcast[name] for name in ("lost", "duplicates", "out_of_order")]
+        self.assertEqual(wrong, [0, 0, 0])
+
+    async def test_for_people(self) -> None:
+        await self.cluster()
+        swarm = self.start("testecho", "--clients", "20", "--delay", "0.3", module="django_project")
+        await swarm.line("20 clients are connected!")
+        await swarm.line("20 transcripts right, 0 clients failed")
+        await swarm.end()
+        self.assertEqual(0, swarm.status, swarm.text)
+
+    async def test_ctrl_c(self) -> None:
+        await self.cluster()
+        for processes in "12":
+            swarm = self.start("idle", "--clients", "10", "--hold", "100", "--processes", processes)
+            await swarm.line("open 10,")
+            swarm.kill(signal.SIGINT)
+            await swarm.end()
+            self.assertEqual(130, swarm.status, swarm.text)
+            self.assertIn("interrupted; so far:", swarm.text)
+            self.assertNotIn("Traceback", swarm.text)
+
+    async def refused(self, *arguments: str, says: str) -> None:
+        swarm = self.start(*arguments)
+        await swarm.end()
+        self.assertEqual(1, swarm.status, swarm.text)
+        self.assertEqual(len(swarm.lines), 1, swarm.text)
+        self.assertIn(says, swarm.text)
+
+    async def test_one_clear_line(self) -> None:
+        self.url = "ws://127.0.0.1:1"
+        await self.refused("echo", says="/test/ws/: connection refused; is the server running")
+        self.url = "http://127.0.0.1:1"
+        await self.refused("storm", says="not a base URL")
+        self.url = "ws://192.0.2.1:1"
+        await self.refused("idle", "--clients", "100000", "--processes", "20", says="ports")
