@@ -1,0 +1,461 @@
+"""Life on a real cluster of two nodes, byte for byte, with clients that are good, bad and slow."""
+
+import json
+import random
+import re
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.e2e import wsclient
+from tests.e2e.processes import Cluster, get, reactor, start_cluster
+from tests.net import clients
+from tests.net.wire import request, text
+from workers.life import Grid, neighbours, next_generation
+
+Place = tuple[int, int]
+
+BINARY = "life.v2.bin"
+
+BAD_SIZES: list[str | bytes] = ["0", "-1", "1001", "abc", b"32", "", "032", "1e3"]
+
+BAD_NEIGHBOURS: list[str | bytes] = ["1 0", "0 -1", "a b", "0", "0 0 0", "", b"0 0", "00 0", "run"]
+
+BAD_FRAMES: list[str | bytes] = [
+    "1 4 4 0",  # a wrong step
+    "0 5 0 1",  # outside of the grid
+    "0 4 4 2",
+    "0 4 -1 1",
+    "zero 4 4 1",
+    "0 4 4",
+    "0 4 4 1 1",
+    "",
+    "00 4 4 1",
+    b"0 4 4 1",
+    "9" * 1000 + " 4 4 1",
+]
+
+
+async def all_of(awaitables: Iterable[Any]) -> list[Any]:
+    """Every result, in order; all at once."""
+    results: Any = await gatherResults(
+        [
+            Deferred.fromCoroutine(one) if not isinstance(one, Deferred) else one
+            for one in awaitables
+        ],
+        consumeErrors=True,
+    )
+    return list(results)
+
+
+def soup(size: int) -> Grid:
+    dice = random.Random(size)
+    cells = [(row, column) for row in range(size) for column in range(size)]
+    return Grid.of(size, [cell for cell in cells if dice.random() < 0.4])
+
+
+class Player:
+    """The worker of one cell; ``around``: its neighbours and how often each counts."""
+
+    def __init__(self, client: wsclient.Client, place: Place, around: dict[Place, int]) -> None:
+        self.client = client
+        self.place = place
+        self.around = around
+
+    def frame(self, step: int, alive: bool) -> str:
+        return f"{step} {self.place[0]} {self.place[1]} {int(alive)}"
+
+
+class LifeTestCase(TestCase):
+    timeout = 120
+    cluster: Cluster
+
+    async def start(self) -> None:
+        self.cluster = await start_cluster(self, "--nodes", "2")
+        self.clients: list[wsclient.Client] = []
+        self.addCleanup(self.close_clients)
+
+    def close_clients(self) -> "Deferred[Any]":
+        for client in self.clients:
+            client.abort()
+        return gatherResults([client.closed for client in self.clients])
+
+    async def connect(self, path: str, subprotocol: str | None = None) -> wsclient.Client:
+        url = f"ws://127.0.0.1:{self.cluster.port}{path}"
+        client = await wsclient.connect(reactor, url, subprotocol)
+        self.clients.append(client)
+        return client
+
+    async def reset(self, size: str | bytes) -> wsclient.Closed:
+        client = await self.connect("/reset/")
+        client.send(size)
+        closed = await client.closed
+        self.clients.remove(client)
+        return closed
+
+    async def new_game(self, size: int) -> None:
+        self.assertEqual(await self.reset(str(size)), wsclient.Closed(1000, ""))
+
+    async def worker(self) -> wsclient.Client:
+        return await self.connect("/worker/")
+
+    async def gather(self, size: int, places: dict[Place, dict[Place, int]]) -> list[Player]:
+        """All workers of a game, those of ``places`` first, up to where they are told to run."""
+        crowd = await all_of(self.worker() for _ in range(size * size))
+        for said in await all_of(client.next_message() for client in crowd):
+            self.assertEqual(said, "sub")
+        players = [
+            Player(client, place, around)
+            for client, (place, around) in zip(crowd, places.items(), strict=False)
+        ]
+        for player in players:
+            for row, column in player.around:
+                player.client.send(f"{row} {column}")
+        for client in crowd:
+            client.send("sub")
+        for said in await all_of(client.next_message() for client in crowd):
+            self.assertEqual(said, "run")
+        players += [Player(client, (-1, -1), {}) for client in crowd[len(players) :]]
+        return players
+
+    async def whole_game(self, size: int) -> list[Player]:
+        await self.new_game(size)
+        cells = [(row, column) for row in range(size) for column in range(size)]
+        return await self.gather(size, {cell: neighbours(*cell, size, True) for cell in cells})
+
+    async def play(self, players: list[Player], grid: Grid, first: int, steps: int) -> Grid:
+        """Play on; what each cell hears is exactly what its neighbours said, once."""
+        for step in range(first, first + steps):
+            for player in players:
+                player.client.send(player.frame(step, grid.alive(*player.place)))
+            await all_of(self.hear(player, step, grid) for player in players)
+            grid = next_generation(grid, wrap=True)
+        return grid
+
+    async def hear(self, player: Player, step: int, grid: Grid) -> None:
+        heard = [await player.client.next_message() for _ in player.around]
+        expected = [f"{step} {r} {c} {int(grid.alive(r, c))}" for r, c in player.around]
+        self.assertEqual(Counter(heard), Counter(expected), player.place)
+
+    async def metrics(self, name: str) -> dict[str, float]:
+        """Node -> value, summed over other labels."""
+        _, page = await get(self.cluster.admin_url + "metrics")
+        values: Counter[str] = Counter()
+        for node, value in re.findall(rf'^{name}{{[^}}]*node="(\w+)"[^}}]*}} (\S+)$', page, re.M):
+            values[node] += float(value)  # type: ignore[assignment]
+        return dict(values)
+
+
+class GameTests(LifeTestCase):
+    async def test_each_frame_once_whatever_node_the_neighbours_are_on(self) -> None:
+        await self.start()
+        players = await self.whole_game(5)
+        self.assertEqual(set(await self.metrics("c10k_connections")), {"node0", "node1"})
+        grid = await self.play(players, soup(5), 0, 20)
+
+        late = await self.worker()
+        closed = await late.closed
+        self.assertEqual((closed.code, closed.reason), (1013, "the game is full"))
+        await self.play(players, grid, 20, 2)
+
+        await self.new_game(2)
+        for player in players:
+            closed = await player.client.closed
+            self.assertEqual((closed.code, closed.reason), (1012, "a new game was started"))
+            self.assertEqual(player.client.unread(), [])
+        cells = [(row, column) for row in range(2) for column in range(2)]
+        players = await self.gather(2, {cell: neighbours(*cell, 2, True) for cell in cells})
+        await self.play(players, soup(2), 0, 5)
+        self.assertEqual(sum((await self.metrics("c10k_bus_gaps_total")).values()), 0)
+        self.assertEqual(sum((await self.metrics("c10k_messages_dropped_total")).values()), 0)
+
+    async def test_without_a_game(self) -> None:
+        await self.start()
+        closed = await (await self.worker()).closed
+        self.assertEqual(closed.code, 1013)
+        self.assertIn("/reset/", closed.reason)
+
+    async def test_the_smallest_game_cut_off_and_started_again(self) -> None:
+        await self.start()
+        for _ in range(3):
+            players = await self.whole_game(1)
+            await self.play(players, Grid.of(1, [(0, 0)]), 0, 3)
+        await self.new_game(3)
+        half = await all_of(self.worker() for _ in range(5))
+        players = await self.whole_game(2)
+        for client in half:
+            self.assertEqual((await client.closed).code, 1012)
+            self.assertEqual(client.unread(), [])
+        await self.play(players, soup(2), 0, 3)
+
+    async def test_sizes_two_at_a_time(self) -> None:
+        """Both resets are answered, and the nodes agree on which game came last."""
+        await self.start()
+        answers = await all_of(self.reset("2") for _ in range(6))
+        self.assertEqual({answer.code for answer in answers}, {1000})
+        cells = [(row, column) for row in range(2) for column in range(2)]
+        players = await self.gather(2, {cell: neighbours(*cell, 2, True) for cell in cells})
+        await self.play(players, soup(2), 0, 3)
+
+
+class BadInputTests(LifeTestCase):
+    async def test_the_running_game_does_not_notice(self) -> None:
+        await self.start()
+        await self.new_game(5)
+        # Nine play on a torus of their own; the others are there to misbehave.
+        cells = [(row, column) for row in range(3) for column in range(3)]
+        everybody = await self.gather(5, {cell: neighbours(*cell, 3, True) for cell in cells})
+        players, spare = everybody[:9], everybody[9:]
+        grid = await self.play(players, soup(3), 0, 2)
+        step = 2
+        for size in BAD_SIZES:
+            closed = await self.reset(size)
+            self.assertEqual(closed.code, 1008, size)
+            self.assertEqual(closed.reason, "the size must be a whole number from 1 to 1000")
+        grid = await self.play(players, grid, step, 1)
+        for frame in BAD_FRAMES:
+            client = spare.pop().client
+            client.send(frame)
+            client.send("0 4 4 1")
+            closed = await client.closed
+            self.assertEqual(closed.code, 1008, frame)
+            self.assertTrue(closed.reason, frame)
+            step += 1
+            grid = await self.play(players, grid, step, 1)
+        # After its first frame a cell is bound to its place.
+        client = spare.pop().client
+        for frame in ("0 3 3 1", "1 3 3 0", "2 3 4 0"):
+            client.send(frame)
+        closed = await client.closed
+        self.assertEqual((closed.code, closed.reason), (1008, "cell 3 4 is not yours"))
+        await self.play(players, grid, step + 1, 3)
+
+    async def test_bad_neighbours(self) -> None:
+        await self.start()
+        await self.new_game(1)
+        for message in BAD_NEIGHBOURS:
+            client = await self.worker()
+            self.assertEqual(await client.next_message(), "sub")
+            client.send(message)
+            closed = await client.closed
+            self.assertEqual(closed.code, 1008, message)
+            self.assertTrue(closed.reason, message)
+        client = await self.worker()
+        for _ in range(9):
+            client.send("0 0")
+        self.assertEqual(await client.next_message(), "sub")
+        closed = await client.closed
+        self.assertEqual(closed, wsclient.Closed(1008, 'more than 8 neighbours; expected "sub"'))
+
+
+class WatcherTests(LifeTestCase):
+    async def status_until(self, watcher: wsclient.Client, condition: Callable[[Any], bool]) -> Any:
+        while True:
+            message = await watcher.next_message()
+            if isinstance(message, str) and condition(json.loads(message)):
+                return json.loads(message)
+
+    async def follow(self, watcher: wsclient.Client, size: int, last: int) -> bytearray:
+        """The board after the last step, from a snapshot and the changes since."""
+        states = bytearray(size * size)
+        while True:
+            message = await watcher.next_message()
+            if isinstance(message, str):
+                continue
+            if message[:1] == b"S":
+                told, step = struct.unpack_from("<HI", message, 1)
+                if told != size:
+                    continue
+                self.assertEqual(len(message), 7 + (size * size + 7) // 8)
+                bits = message[7:]
+                states = bytearray(bits[i >> 3] >> (i & 7) & 1 for i in range(size * size))
+                if step == last:
+                    return states
+                continue
+            self.assertEqual(message[:1], b"D")
+            step, count = struct.unpack_from("<II", message, 1)
+            self.assertEqual(len(message), 9 + 4 * count)
+            for (code,) in struct.iter_unpack("<I", message[9:]):
+                states[code >> 1] = code & 1
+            if step == last:
+                return states
+
+    async def test_every_kind(self) -> None:
+        await self.start()
+        idle = await self.connect("/watcher/", BINARY)
+        self.assertEqual(await idle.next_message(), b"S" + bytes(6))
+        self.assertEqual(json.loads(str(await idle.next_message()))["phase"], "idle")
+        writer = await self.connect("/watcher/")
+        await self.new_game(4)
+        self.assertEqual(await idle.next_message(), b"S\x04\x00" + bytes(6))
+        status = await self.status_until(idle, lambda status: True)
+        self.assertEqual((status["phase"], status["size"], status["needed"]), ("gathering", 4, 16))
+        cells = [(row, column) for row in range(4) for column in range(4)]
+        players = await self.gather(4, {cell: neighbours(*cell, 4, True) for cell in cells})
+        status = await self.status_until(idle, lambda status: status["phase"] == "running")
+        status = await self.status_until(idle, lambda status: status["subscribed"] == 16)
+        self.assertEqual(status["connected"], 16)
+
+        start = soup(4)
+        grid = start
+        for step in range(6):
+            grid = await self.play(players, grid, step, 1)
+            told = [await writer.next_message() for _ in cells]
+            expected = [f"{step} {r} {c} {int(start.alive(r, c))}" for r, c in cells]
+            self.assertEqual(sorted(map(str, told)), sorted(expected))
+            last, start = start, grid
+        self.assertEqual(bytes(await self.follow(idle, 4, 5)), last.states())
+        late = await self.connect("/watcher/", BINARY)
+        snapshot = await late.next_message()
+        assert isinstance(snapshot, bytes)
+        self.assertEqual(snapshot[:7], b"S\x04\x00\x05\x00\x00\x00")
+        late_writer = await self.connect("/watcher/")
+        told = [await late_writer.next_message() for _ in cells]
+        self.assertEqual(told, [f"5 {r} {c} {int(last.alive(r, c))}" for r, c in cells])
+        # A subprotocol that nobody knows is as good as none.
+        other = await self.raw(
+            request(b"Sec-WebSocket-Protocol: life.v9").replace(b"/ws", b"/watcher/"),
+            b"5 3 3 ",
+        )
+        self.assertTrue(other.startswith(b"HTTP/1.1 101 "), other)
+        self.assertNotIn(b"Sec-WebSocket-Protocol", other)
+
+    async def raw(self, data: bytes, until: bytes) -> bytes:
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.cluster.port)
+        client: Any = await connectProtocol(endpoint, clients.Client())
+        client.transport.write(data)
+        await client.until_received(until)
+        client.transport.abortConnection()
+        await client.until_lost()
+        received: bytes = client.received
+        return received
+
+    async def test_one_that_never_reads(self) -> None:
+        await self.start()
+        slow = await deferToThread(self.open_slow)
+        self.addCleanup(slow.close)
+        for _ in range(300):
+            await self.new_game(1000)  # each tells 125 kB
+            if sum((await self.metrics("c10k_messages_conflated_total")).values()):
+                break
+        else:
+            self.fail("nothing was conflated")
+        # Half a megabyte more than one message would be wrong: what is skipped is not queued.
+        queued = sum((await self.metrics("c10k_send_queue_bytes")).values())
+        self.assertLess(queued, 1 << 19)
+        print("loops", _, queued)
+        conflated = sum((await self.metrics("c10k_messages_conflated_total")).values())
+        players = await self.whole_game(3)
+        good = await self.connect("/watcher/", BINARY)
+        grid = soup(3)
+        await self.play(players, grid, 0, 30)
+        states = bytes(await self.follow(good, 3, 29))
+        for _ in range(29):
+            grid = next_generation(grid, wrap=True)
+        self.assertEqual(states, grid.states())
+        more = sum((await self.metrics("c10k_messages_conflated_total")).values())
+        self.assertGreater(more, conflated)
+        self.assertLessEqual(sum((await self.metrics("c10k_send_queue_bytes")).values()), queued)
+        # When it reads at last, the newest board comes, and the connection was never closed.
+        newest = await deferToThread(self.read_until, slow, b"S\x03\x00")
+        self.assertEqual(newest[:7], b"S\x03\x00" + (29).to_bytes(4, "little"))
+
+    def open_slow(self) -> socket.socket:
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        slow.settimeout(30)
+        slow.connect(("127.0.0.1", self.cluster.port))
+        offer = b"Sec-WebSocket-Protocol: " + BINARY.encode()
+        slow.sendall(request(offer).replace(b"/ws", b"/watcher/"))
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += slow.recv(1)
+        assert answer.startswith(b"HTTP/1.1 101 "), answer
+        return slow
+
+    def read_until(self, slow: socket.socket, start: bytes) -> bytes:
+        """The payload of the first message that begins so."""
+        stream = slow.makefile("rb")
+        while True:
+            first, size = stream.read(2)
+            if size >= 126:
+                size = int.from_bytes(stream.read(2 if size == 126 else 8), "big")
+            payload: bytes = stream.read(size)
+            assert first in (0x81, 0x82), f"no message: {first:#x} {payload[:50]!r}"
+            if payload.startswith(start):
+                return payload
+
+
+class HandshakeTests(LifeTestCase):
+    async def answer(self, data: bytes) -> bytes:
+        """All that comes until the server closes, or the answer to an upgrade that worked."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.cluster.port)
+        client: Any = await connectProtocol(endpoint, clients.Client())
+        client.transport.write(data)
+        await client.until(
+            lambda: (
+                client.lost is not None
+                or (b" 101 " in client.received and b"\r\n\r\n" in client.received)
+            )
+        )
+        client.transport.abortConnection()
+        await client.until_lost()
+        received: bytes = client.received
+        return received
+
+    def upgrade(self, *headers: bytes, path: bytes = b"/watcher/", host: str = "") -> bytes:
+        host = host or f"127.0.0.1:{self.cluster.port}"
+        return request(*headers).replace(b"/ws", path, 1).replace(b"localhost:8000", host.encode())
+
+    async def test_every_kind(self) -> None:
+        await self.start()
+        own = f"http://127.0.0.1:{self.cluster.port}".encode()
+        good = self.upgrade()
+        for status, data in [
+            (101, good),
+            (101, self.upgrade(b"Origin: " + own)),
+            (101, self.upgrade(host=f"localhost:{self.cluster.port}")),
+            (403, self.upgrade(b"Origin: http://evil.example")),
+            (403, self.upgrade(b"Origin: null")),
+            (403, self.upgrade(b"Origin: http://127.0.0.1.evil.example")),
+            (400, self.upgrade(b"Origin: " + own + b".evil.example")),
+            (404, self.upgrade(path=b"/nothing/")),
+            (404, self.upgrade(path=b"/")),
+            (404, self.upgrade(path=b"/watcher/%00")),
+            (404, self.upgrade(path=b"/watcher/%2e%2e/")),
+            (404, self.upgrade(path=b"/watcher/%ff/")),
+            (400, self.upgrade(host="evil.example")),
+            (400, self.upgrade(b"Host: 127.0.0.1")),
+            (400, good.replace(b"Version: 13", b"Version: 99")),
+            (400, good.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"c2hvcnQ=")),
+            (405, good.replace(b"GET", b"POST", 1)),
+            (400, self.upgrade(*[b"X: " + b"x" * 8000] * 3)),
+            (431, self.upgrade(b"X: " + b"x" * 100_000)),
+            (431, self.upgrade(path=b"/" + b"a" * 65536)),
+            (400, b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+        ]:
+            answer = await self.answer(data)
+            self.assertTrue(
+                answer.startswith(b"HTTP/1.1 %d " % status), (status, data[:200], answer)
+            )
+        code, body = await get(self.cluster.base_url + "worker/")
+        self.assertEqual(code, 426)
+        self.assertIn("WebSocket", body)
+
+    async def test_a_frame_along_with_the_handshake(self) -> None:
+        await self.start()
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.cluster.port)
+        client: Any = await connectProtocol(endpoint, clients.Client())
+        client.transport.write(self.upgrade(path=b"/reset/") + text("3"))
+        await client.until_received(b"\x88\x02\x03\xe8")
+        client.transport.abortConnection()
+        await client.until_lost()
+        watcher = await self.connect("/watcher/", BINARY)
+        self.assertEqual(await watcher.next_message(), b"S\x03\x00" + bytes(6))
