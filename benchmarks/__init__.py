@@ -1,6 +1,17 @@
 """Benchmarks: programs that compare, on this machine, what the documentation says.
 
-lane     what one message costs in a server of one process: the lane, and stock Autobahn
-life     one game of Life against this cluster and against other servers
-peers    those other servers
+echo          what an echo costs the server
+idle          memory of an idle connection
+handshakes    handshakes a second of CPU
+broadcast     one sends, a thousand get: loss, latency, CPU a delivery
+storm         all clients lost and back at once
+lane          what one message costs in a server of one process: the lane, and stock Autobahn
+life          one game of Life against this cluster and against other servers
+watchers      what those who look on at a game cost the servers
+
+peers         the other servers
+servers       starts, finds, measures and stops server processes
+environments  Pythons that have the peers' libraries
+load          the clients
+figures       rounds, medians, ratios, tables
 """

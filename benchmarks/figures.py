@@ -1,7 +1,8 @@
 """Rounds, medians, ratios and tables: what all benchmarks do with what they measured.
 
 `measured` runs the contenders in turn, so that what else the machine does falls on all alike;
-`medians` and `against` make the figures; `print_report` shows them, as a table or as JSON.
+`medians` and `against` make the figures; `print_report` shows them, as a table or as JSON. As a
+command, `python -m benchmarks.figures FILE ...`, it prints the tables of earlier runs' JSON.
 """
 
 import argparse
@@ -185,6 +186,23 @@ def print_report(found: Mapping[str, Any], as_json: bool) -> None:
         print(f"\n{figure}, the row divided by the column:\n\n{table(ratios)}")
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables of what --json has put into files."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=main.__doc__)
+    parser.add_argument("files", type=Path, nargs="+", help="output of a benchmark with --json")
+    for path in parser.parse_args(arguments).files:
+        print(f"{path.name}\n")
+        print_report(_with_nan(json.loads(path.read_text())), as_json=False)
+        print()
+    return 0
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _with_nan(part) for name, part in value.items()}
+    return float("nan") if value is None else value
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 4) if value == value else None  # JSON knows no nan
@@ -193,3 +211,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(part) for part in value]
     return value
+
+
+if __name__ == "__main__":
+    run(main)

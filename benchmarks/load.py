@@ -132,7 +132,7 @@ def _is_open(answer: bytes) -> bool:
         raise Failed(f"the server answered {first}")
     end = answer.find(b"\r\n\r\n")
     if end >= 0 and len(answer) > end + 4:
-        raise Failed("the server sent frames before any was due")
+        raise Failed(f"the server sent a frame before any was due: {answer[end + 4 :]!r}")
     return end >= 0
 
 

@@ -1,0 +1,255 @@
+"""The benchmarks: their command lines, their arithmetic, their client; one small run each way."""
+
+import contextlib
+import io
+import json
+import socket
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import broadcast, echo, environments, figures, handshakes, idle, load, storm
+from benchmarks.servers import Contender, Failed, Server, channels, cluster, cpu_of, kernel_kb, peer
+
+
+class CommandTests(SynchronousTestCase):
+    def test_help(self) -> None:
+        for command in (broadcast, echo, handshakes, idle, storm):
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output), self.assertRaises(SystemExit) as ended:
+                command.main(["--help"])
+            self.assertEqual(ended.exception.code, 0)
+            name = command.__name__.rpartition(".")[2]
+            self.assertIn(f"python -m benchmarks.{name}", output.getvalue())
+            self.assertIn("--json", output.getvalue())
+
+    def test_nobody_chosen(self) -> None:
+        contenders = [Contender("Fast", ["fast"], ""), Contender("slow", ["slow"], "")]
+        self.assertEqual(figures.chosen(contenders, ""), contenders)
+        self.assertEqual(figures.chosen(contenders, "fAST"), contenders[:1])
+        with self.assertRaisesRegex(Failed, "they are: Fast, slow"):
+            figures.chosen(contenders, "quick")
+
+
+class FigureTests(SynchronousTestCase):
+    def test_contenders_take_turns(self) -> None:
+        contenders = [Contender("a", [], ""), Contender("b", [], "")]
+        turns = []
+
+        def measure(contender: Contender) -> figures.Figures:
+            turns.append(contender.name)
+            return {"turn": len(turns)}
+
+        with contextlib.redirect_stderr(io.StringIO()):
+            results = figures.measured(contenders, 2, measure)
+        self.assertEqual(turns, ["a", "b", "a", "b"])
+        self.assertEqual(
+            results, {"a": [{"turn": 1}, {"turn": 3}], "b": [{"turn": 2}, {"turn": 4}]}
+        )
+
+    def test_medians(self) -> None:
+        runs = [{"ms": 3.0, "lost": 0.0}, {"ms": 100.0, "lost": 0.0}, {"ms": 2.0, "lost": 1.0}]
+        self.assertEqual(figures.medians(runs), {"ms": 3.0, "lost": 0.0})
+
+    def test_ratios(self) -> None:
+        ratios = figures.against({"a": {"ms": 2.0}, "b": {"ms": 8.0}, "c": {"ms": 0.0}}, "ms")
+        self.assertEqual(ratios["b"]["a"], 4)
+        self.assertEqual(ratios["a"]["b"], 0.25)
+        self.assertNotEqual(ratios["a"]["c"], ratios["a"]["c"])  # not a number
+
+    def test_percentiles(self) -> None:
+        hundred = list(range(1, 101))
+        self.assertEqual(figures.percentile(hundred, 50), 50)
+        self.assertEqual(figures.percentile(hundred, 99), 99)
+        self.assertEqual(figures.percentile(hundred, 99.9), 100)
+        self.assertEqual(figures.percentile([7.0], 50), 7)
+        self.assertEqual(str(figures.percentile([], 50)), "nan")
+
+    def test_three_digits(self) -> None:
+        shown = [figures.shown(value) for value in (0, 0.126, 9.99, 12.34, 123.4, 54321.0)]
+        self.assertEqual(shown, ["0", "0.13", "9.99", "12.3", "123", "54,321"])
+
+    def test_table(self) -> None:
+        rows = {"cluster": {"ms": 2.0, "lost": 0.0}, "other": {"ms": 1234.5, "lost": 0.25}}
+        self.assertEqual(
+            figures.table(rows).splitlines(),
+            [
+                "|         |    ms | lost |",
+                "| :------ | ----: | ---: |",
+                "| cluster |  2.00 |    0 |",
+                "| other   | 1,234 | 0.25 |",
+            ],
+        )
+
+    def test_report(self) -> None:
+        options = figures.arguments("echo", "").parse_args(["--json"])
+        results = {"a": [{"ms": 1.0}] * 3, "b": [{"ms": 0.0}] * 3}
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            found = figures.report(options, figures.machine(), results, ["ms"])
+            figures.print_report(found, options.json)
+        said = json.loads(output.getvalue())
+        self.assertEqual(said["options"], {"rounds": 3})
+        self.assertEqual(said["medians"]["a"], {"ms": 1})
+        self.assertEqual(said["ratios"]["ms"]["a"], {"a": 1, "b": None})
+        self.assertEqual(len(said["rounds"]["b"]), 3)
+        self.assertGreater(said["machine"]["cores"], 0)
+
+        path, tables = Path(self.mktemp()), io.StringIO()
+        path.write_text(output.getvalue())
+        with contextlib.redirect_stdout(tables):
+            self.assertEqual(figures.main([str(path)]), 0)
+        self.assertIn("nan", tables.getvalue())
+
+
+class ReadingTests(SynchronousTestCase):
+    """What /proc and the servers print."""
+
+    def test_cpu(self) -> None:
+        text = "17 (a) b (c) S 1 17 17 0 -1 4194560 900 0 0 0 250 50 9 9 20 0 1 0 99"
+        self.assertAlmostEqual(cpu_of(text), 3.0)
+
+    def test_kernel_memory(self) -> None:
+        meminfo = "MemTotal: 5 kB\nSReclaimable:   70 kB\nSUnreclaim:       1200 kB\n"
+        sockstat = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 3 alloc 7 mem 2\nUDP: inuse 1 mem 9\n"
+        self.assertEqual(kernel_kb(meminfo, sockstat), 1208)
+        self.assertRaises(ValueError, kernel_kb, "", sockstat)
+
+    def test_ready_when_all_workers_are(self) -> None:
+        contender = channels("uvicorn", "python", 2, "/echo/")
+        running = "INFO: Uvicorn running on http://127.0.0.1:8123 (Press CTRL+C to quit)\n"
+        started = "INFO: Application startup complete.\n"
+        self.assertNotRegex(running + started, contender.ready)
+        self.assertRegex(running + started + started, contender.ready)
+        self.assertRegex(started + running + started, contender.ready)
+
+    def test_cluster_is_ready(self) -> None:
+        contender = cluster(4)
+        self.assertEqual(contender.name, "cluster, 4 nodes")
+        line = "c10k ready: http://127.0.0.1:8123/ (4 nodes), admin http://127.0.0.1:9123/"
+        self.assertRegex(line, contender.ready)
+
+    def test_who_does_not_start(self) -> None:
+        contender = Contender("broken", [sys.executable, "-c", "raise SystemExit('no')"], "ready")
+        with self.assertRaisesRegex(Failed, r"broken did not start:\nno"):
+            Server(contender, Path(self.mktemp_folder())).__enter__()
+
+    def mktemp_folder(self) -> str:
+        path = Path(self.mktemp())
+        path.mkdir(parents=True)
+        return str(path)
+
+
+class EnvironmentTests(SynchronousTestCase):
+    def test_this_python_where_it_has_all(self) -> None:
+        python = environments.python_for("autobahn", Path("/nowhere"))
+        self.assertEqual(python, sys.executable)
+        self.assertEqual(set(environments.versions("autobahn", python)), {"autobahn", "twisted"})
+
+    def test_an_environment_is_used_again(self) -> None:
+        requirement = "no-such-distribution-anywhere"
+        self.patch(environments, "REQUIREMENTS", {"peer": (requirement,)})
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        folder = Path(self.mktemp()).resolve() / f"peer-{version}"
+        folder.mkdir(parents=True)
+        (folder / "installed.json").write_text(json.dumps([requirement]))
+        python = environments.python_for("peer", folder.parent)
+        self.assertEqual(python, str(folder / "bin" / "python"))
+
+
+class FrameTests(SynchronousTestCase):
+    def test_client_frame(self) -> None:
+        # The masked "Hello" of RFC 6455, section 5.7.
+        self.assertEqual(load.client_frame(b"Hello").hex(), "818537fa213d7f9f4d5158")
+        self.assertEqual(load.masked(load.masked(b"any length")), b"any length")
+        self.assertRaises(ValueError, load.client_frame, bytes(126))
+
+    def test_split(self) -> None:
+        two = b"\x81\x02hi\x89\x01p"
+        self.assertEqual(load.split_frames(two), ([(load.TEXT, b"hi"), (load.PING, b"p")], b""))
+        self.assertEqual(load.split_frames(two[:5]), ([(load.TEXT, b"hi")], b"\x89"))
+        self.assertEqual(load.split_frames(two[:3]), ([], two[:3]))
+        self.assertRaises(Failed, load.split_frames, b"\x81\x7e\x01\x00")
+
+
+class SubscriberTests(SynchronousTestCase):
+    """The record of one subscriber, fed through a socket pair."""
+
+    def setUp(self) -> None:
+        self.server, client = socket.socketpair()
+        self.addCleanup(self.server.close)
+        self.addCleanup(client.close)
+        self.client = client
+        self.subscribers = broadcast.Subscribers([client])
+
+    def take(self, *parts: bytes) -> None:
+        for part in parts:
+            self.server.send(part)
+            self.subscribers.take(self.client.fileno())
+
+    def frame(self, number: int) -> bytes:
+        payload = broadcast.message(number, 12.5)
+        self.assertEqual(len(payload), broadcast.PAYLOAD)
+        return bytes([0x81, len(payload)]) + payload
+
+    def test_warm_up_does_not_count(self) -> None:
+        self.take(self.frame(0))
+        self.assertEqual(self.subscribers.warm, {self.client.fileno()})
+        self.assertEqual(self.subscribers.received, 0)
+
+    def test_one_two_and_a_half(self) -> None:
+        third = self.frame(3)
+        self.take(self.frame(1), self.frame(2) + third[:9], third[9:])
+        self.assertEqual(self.subscribers.received, 3)
+        self.assertEqual(self.subscribers.disorder, 0)
+        self.assertEqual(len(self.subscribers.latencies), 3)
+
+    def test_disorder_and_repetition(self) -> None:
+        self.take(self.frame(2), self.frame(1), self.frame(3), self.frame(3))
+        self.assertEqual(self.subscribers.disorder, 2)
+
+    def test_ping(self) -> None:
+        self.take(b"\x89\x02hi" + self.frame(1))
+        self.assertEqual(self.server.recv(100), load.client_frame(b"hi", load.PONG))
+        self.assertEqual(self.subscribers.received, 1)
+
+    def test_hang_up(self) -> None:
+        self.assertRaisesRegex(Failed, "closed", self.take, b"\x88\x02\x03\xf5")
+        self.server.close()
+        self.assertRaisesRegex(Failed, "hung up", self.subscribers.take, self.client.fileno())
+
+
+class RunTests(SynchronousTestCase):
+    """Against the peer that needs nothing but what the project needs."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir(parents=True)
+        self.patch(echo, "WARM_UP_S", 0.01)
+        self.patch(handshakes, "WARM_UP", 2)
+
+    def test_echo(self) -> None:
+        found = echo.measure(
+            peer("Autobahn", sys.executable, "autobahn_echo"), self.folder, 3, 0.05
+        )
+        self.assertGreater(found["msg/s, 1"], 0)
+        self.assertGreater(found["msg/s, 8"], 0)
+
+    def test_refused(self) -> None:
+        site = peer("site", sys.executable, "autobahn_echo", "--site", path="/elsewhere")
+        with self.assertRaisesRegex(Failed, "answered HTTP/1.1 404"):
+            idle.measure(site, self.folder, 3, 0.1)
+
+    def test_pings_are_answered(self) -> None:
+        server, client = socket.socketpair()
+        with server, client:
+            server.send(b"\x89\x02hi\x89")
+            server.send(b"\x01.")
+            self.assertEqual(load.hold([client], 0.05), 2)
+            pongs = load.client_frame(b"hi", load.PONG) + load.client_frame(b".", load.PONG)
+            self.assertEqual(server.recv(100), pongs)
+            server.send(b"\x88\x02\x03\xe9")
+            self.assertRaisesRegex(Failed, "closed an idle", load.hold, [client], 5)
