@@ -12,7 +12,8 @@ from twisted.trial.unittest import TestCase
 from workers.dialer import Target
 from workers.load import clients, echo
 from workers.load.broadcast import BroadcastPlan
-from workers.load.clients import Plan, why_closed, why_not_opened
+from workers.load.causes import why_closed, why_not_opened
+from workers.load.clients import Plan
 from workers.load.command import probe
 from workers.load.echo import EchoPlan
 from workers.load.echo_command import peak_reached

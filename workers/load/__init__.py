@@ -7,11 +7,13 @@ echo               clients that hold that conversation
 idle               clients that only stay
 storm              clients that go all at once, and come back
 broadcast          publishers and subscribers of one topic
+causes             why a client failed, in the user's words
 processes          a kind of clients in processes of their own
 run                all processes of one run: starts them, waits for them, sums up
 command            what the four subcommands share: options, signals, output, exit status
 echo_command, idle_command, storm_command, broadcast_command
                    the options of each, its course, its summary
+summary            what a run comes to, for machines and for people
 memory             what the server's processes and the kernel use
 status             what a person sees while it runs
 

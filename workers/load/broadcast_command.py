@@ -9,17 +9,9 @@ from typing import Any
 
 from workers.arguments import positive, seconds
 from workers.load.broadcast import BroadcastPlan
-from workers.load.command import (
-    Outcome,
-    Run,
-    add_common_arguments,
-    cpu_of,
-    failures_of,
-    milliseconds,
-    play,
-    times_line,
-)
+from workers.load.command import Run, add_common_arguments, play
 from workers.load.run import Report, Stopped, added, counted
+from workers.load.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
 
 PATH = "/broadcast/{}/?role={}"
 LEAD = 0.2  # seconds from "go" to the first message: for "go" to reach every process

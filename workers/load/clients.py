@@ -11,7 +11,6 @@ Each kind of clients has its own events between these. Times are of the system's
 which all processes of a machine share.
 """
 
-import re
 import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from twisted.python.failure import Failure
 from workers.dialer import Dialer, Target, say_why
 from workers.lane import Lane
 from workers.latency import Latencies
+from workers.load.causes import why_closed, why_not_opened
 from workers.ramp import UNDER_WAY, Ramp
 from workers.read_hub import FlushList, ReadHub
 from workers.share import keep_garbage_collection_short
@@ -303,19 +303,3 @@ def cpu_seconds() -> float:
     """Of this process, from its start."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def why_not_opened(reason: str) -> str:
-    """Autobahn's words for a handshake that failed, without what is around them."""
-    if refused := re.search(r"upgrade failed \[(\d+)\]: ([^)]*)", reason):
-        return f"handshake refused: {refused[1]} {refused[2]}"
-    if not reason or "without previous WebSocket closing handshake" in reason:
-        return "connection lost during the handshake"
-    return f"handshake failed: {reason}"
-
-
-def why_closed(code: int, reason: str) -> str:
-    """A cause for a connection that ended though nobody here wanted that."""
-    if code == 1006:
-        return "connection lost (1006)"
-    return f"closed by the server: {code}{f' {reason}' if reason else ''}"

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,10 +18,11 @@ from twisted.internet.defer import Deferred
 from workers import limits
 from workers.arguments import positive, seconds
 from workers.dialer import BadURL, Dialer, Target, resolve, say_why
-from workers.latency import Latencies
-from workers.load.clients import Plan, why_not_opened
-from workers.load.run import Load, Report, Stopped, counted
+from workers.load.causes import hint, why_not_opened
+from workers.load.clients import Plan
+from workers.load.run import Load, Report, Stopped
 from workers.load.status import Status
+from workers.load.summary import Outcome
 from workers.pipes import log_errors_only
 from workers.ramp import UNDER_WAY
 from workers.read_hub import FlushList, ReadHub
@@ -34,26 +34,6 @@ EPILOG = """\
 Exit status: 0 all well, 1 something failed, 2 bad usage, 130 Ctrl-C. Times are milliseconds; a
 percentile is at most 3.2% too high.
 """
-
-HINTS = {
-    "connection refused": "is the server running, and is --url right?",
-    "no answer in time": "the server is too slow for so many at once: give it more --nodes, or "
-    "give it time with --timeout",
-    "connection lost": "the server's log says more; it may be out of open files (ulimit -n)",
-    "handshake refused: 503": "the server is starting, stopping or overloaded",
-    "handshake refused: 404": "the server has nothing at this path",
-}
-
-
-@dataclass(slots=True)
-class Outcome:
-    """figures: the JSON summary's own part. lines: for people. problems: each a line of stderr,
-    and one is enough for exit status 1."""
-
-    figures: dict[str, Any]
-    lines: list[str]
-    problems: list[str] = field(default_factory=list)
-
 
 Course = Callable[["Run"], Awaitable[Outcome]]
 
@@ -283,38 +263,3 @@ async def probe(reactor: Any, target: Target, path: str, timeout: float) -> str 
         return say_why(error)
     finally:
         hub.stop()
-
-
-def hint(cause: str) -> str:
-    """What to do about it, if anything is known."""
-    for known, what in HINTS.items():
-        if cause.startswith(known):
-            return f"; {what}"
-    return ""
-
-
-def failures_of(reports: Sequence[Report]) -> list[str]:
-    """A line for each cause, the most frequent first."""
-    failures = counted(list(reports), "failures")
-    return [f"{count:,} times {cause}{hint(cause)}" for cause, count in failures.most_common()]
-
-
-def milliseconds(times: Latencies, *percents: float) -> dict[str, float | None]:
-    """{"p50": 1.234, …}; 100 is "max"."""
-    figures = {}
-    for percent in percents:
-        value = times.percentile(percent)
-        name = "max" if percent == 100 else f"p{percent:g}"
-        figures[name] = None if value is None else round(value * 1000, 3)
-    return figures
-
-
-def times_line(name: str, figures: Mapping[str, float | None]) -> str:
-    if None in figures.values():
-        return f"{name}: nothing to measure"
-    return f"{name}: " + ", ".join(f"{key} {value:,.1f} ms" for key, value in figures.items())
-
-
-def cpu_of(reports: Sequence[Report]) -> float:
-    """Seconds of all of the swarm's processes that had clients."""
-    return round(sum(report["cpu"] for report in reports), 2)

@@ -13,7 +13,8 @@ from time import monotonic
 from typing import Any
 
 from workers.latency import Latencies
-from workers.load.clients import Client, Clients, Plan, Tell, why_closed
+from workers.load.causes import why_closed
+from workers.load.clients import Client, Clients, Plan, Tell
 from workers.load.transcript import HEARD, SAID, Transcript, WrongTranscript
 
 LOOK_EVERY = 1.0  # seconds between two searches for clients that have waited for too long

@@ -12,18 +12,10 @@ from time import monotonic
 from typing import Any
 
 from workers.arguments import positive, rate
-from workers.load.command import (
-    Outcome,
-    Run,
-    add_common_arguments,
-    cpu_of,
-    failures_of,
-    milliseconds,
-    play,
-    times_line,
-)
+from workers.load.command import Run, add_common_arguments, play
 from workers.load.echo import EchoPlan
 from workers.load.run import Report, added, counted
+from workers.load.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
 
 PATH = "/test/ws/"
 BUSY = 0.8  # of a core: a swarm that uses more is what limits the speed

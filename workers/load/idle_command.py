@@ -7,18 +7,10 @@ from typing import Any
 
 from workers.arguments import positive, rate
 from workers.load.clients import Plan
-from workers.load.command import (
-    Outcome,
-    Run,
-    add_common_arguments,
-    cpu_of,
-    failures_of,
-    milliseconds,
-    play,
-    times_line,
-)
+from workers.load.command import Run, add_common_arguments, play
 from workers.load.memory import Memory, is_here, listening_processes, measure
 from workers.load.run import added, counted
+from workers.load.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
 
 PATH = "/echo/async/"
 

@@ -15,7 +15,8 @@ from time import monotonic
 from typing import Any
 
 from workers.latency import Latencies
-from workers.load.clients import Client, Clients, Plan, Tell, why_closed
+from workers.load.causes import why_closed
+from workers.load.clients import Client, Clients, Plan, Tell
 
 AGAIN_AFTER = 0.5, 1.0  # seconds, at least and at most
 

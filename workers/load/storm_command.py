@@ -7,17 +7,9 @@ from typing import Any
 
 from workers.arguments import positive, rate, seconds
 from workers.load.clients import Plan
-from workers.load.command import (
-    Outcome,
-    Run,
-    add_common_arguments,
-    cpu_of,
-    failures_of,
-    milliseconds,
-    play,
-    times_line,
-)
+from workers.load.command import Run, add_common_arguments, play
 from workers.load.run import Report, Stopped, added, counted
+from workers.load.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
 
 PATH = "/echo/async/"
 
