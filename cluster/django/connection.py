@@ -28,8 +28,7 @@ class WebSocket:
     __slots__ = (
         "_barriers", "_closed", "_drained", "_lane", "_limits", "_pubsub", "_queue", "_queued",
         "_refresh", "_skipping", "_waiter", "_waiting", "client", "close_code", "headers", "path",
-        "query",
-        "subprotocol",
+        "query", "subprotocol", "task",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +56,8 @@ class WebSocket:
         self._queue: deque[tuple[bytes, bool]] = deque()
         self._queued = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._waiting = 0
+        self._waiting = False
+        self.task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._barriers: list[tuple[str, int]] | None = None
@@ -239,11 +239,14 @@ class WebSocket:
 
     async def _wait(self, event: Awaitable[Any]) -> None:
         """Wait for something that also ends when the client goes."""
-        self._waiting += 1
+        if asyncio.current_task() is not self.task:
+            await event
+            return
+        self._waiting = True
         try:
             await event
         finally:
-            self._waiting -= 1
+            self._waiting = False
 
     async def _or_closed(self, future: Awaitable[None]) -> None:
         if self._closed is None:
@@ -290,7 +293,8 @@ class WebSocket:
     def connection_closed(self, code: int) -> bool:
         """Called once by the node when the client is gone: wakes whoever waits, leaves everything.
 
-        Returns True if the handler waits for the client, and so will learn of it by itself.
+        Returns True if the handler's own ``task`` (which the node sets) waits for the client, and
+        so will learn of it by itself.
         """
         self.close_code = code
         for future in (self._waiter, self._drained, self._closed):
@@ -300,4 +304,4 @@ class WebSocket:
         for name, token in self._barriers or ():
             self._pubsub.barriers.leave(name, token)
         self._barriers = None
-        return self._waiting > 0
+        return self._waiting

@@ -87,8 +87,11 @@ class Serving:
         lane.owner = websocket
         if self._pubsub.full:
             lane.pause("bus")
-        running = self._run(lane, websocket, run(websocket, *args, **kwargs))
-        self._tasks[lane] = asyncio.get_running_loop().create_task(running)
+        running = self._run(lane, websocket, run, args, kwargs)
+        task = asyncio.get_running_loop().create_task(running)
+        websocket.task = self._tasks[lane] = task
+        # Not at the end of _run, which never begins if the client is gone before it could.
+        task.add_done_callback(lambda _: self._tasks.pop(lane, None))
 
     def closed(self, lane: Any, code: int, was_clean: bool) -> None:
         """The client is gone: tell the handler, or cancel one that waits for something else."""
@@ -100,10 +103,10 @@ class Serving:
         if task is not None and not learns:
             task.cancel()
 
-    async def _run(self, lane: Any, websocket: WebSocket, handler: Any) -> None:
+    async def _run(self, lane: Any, websocket: WebSocket, run: Any, args: Any, kwargs: Any) -> None:
         """Run a handler to its end, then close; its errors close 1011 and are logged once."""
         try:
-            await handler
+            await run(websocket, *args, **kwargs)
         except (Disconnected, asyncio.CancelledError):
             if websocket.close_code is None:
                 lane.close(CLOSE_GOING_AWAY)
@@ -112,8 +115,6 @@ class Serving:
             lane.close(CLOSE_INTERNAL_ERROR, "internal error")
         else:
             lane.close(CLOSE_NORMAL)
-        finally:
-            self._tasks.pop(lane, None)
 
     def _check_host_and_origin(self, lane: Any, request: ConnectionRequest) -> None:
         host = request.headers.get("host", "")

@@ -38,6 +38,7 @@ class ConnectionTestCase(SynchronousTestCase):
     async def ending(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         """Start a coroutine, which then waits."""
         task = asyncio.get_running_loop().create_task(coroutine)
+        self.ws.task = task
         await settle()
         self.assertFalse(task.done())
         return task
@@ -240,8 +241,18 @@ class WaitClosedTests(ConnectionTestCase):
             first = await self.ending(self.ws.wait_closed())
             second = await self.ending(self.ws.wait_closed())
             await self.assert_cancelled(first)
-            self.assertTrue(self.ws.connection_closed(1000))
+            self.ws.connection_closed(1000)
             await second
+
+        asyncio.run(run())
+
+    def test_a_handler_does_not_learn_of_it_through_a_task_of_its_own(self) -> None:
+        async def run() -> None:
+            self.ws.task = asyncio.current_task()
+            reader = asyncio.create_task(self.ws.recv())
+            await settle()
+            self.assertFalse(self.ws.connection_closed(1000))
+            await self.assert_disconnected(reader, 1000)
 
         asyncio.run(run())
 

@@ -69,7 +69,7 @@ class Client:
             subprotocol=subprotocol,
         )
         run: Callable[[WebSocket], Awaitable[None]] = view.websocket_handler.run
-        self.task = asyncio.ensure_future(self.serve(run))
+        self.task = self.ws.task = asyncio.create_task(self.serve(run))
 
     async def serve(self, run: Callable[[WebSocket], Awaitable[None]]) -> None:
         try:

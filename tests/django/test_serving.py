@@ -1,0 +1,322 @@
+"""Serving: which client is let in, and that a handler and its connection end together."""
+
+import asyncio
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.test import override_settings
+from django.urls import path, re_path, set_urlconf
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.exceptions import Disconnected
+from cluster.django.conf import DEFAULTS
+from cluster.django.handlers import websocket
+from cluster.django.serving import Serving
+from cluster.net.flush import FlushList
+from cluster.net.lane import Lane, LaneFactory
+from tests.django.fakes import RecordingPubSub
+from tests.django.site import load_site
+from tests.fakes import RecordingTransport
+from tests.net import wire
+
+behave: Callable[..., Awaitable[None]]
+"""What the handler does in the test at hand."""
+
+
+@websocket(subprotocols=["best", "good"])
+async def anything(ws: Any, **captured: str) -> None:
+    """Does what the test says."""
+    await behave(ws, **captured)
+
+
+@websocket
+async def takes_nothing(ws: Any) -> None:
+    """Its URL captures something nevertheless."""
+
+
+urlpatterns = [
+    path("ws", anything),
+    path("ws/<str:room>/", anything),
+    re_path("^wrong/(?P<extra>.*)$", takes_nothing),
+]
+
+
+def close(code: int, reason: bytes = b"") -> bytes:
+    payload = code.to_bytes(2, "big") + reason
+    return bytes([0x88, len(payload)]) + payload
+
+
+class ServingTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        load_site()
+        set_urlconf(__name__)
+        self.addCleanup(set_urlconf, None)
+        self.clock = Clock()
+        self.pubsub = RecordingPubSub()
+        self.up = True
+        self.events: list[Any] = []
+        self.prepare()
+
+    def prepare(self, proxy_headers: bool = False, **settings: Any) -> None:
+        self.serving = Serving(
+            self.pubsub, {**DEFAULTS, **settings}, lambda: self.up, proxy_headers
+        )
+        self.lanes = LaneFactory(FlushList(self.clock), None)
+        self.lanes.on_request = self.serving.request
+        self.lanes.on_open = self.serving.opened
+        self.lanes.on_close = self.serving.closed
+
+    def handle(self, handler: Callable[..., Awaitable[None]]) -> None:
+        global behave
+        behave = handler
+
+    def connect(self, data: bytes) -> tuple[Lane, RecordingTransport]:
+        lane = self.lanes.buildProtocol(None)
+        transport = RecordingTransport()
+        lane.makeConnection(transport)
+        lane.dataReceived(data)
+        return lane, transport
+
+    async def settle(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+            self.clock.advance(0)
+
+    def lose(self, lane: Lane) -> None:
+        lane.connectionLost(Failure(ConnectionLost()))
+
+    def assert_nothing_left(self) -> None:
+        self.assertEqual(self.serving._tasks, {})
+        self.assertEqual(self.lanes.lanes, set())
+
+
+class HandshakeTests(ServingTestCase):
+    def status(self, *headers: bytes, path: bytes = b"/ws", host: bytes = b"localhost") -> int:
+        data = wire.request(*headers).replace(b"/ws", path, 1)
+        data = data.replace(b"localhost:8000", host, 1)
+
+        async def run() -> bytes:
+            lane, transport = self.connect(data)
+            await self.settle()
+            self.lose(lane)
+            await self.settle()
+            return transport.written
+
+        self.handle(self.nothing)
+        self.answer = asyncio.run(run())
+        self.assert_nothing_left()
+        return int(self.answer.split(b" ")[1])
+
+    async def nothing(self, ws: Any, **captured: str) -> None:
+        self.events.append((ws.path, ws.query, captured, ws.subprotocol, ws.headers["host"]))
+
+    def test_what_a_handler_knows(self) -> None:
+        self.assertEqual(self.status(path=b"/ws/na%C3%AFve/?a=1&a=2&b="), 101)
+        self.assertEqual(
+            self.events,
+            [("/ws/naïve/", {"a": ["1", "2"]}, {"room": "naïve"}, None, "localhost")],
+        )
+
+    def test_subprotocols(self) -> None:
+        self.status(b"Sec-WebSocket-Protocol: other, good, best")
+        self.status(b"Sec-WebSocket-Protocol: other")
+        self.assertEqual([event[3] for event in self.events], ["best", None])
+
+    def test_hosts(self) -> None:
+        for host in (b"evil.example", b"", b"localhost.evil.example", b"a b", b"localhost:x"):
+            self.assertEqual(self.status(host=host), 400, host)
+        for host in (b"localhost", b"LOCALHOST:99", b"127.0.0.1", b"[::1]:8000", b"a.localhost"):
+            self.assertEqual(self.status(host=host), 101, host)
+
+    def test_hosts_while_debugging(self) -> None:
+        with override_settings(DEBUG=True, ALLOWED_HOSTS=[]):
+            self.assertEqual(self.status(host=b"localhost:8000"), 101)
+            self.assertEqual(self.status(host=b"evil.example"), 400)
+
+    def test_origins(self) -> None:
+        self.assertEqual(self.status(b"Origin: http://localhost"), 101)
+        for origin in (b"http://evil.example", b"null", b"https://localhost"):
+            self.assertEqual(self.status(b"Origin: " + origin), 403)
+        self.assertEqual(self.lanes.handshakes_refused, {"403": 3})
+        self.prepare(ALLOWED_ORIGINS=["https://app.example"])
+        self.assertEqual(self.status(b"Origin: https://app.example"), 101)
+
+    def test_tls_at_a_trusted_proxy(self) -> None:
+        headers = (b"Origin: https://localhost", b"X-Forwarded-Proto: HTTPS")
+        self.assertEqual(self.status(*headers), 403)
+        self.prepare(proxy_headers=True)
+        self.assertEqual(self.status(*headers), 101)
+        self.assertEqual(self.status(headers[0]), 403)
+
+    def test_nothing_there(self) -> None:
+        for path_ in (b"/", b"/ws/", b"/ws/a%00/", b"/ws/%ff/"):
+            self.assertEqual(self.status(path=path_), 404, path_)
+
+    def test_while_the_node_stops(self) -> None:
+        self.up = False
+        self.assertEqual(self.status(), 503)
+
+
+class LifeTests(ServingTestCase):
+    """From open to close."""
+
+    async def open(self, more: bytes = b"", path: bytes = b"/ws") -> tuple[Lane, Any]:
+        lane, transport = self.connect(wire.request().replace(b"/ws", path, 1) + more)
+        await self.settle()
+        self.assertTrue(transport.written.startswith(b"HTTP/1.1 101 "), transport.written)
+        transport.written = transport.written.partition(b"\r\n\r\n")[2]
+        return lane, transport
+
+    def run_async(self, test: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            await test()
+            await self.settle()
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            asyncio.run(run())
+        self.assert_nothing_left()
+
+    async def echo(self, ws: Any) -> None:
+        try:
+            async for message in ws:
+                await ws.send(message)
+        finally:
+            self.events.append(("end", ws.close_code))
+
+    async def sleep(self, ws: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.events.append("cancelled")
+            raise
+
+    def test_a_handler_that_ends_closes_1000(self) -> None:
+        async def say(ws: Any) -> None:
+            await ws.send("bye")
+
+        async def test() -> None:
+            lane, transport = await self.open()
+            self.assertEqual(transport.written, b"\x81\x03bye" + close(1000))
+            lane.dataReceived(wire.close(1000))
+            self.lose(lane)
+
+        self.handle(say)
+        self.run_async(test)
+        self.assertEqual(self.serving.disconnects, {"1000": 1})
+        self.assertEqual(self.serving.opened_total, 1)
+
+    def test_a_client_that_leaves(self) -> None:
+        async def test() -> None:
+            lane, transport = await self.open(wire.text("a"))
+            self.assertEqual(transport.written, b"\x81\x01a")
+            self.lose(lane)
+
+        self.handle(self.echo)
+        self.run_async(test)
+        self.assertEqual(self.events, [("end", 1006)])
+        self.assertEqual(self.serving.disconnects, {"1006": 1})
+
+    def test_a_client_that_leaves_a_handler_which_waits_for_something_else(self) -> None:
+        async def test() -> None:
+            lane, _ = await self.open()
+            self.lose(lane)
+
+        self.handle(self.sleep)
+        self.run_async(test)
+        self.assertEqual(self.events, ["cancelled"])
+
+    def test_even_if_a_task_of_the_handler_waits_for_the_client(self) -> None:
+        async def both(ws: Any) -> None:
+            reader = asyncio.create_task(ws.recv())
+            try:
+                await self.sleep(ws)
+            finally:
+                self.events.append(type(reader.exception()))
+
+        async def test() -> None:
+            lane, _ = await self.open()
+            self.lose(lane)
+
+        self.handle(both)
+        self.run_async(test)
+        self.assertEqual(self.events, ["cancelled", Disconnected])
+
+    def test_gone_before_the_handler_could_begin(self) -> None:
+        async def test() -> None:
+            lane, _ = self.connect(wire.request())
+            self.lose(lane)
+
+        self.handle(self.sleep)
+        self.run_async(test)
+        self.assertEqual(self.events, [])
+
+    def test_an_error_is_logged_and_closes_1011(self) -> None:
+        async def fail(ws: Any) -> None:
+            raise KeyError("secret")
+
+        async def test() -> None:
+            lane, transport = await self.open()
+            self.assertEqual(transport.written, close(1011, b"internal error"))
+            self.lose(lane)
+
+        self.handle(fail)
+        self.run_async(test)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_arguments_that_do_not_fit(self) -> None:
+        async def test() -> None:
+            lane, transport = await self.open(path=b"/wrong/x")
+            self.assertEqual(transport.written, close(1011, b"internal error"))
+            self.lose(lane)
+
+        self.run_async(test)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_a_handler_that_is_cancelled_closes_1001(self) -> None:
+        async def test() -> None:
+            lane, transport = await self.open()
+            self.serving._tasks[lane].cancel()
+            await self.settle()
+            self.assertEqual(transport.written, close(1001))
+            self.lose(lane)
+
+        self.handle(self.sleep)
+        self.run_async(test)
+
+    def test_opened_while_the_bus_is_full(self) -> None:
+        async def test() -> None:
+            self.pubsub.full = True
+            lane, transport = await self.open(wire.text("a"))
+            self.assertEqual(transport.written, b"")
+            lane.resume("bus")
+            await self.settle()
+            self.assertEqual(transport.written, b"\x81\x01a")
+            self.lose(lane)
+
+        self.handle(self.echo)
+        self.run_async(test)
+
+    def test_a_handler_that_does_not_read_stops_its_client(self) -> None:
+        async def test() -> None:
+            self.prepare(RECEIVE_QUEUE_MESSAGES=2)
+            go_on = asyncio.Event()
+
+            async def later(ws: Any) -> None:
+                await go_on.wait()
+                await self.echo(ws)
+
+            self.handle(later)
+            lane, transport = await self.open(wire.text("a") + wire.text("b") + wire.text("c"))
+            self.assertFalse(transport.reading)
+            go_on.set()
+            await self.settle()
+            self.assertTrue(transport.reading)
+            self.assertEqual(transport.written, b"\x81\x01a\x81\x01b\x81\x01c")
+            self.lose(lane)
+
+        self.run_async(test)

@@ -1,0 +1,234 @@
+"""A node's life: start, readiness, figures, stop."""
+
+import asyncio
+import gc
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core import wire
+from cluster.core.exceptions import ConfigurationError
+from cluster.django import topics
+from cluster.node import Listener, Node, NodeConfig
+from tests.django.site import load_site
+from tests.fakes import RecordingTransport
+from tests.net.wire import close, request, text
+
+
+class Port:
+    """An adopted port; ``stop`` holds up whoever stops it."""
+
+    def __init__(self, fd: int, family: int, factory: Any) -> None:
+        self.fd = os.dup(fd)
+        self.family = family
+        self.factory = factory
+        self.stopped = False
+
+    def stopListening(self) -> "Deferred[None]":
+        self.stopped = True
+        os.close(self.fd)
+        return succeed(None)
+
+
+class Reactor(Clock):
+    """A clock with ports and readers that are only written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports: list[Port] = []
+        self.readers: list[Any] = []
+        self.from_thread: list[tuple[Any, ...]] = []
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.remove(reader)
+
+    def adoptStreamPort(self, fd: int, family: int, factory: Any) -> Port:
+        self.ports.append(Port(fd, family, factory))
+        return self.ports[-1]
+
+    def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
+        self.from_thread.append((function, *args))
+
+
+class NodeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        load_site()
+        self.patch(topics, "node", None)
+        self.patch(topics, "_listeners", [])
+        self.patch(os, "environ", {**os.environ})
+        self.patch(gc, "freeze", lambda: None)
+        self.patch(gc, "set_threshold", lambda *thresholds: None)
+        self.reactor = Reactor()
+        self.config = NodeConfig(name="node0", settings="django_project.settings")
+
+    def make(self, **changes: Any) -> Node:
+        listening = socket.create_server(("127.0.0.1", 0))
+        fd = os.dup(listening.fileno())
+        listening.close()
+        values = {name: getattr(self.config, name) for name in NodeConfig.__slots__}
+        config = NodeConfig(**{**values, **changes})
+        listener = Listener(fd, socket.AF_INET, "tcp:0:interface=127.0.0.1")
+        return Node(config, [listener], self.reactor)
+
+    def start(self, **changes: Any) -> Node:
+        node = self.make(**changes)
+        node.startService()
+        self.assertNoResult(node.ready)
+        self.reactor.advance(0)
+        self.successResultOf(node.ready)
+        return node
+
+    def stop(self, node: Node) -> None:
+        stopped = node.stopService()
+        self.reactor.pump([0.1] * 5)
+        self.successResultOf(stopped)
+
+    def connect(self, data: bytes) -> tuple[Any, RecordingTransport]:
+        transport: Any = RecordingTransport()
+        transport.protocol = self.reactor.ports[0].factory.buildProtocol(None)
+        transport.protocol.makeConnection(transport)
+        transport.protocol.dataReceived(data.replace(b"/ws", b"/worker/"))
+        return transport.protocol, transport
+
+    def test_start_and_stop(self) -> None:
+        node = self.make()
+        self.assertFalse(node.is_ready())
+        self.assertEqual(node.stats(), {"ready": False})
+        node.startService()
+        self.assertIs(topics.node, node)
+        self.assertEqual(self.reactor.ports, [], "listening before the bus is up")
+        self.assertEqual(self.reactor.readers, [node.hub])
+        self.reactor.advance(0)
+        self.successResultOf(node.ready)
+        self.assertTrue(node.is_ready())
+        self.assertEqual([port.family for port in self.reactor.ports], [socket.AF_INET])
+        self.stop(node)
+        self.assertFalse(node.is_ready())
+        self.assertTrue(self.reactor.ports[0].stopped)
+        self.assertEqual(self.reactor.readers, [])
+        self.assertEqual(node.site.pool.threads, [])
+
+    def test_settings_that_cannot_be_used(self) -> None:
+        from django.test import override_settings
+
+        node = self.make()
+        with override_settings(C10K={"HANDSHAKE_TIMOUT": 1}):
+            node.startService()
+        failure = self.failureResultOf(node.ready, ConfigurationError)
+        self.assertIn("HANDSHAKE_TIMOUT", str(failure.value))
+        self.assertEqual(node.stats(), {"ready": False})
+        self.stop(node)
+        for listener in node._listeners:
+            os.close(listener.fd)
+
+    def test_stop_before_the_bus_is_up(self) -> None:
+        node = self.make()
+        node.startService()
+        self.stop(node)
+        self.assertNoResult(node.ready)
+        self.assertEqual(self.reactor.ports, [])
+        for listener in node._listeners:
+            os.close(listener.fd)
+
+    def test_figures(self) -> None:
+        async def run() -> None:
+            node = self.start()
+            _, transport = self.connect(request())
+            await asyncio.sleep(0)
+            self.reactor.advance(0)
+            self.assertTrue(transport.written.startswith(b"HTTP/1.1 101 "))
+            self.connect(request().replace(b"/ws", b"/nothing"))
+            self.connect(request(b"Origin: null"))
+            stats = node.stats()
+            self.assertEqual(stats["connections"], 1)
+            self.assertEqual(stats["connections_opened"], 1)
+            self.assertEqual(stats["handshakes_refused"], {"404": 1, "403": 1})
+            self.assertTrue(stats["ready"])
+            for lane in list(node.lanes.lanes):
+                lane.connectionLost(Failure(ConnectionLost()))
+            stats = node.stats()
+            self.assertEqual((stats["connections"], stats["disconnects"]), (0, {"1006": 1}))
+            slow = self.connect(b"GET")[1]
+            self.reactor.advance(11)
+            self.assertTrue(slow.aborted)
+            self.assertEqual(node.stats()["handshakes_refused"]["timeout"], 1)
+            self.stop(node)
+
+        asyncio.run(run())
+
+    def test_stop_says_goodbye_and_waits_for_the_answers(self) -> None:
+        async def run() -> None:
+            node = self.start()
+            lane, transport = self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            transport.written = b""
+            stopped = node.stopService()
+            self.reactor.advance(0)
+            self.assertIn(b"\x03\xe9the server is going away", transport.written)
+            late = self.connect(request())[1]
+            self.reactor.advance(0)
+            self.assertTrue(late.written.startswith(b"HTTP/1.1 503 "), late.written)
+            self.assertNoResult(stopped)
+            lane.dataReceived(close(1001))
+            lane.connectionLost(Failure(ConnectionLost()))
+            self.reactor.pump([0.1] * 3)
+            self.successResultOf(stopped)
+            await asyncio.sleep(0)
+
+        asyncio.run(run())
+
+    def test_stop_waits_for_no_longer_than_it_was_told(self) -> None:
+        async def run() -> None:
+            node = self.start(drain_timeout=2.0)
+            self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            stopped = node.stopService()
+            self.reactor.pump([0.5] * 3)
+            self.assertNoResult(stopped)
+            self.reactor.pump([0.5] * 3)
+            self.successResultOf(stopped)
+            for lane in list(node.lanes.lanes):
+                lane.connectionLost(Failure(ConnectionLost()))
+            await asyncio.sleep(0)
+
+        asyncio.run(run())
+
+    def test_a_full_bus_stops_publishers_until_it_is_free(self) -> None:
+        async def run() -> None:
+            node = self.start()
+            lane, transport = self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            node.pubsub.bus_message(wire.Congested("node1"))
+            lane.owner.publish("a", "b")
+            self.assertFalse(transport.reading)
+            lane.dataReceived(text("later"))
+            node.pubsub.bus_message(wire.Cleared("node1"))
+            self.reactor.advance(0)
+            self.assertTrue(transport.reading)
+            lane.connectionLost(Failure(ConnectionLost()))
+            await asyncio.sleep(0)
+            self.stop(node)
+
+        asyncio.run(run())
+
+    def test_in_reactor(self) -> None:
+        node = self.start()
+        self.assertEqual(node.in_reactor(max, 1, 2), 2)
+        results: list[Any] = []
+        thread = threading.Thread(target=lambda: results.append(node.in_reactor(max, 1, 2)))
+        thread.start()
+        thread.join()
+        self.assertEqual(results, [None])
+        self.assertEqual(self.reactor.from_thread, [(max, 1, 2)])
+        self.stop(node)
