@@ -42,9 +42,8 @@ async def run(port: int, ping: float) -> None:
         "127.0.0.1",
         port,
         enable_auto_ping=ping > 0,
-        # It waits for idleness, pings, waits for the answer, and starts again.
-        auto_ping_idle_timeout=ping / 2 or 20,
-        auto_ping_reply_timeout=ping / 2 or 20,
+        auto_ping_idle_timeout=ping or 20,
+        auto_ping_reply_timeout=ping or 20,
         backlog=4096,
     )
     address = next(iter(server.sockets)).getsockname()
