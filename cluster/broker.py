@@ -72,6 +72,9 @@ class Broker(Service):
         umask = os.umask(0o177)
         try:
             socket.bind(self.address)
+        except zmq.ZMQError:
+            self._context.destroy(linger=0)  # else it blocks when it is collected
+            raise
         finally:
             os.umask(umask)
         self._link = ZmqLink(self._reactor, socket, self._received)

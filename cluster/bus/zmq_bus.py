@@ -62,8 +62,13 @@ class ZmqBus:
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         self._link = ZmqLink(self._reactor, socket, self._received, self._writable)
+        # Before connecting, or the first handshake could pass unseen.
         self._monitor = monitor(self._reactor, socket, self._connected, self._lost)
-        socket.connect(self._address)
+        try:
+            socket.connect(self._address)
+        except zmq.ZMQError:
+            self.stop()  # a context with open sockets would block when it is collected
+            raise
         self._link.start()
 
     def stop(self) -> None:

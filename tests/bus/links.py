@@ -33,16 +33,30 @@ class Frames(list[bytes]):
         self._changed()
 
 
+class _Telling:
+    """A receiver that says when something was told to another."""
+
+    def __init__(self, receiver: Any, changed: Callable[[], None]) -> None:
+        self._receiver = receiver
+        self._changed = changed
+
+    def __getattr__(self, name: str) -> Any:
+        def tell(*told: Any) -> None:
+            getattr(self._receiver, name)(*told)
+            self._changed()
+
+        return tell
+
+
 class LinkedNode:
     """PubSub on a ZmqBus, flushed in each iteration in which something is published."""
 
     def __init__(self, name: str, address: str, changed: Callable[[], None]) -> None:
         self.bus = ZmqBus(name, address, reactor)
         self.pubsub = PubSub(self.bus, [], self._schedule, reactor)
-        self.pubsub.on_up = changed
         self._changed = changed
         self._scheduled: Any = None
-        self.bus.start(self.pubsub)
+        self.bus.start(_Telling(self.pubsub, changed))
 
     def subscribe(self, *topics: bytes) -> list[bytes]:
         """What comes for these topics from now on, in one list."""
@@ -97,7 +111,7 @@ class Stranger:
 class LinksTestCase(TestCase):
     """All that is started is stopped at the end of the test."""
 
-    timeout = 30
+    timeout = 20
 
     def setUp(self) -> None:
         # Not mktemp(): an ipc address has at most 107 bytes.
@@ -137,7 +151,7 @@ class LinksTestCase(TestCase):
     async def nodes(self, *names: str) -> list[LinkedNode]:
         """Nodes that know one another."""
         nodes = [self.start_node(name) for name in names]
-        await self.until(lambda: all(len(node.pubsub.peers) == len(names) - 1 for node in nodes))
+        await self.until(lambda: all(len(node.pubsub.peers.names) == len(names) - 1 for node in nodes))
         return nodes
 
     async def buses(self, *names: str) -> list[tuple[ZmqBus, RecordingReceiver]]:

@@ -38,6 +38,12 @@ class LinkTests(LinksTestCase):
         self.start_broker()
         await self.until(lambda: bus.is_up)
 
+    def test_an_address_that_is_none(self) -> None:
+        bus = ZmqBus("a", "nowhere", reactor)
+        self.assertRaises(zmq.ZMQError, bus.start, RecordingReceiver())
+        self.assertTrue(bus._context.closed)  # or it would block when it is collected
+        bus.stop()
+
     async def test_messages_and_packs(self) -> None:
         self.start_broker()
         (a, _), (_, b_receiver) = await self.buses("a", "b")

@@ -1,0 +1,381 @@
+"""The broker and nodes over real sockets, and what the broker makes of nonsense."""
+
+import os
+import stat
+from typing import Any
+
+import zmq
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster import broker as module
+from cluster.broker import Broker
+from cluster.core import wire
+from cluster.core.fields import encode_pack
+from tests.bus.links import LinkedNode, LinksTestCase, kill, reactor
+
+ROUNDS = 30
+TOPICS = 20
+
+
+class ClusterTests(LinksTestCase):
+    """PubSubs around a broker."""
+
+    async def test_interest_is_known_everywhere_before_a_release(self) -> None:
+        """Who is let go publishes at once, and misses no subscriber; round after round."""
+        self.start_broker()
+        nodes = await self.nodes("a", "b", "c")
+        for game in range(ROUNDS):
+            topics = [b"%d/%d" % (game, n) for n in range(TOPICS)]
+            received = [node.subscribe(*topics) for node in nodes]
+            receipts: list[tuple[int, int]] = []
+            for node in nodes:
+                node.pubsub.barriers.arrive(
+                    f"game {game}", len(nodes), self.publisher(node, topics, receipts), self.fail
+                )
+            expected = len(nodes) * TOPICS
+            await self.until(lambda all=received, n=expected: all_have(all, n))
+            self.assertEqual(set(receipts), {(3, 1)})
+
+    def publisher(self, node: LinkedNode, topics: list[bytes], receipts: list[Any]) -> Any:
+        def publish() -> None:
+            receipts.extend(node.pubsub.publish(topic, b"a frame") for topic in topics)
+
+        return publish
+
+    async def test_ten_thousand_publications_in_order(self) -> None:
+        """From two publishers at once; each iteration's are one pack."""
+        broker = self.start_broker()
+        a, b, c = await self.nodes("a", "b", "c")
+        received = c.subscribe(b"t")
+        await self.until(lambda: all(node.pubsub._remote.get(b"t") for node in (a, b)))
+        packs = broker.stats()["packs_forwarded"]
+        sent = 0
+
+        def publish() -> None:
+            nonlocal sent
+            for _ in range(100):
+                a.pubsub.publish(b"t", b"a %d" % sent)
+                b.pubsub.publish(b"t", b"b %d" % sent)
+                sent += 1
+            if sent < 5_000:
+                reactor.callLater(0, publish)
+
+        publish()
+        await self.until(lambda: len(received) == 10_000)
+        for publisher in (b"a", b"b"):
+            of_it = [frame for frame in received if frame.startswith(publisher)]
+            self.assertEqual(of_it, [b"%s %d" % (publisher, n) for n in range(5_000)])
+        self.assertLessEqual(broker.stats()["packs_forwarded"] - packs, 200)
+        self.assertEqual(c.pubsub.peers.gaps, 0)
+
+    async def test_another_broker_at_the_same_address(self) -> None:
+        """Nodes come back and say all anew; what was published meanwhile arrives, once."""
+        first = self.start_broker()
+        a, b, c = await self.nodes("a", "b", "c")
+        received = [node.subscribe(b"t") for node in (b, c)]
+        kept = c.subscribe(b"kept")
+        released: list[str] = []
+        for name, node in (("a", a), ("b", b)):
+            node.pubsub.barriers.arrive(
+                "game", 3, lambda name=name: released.append(name), self.fail
+            )
+        a.pubsub.publish_retained(b"kept", b"before", 1)
+        await self.until(lambda: kept == [b"before"] and len(a.pubsub._remote) == 2)
+        a.pubsub.publish(b"t", b"1")
+        await self.until(lambda: all_have(received, 1))
+        self.stop_broker(first)
+        a.pubsub.publish(b"t", b"2")  # in the same moment: the node does not know it yet
+        await self.until(self.looking(lambda: not any(n.bus.is_up for n in (a, b, c))))
+        for n in range(3, 6):
+            a.pubsub.publish(b"t", b"%d" % n)
+            await self.until(self.looking(lambda: not a.pubsub._dirty_peers))
+        a.pubsub.publish_retained(b"kept", b"meanwhile", 1)
+        late = b.subscribe(b"kept")
+        self.assertGreater(a.pubsub.queued_bytes, 0)
+        self.start_broker()
+        c.pubsub.barriers.arrive("game", 3, lambda: released.append("c"), self.fail)
+        await self.until(lambda: kept[-1:] == late[-1:] == [b"meanwhile"] and len(released) == 3)
+        await self.until(lambda: all(frames[-1] == b"5" for frames in received))
+        for frames, node in zip(received, (b, c), strict=True):
+            # The one published before the loss was noticed may be lost, but not unseen.
+            self.assertEqual([f for f in frames if f != b"2"], [b"1", b"3", b"4", b"5"])
+            self.assertEqual(node.pubsub.peers.gaps, 0 if b"2" in frames else 1)
+        self.assertEqual(kept, [b"before", b"meanwhile"])
+        self.assertEqual(a.pubsub.queued_bytes, 0)
+        self.assertEqual(a.pubsub.dropped, {})
+
+    def looking(self, is_so: Any) -> Any:
+        """For what nobody tells: look in each iteration."""
+
+        def look() -> bool:
+            if is_so():
+                return True
+            reactor.callLater(0, self.changed)
+            return False
+
+        return look
+
+    async def test_a_node_that_is_killed_takes_its_interest_and_its_arrivals(self) -> None:
+        broker = self.start_broker()
+        a, b, c = await self.nodes("a", "b", "c")
+        b.subscribe(b"t")
+        released: list[str] = []
+        for node, name in ((a, "a"), (c, "c")):
+            node.pubsub.barriers.arrive("all", 0, lambda n=name: released.append(n), self.fail)
+        await self.until(lambda: b"t" in a.pubsub._remote and b"t" in c.pubsub._remote)
+        self.assertEqual(released, [])
+        kill(b.bus)
+        await self.until(self.looking(lambda: sorted(released) == ["a", "c"]))
+        self.assertEqual(a.pubsub.publish(b"t", b"x"), (0, 0))
+        self.assertEqual(broker.stats()["nodes"], 2)
+
+
+def all_have(lists: list[list[bytes]], count: int) -> bool:
+    return all(len(frames) >= count for frames in lists)
+
+
+class NonsenseTests(LinksTestCase):
+    """Somebody on the socket who does not keep to the rules; nobody else notices."""
+
+    async def answered(self, stranger: Any, message: wire.Message = wire.Hello()) -> None:  # noqa: B008
+        """All that the stranger has sent so far has been taken."""
+        before = len(stranger.answers)
+        stranger.send(wire.encode(message))
+        await self.until(lambda: len(stranger.answers) > before)
+
+    async def test_malformed_messages(self) -> None:
+        broker = self.start_broker()
+        (_, a_told), (_, b_told) = await self.buses("a", "b")
+        stranger = self.start_stranger()
+        nonsense = [
+            (b"",),  # no parts but the sender's
+            (b"?",),
+            (b"I\xff\xff\xff\xff",),
+            (wire.encode(wire.Joined("x"))[:-1],),
+            (b"one", b"two"),
+            (b"one", b"two", b"three"),
+            (b"",) * 20,
+            (bytes(5_000_000),),
+            *((os.urandom(n),) for n in range(1, 200, 20)),
+        ]
+        nonsense = [parts for parts in nonsense if parts[0][:1] not in (b"H", b"G")]
+        for parts in nonsense:
+            stranger.send(*parts)
+        await self.answered(stranger)
+        dropped = broker.stats()["messages_dropped"]
+        self.assertEqual(sum(dropped.values()), len(nonsense))
+        self.assertGreaterEqual(dropped["malformed"], 8)
+        joined = wire.Joined("stranger")
+        await self.until(lambda: a_told.events == b_told.events == [joined])
+
+    async def test_a_name_that_is_no_text(self) -> None:
+        broker = self.start_broker()
+        stranger, other = self.start_stranger(b"\xff\xfe"), self.start_stranger(b"named")
+        stranger.send(wire.encode(wire.Hello()))
+        stranger.send(wire.PACK + b"named", b"a pack")
+        await self.until(lambda: len(stranger.answers) == 1)  # to the pack: who are you?
+        await self.answered(other)
+        self.assertEqual(broker.stats()["nodes"], 1)
+        self.assertEqual(broker.stats()["messages_dropped"], {"malformed": 1, "unknown_sender": 1})
+
+    async def test_another_version(self) -> None:
+        broker = self.start_broker()
+        stranger = self.start_stranger()
+        await self.answered(stranger, wire.Hello(wire.VERSION + 1))
+        self.assertIsInstance(wire.decode(stranger.answers[0][0]), wire.Unwelcome)
+        self.assertEqual(broker.stats()["nodes"], 0)
+
+    async def test_who_has_not_said_hello_is_asked_once(self) -> None:
+        broker = self.start_broker()
+        ((_, a_told),) = await self.buses("a")
+        stranger = self.start_stranger()
+        for _ in range(5):
+            stranger.send(wire.PACK + b"a", encode_pack(1, [b"t", b"x"]))
+        stranger.send(wire.encode(wire.Interest("stranger", (b"t",))))
+        stranger.send(wire.encode(wire.Hello()))
+        await self.until(lambda: len(stranger.answers) == 2)
+        first, second = (wire.decode(parts[0]) for parts in stranger.answers)
+        self.assertEqual(first, wire.NotKnown())
+        self.assertIsInstance(second, wire.Welcome)
+        self.assertEqual(broker.stats()["messages_dropped"], {"unknown_sender": 6})
+        await self.until(lambda: a_told.events == [wire.Joined("stranger")])
+
+    async def test_packs_for_nobody(self) -> None:
+        broker = self.start_broker()
+        (a, _), (_, b_told) = await self.buses("a", "b")
+        for name in ("", "nobody", "ä" * 300):
+            a.send_pack(name, b"a pack")
+        a.send_pack("b", b"for b")
+        await self.until(lambda: b_told.events == [("a", b"for b")])
+        self.assertEqual(broker.stats()["messages_dropped"], {"peer_gone": 3})
+        self.assertEqual(broker.stats()["nodes"], 2)
+
+    async def test_strangers_that_are_gone_are_forgotten(self) -> None:
+        broker = self.start_broker()
+        stranger = self.start_stranger()
+        stranger.send(wire.encode(wire.Goodbye()))
+        await self.until(lambda: len(stranger.answers) == 1)
+        self.assertEqual(broker._told, {b"stranger"})
+        stranger.stop()
+        forgotten = self.until(lambda: not broker._told)
+        self.patch(broker, "_leave", lambda node: (Broker._leave(broker, node), self.changed()))
+        await forgotten
+
+
+class LifeTests(LinksTestCase):
+    async def test_only_its_own_user_may_connect(self) -> None:
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        broker = self.start_broker()
+        self.assertTrue(self.successResultOf(broker.ready) is None)
+        mode = os.stat(self.folder / "broker.ipc").st_mode
+        self.assertTrue(stat.S_ISSOCK(mode))
+        self.assertEqual(stat.S_IMODE(mode), 0o600)
+        self.assertEqual(os.umask(0), 0)  # as it was
+
+    async def test_stats(self) -> None:
+        broker = self.start_broker()
+        (a, _), (_, b_told) = await self.buses("a", "b")
+        a.send_pack("b", b"12345")
+        await self.until(lambda: len(b_told.events) == 1)
+        self.assertEqual(
+            broker.stats(),
+            {
+                "ready": True,
+                "nodes": 2,
+                "packs_forwarded": 1,
+                "bytes_forwarded": 5,
+                "queue_bytes": 0,
+                "messages_dropped": {},
+                "retained_evicted": 0,
+            },
+        )
+        self.stop_broker(broker)
+        self.assertFalse(broker.stats()["ready"])
+
+    async def test_stopped_while_packs_wait_and_a_node_is_looked_for(self) -> None:
+        """Nothing is left in the reactor: trial would say so."""
+        broker = self.start_broker()
+        broker._someone_lost()
+        broker._retry = reactor.callLater(1, self.fail, "not stopped")
+
+    def test_an_address_that_cannot_be_bound(self) -> None:
+        broker = Broker(f"ipc://{self.folder}/no/such/folder", reactor)
+        before = set(reactor.getReaders())
+        self.assertRaises(zmq.ZMQError, broker.startService)
+        self.assertTrue(broker._context.closed)  # or it would block when it is collected
+        self.assertEqual(set(reactor.getReaders()), before)
+
+
+class FakeLink:
+    """A ROUTER some of whose peers are gone (``gone``) or full (``full``)."""
+
+    def __init__(self) -> None:
+        self.gone: set[bytes] = set()
+        self.full: set[bytes] = set()
+        self.sent: list[tuple[bytes, Any]] = []
+
+    def send(self, parts: list[bytes]) -> bool:
+        if parts[0] in self.gone:
+            raise zmq.ZMQError(zmq.EHOSTUNREACH)
+        if parts[0] in self.full:
+            return False
+        message = parts[-1] if len(parts) == 3 or not parts[-1] else wire.decode(parts[-1])
+        self.sent.append((parts[0], message))
+        return True
+
+
+class UnreachableTests(SynchronousTestCase):
+    """Peers that ZeroMQ refuses to send to, at the worst moments."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.link = FakeLink()
+        self.broker = Broker("ipc:///nowhere", self.clock)
+        self.broker._link = self.link  # type: ignore[assignment]
+        for name in "abc":
+            self.broker._received([name.encode(), wire.encode(wire.Hello())])
+        self.link.sent.clear()
+
+    def pack(self, size: int, sender: bytes = b"a", destination: bytes = b"b") -> None:
+        self.broker._received([sender, wire.PACK + destination, bytes(size)])
+
+    def messages(self) -> list[tuple[bytes, Any]]:
+        """What was sent since this was last asked, without looks who is there."""
+        sent, self.link.sent = self.link.sent, []
+        return [entry for entry in sent if entry[1] != b""]
+
+    def test_a_lost_connection_is_looked_for_again(self) -> None:
+        """ZeroMQ tells of the loss before the peer becomes unreachable."""
+        self.broker._someone_lost()
+        self.assertEqual(self.messages(), [])
+        self.link.gone.add(b"b")
+        self.clock.advance(module.RETRY_S)
+        left = wire.Left("b")
+        self.assertEqual(sorted(self.messages()), [(b"a", left), (b"c", left)])
+        self.broker._someone_lost()  # looking goes on from the beginning
+        self.clock.pump([0.01, 0.1, 1.0, 10.0])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_gone_when_a_pack_is_for_it(self) -> None:
+        self.link.gone.add(b"b")
+        self.pack(10)
+        left = wire.Left("b")
+        self.assertEqual(self.messages(), [(b"a", left), (b"c", left)])
+        self.assertEqual(self.broker.stats()["messages_dropped"], {"peer_gone": 1})
+
+    def test_several_are_gone_at_once(self) -> None:
+        self.link.gone |= {b"b", b"c"}
+        self.broker._someone_lost()
+        self.assertEqual(sorted(message.node for _, message in self.messages()), ["b", "c"])
+        self.assertEqual(self.broker.stats()["nodes"], 1)
+
+    def test_gone_while_packs_wait_for_it(self) -> None:
+        self.link.full.add(b"b")
+        for _ in range(3):
+            self.pack(10)
+        self.link.gone.add(b"b")
+        self.clock.advance(module.RETRY_S)
+        self.assertEqual([message for _, message in self.messages()], [wire.Left("b")] * 2)
+        self.assertEqual(self.broker.stats()["messages_dropped"], {"peer_gone": 3})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_order_is_kept_while_packs_wait(self) -> None:
+        self.link.full.add(b"b")
+        for size in (1, 2):
+            self.pack(size)
+        self.clock.advance(module.RETRY_S)
+        self.link.full.clear()
+        self.pack(3)
+        self.clock.advance(module.RETRY_S)
+        self.pack(4)
+        self.assertEqual([len(pack) for _, pack in self.messages()], [1, 2, 3, 4])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_hello_starts_with_an_empty_queue(self) -> None:
+        """What waited was for the link that it had before."""
+        self.link.full.add(b"b")
+        self.pack(5)
+        self.link.full.clear()
+        self.broker._received([b"b", wire.encode(wire.Hello())])
+        self.clock.advance(module.RETRY_S)
+        to_b = [message for node, message in self.messages() if node == b"b"]
+        self.assertEqual(len(to_b), 1)
+        self.assertIsInstance(to_b[0], wire.Welcome)
+
+    def test_one_put_out_while_the_queues_are_looked_through(self) -> None:
+        """b clears, which is told to c, which overflows: its last message must not get lost."""
+        self.patch(module, "HIGH_WATER", 100)
+        self.patch(module, "LOW_WATER", 10)
+        self.patch(module, "STALLED", 200)
+        self.link.full |= {b"b", b"c"}
+        self.pack(101)
+        self.pack(195, destination=b"c")
+        self.link.full.discard(b"b")
+        self.clock.advance(module.RETRY_S)
+        self.assertIn((b"a", wire.Left("c")), self.messages())
+        self.link.full.clear()
+        self.clock.advance(module.RETRY_S)
+        self.assertEqual(self.messages(), [(b"c", wire.NotKnown())])
+        self.assertEqual(self.broker.stats()["queue_bytes"], 0)
