@@ -84,7 +84,7 @@ class Node(Service):
         self.pubsub = PubSub(
             self._make_bus(), self.flush_list.paced, self.flush_list.schedule_paced, reactor
         )
-        self.pubsub.on_full = self._bus_full
+        self.pubsub.peers.on_full = self._bus_full
         self.pubsub.on_up = self._bus_up
         self.flush_list.after.append(self.pubsub.flush)
 
@@ -136,9 +136,9 @@ class Node(Service):
             "messages_received": lanes.messages_received,
             "messages_sent": lanes.messages_sent,
             "messages_dropped": dict(pubsub.dropped + pubsub.bus.dropped + lanes.dropped),
-            "messages_conflated": pubsub.conflated,
+            "messages_conflated": pubsub.subscriptions.conflated,
             "send_queue_bytes": sum(lane.queued_bytes for lane in lanes.lanes),
-            "bus_gaps": pubsub.gaps,
+            "bus_gaps": pubsub.peers.gaps,
             "bus_queue_bytes": pubsub.queued_bytes,
             "wsgi_queue_depth": site.views.queue_depth,
             "wsgi_refused": site.views.refused,

@@ -48,7 +48,7 @@ class ClusterTests(LinksTestCase):
         broker = self.start_broker()
         a, b, c = await self.nodes("a", "b", "c")
         received = c.subscribe(b"t")
-        await self.until(lambda: all(node.pubsub._remote.get(b"t") for node in (a, b)))
+        await self.until(lambda: all(node.pubsub.peers.interest.get(b"t") for node in (a, b)))
         packs = broker.stats()["packs_forwarded"]
         sent = 0
 
@@ -81,7 +81,9 @@ class ClusterTests(LinksTestCase):
                 "game", 3, lambda name=name: released.append(name), self.fail
             )
         a.pubsub.publish_retained(b"kept", b"before", 1)
-        await self.until(lambda: kept == [b"before"] and len(a.pubsub._remote) == 2)
+        await self.until(
+            lambda: kept == [b"before"] and len(a.pubsub.peers.interest.get(b"t") or ()) == 2
+        )
         a.pubsub.publish(b"t", b"1")
         await self.until(lambda: all_have(received, 1))
         self.stop_broker(first)
@@ -89,7 +91,7 @@ class ClusterTests(LinksTestCase):
         await self.until(self.looking(lambda: not any(n.bus.is_up for n in (a, b, c))))
         for n in range(3, 6):
             a.pubsub.publish(b"t", b"%d" % n)
-            await self.until(self.looking(lambda: not a.pubsub._dirty_peers))
+            await self.until(self.looking(lambda: not a.pubsub.peers.dirty))
         a.pubsub.publish_retained(b"kept", b"meanwhile", 1)
         late = b.subscribe(b"kept")
         self.assertGreater(a.pubsub.queued_bytes, 0)
@@ -123,7 +125,9 @@ class ClusterTests(LinksTestCase):
         released: list[str] = []
         for node, name in ((a, "a"), (c, "c")):
             node.pubsub.barriers.arrive("all", 0, lambda n=name: released.append(n), self.fail)
-        await self.until(lambda: b"t" in a.pubsub._remote and b"t" in c.pubsub._remote)
+        await self.until(
+            lambda: b"t" in a.pubsub.peers.interest and b"t" in c.pubsub.peers.interest
+        )
         self.assertEqual(released, [])
         kill(b.bus)
         await self.until(self.looking(lambda: sorted(released) == ["a", "c"]))

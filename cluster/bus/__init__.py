@@ -1,7 +1,10 @@
 """Floor 2: what carries messages between nodes.
 
-interface  IBus and IBusReceiver: what a node needs of a bus, and what it is told
-zmq_bus    a DEALER link to the broker (the default)
-local_bus  no other nodes: the exchange runs in this process
-pubsub     PubSub: topics, barriers and retained frames of one node, on any bus
+interface      IBus and IBusReceiver: what a node needs of a bus, and what it is told
+zmq_bus        a DEALER link to the broker (the default)
+local_bus      no other nodes: the exchange runs in this process
+subscriptions  who on this node wants which topic, and retained frames
+peers          the other nodes: their interest, packs for them and of them
+barriers       the parties that this node has at barriers
+pubsub         PubSub joins them: publish, subscribe, barriers, on any bus
 """

@@ -151,7 +151,9 @@ class LinksTestCase(TestCase):
     async def nodes(self, *names: str) -> list[LinkedNode]:
         """Nodes that know one another."""
         nodes = [self.start_node(name) for name in names]
-        await self.until(lambda: all(len(node.pubsub.peers.names) == len(names) - 1 for node in nodes))
+        await self.until(
+            lambda: all(len(node.pubsub.peers.names) == len(names) - 1 for node in nodes)
+        )
         return nodes
 
     async def buses(self, *names: str) -> list[tuple[ZmqBus, RecordingReceiver]]:

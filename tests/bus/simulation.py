@@ -10,7 +10,8 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from cluster.bus.pubsub import COME_BACK_S, PubSub
+from cluster.bus.peers import COME_BACK_S
+from cluster.bus.pubsub import PubSub
 from cluster.core import wire
 from cluster.core.exchange import Exchange
 from cluster.core.fields import decode_pack
@@ -127,7 +128,7 @@ class SimulatedCluster:
         node.published += 1
         self.moment += 1
         publication = (name, node.published)
-        peers = node.pubsub._remote.get(topic) or ()
+        peers = node.pubsub.peers.interest.get(topic) or ()
         self.expected[publication] = {peer.name: (topic, self.moment) for peer in peers}
         lanes = node.lanes.get(topic, ())
         receipt = node.pubsub.publish(topic, b"%s %d" % (name.encode(), node.published))
@@ -208,7 +209,7 @@ class SimulatedCluster:
         self._travel()
         for name, node in self.nodes.items():  # so that what was lost last is seen, too
             for topic in [topic for other in self.nodes.values() for topic in other.lanes]:
-                if topic != RETAINED and node.pubsub._remote.get(topic):
+                if topic != RETAINED and node.pubsub.peers.interest.get(topic):
                     self.publish(name, topic)
         self._travel()
         self.unaccounted: set[tuple[Publication, str]] = set()
@@ -228,10 +229,10 @@ class SimulatedCluster:
     def _check_views(self, node: SimulatedNode) -> None:
         """Everybody knows what everybody wants, no more and no less."""
         others = {name for name in self.nodes if name != node.name}
-        assert set(node.pubsub.peers) == others
+        assert set(node.pubsub.peers.names) == others
         for name in others:
             wanted = {topic for topic, lanes in self.nodes[name].lanes.items() if lanes}
-            assert set(node.pubsub._remote.topics(node.pubsub._peers[name])) == wanted
+            assert set(node.pubsub.peers.interest.topics(node.pubsub.peers.by_name[name])) == wanted
 
     def _check_lanes(self, node: SimulatedNode) -> None:
         for topic, lanes in node.lanes.items():
@@ -270,13 +271,13 @@ class SimulatedCluster:
     def _check_gaps(self, node: SimulatedNode) -> None:
         """What was lost of a node that still talks to this one is known to be missing."""
         for name, other in self.nodes.items():
-            tracker = node.pubsub._origins.get(name)
-            peer = other.pubsub._peers.get(node.name)
+            tracker = node.pubsub.peers.origins.get(name)
+            peer = other.pubsub.peers.by_name.get(node.name)
             if tracker is not None and peer is not None and tracker.last == peer.sequence:
                 lost = self.lost_packs[name, node.name]
                 given_up = other.pubsub.dropped["peer_gone"]
                 assert lost <= tracker.missing <= lost + given_up
-                assert bool(tracker.missing) <= bool(node.pubsub.gaps)
+                assert bool(tracker.missing) <= bool(node.pubsub.peers.gaps)
         assert not node.pubsub.dropped["duplicate_pack"]
         assert not node.pubsub.dropped["malformed"]
 

@@ -7,8 +7,9 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.bus import pubsub as module
-from cluster.bus.pubsub import COME_BACK_S, PubSub
+from cluster.bus import peers as module
+from cluster.bus.peers import COME_BACK_S
+from cluster.bus.pubsub import PubSub
 from cluster.core import wire
 from cluster.core.fields import decode_pack, encode_pack
 from tests import profiles
@@ -28,7 +29,7 @@ class PubSubTestCase(SynchronousTestCase):
         self.scheduled = 0
         self.events: list[Any] = []
         self.pubsub = PubSub(self.bus, self.dirty, self.schedule, self.clock)
-        self.pubsub.on_full = lambda full: self.events.append("full" if full else "free")
+        self.pubsub.peers.on_full = lambda full: self.events.append("full" if full else "free")
         self.pubsub.on_up = lambda: self.events.append("up")
         self.bus.start(self.pubsub)
         self.bus.up("first", "a", "b")
@@ -167,7 +168,7 @@ class SkippingTests(PubSubTestCase):
         self.assertEqual(self.lane.out, [b"1", b"4"])
         self.assertEqual(self.other.out, [b"1", b"2", b"3", b"4"])
         self.assertEqual(self.events, ["skipped"] * 2)
-        self.assertEqual(self.pubsub.conflated, 2)
+        self.assertEqual(self.pubsub.subscriptions.conflated, 2)
 
     def test_gone(self) -> None:
         self.flushed()
@@ -218,7 +219,7 @@ class ReceiveTests(PubSubTestCase):
         self.pack(2, b"t", b"9", origin="b")
         self.pack(5, b"t", b"5")
         self.assertEqual(lane.out, [b"1", b"4", b"9", b"5"])
-        self.assertEqual(self.pubsub.gaps, 2)
+        self.assertEqual(self.pubsub.peers.gaps, 2)
 
     def test_what_comes_twice_is_delivered_once(self) -> None:
         lane = self.subscribed(b"t")
@@ -226,7 +227,7 @@ class ReceiveTests(PubSubTestCase):
             self.pack(number, b"t", b"%d" % number)
         self.assertEqual(lane.out, [b"1", b"2", b"3"])
         self.assertEqual(self.pubsub.dropped, {"duplicate_pack": 2})
-        self.assertEqual(self.pubsub.gaps, 0)
+        self.assertEqual(self.pubsub.peers.gaps, 0)
 
     def test_malformed_packs_are_counted(self) -> None:
         lane = self.subscribed(b"t")
@@ -242,7 +243,7 @@ class ReceiveTests(PubSubTestCase):
         for origin in ("a", "b"):
             self.pack(1, b"t", b"1", origin=origin)
         self.pack(1, b"t", b"1", origin="old")
-        self.assertEqual(self.pubsub.gaps, 1)
+        self.assertEqual(self.pubsub.peers.gaps, 1)
         self.assertEqual(self.pubsub.dropped, {})  # its number 1 is no duplicate any more
 
 
@@ -259,7 +260,7 @@ class PeersTests(PubSubTestCase):
         self.pubsub.publish(b"t", b"1")
         self.pubsub.publish(b"u", b"2")
         self.hear(wire.Left("a"), wire.Left("a"), wire.Left("stranger"))
-        self.assertEqual(self.pubsub.peers, ("b",))
+        self.assertEqual(self.pubsub.peers.names, ("b",))
         self.assertEqual(self.pubsub.publish(b"u", b"3"), (0, 0))
         self.assertEqual(self.flushed(), [("b", 1, [b"t", b"1"])])
         self.assertEqual(self.pubsub.dropped, {"peer_gone": 2})
@@ -323,7 +324,7 @@ class CongestionTests(PubSubTestCase):
         self.assertEqual(self.events, ["full", "free", "up"])
 
     def test_what_is_held_fills_up(self) -> None:
-        self.pubsub._held = module.WaterMarks(300, 100)
+        self.pubsub.peers.held = module.WaterMarks(300, 100)
         self.patch(module, "HELD_LIMIT", 500)
         self.bus.down()
         for _ in range(3):
@@ -345,7 +346,7 @@ class CongestionTests(PubSubTestCase):
         self.assertEqual(self.flushed(), [("a", 9, [b"u", b"last"])])  # a gap shows the loss
 
     def test_those_given_up_fill_nothing(self) -> None:
-        self.pubsub._held = module.WaterMarks(50, 10)
+        self.pubsub.peers.held = module.WaterMarks(50, 10)
         self.bus.down()
         self.pubsub.publish(b"u", bytes(80))
         self.pubsub.flush()
@@ -443,7 +444,7 @@ class BusLifeTests(PubSubTestCase):
         self.pubsub.flush()
         self.up("second", "b")
         self.clock.advance(COME_BACK_S)
-        self.assertEqual(self.pubsub.peers, ("b",))
+        self.assertEqual(self.pubsub.peers.names, ("b",))
         self.assertEqual(self.pubsub.dropped, {"peer_gone": 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -452,14 +453,14 @@ class BusLifeTests(PubSubTestCase):
         self.up("second")
         self.bus.down()
         self.clock.advance(COME_BACK_S)
-        self.assertEqual(self.pubsub.peers, ("a", "b"))
+        self.assertEqual(self.pubsub.peers.names, ("a", "b"))
         self.up("third")
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
     def test_a_broker_that_never_died_knows_who_is_gone(self) -> None:
         self.bus.down()
         self.up("first", "b")
-        self.assertEqual(self.pubsub.peers, ("b",))
+        self.assertEqual(self.pubsub.peers.names, ("b",))
 
     def test_a_message_of_the_old_link_brings_nobody_back(self) -> None:
         """Packs for them would be sent on a link that is not there."""
