@@ -12,8 +12,8 @@ Latency is from the publisher's send to the subscriber's recv, of every delivery
 share the machine: a server that cannot keep up shows it in latency and in loss, and its CPU a
 delivery is better judged at the lower rate.
 
-Channels uses channels_redis in its documented default (`core`), and its alternative (`pubsub`),
-with a redis-server of its own on a free port. That is Debian's package redis-server.
+Channels uses channels_redis in its documented default (`core`), on uvicorn in its alternative
+(`pubsub`) too, with a redis-server (Debian's package of that name) of its own on a free port.
 """
 
 import argparse
@@ -97,7 +97,7 @@ class Subscribers:
 def subscribe(port: int, count: int, talk: Connection) -> None:
     """A process of subscribers: says "open", "warm", and after "measure N" what it has got."""
     try:
-        sockets = load.connect(port, f"{PATH}?role=subscriber", count)
+        sockets = load.connect(port, f"{PATH}?role=subscriber", count, at_once=20)
         subscribers = Subscribers(sockets)
         with select.epoll() as poll:
             for sock in sockets:
@@ -248,9 +248,10 @@ def contenders(options: argparse.Namespace) -> tuple[list[Contender], dict[str, 
         return found, {}
     python = environments.python_for("channels", options.cache)
     for name in ("uvicorn", "Daphne"):
-        core = channels(name, python, options.nodes, PATH, redis="yes")
-        pubsub = {**core.environment, "CHANNELS_LAYER": "pubsub"}
-        found += [core, replace(core, name=f"{core.name} (pubsub)", environment=pubsub)]
+        found.append(channels(name, python, options.nodes, PATH, redis="yes"))
+    core = found[1]
+    pubsub = {**core.environment, "CHANNELS_LAYER": "pubsub"}
+    found.insert(2, replace(core, name=f"{core.name} (pubsub)", environment=pubsub))
     return found, {"channels": environments.versions("channels", python)}
 
 
@@ -262,7 +263,10 @@ def measure(contender: Contender, folder: Path, plan: Plan) -> figures.Figures:
             url = {"CHANNELS_REDIS": f"redis://127.0.0.1:{store.port}"}
             contender = replace(contender, environment={**contender.environment, **url})
         with Server(contender, folder) as server:
-            return broadcast(server, [store] if store is not None else [], plan)
+            try:
+                return broadcast(server, [store] if store is not None else [], plan)
+            except Failed as error:
+                raise Failed(f"{error}\n{server.output()[-2000:]}") from error
 
 
 def parser() -> argparse.ArgumentParser:

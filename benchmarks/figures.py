@@ -72,11 +72,18 @@ def measured(
     rounds: int,
     measure: Callable[[Contender], Figures],
 ) -> dict[str, list[Figures]]:
-    """`measure` each contender in each round; progress goes to standard error."""
+    """`measure` each contender in each round; progress goes to standard error.
+
+    A run that fails is told of and done again, once; Failed if it fails again.
+    """
     results: dict[str, list[Figures]] = {contender.name: [] for contender in contenders}
     for number in range(1, rounds + 1):
         for contender in contenders:
-            figures = measure(contender)
+            try:
+                figures = measure(contender)
+            except Failed as error:
+                print(f"round {number}, {contender.name}: {error}", file=sys.stderr, flush=True)
+                figures = measure(contender)
             results[contender.name].append(figures)
             said = ", ".join(f"{name} {shown(value)}" for name, value in figures.items())
             print(f"round {number}, {contender.name}: {said}", file=sys.stderr, flush=True)

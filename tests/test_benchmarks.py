@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +48,26 @@ class FigureTests(SynchronousTestCase):
         self.assertEqual(
             results, {"a": [{"turn": 1}, {"turn": 3}], "b": [{"turn": 2}, {"turn": 4}]}
         )
+
+    def test_a_second_try(self) -> None:
+        for failures in (1, 2):
+            outcomes: list[Failed | figures.Figures] = [Failed("no")] * failures + [{"ms": 1.0}]
+
+            def measure(contender: Contender, outcomes: list[Any] = outcomes) -> figures.Figures:
+                outcome = outcomes.pop(0)
+                if isinstance(outcome, Failed):
+                    raise outcome
+                return dict(outcome)
+
+            said = io.StringIO()
+            with contextlib.redirect_stderr(said):
+                if failures == 1:
+                    results = figures.measured([Contender("a", [], "")], 1, measure)
+                    self.assertEqual(results, {"a": [{"ms": 1.0}]})
+                    self.assertIn("round 1, a: no", said.getvalue())
+                else:
+                    contenders = [Contender("a", [], "")]
+                    self.assertRaises(Failed, figures.measured, contenders, 1, measure)
 
     def test_medians(self) -> None:
         runs = [{"ms": 3.0, "lost": 0.0}, {"ms": 100.0, "lost": 0.0}, {"ms": 2.0, "lost": 1.0}]
