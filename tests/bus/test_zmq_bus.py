@@ -140,8 +140,8 @@ class BackpressureTests(LinksTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(zmq_link, "HIGH_WATER_MESSAGES", 10)
-        self.patch(broker_module, "HIGH_WATER", 200_000)
-        self.patch(broker_module, "LOW_WATER", 50_000)
+        self.patch(broker_module, "HIGH_WATER", 2_000_000)  # above what kernel and ZeroMQ take
+        self.patch(broker_module, "LOW_WATER", 100_000)
 
     async def flood(self, until: Any) -> int:
         """Send packs to b until something is so; returns how many."""
@@ -166,7 +166,7 @@ class BackpressureTests(LinksTestCase):
         pause(b)
         congested = wire.Congested("b")
         sent = await self.flood(lambda: congested in a_told.events and congested in c_told.events)
-        self.assertLess(broker.stats()["queue_bytes"], 1_000_000)
+        self.assertLess(broker.stats()["queue_bytes"], 3_000_000)
         _, d_told = self.start_bus("d")  # who comes now must know, too
         await self.until(lambda: congested in d_told.events)
         unpause(b)
@@ -182,7 +182,7 @@ class BackpressureTests(LinksTestCase):
         self.assertEqual(c_told.events, [congested, wire.Joined("d"), cleared])
 
     async def test_one_that_never_drains_is_put_out_and_comes_back(self) -> None:
-        self.patch(broker_module, "STALLED", 500_000)
+        self.patch(broker_module, "STALLED", 4_000_000)
         broker = self.start_broker()
         (self.a, a_told), (b, b_told) = await self.buses("a", "b")
         pause(b)
@@ -205,7 +205,7 @@ class BackpressureTests(LinksTestCase):
         kill(b)
         await self.until(lambda: wire.Left("b") in a_told.events)
         self.assertEqual(broker.stats()["queue_bytes"], 0)
-        self.assertGreater(broker.stats()["messages_dropped"]["peer_gone"], 5)
+        self.assertGreater(broker.stats()["messages_dropped"]["peer_gone"], 50)
 
 
 class AnotherBrokerTests(LinksTestCase):
