@@ -161,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.no_peers:
             contenders += [
                 peer("Autobahn", sys.executable, "autobahn_life"),
+                peer("Autobahn, prepared", sys.executable, "autobahn_life", "--prepared"),
                 peer("websockets", python_with_websockets(folder), "websockets_life"),
             ]
         results: dict[str, list[Game]] = {contender.name: [] for contender in contenders}

@@ -1,8 +1,9 @@
 """The Life relay in plain Autobahn on Twisted: `python -m benchmarks.peers.autobahn_life --port 0`.
 
-Autobahn as it comes: its server protocol and factory, their defaults, and a prepared message for
-what goes to several. (Its option for TCP_NODELAY has no effect in the versions we know; it is left
-as it is.)
+Autobahn as it comes: its server protocol and factory, their defaults, and `sendMessage` to each who
+is to get a message. With --prepared, a message that goes to several is encoded once, by Autobahn's
+`prepareMessage`. (Its option for TCP_NODELAY has no effect in the versions we know; it is left as it
+is.)
 """
 
 import argparse
@@ -61,9 +62,14 @@ class LifeProtocol(WebSocketServerProtocol):
             game.followers.setdefault(payload, []).append(self)
         else:
             cell = payload[payload.index(b" ") + 1 : payload.rindex(b" ")]
-            message = self.factory.prepareMessage(payload)
-            for follower in game.followers.get(cell, ()):
-                follower.sendPreparedMessage(message)
+            followers = game.followers.get(cell, ())
+            if self.factory.prepared:
+                message = self.factory.prepareMessage(payload)
+                for follower in followers:
+                    follower.sendPreparedMessage(message)
+            else:
+                for follower in followers:
+                    follower.sendMessage(payload)
 
     def reset(self, payload: bytes) -> None:
         try:
@@ -91,9 +97,10 @@ class LifeFactory(WebSocketServerFactory):
     protocol = LifeProtocol
     noisy: ClassVar[bool] = False
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, prepared: bool = False) -> None:
         super().__init__(reactor=reactor)
         self.game = Life(1)
+        self.prepared = prepared
 
 
 def main() -> None:
@@ -101,8 +108,11 @@ def main() -> None:
 
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--port", type=int, default=0, help="0: a free one (default)")
+    options.add_argument("--prepared", action="store_true", help="encode a message once for all")
+    given = options.parse_args()
+    factory = LifeFactory(reactor, given.prepared)
     port = reactor.listenTCP(  # type: ignore[attr-defined]
-        options.parse_args().port, LifeFactory(reactor), backlog=4096, interface="127.0.0.1"
+        given.port, factory, backlog=4096, interface="127.0.0.1"
     )
     print(f"listening on ws://127.0.0.1:{port.getHost().port}/", flush=True)
     reactor.run()  # type: ignore[attr-defined]
