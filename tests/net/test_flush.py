@@ -1,6 +1,7 @@
 """One send for all that was queued, and what happens when the socket takes less."""
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer, reactor
@@ -9,6 +10,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from cluster.net import flush
 from cluster.net.flush import FlushList
 from cluster.net.frames import binary_frame, text_frame
 from cluster.net.outlet import SINK
@@ -125,6 +127,139 @@ class FlushListTests(SynchronousTestCase):
         self.clock.advance(0)
         self.clock.advance(0)
         self.assertEqual(self.one.socket.sends, [b"from a hook"])
+
+
+class PacedTests(SynchronousTestCase):
+    """Publications to many wait for one another; what is sent to one client does not wait."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.flush_list = FlushList(self.clock, pace=2.0)
+        self.one, self.two = FakeOutlet(self.flush_list), FakeOutlet(self.flush_list)
+        self.hooks: list[float] = []
+        self.flush_list.after.append(lambda: self.hooks.append(self.clock.seconds()))
+        self.now = 0.0
+        self.patch(flush, "perf_counter", lambda: self.now)
+
+    def publish(self, outlet: FakeOutlet, frame: bytes) -> None:
+        if not outlet.out:
+            self.flush_list.paced.append(outlet)
+        outlet.out.append(frame)
+        self.flush_list.schedule_paced()
+
+    def take(self, seconds: float) -> None:
+        """Let the next flush take so long."""
+        self.flush_list.after.append(self.slow(seconds))
+
+    def slow(self, seconds: float) -> Callable[[], None]:
+        def hook() -> None:
+            self.now += seconds
+            self.flush_list.after.remove(hook)
+
+        return hook
+
+    def test_the_first_leaves_at_once(self) -> None:
+        self.publish(self.one, b"a")
+        self.publish(self.one, b"b")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(0)
+        self.assertEqual(self.one.socket.sends, [b"ab"])
+        self.assertEqual(self.hooks, [0.0])
+
+    def test_the_next_waits_in_proportion_to_what_the_last_took(self) -> None:
+        self.take(0.004)
+        self.publish(self.one, b"a")
+        self.clock.advance(0)
+        self.publish(self.one, b"b")
+        self.publish(self.two, b"c")
+        self.clock.advance(0.0079)
+        self.assertEqual(self.one.socket.sends, [b"a"])
+        self.publish(self.one, b"d")
+        self.clock.advance(0.0002)
+        self.assertEqual((self.one.socket.sends, self.two.socket.sends), ([b"a", b"bd"], [b"c"]))
+        self.assertEqual(len(self.hooks), 2)
+
+    def test_but_never_longer_than_the_bound(self) -> None:
+        self.take(10)
+        self.publish(self.one, b"a")
+        self.clock.advance(0)
+        self.publish(self.one, b"b")
+        self.clock.advance(flush.MAX_PACE_S)
+        self.assertEqual(self.one.socket.sends, [b"a", b"b"])
+
+    def test_time_that_has_passed_is_not_waited_for_again(self) -> None:
+        self.take(0.005)
+        self.publish(self.one, b"a")
+        self.clock.advance(0)
+        self.clock.advance(1)
+        self.publish(self.one, b"b")
+        self.clock.advance(0)
+        self.assertEqual(self.one.socket.sends, [b"a", b"b"])
+
+    def test_answers_to_one_client_do_not_wait_and_call_no_hook(self) -> None:
+        self.take(0.005)
+        self.publish(self.one, b"a")
+        self.clock.advance(0)
+        self.publish(self.one, b"b")
+        self.two.append(b"answer")
+        self.clock.advance(0)
+        self.assertEqual((self.one.socket.sends, self.two.socket.sends), ([b"a"], [b"answer"]))
+        self.assertEqual(len(self.hooks), 1)
+
+    def test_a_connection_on_both_lists_is_sent_once(self) -> None:
+        """The first flush takes its whole queue, the paced one finds nothing left."""
+        self.take(0.005)
+        self.publish(self.one, b"a")
+        self.clock.advance(0)
+        self.publish(self.one, b"b")
+        self.flush_list.dirty.append(self.one)
+        self.flush_list.schedule()
+        self.clock.advance(0)
+        self.assertEqual(self.one.socket.sends, [b"a", b"b"])
+        self.clock.advance(flush.MAX_PACE_S)
+        self.assertEqual(self.one.socket.sends, [b"a", b"b"])
+
+    def test_output_of_a_hook_is_paced_too(self) -> None:
+        once = [b"from a hook"]
+        self.flush_list.after.append(lambda: once and self.publish(self.one, once.pop()))
+        self.publish(self.two, b"a")
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.assertEqual(self.one.socket.sends, [b"from a hook"])
+
+    def test_what_a_hook_leaves_without_asking_is_flushed_next(self) -> None:
+        def leave() -> None:
+            if not self.one.out and not self.one.socket.sends:
+                self.one.out.append(b"left")
+                self.flush_list.paced.append(self.one)
+
+        self.flush_list.after.append(leave)
+        self.publish(self.two, b"a")
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.assertEqual(self.one.socket.sends, [b"left"])
+
+    def test_all_at_once_for_the_end(self) -> None:
+        self.take(0.005)
+        self.publish(self.one, b"a")
+        self.clock.advance(0)
+        self.publish(self.one, b"b")
+        self.two.append(b"c")
+        self.flush_list.flush_all()
+        self.assertEqual((self.one.socket.sends, self.two.socket.sends), ([b"a", b"b"], [b"c"]))
+        self.assertEqual(len(self.hooks), 2)
+
+    def test_without_a_pace_there_is_one_list(self) -> None:
+        unpaced = FlushList(self.clock)
+        self.assertIs(unpaced.paced, unpaced.dirty)
+        hooks: list[int] = []
+        unpaced.after.append(lambda: hooks.append(1))
+        unpaced.schedule_paced()
+        unpaced.schedule()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(0)
+        unpaced.flush_all()
+        self.assertEqual(hooks, [1, 1])
 
 
 class SocketTests(TestCase):
