@@ -7,7 +7,8 @@ Each round starts every server anew with four processes, and connects the subscr
 publisher in a process of its own, to it. Messages of 24 bytes carry their number and the time they
 were sent at. Nothing counts until every subscriber has got one; then the publisher sends at the
 given rate, and CPU time of all the server processes, broker and Redis included, is taken from the
-first message until the last has arrived, or until nothing has for three seconds: that is loss.
+first message until the last has arrived, or until nothing has for three seconds: what is missing
+then is lost, be it dropped on the way or because the server has hung up on a subscriber.
 Latency is from the publisher's send to the subscriber's recv, of every delivery. Clients and server
 share the machine: a server that cannot keep up shows it in latency and in loss, and its CPU a
 delivery is better judged at the lower rate.
@@ -53,33 +54,37 @@ class Subscribers:
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
         self.received = 0
         self.disorder = 0
+        self.hung_up = 0
         self.warm: set[int] = set()
         self.latencies = array("f")  # seconds
         self._by_fd = {sock.fileno(): sock for sock in sockets}
         self._newest = dict.fromkeys(self._by_fd, 0)
         self._left: dict[int, bytes] = {}
 
-    def take(self, fd: int) -> None:
-        """Read what has come on one connection."""
-        received = self._by_fd[fd].recv(load.RECEIVE)
+    def take(self, fd: int) -> bool:
+        """Read what has come on one connection; False if the server has hung up."""
+        try:
+            received = self._by_fd[fd].recv(load.RECEIVE)
+        except ConnectionError:
+            received = b""
         now = time.monotonic()
         if not received:
-            raise Failed("the server hung up on a subscriber")
+            self.hung_up += 1
+            return False
         if fd in self._left:
             received = self._left.pop(fd) + received
         if len(received) == FRAME and received[1] == PAYLOAD:  # what nearly always comes
             self.count(fd, received[2:], now)
-            return
+            return True
         frames, rest = load.split_frames(received)
         if rest:
             self._left[fd] = rest
         for opcode, payload in frames:
             if opcode == load.PING:
                 self._by_fd[fd].send(load.client_frame(payload, load.PONG))
-            elif opcode == load.CLOSE:
-                raise Failed(f"the server closed a subscriber's connection: {payload!r}")
-            else:
+            elif opcode == load.TEXT:
                 self.count(fd, payload, now)
+        return True  # a Close frame is followed by the end of the connection
 
     def count(self, fd: int, payload: bytes, now: float) -> None:
         """One delivery."""
@@ -92,6 +97,10 @@ class Subscribers:
         self._newest[fd] = number
         self.received += 1
         self.latencies.append(now - float(payload[CLOCK]))
+
+    def found(self) -> tuple[int, int, int, array]:
+        """Deliveries, those out of order, connections hung up on, and latencies in seconds."""
+        return self.received, self.disorder, self.hung_up, self.latencies
 
 
 def subscribe(port: int, count: int, talk: Connection) -> None:
@@ -112,8 +121,8 @@ def subscribe(port: int, count: int, talk: Connection) -> None:
                         expected = talk.recv() * count  # how many were sent: no more will come
                         quiet_since = time.monotonic()
                         poll.unregister(talk)
-                    else:
-                        subscribers.take(fd)
+                    elif not subscribers.take(fd):
+                        poll.unregister(fd)
                 if not said_warm and len(subscribers.warm) == count:
                     talk.send("warm")
                     said_warm = True
@@ -123,7 +132,7 @@ def subscribe(port: int, count: int, talk: Connection) -> None:
                     quiet = time.monotonic() - quiet_since > QUIET_S
                     if quiet or subscribers.received >= expected:
                         break
-        talk.send((subscribers.received, subscribers.disorder, subscribers.latencies))
+        talk.send(subscribers.found())
     except (OSError, Failed) as error:
         talk.send(f"subscribers: {error}")
 
@@ -211,12 +220,13 @@ def broadcast(server: Server, others: Sequence[Server], plan: Plan) -> figures.F
             audience.expect(sent)
             heard = audience.hear(300)
             used = sum(each.cpu() for each in (server, *others)) - before
-    latencies = sorted(latency for _, _, part in heard for latency in part)
-    received = sum(part for part, _, _ in heard)
+    latencies = sorted(latency for *_, part in heard for latency in part)
+    received = sum(part for part, *_ in heard)
     return {
         "deliveries": received,
         "lost %": (1 - received / (sent * plan.subscribers)) * 100,
-        "out of order": sum(disorder for _, disorder, _ in heard),
+        "out of order": sum(disorder for _, disorder, _, _ in heard),
+        "hung up on": sum(hung_up for _, _, hung_up, _ in heard),
         **{f"p{part} ms": figures.percentile(latencies, part) * 1000 for part in (50, 99, 99.9)},
         "µs CPU a delivery": used / received * 1e6 if received else float("nan"),
         "CPU s": used,

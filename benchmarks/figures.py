@@ -198,8 +198,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=main.__doc__)
     parser.add_argument("files", type=Path, nargs="+", help="output of a benchmark with --json")
     for path in parser.parse_args(arguments).files:
+        found = _with_nan(json.loads(path.read_text()))
+        if "medians" not in found:
+            raise Failed(f"{path} is not what `report` makes")
         print(f"{path.name}\n")
-        print_report(_with_nan(json.loads(path.read_text())), as_json=False)
+        print_report(found, as_json=False)
         print()
     return 0
 
