@@ -2,8 +2,8 @@
 
 Autobahn as it comes: its server protocol and factory, their defaults, and `sendMessage` to each who
 is to get a message. With --prepared, a message that goes to several is encoded once, by Autobahn's
-`prepareMessage`. (Its option for TCP_NODELAY has no effect in the versions we know; it is left as it
-is.)
+`prepareMessage`. (Its option for TCP_NODELAY has no effect in the versions we know; it is left as
+it is.)
 """
 
 import argparse
