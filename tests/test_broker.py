@@ -357,6 +357,18 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual([len(pack) for _, pack in self.messages()], [1, 2, 3, 4])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_who_joins_is_told_of_those_above_the_mark_and_no_others(self) -> None:
+        self.patch(module, "HIGH_WATER", 100)
+        self.patch(module, "LOW_WATER", 10)
+        self.link.full |= {b"b", b"c"}
+        self.pack(101)
+        self.pack(50, destination=b"c")
+        self.messages()
+        self.broker._received([b"d", wire.encode(wire.Hello())])
+        welcome, *rest = [message for node, message in self.messages() if node == b"d"]
+        self.assertIsInstance(welcome, wire.Welcome)
+        self.assertEqual(rest, [wire.Congested("b")])
+
     def test_a_hello_starts_with_an_empty_queue(self) -> None:
         """What waited was for the link that it had before."""
         self.link.full.add(b"b")

@@ -142,11 +142,11 @@ class ZmqBus:
         waiting, self._queue = self._queue, deque()
         was_full = self._marks.full
         self._marks = WaterMarks(HIGH_WATER, LOW_WATER)
-        if self._receiver is not None:
-            packs = [(parts[0][1:].decode(), parts[1]) for parts in waiting if len(parts) == 2]
-            self._receiver.bus_down(packs)
-            if was_full:
-                self._receiver.bus_full(False)
+        assert self._receiver is not None
+        packs = [(parts[0][1:].decode(), parts[1]) for parts in waiting if len(parts) == 2]
+        self._receiver.bus_down(packs)
+        if was_full:
+            self._receiver.bus_full(False)
 
     def _received(self, parts: list[bytes]) -> None:
         if self._receiver is None:

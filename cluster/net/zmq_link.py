@@ -5,7 +5,7 @@ silent until every event has been taken. So the EVENTS option is read again afte
 each receive, and whatever is still pending is looked at in the next iteration of the reactor.
 Receiving stops after a batch, so that a fast peer cannot starve the WebSocket connections.
 
-This costs 2-3 µs a message, where zmq.asyncio costs 16 µs (``python -m benchmarks.link``).
+What a message costs that way, all threads of the process counted: ``python -m benchmarks.link``.
 """
 
 from collections.abc import Callable, Sequence
@@ -114,10 +114,9 @@ class ZmqLink:
             if self.is_closed():
                 return
         events = int(self._socket.getsockopt(zmq.EVENTS))
-        if self._wants_write and events & zmq.POLLOUT:
+        if self._writable is not None and self._wants_write and events & zmq.POLLOUT:
             self._wants_write = False
-            if self._writable is not None:
-                self._writable()
+            self._writable()
         if not self.is_closed() and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._look_again()
 
