@@ -18,7 +18,10 @@ class BenchmarkTests(SynchronousTestCase):
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
             self.assertEqual(life.main(arguments), 0)
         result = json.loads(output.getvalue())
-        self.assertEqual([row["server"] for row in result["servers"]], ["Autobahn", "websockets"])
+        self.assertEqual(
+            [row["server"] for row in result["servers"]],
+            ["Autobahn", "Autobahn, prepared", "websockets"],
+        )
         for row in result["servers"]:
             self.assertGreater(row["steps_per_second"], 0)
             self.assertIn("server", row["cpu_ms_a_step_by_process"])

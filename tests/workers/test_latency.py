@@ -13,8 +13,8 @@ class LatencyTests(SynchronousTestCase):
         latencies = Latencies()
         latencies.add(n / 1000 for n in range(1, 101))
         self.assertEqual(len(latencies), 100)
-        self.assertApproximates(latencies.percentile(50), 0.050, 0.050 / 30)
-        self.assertApproximates(latencies.percentile(99), 0.099, 0.099 / 30)
+        self.assertApproximates(latencies.percentile(50), 0.050, 0.050 / 90)
+        self.assertApproximates(latencies.percentile(99), 0.099, 0.099 / 90)
 
     @given(st.floats(0, 3600))
     def test_error_is_bounded(self, seconds: float) -> None:
@@ -23,12 +23,12 @@ class LatencyTests(SynchronousTestCase):
         found = latencies.percentile(99)
         assert found is not None
         self.assertGreaterEqual(found, seconds - 1e-6)
-        self.assertLessEqual(found, seconds * 33 / 32 + 1e-6)
+        self.assertLessEqual(found, seconds * 1.01 + 2e-6)
 
     def test_memory_is_bounded(self) -> None:
         latencies = Latencies()
         latencies.add(n / 1e6 for n in range(200_000))
-        self.assertLess(len(latencies.counts()), 1000)
+        self.assertLess(len(latencies.counts()), 2500)
 
     def test_of_several_processes(self) -> None:
         one, other = Latencies(), Latencies()

@@ -63,7 +63,7 @@ class GameTests(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        self.factory = LifeFactory(reactor)
+        self.factory = LifeFactory(reactor, prepared=True)
         port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.target = Target(

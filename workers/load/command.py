@@ -32,7 +32,7 @@ INTERRUPTED = 130  # what shells say of a program ended by Ctrl-C: 128 + SIGINT
 
 EPILOG = """\
 Exit status: 0 all well, 1 something failed, 2 bad usage, 130 Ctrl-C. Times are milliseconds; a
-percentile is at most 3.2% too high.
+percentile is at most 1% too high.
 """
 
 Course = Callable[["Run"], Awaitable[Outcome]]
