@@ -14,4 +14,5 @@ servers       starts, finds, measures and stops server processes
 environments  Pythons that have the peers' libraries
 load          the clients
 figures       rounds, medians, ratios, tables
+tables        puts what was found into the documentation
 """

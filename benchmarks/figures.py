@@ -26,6 +26,14 @@ Figures = dict[str, float]
 """What one run of one contender gave, by the figure's name, unit included."""
 
 
+class Results(dict[str, list[Figures]]):
+    """The runs of each contender, and what was said of those that failed and were done again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: list[str] = []
+
+
 def arguments(prog: str, description: str | None, rounds: int = 3) -> argparse.ArgumentParser:
     """A parser with the options all benchmarks have."""
     parser = argparse.ArgumentParser(
@@ -71,18 +79,22 @@ def measured(
     contenders: Sequence[Contender],
     rounds: int,
     measure: Callable[[Contender], Figures],
-) -> dict[str, list[Figures]]:
+) -> Results:
     """`measure` each contender in each round; progress goes to standard error.
 
-    A run that fails is told of and done again, once; Failed if it fails again.
+    A run that fails is done again, once, and noted in `failed`, as leaving it out is a choice of
+    what to report; Failed if it fails again.
     """
-    results: dict[str, list[Figures]] = {contender.name: [] for contender in contenders}
+    results = Results()
+    results.update((contender.name, []) for contender in contenders)
     for number in range(1, rounds + 1):
         for contender in contenders:
             try:
                 figures = measure(contender)
             except Failed as error:
                 print(f"round {number}, {contender.name}: {error}", file=sys.stderr, flush=True)
+                reason = str(error).partition("\n")[0]
+                results.failed.append(f"round {number}, {contender.name}: {reason}")
                 figures = measure(contender)
             results[contender.name].append(figures)
             said = ", ".join(f"{name} {shown(value)}" for name, value in figures.items())
@@ -163,7 +175,7 @@ def machine() -> dict[str, Any]:
 def report(
     options: argparse.Namespace,
     before: Mapping[str, Any],
-    results: Mapping[str, Sequence[Figures]],
+    results: Results,
     ratio_of: Sequence[str],
     versions: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
@@ -180,6 +192,7 @@ def report(
         "medians": rows,
         "ratios": {figure: against(rows, figure) for figure in ratio_of},
         "rounds": {name: list(runs) for name, runs in results.items()},
+        "failed_runs": results.failed,
     }
 
 
@@ -189,6 +202,8 @@ def print_report(found: Mapping[str, Any], as_json: bool) -> None:
         print(json.dumps(_rounded(found), ensure_ascii=False, indent=1))
         return
     print(table(found["medians"]))
+    for failed in found.get("failed_runs", ()):
+        print(f"\nFailed, and done again: {failed}")
     for figure, ratios in found["ratios"].items():
         print(f"\n{figure}, the row divided by the column:\n\n{table(ratios)}")
 

@@ -10,6 +10,7 @@ import errno
 import itertools
 import resource
 import select
+import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -69,6 +70,12 @@ def allow_descriptors(needed: int) -> None:
         raise Failed(
             f"{needed} connections need more descriptors than the {hard} allowed: ulimit -n"
         )
+
+
+def in_child() -> None:
+    """To be called first in a process forked for a load: it ends when the benchmark says so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent ends us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def connect(

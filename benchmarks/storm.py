@@ -32,6 +32,7 @@ TROUBLE = re.compile(r"Traceback|Unhandled|\[critical\]|\[error\]", re.IGNORECAS
 
 def stand_by(port: int, said: Connection) -> None:
     """A process of its own: talk until told to stop, then send the longest wait in seconds."""
+    load.in_child()
     sockets = load.connect(port, PATH, BYSTANDERS)
     worst = 0.0
     said.send("standing by")
@@ -77,9 +78,10 @@ def storm(server: Server, connections: int) -> figures.Figures:
             raise Failed("not every client that is back has been answered")
         back = time.perf_counter() - start
         used = server.cpu() - used
-        talk.send("stop")
+        if not talk.poll():  # otherwise they have ended by themselves, and said why
+            talk.send("stop")
         worst = talk.recv() if talk.poll(40) else "the bystanders do not answer"
-        process.join()
+        process.join(1)
         if not isinstance(worst, float):
             raise Failed(worst)
         if server.pids() != pids:

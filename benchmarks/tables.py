@@ -1,0 +1,146 @@
+"""Puts what the benchmarks found into the documentation: `python -m benchmarks.tables`.
+
+docs/benchmarks/NAME.json is what `python -m benchmarks.NAME --json` printed. In docs/benchmarks.md
+whatever stands between `<!-- NAME -->` and `<!-- end -->` is replaced by the table made from it;
+`machine` and `versions` are made from all of them.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import table
+from benchmarks.servers import ROOT
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+FOUND = ROOT / "docs" / "benchmarks"
+BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+
+Found = Mapping[str, Any]
+
+
+def echo(found: Found) -> str:
+    return table(
+        {
+            server: {
+                **row,
+                **{
+                    f"times the callback, {load}": _number(
+                        found["ratios"][f"µs, {load} in flight"][server]["cluster, callback"]
+                    )
+                    for load in (1, 8)
+                },
+            }
+            for server, row in found["medians"].items()
+        }
+    )
+
+
+def handshakes(found: Found) -> str:
+    ratios = found["ratios"]["handshakes/CPU s"]
+    ours = next(iter(ratios))
+    return table(
+        {
+            server: {**row, "of the cluster's": _number(ratios[server][ours])}
+            for server, row in found["medians"].items()
+        }
+    )
+
+
+def idle(found: Found) -> str:
+    columns = ("connections", "KB RSS", "KB kernel, both ends", "MB RSS, empty", "CPU %")
+    return table(
+        {
+            server: {column: row[column] for column in columns}
+            for server, row in found["medians"].items()
+        }
+    )
+
+
+def broadcast(found: Found) -> str:
+    """The cost is compared with the cluster's at the same rate."""
+    rows = {}
+    ratios = found["ratios"]["µs CPU a delivery"]
+    for server, row in found["medians"].items():
+        rate = server.rpartition(", ")[2]
+        ours = next(name for name in ratios if name.endswith(f", {rate}"))
+        shown = {name: _number(value) for name, value in row.items()}
+        del shown["deliveries"], shown["CPU s"]
+        rows[server] = {**shown, "times the cluster": _number(ratios[server][ours])}
+    return table(rows)
+
+
+def storm(found: Found) -> str:
+    return table(found["medians"])
+
+
+def life(found: Found) -> str:
+    return table(
+        {
+            row["server"]: {
+                "CPU ms a step": row["cpu_ms_a_step"],
+                "steps/s": row["steps_per_second"],
+                "p50 ms": row["latency_ms"]["p50"],
+                "p99 ms": row["latency_ms"]["p99"],
+            }
+            for row in found["servers"]
+        }
+    )
+
+
+TABLES: Mapping[str, Callable[[Found], str]] = {
+    name.__name__: name for name in (echo, handshakes, idle, broadcast, storm, life)
+}
+
+
+def machine(found: Mapping[str, Found]) -> str:
+    on = found["echo"]["machine"]
+    kernel = on["kernel"].partition("-")[0]
+    return f"{on['cores']} cores ({on['cpu']}), Linux {kernel}, Python {on['python']}."
+
+
+def versions(found: Mapping[str, Found]) -> str:
+    merged: dict[str, dict[str, str]] = {}
+    for each in found.values():
+        merged.update(each.get("versions", {}))
+    return "\n".join(
+        f"- for {name}: {', '.join(f'{library} {version}' for library, version in used.items())}"
+        for name, used in sorted(merged.items())
+    )
+
+
+def filled(page: str, found: Mapping[str, Found]) -> str:
+    """The page with its tables made anew; blocks whose JSON is not there stay as they are."""
+
+    def block(match: re.Match[str]) -> str:
+        name = match[2]
+        if name == "machine" and "echo" in found:
+            text = machine(found)
+        elif name == "versions":
+            text = versions(found)
+        elif name in found and name in TABLES:
+            text = TABLES[name](found[name])
+        else:
+            return match[0]
+        return f"{match[1]}{text}{match[3]}"
+
+    return BLOCK.sub(block, page)
+
+
+def all_found(folder: Path = FOUND) -> dict[str, Found]:
+    """What the JSON files hold, by the benchmark's name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def main() -> None:
+    PAGE.write_text(filled(PAGE.read_text(), all_found()))
+
+
+if __name__ == "__main__":
+    main()
