@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import broadcast, echo, environments, figures, handshakes, idle, load, storm
+from benchmarks import broadcast, echo, environments, figures, handshakes, idle, load, storm, tables
 from benchmarks.servers import Contender, Failed, Server, channels, cluster, cpu_of, kernel_kb, peer
 
 
@@ -65,6 +65,7 @@ class FigureTests(SynchronousTestCase):
                     results = figures.measured([Contender("a", [], "")], 1, measure)
                     self.assertEqual(results, {"a": [{"ms": 1.0}]})
                     self.assertIn("round 1, a: no", said.getvalue())
+                    self.assertEqual(results.failed, ["round 1, a: no"])
                 else:
                     contenders = [Contender("a", [], "")]
                     self.assertRaises(Failed, figures.measured, contenders, 1, measure)
@@ -105,7 +106,9 @@ class FigureTests(SynchronousTestCase):
 
     def test_report(self) -> None:
         options = figures.arguments("echo", "").parse_args(["--json"])
-        results = {"a": [{"ms": 1.0}] * 3, "b": [{"ms": 0.0}] * 3}
+        results = figures.Results()
+        results.update(a=[{"ms": 1.0}] * 3, b=[{"ms": 0.0}] * 3)
+        results.failed.append("round 2, b: no")
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
             found = figures.report(options, figures.machine(), results, ["ms"])
@@ -115,6 +118,7 @@ class FigureTests(SynchronousTestCase):
         self.assertEqual(said["medians"]["a"], {"ms": 1})
         self.assertEqual(said["ratios"]["ms"]["a"], {"a": 1, "b": None})
         self.assertEqual(len(said["rounds"]["b"]), 3)
+        self.assertEqual(said["failed_runs"], ["round 2, b: no"])
         self.assertGreater(said["machine"]["cores"], 0)
 
         path, tables = Path(self.mktemp()), io.StringIO()
@@ -122,6 +126,24 @@ class FigureTests(SynchronousTestCase):
         with contextlib.redirect_stdout(tables):
             self.assertEqual(figures.main([str(path)]), 0)
         self.assertIn("nan", tables.getvalue())
+
+
+class PageTests(SynchronousTestCase):
+    """What is put into the documentation."""
+
+    def test_the_page_has_what_was_found(self) -> None:
+        page = tables.PAGE.read_text()
+        self.assertEqual(tables.filled(page, tables.all_found()), page)
+
+    def test_a_block_without_its_json_is_left(self) -> None:
+        page = "a\n<!-- echo -->\nold\n<!-- end -->\nb\n"
+        self.assertEqual(tables.filled(page, {}), page)
+
+    def test_a_block_is_replaced(self) -> None:
+        page = "a\n<!-- storm -->\nold\n<!-- end -->\nb\n"
+        new = tables.filled(page, {"storm": {"medians": {"cluster": {"s": 1.5}}}})
+        self.assertNotIn("old", new)
+        self.assertIn("| cluster | 1.50 |", new)
 
 
 class ReadingTests(SynchronousTestCase):
