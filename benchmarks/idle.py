@@ -10,7 +10,8 @@ at the same interval; the cluster has its Django site, bus and metrics as ever.
 
 Kernel memory is the growth of the system's unreclaimable slab and of its TCP buffers. Both ends of
 each connection are on this machine, and so is whatever else runs: take it as an estimate, of two
-sockets. The CPU figure is what all the connections together cost while they do nothing.
+sockets, and of its order of size only. The CPU figure is what all the connections together cost in
+the second half of that time; it can be compared between servers only where pings/s agree.
 """
 
 import argparse
