@@ -69,7 +69,8 @@ class LifeProtocol(WebSocketServerProtocol):
                     follower.sendPreparedMessage(message)
             else:
                 for follower in followers:
-                    follower.sendMessage(payload)
+                    if follower.state == follower.STATE_OPEN:  # or sendMessage raises
+                        follower.sendMessage(payload)
 
     def reset(self, payload: bytes) -> None:
         try:
