@@ -56,7 +56,7 @@ NODE_PARAMETERS = [
 ]
 NODE_FLAGS = [
     ["proxy-headers", None, "believe X-Forwarded-For and X-Forwarded-Proto (behind a proxy only)"],
-    ["access-log", None, "log every HTTP request and WebSocket connection"],
+    ["access-log", None, "log every HTTP request"],
 ]
 
 
