@@ -35,9 +35,9 @@ of a busy node's time."""
 CLOSE_GOING_AWAY = 1001
 
 GC_THRESHOLDS = (10_000, 20, 50)
-"""A connection is some 30 objects that live as long as it does, so with thousands of them a full
-collection takes 0.1 s and finds nothing. Python's own thresholds (700, 10, 10) would run several
-while they come; these make a handshake an eighth cheaper (``python -m benchmarks.handshakes``)."""
+"""A connection is some dozens of objects that live as long as it does, so with thousands of them a
+full collection takes long and finds nothing. Python's own thresholds (700, 10, 10) would run
+several while they come. ``python -m benchmarks.handshakes`` shows what a change here does."""
 
 
 @dataclass(frozen=True, slots=True)

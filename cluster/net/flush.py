@@ -38,7 +38,8 @@ class FlushList:
         each node when it had its turn, and a send for each few of them would cost more than all the
         rest. So after a paced flush that took t seconds the next one waits for ``pace * t``, at
         most MAX_PACE_S: nothing to speak of when little is sent, and when much is, most of it
-        leaves together. What a handler sends to its own client is not paced."""
+        leaves together. What a handler sends to its own client is not paced, unless a published
+        frame already waits on that connection: then it waits behind it, in order."""
         self.after: list[Callable[[], None]] = []
         """Called after each (paced) flush, in order: what else has to leave once an iteration."""
         self.frames_sent = 0
