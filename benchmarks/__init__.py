@@ -7,9 +7,11 @@ broadcast     one sends, a thousand get: loss, latency, CPU a delivery
 storm         all clients lost and back at once
 lane          what one message costs in a server of one process: the lane, and stock Autobahn
 life          one game of Life against this cluster and against other servers
+slow_views    what slow views do to WebSockets
 watchers      what those who look on at a game cost the servers
 
 peers         the other servers
+slow_site     the site of slow_views
 servers       starts, finds, measures and stops server processes
 environments  Pythons that have the peers' libraries
 load          the clients

@@ -35,7 +35,13 @@ class Contender:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def cluster(nodes: int, *arguments: str, name: str = "", path: str = "/") -> Contender:
+def cluster(
+    nodes: int,
+    *arguments: str,
+    name: str = "",
+    path: str = "/",
+    environment: Mapping[str, str] | None = None,
+) -> Contender:
     """This project on a free port, with `arguments` of `twistd c10k` besides."""
     return Contender(
         name or f"cluster, {nodes} node{'s' if nodes > 1 else ''}",
@@ -46,6 +52,7 @@ def cluster(nodes: int, *arguments: str, name: str = "", path: str = "/") -> Con
         ),
         r"c10k ready: http://[^:/]+:(\d+)/",
         path,
+        environment or {},
     )
 
 

@@ -2,13 +2,16 @@
 
 From top to bottom; each floor imports only from those below it::
 
-    4  options, option_values       the command line
-       tap, __main__                what it starts; the only places that choose a reactor
+    4  options                      the command line; its parts:
+       option_parser, option_values how it is read; what a bus, a settings module … must be
+       tap, __main__, development   what it and manage.py start; only they choose a reactor
     3  supervisor                   keeps the processes alive; its parts:
        children, control            the processes, and the connection to each
        slots, heartbeat             each node's sockets; who still answers
-       admin, runtime_dir           answers operators; where its own sockets are
+       admin                        answers operators
        node, broker, web            the processes' services
+       publish_socket               a node's door for processes outside that publish
+    3  testing                      a node in memory, for the tests of applications
     2  django                       what Django developers touch
        bus                          what carries messages between nodes
     1  net                          sockets, WebSocket frames, ZeroMQ
@@ -23,7 +26,17 @@ from typing import Any
 _PUBLIC = {
     "websocket": "cluster.django.handlers",
     "WebSocket": "cluster.django.connection",
-    "publish": "cluster.django.topics",
+    "Accept": "cluster.django.handlers",
+    "in_database": "cluster.django.database",
+    "DatabaseQueueFull": "cluster.core.exceptions",
+    "revoke": "cluster.django.revocation",
+    "feed": "cluster.django.feeds",
+    "publish": "cluster.django.publishing",
+    "Receipt": "cluster.django.publishing",
+    "publish_to": "cluster.django.audiences",
+    "audience_socket": "cluster.django.audience_socket",
+    "topic_messages": "cluster.django.messages",
+    "members": "cluster.django.topics",
     "listen": "cluster.django.topics",
     "barrier": "cluster.django.topics",
     "text_frame": "cluster.net.frames",
@@ -33,7 +46,9 @@ _PUBLIC = {
     "ClusterError": "cluster.core.exceptions",
     "ConfigurationError": "cluster.core.exceptions",
     "Disconnected": "cluster.core.exceptions",
+    "NotPublished": "cluster.core.exceptions",
     "NotRunning": "cluster.core.exceptions",
+    "TooSlow": "cluster.core.exceptions",
 }
 
 __all__ = list(_PUBLIC)

@@ -40,13 +40,25 @@ class Source(Protocol):
 
 # key in a child's figures -> metric name, help text, name of the label if the figure is a dict
 _GAUGES = {
-    "connections": ("c10k_connections", "Open WebSocket connections"),
-    "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes waiting for slow clients"),
-    "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes waiting for the bus"),
-    "wsgi_queue_depth": ("c10k_wsgi_queue_depth", "Requests waiting for a thread"),
-    "wsgi_threads": ("c10k_wsgi_threads", "Threads that run views"),
-    "nodes": ("c10k_broker_nodes", "Nodes connected to the broker"),
-    "queue_bytes": ("c10k_broker_queue_bytes", "Bytes waiting in the broker for slow nodes"),
+    "connections": ("c10k_connections", "Open WebSocket connections", ""),
+    "feed_clients": ("c10k_feed_clients", "Open clients of feeds, by how they connect", "kind"),
+    "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes waiting for slow clients", ""),
+    "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes waiting for the bus", ""),
+    "wsgi_queue_depth": ("c10k_wsgi_queue_depth", "Requests waiting for a thread", ""),
+    "wsgi_threads": ("c10k_wsgi_threads", "Threads that run views", ""),
+    "handshakes_deciding": (
+        "c10k_handshakes_deciding",
+        "WebSocket handshakes that wait for their session or accept function",
+        "",
+    ),
+    "database_queue_depth": (
+        "c10k_database_queue_depth",
+        "Calls of in_database and handshakes that wait for a thread",
+        "",
+    ),
+    "database_threads": ("c10k_database_threads", "Threads of in_database", ""),
+    "nodes": ("c10k_broker_nodes", "Nodes connected to the broker", ""),
+    "queue_bytes": ("c10k_broker_queue_bytes", "Bytes waiting in the broker for slow nodes", ""),
 }
 _COUNTERS = {
     "connections_opened": ("c10k_connections_opened", "WebSocket connections opened", ""),
@@ -56,8 +68,25 @@ _COUNTERS = {
     "messages_dropped": ("c10k_messages_dropped", "Messages that were not delivered", "reason"),
     "messages_conflated": ("c10k_messages_conflated", "Messages replaced by newer ones", ""),
     "handshakes_refused": ("c10k_handshakes_refused", "WebSocket handshakes refused", "status"),
+    "published_outside": ("c10k_published_outside", "Publications by other processes", ""),
+    "feed_requests": ("c10k_feed_requests", "Streams and polls that were let in", "kind"),
+    "feed_requests_refused": (
+        "c10k_feed_requests_refused",
+        "Streams and polls that were refused",
+        "status",
+    ),
+    "feed_streams_ended": ("c10k_feed_streams_ended", "Streams that ended, by why", "reason"),
     "bus_gaps": ("c10k_bus_gaps", "Gaps in what other nodes published", ""),
     "wsgi_refused": ("c10k_wsgi_refused", "Requests answered 503 because too many waited", ""),
+    "limited": ("c10k_limited", "Clients refused or closed by a limit, by which", "limit"),
+    "revoked": ("c10k_revoked", "Clients closed because their session or user ended", ""),
+    "database_calls": ("c10k_database_calls", "Calls that a database thread has begun", ""),
+    "database_wait_seconds": (
+        "c10k_database_wait_seconds",
+        "Time that those calls waited for a thread",
+        "",
+    ),
+    "database_refused": ("c10k_database_refused", "Calls refused because too many waited", ""),
     "retained_evicted": ("c10k_broker_retained_evicted", "Retained topics dropped for others", ""),
     "packs_forwarded": ("c10k_broker_packs_forwarded", "Packs the broker passed on", ""),
     "bytes_forwarded": ("c10k_broker_bytes_forwarded", "Bytes the broker passed on", ""),
@@ -80,22 +109,20 @@ class ClusterCollector(Collector):
             ready.add_metric([name], bool(figures and figures.get("ready")))
             starts.add_metric([name], self._starts.get(name, 0))
         yield from (up, ready, starts)
-        for key, (metric, text) in _GAUGES.items():
-            gauge = GaugeMetricFamily(metric, text, labels=["node"])
-            for name, value in self._values(key):
-                gauge.add_metric([name], value)
-            yield gauge
-        for key, (metric, text, label) in _COUNTERS.items():
-            counter = CounterMetricFamily(
-                metric, text, labels=["node", label] if label else ["node"]
-            )
-            for name, value in self._values(key):
-                if label:
-                    for what, amount in value.items():
-                        counter.add_metric([name, what], amount)
-                else:
-                    counter.add_metric([name], value)
-            yield counter
+        families: tuple[tuple[Any, Mapping[str, tuple[str, str, str]]], ...] = (
+            (GaugeMetricFamily, _GAUGES),
+            (CounterMetricFamily, _COUNTERS),
+        )
+        for make, table in families:
+            for key, (metric, text, label) in table.items():
+                family = make(metric, text, labels=["node", label] if label else ["node"])
+                for name, value in self._values(key):
+                    if label:
+                        for what, amount in value.items():
+                            family.add_metric([name, what], amount)
+                    else:
+                        family.add_metric([name], value)
+                yield family
 
     def _values(self, key: str) -> Iterable[tuple[str, Any]]:
         for name, figures in self._figures.items():

@@ -136,7 +136,8 @@ class Broker(Service):
             self._dropped["unknown_sender"] += 1
             self._not_known(sender)
             return
-        outbox = self._exchange.receive(node, message)
+        # A reactor's seconds are Unix time.
+        outbox = self._exchange.receive(node, message, int(self._reactor.seconds() * 1000))
         self._known = {name.encode() for name in self._exchange.nodes}
         self._perform(outbox)
         if isinstance(message, wire.Hello):

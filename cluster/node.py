@@ -6,9 +6,11 @@ carry frames, PubSub routes them, Django says what each URL does.
 
 import gc
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +25,13 @@ from cluster.bus.interface import IBus
 from cluster.bus.local_bus import LocalBus
 from cluster.bus.pubsub import PubSub
 from cluster.bus.zmq_bus import ZmqBus
+from cluster.core.exceptions import NotRunning
 from cluster.net.flush import FlushList
 from cluster.net.front_door import FrontDoorFactory
 from cluster.net.lane import LaneFactory
 from cluster.net.read_hub import ReadHub
+from cluster.net.standstill import StandstillWatch
+from cluster.publish_socket import PublishSocket
 
 PACE = 8.0
 """How many times as long as it took a paced flush rests (net.flush): sending takes at most a ninth
@@ -34,10 +39,19 @@ of a busy node's time."""
 
 CLOSE_GOING_AWAY = 1001
 
+ANSWER_TIMEOUT_S = 10.0
+"""How long a thread waits for the reactor, which takes microseconds unless a handler blocks it."""
+
 GC_THRESHOLDS = (10_000, 20, 50)
 """A connection is some dozens of objects that live as long as it does, so with thousands of them a
 full collection takes long and finds nothing. Python's own thresholds (700, 10, 10) would run
 several while they come. ``python -m benchmarks.handshakes`` shows what a change here does."""
+
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the interpreter when another wants it; Python's own is 5 ms. The
+reactor asks for it after every system call, in competition with every view that computes.
+``python -m benchmarks.slow_views --only computing`` shows what a change here does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,8 @@ class NodeConfig:
     drain_timeout: float = 10.0
     proxy_headers: bool = False
     access_log: bool = False
+    publish_socket: str = ""
+    """Path of the Unix socket through which processes outside publish; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +103,9 @@ class Node(Service):
         self.pubsub.peers.on_full = self._bus_full
         self.pubsub.on_up = self._bus_up
         self.flush_list.after.append(self.pubsub.flush)
+        self._site = ""
+        self.outside = PublishSocket(config.publish_socket, self.pubsub, reactor)
+        self._standstill = StandstillWatch(reactor)
 
     # Life.
 
@@ -101,6 +120,7 @@ class Node(Service):
         self._started = True
         self.hub.start()
         self.site.pool.start()
+        self.database.start()
         self.pubsub.bus.start(self.pubsub)
 
     def stopService(self) -> Deferred[None]:
@@ -114,17 +134,35 @@ class Node(Service):
         return self._serving and self.pubsub.bus.is_up
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run now if this is the reactor's thread, else soon (and return None)."""
+        """Run in the reactor's thread and return the result; in any other thread, wait for it.
+
+        Raises NotRunning if the reactor does not come to it within ANSWER_TIMEOUT_S.
+        """
         if threading.get_ident() == self._thread:
             return function(*args)
-        self._reactor.callFromThread(function, *args)
-        return None
+        answer: Future[Any] = Future()
+
+        def run() -> None:
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(function(*args))
+                except Exception as error:
+                    answer.set_exception(error)
+
+        self._reactor.callFromThread(run)
+        try:
+            return answer.result(ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            if answer.cancel():
+                raise NotRunning("the node does not answer; it may be stopping") from None
+            return answer.result()  # it has just begun
 
     def stats(self) -> dict[str, Any]:
         """Figures for the metrics page."""
         if not self._started:
             return {"ready": False}
         lanes, serving, site, pubsub = self.lanes, self.serving, self.site, self.pubsub
+        database, rate = self.database, self.serving.rate
         refused = Counter(lanes.handshakes_refused)
         refused["timeout"] += self.front.too_slow
         return {
@@ -134,15 +172,32 @@ class Node(Service):
             "disconnects": dict(serving.disconnects),
             "handshakes_refused": dict(+refused),
             "messages_received": lanes.messages_received,
-            "messages_sent": lanes.messages_sent,
-            "messages_dropped": dict(pubsub.dropped + pubsub.bus.dropped + lanes.dropped),
+            "messages_sent": lanes.messages_sent + self.feeds.messages_sent,
+            "messages_dropped": dict(
+                pubsub.dropped + pubsub.bus.dropped + lanes.dropped + self.feeds.dropped
+            ),
             "messages_conflated": pubsub.subscriptions.conflated,
             "send_queue_bytes": sum(lane.queued_bytes for lane in lanes.lanes),
+            "published_outside": self.outside.published,
             "bus_gaps": pubsub.peers.gaps,
             "bus_queue_bytes": pubsub.queued_bytes,
+            "feed_clients": self.feeds.clients,
+            "feed_requests": dict(self.feeds.opened),
+            "feed_requests_refused": dict(self.feeds.refused),
+            "feed_streams_ended": dict(self.feeds.ended),
             "wsgi_queue_depth": site.views.queue_depth,
             "wsgi_refused": site.views.refused,
             "wsgi_threads": len(site.pool.threads),
+            "handshakes_deciding": len(serving.deciding),
+            "limited": dict(
+                serving.occupancy.refused + Counter(message_rate=rate.closed_total if rate else 0)
+            ),
+            "revoked": self.registry.closed_total,
+            "database_queue_depth": database.queue_depth,
+            "database_threads": database.threads,
+            "database_calls": database.calls,
+            "database_wait_seconds": database.waited,
+            "database_refused": database.refused,
         }
 
     def _make_bus(self) -> IBus:
@@ -155,22 +210,34 @@ class Node(Service):
     def _load_django(self) -> None:
         os.environ["DJANGO_SETTINGS_MODULE"] = self.config.settings
         import django
-        from django.core.servers.basehttp import get_internal_wsgi_application
+        from django.apps import apps
         from django.urls import get_resolver
 
         from cluster.django import conf, topics
+        from cluster.django.database import DatabasePool
+        from cluster.django.feed_requests import FeedRequests
+        from cluster.django.outside import site_name
+        from cluster.django.revocation import registry
         from cluster.django.serving import Serving
         from cluster.web import DjangoSite
 
         django.setup()
+        if not apps.is_installed("cluster.django"):
+            self.log.warn(
+                '"cluster.django" is not in INSTALLED_APPS: sockets and feeds stay open when their'
+                " session ends, and manage.py has neither our runserver nor publish"
+            )
+        self._site = site_name()
         settings = conf.load()
+        self.registry = registry
+        self.database = DatabasePool(settings["DATABASE_THREADS"], settings["DATABASE_QUEUE"])
         self.serving = Serving(
             self.pubsub, settings, lambda: self._serving, self.config.proxy_headers
         )
         self.lanes = self._make_lanes(settings)
         self.site = DjangoSite(
             self._reactor,
-            get_internal_wsgi_application(),
+            self._application(),
             self.lanes.buildProtocol,
             threads=settings["WSGI_THREADS"],
             queue=settings["WSGI_QUEUE"],
@@ -178,6 +245,10 @@ class Node(Service):
             proxy_headers=self.config.proxy_headers,
             access_log=self.config.access_log,
         )
+        self.feeds = FeedRequests(
+            self.pubsub, settings, lambda: self._serving, self.serving.occupancy, self.flush_list
+        )
+        self.site.on_request = self.feeds.take
         self.front = FrontDoorFactory(
             self._reactor,
             self.lanes.buildProtocol,
@@ -186,6 +257,12 @@ class Node(Service):
         )
         _ = get_resolver().url_patterns  # import the views now, not at the first connection
         topics.attach(self)
+
+    def _application(self) -> Any:
+        """What serves ordinary requests; Django is loaded."""
+        from django.core.servers.basehttp import get_internal_wsgi_application
+
+        return get_internal_wsgi_application()
 
     def _make_lanes(self, settings: dict[str, Any]) -> LaneFactory:
         lanes = LaneFactory(
@@ -203,6 +280,7 @@ class Node(Service):
         lanes.on_request = self.serving.request
         lanes.on_open = self.serving.opened
         lanes.on_close = self.serving.closed
+        lanes.on_abandoned = self.serving.abandoned
         return lanes
 
     def _bus_up(self) -> None:
@@ -213,7 +291,9 @@ class Node(Service):
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._serving = True
+            self._standstill.start()
             self.ready.callback(None)
 
     def _listen(self) -> None:
@@ -226,9 +306,13 @@ class Node(Service):
             port = self._reactor.adoptStreamPort(listener.fd, listener.family, factory)
             os.close(listener.fd)  # adoptStreamPort works on a duplicate
             self._ports.append(port)
+        if self.config.publish_socket:
+            self.outside.start(self._site)
 
     async def _stop(self) -> None:
         deadline = self._reactor.seconds() + self.config.drain_timeout
+        self._standstill.stop()
+        await self.outside.stop()
         for port in self._ports:
             stopped = port.stopListening()
             if stopped is not None:
@@ -236,15 +320,20 @@ class Node(Service):
         if self._started:
             for lane in list(self.lanes.lanes):
                 lane.close(CLOSE_GOING_AWAY, "the server is going away")
+            self.feeds.close_all()
+            self.serving.refuse_undecided()
             self.flush_list.flush_all()
-            while self.lanes.lanes and self._reactor.seconds() < deadline:
+            while (self.lanes.lanes or self.feeds.unsent) and self._reactor.seconds() < deadline:
                 await deferLater(self._reactor, 0.02, lambda: None)
             drained = await self.site.drain(max(0.0, deadline - self._reactor.seconds()))
             if not drained:
                 self.log.warn("views still run at the end of the drain timeout; leaving them")
+            while self.database.active and self._reactor.seconds() < deadline:
+                await deferLater(self._reactor, 0.02, lambda: None)
             self.hub.stop()
             if drained:
                 self.site.pool.stop()
+            self.database.stop()
         self.pubsub.stop()
 
     def _bus_full(self, full: bool) -> None:
@@ -252,3 +341,4 @@ class Node(Service):
         if not full and self._started:
             for lane in self.lanes.lanes:
                 lane.resume("bus")
+            self.outside.resume()

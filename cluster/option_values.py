@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+from typing import Any
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.django import conf
@@ -18,6 +19,22 @@ DEFAULT_SETTINGS = "django_project.settings"
 
 PROBE_TIMEOUT_S = 3.0
 """Time an external broker has to take our connection."""
+
+SETTING_OF = {
+    "nodes": "NODES",
+    "ping-interval": "PING_INTERVAL",
+    "ping-timeout": "PING_TIMEOUT",
+    "max-message-size": "MAX_MESSAGE_SIZE",
+    "drain-timeout": "DRAIN_TIMEOUT",
+    "proxy-headers": "PROXY_HEADERS",
+}
+"""Options whose default is a key of the site's C10K setting."""
+
+
+def default_of(name: str) -> str:
+    """For an option's help: its default, which a setting has."""
+    key = SETTING_OF[name]
+    return f"[default: C10K[{key!r}], or {conf.DEFAULTS[key]:.0f}]"
 
 
 def parse_bus(text: str) -> str | None:
@@ -98,6 +115,11 @@ def check_settings(name: str | None) -> str:
     if problems:
         raise ConfigurationError(f"{name}: {'; '.join(problems)}")
     return name
+
+
+def cluster_setting(name: str) -> dict[str, Any]:
+    """The C10K of a settings module that check_settings has checked, with all defaults."""
+    return conf.DEFAULTS | dict(getattr(importlib.import_module(name), "C10K", {}))
 
 
 def check_certificate(address: Address) -> None:

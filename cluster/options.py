@@ -9,22 +9,22 @@ parsing, ``options.listens``, ``options.admin``, ``options.bus`` and ``options.n
 hold what was meant; the texts stay in the mapping.
 """
 
-import math
 import os
 import re
 import sys
-from collections.abc import Sequence
 from typing import Any, ClassVar
-
-from twisted.python import usage
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.sockets import Address, parse_address, probe
+from cluster.option_parser import ClusterOptions
 from cluster.option_values import (
     DEFAULT_SETTINGS,
+    SETTING_OF,
     bus_answers,
     check_certificate,
     check_settings,
+    cluster_setting,
+    default_of,
     parse_bus,
     probe_bus,
 )
@@ -33,7 +33,6 @@ MAX_NODES = 256
 """Far more than any machine has use for: beyond one node a core there is nothing to gain, and each
 node costs a Django process."""
 
-MAX_SECONDS = 86_400.0
 MAX_MESSAGE_SIZE = 1 << 30
 """A message is held in memory, several times over while it is packed and sent."""
 
@@ -44,69 +43,25 @@ NODE_PARAMETERS = [
         None,
         f"Django settings module [default: $DJANGO_SETTINGS_MODULE, or {DEFAULT_SETTINGS}]",
     ],
-    ["ping-interval", None, "20", "seconds between pings to a WebSocket client"],
-    ["ping-timeout", None, "30", "seconds a client has to answer a ping"],
-    ["max-message-size", None, "1048576", "bytes of the largest message a client may send"],
-    [
-        "drain-timeout",
-        None,
-        "10",
-        "seconds that running views and closing connections have at a stop",
+    *[
+        [name, None, None, f"{text} {default_of(name)}"]
+        for name, text in (
+            ("ping-interval", "seconds between pings to a WebSocket client"),
+            ("ping-timeout", "seconds a client has to answer a ping"),
+            ("max-message-size", "bytes of the largest message a client may send"),
+            ("drain-timeout", "seconds that running views and closing connections have at a stop"),
+        )
     ],
 ]
 NODE_FLAGS = [
-    ["proxy-headers", None, "believe X-Forwarded-For and X-Forwarded-Proto (behind a proxy only)"],
+    [
+        "proxy-headers",
+        None,
+        "believe X-Forwarded-For and X-Forwarded-Proto (behind a proxy only)"
+        " [default: C10K['PROXY_HEADERS']]",
+    ],
     ["access-log", None, "log every HTTP request"],
 ]
-
-
-class ClusterOptions(usage.Options):
-    """What the three command lines have in common: how they refuse."""
-
-    def __init__(self) -> None:
-        self.listen_texts: list[str] = []
-        self.refused = False
-        super().__init__()
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse and check; UsageError has one sentence for the user."""
-        try:
-            super().parseOptions(options)
-        except ConfigurationError as error:
-            self.refused = True
-            raise usage.UsageError(str(error)) from None
-        except usage.UsageError:
-            self.refused = True
-            raise
-
-    def getUsage(self, width: int | None = None) -> str:
-        # twistd prints the usage above every error. Sixty lines would bury the one that matters.
-        if self.refused:
-            return "Try --help for a list of the options."
-        return super().getUsage(width)
-
-    def number(self, name: str, low: int, high: int) -> int:
-        """The whole number given for an option."""
-        text = self[name]
-        if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
-            raise ConfigurationError(
-                f"--{name} must be a whole number from {low} to {high}, not {text!r}"
-            )
-        return int(text)
-
-    def seconds(self, name: str, may_be_zero: bool = False) -> float:
-        """The time given for an option."""
-        text = self[name]
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (0 <= value <= MAX_SECONDS) or (value == 0 and not may_be_zero):
-            raise ConfigurationError(
-                f"--{name} must be a number of seconds, {'0 or more' if may_be_zero else 'above 0'}"
-                f" and at most {MAX_SECONDS:.0f}, not {text!r}"
-            )
-        return value
 
 
 class ServingOptions(ClusterOptions):
@@ -122,18 +77,29 @@ class ServingOptions(ClusterOptions):
         " [default: tcp:8000, all IPv4 interfaces]"
     )
 
+    def load_settings(self) -> None:
+        """Set ``settings``, the module's name, and ``site``, its C10K with all defaults."""
+        self.settings = check_settings(self["settings"])
+        self.site = cluster_setting(self.settings)
+
+    def given(self, name: str) -> tuple[str, str]:
+        """What was not given on the command line is as the site's settings say."""
+        if self[name] is not None or name not in SETTING_OF:
+            return super().given(name)
+        return str(self.site[SETTING_OF[name]]), f"C10K[{SETTING_OF[name]!r}]"
+
     def check_serving(self) -> None:
-        """Check what both have; sets ``listens``, ``settings`` and the numbers."""
+        """Check what both have; sets ``listens`` and the numbers. Call ``load_settings`` first."""
         self.listens = [parse_address(text) for text in self.listen_texts or ["tcp:8000"]]
         for position, address in enumerate(self.listens):
             earlier = self.listens[:position]
             if address.port and any(address.place == other.place for other in earlier):
                 raise ConfigurationError(f"--listen names {address.place} twice")
-        self.settings = check_settings(self["settings"])
         self.ping_interval = self.seconds("ping-interval")
         self.ping_timeout = self.seconds("ping-timeout")
         self.max_message_size = self.number("max-message-size", 1, MAX_MESSAGE_SIZE)
         self.drain_timeout = self.seconds("drain-timeout", may_be_zero=True)
+        self.proxy_headers = bool(self["proxy-headers"]) or self.site["PROXY_HEADERS"]
         for address in self.listens:
             check_certificate(address)
             probe(address)
@@ -148,7 +114,7 @@ class ServingOptions(ClusterOptions):
             "ping_timeout": self.ping_timeout,
             "max_message_size": self.max_message_size,
             "drain_timeout": self.drain_timeout,
-            "proxy_headers": bool(self["proxy-headers"]),
+            "proxy_headers": self.proxy_headers,
             "access_log": bool(self["access-log"]),
         }
 
@@ -162,7 +128,12 @@ class Options(ServingOptions):
         " a supervisor, its nodes, and the broker between them."
     )
     optParameters: ClassVar[list[list[Any]]] = [
-        ["nodes", None, None, "number of node processes [default: one for each core]"],
+        [
+            "nodes",
+            None,
+            None,
+            "number of node processes [default: C10K['NODES'], or one for each core]",
+        ],
         [
             "bus",
             None,
@@ -182,7 +153,8 @@ class Options(ServingOptions):
     optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
 
     def postOptions(self) -> None:
-        if self["nodes"] is None:
+        self.load_settings()
+        if self["nodes"] is None and self.site["NODES"] is None:
             self["nodes"] = str(min(MAX_NODES, len(os.sched_getaffinity(0))))
         self.nodes = self.number("nodes", 1, MAX_NODES)
         bus = parse_bus(self["bus"])
@@ -262,6 +234,7 @@ class NodeOptions(ServingOptions):
                 " zmq+tcp://127.0.0.1:PORT (or local, if it is the only node)"
             )
         self.bus = bus
+        self.load_settings()
         self.check_serving()
         if bus != "local":
             probe_bus(bus)

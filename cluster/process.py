@@ -53,13 +53,14 @@ def hear_signals_once(reactor: Any, stop: Callable[[], Any] | None = None) -> No
     def handler(previous: Any) -> Callable[[int, Any], None]:
         def received(number: int, frame: Any) -> None:
             nonlocal heard
-            if heard:
+            # Set before anything else: the next one may interrupt us at any line.
+            again, heard = heard, True
+            if again:
                 _log.info("{name} again: stopping already", name=signal.Signals(number).name)
             elif stop is not None:
                 reactor.callFromThread(stop)
             else:
                 previous(number, frame)
-            heard = True
 
         return received
 

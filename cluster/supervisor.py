@@ -34,8 +34,8 @@ from cluster.control import BROKER_SLOT, ChildLink, ControlFactory, Refused
 from cluster.core.exceptions import ConfigurationError
 from cluster.heartbeat import Figures, Heartbeat
 from cluster.net import sockets
+from cluster.net.runtime_dir import RuntimeDir
 from cluster.net.sockets import Address
-from cluster.runtime_dir import RuntimeDir
 from cluster.slots import Slots
 
 BROKER = "broker"
@@ -159,7 +159,10 @@ class Supervisor(Service):
                 self.log.error("{name}: {error}", name=name, error=error)
                 raise Refused(str(error)) from None
             bus = self._runtime.broker if self._own_broker else self.config.bus
-            config = {**self.config.node, "name": name, "bus": bus}
+            publish_socket = self._runtime.publish_socket(slot)
+            config = {
+                **self.config.node, "name": name, "bus": bus, "publish_socket": publish_socket
+            }  # fmt: skip
         self._heartbeat.joined(name, link)
         return config
 
@@ -179,9 +182,11 @@ class Supervisor(Service):
         if not self._announced and all(map(self.children.is_ready, self.names)):
             self._announced = True
             self.log.info(
-                "c10k ready: {urls} ({nodes}, up to {capacity:,} connections), admin {admin}",
+                "c10k ready: {urls} ({nodes} of {settings}, up to {capacity:,} connections),"
+                " admin {admin}",
                 urls=", ".join(address.url for address in self._slots.listens),
                 nodes=_count(self.config.nodes, "node"),
+                settings=self.config.node["settings"],
                 capacity=self._capacity,
                 admin=self._admin.url,
             )

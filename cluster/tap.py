@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster import process
 from cluster.net import sockets
+from cluster.net.runtime_dir import RuntimeDir
 from cluster.options import BrokerOptions, NodeOptions, Options
 
 
@@ -69,7 +70,7 @@ def _prepare(reactor: Any) -> None:
 
 
 class LoneNode(Service):
-    """A node without a supervisor: opens its own sockets."""
+    """A node without a supervisor: has its own sockets and runtime folder."""
 
     log = Logger()
 
@@ -77,6 +78,7 @@ class LoneNode(Service):
         self._options = options
         self._reactor = reactor
         self._sockets: list[socket.socket] = []
+        self._runtime: RuntimeDir | None = None
 
     def privilegedStartService(self) -> None:
         self._listens, (self._sockets,) = sockets.open_slots(self._options.listens, 1)
@@ -88,7 +90,11 @@ class LoneNode(Service):
             self.privilegedStartService()
         super().startService()
         name = self._options["name"] or f"{socket.gethostname()}-{os.getpid()}"
-        config = NodeConfig(**self._options.node_config(name, self._options.bus))
+        self._runtime = RuntimeDir.claim(self._listens[0].port, os.environ, os.getuid())
+        config = NodeConfig(
+            **self._options.node_config(name, self._options.bus),
+            publish_socket=self._runtime.publish_socket(0),
+        )
         # Detached, because the node closes what it is given; a descriptor closed twice may by then
         # be another one, of ZeroMQ's for instance, which aborts the process.
         listeners = [
@@ -116,11 +122,17 @@ class LoneNode(Service):
         self.log.failure("cannot start", failure)
         process.exit_with_failure(self._reactor)
 
-    def stopService(self) -> "Deferred[None] | None":
+    def stopService(self) -> "Deferred[Any]":
         """Drain; the process ends even if a view does not return."""
         super().stopService()
         process.hard_exit_after(self._options.drain_timeout, lambda: os._exit(0))
-        return self._node.stopService() if self._node.running else None
+        stopped = self._node.stopService() if self._node.running else succeed(None)
+        return stopped.addBoth(self._clean_up)
+
+    def _clean_up(self, result: Any) -> Any:
+        if self._runtime is not None:
+            self._runtime.release()
+        return result
 
 
 class LoneBroker(Service):

@@ -5,6 +5,7 @@ not parsed before Django does it, header names that WSGI cannot tell apart are d
 beyond the pool and its queue are answered 503 at once instead of waiting without bound.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as HTTPRequest
@@ -26,6 +28,14 @@ _log = Logger()
 
 DRAIN_POLL_S = 0.05
 
+UPGRADE_REQUIRED = 426
+CLIENT_LEFT = 499
+"""In the log only, where nginx has it: the client did not wait for the answer."""
+
+BEGUN_PER_TURN = 4
+"""Views begun in one turn of the reactor. Each costs some 0.3 ms here and in its thread, so that
+hundreds asked for in one moment would keep WebSockets waiting (``benchmarks.slow_views``)."""
+
 
 class BoundedRequest(Request):
     """A request with a body of bounded size, whose upgrade to WebSocket is passed on."""
@@ -33,6 +43,7 @@ class BoundedRequest(Request):
     site: "DjangoSite"
     _body_size = 0
     _refused = False
+    _is_complete = False
     _forwarded_client: IPv4Address | IPv6Address | None = None
 
     def gotLength(self, length: int | None) -> None:
@@ -72,6 +83,7 @@ class BoundedRequest(Request):
         self.args = {}
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.split(b"?", 1)[0]
+        self._is_complete = True
         self._drop_ambiguous_headers()
         if self.site.proxy_headers:
             self._believe_proxy()
@@ -81,8 +93,24 @@ class BoundedRequest(Request):
         upgrade = self.requestHeaders.getRawHeaders(b"upgrade", [b""])[0]
         if upgrade.lower() == b"websocket":
             self._pass_on_upgrade()
-        else:
+        elif not self.site.on_request(self):
             super().process()
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """With the headers of a 426 (RFC 9110, 15.5.22), which WSGI forbids applications to set."""
+        super().setResponseCode(code, message)
+        if code == UPGRADE_REQUIRED:
+            self.setHeader(b"upgrade", b"websocket")
+            self.responseHeaders.addRawHeader(b"connection", b"Upgrade")
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client is gone before the response was complete, or before we noticed that it was:
+        twisted.web logs none of these."""
+        if self._is_complete:
+            if not self.startedWriting:
+                self.code = CLIENT_LEFT
+            self.site.log(self)
+        super().connectionLost(reason)
 
     def _drop_ambiguous_headers(self) -> None:
         """WSGI makes one name of "X_Forwarded_For" and "X-Forwarded-For": keep the latter."""
@@ -161,6 +189,9 @@ class Views(Resource):
         self.active = 0
         self.refused = 0
         self._gone: list[object] = []
+        self._due: deque[tuple[HTTPRequest, list[object]]] = deque()
+        self._begun = 0  # in this turn of the reactor
+        self._next_turn: Any = None
 
     @property
     def queue_depth(self) -> int:
@@ -174,14 +205,39 @@ class Views(Resource):
             request.setHeader(b"Retry-After", b"1")
             request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
             return b"Too many requests are waiting; try again.\n"
-        self._gone = []
-        request.notifyFinish().addErrback(self._gone.append)
-        self._wsgi.render(request)
+        self.active += 1
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        self._due.append((request, gone))
+        if self._next_turn is None:
+            self._turn()
+        elif self._begun < BEGUN_PER_TURN:
+            self._begin_one()
         return NOT_DONE_YET
+
+    def _turn(self) -> None:
+        """Begin as many as may be, and again in the reactor's next turn."""
+        self._next_turn = None
+        self._begun = 0
+        while self._due and self._begun < BEGUN_PER_TURN:
+            self._begin_one()
+        if self._begun:
+            self._next_turn = self._reactor.callLater(0, self._turn)
+
+    def _begin_one(self) -> None:
+        request, self._gone = self._due.popleft()
+        self._begun += 1
+        if self._gone:
+            self._finished()
+            return
+        try:
+            self._wsgi.render(request)
+        except Exception:
+            self._finished()
+            request.processingFailed(Failure())  # type: ignore[attr-defined]
 
     def callInThread(self, run: Callable[[], object]) -> None:
         """All that WSGIResource asks of a thread pool; called from within its render."""
-        self.active += 1
         self._pool.callInThread(self._run, run, self._gone)
 
     def _run(self, run: Callable[[], object], gone: list[object]) -> None:
@@ -195,8 +251,27 @@ class Views(Resource):
         self.active -= 1
 
 
+def log_request(request: Any) -> None:
+    """One line a request, with --access-log."""
+    _log.info(
+        "{client} {method} {uri} {code} {size}",
+        client=request.getClientIP(),
+        method=request.method.decode("latin-1"),
+        uri=request.uri.decode("latin-1"),
+        code=request.code,
+        size=request.sentLength,
+    )
+
+
+def _ignore(request: Any) -> None:
+    """Without --access-log."""
+
+
 class DjangoSite(Site):
-    """The HTTP half of a node. ``build_websocket`` takes a peer's address, returns a protocol."""
+    """The HTTP half of a node. ``build_websocket`` takes a peer's address, returns a protocol.
+
+    ``on_request(request)`` is asked before Django's views are; True: it answers the request itself.
+    """
 
     def __init__(
         self,
@@ -214,10 +289,11 @@ class DjangoSite(Site):
         self.views = Views(reactor, self.pool, application, queue)
         super().__init__(self.views, reactor=reactor)
         self.displayTracebacks = False
+        self.on_request: Callable[[BoundedRequest], bool] = lambda request: False
         self.build_websocket = build_websocket
         self.max_body = max_body
         self.proxy_headers = proxy_headers
-        self._access_log = access_log
+        self.on_response: Callable[[Any], None] = log_request if access_log else _ignore
         self._clock = reactor
         self.requestFactory: Any = self._make_request
         self.protocol: Any = BoundedChannel
@@ -228,16 +304,8 @@ class DjangoSite(Site):
         return request
 
     def log(self, request: Any) -> None:
-        """One line a request, with --access-log."""
-        if self._access_log:
-            _log.info(
-                "{client} {method} {uri} {code} {size}",
-                client=request.getClientIP(),
-                method=request.method.decode("latin-1"),
-                uri=request.uri.decode("latin-1"),
-                code=request.code,
-                size=request.sentLength,
-            )
+        """A response is complete (twisted.web calls this)."""
+        self.on_response(request)
 
     async def drain(self, seconds: float) -> bool:
         """Wait until no view runs any more; False if some still do after ``seconds``."""

@@ -26,9 +26,17 @@ ROOT_URLCONF = "django_project.urls"
 WSGI_APPLICATION = "django_project.wsgi.application"
 
 INSTALLED_APPS = [
+    "cluster.django",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
     "django.contrib.staticfiles",
+    "django_project.accounts",
     "django_project.gameoflife",
     "django_project.echo",
+    "django_project.chat",
+    "django_project.live",
+    "django_project.audiences",
 ]
 
 MIDDLEWARE = [
@@ -39,6 +47,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -47,7 +56,12 @@ TEMPLATES = [
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [PACKAGE / "templates"],
         "APP_DIRS": True,
-        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+            ]
+        },
     }
 ]
 
@@ -66,12 +80,14 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# In the cookie itself, signed: there is no table to migrate before the first start, and each node
-# can read a session without asking anyone. What is kept in it must be small, and no secret from
-# its own user.
-SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+# In the database, so that logging out ends a session on all nodes; database.py makes the tables.
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
+
+LOGIN_URL = "accounts:login"
+LOGIN_REDIRECT_URL = "demos"
+LOGOUT_REDIRECT_URL = "demos"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -91,5 +107,13 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# The cluster's own settings. Empty: every value has a default that fits.
-C10K: dict[str, Any] = {}
+# The cluster's own settings; what is not here has a default that fits.
+C10K: dict[str, Any] = {
+    "TOPICS": {
+        "chat": {"history": 15, "expire": 86_400},
+        "chat/*": {"history": 15, "expire": 86_400},
+        "live": {"history": 50, "expire": 3_600},
+    },
+    "AUDIENCE_PERMISSION": "django_project.audiences.permission.allowed",
+    "AUDIENCE_HEARTBEAT": "--heartbeat--",
+}

@@ -5,18 +5,30 @@ import io
 import json
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import broadcast, echo, environments, figures, handshakes, idle, load, storm, tables
+from benchmarks import (
+    broadcast,
+    echo,
+    environments,
+    figures,
+    handshakes,
+    idle,
+    load,
+    slow_views,
+    storm,
+    tables,
+)
 from benchmarks.servers import Contender, Failed, Server, channels, cluster, cpu_of, kernel_kb, peer
 
 
 class CommandTests(SynchronousTestCase):
     def test_help(self) -> None:
-        for command in (broadcast, echo, handshakes, idle, storm):
+        for command in (broadcast, echo, handshakes, idle, slow_views, storm):
             output = io.StringIO()
             with contextlib.redirect_stdout(output), self.assertRaises(SystemExit) as ended:
                 command.main(["--help"])
@@ -282,6 +294,15 @@ class RunTests(SynchronousTestCase):
         )
         self.assertGreater(found["msg/s, 1"], 0)
         self.assertGreater(found["msg/s, 8"], 0)
+
+    def test_slow_views(self) -> None:
+        self.patch(slow_views, "QUIET_S", 0.1)
+        environment = {"SLOW_SITE_THREADS": "1", "SLOW_SITE_SECONDS": "0.01"}
+        contender = replace(slow_views.contenders()[0], environment=environment)
+        with figures.scratch_folder() as folder:  # a socket's address has at most 107 bytes
+            found = slow_views.measure(contender, folder, 20)
+        self.assertEqual((found["served"], found["refused"]), (20, 0))
+        self.assertGreater(found["echo p50 ms"], 0)
 
     def test_refused(self) -> None:
         site = peer("site", sys.executable, "autobahn_echo", "--site", path="/elsewhere")

@@ -200,6 +200,17 @@ class SignalTests(SynchronousTestCase):
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.assertEqual(self.stops, [signal.SIGINT])
 
+    def test_a_second_one_while_the_first_is_handled(self) -> None:
+        def twisted_stops(number: int, frame: object) -> None:
+            self.twisted_stops(number, frame)
+            self.handlers[signal.SIGINT](signal.SIGINT, None)
+
+        self.handlers[signal.SIGINT] = twisted_stops
+        process.hear_signals_once(self.reactor)
+        self.reactor.run()
+        self.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertEqual(self.stops, [signal.SIGINT])
+
     def test_own_stop(self) -> None:
         process.hear_signals_once(self.reactor, lambda: self.stops.append("own"))
         self.reactor.run()

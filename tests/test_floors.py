@@ -51,14 +51,28 @@ FLOORS = (
             "cluster.heartbeat",
             "cluster.slots",
             "cluster.process",
-            "cluster.runtime_dir",
+            "cluster.publish_socket",
         ),
         ("core", "net", "bus", "django"),
     ),
     Floor(
         "top",
-        ("cluster.options", "cluster.option_values", "cluster.tap", "cluster.__main__"),
+        (
+            "cluster.options",
+            "cluster.option_parser",
+            "cluster.option_values",
+            "cluster.tap",
+            "cluster.__main__",
+            "cluster.development",
+        ),
         ("core", "net", "bus", "django", "services"),
+    ),
+    # What tests of applications use, in the process of the test.
+    Floor("testing", ("cluster.testing",), ("core", "net", "bus", "django", "public")),
+    Floor(
+        "commands",
+        ("cluster.django.management",),
+        ("core", "net", "bus", "django", "services", "top"),
     ),
     Floor("plugin", ("twistd_plugins",), (), (STDLIB, "twisted")),
     # The package itself: what applications import.
@@ -74,6 +88,7 @@ FLOORS = (
 
 COMPOSITION_ROOTS = {
     "cluster.__main__",
+    "cluster.development",
     "cluster.process",
     "cluster.tap",
     "workers.life_command",

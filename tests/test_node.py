@@ -4,19 +4,27 @@ import asyncio
 import gc
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from django.apps import apps
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster import node as module
 from cluster.core import wire
-from cluster.core.exceptions import ConfigurationError
+from cluster.core.exceptions import ConfigurationError, NotRunning
+from cluster.core.outside import Publish, encode
 from cluster.django import topics
+from cluster.django.database import in_database
+from cluster.net.frames import text_frame
 from cluster.node import Listener, Node, NodeConfig
 from tests.django.site import load_site
 from tests.fakes import RecordingTransport
@@ -46,6 +54,7 @@ class Reactor(Clock):
         self.ports: list[Port] = []
         self.readers: list[Any] = []
         self.from_thread: list[tuple[Any, ...]] = []
+        self.on_call_from_thread: Callable[[], object] = lambda: None
 
     def addReader(self, reader: Any) -> None:
         self.readers.append(reader)
@@ -53,12 +62,18 @@ class Reactor(Clock):
     def removeReader(self, reader: Any) -> None:
         self.readers.remove(reader)
 
+    def listenUNIX(self, path: str, factory: Any, mode: int) -> Port:
+        self.publish_factory = factory
+        self.ports.append(Port(os.open(os.devnull, os.O_RDONLY), socket.AF_UNIX, factory))
+        return self.ports[-1]
+
     def adoptStreamPort(self, fd: int, family: int, factory: Any) -> Port:
         self.ports.append(Port(fd, family, factory))
         return self.ports[-1]
 
     def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
         self.from_thread.append((function, *args))
+        self.on_call_from_thread()
 
 
 class NodeTests(SynchronousTestCase):
@@ -69,6 +84,7 @@ class NodeTests(SynchronousTestCase):
         self.patch(os, "environ", {**os.environ})
         self.patch(gc, "freeze", lambda: None)
         self.patch(gc, "set_threshold", lambda *thresholds: None)
+        self.patch(sys, "setswitchinterval", lambda seconds: None)
         self.reactor = Reactor()
         self.config = NodeConfig(name="node0", settings="django_project.settings")
 
@@ -131,6 +147,28 @@ class NodeTests(SynchronousTestCase):
         self.stop(node)
         for listener in node._listeners:
             os.close(listener.fd)
+
+    def test_the_application_is_missing(self) -> None:
+        ours, is_installed = "cluster.django", apps.is_installed
+        for missing in (False, True):
+            events: list[Any] = []
+            globalLogPublisher.addObserver(events.append)
+            self.stop(self.start())
+            globalLogPublisher.removeObserver(events.append)
+            lines = [str(formatEvent(event)) for event in events]
+            self.assertEqual(len([line for line in lines if "INSTALLED_APPS" in line]), missing)
+            self.patch(apps, "is_installed", lambda name: name != ours and is_installed(name))
+
+    def test_a_handler_that_blocks_is_noticed(self) -> None:
+        node = self.start()
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.reactor.advance(5)
+        self.stop(node)
+        self.reactor.advance(5)
+        lines = [line for line in map(formatEvent, events) if line and "stood still" in line]
+        self.assertEqual(len(lines), 1)
 
     def test_stop_before_the_bus_is_up(self) -> None:
         node = self.make()
@@ -204,6 +242,45 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
+    def test_stop_answers_handshakes_that_wait_for_their_session(self) -> None:
+        async def run() -> None:
+            node = self.start()
+            _, transport = self.connect(request(b"Cookie: sessionid=abc"))
+            self.assertEqual(node.stats()["handshakes_deciding"], 1)
+            stopped = node.stopService()
+            self.reactor.advance(0)
+            self.assertTrue(transport.written.startswith(b"HTTP/1.1 503 "), transport.written)
+            while node.stats()["handshakes_deciding"] or node.database.active:
+                await asyncio.sleep(0.001)
+            self.reactor.pump([0.1] * 5)
+            self.successResultOf(stopped)
+
+        asyncio.run(run())
+
+    def test_stop_waits_for_the_database(self) -> None:
+        go_on, begun = threading.Event(), threading.Event()
+
+        def slow() -> None:
+            begun.set()
+            go_on.wait(30)
+
+        async def run() -> None:
+            node = self.start(drain_timeout=2.0)
+            call = asyncio.create_task(in_database(slow))
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+            stats = node.stats()
+            self.assertEqual((stats["database_calls"], stats["database_threads"]), (1, 1))
+            stopped = node.stopService()
+            self.reactor.pump([0.5] * 3)
+            self.assertNoResult(stopped)
+            go_on.set()
+            await call
+            self.reactor.pump([0.1] * 3)
+            self.successResultOf(stopped)
+
+        asyncio.run(run())
+
     def test_a_full_bus_stops_publishers_until_it_is_free(self) -> None:
         async def run() -> None:
             node = self.start()
@@ -222,13 +299,79 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
+    def test_the_socket_for_others_that_publish(self) -> None:
+        async def run() -> None:
+            node = self.make(publish_socket="/nowhere/publish-0.sock")
+            node.startService()
+            self.assertEqual(self.reactor.ports, [], "others would publish into the void")
+            self.reactor.advance(0)
+            self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            outside: Any = self.reactor.publish_factory.buildProtocol(None)
+            outside.makeConnection(StringTransportWithDisconnection())
+            outside.transport.protocol = outside
+            publication = encode(Publish(b"life", text_frame(b"hello")))
+            outside.dataReceived(publication)
+            self.assertEqual(node.stats()["published_outside"], 1)
+            # While its publishers must pause, others must, too.
+            node.pubsub.bus_message(wire.Congested("node1"))
+            outside.dataReceived(publication)
+            self.assertEqual(node.stats()["published_outside"], 1)
+            node.pubsub.bus_message(wire.Cleared("node1"))
+            self.reactor.advance(0)
+            self.assertEqual(node.stats()["published_outside"], 2)
+            for lane in list(node.lanes.lanes):
+                lane.connectionLost(Failure(ConnectionLost()))
+            await asyncio.sleep(0)
+            self.stop(node)
+            self.assertFalse(outside.transport.connected)
+            self.assertTrue(all(port.stopped for port in self.reactor.ports))
+
+        asyncio.run(run())
+
     def test_in_reactor(self) -> None:
         node = self.start()
         self.assertEqual(node.in_reactor(max, 1, 2), 2)
+        self.stop(node)
+
+    def elsewhere(self, node: Any, *call: Any) -> tuple[threading.Thread, list[Any]]:
+        """A call from another thread, which waits for the reactor by now."""
         results: list[Any] = []
-        thread = threading.Thread(target=lambda: results.append(node.in_reactor(max, 1, 2)))
+
+        def run() -> None:
+            try:
+                results.append(node.in_reactor(*call))
+            except Exception as error:
+                results.append(error)
+
+        asked = threading.Event()
+        self.reactor.on_call_from_thread = asked.set
+        thread = threading.Thread(target=run)
         thread.start()
+        asked.wait()
+        return thread, results
+
+    def test_in_reactor_from_another_thread(self) -> None:
+        node = self.start()
+        for call, result in (((max, 1, 2), 2), ((divmod, 1, 0), ZeroDivisionError)):
+            thread, results = self.elsewhere(node, *call)
+            self.assertEqual(results, [])
+            for function, *args in self.reactor.from_thread:
+                function(*args)
+            self.reactor.from_thread.clear()
+            thread.join()
+            (got,) = results
+            self.assertTrue(got == result or type(got) is result, got)
+        self.stop(node)
+
+    def test_a_reactor_that_does_not_answer(self) -> None:
+        self.patch(module, "ANSWER_TIMEOUT_S", 0.01)
+        node = self.start()
+        called: list[int] = []
+        thread, results = self.elsewhere(node, called.append, 1)
         thread.join()
-        self.assertEqual(results, [None])
-        self.assertEqual(self.reactor.from_thread, [(max, 1, 2)])
+        self.assertIsInstance(results[0], NotRunning)
+        for function, *args in self.reactor.from_thread:
+            function(*args)
+        self.assertEqual(called, [])
         self.stop(node)

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from twisted.python.usage import UsageError
@@ -171,9 +172,36 @@ class ClusterTests(OptionsTestCase):
     def test_unknown_option(self) -> None:
         self.assert_refused("--bogus", "--bogus")
 
+    def test_settings_are_the_defaults_of_options(self) -> None:
+        with TemporaryDirectory() as folder:
+            (Path(folder) / "site_for_options.py").write_text(
+                "C10K = {'NODES': 3, 'PING_INTERVAL': 7, 'PING_TIMEOUT': 8.5, 'DRAIN_TIMEOUT': 0,"
+                " 'MAX_MESSAGE_SIZE': 99, 'PROXY_HEADERS': True}\n"
+            )
+            sys.path.insert(0, folder)
+            self.addCleanup(sys.modules.pop, "site_for_options", None)
+            site = ("--settings", "site_for_options")
+            options = self.parse(*FREE, *site)
+            self.assertEqual(options.nodes, 3)
+            config = options.node_config("", "")
+            self.assertEqual((config["ping_interval"], config["ping_timeout"]), (7.0, 8.5))
+            self.assertEqual((config["drain_timeout"], config["max_message_size"]), (0.0, 99))
+            self.assertIs(config["proxy_headers"], True)
+            given = self.parse(*FREE, *site, "--nodes", "1", "--ping-interval", "5")
+            self.assertEqual((given.nodes, given.ping_interval), (1, 5.0))
+            sys.modules["site_for_options"].C10K = {"NODES": 1000}  # type: ignore[attr-defined]
+            self.assert_refused("C10K['NODES'] must be a whole number from 1 to", *FREE, *site)
+            sys.modules["site_for_options"].C10K = {"PING_TIMEOUT": 1e9}  # type: ignore[attr-defined]
+            self.assert_refused("C10K['PING_TIMEOUT'] must be a number of", *FREE, *site)
+
     def test_help_names_units_and_defaults(self) -> None:
         text = " ".join(str(Options()).split())
-        for words in ("seconds between pings", "[default: 20]", "bytes of the", "tcp:8000"):
+        for words in (
+            "seconds between pings",
+            "[default: C10K['PING_INTERVAL'], or 20]",
+            "bytes of the",
+            "tcp:8000",
+        ):
             self.assertIn(words, text)
 
 

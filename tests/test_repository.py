@@ -1,16 +1,20 @@
 """The documentation holds: commands exist, links lead somewhere, references are complete."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.core.management.base import BaseCommand
 from prometheus_client import generate_latest
 from twisted.python import usage
 from twisted.trial.unittest import TestCase
 
 import cluster
-from cluster import admin, options
+from cluster import admin, option_values, options, testing
 from cluster.django import conf
+from cluster.django.management.commands import publish
+from cluster.django.revocation import CLOSE_REVOKED
 from cluster.net import lane
 
 ROOT = Path(__file__).parent.parent
@@ -107,13 +111,16 @@ class DocumentsTests(TestCase):
         for page in documents():
             for language, text in FENCED.findall(page.read_text()):
                 if language == "python":
-                    compile(text, str(page), "exec")
+                    # Some show what stands in a coroutine, without the coroutine.
+                    compile(text, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
     def test_examples_import_what_the_cluster_offers(self) -> None:
         for page in documents():
-            for names in re.findall(r"^from cluster import (.*)$", page.read_text(), re.MULTILINE):
+            imports = re.findall(r"^from cluster(\.testing)? import (.*)$", page.read_text(), re.M)
+            for inner, names in imports:
+                module = testing if inner else cluster
                 for name in names.split(","):
-                    self.assertTrue(hasattr(cluster, name.strip()), f"{page}: {name}")
+                    self.assertTrue(hasattr(module, name.strip()), f"{page}: {name}")
 
 
 class ReferenceTests(TestCase):
@@ -123,9 +130,15 @@ class ReferenceTests(TestCase):
         table = first_column(section(REFERENCE / "options.md", f"`twistd {command}`"))
         self.assertEqual({f"--{name}" for name in long_options(parser)}, set(table))
         for name, default in parser.defaults.items():
-            if default is not None:
+            if name in option_values.SETTING_OF:
+                value = conf.DEFAULTS[option_values.SETTING_OF[name]]
+                said = {None: "one for each core", False: "off"}.get(value, f"`{value or 0:.0f}`")
+                expected = f'`C10K["{option_values.SETTING_OF[name]}"]`, or {said}'
+            elif default is not None:
                 expected = f"`{default}`" if isinstance(default, str) else "off"
-                self.assertEqual(expected, table[f"--{name}"], name)
+            else:
+                continue
+            self.assertEqual(expected, table[f"--{name}"], name)
 
     def test_options_of_the_cluster(self) -> None:
         self.assert_options("c10k", options.Options())
@@ -146,6 +159,23 @@ class ReferenceTests(TestCase):
         table = first_column((REFERENCE / "settings.md").read_text())
         self.assertEqual({key: f"`{value!r}`" for key, value in conf.DEFAULTS.items()}, table)
 
+    def test_system_checks(self) -> None:
+        folder = ROOT / "cluster" / "django"
+        source = "".join(path.read_text() for path in folder.glob("*checks.py"))
+        ids = set(re.findall(r"c10k\.[EW]\d{3}", source))
+        self.assertTrue(ids)
+        page = section(REFERENCE / "commands.md", "System checks")
+        self.assertEqual(ids, set(first_column(page)))
+
+    def test_options_of_publish(self) -> None:
+        parser = publish.Command().create_parser("manage.py", "publish")
+        ours = parser.parse_args(["topic", "-"])
+        django = BaseCommand().create_parser("manage.py", "publish").parse_args([])
+        options = {name for name in vars(ours) if not hasattr(django, name)} - {"topic", "message"}
+        page = section(REFERENCE / "commands.md", "`manage.py publish TOPIC MESSAGE`")
+        table = {name.split()[0] for name in first_column(page)}
+        self.assertEqual({f"--{name}" for name in options}, table - {"-"})
+
     def test_metrics(self) -> None:
         text = generate_latest(admin.ClusterCollector({}, {})).decode()
         metrics = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
@@ -153,9 +183,17 @@ class ReferenceTests(TestCase):
         named = {name: kind for name, kind in table.items() if name.startswith("c10k_")}
         self.assertEqual(metrics, named)
 
+    def test_reasons_of_dropped_messages(self) -> None:
+        source = "".join(path.read_text() for path in (ROOT / "cluster").rglob("*.py"))
+        reasons = set(re.findall(r'dropped\["(\w+)"\] [+=]', source))
+        reasons |= set(re.findall(r'_drop_waiting\([^)]*"(\w+)"\)', source))
+        page = section(REFERENCE / "metrics.md", "Why messages are dropped")
+        named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", page, re.MULTILINE)))
+        self.assertEqual(reasons, set(named))
+
     def test_close_codes(self) -> None:
-        """Those that the lane may send, and no others."""
+        """Those that the lane may send, our own, and no others."""
         text = (REFERENCE / "close-codes.md").read_text()
-        codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+        codes = {int(code) for code in re.findall(r"^\| (\d{4}) \|", text, re.MULTILINE)}
         # 1010 is a client's word.
-        self.assertEqual(set(lane.SENDABLE_CODES) - {1010}, codes)
+        self.assertEqual(set(lane.SENDABLE_CODES) - {1010} | {CLOSE_REVOKED}, codes)

@@ -117,7 +117,8 @@ class StartTests(SupervisorTestCase):
     def test_a_node_gets_its_configuration_and_its_slots_socket(self) -> None:
         supervisor = self.start()
         self.register(supervisor, 1)
-        broker = f"ipc://{self.base}/c10k-{os.getuid()}/{self.port}/broker.ipc"
+        folder = f"{self.base}/c10k-{os.getuid()}/{self.port}"
+        broker = f"ipc://{folder}/broker.ipc"
         self.assertEqual(
             self.config,
             {
@@ -125,6 +126,7 @@ class StartTests(SupervisorTestCase):
                 "drain_timeout": 10.0,
                 "name": "node1",
                 "bus": broker,
+                "publish_socket": f"{folder}/publish-1.sock",
             },
         )
         ((descriptor, family, endpoint),) = supervisor.listeners(1)
@@ -155,7 +157,8 @@ class StartTests(SupervisorTestCase):
         self.assertEqual(len(announcements), 1)
         self.assertRegex(
             announcements[0],
-            rf"^c10k ready: http://127\.0\.0\.1:{self.port}/ \(2 nodes, up to [\d,]+ connections\),"
+            rf"^c10k ready: http://127\.0\.0\.1:{self.port}/ \(2 nodes of"
+            r" site\.settings, up to [\d,]+ connections\),"
             r" admin http://127\.0\.0\.1:\d+/$",
         )
 

@@ -76,9 +76,9 @@ class WebTestCase(SynchronousTestCase):
         return transport
 
     def settle(self) -> None:
-        while self.pool.waiting:
-            self.pool.run_one()
         for _ in range(5):
+            while self.pool.waiting:
+                self.pool.run_one()
             self.reactor.advance(0)
 
     def ask(self, *pieces: bytes) -> bytes:
@@ -191,6 +191,47 @@ class QueueTests(WebTestCase):
         self.assertEqual(self.site.views.active, 0)
         self.assertEqual(self.environ, {}, "a view ran for nobody")
 
+    def test_a_few_are_begun_in_each_turn(self) -> None:
+        """Those that are asked for in one moment leave the reactor time for others."""
+        self.patch(web, "BEGUN_PER_TURN", 2)
+        waiting = [self.start() for _ in range(3)]
+        self.assertEqual(len(self.pool.waiting), 2)
+        self.assertEqual((self.site.views.active, self.site.views.queue_depth), (3, 1))
+        self.assert_status(self.start().value(), 503)
+        self.reactor.advance(0)
+        self.assertEqual(len(self.pool.waiting), 3)
+        self.settle()
+        for transport in waiting:
+            self.assert_status(transport.value(), 200)
+        self.assert_status(self.ask(self.GET), 200)
+
+    def test_one_that_leaves_before_its_turn(self) -> None:
+        self.patch(web, "BEGUN_PER_TURN", 1)
+        self.start()
+        self.start().protocol.connectionLost(Failure(ConnectionLost()))
+        last = self.start()
+        self.settle()
+        self.assertEqual(self.site.views.active, 0)
+        self.assert_status(last.value(), 200)
+
+    def test_one_that_cannot_be_begun(self) -> None:
+        self.patch(web, "BEGUN_PER_TURN", 1)
+        render = self.site.views._wsgi.render
+        wrong = [ZeroDivisionError()]
+
+        def fail_once(request: Any) -> Any:
+            if wrong:
+                raise wrong.pop()
+            return render(request)
+
+        self.patch(self.site.views._wsgi, "render", fail_once)
+        first, second = self.start(), self.start()
+        self.settle()
+        self.assert_status(first.value(), 500)
+        self.assert_status(second.value(), 200)
+        self.assertEqual(self.site.views.active, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_drain_waits_for_views(self) -> None:
         drained: list[bool] = []
         self.start()
@@ -215,6 +256,20 @@ class QueueTests(WebTestCase):
         drained: list[bool] = []
         Deferred.fromCoroutine(self.site.drain(0)).addCallback(drained.append)
         self.assertEqual(drained, [True])
+
+    def test_what_is_answered_before_the_views(self) -> None:
+        def take(request: web.BoundedRequest) -> bool:
+            if request.path != b"/ours":
+                return False
+            request.write(b"ours")
+            request.finish()
+            return True
+
+        self.site.on_request = take
+        self.assertIn(b"ours", self.ask(self.GET.replace(b"/ ", b"/ours ")))
+        self.assertEqual(self.environ, {})
+        self.assert_status(self.ask(self.GET), 200)
+        self.assertEqual(self.environ["PATH_INFO"], "/")
 
     def test_a_view_that_fails(self) -> None:
         def fail(environ: Any, start_response: Any) -> Any:
@@ -282,6 +337,70 @@ class ProxyTests(WebTestCase):
         lines = [event for event in events if event.get("uri") == "/"]
         self.assertEqual(len(lines), 1)
         self.assertEqual((lines[0]["client"], lines[0]["code"]), ("1.2.3.4", 200))
+
+
+class AccessLogTests(WebTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.lines: list[tuple[str, int]] = []
+        self.site.on_response = lambda request: self.lines.append((request.path, request.code))
+
+    def lose(self) -> None:
+        self.connection.protocol.connectionLost(Failure(ConnectionLost()))
+
+    def request(self, application: Any) -> None:
+        self.patch(self.site.views._wsgi, "_application", application)
+        self.connection = self.connect()
+        self.connection.protocol.dataReceived(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    def test_a_client_that_leaves_as_soon_as_it_has_the_answer(self) -> None:
+        def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+            start_response("404 Not Found", [("Content-Length", "2")])
+            yield b"ok"
+            self.lose()
+
+        self.request(application)
+        self.settle()
+        self.assertEqual(self.lines, [(b"/a", 404)])
+
+    def test_a_client_that_leaves_before_it_has_one(self) -> None:
+        def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+            self.lose()
+            start_response("200 OK", [])
+            return []
+
+        self.request(application)
+        self.settle()
+        self.assertEqual(self.lines, [(b"/a", 499)])
+
+    def test_once(self) -> None:
+        def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+
+        self.request(application)
+        self.settle()
+        self.lose()
+        self.assertEqual(self.lines, [(b"/a", 200)])
+
+    def test_a_body_that_is_too_large(self) -> None:
+        self.connection = self.connect()
+        self.connection.protocol.dataReceived(
+            b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+        )
+        self.lose()
+        self.assertEqual(self.lines, [])  # the request's line is not known yet
+
+
+class UpgradeRequiredTests(WebTestCase):
+    def application(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("426 Upgrade Required", [("Content-Length", "0")])
+        return []
+
+    def test_says_to_what(self) -> None:
+        answer = self.ask(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertIn(b"\r\nUpgrade: websocket\r\n", answer)
+        self.assertIn(b"\r\nConnection: Upgrade\r\n", answer)
 
 
 class UpgradeTests(WebTestCase):

@@ -239,7 +239,8 @@ def check_port(port: int) -> None:
 
 def announce(url: str, what: str) -> None:
     """The one thing that must be seen."""
-    lines = [f"The Game of Life:  {url}", "", f"{what}; Ctrl-C ends everything"]
+    lines = [f"The Game of Life:  {url}", f"All demos:         {url}demos/", ""]
+    lines.append(f"{what}; Ctrl-C ends everything")
     width = max(map(len, lines)) + 4
     print(f"\n  ┌{'─' * width}┐")
     for line in lines:

@@ -29,7 +29,9 @@ class LocalBus:
         self._receiver = None
 
     def send(self, message: wire.Message) -> None:
-        self._answers += (answer for _, answer in self._exchange.receive(self.name, message))
+        now = int(self._reactor.seconds() * 1000)  # a reactor's seconds are Unix time
+        outbox = self._exchange.receive(self.name, message, now)
+        self._answers += (answer for _, answer in outbox)
         if self._answers and not self._scheduled:
             self._scheduled = True
             self._reactor.callLater(0, self._deliver)

@@ -62,7 +62,8 @@ class Peer:
 class Peers:
     """Call ``flush`` at the end of each iteration in which something was added to ``dirty``.
 
-    ``schedule`` asks for that flush; ``on_full`` is called when ``full`` changes.
+    ``schedule`` asks for that flush; ``on_full`` is called when ``full`` changes, ``on_left`` when
+    a peer is gone.
     """
 
     log = Logger()
@@ -72,6 +73,7 @@ class Peers:
         self.gaps = 0
         self.full = False
         self.on_full: Callable[[bool], None] = lambda full: None
+        self.on_left: Callable[[str], None] = lambda name: None
         self.interest: RoutingTable[Peer] = RoutingTable()
         self.dirty: list[Peer] = []
         """Peers with publications for the next pack. Hot code appends a peer when its ``items``
@@ -82,7 +84,8 @@ class Peers:
         self._bus = bus
         self._schedule = schedule
         self._clock = clock
-        self._epoch = ""
+        self.epoch = ""
+        """Names the broker's life."""
         self._gone: dict[str, Peer] = {}
         self._congested: set[str] = set()
         self._bus_full = False
@@ -119,11 +122,11 @@ class Peers:
         for name, peer in list(self.by_name.items()):
             peer.interest_is_old = True  # it says its interest anew; until then the old one counts
             if name not in welcome.peers:
-                if welcome.epoch == self._epoch:
+                if welcome.epoch == self.epoch:
                     self.left(name)
                 else:  # another broker, whose peers come one by one
                     peer.present = False
-        self._epoch = welcome.epoch
+        self.epoch = welcome.epoch
         for name in welcome.peers:
             self.joined(name)
         self._unheard = set(self.by_name)
@@ -224,6 +227,7 @@ class Peers:
         self._heard(name)
         self._congested.discard(name)
         self._congestion_changed()
+        self.on_left(name)
 
     def stop_waiting(self) -> None:
         """Expect nobody back; no timer is left behind."""
@@ -231,6 +235,12 @@ class Peers:
         if self._come_back is not None:
             self._come_back.cancel()
             self._come_back = None
+
+    def hold(self, size: int) -> None:
+        """So many bytes more wait besides packs; less, if negative."""
+        changed = self.held.add(size) if size > 0 else self.held.remove(-size)
+        if changed:
+            self._congestion_changed()
 
     def _hold(self, peer: Peer, pack: bytes) -> None:
         """Keep a pack for a peer that is out of reach; it is sent when the peer joins."""

@@ -4,8 +4,9 @@ A publication goes into the queues of this node's connections at once, and into 
 peer that has said it wants the topic; the packs leave when the reactor's iteration ends. So a
 publication costs the same however many nodes there are, and a pack carries what an iteration gave.
 
-Everything that goes out at the end of an iteration goes in this order: interest, packs, then
-barrier arrivals and retained frames. A barrier's release is thus never overtaken by interest.
+Everything that goes out at the end of an iteration goes in this order: interest, questions about
+what is kept, presence, packs, then barrier arrivals and retained frames. A barrier's release is
+thus never overtaken by interest.
 
 Frames are encoded WebSocket frames (net.frames); topics are byte strings.
 """
@@ -16,7 +17,9 @@ from typing import Any
 
 from cluster.bus.barriers import LocalBarriers
 from cluster.bus.interface import IBus
-from cluster.bus.peers import Peers
+from cluster.bus.peers import HELD_LIMIT, Peers
+from cluster.bus.presence import Presence
+from cluster.bus.retains import Retains
 from cluster.bus.subscriptions import Subscriptions
 from cluster.core import wire
 
@@ -25,7 +28,8 @@ class PubSub:
     """Call ``flush`` at the end of each iteration in which something was published.
 
     ``dirty`` and ``schedule`` are those of the FlushList the connections use. ``on_up`` is called
-    whenever the bus comes up, ``peers.on_full`` when publishers must pause or may go on.
+    whenever the bus comes up, ``peers.on_full`` when publishers must pause or may go on. The
+    clock's seconds are Unix time, as Twisted's reactors have it: retained frames expire by it.
     """
 
     def __init__(
@@ -34,12 +38,16 @@ class PubSub:
         self.bus = bus
         self.on_up: Callable[[], None] = lambda: None
         self.peers = Peers(bus, schedule, clock)
-        self.subscriptions = Subscriptions(schedule)
+        self.subscriptions = Subscriptions(schedule, lambda: int(clock.seconds() * 1000))
+        self.presence = Presence(bus.name, schedule)
+        self.peers.on_left = self.presence.peer_left
         self.barriers = LocalBarriers(self._send_control)
         self.subscribe = self.subscriptions.subscribe
+        self.subscribe_since = self.subscriptions.subscribe_since
         self.subscribe_skipping = self.subscriptions.subscribe_skipping
         self.unsubscribe = self.subscriptions.unsubscribe
         self.drop = self.subscriptions.drop
+        self.follow = self.subscriptions.follow
         self.listen = self.subscriptions.listen
         # Bound once, for the loops below.
         self._connections_of = self.subscriptions.connections.get
@@ -48,7 +56,7 @@ class PubSub:
         self._dirty = dirty
         self._schedule = schedule
         self._control: list[wire.Message] = []
-        self._retains: list[wire.Retain] = []
+        self._retains = Retains(clock.seconds, self.peers.hold)
 
     @property
     def full(self) -> bool:
@@ -58,6 +66,9 @@ class PubSub:
     @property
     def dropped(self) -> Counter[str]:
         """Publications and packs that were not delivered, by reason."""
+        missed = self.subscriptions.copies.missed
+        if missed:
+            self.peers.dropped["history_gap"] = missed
         return self.peers.dropped
 
     @property
@@ -73,7 +84,10 @@ class PubSub:
     # Publishing. The loops are written out: this runs for every message.
 
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
-        """Queue a frame to all subscribers; returns (nodes, local connections) it was queued to."""
+        """Queue a frame to all subscribers; returns (nodes, local connections) it was queued to.
+
+        A node on which only a handler listens counts, too.
+        """
         connections = nodes = 0
         lanes = self._connections_of(topic)
         if lanes is not None:
@@ -85,7 +99,7 @@ class PubSub:
                 out.append(frame)
             connections = len(lanes)
         if topic in self._special:
-            connections += self.subscriptions.deliver_special(self._special[topic], frame)
+            connections += self.subscriptions.deliver_special(topic, self._special[topic], frame)
         peers = self._peers_of(topic)
         if peers is not None:
             dirty_peers = self.peers.dirty
@@ -97,21 +111,48 @@ class PubSub:
                 items.append(frame)
             nodes = len(peers)
         self._schedule()
-        return (nodes + 1 if connections else nodes), connections
+        return (nodes + 1 if connections or topic in self._special else nodes), connections
 
     def publish_here(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         """Queue a frame to the subscribers on this node only; returns like publish."""
         connections = self.subscriptions.deliver(topic, frame)
         self._schedule()
-        return (1 if connections else 0), connections
+        return int(self._is_heard_here(topic, connections)), connections
 
-    def publish_retained(self, topic: bytes, frame: bytes, depth: int) -> None:
-        """Publish through the exchange, which keeps the newest ``depth`` frames of the topic.
-
-        All nodes, this one too, get the frames of a retained topic in the same order.
-        """
-        self._retains.append(wire.Retain(topic, depth, frame))
+    def publish_except(self, lane: Any, topic: bytes, frame: bytes) -> tuple[int, int]:
+        """Queue a frame to all subscribers but one connection of this node."""
+        connections = self.subscriptions.deliver(topic, frame, skip=lane)
+        peers = self._peers_of(topic) or ()
+        for peer in peers:
+            if not peer.items:
+                self.peers.dirty.append(peer)
+            peer.items += (topic, frame)
         self._schedule()
+        return len(peers) + self._is_heard_here(topic, connections), connections
+
+    def publish_retained(
+        self, topic: bytes, frame: bytes, depth: int, lifetime: int = 0, skip: Any = None
+    ) -> tuple[int, int]:
+        """Publish through the exchange, which keeps the newest ``depth`` frames of the topic, each
+        for ``lifetime`` milliseconds (0: for ever).
+
+        All nodes, this one too, get the frames of a retained topic in the same order. The
+        connection ``skip`` does not get this one. Returns (nodes, connections of this node) that
+        are subscribed now.
+        """
+        if self.peers.held.level > HELD_LIMIT:
+            self.dropped["bus_queue_full"] += 1
+            return 0, 0
+        self._retains.add(topic, depth, frame, lifetime, skip)
+        self._schedule()
+        lanes = self._connections_of(topic) or ()
+        special = self._special.get(topic)
+        connections = len(lanes) - (skip in lanes) + (special.connections if special else 0)
+        nodes = len(self._peers_of(topic) or ()) + self._is_heard_here(topic, connections)
+        return nodes, connections
+
+    def _is_heard_here(self, topic: bytes, connections: int) -> bool:
+        return connections > 0 or topic in self._special
 
     # The end of an iteration.
 
@@ -122,11 +163,15 @@ class PubSub:
         if is_up and self.subscriptions.interest_changed:
             added, removed = self.subscriptions.take_interest()
             bus.send(wire.Interest(bus.name, added, removed))
+        if is_up:
+            for ask in self.subscriptions.take_asks():
+                bus.send(ask)
+            if self.presence.has_news:
+                bus.send(self.presence.take_news())
         if self.peers.dirty:
             self.peers.flush()
-        if self._retains and is_up and self.peers.all_heard:
-            retains, self._retains = self._retains, []
-            for retain in retains:
+        if self._retains.has_unsent and is_up and self.peers.all_heard:
+            for retain in self._retains.unsent():
                 bus.send(retain)
         if self._control and is_up:
             control, self._control = self._control, []
@@ -136,10 +181,12 @@ class PubSub:
     # What the bus tells (IBusReceiver).
 
     def bus_up(self, welcome: wire.Welcome) -> None:
+        self._retains.bus_up(welcome.epoch == self.peers.epoch)
         self.peers.bus_up(welcome)
-        for message in self.subscriptions.restores():
+        for message in self.subscriptions.copies.restores():
             self.bus.send(message)
         self.bus.send(wire.Interest(self.bus.name, self.subscriptions.all_interest()))
+        self.bus.send(self.presence.all_held())
         self.peers.flush()
         self._control = []
         for arrival in self.barriers.all_arrivals():
@@ -148,6 +195,7 @@ class PubSub:
         self.on_up()
 
     def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
+        self._retains.bus_down()
         self.peers.bus_down(unsent)
 
     def bus_full(self, full: bool) -> None:
@@ -162,8 +210,13 @@ class PubSub:
             case wire.Refuse(name, tokens):
                 self.barriers.refused(name, tokens)
             case wire.Retained():
-                self.subscriptions.take_retained(message)
+                skip = self._retains.taken(message.number) if message.number else None
+                self.subscriptions.take_retained(message, skip)
                 self._schedule()
+            case wire.Taken(number):
+                self._retains.taken(number)
+            case wire.Presence():
+                self.presence.said(message)
             case wire.Joined(name):
                 self.peers.joined(name)
             case wire.Left(name):
@@ -188,7 +241,7 @@ class PubSub:
                         dirty.append(lane)
                     out.append(frame)
             if topic in special:
-                self.subscriptions.deliver_special(special[topic], frame)
+                self.subscriptions.deliver_special(topic, special[topic], frame)
         self._schedule()
 
     def _send_control(self, message: wire.Message) -> None:

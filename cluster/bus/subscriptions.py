@@ -1,7 +1,8 @@
 """Who on this node wants which topic, and the retained frames kept for those who come later.
 
 Most subscribers are connections, which get every frame. A few topics have special ones: connections
-that are skipped while their client does not read, and listeners of the application.
+that are skipped while their client does not read, and followers, which are called with each frame.
+Newcomers (newcomers.py) become one or the other when they know what they missed.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,14 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from cluster.bus.copies import Copies
+from cluster.bus.followers import Follower, Take
+from cluster.bus.newcomers import History, Newcomer, Newcomers, Position, is_ahead
 from cluster.core import wire
-from cluster.core.retained import RetainedFrames
 from cluster.core.routing import RoutingTable
+
+Begin = Callable[[History], tuple[bytes, ...]]
+"""Told what was missed; returns the frames to send."""
 
 
 @dataclass(slots=True)
@@ -20,21 +26,41 @@ class Special:
     """Subscribers of a topic that are not plain connections."""
 
     skipping: dict[Any, Callable[[], None]] = field(default_factory=dict)
-    listeners: list[Callable[[bytes], None]] = field(default_factory=list)
+    followers: dict[Follower, None] = field(default_factory=dict)
+    waiting: bool = False
+    """Whether newcomers wait."""
+    clients: int = 0
+    """Followers that stand for a client."""
+
+    @property
+    def connections(self) -> int:
+        """How many clients hear the topic in these ways."""
+        return len(self.skipping) + self.clients
+
+    @property
+    def empty(self) -> bool:
+        return not (self.skipping or self.followers or self.waiting)
 
 
 class Subscriptions:
-    """``schedule`` asks for a flush, at which ``take_interest`` is told to the others."""
+    """``schedule`` asks for a flush, at which ``take_interest`` and ``take_asks`` are told to the
+    others; ``copies`` are the retained frames known here; ``now`` gives Unix time in ms."""
 
     log = Logger()
 
-    def __init__(self, schedule: Callable[[], None]) -> None:
+    def __init__(self, schedule: Callable[[], None], now: Callable[[], int]) -> None:
         self.conflated = 0
         self.connections: RoutingTable[Any] = RoutingTable()
         self.special: dict[bytes, Special] = {}
-        self.retained = RetainedFrames()
+        self.copies = Copies(now)
         self._schedule = schedule
         self._interest: dict[bytes, bool] = {}
+        # Each once, however often a client comes and goes: all that is kept is the answer.
+        self._asks: dict[bytes, None] = {}
+        self._newcomers = Newcomers(self._asks.setdefault)
+        self._arriving: dict[Any, dict[bytes, Newcomer]] = {}
+
+    # Connections.
 
     def subscribe(self, lane: Any, topic: bytes) -> None:
         """From now on the topic's frames go into ``lane.out``, the retained ones first."""
@@ -43,11 +69,39 @@ class Subscriptions:
             return
         if self.connections.add(topic, lane):
             self._wants(topic)
+        if self._arriving:
+            self._cancel(self._arrived(lane, topic))
         special = self.special.get(topic)
         if special is not None and special.skipping.pop(lane, None) is not None:
             self._clean(topic, special)  # it had them already
         else:
-            self._give_retained(topic, lane.send_frame)
+            self._give_retained(topic, lambda frame, offset: lane.send_frame(frame))
+
+    def subscribe_since(
+        self, lane: Any, topic: bytes, since: Position | None, begin: Begin
+    ) -> None:
+        """Like subscribe, as soon as ``begin`` could be told what was missed."""
+
+        def let_in(history: History, frames: list[bytes]) -> None:
+            self._arrived(lane, topic)
+            try:
+                missed = begin(history)
+            except Exception:
+                self.log.failure("what {topic} keeps could not be told", topic=topic)
+                missed = history.frames
+            for frame in (*missed, *frames):
+                lane.send_frame(frame)
+            if self.connections.add(topic, lane):
+                self._wants(topic)
+
+        self._cancel(self._arrived(lane, topic))
+        newcomer = Newcomer(topic, since, let_in)
+        if not self._let_in_if_known(newcomer):
+            self.connections.remove(topic, lane)  # while it waits, it waits
+            self._arriving.setdefault(lane, {})[topic] = newcomer
+        special = self.special.get(topic)
+        if special is not None and special.skipping.pop(lane, None) is not None:
+            self._clean(topic, special)
 
     def subscribe_skipping(self, lane: Any, topic: bytes, skipped: Callable[[], None]) -> None:
         """Like subscribe, but while ``lane.blocked`` frames are left out and ``skipped`` is called.
@@ -58,8 +112,9 @@ class Subscriptions:
         subscribed = lane in special.skipping or lane in (self.connections.get(topic) or ())
         special.skipping[lane] = skipped
         self.connections.remove(topic, lane)
+        self._cancel(self._arrived(lane, topic))
         if not subscribed:
-            self._give_retained(topic, lane.send_frame)
+            self._give_retained(topic, lambda frame, offset: lane.send_frame(frame))
 
     def unsubscribe(self, lane: Any, topic: bytes) -> None:
         """No frame published from now on goes to this connection."""
@@ -68,18 +123,63 @@ class Subscriptions:
         special = self.special.get(topic)
         if special is not None and special.skipping.pop(lane, None) is not None:
             self._clean(topic, special)
+        self._cancel(self._arrived(lane, topic))
 
     def drop(self, lane: Any, skipping_topics: tuple[bytes, ...] = ()) -> None:
         """The connection is gone: unsubscribe it from everything."""
         for topic in self.connections.drop(lane):
             self._wants_perhaps_no_longer(topic)
-        for topic in skipping_topics:
+        for topic in (*skipping_topics, *self._arriving.get(lane, ())):
             self.unsubscribe(lane, topic)
+
+    # Followers.
+
+    def follow(
+        self,
+        topic: bytes,
+        take: Take,
+        *,
+        since: Position | None = None,
+        replay: bool = True,
+        answer: Callable[[bool, str, int], None] | None = None,
+        for_client: bool = False,
+    ) -> Follower:
+        """Call ``take(frame, offset)`` for each frame from now on, what is kept first.
+
+        With ``since`` only what came after it; without ``replay`` only what is new. ``answer``, if
+        given, is called once before: whether all that was missed since then follows, the topic's
+        epoch, its newest offset. A topic that keeps nothing has an empty epoch. ``for_client``: it
+        is counted in receipts.
+        """
+        follower = Follower(topic, take, self.copies, for_client)
+        if since is None and replay and answer is None:
+            self._add_follower(follower)
+            self._give_retained(topic, follower.take)
+            return follower
+
+        def let_in(history: History, frames: list[bytes]) -> None:
+            self._add_follower(follower)
+            try:
+                if answer is not None:
+                    answer(history.recovered, history.epoch, history.offset)
+            except Exception:
+                self.log.failure("a follower of {topic} failed", topic=topic)
+            if replay or history.recovered:
+                for frame, offset in history.numbered():
+                    follower.take(frame, offset)
+            for frame in frames:
+                follower.take(frame, 0)
+
+        newcomer = Newcomer(topic, since, let_in)
+        follower.leave = lambda: self._cancel(newcomer)
+        self._let_in_if_known(newcomer)
+        return follower
 
     def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
         """Call back with each frame of the topic, for as long as the node lives."""
-        self._special_for(topic).listeners.append(listener)
-        self._give_retained(topic, listener)
+        self.follow(topic, lambda frame, offset: listener(frame))
+
+    # What the others are told.
 
     def take_interest(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
         """Topics wanted, and wanted no longer, since the last call."""
@@ -92,59 +192,117 @@ class Subscriptions:
         """Whether take_interest has anything to tell."""
         return bool(self._interest)
 
-    def restores(self) -> list[wire.Restore]:
-        """The retained frames known here, for a broker that may have lost them."""
-        kept = ((topic, self.retained.get(topic)) for topic in self.retained.topics())
-        return [
-            wire.Restore(topic, entry.depth, entry.offset, tuple(entry.frames))
-            for topic, entry in kept
-            if entry is not None
-        ]
+    def take_asks(self) -> list[wire.Ask]:
+        """Questions for the exchange since the last call; to be sent after the interest."""
+        asks = [wire.Ask(topic) for topic in self._asks if topic in self._newcomers]
+        self._asks.clear()
+        return asks
 
     def all_interest(self) -> tuple[bytes, ...]:
-        """Every topic that is wanted here."""
+        """Every topic that is wanted here; all open questions must be asked again after it."""
         self._interest = {}
+        self._asks.clear()
+        self._asks.update(dict.fromkeys(self._newcomers.topics()))
         return tuple(dict.fromkeys((*self.connections.all_topics(), *self.special)))
 
-    def deliver(self, topic: bytes, frame: bytes) -> int:
-        """Queue a frame to all subscribers; returns how many it was queued to."""
-        lanes = self.connections.get(topic) or ()
-        for lane in lanes:
-            lane.send_frame(frame)
-        special = self.special.get(topic)
-        return len(lanes) + (self.deliver_special(special, frame) if special else 0)
+    # Delivery.
 
-    def deliver_special(self, special: Special, frame: bytes) -> int:
+    def deliver(self, topic: bytes, frame: bytes, offset: int = 0, skip: Any = None) -> int:
+        """Queue a frame to all subscribers but ``skip``; returns how many it was queued to."""
+        lanes = self.connections.get(topic) or ()
+        count = len(lanes)
+        for lane in lanes:
+            if lane is skip:
+                count -= 1
+            else:
+                lane.send_frame(frame)
+        special = self.special.get(topic)
+        if special is None:
+            return count
+        return count + self.deliver_special(topic, special, frame, offset, skip)
+
+    def deliver_special(
+        self, topic: bytes, special: Special, frame: bytes, offset: int = 0, skip: Any = None
+    ) -> int:
         """The same for the special ones; those skipped are counted in ``conflated``."""
-        count = len(special.skipping)
+        count = special.connections
         for lane, skipped in special.skipping.items():
-            if lane.blocked:
+            if lane is skip:
+                count -= 1
+            elif lane.blocked:
                 self.conflated += 1
                 count -= 1
                 skipped()
             else:
                 lane.send_frame(frame)
-        for listener in special.listeners:
-            try:
-                listener(frame)
-            except Exception:
-                self.log.failure("a listener of a topic failed")
+        for follower in tuple(special.followers):
+            follower.take(frame, offset)
+        if special.waiting and not offset:
+            self._newcomers.deliver(topic, frame)
+            self._no_newcomers(topic, special)
         return count
 
-    def take_retained(self, message: wire.Retained) -> None:
-        """New frames of a retained topic: deliver those that were not known."""
-        if message.topic not in self.connections and message.topic not in self.special:
+    def take_retained(self, message: wire.Retained, skip: Any = None) -> None:
+        """Frames of a retained topic: deliver those that were not known, let newcomers in.
+
+        The connection ``skip`` is not to have the newest.
+        """
+        topic = message.topic
+        if topic not in self.connections and topic not in self.special:
             return  # on its way when the last subscriber left
-        kept = self.retained.get(message.topic)
-        known = kept.offset if kept is not None else 0
-        new = message.offset - known
-        if new <= 0:
-            return
-        frames = message.frames[-new:]
-        before = tuple(kept.frames) if kept is not None else ()
-        self.retained.restore(message.topic, message.depth, message.offset, (*before, *frames))
-        for frame in frames:
-            self.deliver(message.topic, frame)
+        news = self.copies.take(message)
+        for frame, offset in news:
+            self.deliver(topic, frame, offset, skip if offset == message.offset else None)
+        special = self.special.get(topic)
+        if special is not None and special.waiting:
+            # The answer to a question comes after the news that were on their way, and has none.
+            self._newcomers.answered(topic, self.copies.get(topic), more=bool(news))
+            self._no_newcomers(topic, special)
+
+    # Inside.
+
+    def _let_in_if_known(self, newcomer: Newcomer) -> bool:
+        """Let a newcomer in if what its topic keeps is known here; else it waits."""
+        kept = self.copies.get(newcomer.topic)
+        if kept is not None and not is_ahead(newcomer.since, kept):
+            newcomer.begin(self.copies.history(newcomer.topic, newcomer.since), [])
+            return True
+        self._special_for(newcomer.topic).waiting = True
+        self._newcomers.add(newcomer)
+        self._schedule()
+        return False
+
+    def _arrived(self, lane: Any, topic: bytes) -> Newcomer | None:
+        """The connection waits no longer to be let in, as this one did."""
+        arriving = self._arriving.get(lane)
+        if arriving is None:
+            return None
+        newcomer = arriving.pop(topic, None)
+        if not arriving:
+            del self._arriving[lane]
+        return newcomer
+
+    def _cancel(self, newcomer: Newcomer | None) -> None:
+        if newcomer is not None:
+            self._newcomers.cancel(newcomer)
+            self._no_newcomers(newcomer.topic, self.special.get(newcomer.topic))
+
+    def _no_newcomers(self, topic: bytes, special: Special | None) -> None:
+        if special is not None and topic not in self._newcomers:
+            special.waiting = False
+            self._clean(topic, special)
+
+    def _add_follower(self, follower: Follower) -> None:
+        special = self._special_for(follower.topic)
+        special.followers[follower] = None
+        special.clients += follower.for_client
+        follower.leave = lambda: self._unfollow(follower)
+
+    def _unfollow(self, follower: Follower) -> None:
+        special = self.special.get(follower.topic)
+        if special is not None and special.followers.pop(follower, True) is None:
+            special.clients -= follower.for_client
+            self._clean(follower.topic, special)
 
     def _special_for(self, topic: bytes) -> Special:
         special = self.special.get(topic)
@@ -155,7 +313,7 @@ class Subscriptions:
         return special
 
     def _clean(self, topic: bytes, special: Special) -> None:
-        if not special.skipping and not special.listeners:
+        if special.empty and self.special.get(topic) is special:
             del self.special[topic]
             self._wants_perhaps_no_longer(topic)
 
@@ -167,11 +325,9 @@ class Subscriptions:
     def _wants_perhaps_no_longer(self, topic: bytes) -> None:
         if topic not in self.special and topic not in self.connections:
             self._interest[topic] = False
-            self.retained.forget(topic)
+            self.copies.forget(topic)
             self._schedule()
 
-    def _give_retained(self, topic: bytes, give: Callable[[bytes], None]) -> None:
-        kept = self.retained.get(topic)
-        if kept is not None:
-            for frame in kept.frames:
-                give(frame)
+    def _give_retained(self, topic: bytes, give: Take) -> None:
+        for frame, offset in self.copies.history(topic, None).numbered():
+            give(frame, offset)

@@ -4,7 +4,10 @@
     ├── WireError            bytes from another process make no sense (drop them, tell the log)
     ├── BarrierRefused       a barrier is full, already released, or was cancelled
     ├── Disconnected         the client of this connection is gone
-    ├── NotRunning           publish or barrier called in a process that is no node
+    ├── TooSlow              a loop over a topic's messages took them too slowly; some are lost
+    ├── NotRunning           there is no node in this process, or none that can be reached
+    ├── NotPublished         a process outside the cluster has no receipt for a publication
+    ├── DatabaseQueueFull    in_database was asked for more than may wait; try again later
     └── ConfigurationError   a setting or option is wrong; the text says which and what to do
 
 Catch ClusterError to catch them all.
@@ -32,8 +35,27 @@ class Disconnected(ClusterError):
         self.reason = reason
 
 
+class TooSlow(ClusterError):
+    """More messages waited than may; the text says how many were dropped."""
+
+
 class NotRunning(ClusterError):
-    """There is no node in this process."""
+    """There is no node in this process, or none that can be reached from it."""
+
+
+class NotPublished(ClusterError):
+    """A publication from outside the cluster was refused, or not answered.
+
+    ``uncertain``: its subscribers may have got it all the same.
+    """
+
+    def __init__(self, reason: str, uncertain: bool = False) -> None:
+        super().__init__(reason)
+        self.uncertain = uncertain
+
+
+class DatabaseQueueFull(ClusterError):
+    """As many calls wait for a database thread as C10K["DATABASE_QUEUE"] allows."""
 
 
 class ConfigurationError(ClusterError):

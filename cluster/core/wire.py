@@ -8,7 +8,10 @@ Every message is one byte of kind, then its fields (see fields.py)::
     A Arrive    parties at a barrier             R Release   all parties are here
     B Withdraw  … that are gone again            F Refuse    parties that came too late
     K Retain    publish and keep                 T Retained  frames of a retained topic
+                                                 V Taken     … the exchange has what you published
     S Restore   what I know of a retained topic  J Joined, L Left   a peer came, went
+    Q Ask       what is kept of a topic?         T Retained  … be it nothing
+    M Presence  who is on a topic through me     M Presence  … through a peer
     G Goodbye   I am leaving                     X Congested, Y Cleared   a peer does not drain
                                                  N NotKnown  say hello (again)
                                                  U Unwelcome you cannot take part; the reason
@@ -16,7 +19,8 @@ Every message is one byte of kind, then its fields (see fields.py)::
 A pack is sent as two parts, which the broker forwards unopened: ``b"P" + node`` (to the broker the
 destination, from the broker the origin) and the pack. All other messages are one part.
 
-This file does not know who receives what, nor what is in a frame.
+The messages about what topics keep and who is on them (K T V S Q M) are in wire_topics.py. These
+files do not know who receives what, nor what is in a frame.
 """
 
 from dataclasses import dataclass
@@ -32,33 +36,41 @@ from cluster.core.fields import (
     decode_fields,
     encode_fields,
 )
+from cluster.core.message import Message
+from cluster.core.wire_topics import Ask, Presence, Restore, Retain, Retained, Taken
 
-VERSION = 1
+__all__ = [
+    "PACK",
+    "VERSION",
+    "Arrive",
+    "Ask",
+    "Cleared",
+    "Congested",
+    "Goodbye",
+    "Hello",
+    "Interest",
+    "Joined",
+    "Left",
+    "Message",
+    "NotKnown",
+    "Presence",
+    "Refuse",
+    "Release",
+    "Restore",
+    "Retain",
+    "Retained",
+    "Taken",
+    "Unwelcome",
+    "Welcome",
+    "Withdraw",
+    "decode",
+    "encode",
+]
+
+VERSION = 3
 """Nodes and broker of different versions refuse each other instead of guessing."""
 
 PACK = b"P"
-
-
-class Message:
-    """Base of the messages below; their fields are sent in the order they are listed."""
-
-    __slots__ = ()
-    __match_args__: ClassVar[tuple[str, ...]]  # by dataclass: the names of the fields
-    KIND: ClassVar[bytes]
-    LAYOUT: ClassVar[tuple[Codec, ...]] = ()
-    """How each field is sent. Messages whose number of fields varies have methods of their own."""
-
-    def to_fields(self) -> list[bytes]:
-        """The fields as byte strings."""
-        fields = zip(self.__match_args__, self.LAYOUT, strict=True)
-        return [codec.encode(getattr(self, name)) for name, codec in fields]
-
-    @classmethod
-    def from_fields(cls, fields: list[bytes]) -> Self:
-        """Raises WireError if the fields are not this message's."""
-        if len(fields) != len(cls.LAYOUT):
-            raise WireError(f"{len(fields)} fields instead of {len(cls.LAYOUT)}")
-        return cls(*[codec.decode(field) for codec, field in zip(cls.LAYOUT, fields, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,64 +228,12 @@ class Release(_TokensMessage):
     KIND: ClassVar[bytes] = b"R"
 
 
-@dataclass(frozen=True, slots=True)
-class Retain(Message):
-    """Publish a frame to everyone interested, sender included, and keep the newest ``depth``."""
-
-    KIND: ClassVar[bytes] = b"K"
-    topic: bytes
-    depth: int
-    frame: bytes
-
-    # Spelled out, because every retained publication is one, and a layout costs more.
-    def to_fields(self) -> list[bytes]:
-        return [self.topic, NUMBER.encode(self.depth), self.frame]
-
-    @classmethod
-    def from_fields(cls, fields: list[bytes]) -> Self:
-        if len(fields) != 3:
-            raise WireError(f"{len(fields)} fields instead of 3")
-        return cls(fields[0], NUMBER.decode(fields[1]), fields[2])
-
-
-@dataclass(frozen=True, slots=True)
-class _FramesMessage(Message):
-    """Frames of a retained topic, oldest first; ``offset`` is the number of the newest."""
-
-    topic: bytes
-    depth: int
-    offset: int
-    frames: tuple[bytes, ...]
-
-    def to_fields(self) -> list[bytes]:
-        return [self.topic, NUMBER.encode(self.depth), NUMBER.encode(self.offset), *self.frames]
-
-    @classmethod
-    def from_fields(cls, fields: list[bytes]) -> Self:
-        if len(fields) < 3:
-            raise WireError("a retained topic without its offset")
-        return cls(fields[0], NUMBER.decode(fields[1]), NUMBER.decode(fields[2]), tuple(fields[3:]))
-
-
-@dataclass(frozen=True, slots=True)
-class Restore(_FramesMessage):
-    """What a node knows of a retained topic, for a broker that may have lost it."""
-
-    KIND: ClassVar[bytes] = b"S"
-
-
-@dataclass(frozen=True, slots=True)
-class Retained(_FramesMessage):
-    """New frames of a retained topic, or those kept for a new subscriber."""
-
-    KIND: ClassVar[bytes] = b"T"
-
-
 _KINDS: dict[bytes, type[Message]] = {
     cls.KIND: cls
     for cls in (
         Hello, Welcome, Unwelcome, NotKnown, Goodbye, Joined, Left, Congested, Cleared,
-        Interest, Arrive, Withdraw, Refuse, Release, Retain, Restore, Retained,
+        Interest, Arrive, Withdraw, Refuse, Release, Retain, Taken, Restore, Retained, Ask,
+        Presence,
     )
 }  # fmt: skip
 

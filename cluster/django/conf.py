@@ -1,39 +1,114 @@
 """The ``C10K`` setting: one dict, whose keys are listed here with their defaults.
 
-A key that is not listed is an error, because a misspelt limit would be no limit.
+A key that is not listed is an error, because a misspelt limit would be no limit. Where a key is
+also an option of ``twistd c10k``, the option counts; the setting is its default.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.core.outbound import HIGH_WATER, LOW_WATER
+from cluster.django import patterns
 
-DEFAULTS: dict[str, Any] = {
+
+class Kind(NamedTuple):
+    """What a value must be, in words that follow "must be", and whether one is."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and value > 0
+
+
+def _is_strings(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | frozenset) and all(
+        isinstance(item, str) for item in value
+    )
+
+
+NUMBER = Kind("a number above 0", lambda value: _is_number(value) and 0 < value < float("inf"))
+NUMBER_OR_0 = Kind(
+    "a number, 0 or more", lambda value: _is_number(value) and 0 <= value < float("inf")
+)
+COUNT = Kind("a whole number above 0", _is_count)
+SWITCH = Kind("True or False", lambda value: isinstance(value, bool))
+STRINGS = Kind("a list of strings", _is_strings)
+TEXT = Kind("a string that is not empty", lambda value: isinstance(value, str) and value != "")
+
+
+def optional(kind: Kind) -> Kind:
+    """The same, or None."""
+    return Kind(f"{kind.words}, or None", lambda value: value is None or kind.fits(value))
+
+
+_KEYS: dict[str, tuple[Any, Kind]] = {
+    # Processes that serve; None: one for each core.
+    "NODES": (None, optional(COUNT)),
+    # Seconds between pings to a WebSocket client, and those that it has to answer one.
+    "PING_INTERVAL": (20.0, NUMBER),
+    "PING_TIMEOUT": (30.0, NUMBER),
+    # Bytes of the largest message a client may send.
+    "MAX_MESSAGE_SIZE": (1 << 20, COUNT),
+    # Seconds that running views and closing connections have when a node stops.
+    "DRAIN_TIMEOUT": (10.0, NUMBER_OR_0),
+    # Whether to believe X-Forwarded-For and X-Forwarded-Proto, which a proxy in front sets.
+    "PROXY_HEADERS": (False, SWITCH),
+    # Seconds after which that proxy closes a connection on which nothing was sent; for the checks.
+    "PROXY_TIMEOUT": (None, optional(NUMBER)),
+    # First port of the cluster that processes outside publish through; None: the only one there is.
+    "CLUSTER_PORT": (None, optional(COUNT)),
     # Origins besides the site's own that may open WebSockets, e.g. "https://app.example.com".
-    "ALLOWED_ORIGINS": (),
+    "ALLOWED_ORIGINS": ((), STRINGS),
     # Seconds a client has for its opening handshake or its HTTP request's header.
-    "HANDSHAKE_TIMEOUT": 10.0,
+    "HANDSHAKE_TIMEOUT": (10.0, NUMBER),
     # Seconds a client has to answer a close frame.
-    "CLOSE_TIMEOUT": 5.0,
+    "CLOSE_TIMEOUT": (5.0, NUMBER),
     # Bytes that wait for a client which does not read, before it is closed (1013) or conflated; and
     # below which a handler's send() no longer waits.
-    "SEND_QUEUE_HIGH_WATER": HIGH_WATER,
-    "SEND_QUEUE_LOW_WATER": LOW_WATER,
+    "SEND_QUEUE_HIGH_WATER": (HIGH_WATER, COUNT),
+    "SEND_QUEUE_LOW_WATER": (LOW_WATER, COUNT),
     # Messages and bytes that wait for a handler which does not recv(), before its client is no
     # longer read.
-    "RECEIVE_QUEUE_MESSAGES": 64,
-    "RECEIVE_QUEUE_BYTES": 1 << 20,
+    "RECEIVE_QUEUE_MESSAGES": (64, COUNT),
+    "RECEIVE_QUEUE_BYTES": (1 << 20, COUNT),
+    # Which topics keep their newest messages: pattern -> {"history": n, "expire": seconds}.
+    "TOPICS": ({}, Kind("a dict of patterns", lambda value: isinstance(value, Mapping))),
+    # Messages that wait for a handler's loop over a topic (topic_messages).
+    "TOPIC_QUEUE_MESSAGES": (1000, COUNT),
+    # The function that says who may subscribe and publish to which audiences, by its dotted path;
+    # None: everybody may subscribe, nobody may publish.
+    "AUDIENCE_PERMISSION": (None, optional(TEXT)),
+    # What clients of audiences are sent every 4 seconds; None: nothing.
+    "AUDIENCE_HEARTBEAT": (None, optional(TEXT)),
     # Threads for ordinary views in each node, and requests that may wait for one before 503.
-    "WSGI_THREADS": 10,
-    "WSGI_QUEUE": 100,
+    "WSGI_THREADS": (10, COUNT),
+    "WSGI_QUEUE": (100, COUNT),
+    # Threads for in_database and handshakes with a session, and calls that may wait for one.
+    "DATABASE_THREADS": (5, COUNT),
+    "DATABASE_QUEUE": (5000, COUNT),
+    # Connections of each node, and of one address and one user with it; None: no limit.
+    "MAX_CONNECTIONS": (None, optional(COUNT)),
+    "MAX_CONNECTIONS_PER_CLIENT": (None, optional(COUNT)),
+    "MAX_CONNECTIONS_PER_USER": (None, optional(COUNT)),
+    # Messages a second from one client, and how many it may send at once; None: no limit.
+    "MESSAGE_RATE": (None, optional(NUMBER)),
+    "MESSAGE_BURST": (100, COUNT),
     # Bytes of an HTTP request's body; more is answered 413.
-    "MAX_REQUEST_BODY": 10 << 20,
+    "MAX_REQUEST_BODY": (10 << 20, COUNT),
     # Whether permessage-deflate is accepted when a client offers it.
-    "COMPRESSION": False,
+    "COMPRESSION": (False, SWITCH),
 }
 
-_LISTS = {"ALLOWED_ORIGINS"}
+DEFAULTS: dict[str, Any] = {key: default for key, (default, _) in _KEYS.items()}
+
 _MARKS = ("HIGH", "LOW")
 
 
@@ -43,25 +118,12 @@ def check(given: object) -> list[str]:
         return [f"C10K must be a dict, not {type(given).__name__}"]
     problems = []
     for key, value in given.items():
-        if key not in DEFAULTS:
-            known = ", ".join(sorted(DEFAULTS))
-            problems.append(f"C10K has an unknown key {key!r}; known keys: {known}")
-        elif key in _LISTS:
-            if not isinstance(value, list | tuple | set | frozenset) or not all(
-                isinstance(item, str) for item in value
-            ):
-                problems.append(f"C10K[{key!r}] must be a list of strings, not {value!r}")
-        elif isinstance(DEFAULTS[key], bool):
-            if not isinstance(value, bool):
-                problems.append(f"C10K[{key!r}] must be True or False, not {value!r}")
-        elif (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 < value < float("inf")
-        ):
-            problems.append(f"C10K[{key!r}] must be a number above 0, not {value!r}")
-        elif isinstance(DEFAULTS[key], int) and not isinstance(value, int):
-            problems.append(f"C10K[{key!r}] must be a whole number, not {value!r}")
+        if key not in _KEYS:
+            problems.append(f"C10K has an unknown key {key!r}; {_known_keys(key)}")
+        elif not _KEYS[key][1].fits(value):
+            problems.append(f"C10K[{key!r}] must be {_KEYS[key][1].words}, not {value!r}")
+        elif key == "TOPICS":
+            problems += patterns.problems(value)
     if not problems:
         high, low = ((DEFAULTS | dict(given))[f"SEND_QUEUE_{mark}_WATER"] for mark in _MARKS)
         if low > high:
@@ -70,6 +132,11 @@ def check(given: object) -> list[str]:
                 f"C10K['SEND_QUEUE_HIGH_WATER'] ({high})"
             )
     return problems
+
+
+def _known_keys(key: object) -> str:
+    meant = get_close_matches(str(key).upper(), _KEYS, n=1, cutoff=0.8)
+    return f"did you mean {meant[0]!r}?" if meant else f"known keys: {', '.join(sorted(_KEYS))}"
 
 
 def load() -> dict[str, Any]:

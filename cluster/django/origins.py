@@ -9,6 +9,13 @@ sends no Origin is a program, which could send any: it is let in.
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from autobahn.websocket.types import ConnectionDeny
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+
+DEBUG_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
+"""What Django itself allows with DEBUG and an empty ALLOWED_HOSTS."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -37,3 +44,27 @@ def is_allowed(origin: str | None, host: str, secure: bool, extra: Iterable[str]
     if own is not None and given[1:] == own[1:] and given[0] in ("http", "https"):
         return True
     return any(given == _split(allowed) for allowed in extra)
+
+
+def check_host_and_origin(
+    host: str, origin: str | None, secure: bool, extra: Iterable[str] = ()
+) -> None:
+    """Raise ConnectionDeny unless the Host is in ALLOWED_HOSTS and the Origin may connect."""
+    domain, _ = split_domain_port(host)
+    allowed = settings.ALLOWED_HOSTS
+    if settings.DEBUG and not allowed:
+        allowed = DEBUG_HOSTS
+    if not domain or not validate_host(domain, allowed):
+        raise ConnectionDeny(400, f"the Host {_shown(host)} is not in ALLOWED_HOSTS")
+    if not is_allowed(origin, host, secure, extra):
+        scheme = "https" if secure else "http"
+        raise ConnectionDeny(
+            403,
+            f"the Origin {_shown(origin or '')} is neither that of the Host,"
+            f" {_shown(f'{scheme}://{host}')}, nor in C10K['ALLOWED_ORIGINS']",
+        )
+
+
+def _shown(header: str) -> str:
+    """As much of a header as has a place in the log."""
+    return repr(header if len(header) <= 100 else f"{header[:100]}…")

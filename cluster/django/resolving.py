@@ -4,22 +4,33 @@ Django's own resolver does the work, so ``path()``, ``re_path()``, ``include()``
 captured arguments are the same as for any view.
 """
 
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, ResolverMatch, resolve
 
 from cluster.django.handlers import Handler
 
 
 class NoHandler(Exception):
-    """No WebSocket handler is at this path."""
+    """Nothing, or nothing that is looked for, is at this path."""
 
 
-def find_handler(raw_path: str) -> tuple[Handler, tuple[Any, ...], dict[str, Any], str]:
-    """The handler at a path as sent by the client, its captured arguments, the decoded path.
+def find_handler(raw_path: str) -> tuple[Handler, ResolverMatch, str]:
+    """The handler at a path as sent by the client, how it was resolved, the decoded path.
 
     Raises NoHandler if the path matches nothing, is not UTF-8, or belongs to an ordinary view.
+    """
+    match, path = find_view(raw_path)
+    handler = getattr(match.func, "websocket_handler", None)
+    if handler is None:
+        raise NoHandler
+    return handler, match, path
+
+
+def find_view(raw_path: str) -> tuple[ResolverMatch, str]:
+    """What the URLconf has at a path as sent by the client, and the decoded path.
+
+    Raises NoHandler if the path matches nothing or is not UTF-8.
     """
     try:
         path = unquote_to_bytes(raw_path).decode()
@@ -28,10 +39,6 @@ def find_handler(raw_path: str) -> tuple[Handler, tuple[Any, ...], dict[str, Any
     if "\0" in path:
         raise NoHandler
     try:
-        match = resolve(path)
+        return resolve(path), path
     except Resolver404 as error:
         raise NoHandler from error
-    handler = getattr(match.func, "websocket_handler", None)
-    if handler is None:
-        raise NoHandler
-    return handler, match.args, match.kwargs, path

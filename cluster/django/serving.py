@@ -1,8 +1,11 @@
 """Serving: lets clients in, and runs a handler for each of them.
 
-It decides on each opening handshake (Host, Origin, URL, subprotocol), starts the URL's handler as
-an asyncio task when the connection is open, and sees to it that a handler and its connection end
-together, whichever ends first.
+It decides on each opening handshake (Host, Origin, URL, limits, and what admission.py asks), starts
+the URL's handler as an asyncio task when the connection is open, and sees to it that a handler and
+its connection end together, whichever ends first.
+
+Most handshakes are decided at once. One with a session cookie, an accept function or a decorated
+view waits for a database thread; ``deciding`` has those.
 """
 
 import asyncio
@@ -11,28 +14,34 @@ from collections.abc import Callable
 from typing import Any
 
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
-from django.conf import settings as django_settings
-from django.http.request import split_domain_port, validate_host
+from django.urls import ResolverMatch
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cluster.core.exceptions import Disconnected
+from cluster.django import sessions
+from cluster.django.admission import admit
 from cluster.django.connection import WebSocket
-from cluster.django.origins import is_allowed
+from cluster.django.handlers import Handler
+from cluster.django.limits import Occupancy, Place, message_rate
+from cluster.django.origins import check_host_and_origin
+from cluster.django.proxies import forwarded
+from cluster.django.requests import of_handshake
 from cluster.django.resolving import NoHandler, find_handler
+from cluster.django.revocation import registry
+from cluster.net.handshake import OPEN
 
 CLOSE_NORMAL = 1000
 CLOSE_GOING_AWAY = 1001
 CLOSE_INTERNAL_ERROR = 1011
 
-DEBUG_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
-"""What Django itself allows with DEBUG and an empty ALLOWED_HOSTS."""
-
 
 class Serving:
-    """The callbacks of a LaneFactory: ``request``, ``opened`` and ``closed``.
+    """The callbacks of a LaneFactory: ``request``, ``opened``, ``closed`` and ``abandoned``.
 
     ``settings`` is the C10K setting with its defaults; ``is_serving`` says whether new connections
-    are taken at all. ``disconnects`` counts ended connections by close code.
+    are taken at all. ``disconnects`` counts ended connections by close code. ``occupancy`` and
+    ``rate`` are the limits of connections and messages.
     """
 
     log = Logger()
@@ -46,6 +55,9 @@ class Serving:
     ) -> None:
         self.opened_total = 0
         self.disconnects: Counter[str] = Counter()
+        self.deciding: set[Any] = set()
+        self.occupancy = Occupancy(settings)
+        self.rate = message_rate(settings)
         self._pubsub = pubsub
         self._limits = (
             settings["RECEIVE_QUEUE_MESSAGES"],
@@ -55,15 +67,32 @@ class Serving:
         self._origins = settings["ALLOWED_ORIGINS"]
         self._is_serving = is_serving
         self._proxy_headers = proxy_headers
+        self._has_sessions = sessions.are_used()
+        self._is_limited = self.occupancy.is_limited
         self._tasks: dict[Any, asyncio.Task[None]] = {}
+        self._places: dict[Any, Place] = {}  # empty without limits
+        self._unwatch: dict[Any, Callable[[], None]] = {}  # of clients with a session
 
-    def request(self, lane: Any, request: ConnectionRequest) -> str | None:
-        """Decide on a handshake; returns the subprotocol. Raises ConnectionDeny."""
+    def request(self, lane: Any, request: ConnectionRequest) -> Any:
+        """Decide on a handshake; returns the subprotocol, or a Deferred of it and of headers.
+
+        Raises ConnectionDeny.
+        """
         if not self._is_serving():
             raise ConnectionDeny(503, "this node is shutting down")
-        self._check_host_and_origin(lane, request)
+        headers = request.headers
+        if self._proxy_headers:
+            client, secure = forwarded(lane.http_request_data)
+        else:
+            client, secure = None, False
+        if client is None:
+            client = request.peer.partition(":")[2].rpartition(":")[0]  # "tcp4:127.0.0.1:40000"
+        else:
+            lane.peer = client
+        secure = secure or lane.transport_details.is_secure
+        check_host_and_origin(headers.get("host", ""), headers.get("origin"), secure, self._origins)
         try:
-            handler, args, kwargs, path = find_handler(request.path)
+            handler, match, path = find_handler(request.path)
         except NoHandler:
             raise ConnectionDeny(404, "no WebSocket is served at this path") from None
         subprotocol = handler.choose(request.protocols)
@@ -73,18 +102,77 @@ class Serving:
             self._limits,
             path=path,
             query=request.params,
-            headers=request.headers,
-            client=str(request.peer),
+            headers=headers,
+            client=client,
             subprotocol=subprotocol,
+            secure=secure,
+            gate=None if self.rate is None else self.rate.gate(lane),
         )
-        lane.owner = (websocket, handler.run, args, kwargs)
-        return subprotocol
+        if self._is_limited:
+            self._places[lane] = self.occupancy.enter(client)
+        lane.owner = (websocket, handler.run, match.args, match.kwargs)
+        if handler.accept is None and match.func is handler.view:
+            cookies = headers.get("cookie")
+            if cookies is None or not (self._has_sessions and sessions.may_have_one(cookies)):
+                return subprotocol
+        return self._decide_later(lane, websocket, handler, match, request.protocols)
+
+    def _decide_later(
+        self,
+        lane: Any,
+        websocket: WebSocket,
+        handler: Handler,
+        match: ResolverMatch,
+        offered: list[str],
+    ) -> Deferred[Any]:
+        """Ask the application in a task of its own, which ends with the client."""
+        deciding = self._decide(lane, websocket, handler, match, offered)
+        decision: Deferred[Any] = Deferred.fromFuture(
+            asyncio.get_running_loop().create_task(deciding)
+        )
+        self.deciding.add(lane)
+
+        def decided(answer: Any) -> Any:
+            self.deciding.discard(lane)
+            return answer
+
+        return decision.addBoth(decided)
+
+    async def _decide(
+        self,
+        lane: Any,
+        websocket: WebSocket,
+        handler: Handler,
+        match: ResolverMatch,
+        offered: list[str],
+    ) -> Any:
+        request = of_handshake(
+            lane.http_request_uri,
+            websocket.path,
+            websocket.headers,
+            secure=websocket._secure,
+            client=websocket.client,
+            match=match,
+        )
+        subprotocol, headers = await admit(request, handler, offered)
+        if not self._is_serving():
+            raise ConnectionDeny(503, "this node is shutting down")
+        place = self._places.get(lane)
+        if place is not None and request.user_key is not None:
+            place.be("user", request.user_key)
+        websocket.request = request
+        websocket.subprotocol = subprotocol
+        return subprotocol, headers
 
     def opened(self, lane: Any) -> None:
         """The handshake is done: start the handler."""
         websocket, run, args, kwargs = lane.owner
         self.opened_total += 1
         lane.owner = websocket
+        if websocket.identified_by is not None:
+            self._unwatch[lane] = registry.add(websocket.identified_by, lane.close)
+            if lane.state != OPEN:
+                return  # revoked while it was let in
         if self._pubsub.full:
             lane.pause("bus")
         running = self._run(lane, websocket, run, args, kwargs)
@@ -96,12 +184,31 @@ class Serving:
     def closed(self, lane: Any, code: int, was_clean: bool) -> None:
         """The client is gone: tell the handler, or cancel one that waits for something else."""
         self.disconnects[str(code)] += 1
+        self._leave(lane)
         websocket = lane.owner
         lane.owner = None
         learns = websocket.connection_closed(code)
         task = self._tasks.get(lane)
         if task is not None and not learns:
             task.cancel()
+
+    def abandoned(self, lane: Any) -> None:
+        """The client of a handshake that was not completed is gone."""
+        self._leave(lane)
+        lane.owner = None
+
+    def refuse_undecided(self) -> None:
+        """The node stops: answer the handshakes that still wait (503)."""
+        for lane in list(self.deciding):
+            lane.close(CLOSE_GOING_AWAY, "this node is shutting down")
+
+    def _leave(self, lane: Any) -> None:
+        place = self._places.pop(lane, None)
+        if place is not None:
+            place.leave()
+        unwatch = self._unwatch.pop(lane, None)
+        if unwatch is not None:
+            unwatch()
 
     async def _run(self, lane: Any, websocket: WebSocket, run: Any, args: Any, kwargs: Any) -> None:
         """Run a handler to its end, then close; its errors close 1011 and are logged once."""
@@ -111,21 +218,7 @@ class Serving:
             if websocket.close_code is None:
                 lane.close(CLOSE_GOING_AWAY)
         except Exception:
-            self.log.failure("a WebSocket handler of {path} failed", path=websocket.path)
+            self.log.failure("a WebSocket handler of {path!r} failed", path=websocket.path)
             lane.close(CLOSE_INTERNAL_ERROR, "internal error")
         else:
             lane.close(CLOSE_NORMAL)
-
-    def _check_host_and_origin(self, lane: Any, request: ConnectionRequest) -> None:
-        host = request.headers.get("host", "")
-        domain, _ = split_domain_port(host)
-        allowed = django_settings.ALLOWED_HOSTS
-        if django_settings.DEBUG and not allowed:
-            allowed = DEBUG_HOSTS
-        if not domain or not validate_host(domain, allowed):
-            raise ConnectionDeny(400, "this Host is not in ALLOWED_HOSTS")
-        secure = lane.transport_details.is_secure or (
-            self._proxy_headers and request.headers.get("x-forwarded-proto", "").lower() == "https"
-        )
-        if not is_allowed(request.headers.get("origin"), host, secure, self._origins):
-            raise ConnectionDeny(403, "this Origin may not connect")

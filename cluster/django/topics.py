@@ -1,7 +1,6 @@
-"""publish, listen and barrier, from anywhere in a node.
+"""The node of this process, and what application code asks of its topics.
 
-They work on the node of this process. ``publish`` may be called from any thread; the others belong
-to handlers and to start-up code.
+``listen`` and ``barrier`` belong to handlers and to start-up code; publish is in publishing.py.
 """
 
 import asyncio
@@ -17,28 +16,41 @@ Listener = Callable[[Payload], None]
 
 
 class INode(Protocol):
-    """What this module needs of the node."""
+    """What this floor needs of the node."""
 
     pubsub: Any
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run in the reactor thread; at once, with the result, if this is it."""
+        """Run in the reactor thread and return the result; waits for it in any other thread."""
 
 
 node: INode | None = None
 """The node of this process; set by the node itself."""
 
+stand_in: Callable[[], INode | None] | None = None
+"""Where tests put what gives them a node before their first client has come."""
+
 _listeners: list[tuple[bytes, Callable[[bytes], None]]] = []
 
 
 def as_topic(topic: Topic) -> bytes:
-    """Topics travel as UTF-8."""
-    return topic.encode() if isinstance(topic, str) else topic
+    """Topics travel as UTF-8. Raises TypeError for what is no name, such as a primary key."""
+    if isinstance(topic, str):
+        return topic.encode()
+    if isinstance(topic, bytes):
+        return topic
+    raise TypeError(f"a topic is str or bytes, not {type(topic).__name__}")
 
 
 def as_frame(message: Payload) -> bytes:
-    """A str becomes a text frame, bytes a binary one."""
-    return text_frame(message.encode()) if isinstance(message, str) else binary_frame(message)
+    """A str becomes a text frame, bytes a binary one; raises TypeError for anything else."""
+    if isinstance(message, str):
+        return text_frame(message.encode())
+    try:
+        return binary_frame(message)
+    except TypeError:
+        kind = type(message).__name__
+        raise TypeError(f"a message is str or bytes, not {kind}; for JSON: json.dumps") from None
 
 
 def as_message(frame: bytes) -> Payload:
@@ -52,26 +64,6 @@ def running_node() -> INode:
     if node is None:
         raise NotRunning("this process is no node: start one with twistd c10k")
     return node
-
-
-def publish(
-    topic: Topic, message: Payload, *, retain: int = 0, here: bool = False
-) -> tuple[int, int] | None:
-    """Send a message to all subscribers of a topic, on every node; with ``here`` on this one only.
-
-    Returns how many nodes and how many connections of this node it was queued to; None when called
-    from another thread, or with ``retain``: then the newest ``retain`` messages are also kept for
-    those who subscribe later, and all nodes see them in the same order.
-    """
-    running = running_node()
-    pubsub = running.pubsub
-    key, frame = as_topic(topic), as_frame(message)
-    if retain:
-        running.in_reactor(pubsub.publish_retained, key, frame, retain)
-        return None
-    send = pubsub.publish_here if here else pubsub.publish
-    receipt: tuple[int, int] | None = running.in_reactor(send, key, frame)
-    return receipt
 
 
 def listen(topic: Topic, listener: Listener) -> None:
@@ -95,6 +87,13 @@ def attach(running: INode) -> None:
     node = running
     for topic, take in _listeners:
         running.pubsub.listen(topic, take)
+
+
+def members(topic: Topic) -> tuple[str, ...]:
+    """Who is on a topic (``ws.join``), on any node, whoever came first in front."""
+    running = running_node()
+    found: tuple[str, ...] = running.in_reactor(running.pubsub.presence.members, as_topic(topic))
+    return found
 
 
 async def barrier(name: str, parties: int) -> None:

@@ -6,14 +6,18 @@ exceptions of the application end in a Deferred that nobody looks at. Here
 
 * Autobahn's own log lines are dropped; a bad client gives one line at info;
 * a refusal is an HTTP response with a body, cleaned of what does not belong into headers;
+* the decision may take its time: what the client sends meanwhile waits, and when it leaves, the
+  decision is cancelled;
 * the application's exceptions are logged once, with their traceback.
 """
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,6 +26,28 @@ CLOSED, CONNECTING, CLOSING, OPEN = range(4)
 
 REQUEST_LIMIT = 16384
 """Bytes an opening request may have; Twisted's HTTP server allows the same."""
+
+_ONE_LINE = {ord(character): " " for character in "\r\n\0"}
+"""A header's value that has such characters would add headers of its own."""
+
+
+class Refusal(ConnectionDeny):
+    """The answer to a handshake that is not let in, with headers, and a body of its own type."""
+
+    code: int
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+    ) -> None:
+        """``reason`` goes to the log, and is the body if there is none."""
+        super().__init__(code, reason)
+        self.reason: str = reason
+        self.headers = headers
+        self.body = body
 
 
 class _Quiet:
@@ -42,7 +68,11 @@ _Protocol: Any = WebSocketServerProtocol  # its annotations contradict its code
 
 
 class QuietProtocol(_Protocol):
-    """A server protocol whose factory has ``on_request`` and ``handshakes_refused``."""
+    """A server protocol whose factory has ``on_request`` and ``handshakes_refused``.
+
+    ``on_request(self, request)`` returns the subprotocol, or (subprotocol, headers), or a Deferred
+    of either; it raises ConnectionDeny or a Refusal.
+    """
 
     logger = Logger()
     log = _Quiet(logger)
@@ -55,15 +85,64 @@ class QuietProtocol(_Protocol):
     message_data: Any
     closeHandshakeTimeoutCall: Any
 
+    deciding: "Deferred[Any] | None" = None
+    """The decision on this handshake, while it is awaited."""
+
     def onConnect(self, request: ConnectionRequest) -> Any:
-        """Ask the factory's hook, which returns the subprotocol or raises ConnectionDeny."""
+        """Ask the factory's hook, now that the request is complete."""
         try:
-            return self.factory.on_request(self, request)
+            answer = self.factory.on_request(self, request)
+        except Refusal as refusal:
+            self.refuse(refusal)
+            return None
         except ConnectionDeny:
             raise
         except Exception:
-            self.logger.failure("opening handshake of {peer} failed", peer=self.peer)
+            self.logger.failure("opening handshake of {client} failed", client=self._client)
             raise ConnectionDeny(500, "internal error") from None
+        if isinstance(answer, Deferred):
+            self.deciding = answer
+            answer.addBoth(self._decided)
+        return answer
+
+    @property
+    def _client(self) -> str:
+        """For the log: the client, and what it asked for, without a query that may have secrets."""
+        uri: str | None = getattr(self, "http_request_uri", None)
+        return self.peer if uri is None else f"{self.peer} {uri.partition('?')[0]!r}"
+
+    def _decided(self, answer: Any) -> Any:
+        was_awaited, self.deciding = self.deciding, None
+        if not isinstance(answer, Failure):
+            return answer
+        if was_awaited is None or self.state != CONNECTING:
+            return None  # the client did not wait; succeedHandshake sees that it is gone
+        if isinstance(answer.value, Refusal):
+            self.refuse(answer.value)
+            return None
+        if not isinstance(answer.value, ConnectionDeny):
+            self.logger.failure(
+                "opening handshake of {client} failed", failure=answer, client=self._client
+            )
+            raise ConnectionDeny(500, "internal error")
+        return answer
+
+    def stop_deciding(self) -> None:
+        """Nobody waits for the decision any more."""
+        deciding, self.deciding = self.deciding, None
+        if deciding is not None:
+            deciding.cancel()
+
+    def processHandshake(self) -> None:
+        if self.deciding is None:  # else what the client sent ahead waits in ``data``
+            super().processHandshake()
+
+    def onOpenHandshakeTimeout(self) -> None:
+        if self.deciding is not None:
+            self.openHandshakeTimeoutCall = None
+            self.failHandshake("no decision in time", 503)
+        else:
+            super().onOpenHandshakeTimeout()
 
     def succeedHandshake(self, res: Any) -> None:
         if self.state != CONNECTING:
@@ -75,33 +154,43 @@ class QuietProtocol(_Protocol):
             super().succeedHandshake(res)
         except Exception:
             # such as a subprotocol that the client did not offer
-            self.logger.failure("opening handshake of {peer} failed", peer=self.peer)
+            self.logger.failure("opening handshake of {client} failed", client=self._client)
             if self.state == CONNECTING:
                 self.failHandshake("internal error", 500)
         if rest and self.state != CLOSED:
             self.dataReceived(rest)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
+        self.refuse(Refusal(code, reason, responseHeaders or ()))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer a handshake with an HTTP response, and hang up; ignored once that is done."""
+        if self.state != CONNECTING:
+            return
+        code, reason = refusal.code, refusal.reason
         self.factory.handshakes_refused[str(code)] += 1
         self.logger.info(
-            "{peer}: handshake refused, {code} {reason}", peer=self.peer, code=code, reason=reason
+            "{client}: handshake refused, {code} {reason}",
+            client=self._client,
+            code=code,
+            reason=reason,
         )
-        super().failHandshake(reason, code, responseHeaders)
-
-    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
+        self.wasNotCleanReason = reason
+        body = refusal.body
+        headers = list(refusal.headers)
+        if body is None:
+            body = reason.encode("utf-8", "replace") + b"\n"
+            headers.append(("Content-Type", "text/plain; charset=utf-8"))
         try:
             phrase = HTTPStatus(code).phrase
         except ValueError:
             phrase = "Refused"
-        body = reason.encode("utf-8", "replace") + b"\n"
-        headers = [f"HTTP/1.1 {code} {phrase}", f"Server: {self.factory.server}"]
-        headers += [f"{name}: {value}" for name, value in responseHeaders or ()]
-        headers += [
-            "Content-Type: text/plain; charset=utf-8",
-            f"Content-Length: {len(body)}",
-            "Connection: close",
-        ]
-        self.sendData("\r\n".join([*headers, "", ""]).encode("latin-1", "replace") + body)
+        lines = [f"HTTP/1.1 {code} {phrase}", f"Server: {self.factory.server}"]
+        lines += [f"{name}: {value}".translate(_ONE_LINE) for name, value in headers]
+        lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+        self.sendData("\r\n".join(lines).encode("latin-1", "replace") + body)
+        self.dropConnection(abort=False)
+        self.stop_deciding()
 
     def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
         if self.state == OPEN:
@@ -116,6 +205,10 @@ class QuietProtocol(_Protocol):
     def request_too_large(self, more: bytes) -> bool:
         """While connecting: whether ``more`` makes the request too large; it is refused then."""
         size = len(self.data) + len(more)
+        if self.deciding is not None:
+            if size > REQUEST_LIMIT:  # RFC 6455 4.1: it must wait for our answer
+                self.failHandshake("too much was sent before the answer", 400)
+            return size > REQUEST_LIMIT
         if size <= REQUEST_LIMIT or b"\r\n\r\n" in self.data[-3:] + more:
             return False
         self.failHandshake("request too large", 431)

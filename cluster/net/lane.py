@@ -120,6 +120,7 @@ class Lane(Outlet, Inlet):
         self._linger = self.closeHandshakeTimeoutCall = None
         self._unread = b""
         self._connectionLost(reason)
+        self.stop_deciding()
 
     def _onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         self.factory.lanes.discard(self)
@@ -130,6 +131,8 @@ class Lane(Outlet, Inlet):
                 self.factory.on_close(self, 1005 if code is None else code, wasClean)
             except Exception:
                 self.logger.failure("on_close of {peer} failed", peer=self.peer)
+        elif self.owner is not None:
+            self.factory.on_abandoned(self)
         self.receive = ignore
         self.on_drained = None
 
@@ -237,7 +240,11 @@ _Factory: Any = WebSocketServerFactory  # its annotations contradict its code
 
 
 class LaneFactory(_Factory):
-    """Makes lanes and holds what they share. The node assigns the hooks and reads the counters."""
+    """Makes lanes and holds what they share. The node assigns the hooks and reads the counters.
+
+    A lane that ``on_request`` gives an owner ends in ``on_close``, or in ``on_abandoned`` if it was
+    never open.
+    """
 
     protocol: type[Lane] = Lane
     noisy = False
@@ -269,6 +276,7 @@ class LaneFactory(_Factory):
         self.on_request: Callable[[Lane, ConnectionRequest], Any] = lambda lane, request: None
         self.on_open: Callable[[Lane], None] = lambda lane: None
         self.on_close: Callable[[Lane, int, bool], None] = lambda lane, code, was_clean: None
+        self.on_abandoned: Callable[[Lane], None] = lambda lane: None
         self.lanes: set[Lane] = set()
         self.connections_opened = 0
         self.messages_received = 0

@@ -20,6 +20,7 @@ from typing import Any
 from twisted.internet.tcp import Connection
 
 from cluster.core.outbound import Decision, decide
+from cluster.net.direct import transport_bytes
 
 
 class _Sink(list[bytes]):
@@ -75,7 +76,7 @@ class Outlet:
             transport.unregisterProducer()  # whoever had the connection before: an HTTP channel
         if isinstance(transport, Connection) and not getattr(transport, "TLS", False):
             self.socket = transport.socket
-            if _transport_bytes(transport):
+            if transport_bytes(transport):
                 self._wait()
             else:
                 self.send = self.socket.send
@@ -88,7 +89,7 @@ class Outlet:
         """Bytes that the kernel has not taken yet, as far as we can see."""
         waiting = self._held_bytes + sum(map(len, self.out))
         if self.socket is not None and self.blocked:
-            waiting += _transport_bytes(self.transport)
+            waiting += transport_bytes(self.transport)
         return waiting
 
     def send_frame(self, frame: bytes) -> None:
@@ -154,7 +155,7 @@ class Outlet:
             self.transport.write(b"".join(self._held))
             self._drop_held()
         self._stop_producing()
-        return self.socket is not None and not _transport_bytes(self.transport)
+        return self.socket is not None and not transport_bytes(self.transport)
 
     def discard(self) -> None:
         """The connection is lost: count and drop what was not sent."""
@@ -237,9 +238,3 @@ class Outlet:
         self.out = SINK
         self.send = None
         self._drop_held()
-
-
-def _transport_bytes(transport: Any) -> int:
-    """Bytes in a plain transport's own buffers (Twisted offers no public way to ask)."""
-    buffered: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    return buffered

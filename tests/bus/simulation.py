@@ -59,9 +59,79 @@ class SimulatedNode:
         self.published = 0
 
 
+class Roamer:
+    """Follows the retained topic on one node after another, each time from where it was.
+
+    ``before`` says what the exchange put in front of each frame: a roamer must have heard that,
+    unless it was told that it cannot, or the node has counted what it missed. It hears nothing
+    twice. That is not promised for two faults at once.
+    """
+
+    def __init__(self, before: dict[bytes, bytes | None]) -> None:
+        self.before = before
+        self.node: SimulatedNode | None = None
+        self.position: tuple[str, int] | None = None
+        self.last: bytes | None = None
+        self.heard: set[bytes] = set()
+        self.ever: set[bytes] = set()
+        self.missed = 0
+        self.wrong: list[str] = []
+        self.follower: Any = None
+
+    def move(self, node: SimulatedNode | None) -> None:
+        if self.follower is not None:
+            self.follower.stop()
+            self.follower = None
+        self.node = node
+        if node is not None:
+            self.missed = node.pubsub.subscriptions.copies.missed
+            self.follower = node.pubsub.follow(
+                RETAINED, self.hear, since=self.position, answer=self.answer
+            )
+
+    def forgive(self) -> None:
+        """What was heard may have been anything."""
+        self.last = None
+        self.heard.clear()
+        self.wrong.clear()
+
+    def answer(self, recovered: bool, epoch: str, offset: int) -> None:
+        if not recovered:
+            self.last = None
+            self.heard.clear()
+            self.position = (epoch, offset) if epoch else None
+
+    def hear(self, frame: bytes, offset: int) -> None:
+        assert self.node is not None
+        missed = self.node.pubsub.subscriptions.copies.missed
+        before = self.before.get(frame)
+        # What a follower raises goes to the log: keep it for later.
+        if frame in self.heard:
+            self.wrong.append(f"{frame!r} twice")
+        if self.heard and before is not None and missed == self.missed and before not in self.heard:
+            self.wrong.append(f"{frame!r} without {before!r}")
+        self.missed = missed
+        self.last = frame
+        self.heard.add(frame)
+        self.ever.add(frame)
+        if self.follower is not None:  # not yet, if the answer comes at once
+            self.position = (self.follower.epoch, offset)
+        else:
+            kept = self.node.pubsub.subscriptions.copies.get(RETAINED)
+            assert kept is not None
+            self.position = (kept.epoch, offset)
+
+
 class SimulatedCluster:
     def __init__(self) -> None:
         self.clock = Clock()
+        self.before: dict[bytes, bytes | None] = {}
+        self.retained: dict[bytes, str] = {}
+        """Retained frames and their publishers; those of late, which no broker's death may undo as
+        long as all nodes live."""
+        self.roamers = [Roamer(self.before) for _ in range(2)]
+        self.faults: list[str] = []
+        self.members: dict[str, Counter[tuple[bytes, str]]] = {}
         self.nodes: dict[str, SimulatedNode] = {}
         self.started = 0
         self.life = 0
@@ -72,13 +142,24 @@ class SimulatedCluster:
         self.lost_packs: Counter[tuple[str, str]] = Counter()
         self.meeting_life = 0
         self.start_broker()
+        self.faults.clear()
 
     # What may happen.
 
+    def fault(self, kind: str) -> None:
+        """A broker dies, or a link, a node, somebody's patience; before all is well again."""
+        self.faults.append(kind)
+
+    @property
+    def several_faults(self) -> bool:
+        """Whether more has happened at once than a broker's death."""
+        return "broker" in self.faults and len(self.faults) > 1
+
     def start_broker(self) -> None:
         """The broker is gone with what was on the links; nodes come to the new one by connect."""
+        self.fault("broker")
         self.life += 1
-        self.exchange = Exchange(f"life {self.life}")
+        self.exchange = Exchange(f"life{self.life}")
         for node in self.nodes.values():
             self._break(node)
 
@@ -92,11 +173,13 @@ class SimulatedCluster:
     def connect(self, name: str) -> None:
         """The link is there (again): Hello is said before all else."""
         node = self.nodes[name]
-        if not node.bus.is_up and wire.Hello() not in node.bus.to_broker:
+        welcomed = any(isinstance(item, wire.Welcome) for item in node.bus.to_node)
+        if not node.bus.is_up and not welcomed and wire.Hello() not in node.bus.to_broker:
             node.bus.to_broker.append(wire.Hello())
 
     def cut(self, name: str, noticed: bool) -> None:
         """A link is lost with all that was on it; the broker may learn of it by the next Hello."""
+        self.fault("link")
         self._break(self.nodes[name])
         if noticed:
             self._answer(self.exchange.leave(name))
@@ -105,6 +188,12 @@ class SimulatedCluster:
         node = self.nodes.pop(name)
         self._lose(node.bus.to_broker, name)
         node.pubsub.stop()
+        self.members.pop(name, None)
+        self.retained.clear()
+        self.fault("node")
+        for roamer in self.roamers:
+            if roamer.node is node:
+                roamer.node = roamer.follower = None
         self._answer(self.exchange.leave(name))
         for expected in self.expected.values():
             expected.pop(name, None)
@@ -138,7 +227,22 @@ class SimulatedCluster:
 
     def retain(self, name: str) -> None:
         self.moment += 1
-        self.nodes[name].pubsub.publish_retained(RETAINED, b"r %d" % self.moment, 2)
+        frame = b"r %d" % self.moment
+        self.nodes[name].pubsub.publish_retained(RETAINED, frame, 2)
+        self.retained[frame] = name
+
+    def roam(self, roamer: int, name: str | None) -> None:
+        self.roamers[roamer].move(None if name is None else self.nodes[name])
+
+    def join(self, name: str, topic: bytes, member: str) -> None:
+        self.members.setdefault(name, Counter())[topic, member] += 1
+        self.nodes[name].pubsub.presence.join(topic, member)
+
+    def leave(self, name: str, topic: bytes, member: str) -> None:
+        held = self.members.get(name, Counter())
+        if held[topic, member]:
+            held[topic, member] -= 1
+            self.nodes[name].pubsub.presence.leave(topic, member)
 
     def meet(self) -> None:
         """All nodes wait for one another, each with a topic of its own; who is let go knows all."""
@@ -166,12 +270,22 @@ class SimulatedCluster:
         queue = self.nodes[name].bus.to_broker
         for _ in range(min(count, len(queue))):
             item = queue.popleft()
-            if isinstance(item, wire.Message):
+            if isinstance(item, wire.Retain):
+                self._retained(name, item)
+            elif isinstance(item, wire.Message):
                 self._answer(self.exchange.receive(name, item))
             elif name in self.exchange.nodes and item[0] in self.exchange.nodes:
                 self.nodes[item[0]].bus.to_node.append((name, item[1]))
             else:
                 self._lose([item], name)
+
+    def _retained(self, name: str, message: wire.Retain) -> None:
+        kept = self.exchange.retained.get(RETAINED)
+        offset, before = (0, None) if kept is None else (kept.offset, kept.frames[-1])
+        self._answer(self.exchange.receive(name, message))
+        kept = self.exchange.retained.get(RETAINED)
+        if kept is not None and kept.offset > offset:  # not one that was sent again in vain
+            self.before[message.frame] = before
 
     def carry_down(self, name: str, count: int = 1) -> None:
         """Messages of the broker reach a node."""
@@ -197,7 +311,9 @@ class SimulatedCluster:
                 return
 
     def wait(self) -> None:
-        """Longer than anybody is waited for."""
+        """Longer than anybody is waited for, and than what the exchange has taken is kept."""
+        self.retained.clear()
+        self.fault("patience")
         self.clock.advance(COME_BACK_S + 1)
 
     def settle(self) -> None:
@@ -205,7 +321,7 @@ class SimulatedCluster:
         for name in self.nodes:
             self.connect(name)
         self._travel()
-        self.wait()  # for those who are gone for good, and nobody has said so
+        self.clock.advance(COME_BACK_S + 1)  # for those who are gone, and nobody has said so
         self._travel()
         for name, node in self.nodes.items():  # so that what was lost last is seen, too
             for topic in [topic for other in self.nodes.values() for topic in other.lanes]:
@@ -217,14 +333,44 @@ class SimulatedCluster:
             self._check_views(node)
             self._check_lanes(node)
             self._check_gaps(node)
+            self._check_members(node)
             assert node.pubsub.queued_bytes == 0
             assert not node.pubsub.full
         missing = Counter(publisher for (publisher, _), _ in self.unaccounted)
         for name, count in missing.items():
             assert count <= self.nodes[name].pubsub.dropped["peer_gone"], self.unaccounted
         assert not self.clock.getDelayedCalls()
+        kept = self.exchange.retained.get(RETAINED)
+        if not self.several_faults:
+            self._check_history()
+        for roamer in self.roamers:
+            assert self.several_faults or not roamer.wrong, roamer.wrong
+            if self.several_faults:
+                roamer.forgive()
+            if roamer.node is not None and kept is not None:
+                assert roamer.last is None or kept.frames[-1] in roamer.ever, (roamer.last, kept)
+                # None: the numbering is another, and what was heard before was not said again.
+                assert roamer.position is None or not kept.after(*roamer.position)
+        if self.several_faults:
+            for node in self.nodes.values():
+                for lane, _ in node.lanes.get(RETAINED, ()):
+                    lane.out.clear()
+        self.retained.clear()
+        self.faults.clear()
 
     # What must follow.
+
+    def _check_history(self) -> None:
+        """What was published of late to the retained topic is part of its history."""
+        kept = self.exchange.retained.get(RETAINED)
+        history: list[bytes] = []
+        frame = None if kept is None else kept.frames[-1]
+        while frame is not None:
+            assert frame not in history, f"{frame!r} twice"
+            history.append(frame)
+            frame = self.before[frame]
+        lost = [frame for frame in self.retained if frame not in history]
+        assert not lost, f"{lost} lost, of {history}"
 
     def _check_views(self, node: SimulatedNode) -> None:
         """Everybody knows what everybody wants, no more and no less."""
@@ -232,7 +378,16 @@ class SimulatedCluster:
         assert set(node.pubsub.peers.names) == others
         for name in others:
             wanted = {topic for topic, lanes in self.nodes[name].lanes.items() if lanes}
+            if any(roamer.node is self.nodes[name] for roamer in self.roamers):
+                wanted.add(RETAINED)
             assert set(node.pubsub.peers.interest.topics(node.pubsub.peers.by_name[name])) == wanted
+
+    def _check_members(self, node: SimulatedNode) -> None:
+        """Everybody knows who is where."""
+        held = [place for held in self.members.values() for place in held if held[place]]
+        for topic in (b"t", b"u"):
+            wanted = {member for where, member in held if where == topic}
+            assert set(node.pubsub.presence.members(topic)) == wanted
 
     def _check_lanes(self, node: SimulatedNode) -> None:
         for topic, lanes in node.lanes.items():
@@ -263,7 +418,7 @@ class SimulatedCluster:
                 self.unaccounted.add(((publisher, number), node.name))
 
     def _check_retained(self, lane: RecordingLane) -> None:
-        assert len(lane.out) == len(set(lane.out)), f"twice: {lane.out}"
+        assert self.several_faults or len(lane.out) == len(set(lane.out)), f"twice: {lane.out}"
         kept = self.exchange.retained.get(RETAINED)
         if kept is not None and self.life == 1:
             assert lane.out[-1:] == [kept.frames[-1]]

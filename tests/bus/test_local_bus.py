@@ -18,6 +18,8 @@ class LocalBusTests(SynchronousTestCase):
     def start(self) -> None:
         self.bus.start(self.receiver)
         self.clock.advance(0)
+        (welcome,) = self.receiver.events
+        self.epoch = welcome.epoch
         self.receiver.events.clear()
 
     def test_up_in_the_next_iteration(self) -> None:
@@ -41,7 +43,7 @@ class LocalBusTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(
             self.receiver.events,
-            [wire.Release("game", (1,)), wire.Retained(b"t", 1, 1, (b"frame",))],
+            [wire.Release("game", (1,)), wire.Retained(b"t", 1, 1, (b"frame",), self.epoch)],
         )
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.bus import peers as module
+from cluster.bus import retains
 from cluster.bus.peers import COME_BACK_S
 from cluster.bus.pubsub import PubSub
 from cluster.core import wire
@@ -60,6 +61,21 @@ class PubSubTestCase(SynchronousTestCase):
 
 
 class PublishTests(PubSubTestCase):
+    def test_a_handler_that_listens_is_no_connection_but_its_node_counts(self) -> None:
+        heard: list[Any] = []
+        follower = self.pubsub.follow(b"t", lambda frame, offset: heard.append(frame))
+        for receipt in (
+            self.pubsub.publish(b"t", b"1"),
+            self.pubsub.publish_except(RecordingLane(), b"t", b"2"),
+            self.pubsub.publish_retained(b"t", b"3", 1),
+        ):
+            self.assertEqual(receipt, (3, 0))
+        self.assertEqual(self.pubsub.publish_here(b"t", b"4"), (1, 0))
+        self.assertEqual(heard, [b"1", b"2", b"4"])
+        follower.stop()
+        self.assertEqual(self.pubsub.publish(b"t", b"5"), (2, 0))
+        self.assertEqual(self.pubsub.publish_here(b"t", b"6"), (0, 0))
+
     def test_to_connections_at_once_and_to_peers_with_the_flush(self) -> None:
         one, two = self.subscribed(b"t"), self.subscribed(b"t")
         self.flushed()
@@ -104,7 +120,7 @@ class PublishTests(PubSubTestCase):
             [
                 wire.Interest("here", (b"t",)),
                 ("a", 1, [b"u", b"1"]),
-                wire.Retain(b"k", 1, b"kept"),
+                wire.Retain(b"k", 1, b"kept", number=1),
                 wire.Arrive("game", 2, (1,)),
             ],
         )
@@ -385,6 +401,7 @@ class BusLifeTests(PubSubTestCase):
             [
                 wire.Restore(b"t", 2, 5, (b"4", b"5")),
                 wire.Interest("here", (b"t", b"s", b"l")),
+                wire.Presence("here", True),
                 wire.Arrive("game", 1, (inside,), released=True),
                 wire.Arrive("next", 2, (waiting, late)),
             ],
@@ -407,6 +424,7 @@ class BusLifeTests(PubSubTestCase):
                 ("a", 2, [b"u", b"2"]),
                 ("b", 1, [b"t", b"1"]),
                 wire.Interest("here"),
+                wire.Presence("here", True),
                 ("a", 3, [b"u", b"3"]),
                 wire.Arrive("game", 2, (1,)),
             ],
@@ -514,8 +532,41 @@ class RetainedTopicTests(PubSubTestCase):
         before = self.scheduled
         self.hear(wire.Joined("a"), wire.Interest("a"))
         self.assertEqual(self.scheduled, before + 1)
-        self.assertEqual(self.flushed(), [wire.Retain(b"k", 1, b"1")])
+        self.assertEqual(self.flushed(), [wire.Retain(b"k", 1, b"1", number=1)])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_too_much_that_waits_for_a_broker_stops_publishers_and_then_is_dropped(self) -> None:
+        self.bus.down()
+        frame = bytes(module.HELD_HIGH_WATER)
+        self.assertEqual(self.pubsub.publish_retained(b"t", frame, 1), (2, 0))
+        self.assertEqual(self.events, [])
+        self.pubsub.publish_retained(b"t", b"more", 1)
+        self.assertEqual((self.events, self.pubsub.full), (["full"], True))
+        for _ in range(4):
+            self.pubsub.publish_retained(b"t", frame, 1)
+        self.assertEqual(self.pubsub.dropped, {"bus_queue_full": 1})
+        self.assertEqual(self.pubsub.publish_retained(b"t", b"x", 1), (0, 0))
+        self.bus.up("second")
+        self.clock.advance(COME_BACK_S)
+        self.assertEqual([retain.number for retain in self.flushed()[2:]], [1, 2, 3, 4, 5])
+        self.hear(wire.Taken(5))
+        self.assertEqual((self.events[-1], self.pubsub.queued_bytes), ("free", 0))
+
+    def test_what_a_dead_broker_may_not_have_told_is_sent_again(self) -> None:
+        lane = self.subscribed(b"k")
+        for frame in (b"1", b"2", b"3"):
+            self.pubsub.publish_retained(b"k", frame, 5)
+        self.flushed()
+        self.hear(wire.Retained(b"k", 5, 1, (b"1",), "e", (), "here:1", 1))
+        self.bus.down()
+        self.bus.up("second")
+        restore, *_ = self.bus.take()
+        self.assertEqual(restore, wire.Restore(b"k", 5, 1, (b"1",), "e", (), "here:1"))
+        self.clock.advance(COME_BACK_S)
+        again = self.flushed()
+        self.assertEqual([retain.frame for retain in again], [b"1", b"2", b"3"])
+        self.hear(wire.Taken(1), wire.Retained(b"k", 5, 2, (b"2",), "f e:1", (), "here:2", 2))
+        self.assertEqual(lane.out, [b"1", b"2"])
 
     def test_nobody_is_waited_for_too_long(self) -> None:
         self.bus.down()
@@ -523,7 +574,7 @@ class RetainedTopicTests(PubSubTestCase):
         self.bus.up("second", "b")
         self.bus.take()
         self.clock.advance(COME_BACK_S)
-        self.assertEqual(self.flushed(), [wire.Retain(b"k", 1, b"1")])
+        self.assertEqual(self.flushed(), [wire.Retain(b"k", 1, b"1", number=1)])
 
     def test_who_leaves_is_not_waited_for(self) -> None:
         self.bus.down()
@@ -531,13 +582,14 @@ class RetainedTopicTests(PubSubTestCase):
         self.bus.take()
         self.pubsub.publish_retained(b"k", b"1", 1)
         self.hear(wire.Interest("a"), wire.Left("b"))
-        self.assertEqual(self.flushed(), [wire.Retain(b"k", 1, b"1")])
+        self.assertEqual(self.flushed(), [wire.Retain(b"k", 1, b"1", number=1)])
 
 
 class SimulationTests(SynchronousTestCase):
     """Whatever happens, in whatever order messages travel."""
 
     def test_any_sequence_of_events(self) -> None:
+        self.patch(retains, "GRACE_S", 1e9)  # whoever drives it takes its time
         run_state_machine_as_test(ClusterMachine)
 
 
@@ -593,6 +645,42 @@ class ClusterMachine(RuleBasedStateMachine):
         if flush:
             self.cluster.flush(name)
             self.cluster.carry_up(name, MANY)
+
+    @rule(who=WHO, times=st.integers(1, 4), deaf=WHO, fate=st.sampled_from(["late", "cut", "gone"]))
+    def retain_without(self, who: int, times: int, deaf: int, fate: str) -> None:
+        """All but one hear some retained frames; that one hears them late, or not from its link."""
+        cluster, publisher, without = self.cluster, self.name(who), self.name(deaf)
+        if fate != "late" and publisher != without:
+            cluster.cut(without, fate == "gone")
+        for _ in range(times):
+            cluster.retain(publisher)
+        cluster.flush(publisher)
+        cluster.carry_up(publisher, MANY)
+        for name in cluster.nodes:
+            if name != without:
+                cluster.carry_down(name, MANY)
+
+    @rule()
+    def another_broker(self) -> None:
+        """It comes up with what the nodes know."""
+        self.cluster.start_broker()
+        for name in self.cluster.nodes:
+            self.cluster.connect(name)
+            self.cluster.carry_up(name, MANY)
+        for name in self.cluster.nodes:
+            self.cluster.carry_down(name, MANY)
+
+    @rule(roamer=st.integers(0, 1), who=WHO, away=st.booleans())
+    def roam(self, roamer: int, who: int, away: bool) -> None:
+        self.cluster.roam(roamer, None if away else self.name(who))
+
+    @rule(who=WHO, topic=st.sampled_from([b"t", b"u"]), member=st.sampled_from(["ada", "bob"]))
+    def join(self, who: int, topic: bytes, member: str) -> None:
+        self.cluster.join(self.name(who), topic, member)
+
+    @rule(who=WHO, topic=st.sampled_from([b"t", b"u"]), member=st.sampled_from(["ada", "bob"]))
+    def leave(self, who: int, topic: bytes, member: str) -> None:
+        self.cluster.leave(self.name(who), topic, member)
 
     @rule()
     def meet(self) -> None:

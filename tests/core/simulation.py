@@ -29,6 +29,7 @@ class SimulatedNode:
     inside: dict[str, set[int]] = field(default_factory=dict)
     frames: dict[bytes, list[bytes]] = field(default_factory=dict)
     offsets: dict[bytes, int] = field(default_factory=dict)
+    epochs: dict[bytes, str] = field(default_factory=dict)
 
     def send(self, message: wire.Message) -> None:
         self.up.append(message)
@@ -38,7 +39,8 @@ class SimulatedNode:
         self.welcomed = False
         self.send(wire.Hello())
         for topic, offset in self.offsets.items():
-            self.send(wire.Restore(topic, 2, offset, tuple(self.frames[topic])))
+            frames = tuple(self.frames[topic])
+            self.send(wire.Restore(topic, 2, offset, frames, self.epochs[topic]))
         self.send(wire.Interest(self.name, tuple(sorted(self.said))))
         for parties, released in ((self.inside, True), (self.waiting, False)):
             for barrier, tokens in parties.items():
@@ -83,7 +85,7 @@ class SimulatedCluster:
     def start_broker(self) -> None:
         """The broker is gone with what was on the links; all nodes come back to another."""
         self.life += 1
-        self.exchange = Exchange(f"life {self.life}")
+        self.exchange = Exchange(f"life{self.life}")
         self.exchange.retained.max_topics = self.max_retained
         self.live: set[str] = set()
         self.told: dict[str, set[bytes]] = {}
@@ -302,6 +304,8 @@ class SimulatedCluster:
             return  # on its way when we lost interest
         known = node.offsets.get(message.topic, 0)
         news = message.frames[-(message.offset - known) :] if message.offset > known else ()
+        if message.offset > known:
+            node.epochs[message.topic] = message.epochs
         node.offsets[message.topic] = max(known, message.offset)
         before = node.frames.get(message.topic, []) if first <= known + 1 else []
         node.frames[message.topic] = [*before, *news][-2:]

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import exceptions
-from cluster.core.exceptions import ClusterError, Disconnected
+from cluster.core.exceptions import ClusterError, Disconnected, NotPublished
 
 
 class ErrorTreeTests(SynchronousTestCase):
@@ -33,3 +33,12 @@ class DisconnectedTests(SynchronousTestCase):
         error = Disconnected(1008, "not a number")
         self.assertEqual((error.code, error.reason), (1008, "not a number"))
         self.assertEqual(str(error), "connection closed (1008: not a number)")
+
+
+class NotPublishedTests(SynchronousTestCase):
+    """Whoever publishes again must know whether subscribers may hear it twice."""
+
+    def test_certain_unless_said_otherwise(self) -> None:
+        self.assertFalse(NotPublished("refused").uncertain)
+        error = NotPublished("no answer", uncertain=True)
+        self.assertEqual((str(error), error.uncertain), ("no answer", True))

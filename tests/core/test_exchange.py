@@ -1,5 +1,7 @@
 """What the broker decides."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +16,7 @@ class ExchangeTestCase(SynchronousTestCase):
     """An exchange that nodes a, b and c take part in."""
 
     def setUp(self) -> None:
-        self.exchange = Exchange("first life")
+        self.exchange = Exchange("first")
         for name in "abc":
             self.exchange.receive(name, wire.Hello())
 
@@ -39,7 +41,7 @@ class TakingPartTests(ExchangeTestCase):
         self.assertEqual(
             self.receive("d", wire.Hello()),
             [
-                ("d", wire.Welcome("first life", ("a", "b", "c"))),
+                ("d", wire.Welcome("first", ("a", "b", "c"))),
                 ("d", wire.Interest("b", (b"t", b"u"))),
                 ("a", wire.Joined("d")),
                 ("b", wire.Joined("d")),
@@ -68,7 +70,7 @@ class TakingPartTests(ExchangeTestCase):
             [
                 ("b", wire.Left("a")),
                 ("c", wire.Left("a")),
-                ("a", wire.Welcome("first life", ("b", "c"))),
+                ("a", wire.Welcome("first", ("b", "c"))),
                 ("b", wire.Joined("a")),
                 ("c", wire.Joined("a")),
             ],
@@ -227,7 +229,10 @@ class BarrierTests(ExchangeTestCase):
 
 
 class RetainedTopicTests(ExchangeTestCase):
-    """Retain and Restore."""
+    """Retain, Restore and Ask."""
+
+    def kept(self, depth: int, offset: int, frames: tuple[bytes, ...]) -> wire.Retained:
+        return wire.Retained(b"t", depth, offset, frames, self.exchange.epoch)
 
     def setUp(self) -> None:
         super().setUp()
@@ -238,7 +243,7 @@ class RetainedTopicTests(ExchangeTestCase):
         for offset, (sender, frame) in enumerate([("a", b"x"), ("c", b"y")], 1):
             self.assertEqual(
                 self.receive(sender, wire.Retain(b"t", 2, frame)),
-                [(name, wire.Retained(b"t", 2, offset, (frame,))) for name in "ab"],
+                [(name, self.kept(2, offset, (frame,))) for name in "ab"],
             )
 
     def test_nobody_interested(self) -> None:
@@ -251,17 +256,22 @@ class RetainedTopicTests(ExchangeTestCase):
         message = wire.Interest("c", (b"t", b"u"))
         self.assertEqual(
             self.receive("c", message),
-            [("a", message), ("b", message), ("c", wire.Retained(b"t", 2, 3, (b"y", b"z")))],
+            [("a", message), ("b", message), ("c", self.kept(2, 3, (b"y", b"z")))],
         )
 
     def test_what_a_node_still_knows_goes_to_the_others(self) -> None:
         self.assertEqual(
-            self.receive("a", wire.Restore(b"t", 2, 7, (b"x", b"y"))),
-            [(name, wire.Retained(b"t", 2, 7, (b"x", b"y"))) for name in "ab"],
+            self.receive("a", wire.Restore(b"t", 2, 7, (b"x", b"y"), "old")),
+            [(name, wire.Retained(b"t", 2, 7, (b"x", b"y"), "old")) for name in "ab"],
         )
         self.assertAnswered("b", wire.Restore(b"t", 2, 6, (b"w", b"x")))
         outbox = self.receive("b", wire.Retain(b"t", 2, b"z"))
-        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 2, 8, (b"z",))))
+        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 2, 8, (b"z",), "firstx1 old:7")))
+
+    def test_who_comes_too_late_with_what_it_knows_undoes_nothing(self) -> None:
+        self.receive("a", wire.Retain(b"t", 2, b"x"))
+        self.assertAnswered("b", wire.Restore(b"t", 2, 7, (b"y", b"z"), "old"))
+        self.assertAnswered("c", wire.Ask(b"t"), self.kept(2, 1, (b"x",)))
 
     def test_a_dropped_topic_is_not_brought_back_with_numbers_already_given(self) -> None:
         self.exchange.retained.max_topics = 1
@@ -271,10 +281,120 @@ class RetainedTopicTests(ExchangeTestCase):
         self.assertEqual(len(self.receive("a", wire.Restore(b"t", 1, 3, (b"y",)))), 2)
 
     def test_a_depth_of_none_keeps_one(self) -> None:
+        outbox = self.receive("a", wire.Restore(b"t", 0, 5, (b"y",), "old"))
+        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 1, 5, (b"y",), "old")))
         outbox = self.receive("a", wire.Retain(b"t", 0, b"x"))
-        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 1, 1, (b"x",))))
-        outbox = self.receive("a", wire.Restore(b"t", 0, 5, (b"y",)))
-        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 1, 5, (b"y",))))
+        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 1, 6, (b"x",), "firstx1 old:5")))
+
+    def test_a_numbering_that_is_brought_back_is_told_apart_from_what_follows(self) -> None:
+        self.receive("a", wire.Restore(b"t", 2, 7, (b"y",), "old"))
+        outbox = self.receive("b", wire.Retain(b"t", 2, b"z"))
+        epochs = "firstx1 old:7"
+        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 2, 8, (b"z",), epochs)))
+
+    def test_who_asks_is_answered(self) -> None:
+        self.assertAnswered("c", wire.Ask(b"t"), wire.Retained(b"t", 0, 0, ()))
+        self.receive("a", wire.Retain(b"t", 2, b"x"))
+        self.assertAnswered("c", wire.Ask(b"t"), self.kept(2, 1, (b"x",)))
+
+    def test_the_publisher_learns_that_its_publication_was_taken(self) -> None:
+        epoch = self.exchange.epoch
+        news = wire.Retained(b"t", 2, 1, (b"x",), epoch, (), "a:1")
+        self.assertEqual(
+            self.receive("a", wire.Retain(b"t", 2, b"x", number=1)),
+            [("a", replace(news, number=1)), ("b", news)],
+        )
+        news = wire.Retained(b"t", 2, 2, (b"y",), epoch, (), "c:8")
+        self.assertEqual(
+            self.receive("c", wire.Retain(b"t", 2, b"y", number=8)),
+            [("a", news), ("b", news), ("c", wire.Taken(8))],
+        )
+        both = wire.Retained(b"t", 2, 2, (b"x", b"y"), epoch, (), "a:1 c:8")
+        self.assertAnswered("c", wire.Ask(b"t"), both)
+
+    def test_what_is_sent_again_counts_once(self) -> None:
+        for number in (1, 2):
+            self.receive("a", wire.Retain(b"t", 2, b"x", number=number))
+        self.receive("a", wire.Hello())
+        self.receive("a", wire.Interest("a", (b"t",)))
+        again = wire.Retain(b"t", 2, b"x", number=2)
+        self.assertAnswered("a", again, wire.Taken(2))
+        outbox = self.receive("a", wire.Retain(b"t", 2, b"y", number=3))
+        self.assertEqual([message.offset for _, message in outbox], [3, 3])
+
+    def test_another_broker_knows_by_what_is_restored(self) -> None:
+        self.receive("b", wire.Restore(b"t", 2, 7, (b"x",), "old", (), "a:4 gone:9"))
+        self.assertAnswered("a", wire.Retain(b"t", 2, b"x", number=4), wire.Taken(4))
+        outbox = self.receive("a", wire.Retain(b"t", 2, b"y", number=5))
+        self.assertEqual([message.offset for _, message in outbox], [8, 8])
+
+    def test_what_comes_after_a_gap_comes_again(self) -> None:
+        """A new connection was used before the hello on it, and the old one's end is lost."""
+        self.receive("a", wire.Retain(b"t", 2, b"1", number=1))
+        late = wire.Retain(b"t", 2, b"3", number=3)
+        self.assertAnswered("a", late, wire.NotKnown())
+        self.assertAnswered("a", replace(late, number=4))
+        self.receive("a", wire.Hello())
+        self.receive("a", wire.Retain(b"t", 2, b"2", number=2))
+        self.receive("a", late)
+        kept = self.exchange.retained.get(b"t")
+        assert kept is not None
+        self.assertEqual((kept.offset, list(kept.frames)), (3, [b"2", b"3"]))
+
+    def test_frames_expire(self) -> None:
+        self.exchange.receive("a", wire.Retain(b"t", 3, b"short", lifetime=500), 1000)
+        self.exchange.receive("a", wire.Retain(b"t", 3, b"long", lifetime=900), 1100)
+        asked = [
+            self.exchange.receive("c", wire.Ask(b"t"), now)[0][1] for now in (1499, 1500, 2000)
+        ]
+        epoch = self.exchange.epoch
+        self.assertEqual(
+            asked,
+            [
+                wire.Retained(b"t", 3, 2, (b"short", b"long"), epoch, (1500, 2000)),
+                wire.Retained(b"t", 3, 2, (b"long",), epoch, (2000,)),
+                wire.Retained(b"t", 3, 2, (), epoch),
+            ],
+        )
+
+
+class PresenceTests(ExchangeTestCase):
+    """Presence."""
+
+    def test_others_are_told(self) -> None:
+        message = wire.Presence("a", False, ((b"t", "ada"),))
+        self.assertEqual(self.receive("a", message), [("b", message), ("c", message)])
+
+    def test_who_joins_is_told_who_is_there(self) -> None:
+        self.receive("a", wire.Presence("a", False, ((b"t", "ada"), (b"t", "bob"))))
+        self.receive("a", wire.Presence("a", False, (), ((b"t", "bob"),)))
+        told = ("d", wire.Presence("a", True, ((b"t", "ada"),)))
+        self.assertIn(told, self.receive("d", wire.Hello()))
+
+    def test_who_comes_back_is_told_that_nobody_is_there_any_more(self) -> None:
+        """Its link was cut when the last member left."""
+        self.receive("a", wire.Presence("a", True, ((b"t", "ada"),)))
+        self.receive("a", wire.Presence("a", False, (), ((b"t", "ada"),)))
+        outbox = self.receive("b", wire.Hello())
+        self.assertIn(("b", wire.Presence("a", True)), outbox)
+        self.assertNotIn(("b", wire.Presence("c", True)), outbox)
+
+    def test_a_full_presence_replaces_what_was_said(self) -> None:
+        self.receive("a", wire.Presence("a", False, ((b"t", "ada"),)))
+        self.receive("a", wire.Presence("a", True, ((b"t", "bob"),)))
+        told = ("d", wire.Presence("a", True, ((b"t", "bob"),)))
+        self.assertIn(told, self.receive("d", wire.Hello()))
+
+    def test_a_node_that_is_gone_holds_nobody(self) -> None:
+        self.receive("a", wire.Presence("a", False, ((b"t", "ada"),)))
+        self.exchange.leave("a")
+        kinds = [type(message) for node, message in self.receive("d", wire.Hello()) if node == "d"]
+        self.assertNotIn(wire.Presence, kinds)
+
+    def test_nobody_speaks_for_another(self) -> None:
+        """The name in the message is replaced by that of the link it came by."""
+        outbox = self.receive("a", wire.Presence("b", False, ((b"t", "ada"),)))
+        self.assertEqual(outbox[0], ("b", wire.Presence("a", False, ((b"t", "ada"),))))
 
 
 class SimulationTests(SynchronousTestCase):

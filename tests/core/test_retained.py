@@ -4,7 +4,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.retained import RetainedFrames
+from cluster.core.retained import (
+    MAX_PUBLISHERS,
+    RetainedFrames,
+    format_position,
+    format_sources,
+    parse_epochs,
+    parse_position,
+    parse_sources,
+)
 
 TOPICS = st.sampled_from([b"a", b"b", b"c", b"d"])
 DEPTHS = st.integers(1, 4)
@@ -69,6 +77,38 @@ class RetainedTests(SynchronousTestCase):
         self.assertEqual(self.retained.topics(), (b"a", b"c"))
         self.assertEqual(self.retained.evicted, 1)
 
+    def test_topics_make_room_for_bytes_too(self) -> None:
+        retained = RetainedFrames(max_bytes=10)
+        for topic in (b"a", b"b", b"a"):
+            retained.store(topic, 2, b"xxx")
+        self.assertEqual((retained.size, retained.topics()), (9, (b"b", b"a")))
+        retained.store(b"c", 2, b"xx")
+        self.assertEqual((retained.size, retained.topics()), (8, (b"a", b"c")))
+        self.assertEqual((retained.evicted, retained.floor), (1, 1))
+        retained.restore(b"d", 2, 2, [b"xxx", b"yyy"])
+        self.assertEqual((retained.size, retained.topics()), (8, (b"c", b"d")))
+        retained.forget(b"d")
+        self.assertEqual(retained.size, 2)
+
+    def test_one_topic_that_has_no_room_keeps_its_newest_frames(self) -> None:
+        retained = RetainedFrames(max_bytes=10)
+        for number in range(5):
+            retained.store(b"a", 4, b"%04d" % number)
+        kept = retained.get(b"a")
+        assert kept is not None
+        self.assertEqual((kept.offset, list(kept.frames)), (5, [b"0003", b"0004"]))
+        self.assertEqual(len(kept.expires), 2)
+        self.assertEqual(retained.store(b"a", 4, b"x" * 11), 6)
+        self.assertEqual((list(kept.frames), retained.size), ([b"x" * 11], 11))
+        self.assertEqual((retained.topics(), retained.evicted), ((b"a",), 0))
+
+    def test_what_has_expired_takes_no_room(self) -> None:
+        for _ in range(2):
+            self.retained.store(b"a", 9, b"xxx", expires=5)
+        self.assertEqual(self.retained.size, 6)
+        self.retained.expire(5)
+        self.assertEqual(self.retained.size, 0)
+
     def test_a_topic_that_comes_back_goes_on_counting(self) -> None:
         """Whoever has seen its frame 3 would take a second frame 1 for an old one."""
         for topic in (b"a", b"a", b"a", b"b", b"c"):
@@ -90,8 +130,101 @@ class RetainedTests(SynchronousTestCase):
         self.assertIsNone(self.retained.get(b"a"))
         self.assertEqual(self.retained.store(b"a", 1, b"y"), 1)
 
+    def test_a_numbering_has_a_name(self) -> None:
+        retained = RetainedFrames(epoch="here")
+        retained.store(b"t", 1, b"1")
+        kept = retained.get(b"t")
+        assert kept is not None
+        self.assertEqual((kept.epoch, kept.epochs), ("here", "here"))
+
+    def test_a_numbering_that_another_process_began(self) -> None:
+        """That process may have given the number 5 to a frame that nobody here knows."""
+        retained = RetainedFrames(epoch="here")
+        retained.restore(b"t", 3, 4, [b"3", b"4"], "old older:3 oldest:1")
+        kept = retained.get(b"t")
+        assert kept is not None
+        self.assertEqual(kept.epochs, "old older:3")
+        retained.store(b"t", 3, b"5")
+        retained.store(b"t", 3, b"6")
+        self.assertEqual(kept.epochs, "herex1 older:3 old:4")
+        self.assertEqual(kept.after("old", 4), [b"5", b"6"])
+        self.assertIsNone(kept.after("old", 5))
+        self.assertEqual(kept.after("older", 3), [b"4", b"5", b"6"])
+        self.assertIsNone(kept.after("older", 4))
+        self.assertEqual(kept.after("herex1", 5), [b"6"])
+        retained.restore(b"t", 3, 9, [b"9"], "elsewhere")
+        retained.store(b"t", 3, b"10")
+        self.assertEqual(kept.epoch, "herex2")
+
+    def after(self, epoch: str, offset: int) -> list[bytes] | None:
+        kept = self.retained.get(b"t")
+        assert kept is not None
+        return kept.after(epoch, offset)
+
+    def test_the_newest_of_each_publisher(self) -> None:
+        self.retained.store(b"t", 1, b"x")
+        kept = self.retained.get(b"t")
+        assert kept is not None
+        kept.note({"a": 1})
+        kept.note({"b": 7, "a": 3})
+        kept.note({"b": 6})
+        self.assertEqual(kept.sources, "a:3 b:7")
+        self.retained.restore(b"t", 1, 9, [b"y"], sources="c:2 a:4")
+        self.assertEqual(kept.sources, "b:7 c:2 a:4")
+        kept.note({str(number): 1 for number in range(MAX_PUBLISHERS - 1)})
+        self.assertTrue(kept.sources.startswith("a:4 0:1 1:1 "), kept.sources)
+
+    def test_what_came_after(self) -> None:
+        self.retained.restore(b"t", 3, 7, [b"5", b"6", b"7"], "e")
+        found = {offset: self.after("e", offset) for offset in (3, 4, 6, 7, 8)}
+        self.assertEqual(found, {3: None, 4: [b"5", b"6", b"7"], 6: [b"7"], 7: [], 8: None})
+        self.assertIsNone(self.after("other", 6))
+
+    def test_frames_expire_oldest_first(self) -> None:
+        self.retained.store(b"t", 3, b"1", expires=100)
+        self.retained.store(b"t", 3, b"2")
+        self.retained.store(b"t", 3, b"3", expires=100)
+        self.retained.expire(99)
+        self.assertKept(b"t", 3, [b"1", b"2", b"3"])
+        self.retained.expire(100)
+        self.assertKept(b"t", 3, [b"2", b"3"])
+        self.assertEqual(self.after("", 1), [b"2", b"3"])
+
+    def test_what_has_expired_is_neither_stored_nor_restored_nor_got(self) -> None:
+        self.retained.store(b"t", 3, b"1", expires=50, now=100)
+        self.assertKept(b"t", 1, [])
+        self.retained.restore(b"t", 3, 3, [b"2", b"3"], expires=[50, 150], now=100)
+        self.assertKept(b"t", 3, [b"3"])
+        kept = self.retained.get(b"t", 150)
+        assert kept is not None
+        self.assertEqual(list(kept.frames), [])
+
     def test_against_a_model(self) -> None:
         run_state_machine_as_test(RetainedMachine)
+
+
+class PositionTests(SynchronousTestCase):
+    """Positions as text."""
+
+    def test_there_and_back(self) -> None:
+        self.assertEqual(format_position("9f3a", 12), "9f3a:12")
+        self.assertEqual(parse_position("9f3a:12"), ("9f3a", 12))
+
+    def test_epochs(self) -> None:
+        self.assertEqual(parse_epochs("a"), ("a", {}))
+        self.assertEqual(parse_epochs("c b:7 a:3"), ("c", {"b": 7, "a": 3}))
+        self.assertRaises(ValueError, parse_epochs, "c b")
+
+    def test_sources(self) -> None:
+        for published in ({}, {"node0.1f": 3, "b": 0}):
+            self.assertEqual(parse_sources(format_sources(published)), published)
+        for text in (" ", "a", "a:", ":1", "a:1 ", "a:-1", "a:²", "a:1  b:1"):
+            self.assertRaises(ValueError, parse_sources, text)
+
+    def test_anything_else_is_refused(self) -> None:
+        for text in ("", ":", "12", ":12", "a:", "a:-1", "a:1.5", "a b:1", "a:b:1", "a:²", "a:1\n"):
+            with self.assertRaises(ValueError, msg=text):
+                parse_position(text)
 
 
 class RetainedMachine(RuleBasedStateMachine):
@@ -140,6 +273,9 @@ class RetainedMachine(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self) -> None:
+        assert self.retained.size == sum(
+            len(frame) for _, _, frames in self.kept.values() for frame in frames
+        )
         assert self.retained.topics() == tuple(self.kept)
         assert self.retained.evicted == self.evicted
         for topic, (depth, offset, frames) in self.kept.items():

@@ -17,6 +17,33 @@ NAMES = st.lists(TEXT, max_size=5).map(tuple)
 NUMBERS = st.integers(0, 2**64 - 1)
 TOKENS = st.lists(NUMBERS, max_size=5).map(tuple)
 
+OCTETS = st.binary(max_size=12)
+PLACES = st.lists(st.tuples(OCTETS, TEXT), max_size=3).map(tuple)
+
+
+EPOCHS = st.sampled_from(["", "9f3a", "9f3ax1 9f3a:7", "b a:1 0:20"])
+
+
+def kept_frames(cls: type[wire.Message]) -> st.SearchStrategy[wire.Message]:
+    """Frames with a time for each, or with none at all."""
+    frames = TOPICS.flatmap(
+        lambda frames: st.tuples(
+            st.just(frames),
+            EPOCHS,
+            st.just(()) | st.tuples(*[NUMBERS] * len(frames)),
+            st.sampled_from(["", "node0.9f:7", "a:1 b:20"]),
+            NUMBERS,
+        )
+    )
+    return st.builds(
+        lambda topic, depth, offset, rest: cls(topic, depth, offset, *rest),  # type: ignore[call-arg]
+        OCTETS,
+        NUMBERS,
+        NUMBERS,
+        frames,
+    )
+
+
 BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.Hello: st.builds(wire.Hello, NUMBERS),
     wire.Welcome: st.builds(wire.Welcome, TEXT, NAMES),
@@ -32,9 +59,12 @@ BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.Withdraw: st.builds(wire.Withdraw, TEXT, TOKENS),
     wire.Refuse: st.builds(wire.Refuse, TEXT, TOKENS),
     wire.Release: st.builds(wire.Release, TEXT, TOKENS),
-    wire.Retain: st.builds(wire.Retain, st.binary(max_size=12), NUMBERS, st.binary(max_size=12)),
-    wire.Restore: st.builds(wire.Restore, st.binary(max_size=12), NUMBERS, NUMBERS, TOPICS),
-    wire.Retained: st.builds(wire.Retained, st.binary(max_size=12), NUMBERS, NUMBERS, TOPICS),
+    wire.Retain: st.builds(wire.Retain, OCTETS, NUMBERS, OCTETS, NUMBERS, NUMBERS),
+    wire.Taken: st.builds(wire.Taken, NUMBERS),
+    wire.Restore: kept_frames(wire.Restore),
+    wire.Retained: kept_frames(wire.Retained),
+    wire.Ask: st.builds(wire.Ask, OCTETS),
+    wire.Presence: st.builds(wire.Presence, TEXT, st.booleans(), PLACES, PLACES),
 }
 MESSAGES = st.one_of(*BY_CLASS.values())
 
@@ -134,11 +164,23 @@ class WireTests(SynchronousTestCase):
         self.assertRefused(b"W" + encode_fields([]), "a welcome without an epoch")
         self.assertRefused(b"I" + encode_fields([b"node1"]), "an interest without a node")
         self.assertRefused(b"T" + encode_fields([b"t", bytes(8)]), "without its offset")
+        self.assertRefused(b"K" + encode_fields([b"t"]), "1 fields instead of 5")
+        self.assertRefused(b"Q" + encode_fields([]), "0 fields instead of 1")
+        self.assertRefused(b"M" + encode_fields([b"n", bytes(8)]), "a presence of 2 fields")
 
     def test_wrong_fields(self) -> None:
         self.assertRefused(b"L" + encode_fields([b"\xff"]), "not UTF-8: b'\\xff'")
         self.assertRefused(b"H" + encode_fields([b"1"]), "a number of 1 bytes")
         self.assertRefused(b"B" + encode_fields([b"game", b"123"]), "tokens of 3 bytes")
+        kept = [b"t", bytes(8), bytes(8), b"e", bytes(16), b"", bytes(8), b"frame"]
+        self.assertRefused(b"T" + encode_fields(kept), "1 frames with 2 times")
+        bad_epochs, bad_sources = [b"e f", b"", b"", bytes(8)], [b"e", b"", b"a", bytes(8)]
+        self.assertRefused(b"S" + encode_fields([*kept[:3], *bad_epochs]), "EPOCH:OFFSET")
+        self.assertRefused(b"S" + encode_fields([*kept[:3], *bad_sources]), "PUBLISHER:NUMBER")
+        self.assertRefused(
+            b"M" + encode_fields([b"n", bytes(8), b"\2" + bytes(7), b"t", b"ada"]),
+            "2 members announced, 1 sent",
+        )
         self.assertRefused(
             b"I" + encode_fields([b"node1", b"\2" + bytes(7), b"a"]), "2 topics announced, 1 sent"
         )

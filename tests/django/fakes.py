@@ -115,8 +115,17 @@ class RecordingPubSub:
         self.published.append((topic, frame, "here"))
         return self.receipt
 
-    def publish_retained(self, topic: bytes, frame: bytes, depth: int) -> None:
-        self.published.append((topic, frame, depth))
+    def publish_except(self, lane: Any, topic: bytes, frame: bytes) -> tuple[int, int]:
+        self.published.append((topic, frame, "not to", lane))
+        return self.receipt
+
+    def publish_retained(
+        self, topic: bytes, frame: bytes, depth: int, lifetime: int = 0, skip: Any = None
+    ) -> tuple[int, int]:
+        self.published.append(
+            (topic, frame, depth, *((lifetime, skip) if skip or lifetime else ()))
+        )
+        return self.receipt
 
     def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
         self.listeners.append((topic, listener))
@@ -138,15 +147,12 @@ class RecordingPubSub:
 
 
 class RecordingNode:
-    """A node for cluster.django.topics: everything is in the reactor's thread, or nothing is."""
+    """A node for cluster.django: records what it is asked to do in the reactor's thread."""
 
     def __init__(self) -> None:
         self.pubsub = RecordingPubSub()
-        self.elsewhere = False
         self.handed_over: list[tuple[Any, ...]] = []
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
-        if self.elsewhere:
-            self.handed_over.append((function, *args))
-            return None
+        self.handed_over.append((function, *args))
         return function(*args)

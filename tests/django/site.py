@@ -25,3 +25,17 @@ def load_site() -> None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+_migrated = False
+
+
+def load_database() -> None:
+    """The demo site with its tables, in a file that goes when the process ends."""
+    global _migrated
+    load_site()
+    if not _migrated:
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)
+        _migrated = True

@@ -29,7 +29,12 @@ class CheckTests(SynchronousTestCase):
             self.assert_refused(given_, "must be a dict", type(given_).__name__)
 
     def test_unknown_keys_are_named_with_the_known_ones(self) -> None:
-        self.assert_refused({"HANDSHAKE_TIMOUT": 5}, "'HANDSHAKE_TIMOUT'", "HANDSHAKE_TIMEOUT,")
+        self.assert_refused({"NO_SUCH_THING": 5}, "'NO_SUCH_THING'", "HANDSHAKE_TIMEOUT,")
+        for typo in ("HANDSHAKE_TIMOUT", "handshake_timeout", "HANDSHAKE-TIMEOUT"):
+            self.assertEqual(
+                check({typo: 5}),
+                [f"C10K has an unknown key {typo!r}; did you mean 'HANDSHAKE_TIMEOUT'?"],
+            )
         self.assert_refused({7: 5}, "unknown key 7")
 
     def test_numbers(self) -> None:
@@ -46,6 +51,18 @@ class CheckTests(SynchronousTestCase):
     def test_switches(self) -> None:
         for value in (1, 0, "yes", None):
             self.assert_refused({"COMPRESSION": value}, "COMPRESSION", "True or False")
+
+    def test_none_where_it_means_something(self) -> None:
+        self.assertEqual(check({"NODES": None, "PROXY_TIMEOUT": None}), [])
+        self.assertEqual(check({"NODES": 4, "PROXY_TIMEOUT": 60}), [])
+        self.assert_refused({"NODES": 0}, "NODES", "a whole number above 0, or None, not 0")
+        self.assert_refused({"PROXY_TIMEOUT": "60"}, "a number above 0, or None, not '60'")
+        self.assert_refused({"PING_INTERVAL": None}, "PING_INTERVAL")
+
+    def test_zero_where_it_means_something(self) -> None:
+        self.assertEqual(check({"DRAIN_TIMEOUT": 0}), [])
+        self.assert_refused({"DRAIN_TIMEOUT": -1}, "a number, 0 or more, not -1")
+        self.assert_refused({"DRAIN_TIMEOUT": False}, "a number, 0 or more, not False")
 
     def test_lists(self) -> None:
         for value in ("https://a.example", [1], None, 5):

@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
+from django.urls import set_urlconf
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import BarrierRefused, Disconnected
 from cluster.django.connection import WebSocket
 from cluster.net.frames import text_frame
+from cluster.net.handshake import OPEN
 from tests.django.fakes import RecordingLane, RecordingPubSub
+from tests.django.site import load_site
 
 MESSAGES, OCTETS, LOW_WATER = 4, 100, 50
 
@@ -22,6 +27,7 @@ async def settle() -> None:
 
 class ConnectionTestCase(SynchronousTestCase):
     def setUp(self) -> None:
+        load_site()
         self.lane = RecordingLane()
         self.pubsub = RecordingPubSub()
         self.ws = WebSocket(
@@ -54,6 +60,76 @@ class ConnectionTestCase(SynchronousTestCase):
         task.cancel()
         await settle()
         self.assertTrue(task.cancelled())
+
+
+class RequestTests(ConnectionTestCase):
+    """Who is there, for a client whose session nobody had to load."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        set_urlconf("tests.django.test_serving")
+        self.addCleanup(set_urlconf, None)
+        self.ws.path = "/ws"
+        self.lane.http_request_uri = "/ws?a=1"  # type: ignore[attr-defined]
+
+    def test_made_when_it_is_asked_for(self) -> None:
+        self.assertIsNone(self.ws.identified_by)
+        request = self.ws.request
+        self.assertEqual((request.path, request.GET["a"]), ("/ws", "1"))
+        self.assertEqual(request.get_host(), "localhost")
+        self.assertIs(self.ws.request, request)
+        self.assertIsNone(self.ws.identified_by)
+
+    def test_nobody(self) -> None:
+        self.assertTrue(self.ws.user.is_anonymous)
+        self.assertTrue(self.ws.session.is_empty())
+        self.assertIs(self.ws.session, self.ws.request.session)
+
+
+class JsonTests(ConnectionTestCase):
+    def received(self, *messages: str | bytes) -> list[Any]:
+        async def run() -> list[Any]:
+            for message in messages:
+                if isinstance(message, bytes):
+                    self.lane.binary(message)
+                else:
+                    self.lane.text(message)
+            return [await self.ws.recv_json() for _ in messages]
+
+        return asyncio.run(run())
+
+    def test_values(self) -> None:
+        self.assertEqual(
+            self.received('{"a": [1, 2.5, null, "\\u00e9\\ud83d\\ude00"]}', '"x"', " 7 "),
+            [{"a": [1, 2.5, None, "é😀"]}, "x", 7],
+        )
+
+    def assert_refused(self, message: str | bytes, code: int) -> None:
+        error = self.assertRaises(Disconnected, self.received, message)
+        self.assertEqual(error.code, code)
+        self.assertEqual([close[0] for close in self.lane.closes], [code], message)
+        self.lane.closes.clear()
+        self.lane.state = OPEN
+
+    def test_what_is_no_json_closes_1007(self) -> None:
+        for message in (
+            "", "{", "{'a': 1}", "NaN", "[Infinity]", "-Infinity", "1e999", '{"a": -1e999}',
+            '"\\ud800"', '{"\\udc00": 1}', "9" * 5000, "[" * 100_000, "1 2", "\ufeff1",
+        ):  # fmt: skip
+            self.assert_refused(message, 1007)
+
+    def test_binary_closes_1003(self) -> None:
+        self.assert_refused(b"{}", 1003)
+
+    def test_sending(self) -> None:
+        value = {"at": date(2026, 1, 2), "sum": Decimal("1.50"), "text": "é"}
+        asyncio.run(self.ws.send_json(value))
+        self.assertEqual(self.lane.sent, ['{"at":"2026-01-02","sum":"1.50","text":"\\u00e9"}'])
+
+    def test_what_json_cannot_say(self) -> None:
+        for value, error in (({1, 2}, TypeError), (float("nan"), ValueError)):
+            self.assertRaises(error, asyncio.run, self.ws.send_json(value))
+        self.assertEqual(self.lane.sent, [])
 
 
 class ReceiveTests(ConnectionTestCase):

@@ -1,11 +1,13 @@
 """Which pages may open a WebSocket."""
 
+from autobahn.websocket.types import ConnectionDeny
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.django.origins import is_allowed
+from cluster.django.origins import check_host_and_origin, is_allowed
 from tests import profiles  # noqa: F401  (loads it)
+from tests.django.site import load_site
 
 HOST = "example.com:8000"
 
@@ -73,6 +75,20 @@ class OriginTests(SynchronousTestCase):
             self.assert_refused(origin)
             self.assert_refused("http://a", origin)
             self.assert_refused("http://a", extra=[origin])
+
+    def test_a_refusal_says_what_was_compared(self) -> None:
+        load_site()
+        error = self.assertRaises(
+            ConnectionDeny, check_host_and_origin, "x" * 1000, "http://localhost", False
+        )
+        self.assertEqual(400, error.code)
+        self.assertIn(f"'{'x' * 100}…' is not in ALLOWED_HOSTS", error.reason)
+        error = self.assertRaises(
+            ConnectionDeny, check_host_and_origin, "localhost:80", "https://localhost", False
+        )
+        self.assertEqual(403, error.code)
+        self.assertIn("'https://localhost'", error.reason)
+        self.assertIn("'http://localhost:80'", error.reason)
 
     @given(st.text(max_size=30), st.text(max_size=30), st.booleans())
     def test_anything_at_all(self, origin: str, host: str, secure: bool) -> None:

@@ -47,12 +47,15 @@ class FindHandlerTests(SynchronousTestCase):
         self.assertRaises(NoHandler, find_handler, raw_path)
 
     def test_found_with_what_was_captured(self) -> None:
-        handler, args, kwargs, decoded = find_handler("/chat/")
-        self.assertEqual((handler.subprotocols, args, kwargs, decoded), ((), (), {}, "/chat/"))
-        handler, args, kwargs, decoded = find_handler("/chat/blue/")
-        self.assertEqual((args, kwargs, decoded), ((), {"room": "blue"}, "/chat/blue/"))
-        handler, args, kwargs, decoded = find_handler("/cell/3/14")
-        self.assertEqual((args, kwargs, handler.subprotocols), (("3", "14"), {}, ("x",)))
+        handler, match, decoded = find_handler("/chat/")
+        self.assertIs(handler, chat.websocket_handler)  # type: ignore[attr-defined]
+        self.assertEqual((match.args, match.kwargs, decoded), ((), {}, "/chat/"))
+        handler, match, decoded = find_handler("/chat/blue/")
+        self.assertEqual((match.args, match.kwargs), ((), {"room": "blue"}))
+        self.assertEqual(decoded, "/chat/blue/")
+        handler, match, decoded = find_handler("/cell/3/14")
+        self.assertEqual((match.args, match.kwargs), (("3", "14"), {}))
+        self.assertEqual(handler.subprotocols, ("x",))
 
     def test_the_path_is_decoded_once(self) -> None:
         for raw, room in {
@@ -62,7 +65,7 @@ class FindHandlerTests(SynchronousTestCase):
             "/%63hat/a/": "a",
             "/chat/..%5c/": "..\\",
         }.items():
-            self.assertEqual(find_handler(raw)[2], {"room": room})
+            self.assertEqual(find_handler(raw)[1].kwargs, {"room": room})
 
     def test_nothing_there(self) -> None:
         for raw in (

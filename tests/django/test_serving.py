@@ -9,6 +9,7 @@ from django.test import override_settings
 from django.urls import path, re_path, set_urlconf
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -51,9 +52,11 @@ def close(code: int, reason: bytes = b"") -> bytes:
 
 
 class ServingTestCase(SynchronousTestCase):
+    urls = __name__
+
     def setUp(self) -> None:
         load_site()
-        set_urlconf(__name__)
+        set_urlconf(self.urls)
         self.addCleanup(set_urlconf, None)
         self.clock = Clock()
         self.pubsub = RecordingPubSub()
@@ -69,6 +72,7 @@ class ServingTestCase(SynchronousTestCase):
         self.lanes.on_request = self.serving.request
         self.lanes.on_open = self.serving.opened
         self.lanes.on_close = self.serving.closed
+        self.lanes.on_abandoned = self.serving.abandoned
 
     def handle(self, handler: Callable[..., Awaitable[None]]) -> None:
         global behave
@@ -267,6 +271,27 @@ class LifeTests(ServingTestCase):
         self.handle(fail)
         self.run_async(test)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_what_a_client_puts_into_a_path_is_no_text_of_the_log(self) -> None:
+        lines: list[str] = []
+
+        def heard(event: LogEvent) -> None:
+            lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(heard)
+        self.addCleanup(globalLogPublisher.removeObserver, heard)
+
+        async def fail(ws: Any, room: str) -> None:
+            raise KeyError(room)
+
+        async def test() -> None:
+            lane, _ = await self.open(path=b"/ws/a%1b%0ab/")
+            self.lose(lane)
+
+        self.handle(fail)
+        self.run_async(test)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertIn(r"a WebSocket handler of '/ws/a\x1b\nb/' failed", lines)
 
     def test_arguments_that_do_not_fit(self) -> None:
         async def test() -> None:

@@ -1,8 +1,9 @@
-"""publish, listen and barrier, from anywhere in a node."""
+"""listen, members and barrier."""
 
 import asyncio
 from typing import Any
 
+from django.utils.translation import gettext_lazy
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.barrier import EVERY_NODE
@@ -10,6 +11,7 @@ from cluster.core.exceptions import BarrierRefused, NotRunning
 from cluster.django import topics
 from cluster.net.frames import binary_frame, text_frame
 from tests.django.fakes import RecordingNode
+from tests.django.site import load_site
 
 
 class TopicsTestCase(SynchronousTestCase):
@@ -21,55 +23,31 @@ class TopicsTestCase(SynchronousTestCase):
 
 
 class NotRunningTests(TopicsTestCase):
-    def test_publish(self) -> None:
-        error = self.assertRaises(NotRunning, topics.publish, "a", "b")
-        self.assertIn("twistd c10k", str(error))
-
     def test_barrier(self) -> None:
         with self.assertRaises(NotRunning):
             asyncio.run(topics.barrier("a", 1))
 
+    def test_members(self) -> None:
+        error = self.assertRaises(NotRunning, topics.members, "a")
+        self.assertIn("twistd c10k", str(error))
 
-class PublishTests(TopicsTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        topics.attach(self.node)
 
-    def test_text_and_binary(self) -> None:
-        self.assertEqual(topics.publish("naïve", "é"), (2, 5))
-        self.assertEqual(topics.publish(b"\xff", b"\xfe"), (2, 5))
-        self.assertEqual(
-            self.pubsub.published,
-            [
-                ("naïve".encode(), text_frame("é".encode())),
-                (b"\xff", binary_frame(b"\xfe")),
-            ],
-        )
+class NamesAndMessagesTests(SynchronousTestCase):
+    def test_a_topic_is_text_or_bytes(self) -> None:
+        self.assertEqual([topics.as_topic("é"), topics.as_topic(b"a")], ["é".encode(), b"a"])
+        given: tuple[Any, ...] = (5, None, ["a"])
+        for wrong in given:
+            error = self.assertRaises(TypeError, topics.as_topic, wrong)
+            self.assertIn(f"a topic is str or bytes, not {type(wrong).__name__}", str(error))
 
-    def test_here(self) -> None:
-        self.assertEqual(topics.publish("a", "b", here=True), (2, 5))
-        self.assertEqual(self.pubsub.published, [(b"a", text_frame(b"b"), "here")])
-
-    def test_retained(self) -> None:
-        self.assertIsNone(topics.publish("a", "b", retain=15))
-        self.assertEqual(self.pubsub.published, [(b"a", text_frame(b"b"), 15)])
-
-    def test_from_another_thread(self) -> None:
-        self.node.elsewhere = True
-        self.assertIsNone(topics.publish("a", "b"))
-        self.assertIsNone(topics.publish("a", b"c", here=True))
-        self.assertIsNone(topics.publish("a", "d", retain=1))
-        self.assertEqual(self.pubsub.published, [])
-        for function, *args in self.node.handed_over:
-            function(*args)
-        self.assertEqual(
-            self.pubsub.published,
-            [
-                (b"a", text_frame(b"b")),
-                (b"a", binary_frame(b"c"), "here"),
-                (b"a", text_frame(b"d"), 1),
-            ],
-        )
+    def test_a_message_is_text_or_bytes(self) -> None:
+        load_site()
+        self.assertEqual(topics.as_frame("é"), text_frame("é".encode()))
+        self.assertEqual(topics.as_frame(b"a"), binary_frame(b"a"))
+        given: tuple[Any, ...] = (5, None, {"a": 1}, {}, [], gettext_lazy("a"))
+        for wrong in given:
+            error = self.assertRaises(TypeError, topics.as_frame, wrong)
+            self.assertIn(f"a message is str or bytes, not {type(wrong).__name__}", str(error))
 
 
 class ListenTests(TopicsTestCase):

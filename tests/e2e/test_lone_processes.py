@@ -1,5 +1,6 @@
 """c10k-broker and c10k-node without a supervisor, as other service managers run them."""
 
+import os
 import shutil
 import signal
 import socket
@@ -8,8 +9,13 @@ import uuid
 from pathlib import Path
 
 from twisted.internet.defer import gatherResults
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from cluster.core.outside import Publish, Receipt
+from cluster.django.outside import OutsidePublisher, site_name
+from cluster.net.frames import text_frame
+from cluster.net.runtime_dir import running_clusters
 from cluster.net.sockets import claim, parse_address
 from tests.e2e.processes import (
     Program,
@@ -35,7 +41,8 @@ class LoneProcessesTests(TestCase):
     def start(self, *arguments: str) -> Program:
         program = Program()
         self.marks.append(uuid.uuid4().hex)
-        start_program(self, program, twistd("-n", "--pidfile=", *arguments), self.marks[-1])
+        command = twistd("-n", "--pidfile=", *arguments)
+        start_program(self, program, command, self.marks[-1], extra={"DJANGO_SECRET_KEY": "tests"})
         return program
 
     async def test_nodes_and_a_cluster_on_one_broker(self) -> None:
@@ -50,6 +57,13 @@ class LoneProcessesTests(TestCase):
         for match in ready:
             status, _ = await get(match[1])
             self.assertLess(status, 500)
+        # Each has a folder, through which others may publish.
+        folders = [running_clusters({"XDG_RUNTIME_DIR": str(node.runtime)}, os.getuid())
+                   for node in nodes]  # fmt: skip
+        publisher = OutsidePublisher(lambda: folders[0], site=lambda: site_name("tests"))
+        self.addCleanup(publisher._disconnect)
+        receipt = await deferToThread(publisher.publish, Publish(b"live", text_frame(b"hello")))
+        self.assertEqual(receipt, Receipt(0, 0))
         cluster = await start_cluster(self, "--nodes", "1", *bus)
         self.assertEqual(await get(cluster.admin_url + "readyz"), (200, "ready\n"))
         # The cluster says that it is not ready without the bus, and comes back with it.
@@ -63,6 +77,8 @@ class LoneProcessesTests(TestCase):
             await program.end()
             self.assertEqual(program.signal, signal.SIGTERM, program.text)
             self.assertNotIn("Traceback", program.text)
+        for ((_, folder),) in (found.items() for found in folders):
+            self.assertFalse(os.path.exists(folder))
         self.assertEqual([pid for mark in self.marks for pid in marked_processes(mark)], [])
 
     async def test_a_node_that_cannot_start_ends_with_status_1(self) -> None:

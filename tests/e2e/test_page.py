@@ -25,6 +25,7 @@ from tests.e2e.browser import (
     wait_for_step,
 )
 from tests.e2e.processes import Cluster, Program, start_cluster, start_program
+from tests.once import once
 from workers.life import Grid, next_generation
 
 
@@ -59,6 +60,7 @@ class Game:
         return "".join(f"{rows[at : at + size]}\n" for at in range(0, size * size, size))
 
 
+@once
 class PageTests(TestCase):
     timeout = 240
 

@@ -24,8 +24,10 @@ from tests.e2e.processes import (
     start_program,
     twistd,
 )
+from tests.once import once
 
 
+@once
 class SupervisordTests(TestCase):
     timeout = 120
 

@@ -9,8 +9,10 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from tests.e2e.processes import Cluster, Program, start_cluster, start_program
+from tests.once import once
 
 
+@once
 class SwarmTests(TestCase):
     timeout = 120
 

@@ -9,6 +9,7 @@
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,11 +86,16 @@ class Client(WebSocketClientProtocol):
 
 
 async def connect(
-    reactor: Any, url: str, subprotocol: str | None = None, origin: str | None = None
+    reactor: Any,
+    url: str,
+    subprotocol: str | None = None,
+    origin: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Client:
     """An open connection; raises Closed with the reason if the handshake was refused."""
+    protocols = [subprotocol] if subprotocol else []
     factory = WebSocketClientFactory(
-        url, origin=origin, protocols=[subprotocol] if subprotocol else [], reactor=reactor
+        url, origin=origin, protocols=protocols, headers=dict(headers or {}), reactor=reactor
     )
     factory.protocol = Client
     factory.noisy = False

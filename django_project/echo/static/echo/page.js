@@ -1,6 +1,6 @@
 // The conversation of /test/ws/, one message at a time.
 
-const state = document.getElementById("state");
+const link = document.getElementById("link");
 const transcript = document.getElementById("transcript");
 const form = document.getElementById("say");
 const message = document.getElementById("message");
@@ -18,22 +18,30 @@ function add(text, who) {
 
 function enable(open) {
   message.disabled = send.disabled = !open;
+  send.hidden = !open;
   again.hidden = open;
+}
+
+function showState(state, text) {
+  link.dataset.state = state;
+  link.textContent = text;
 }
 
 function connect() {
   transcript.replaceChildren();
-  state.textContent = "connecting";
+  showState("connecting", "Connecting");
   socket = new WebSocket(new URL("ws/", location.href.replace(/^http/, "ws")));
   socket.onopen = () => {
-    state.textContent = "connected";
+    showState("open", "Connected");
     enable(true);
     message.focus();
   };
   socket.onmessage = (event) => add(event.data, "server");
   socket.onclose = (event) => {
-    state.textContent = event.code === 1000 ? "ended" : `closed (${event.code})`;
+    if (event.code === 1000) showState("ended", "Ended");
+    else showState("refused", `Closed (${event.code})`);
     enable(false);
+    again.focus();
   };
 }
 

@@ -1,20 +1,34 @@
-"""The private folder of a running cluster: control socket, broker socket, lock.
+"""The private folder of a running cluster: control socket, broker socket, publish sockets, lock.
 
 One folder per user and first port, ``${XDG_RUNTIME_DIR or /tmp}/c10k-<uid>/<port>/``, so that
 clusters on different ports coexist without further options. Whoever holds the lock owns the folder.
 A kernel lock (flock) ends with its process, so a cluster that was killed leaves nothing that would
 have to be judged by age or by process number: what lies in a folder whose lock is free is stale.
+
+Processes that want to publish through a cluster find its folder here, too (``running_clusters``).
+A service has no XDG_RUNTIME_DIR, the login session of the same user has one: so they look in both
+places.
 """
 
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Mapping
+from glob import escape, glob
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.sockets import unix_path_fits
 
 _NAMES = ("control.sock", "broker.ipc")
+_PUBLISH = "publish-{}.sock"
+
+PLACES = ("/run/user/{uid}", "/tmp")
+"""Where a user's clusters have their folders: begun in a login session, and without one."""
+
+LOCK_ATTEMPTS = 10
+LOCK_PAUSE_S = 0.01
+"""Whoever looks for running clusters holds a free lock for some microseconds."""
 
 
 class RuntimeDir:
@@ -34,6 +48,10 @@ class RuntimeDir:
         """The ZeroMQ endpoint of the cluster's own broker."""
         return "ipc://" + os.path.join(self.path, "broker.ipc")
 
+    def publish_socket(self, slot: int) -> str:
+        """Path of the socket through which others publish, for one of the cluster's nodes."""
+        return os.path.join(self.path, _PUBLISH.format(slot))
+
     @classmethod
     def claim(cls, port: int, environ: Mapping[str, str], uid: int) -> "RuntimeDir":
         """Make, lock and clean the folder for a cluster whose first port is ``port``.
@@ -44,7 +62,7 @@ class RuntimeDir:
         base = environ.get("XDG_RUNTIME_DIR") or "/tmp"
         parent = os.path.join(base, f"c10k-{uid}")
         path = os.path.join(parent, str(port))
-        for name in _NAMES:
+        for name in (*_NAMES, _PUBLISH.format(999)):
             if not unix_path_fits(os.path.join(path, name)):
                 raise ConfigurationError(
                     f"the runtime folder's path is too long for a Unix socket: {path}"
@@ -76,15 +94,76 @@ class RuntimeDir:
         self._lock = -1
 
     def _clean(self) -> None:
-        for name in _NAMES:
+        paths = [os.path.join(self.path, name) for name in _NAMES]
+        for path in (*paths, *publish_sockets(self.path)):
             try:
-                os.unlink(os.path.join(self.path, name))
+                os.unlink(path)
             except FileNotFoundError:
                 pass
             except OSError as error:
                 raise ConfigurationError(
-                    f"cannot remove the stale {os.path.join(self.path, name)}: {error.strerror}"
+                    f"cannot remove the stale {path}: {error.strerror}"
                 ) from None
+
+
+def publish_sockets(path: str) -> list[str]:
+    """The paths of the publish sockets in a folder; nobody need listen there."""
+    return glob(os.path.join(escape(path), _PUBLISH.format("*")))
+
+
+def running_clusters(environ: Mapping[str, str], uid: int) -> dict[int, str]:
+    """The user's running clusters: first port -> folder.
+
+    An XDG_RUNTIME_DIR that somebody has chosen is taken at its word. Of the other places where
+    clusters have their folders, the first one that has any counts.
+    """
+    places = [place.format(uid=uid) for place in PLACES]
+    chosen = environ.get("XDG_RUNTIME_DIR") or places[0]
+    for base in places if chosen == places[0] else [chosen]:
+        parent = os.path.join(base, f"c10k-{uid}")
+        # In /tmp anybody may make a folder of this name, and listen there.
+        if not _is_private(parent, uid):
+            continue
+        folders = {int(name): os.path.join(parent, name) for name in _ports(parent)}
+        running = {
+            port: path
+            for port, path in sorted(folders.items())
+            if _is_private(path, uid) and _is_owned(path)
+        }
+        if running:
+            return running
+    return {}
+
+
+def _ports(parent: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(parent) if name.isascii() and name.isdigit()]
+    except OSError:
+        return []
+
+
+def _is_owned(path: str) -> bool:
+    """Whether a process holds the folder's lock."""
+    try:
+        descriptor = os.open(os.path.join(path, "lock"), os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_private(path: str, uid: int) -> bool:
+    """Whether this is a folder that belongs to the user and that nobody else may enter."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == uid and not status.st_mode & 0o077
 
 
 def _make_private(path: str, uid: int) -> None:
@@ -98,12 +177,8 @@ def _make_private(path: str, uid: int) -> None:
             f"cannot make the runtime folder {path}: {error.strerror}"
             " (XDG_RUNTIME_DIR names the place for it)"
         ) from None
-    try:
-        status = os.lstat(path)
-    except OSError as error:
-        raise ConfigurationError(f"cannot use {path}: {error.strerror}") from None
     # In /tmp anybody may make a folder, or a link, of this name before us.
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid or status.st_mode & 0o077:
+    if not _is_private(path, uid):
         raise ConfigurationError(
             f"{path} must be a folder that belongs to user {uid} and that nobody else may enter"
             " (remove it, or chmod 700)"
@@ -119,14 +194,12 @@ def _lock(path: str, port: int) -> int | None:
         return None
     except OSError as error:
         raise ConfigurationError(f"cannot open {name}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _wait_for(descriptor):
         owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise ConfigurationError(
             f"another cluster of yours has port {port} (process {owner or 'unknown'}, {path})"
-        ) from None
+        )
     try:
         current = os.stat(name).st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
@@ -137,3 +210,16 @@ def _lock(path: str, port: int) -> int | None:
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
+
+
+def _wait_for(descriptor: int) -> bool:
+    """Lock the file; False if somebody has the lock and keeps it."""
+    for attempt in range(LOCK_ATTEMPTS):
+        if attempt:
+            time.sleep(LOCK_PAUSE_S)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        return True
+    return False

@@ -1,0 +1,22 @@
+"""The Django application: its management commands, static files, system checks and signals.
+
+``"cluster.django"`` in INSTALLED_APPS, before ``django.contrib.staticfiles`` (both bring a
+``runserver``; the first one counts).
+"""
+
+from django.apps import AppConfig
+
+
+class ClusterConfig(AppConfig):
+    """Label ``c10k``."""
+
+    name = "cluster.django"
+    label = "c10k"
+    verbose_name = "c10k"
+
+    def ready(self) -> None:
+        from cluster.django import checks, revocation, signals, topics
+
+        checks.register()
+        signals.connect()
+        topics.listen(revocation.TOPIC, revocation.registry.take)

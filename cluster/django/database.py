@@ -1,0 +1,168 @@
+"""in_database: synchronous code, such as the ORM's, for coroutines that must not block.
+
+A node has one bounded pool of threads for it, apart from that of the views: handshakes that need a
+session's user, accept functions, and what handlers ask for. Before and after each call Django's
+stale connections are closed, so that a database that was restarted costs an error at most once a
+thread.
+
+Django's own async ORM (``aget``, ``async for``) runs in one thread of asgiref's, in which nobody
+closes stale connections either: a node sees to it that a broken one is not used again.
+
+In a process that is no node (tests, management commands) the code runs where asgiref runs Django's
+own: in the thread that owns the transaction of a TestCase.
+"""
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.db import close_old_connections, connections
+from twisted.python.threadpool import ThreadPool
+
+from cluster.core.exceptions import DatabaseQueueFull
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DatabasePool:
+    """Threads for in_database; times are in seconds.
+
+    ``calls`` that a thread has begun, and how long they ``waited`` for it in total; ``refused``
+    ones found the queue full.
+    """
+
+    def __init__(self, threads: int, queue: int, now: Callable[[], float] = time.monotonic) -> None:
+        self.calls = 0
+        self.waited = 0.0
+        self.refused = 0
+        self.active = 0
+        self._pool = ThreadPool(0, threads, name="database")
+        self._async_orm = MendingExecutor(max_workers=1, thread_name_prefix="async-orm")
+        self._before = SyncToAsync.single_thread_executor
+        self._threads = threads
+        self._limit = threads + queue
+        self._now = now
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to run what is asked for, and be the pool of this process."""
+        global _pool
+        self._pool.start()
+        self._before = SyncToAsync.single_thread_executor
+        SyncToAsync.single_thread_executor = self._async_orm
+        _pool = self
+
+    def stop(self) -> None:
+        """End the threads, unless something runs still: then they are left alone."""
+        global _pool
+        if _pool is self:
+            _pool = None
+            SyncToAsync.single_thread_executor = self._before
+        self._async_orm.shutdown(wait=False)
+        if not self.active:
+            self._pool.stop()
+
+    @property
+    def threads(self) -> int:
+        """Threads that have been started."""
+        return len(self._pool.threads)
+
+    @property
+    def queue_depth(self) -> int:
+        """Calls that wait for a thread."""
+        return max(0, self.active - self._threads)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The function's result; raises what it raises, or DatabaseQueueFull at once.
+
+        A call that is cancelled before a thread has taken it is not begun.
+        """
+        with self._lock:
+            if self.active >= self._limit:
+                self.refused += 1
+                raise DatabaseQueueFull(f"{self._limit} calls run or wait already")
+            self.active += 1
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        context = contextvars.copy_context()
+        asked = self._now()
+
+        def answer(result: T | None, error: BaseException | None) -> None:
+            if future.done():  # cancelled
+                return
+            if error is None:
+                future.set_result(result)  # type: ignore[arg-type]
+            else:
+                future.set_exception(error)
+
+        def in_thread() -> None:
+            result: T | None = None
+            error: BaseException | None = None
+            try:
+                with self._lock:
+                    self.calls += 1
+                    self.waited += self._now() - asked
+                if not future.cancelled():
+                    result = context.run(_run_clean, partial(function, *args, **kwargs))
+            except StopIteration as stop:  # which a future does not take
+                error = RuntimeError(f"in_database: the function raised {stop!r}")
+            except Exception as raised:
+                error = raised
+            except BaseException as end:  # which in the reactor's thread would end the node
+                error = RuntimeError(f"in_database: the function raised {end!r}")
+            finally:
+                with self._lock:
+                    self.active -= 1
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(answer, result, error)
+
+        self._pool.callInThread(in_thread)
+        return await future
+
+
+class MendingExecutor(ThreadPoolExecutor):
+    """Asgiref's thread for the async ORM: each call begins without connections that broke before.
+
+    Connections that are merely old stay: an iteration over a queryset is several calls.
+    """
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        return super().submit(_mended, partial(fn, *args, **kwargs))
+
+
+def _mended(call: Callable[[], T]) -> T:
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
+    return call()
+
+
+_pool: DatabasePool | None = None
+
+
+async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run synchronous code, which may use the ORM, in the node's database threads.
+
+    ``polls = await in_database(list, Poll.objects.filter(open=True))``. Querysets are lazy: have
+    the function evaluate them. Raises what the function raises, and DatabaseQueueFull if too many
+    calls wait already. A call that has begun goes on when its caller is cancelled.
+    """
+    if _pool is None:
+        return await sync_to_async(function, thread_sensitive=True)(*args, **kwargs)
+    return await _pool.run(function, *args, **kwargs)
+
+
+def _run_clean(call: Callable[[], T]) -> T:
+    close_old_connections()
+    try:
+        return call()
+    finally:
+        close_old_connections()

@@ -1,0 +1,288 @@
+"""Requests of feeds over HTTP, answered by the reactor: no thread waits with their clients.
+
+The node asks ``take`` about each request before it goes to Django's views. Those that ask for a
+stream (``Accept: text/event-stream``), or to wait (``Prefer: wait=SECONDS``), of a URL that is a
+feed, are let in like a handshake (Host, Origin, limits, session, decorators, the feed's function)
+and then live in an EventStream or a LongPoll.
+
+A page of another origin, if it is in C10K["ALLOWED_ORIGINS"], may read the answers (CORS), with the
+user's cookies.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from autobahn.websocket.types import ConnectionDeny
+from django.http import HttpResponseBase
+from django.urls import ResolverMatch
+from twisted.logger import Logger
+from twisted.web.http import datetimeToString
+
+from cluster.django.admission import load_request, refusal, refused_with, run_permission
+from cluster.django.envelope import parse_place
+from cluster.django.event_stream import CONTENT_TYPE, EventStream, Streams, tcp_of
+from cluster.django.feeds import Feed, allowed_topics, chosen_topics
+from cluster.django.following import Following, clients
+from cluster.django.handlers import UpgradeRequired
+from cluster.django.limits import Occupancy, Place
+from cluster.django.long_poll import MAX_WAIT_S, LongPoll
+from cluster.django.origins import check_host_and_origin
+from cluster.django.requests import ReactorRequest, from_web
+from cluster.django.resolving import NoHandler, find_view
+from cluster.django.revocation import registry
+from cluster.net.flush import FlushList
+from cluster.net.handshake import Refusal
+from cluster.net.timers import CoarseTimers
+
+CLOSE_GOING_AWAY = 1001
+
+STREAM, POLL, PREFLIGHT = "stream", "poll", "preflight"
+
+_STREAM = re.compile(rb"text/event-stream(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
+_WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
+
+HEADERS = (
+    (b"Cache-Control", b"no-store"),
+    (b"X-Accel-Buffering", b"no"),  # nginx passes on what comes, as it comes
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Vary", b"Origin"),
+)
+
+_CORS_HEADERS = b"Prefer, Last-Event-ID, Cache-Control"
+_CORS_MAX_AGE_S = b"600"
+
+
+def kind_of(request: Any) -> str | None:
+    """What a twisted.web request could want of a feed; None: nothing."""
+    header = request.requestHeaders.getRawHeaders
+    if request.method in (b"GET", b"HEAD"):
+        accept = header(b"accept")
+        if accept is not None and _STREAM.search(b",".join(accept)):
+            return STREAM
+        return POLL if wait_of(request) is not None else None
+    if request.method == b"OPTIONS" and header(b"access-control-request-method") is not None:
+        return PREFLIGHT
+    return None
+
+
+def wait_of(request: Any) -> int | None:
+    """The seconds of ``Prefer: wait=…``, cut to MAX_WAIT_S; None if it is not said."""
+    prefer = request.requestHeaders.getRawHeaders(b"prefer")
+    found = None if prefer is None else _WAIT.search(b",".join(prefer))
+    return None if found is None else min(int(found[1]), MAX_WAIT_S)
+
+
+class FeedRequests:
+    """``refused`` counts answers that are none of a feed by status, ``ended`` streams by reason,
+    ``dropped`` messages that were not delivered; ``opened`` clients by kind.
+
+    ``settings`` is the C10K setting; ``is_serving`` says whether new clients are taken. Streams are
+    flushed with the connections of ``flush_list``.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        pubsub: Any,
+        settings: dict[str, Any],
+        is_serving: Callable[[], bool],
+        occupancy: Occupancy,
+        flush_list: FlushList,
+    ) -> None:
+        self.opened: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self._sent = 0
+        self._pubsub = pubsub
+        self._origins = settings["ALLOWED_ORIGINS"]
+        self._is_serving = is_serving
+        self._occupancy = occupancy
+        self._clock = flush_list.reactor
+        self._streams = Streams(
+            CoarseTimers(self._clock), settings["SEND_QUEUE_HIGH_WATER"], flush_list.schedule_paced
+        )
+        flush_list.after.append(self._streams.flush)
+        self._clients: dict[Any, str] = {}
+        self._closing: list[Any] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def clients(self) -> dict[str, int]:
+        """Open clients of feeds by kind, those over WebSocket included."""
+        return {kind: clients[kind] for kind in ("websocket", STREAM, POLL)}
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages handed to the transports of streams and polls."""
+        return self._sent + sum(client.sent for client in self._clients)
+
+    def take(self, request: Any) -> bool:
+        """Answer a twisted.web request if it is one for a feed; False: it is not."""
+        kind = kind_of(request)
+        if kind is None:
+            return False
+        try:
+            match, _ = find_view(request.path.decode("ascii"))
+        except (NoHandler, UnicodeDecodeError):
+            return False
+        feed = getattr(match.func, "feed", None)
+        if feed is None:
+            return False
+        request.setHeader(b"Date", datetimeToString())
+        for name, value in HEADERS:
+            request.setHeader(name, value)
+        serving = self._serve(request, kind, feed, match)
+        task = asyncio.get_running_loop().create_task(serving)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        request.notifyFinish().addErrback(lambda _: task.cancel())
+        return True
+
+    def close_all(self) -> None:
+        """The node stops: end all streams, answer all polls. Wait then while ``unsent``."""
+        for client in list(self._clients):
+            self._closing.append(tcp_of(client.request))
+            client.close(CLOSE_GOING_AWAY, "the server is going away")
+
+    @property
+    def unsent(self) -> bool:
+        """Whether clients that were closed have not yet been sent all that there was."""
+        self._closing = [each for each in self._closing if not each.disconnected]
+        return bool(self._closing)
+
+    # One request.
+
+    async def _serve(self, request: Any, kind: str, feed: Feed, match: ResolverMatch) -> None:
+        place = None
+        try:
+            self._check(request)
+            if kind == PREFLIGHT:
+                self._answer_preflight(request)
+                return
+            place = self._occupancy.enter(request.getClientAddress().host)
+            http = await load_request(from_web(request, match))
+            if http.user_key is not None:
+                place.be("user", http.user_key)
+            chosen = await self._admit(http, feed, match)
+            if not self._is_serving():
+                raise _stopping()
+            if request.method == b"HEAD":
+                self._answer_head(request, kind)
+                return
+            self._open(request, kind, http, chosen, place)
+            place = None
+        except ConnectionDeny as error:
+            self._refuse(request, error)
+        except Exception as error:
+            self._refuse(request, self._refusal(request, error))
+        finally:
+            if place is not None:
+                place.leave()
+
+    def _check(self, request: Any) -> None:
+        if not self._is_serving():
+            raise _stopping()
+        host, origin = (_header(request, name) for name in (b"host", b"origin"))
+        check_host_and_origin(host or "", origin, request.isSecure(), self._origins)
+        if origin is not None:
+            request.setHeader(b"Access-Control-Allow-Origin", origin.encode("latin-1"))
+            request.setHeader(b"Access-Control-Allow-Credentials", b"true")
+            request.setHeader(b"Access-Control-Expose-Headers", b"Retry-After")
+
+    async def _admit(self, http: ReactorRequest, feed: Feed, match: ResolverMatch) -> list[str]:
+        if match.func is not feed.view:  # it is decorated
+            through = await run_permission(match.func, http, match.kwargs, match.args)
+            if not isinstance(through, UpgradeRequired):
+                if isinstance(through, HttpResponseBase) and through.status_code >= 400:
+                    raise refused_with(through)
+                raise Refusal(403, "not permitted")  # a page to log in at is of no use here
+        return chosen_topics(http, await allowed_topics(feed, http, match.args, match.kwargs))
+
+    def _open(
+        self, request: Any, kind: str, http: ReactorRequest, topics: list[str], place: Place
+    ) -> None:
+        """From here on the client is an EventStream or a LongPoll."""
+        said = http.headers.get("Last-Event-ID") if kind == STREAM else None
+        since = parse_place(said or http.GET.get("since", ""))
+        leave: list[Callable[[], None]] = [place.leave]
+
+        def ended(reason: str) -> None:
+            client.following.stop()
+            for call in leave:
+                call()
+            clients[kind] -= 1
+            del self._clients[client]
+            self._sent += client.sent
+            if kind == STREAM:
+                self.ended[reason] += 1
+            if client.dropped:
+                why = "disconnected" if reason == "client" else reason
+                self.dropped[why] += client.dropped
+
+        client: Any
+        if kind == STREAM:
+            client = EventStream(request, self._streams, ended)
+        else:
+            wait = wait_of(request) or 0
+            request.setHeader(b"Preference-Applied", b"wait=%d" % wait)
+            client = LongPoll(request, self._clock, wait, ended)
+        client.following = Following(
+            self._pubsub, client, lambda call: self._clock.callLater(0, call)
+        )
+        self._clients[client] = kind
+        clients[kind] += 1
+        self.opened[kind] += 1
+        request.notifyFinish().addErrback(lambda _: client.lost())
+        client.begin(topics, since)
+        leave.append(registry.add(http, client.close))
+
+    # Answers that are no feed.
+
+    def _answer_head(self, request: Any, kind: str) -> None:
+        request.setHeader(b"Content-Type", CONTENT_TYPE if kind == STREAM else b"application/json")
+        request.finish()
+
+    def _answer_preflight(self, request: Any) -> None:
+        request.setResponseCode(204)
+        request.setHeader(b"Access-Control-Allow-Methods", b"GET")
+        request.setHeader(b"Access-Control-Allow-Headers", _CORS_HEADERS)
+        request.setHeader(b"Access-Control-Max-Age", _CORS_MAX_AGE_S)
+        request.finish()
+
+    def _refusal(self, request: Any, error: Exception) -> Refusal:
+        try:
+            return refusal(error)
+        except Exception:
+            self.log.failure("a feed at {path!r} failed", path=request.path)
+            return Refusal(500, "internal error")
+
+    def _refuse(self, request: Any, denied: ConnectionDeny) -> None:
+        self.refused[str(denied.code)] += 1
+        body = getattr(denied, "body", None)
+        headers = list(getattr(denied, "headers", ()))
+        if body is None:
+            body = (denied.reason or "refused").encode("utf-8", "replace") + b"\n"
+            headers.append(("Content-Type", "text/plain; charset=utf-8"))
+        request.setResponseCode(denied.code)
+        for name, value in headers:
+            add = request.setHeader
+            if name.lower() in ("set-cookie", "vary"):
+                add = request.responseHeaders.addRawHeader
+            add(name.encode("latin-1"), value.encode("latin-1", "replace"))
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        request.write(body)
+        request.finish()
+
+
+def _stopping() -> Refusal:
+    return Refusal(503, "this node is shutting down", (("Retry-After", "1"),))
+
+
+def _header(request: Any, name: bytes) -> str | None:
+    values = request.requestHeaders.getRawHeaders(name)
+    return None if not values else values[0].decode("latin-1")

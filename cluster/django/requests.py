@@ -1,0 +1,137 @@
+"""The HttpRequest of a client that is served by the reactor: a handshake, or a request of a feed.
+
+It is an ordinary GET: path, GET, COOKIES, META, headers, scheme, get_host(), resolver_match. Its
+session and user are those of the cookie once ``sessions.load`` has run, which takes a database
+thread; before, and for a client without a session cookie, they are an empty session and the
+anonymous user.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from importlib import import_module
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIRequest
+from django.urls import ResolverMatch, resolve
+
+PORT_DIGITS = 5
+"""Of a port; int() refuses thousands, which ALLOWED_HOSTS lets pass."""
+
+
+class ReactorRequest(ASGIRequest):
+    """Made from what the client sent; ``client`` is its address, behind a proxy the real one."""
+
+    is_handshake = False
+    """True: asks for a WebSocket."""
+
+    auth_hash = ""
+    """What of the user's password the session was made with; set by sessions.load."""
+
+    session_cookie: str | None = None
+    """The session's key as the client sent it, if a session was found under it."""
+
+    revocations_seen = -1
+    """How many revocations there had been before the session was loaded."""
+
+    def __init__(
+        self,
+        path: str,
+        query: str,
+        headers: Iterable[tuple[str, str]],
+        *,
+        secure: bool,
+        client: str,
+        match: ResolverMatch | None = None,
+        method: str = "GET",
+    ) -> None:
+        """``path`` is decoded, ``query`` as in the URL; header names are in lower case."""
+        host, _, port = dict(headers).get("host", "").partition(":")
+        has_port = port.isascii() and port.isdecimal() and len(port) <= PORT_DIGITS
+        super().__init__(
+            {
+                "type": "http",
+                "method": method,
+                "scheme": "https" if secure else "http",
+                "path": path,
+                "root_path": "",
+                "query_string": query,
+                "headers": [
+                    (name.encode("latin-1"), value.encode("latin-1", "replace"))
+                    for name, value in headers
+                    if "_" not in name  # META cannot tell it from "-"
+                ],
+                "client": (client, 0),
+                "server": (host, int(port) if has_port else 443 if secure else 80),
+            },
+            BytesIO(),
+        )
+        self.resolver_match = match
+
+    @cached_property
+    def session(self) -> Any:  # type: ignore[override]
+        """An empty one until sessions.load has found the client's."""
+        return import_module(settings.SESSION_ENGINE).SessionStore()
+
+    @cached_property
+    def user(self) -> Any:  # type: ignore[override]
+        """Anonymous until sessions.load has found the client's."""
+        if not apps.is_installed("django.contrib.auth"):
+            raise ImproperlyConfigured("users need django.contrib.auth in INSTALLED_APPS")
+        from django.contrib.auth.models import AnonymousUser
+
+        return AnonymousUser()
+
+    @property
+    def user_key(self) -> str | None:
+        """The primary key of the user that sessions.load has found; None for nobody."""
+        user = vars(self).get("user")
+        return str(user.pk) if user is not None and user.is_authenticated else None
+
+    async def auser(self) -> Any:
+        """The user, for Django's asynchronous decorators."""
+        return self.user
+
+
+def of_handshake(
+    uri: str,
+    path: str,
+    headers: Mapping[str, str],
+    *,
+    secure: bool,
+    client: str,
+    match: ResolverMatch | None = None,
+) -> ReactorRequest:
+    """The HttpRequest of a handshake: ``uri`` as Autobahn has it, ``path`` decoded from it."""
+    request = ReactorRequest(
+        path,
+        urlsplit(uri).query.encode("latin-1", "replace").decode("utf-8", "replace"),
+        headers.items(),
+        secure=secure,
+        client=client,
+        match=match if match is not None else resolve(path),
+    )
+    request.is_handshake = True
+    return request
+
+
+def from_web(request: Any, match: ResolverMatch | None = None) -> ReactorRequest:
+    """The HttpRequest of a twisted.web request, whose path must be UTF-8 (ValueError)."""
+    path, _, query = request.uri.partition(b"?")
+    return ReactorRequest(
+        unquote_to_bytes(path).decode(),
+        query.decode("utf-8", "replace"),
+        [
+            (name.decode("latin-1").lower(), value.decode("latin-1"))
+            for name, values in request.requestHeaders.getAllRawHeaders()
+            for value in values
+        ],
+        secure=request.isSecure(),
+        client=request.getClientAddress().host,
+        match=match,
+        method=request.method.decode("latin-1"),
+    )

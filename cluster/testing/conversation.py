@@ -1,0 +1,121 @@
+"""One client's connection, without I/O: what it has heard, what it has to say.
+
+Shells pass bytes on: client.py in memory, live_client.py through a socket.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.core.exceptions import ClusterError, Disconnected
+from cluster.django.topics import Payload
+from cluster.testing import wire
+from cluster.testing.visitors import cookie_header
+
+NO_CODE = 1005
+NOT_CLEAN = 1006
+
+
+class Refused(ClusterError):
+    """The handshake was answered with something else than 101.
+
+    ``status``: the HTTP status · ``body``: the response's, as text · ``headers``: name in lower
+    case -> value.
+    """
+
+    def __init__(self, answer: wire.Answer) -> None:
+        self.status = answer.status
+        self.body = answer.body.decode("utf-8", "replace")
+        self.headers = {name.lower(): value for name, value in answer.headers}
+        super().__init__(f"{self.status}: {self.body.strip()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """How a connection ended: the server's close code (1005: a close without one, 1006: no close
+    at all) and reason."""
+
+    code: int
+    reason: str = ""
+
+
+class Conversation:
+    """``messages`` that came and nobody has received; ``closed`` once the server has closed."""
+
+    def __init__(self) -> None:
+        self.answer: wire.Answer | None = None
+        self.messages: deque[Payload] = deque()
+        self.closed: Closed | None = None
+        self.is_over = False
+        self._reader = wire.Reader()
+        self._sent_close = False
+
+    def hear(self, data: bytes, ended: bool = False) -> bytes:
+        """Take what the server wrote; returns what must be written in return."""
+        reply = b""
+        for found in self._reader.feed(data, ended):
+            if isinstance(found, wire.Answer):
+                self.answer = found
+            elif found.opcode == wire.TEXT:
+                self.messages.append(found.payload.decode())
+            elif found.opcode == wire.BINARY:
+                self.messages.append(found.payload)
+            elif found.opcode == wire.PING:
+                reply += wire.frame(wire.PONG, found.payload)
+            elif found.opcode == wire.CLOSE:
+                code = int.from_bytes(found.payload[:2], "big") if found.payload else NO_CODE
+                self.closed = Closed(code, found.payload[2:].decode())
+                if not self._sent_close:
+                    self._sent_close = True
+                    reply += wire.frame(wire.CLOSE, found.payload)
+        if ended:
+            self.is_over = True
+            if self.closed is None:
+                self.closed = Closed(NOT_CLEAN, "the connection was lost")
+        return reply
+
+    def accepted(self) -> wire.Answer:
+        """The server's 101. Raises Refused for another answer, ConnectionError for none."""
+        if self.answer is None:
+            raise ConnectionError("the server hung up before it answered the handshake")
+        if self.answer.status != 101:
+            raise Refused(self.answer)
+        return self.answer
+
+    def say(self, message: Payload) -> bytes:
+        """Str as text, bytes as binary. Raises Disconnected if the connection is closed."""
+        self.raise_if_closed()
+        if isinstance(message, str):
+            return wire.frame(wire.TEXT, message.encode())
+        return wire.frame(wire.BINARY, message)
+
+    def close(self, code: int, reason: str) -> bytes:
+        """A Close frame; nothing if one was sent before."""
+        if self._sent_close:
+            return b""
+        self._sent_close = True
+        return wire.frame(wire.CLOSE, code.to_bytes(2, "big") + reason.encode())
+
+    def raise_if_closed(self, cause: BaseException | None = None) -> None:
+        """Raise Disconnected if it is closed."""
+        if self.closed is not None:
+            raise Disconnected(self.closed.code, self.closed.reason) from cause
+
+
+def opening(
+    path: str,
+    host: str,
+    headers: Mapping[str, str],
+    cookies: Mapping[str, str],
+    subprotocols: Iterable[str],
+    origin: str | None,
+) -> bytes:
+    """The opening request of a client; a Host among the headers replaces ours."""
+    given: dict[str, Any] = {name.lower(): value for name, value in headers.items()}
+    host = given.pop("host", host)
+    if origin is not None:
+        given["origin"] = origin
+    if cookies:
+        given["cookie"] = cookie_header(cookies)
+    return wire.request(path, host, given.items(), subprotocols)

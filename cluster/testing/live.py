@@ -1,0 +1,199 @@
+"""LiveClusterTestCase: real nodes for a test class.
+
+::
+
+    class ChatTests(LiveClusterTestCase):
+        def test_two_nodes(self):
+            with self.connect("/chat/ws/", user=self.anna) as client:
+                client.send_json({"message": "hello"})
+
+For what needs real sockets and processes: browsers, several nodes, faults. Everything else is
+quicker in memory (``cluster.testing.connect``).
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, ClassVar
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.test import TransactionTestCase, override_settings
+
+from cluster.django import outside
+from cluster.testing.conversation import opening
+from cluster.testing.live_client import LiveClient
+from cluster.testing.visitors import log_in, plain
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+"""Not how long it takes (a second or two), but after how long it will never."""
+
+_READY = re.compile(r"c10k ready: (http\S+?)/[ ,]")
+_TWISTD = "from twisted.scripts.twistd import run; run()"
+
+
+class LiveClusterTestCase(TransactionTestCase):
+    """A cluster of ``nodes`` nodes on a free port, with the test databases, for the whole class.
+
+    ``url``: "http://127.0.0.1:PORT" · ``ws_url``: "ws://127.0.0.1:PORT" · ``options``: more options
+    of ``twistd c10k`` · ``log``: what the cluster has printed. ``cluster.publish`` works, from the
+    test and from whatever it calls.
+
+    Each test's data is committed, and flushed at its end (TransactionTestCase). The nodes are other
+    processes: a database in memory, ``override_settings`` and mocks do not reach them.
+    """
+
+    nodes: ClassVar[int] = 2
+    options: ClassVar[Sequence[str]] = ()
+    url: ClassVar[str] = ""
+    ws_url: ClassVar[str] = ""
+    _cluster: ClassVar["_Cluster | None"] = None
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls._cluster = _Cluster(_environment(), cls.nodes, cls.options)
+        cls.addClassCleanup(cls._cluster.stop)
+        cls.url = cls._cluster.wait_ready()
+        cls.ws_url = cls.url.replace("http", "ws", 1)
+        port = int(cls.url.rpartition(":")[2])
+        cls.enterClassContext(_published_through(port))
+
+    @property
+    def log(self) -> str:
+        """All that the cluster has printed so far."""
+        assert self._cluster is not None
+        return self._cluster.text
+
+    def connect(
+        self,
+        path: str,
+        *,
+        user: Any = None,
+        session: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, Any] | None = None,
+        subprotocols: Sequence[str] = (),
+        origin: str | None = None,
+    ) -> LiveClient:
+        """A WebSocket client through a real socket, whose methods block; close it, or use ``with``.
+
+        Arguments are those of ``cluster.testing.connect``. Raises Refused.
+        """
+        found = plain(cookies or {})
+        if user is not None or session:
+            found |= log_in(user, session)
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        request = opening(path, f"{host}:{port}", headers or {}, found, subprotocols, origin)
+        return LiveClient((host, int(port)), request)
+
+
+@contextmanager
+def _published_through(port: int) -> Iterator[None]:
+    """In this process publish() goes to the cluster whose first port this is."""
+    own = {**getattr(settings, "C10K", {}), "CLUSTER_PORT": port}
+    with override_settings(C10K=own):
+        outside.from_tests = True
+        try:
+            yield
+        finally:
+            outside.from_tests = False
+
+
+class _Cluster:
+    """The cluster's process, and a folder of its own for its sockets.
+
+    While it runs, that folder is this process's XDG_RUNTIME_DIR: so publish() finds this cluster.
+    """
+
+    def __init__(self, environment: Mapping[str, str], nodes: int, options: Sequence[str]) -> None:
+        self._lines: list[str] = []
+        self._ready = threading.Event()
+        self._url: str | None = None
+        self._runtime = tempfile.mkdtemp(prefix="c10k-")
+        self._before = os.environ.get("XDG_RUNTIME_DIR")
+        os.environ["XDG_RUNTIME_DIR"] = self._runtime
+        command = [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "c10k"]
+        command += ["--nodes", str(nodes), "--listen", "tcp:0:interface=127.0.0.1"]
+        command += ["--settings", "cluster.testing.live_settings", *options]
+        self._process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(target=self._read, args=[self._process.stdout], daemon=True)
+        self._reader.start()
+
+    @property
+    def text(self) -> str:
+        return "".join(self._lines)
+
+    def wait_ready(self) -> str:
+        """Its URL, once all nodes serve; raises RuntimeError with its output if they never do."""
+        self._ready.wait(START_TIMEOUT_S)
+        if self._url is None:
+            raise RuntimeError(f"the cluster did not start:\n{self.text}")
+        return self._url
+
+    def stop(self) -> None:
+        """End it; what it started ends with it."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(STOP_TIMEOUT_S)
+        if self._before is None:
+            os.environ.pop("XDG_RUNTIME_DIR", None)
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = self._before
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _read(self, output: IO[str]) -> None:
+        with output:
+            for line in output:
+                self._lines.append(line)
+                if match := _READY.search(line):
+                    self._url = match[1]
+                    self._ready.set()
+        self._ready.set()
+
+
+def _environment() -> dict[str, str]:
+    """Which settings and databases the nodes use. Raises ImproperlyConfigured."""
+    names = {}
+    for alias in connections:
+        connection = connections[alias]
+        name = str(connection.settings_dict["NAME"])
+        if connection.vendor == "sqlite" and (":memory:" in name or "mode=memory" in name):
+            raise ImproperlyConfigured(
+                f"LiveClusterTestCase: the test database {alias!r} is in this process's memory,"
+                " where the nodes cannot read it. Give it a file in the settings:"
+                f' DATABASES[{alias!r}]["TEST"] = {{"NAME": BASE_DIR / "test.sqlite3"}}'
+            )
+        names[alias] = name
+    module = os.environ.get("DJANGO_SETTINGS_MODULE")
+    if not module or not settings.configured:
+        raise ImproperlyConfigured("LiveClusterTestCase needs DJANGO_SETTINGS_MODULE")
+    return {
+        "C10K_LIVE_SETTINGS": module,
+        "C10K_LIVE_DATABASES": json.dumps(names),
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,139 @@
+"""What is published during a test: written down, and sent at what would be a commit.
+
+Django's TestCase wraps each test into a transaction that is never committed, so what waits for a
+commit would wait for ever. ``commit`` looks whether only the test's own transaction is left, which
+is where the application's would have committed, and then makes the calls of this package that wait.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from cluster.bus.pubsub import PubSub
+from cluster.django import topics
+from cluster.django.topics import Payload, as_message
+
+INTERNAL = b"c10k/"
+"""How the topics begin by which nodes talk to each other."""
+
+
+class Publication(NamedTuple):
+    """One message that was published."""
+
+    topic: str
+    message: Payload
+
+
+_captures: list[list[Publication]] = []
+
+
+class capture_publications:
+    """A list of what is published in the block, by views, handlers or the test itself.
+
+    ``with`` in a function, ``async with`` in a coroutine. What waits for a commit is in the list at
+    the end of the block at the latest. Clients get it all as they do without.
+    """
+
+    def __init__(self) -> None:
+        self._published: list[Publication] = []
+
+    def __enter__(self) -> list[Publication]:
+        commit()
+        return self._begin()
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            if error is None:
+                commit()
+        finally:
+            self._end()
+
+    async def __aenter__(self) -> list[Publication]:
+        await sync_to_async(commit)()
+        return self._begin()
+
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            if error is None:
+                await sync_to_async(commit)()
+        finally:
+            self._end()
+
+    def _begin(self) -> list[Publication]:
+        _captures.append(self._published)
+        if topics.node is None:
+            topics.node = nobody
+        return self._published
+
+    def _end(self) -> None:
+        # Not remove(), which would take an equal one.
+        _captures[:] = [each for each in _captures if each is not self._published]
+        if topics.node is nobody and not _captures:
+            topics.node = None
+
+
+def record(topic: bytes, frame: bytes) -> None:
+    """Something was published: write it down, unless it is the cluster's own."""
+    if not topic.startswith(INTERNAL):
+        for published in _captures:
+            published.append(Publication(topic.decode(), as_message(frame)))
+
+
+class RecordingPubSub(PubSub):
+    """Topics whose publications are written down."""
+
+    def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
+        record(topic, frame)
+        return super().publish(topic, frame)
+
+    def publish_here(self, topic: bytes, frame: bytes) -> tuple[int, int]:
+        record(topic, frame)
+        return super().publish_here(topic, frame)
+
+    def publish_except(self, lane: Any, topic: bytes, frame: bytes) -> tuple[int, int]:
+        record(topic, frame)
+        return super().publish_except(lane, topic, frame)
+
+    def publish_retained(self, topic: bytes, frame: bytes, *how: Any, **more: Any) -> Any:
+        record(topic, frame)
+        return super().publish_retained(topic, frame, *how, **more)
+
+
+class Nobody:
+    """A node without clients, while publications are captured in a test that has none."""
+
+    def __init__(self) -> None:
+        self.pubsub: Any = self
+
+    def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
+
+    def publish(self, topic: bytes, frame: bytes, *how: Any) -> tuple[int, int]:
+        record(topic, frame)
+        return 0, 0
+
+    publish_here = publish_retained = publish
+
+
+nobody = Nobody()
+
+
+def commit() -> None:
+    """Make our calls that wait for a commit, in the thread of the test's transaction."""
+    for connection in connections.all(initialized_only=True):
+        blocks = getattr(connection, "atomic_blocks", ())
+        if not blocks or not blocks[-1]._from_testcase:
+            continue
+        waiting: list[Any] = connection.run_on_commit
+        for index, (savepoints, call, *rest) in enumerate(waiting):
+            function = getattr(call, "func", call)  # a partial's
+            if function.__module__.startswith("cluster."):
+                # Not removed: captureOnCommitCallbacks counts them.
+                waiting[index] = (savepoints, _done, *rest)
+                call()
+
+
+def _done() -> None:
+    """In the place of a call that was made."""

@@ -1,0 +1,194 @@
+"""The node that a test's clients talk to: the real one's parts, in memory.
+
+Handshakes, handlers, topics, retained messages and presence are those of a node on its own (its bus
+ends in this process). What is different: the wire is a MemoryTransport, the clock is the event
+loop's, and what belongs into the database pool runs where Django's tests have their transaction.
+
+A site lives as long as the event loop of its test, so nothing is left for the next one.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any, cast
+
+from django.test.signals import setting_changed
+from twisted.python.failure import Failure
+
+from cluster.bus.local_bus import LocalBus
+from cluster.core.exceptions import Disconnected, NotRunning
+from cluster.django import conf, outside, patterns, topics
+from cluster.django.serving import Serving
+from cluster.net.flush import FlushList
+from cluster.net.lane import Lane, LaneFactory
+from cluster.testing.loop import LoopReactor
+from cluster.testing.publications import RecordingPubSub
+
+ANSWER_TIMEOUT_S = 5.0
+
+_sites: dict[asyncio.AbstractEventLoop, "Site"] = {}
+
+
+class MemoryLane(Lane):
+    """Keeps what the application raised, for the test that asks why the connection was closed."""
+
+    error: BaseException | None = None
+    is_secure = False
+
+    @property
+    def transport_details(self) -> Any:
+        """Autobahn would look for a TLS connection."""
+        return SimpleNamespace(is_secure=self.is_secure)
+
+    def fail(self, failure: Failure) -> None:
+        self.error = failure.value
+        super().fail(failure)
+
+
+class MemoryLanes(LaneFactory):
+    """Makes them."""
+
+    protocol = MemoryLane
+
+
+class RecordingServing(Serving):
+    """Leaves on each lane what its handler raised."""
+
+    def task(self, lane: Any) -> asyncio.Task[None] | None:
+        """The task of a connection's handler; None once it has ended."""
+        return self._tasks.get(lane)
+
+    async def _run(self, lane: Any, websocket: Any, run: Any, args: Any, kwargs: Any) -> None:
+        async def watched(*given: Any, **captured: Any) -> None:
+            try:
+                await run(*given, **captured)
+            except Disconnected:
+                raise
+            except Exception as error:
+                lane.error = error
+                raise
+
+        await super()._run(lane, websocket, watched, args, kwargs)
+
+
+class Site:
+    """One node in memory; ``current`` gives the one of the running event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._end: AsyncIterator[None] | None = None
+        self.is_up: asyncio.Future[None] = loop.create_future()
+        self.reactor = cast(Any, LoopReactor(loop))
+        self.flush_list = FlushList(self.reactor)
+        self.pubsub = RecordingPubSub(
+            LocalBus("test", self.reactor),
+            self.flush_list.paced,
+            self.flush_list.schedule_paced,
+            self.reactor,
+        )
+        self.flush_list.after.append(self.pubsub.flush)
+        settings = conf.load()
+        self.serving = RecordingServing(
+            self.pubsub, settings, lambda: True, settings["PROXY_HEADERS"]
+        )
+        self.lanes = MemoryLanes(
+            self.flush_list,
+            None,
+            ping_interval=0.0,
+            max_message_size=settings["MAX_MESSAGE_SIZE"],
+            close_timeout=settings["CLOSE_TIMEOUT"],
+            handshake_timeout=settings["HANDSHAKE_TIMEOUT"],
+            high_water=settings["SEND_QUEUE_HIGH_WATER"],
+            low_water=settings["SEND_QUEUE_LOW_WATER"],
+            compression=settings["COMPRESSION"],
+        )
+        self.lanes.on_request = self.serving.request
+        self.lanes.on_open = self.serving.opened
+        self.lanes.on_close = self.serving.closed
+        self.lanes.on_abandoned = self.serving.abandoned
+
+    @classmethod
+    def current(cls) -> "Site":
+        """The site of the running loop; the first call in a test starts it."""
+        loop = asyncio.get_running_loop()
+        site = _sites.get(loop)
+        if site is None:
+            site = _sites[loop] = cls(loop)
+            site.start()
+        return site
+
+    @staticmethod
+    def end() -> None:
+        """Stop the site of the running loop, if there is one."""
+        site = _sites.get(asyncio.get_running_loop())
+        if site is not None:
+            site.stop()
+
+    def start(self) -> None:
+        """Become the node of this process."""
+        self.pubsub.on_up = lambda: topics.set_result(self.is_up)
+        self.pubsub.bus.start(self.pubsub)
+        topics.attach(self)
+        # Every way to run a loop to its end (asyncio.run, Django's tests, IsolatedAsyncioTestCase)
+        # ends its asynchronous generators, and tells nobody else.
+        self._end = self._stop_with_loop()
+        self._loop.create_task(_enter(self._end))
+
+    def stop(self) -> None:
+        """No longer be the node of this process."""
+        if _sites.get(self._loop) is self:
+            del _sites[self._loop]
+            self.pubsub.stop()
+            if topics.node is self:
+                topics.node = None
+
+    async def _stop_with_loop(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run in the loop's thread and return the result; in any other thread, wait for it."""
+        if threading.get_ident() == self._thread:
+            return function(*args)
+        answer: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(function(*args))
+            except Exception as error:
+                answer.set_exception(error)
+
+        self.reactor.callFromThread(run)
+        try:
+            return answer.result(ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            raise NotRunning("the event loop of this test does not run, or is blocked") from None
+
+
+async def _enter(generator: AsyncIterator[None]) -> None:
+    await anext(generator)
+
+
+def of_running_loop() -> Site | None:
+    """For publications that come before any client, from the test's coroutine."""
+    if outside.from_tests:
+        return None  # the node is a real one
+    try:
+        return Site.current()
+    except RuntimeError:
+        return None  # no coroutine: nobody can be listening
+
+
+def forget_topics(setting: str, **more: Any) -> None:
+    """For override_settings: which topics are kept is remembered."""
+    if setting == "C10K":
+        patterns.forget()
+
+
+topics.stand_in = of_running_loop
+setting_changed.connect(forget_topics)

@@ -1,0 +1,1 @@
+"""createdemousers: people to log in as."""

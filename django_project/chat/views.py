@@ -1,0 +1,36 @@
+"""The page of a room."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import NoReverseMatch, reverse
+from django.views.decorators.http import require_safe
+
+from django_project.chat.handlers import MAX_CHARACTERS
+from django_project.chat.names import keep_name
+
+
+@require_safe
+def lobby(request: HttpRequest) -> HttpResponse:
+    """The room without a name; with ``?room=NAME`` (the page's form) the way to another."""
+    room = "-".join(request.GET.get("room", "").split())
+    if room:
+        try:
+            return redirect(reverse("chat:room", kwargs={"room": room}))
+        except NoReverseMatch:
+            return page(request, is_none=True)
+    return page(request)
+
+
+@require_safe
+def page(request: HttpRequest, room: str = "", is_none: bool = False) -> HttpResponse:
+    """A room; whoever comes without a name is given one, which their session keeps."""
+    return render(
+        request,
+        "chat/page.html",
+        {
+            "room": room,
+            "is_none": is_none,
+            "name": keep_name(request.user, request.session),
+            "max_characters": MAX_CHARACTERS,
+        },
+    )

@@ -1,0 +1,70 @@
+"""The site's database: its tables are made before the first request, by whoever comes first.
+
+Nobody has to run ``migrate``, in a wheel or in a checkout. Several nodes start together and all of
+them call ``prepare``: the first makes the tables, the others wait for it and find nothing to do.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.executor import MigrationExecutor
+
+LOCK_FILE = "migrate.lock"
+
+_log = logging.getLogger(__name__)
+
+
+def prepare() -> None:
+    """Apply the migrations that are missing; returns when the tables are there.
+
+    In a thread of its own, because a node calls this in the thread of its event loop, where Django
+    refuses to touch a database. Raises what the database raises.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            _migrate()
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connections.close_all()  # this thread's own
+
+    thread = Thread(target=run, name="migrate")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _migrate() -> None:
+    with _locked(settings.STATE):
+        if is_current():
+            return
+        _log.info("making the database's tables")
+        call_command("migrate", interactive=False, verbosity=0)
+
+
+def is_current() -> bool:
+    """Whether no migration is missing."""
+    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: a kernel lock, which ends with its process however that ends."""
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,68 @@
+"""The index of the demos."""
+
+from typing import NamedTuple
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+
+class Demo(NamedTuple):
+    """A card on the index: ``page`` is the name of its URL, ``sockets`` are what it talks to."""
+
+    page: str
+    title: str
+    text: str
+    sockets: tuple[str, ...]
+
+
+DEMOS = (
+    Demo(
+        "gameoflife:page",
+        "Game of Life",
+        "Each cell is a WebSocket client. The servers know no rules: they bring the cells "
+        "together and relay what each says to its neighbours.",
+        ("/worker/", "/watcher/"),
+    ),
+    Demo(
+        "chat:lobby",
+        "Chat",
+        "Rooms with a memory of fifteen messages, the same on every node. Lose your connection "
+        "and come back: what you missed is there.",
+        ("/chat/ROOM/ws/",),
+    ),
+    Demo(
+        "live:page",
+        "Live feed",
+        "An ordinary Django view publishes what a form sends, and every open page shows it at "
+        "once, by WebSocket or by server-sent events.",
+        ("/live/ws/", "/live/events/"),
+    ),
+    Demo(
+        "audiences:page",
+        "Audiences",
+        "Messages to everybody, to a user, a group or one browser session, with the URLs of "
+        "django-websocket-redis.",
+        ("/ws/FACILITY?subscribe-user",),
+    ),
+    Demo(
+        "echo:page",
+        "Echo",
+        "A short conversation whose transcript can be verified. The C10k test holds ten thousand "
+        "of them at the same time.",
+        ("/test/ws/", "/echo/"),
+    ),
+    Demo(
+        "echo:wsgi",
+        "Forms",
+        "Plain Django by WSGI: a form by GET and one by POST, answered by the process that "
+        "holds the WebSockets.",
+        (),
+    ),
+)
+
+
+@require_safe
+def demos(request: HttpRequest) -> HttpResponse:
+    """What there is to see."""
+    return render(request, "demos.html", {"demos": DEMOS})

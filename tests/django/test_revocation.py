@@ -1,0 +1,295 @@
+"""Who is closed when a session or a user is no longer what it was."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from django import db
+from django.core import signing
+from django.test import override_settings
+from django.utils import timezone
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.django import publishing, revocation, sessions, topics
+from cluster.django.revocation import Registry, digest, revoke
+from tests.django.fakes import RecordingNode
+from tests.django.site import load_database
+from tests.django.test_sessions import COOKIES, request_of
+from tests.django.visitors import guest, log_in, new_user
+
+
+class Page:
+    """A client that writes down how it was closed."""
+
+    def __init__(self, registry: Registry, request: Any) -> None:
+        self.closes: list[tuple[int, str]] = []
+        self.leave = registry.add(request, lambda code, reason: self.closes.append((code, reason)))
+
+    @property
+    def code(self) -> int | None:
+        return self.closes[0][0] if self.closes else None
+
+
+class RevocationTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        load_database()
+        self.registry = Registry()
+        self.patch(sessions, "registry", self.registry)
+        self.sent: list[str] = []
+        self.patch(publishing, "publish", self.published)
+
+    def published(self, topic: bytes, message: str, **options: Any) -> None:
+        self.assertEqual(topic, revocation.TOPIC)
+        self.assertEqual(options, {"retain": 0, "immediate": True})
+        self.sent.append(message)
+        self.registry.take(message)
+
+    def page(self, key: str) -> Page:
+        return Page(self.registry, request_of(key))
+
+    def assert_nothing_kept(self) -> None:
+        self.assertEqual((self.registry._sessions, self.registry._users), ({}, {}))
+
+
+class SignalTests(RevocationTestCase):
+    """What Django code does, and whose pages it closes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.user, self.other = new_user(), new_user()
+        self.browser, key = log_in(self.user)
+        self.tabs = [self.page(key), self.page(key)]
+        self.second = self.page(log_in(self.user)[1])
+        _, self.guests_key = guest()
+        self.bystanders = [self.page(log_in(self.other)[1]), self.page(self.guests_key)]
+        self.key = key
+
+    def assert_closed(self, *closed: Page) -> None:
+        for page in (*self.tabs, self.second):
+            self.assertEqual(page.code, 4401 if page in closed else None)
+            self.assertLessEqual(len(page.closes), 1)
+        self.assertEqual([page.code for page in self.bystanders], [None, None])
+        self.assertEqual(self.registry.closed_total, len(closed))
+
+    def test_logout_closes_the_pages_of_that_session(self) -> None:
+        self.browser.logout()
+        self.assert_closed(*self.tabs)
+
+    def test_a_session_that_is_deleted(self) -> None:
+        from django.contrib.sessions.models import Session
+
+        Session.objects.get(session_key=self.key).delete()
+        self.assert_closed(*self.tabs)
+
+    def test_sessions_deleted_in_bulk(self) -> None:
+        from django.contrib.sessions.models import Session
+
+        Session.objects.filter(session_key=self.key).delete()
+        self.assert_closed(*self.tabs)
+
+    def test_expired_sessions_are_swept_up_in_silence(self) -> None:
+        from django.contrib.sessions.models import Session
+
+        Session.objects.filter(session_key=self.key).update(
+            expire_date=timezone.now() - timedelta(seconds=1)
+        )
+        self.sent.clear()
+        Session.objects.filter(expire_date__lt=timezone.now()).delete()
+        self.assertEqual(self.sent, [])
+
+    def test_deactivation(self) -> None:
+        self.user.is_active = False
+        self.user.save()
+        self.assert_closed(*self.tabs, self.second)
+
+    def test_deactivation_alone(self) -> None:
+        self.user.is_active = False
+        self.user.save(update_fields=["is_active"])
+        self.assert_closed(*self.tabs, self.second)
+
+    def test_a_new_password(self) -> None:
+        self.user.password = "new"
+        self.user.save()
+        self.assert_closed(*self.tabs, self.second)
+
+    def test_a_session_made_with_the_new_password_goes_on(self) -> None:
+        self.user.password = "new"
+        self.user.save()
+        page = self.page(log_in(self.user)[1])
+        self.user.save()
+        self.assertEqual(page.closes, [])
+
+    def test_other_changes_of_a_user(self) -> None:
+        self.user.first_name = "Anna"
+        self.user.save()
+        self.user.save(update_fields=["last_login"])
+        self.assert_closed()
+
+    def test_a_user_who_is_deleted(self) -> None:
+        self.user.delete()
+        self.assert_closed(*self.tabs, self.second)
+
+    def test_users_deleted_in_bulk(self) -> None:
+        type(self.user).objects.filter(pk=self.user.pk).delete()
+        self.assert_closed(*self.tabs, self.second)
+
+    def test_what_sends_no_signal(self) -> None:
+        type(self.user).objects.filter(pk=self.user.pk).update(is_active=False)
+        self.assert_closed()
+        revoke(user=self.user)
+        self.assert_closed(*self.tabs, self.second)
+
+    def test_by_key(self) -> None:
+        revoke(user=self.user.pk, session_key="no such session")
+        self.assert_closed(*self.tabs, self.second)
+        revoke(session_key=self.guests_key)
+        self.assertEqual(self.bystanders[1].code, 1012)
+
+    def test_a_guest_who_logs_in_may_come_back(self) -> None:
+        browser, key = guest()
+        page = self.page(key)
+        browser.force_login(self.other)
+        self.assertEqual(page.closes, [(1012, "the session has ended")])
+
+    def test_logout_with_sessions_in_cookies(self) -> None:
+        """Nobody can tell which one ended."""
+        with override_settings(SESSION_ENGINE=COOKIES):
+            browser, key = log_in(self.user)
+            page = self.page(key)
+            browser.logout()
+        self.assertEqual(page.code, 4401)
+
+    def test_in_a_transaction_on_commit(self) -> None:
+        with db.transaction.atomic():
+            self.user.delete()
+            self.assert_closed()
+        self.assert_closed(*self.tabs, self.second)
+
+    def test_not_when_it_is_rolled_back(self) -> None:
+        with db.transaction.atomic():
+            self.user.is_active = False
+            self.user.save()
+            db.transaction.set_rollback(True)
+        self.assert_closed()
+
+    def test_pages_that_left(self) -> None:
+        for page in (*self.tabs, self.second, *self.bystanders):
+            page.leave()
+            page.leave()
+        self.browser.logout()
+        self.user.delete()
+        self.assertEqual(self.registry.closed_total, 0)
+        self.assert_nothing_kept()
+
+    def test_nothing_is_kept_of_who_was_closed(self) -> None:
+        for page in self.bystanders:
+            page.leave()
+        self.user.delete()
+        self.assert_nothing_kept()
+
+    def test_nothing_secret_travels(self) -> None:
+        self.browser.logout()
+        self.user.password = "new"
+        self.user.save()
+        said = json.dumps([signing.loads(message, salt="c10k.revocation") for message in self.sent])
+        self.assertIn(digest(self.key), said)
+        for secret in (self.key, self.user.password, self.user.get_session_auth_hash()):
+            self.assertNotIn(secret, said)
+
+
+class RaceTests(RevocationTestCase):
+    """A session that ends while a handshake loads it."""
+
+    def test_the_user_between_loading_and_opening(self) -> None:
+        user = new_user()
+        request = request_of(log_in(user)[1])
+        revoke(user=user)
+        self.assertEqual(Page(self.registry, request).code, 4401)
+        self.assert_nothing_kept()
+
+    def test_the_password_between_loading_and_opening(self) -> None:
+        user = new_user()
+        same, changed = (request_of(log_in(user)[1]) for _ in range(2))
+        user.save()
+        self.assertIsNone(Page(self.registry, same).code)
+        user.password = "new"
+        user.save()
+        self.assertEqual(Page(self.registry, changed).code, 4401)
+
+    def test_the_session_between_loading_and_opening(self) -> None:
+        _, key = log_in(new_user())
+        request = request_of(key)
+        revoke(session_key=key)
+        self.assertEqual(Page(self.registry, request).code, 4401)
+
+    def test_an_earlier_revocation_does_not_count(self) -> None:
+        user = new_user()
+        revoke(user=user)
+        self.assertIsNone(self.page(log_in(user)[1]).code)
+
+    def test_a_session_that_is_revoked_but_not_deleted_yet(self) -> None:
+        """As at logout: the signal comes first."""
+        _, key = log_in(new_user())
+        revoke(session_key=key)
+        self.assertTrue(request_of(key).user.is_anonymous)
+
+    def test_more_revocations_than_are_remembered(self) -> None:
+        self.patch(revocation, "REMEMBERED", 3)
+        registry = self.registry = Registry()
+        request = request_of(log_in(new_user())[1])
+        request.revocations_seen = registry.revocations
+        for number in range(3):
+            revoke(user=-number)
+        self.assertIsNone(Page(registry, request).code)
+        revoke(user=-4)
+        self.assertEqual(Page(registry, request).code, 1012)
+
+    def test_few_revoked_sessions_are_kept(self) -> None:
+        self.patch(revocation, "REMEMBERED", 3)
+        registry = self.registry = Registry()
+        for number in range(5):
+            revoke(session_key=str(number))
+        known = [registry.is_revoked_session(str(number)) for number in range(5)]
+        self.assertEqual(known, [False, False, True, True, True])
+
+
+class RegistryTests(RevocationTestCase):
+    def test_clients_without_a_session_cost_nothing(self) -> None:
+        page = self.page("no such session")
+        self.assert_nothing_kept()
+        page.leave()
+
+    def test_messages_that_are_not_ours(self) -> None:
+        user = new_user()
+        page = self.page(log_in(user)[1])
+        for message in ("", "{}", signing.dumps({"user": str(user.pk)}, salt="other"), b"\xff"):
+            self.registry.take(message)
+        self.assertIsNone(page.code)
+        self.assertEqual(self.registry.revocations, 0)
+
+
+class PublishTests(SynchronousTestCase):
+    """Saving a user must work with and without a cluster."""
+
+    def setUp(self) -> None:
+        load_database()
+
+    def test_through_the_node(self) -> None:
+        node = RecordingNode()
+        self.patch(topics, "node", node)
+        user = new_user()
+        self.assertEqual(node.pubsub.published, [])
+        user.delete()
+        self.assertEqual([entry[0] for entry in node.pubsub.published], [revocation.TOPIC])
+
+    def test_without_a_cluster(self) -> None:
+        self.patch(topics, "node", None)
+        new_user().delete()
+
+    def test_a_cluster_that_fails_is_logged(self) -> None:
+        def fail(*args: Any, **kwargs: Any) -> None:
+            raise OSError("no")
+
+        self.patch(publishing, "publish", fail)
+        new_user().delete()
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)

@@ -1,0 +1,93 @@
+"""The demo site's settings with URLs of its own: who is let in, and what handlers know."""
+
+import asyncio
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
+
+from cluster import Accept, WebSocket, in_database, websocket
+from django_project.settings import *  # noqa: F403
+
+ROOT_URLCONF = __name__
+WSGI_APPLICATION = "django_project.wsgi.application"
+LOGIN_URL = "/login/"
+C10K = {"MAX_CONNECTIONS_PER_USER": 2, "MESSAGE_RATE": 0.001, "MESSAGE_BURST": 5}
+
+
+def page(request: HttpRequest, room: str) -> HttpResponse:
+    return HttpResponse(f"the page of {room}")
+
+
+@login_required
+@websocket
+async def members(ws: WebSocket) -> None:
+    """Answers with what the handler knows, by Django's ways to ask the database."""
+    users: Any = get_user_model().objects
+    async for _ in ws:
+        known = {
+            "user": ws.user.get_username(),
+            "by async ORM": (await users.aget(pk=ws.user.pk)).username,
+            "in database": (await in_database(users.get, pk=ws.user.pk)).username,
+            "path": ws.request.path,
+            "query": ws.request.GET.get("q"),
+            "room": ws.request.resolver_match.kwargs.get("room"),
+        }
+        try:
+            users.count()
+        except Exception as error:
+            known["on the reactor"] = type(error).__name__
+        await ws.send_json(known)
+
+
+@websocket(page=page)
+async def both(ws: WebSocket, room: str) -> None:
+    await ws.send(f"the socket of {room}")
+
+
+def decide(request: HttpRequest, what: str) -> Any:
+    match what:
+        case "denied":
+            raise PermissionDenied("members only")
+        case "missing":
+            raise Http404
+        case "elsewhere":
+            return redirect("/somewhere/")
+        case "full":
+            return HttpResponse("full", status=409)
+        case "broken":
+            raise KeyError("secret")
+    return Accept(subprotocol="b", headers={"X-What": what})
+
+
+@websocket(accept=decide, subprotocols=["a", "b"])
+async def judged(ws: WebSocket, what: str) -> None:
+    await ws.send(f"{what} by {ws.subprotocol}")
+
+
+async def wait_for_ever(request: HttpRequest) -> None:
+    await asyncio.Event().wait()
+
+
+@websocket(accept=wait_for_ever)
+async def never(ws: WebSocket) -> None:
+    """Nobody gets here."""
+
+
+@websocket
+async def echo_json(ws: WebSocket) -> None:
+    while True:
+        await ws.send_json(await ws.recv_json())
+
+
+urlpatterns = [
+    path("members/", members),
+    path("both/<str:room>/", both),
+    path("judged/<str:what>/", judged),
+    path("never/", never),
+    path("json/", echo_json),
+]

@@ -1,0 +1,62 @@
+"""manage.py check --deploy asks a real PostgreSQL how many connections it grants."""
+
+import shutil
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+from tests.e2e.postgres import OPTIONS, start_postgres
+from tests.e2e.processes import Program, start_program
+from tests.once import once
+
+GRANTED = int(OPTIONS["max_connections"]) - 3
+"""Without those that PostgreSQL keeps for its superuser."""
+
+SETTINGS = """
+import json, os
+SECRET_KEY = "for tests"
+ALLOWED_HOSTS = ["a.example"]
+INSTALLED_APPS = ["cluster.django"]
+DATABASES = {{"default": json.loads(os.environ["CHECK_DATABASE"])}}
+USE_TZ = True
+C10K = {{"NODES": {nodes}, "WSGI_THREADS": {threads}, "DATABASE_THREADS": 1}}
+"""
+
+
+@once
+class CheckDeployTests(TestCase):
+    timeout = 120
+
+    async def check(self, nodes: int, threads: int) -> Program:
+        """Run it for a site with so many threads for views in each node."""
+        (self.folder / "check_settings.py").write_text(
+            SETTINGS.format(nodes=nodes, threads=threads)
+        )
+        program = Program()
+        command = [
+            sys.executable, "-m", "django", "check", "--deploy", "--fail-level", "WARNING",
+            "--settings", "check_settings", "--pythonpath", str(self.folder),
+        ]  # fmt: skip
+        extra = {"CHECK_DATABASE": self.database.django}
+        start_program(self, program, command, uuid.uuid4().hex, extra=extra)
+        await program.end()
+        return program
+
+    async def test_threads_of_all_nodes_and_the_connections_granted(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.database = await start_postgres(self)
+        enough = await self.check(3, GRANTED // 3 - 1)
+        self.assertIn("c10k.W010", enough.text)
+        self.assertNotIn("c10k.W004", enough.text)
+        too_few = await self.check(3, GRANTED // 3)
+        self.assertIn("c10k.W004", too_few.text)
+        self.assertIn(f"which grants {GRANTED}", too_few.text)
+        self.assertEqual(too_few.status, 1)
+        await self.database.stop()
+        gone = await self.check(1, 1)
+        self.assertIn("did not say how many connections it grants", gone.text)
+        self.assertNotIn("Traceback", gone.text)

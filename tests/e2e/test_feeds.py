@@ -1,0 +1,394 @@
+"""Feeds on a real cluster: every transport, across nodes, and what happens when nodes go."""
+
+import json
+import os
+import re
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SkipTest, TestCase
+
+from tests.e2e import test_sessions
+from tests.e2e.browser import start_browser
+from tests.e2e.processes import Cluster, get, get_until, reactor, start_cluster
+from tests.e2e.streams import Stream, open_stream, poll
+from tests.e2e.test_tls import exchange, make_certificate
+from tests.e2e.wsclient import connect
+from tests.once import once
+
+
+async def start(test: TestCase, *options: str, **how: Any) -> Cluster:
+    return await start_cluster(test, "--settings", "tests.e2e.feed_site", *options, **how)
+
+
+def said(messages: list[bytes]) -> list[str]:
+    return [json.loads(each)["message"] for each in messages]
+
+
+def numbered(text: str, *numbers: int) -> list[str]:
+    return [f"{text} {number}" for number in numbers]
+
+
+async def by_node(cluster: Cluster, name: str, **labels: str) -> dict[str, float]:
+    """A metric of each node, of those with these labels."""
+    _, text = await get(cluster.admin_url + "metrics")
+    wanted = {f'{label}="{value}"' for label, value in labels.items()}
+    found: dict[str, float] = {}
+    for given, value in re.findall(rf"^{name}{{(.*)}} (.*)$", text, re.MULTILINE):
+        if wanted <= set(given.split(",")):
+            node = re.search(r'node="(\w+)"', given)
+            assert node is not None
+            found[node[1]] = found.get(node[1], 0) + float(value)
+    return found
+
+
+async def metric(cluster: Cluster, name: str, **labels: str) -> float:
+    """The sum over all nodes."""
+    return sum((await by_node(cluster, name, **labels)).values())
+
+
+class FeedTests(TestCase):
+    timeout = 120
+
+    async def streams(self, cluster: Cluster, count: int) -> list[Stream]:
+        """Some that are subscribed."""
+        url = cluster.base_url + "feed/"
+        found = [await open_stream(url) for _ in range(count)]
+        for stream in found:
+            self.addCleanup(stream.hang_up)
+            self.assertEqual(stream.status, 200, stream.head)
+            await stream.answers_until(2)
+        return found
+
+    async def publish(self, cluster: Cluster, topic: str, text: str, count: int) -> None:
+        url = f"{cluster.base_url}publish/{topic}/?text={text}&count={count}"
+        self.assertEqual(await get(url), (200, "published\n"))
+
+    async def test_all_three_ways(self) -> None:
+        """And ordinary views go on, although there is but one thread for them."""
+        cluster = await start(self, "--nodes", "2")
+        streams = await self.streams(cluster, 20)
+        sockets = [
+            await connect(
+                reactor, cluster.base_url.replace("http", "ws") + "feed/", subprotocol="c10k.v1"
+            )
+            for _ in range(20)
+        ]
+        for socket in sockets:
+            self.addCleanup(socket.abort)
+            for _ in range(2):
+                await socket.next_message()
+        polls = [Deferred.fromCoroutine(poll(cluster.base_url + "feed/", 50)) for _ in range(20)]
+        while await metric(cluster, "c10k_feed_clients", kind="poll") < 20:
+            pass
+        for kind in ("stream", "websocket", "poll"):
+            self.assertEqual(await metric(cluster, "c10k_feed_clients", kind=kind), 20)
+        await self.publish(cluster, "kept", "hello", 3)
+        for answer in await gatherResults(polls):
+            first, *_ = answer["messages"]
+            self.assertEqual((first["topic"], first["message"]), ("kept", "hello 0"))
+            self.assertEqual(answer["since"].rpartition(":")[0].partition("=")[0], "kept")
+        for stream in streams:
+            heard = said(await stream.messages_until(3))
+            self.assertEqual(heard, numbered("hello", 0, 1, 2))
+        for socket in sockets:
+            messages = [str(await socket.next_message()).encode() for _ in range(3)]
+            self.assertEqual(messages, streams[0].messages)
+
+    async def test_clients_that_leave(self) -> None:
+        cluster = await start(self, "--nodes", "1")
+        for way in (Stream.leave, Stream.hang_up):
+            for stream in await self.streams(cluster, 2):
+                way(stream)
+                await stream.closed
+            while await metric(cluster, "c10k_feed_clients", kind="stream"):
+                pass
+
+    async def test_the_node_of_a_stream_is_killed(self) -> None:
+        """The client comes back to another and misses nothing."""
+        cluster = await start(self, "--nodes", "2")
+        streams = await self.streams(cluster, 6)
+        await self.publish(cluster, "kept", "before", 2)
+        for stream in streams:
+            await stream.messages_until(2)
+        counts = await by_node(cluster, "c10k_feed_clients", kind="stream")
+        victim = max(counts, key=lambda node: counts[node])
+        replaced = cluster.line(f"{victim} ready")
+        os.kill(cluster.pids[victim], signal.SIGKILL)
+        await DeferredList([stream.closed for stream in streams], fireOnOneCallback=True)
+        await self.publish(cluster, "kept", "meanwhile", 2)
+        await replaced
+        lost = [stream for stream in streams if stream.closed.called]
+        self.assertEqual(len(lost), counts[victim])
+        for stream in lost:
+            back = await open_stream(cluster.base_url + "feed/", f"Last-Event-ID: {stream.last_id}")
+            self.addCleanup(back.hang_up)
+            heard = said(await back.messages_until(2))
+            self.assertEqual(heard, numbered("meanwhile", 0, 1))
+            answers = {each["topic"]: each["recovered"] for _, each in back.events}
+            self.assertTrue(answers["kept"])
+            query = f"feed/?since={quote(stream.last_id)}"
+            answer = await poll(cluster.base_url + query, 50)
+            self.assertEqual(
+                [each["message"] for each in answer["messages"]], numbered("meanwhile", 0, 1)
+            )
+
+    async def test_the_broker_is_killed(self) -> None:
+        """Streams do not notice, and where they are still means something."""
+        cluster = await start(self, "--nodes", "2")
+        streams = await self.streams(cluster, 6)
+        await self.publish(cluster, "kept", "before", 2)
+        for stream in streams:
+            await stream.messages_until(2)
+        place = streams[0].last_id
+        replaced = cluster.line("broker ready")
+        os.kill(cluster.pids["broker"], signal.SIGKILL)
+        await self.publish(cluster, "kept", "meanwhile", 2)
+        await replaced
+        await self.publish(cluster, "kept", "after", 2)
+        heard = said(await streams[0].messages_until(6))
+        for text in ("before", "meanwhile", "after"):  # each may have been another node's
+            self.assertEqual([each for each in heard if text in each], numbered(text, 0, 1))
+        for stream in streams:
+            self.assertEqual(said(await stream.messages_until(6)), heard)
+        back = await open_stream(cluster.base_url + "feed/", f"Last-Event-ID: {place}")
+        self.addCleanup(back.hang_up)
+        self.assertEqual(said(await back.messages_until(4)), heard[2:])
+        answers = {each["topic"]: each["recovered"] for _, each in back.events}
+        self.assertTrue(answers["kept"])
+
+    async def test_the_cluster_stops(self) -> None:
+        cluster = await start(self, "--nodes", "2")
+        streams = await self.streams(cluster, 4)
+        waiting = Deferred.fromCoroutine(poll(cluster.base_url + "feed/", 50))
+        while await metric(cluster, "c10k_feed_clients", kind="poll") < 1:
+            pass
+        cluster.kill()
+        self.assertEqual((await waiting)["messages"], [])
+        for stream in streams:
+            await stream.closed
+            self.assertEqual(stream.events[-1][0], "close")
+            self.assertEqual(stream.events[-1][1]["code"], 1001)
+        await cluster.end()
+
+    async def test_one_that_does_not_read(self) -> None:
+        cluster = await start(self, "--nodes", "1")
+        slow, quick = await self.streams(cluster, 2)
+        transport: Any = slow.transport
+        transport.pauseProducing()
+        text = "x" * 5000
+        sent = 0
+        while not await metric(cluster, "c10k_feed_streams_ended_total", reason="slow_consumer"):
+            await self.publish(cluster, "plain", text, 100)
+            sent += 100
+            await quick.messages_until(sent)
+        self.assertGreater(
+            await metric(cluster, "c10k_messages_dropped_total", reason="slow_consumer"),
+            0,
+        )
+        transport.resumeProducing()
+        await slow.closed
+
+
+class TLSTests(TestCase):
+    timeout = 90
+
+    async def test_a_stream(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        key, certificate = make_certificate(folder.resolve())
+        endpoint = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
+        cluster = await start(self, "--nodes", "1", listen=endpoint)
+
+        async def ask(path: str, header: str, until: bytes) -> bytes:
+            request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"
+            answer: bytes = await deferToThread(
+                exchange, cluster.port, certificate, request, b"", until
+            )
+            self.assertIn(until, answer)
+            return answer
+
+        await ask("/publish/kept/?text=hello", "Connection: close", b"published")
+        await ask("/feed/", "Accept: text/event-stream", b'"message":"hello 0"')
+        await ask("/feed/", "Prefer: wait=20", b'"message":"hello 0"')
+
+
+class SessionTests(TestCase):
+    """What ends a session ends its streams and polls, on every node."""
+
+    timeout = 90
+
+    start = test_sessions.SessionTests.start
+    outside = test_sessions.SessionTests.outside
+    log_out = test_sessions.SessionTests.log_out
+
+    async def test_logout(self) -> None:
+        await self.start("anna")
+        url = self.cluster.base_url + "live/events/"
+        cookie = f"Cookie: sessionid={self.keys['anna']}"
+        annas = [await open_stream(url, cookie) for _ in range(10)]
+        guest = await open_stream(url)
+        for stream in (*annas, guest):
+            self.addCleanup(stream.hang_up)
+            await stream.answers_until(1)
+        since = reactor.seconds()
+        await self.log_out(self.keys["anna"])
+        for stream in annas:
+            await stream.closed
+            self.assertEqual(stream.events[-1][0], "close")
+            self.assertEqual(stream.events[-1][1]["code"], 4401)
+        self.assertLess(reactor.seconds() - since, test_sessions.WITHIN_S)
+        await get(self.cluster.admin_url + "healthz")
+        self.assertFalse(guest.closed.called)
+
+
+@once
+class ManyClientsTests(TestCase):
+    """2,000 streams and 2,000 WebSockets on one topic, of two nodes."""
+
+    timeout = 300
+    EACH = 2000
+    MESSAGES = 20
+
+    async def test_all_hear_the_same_in_the_same_order(self) -> None:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit[1] < 3 * self.EACH:
+            raise SkipTest(f"a process may have but {limit[1]} descriptors")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limit)
+        cluster = await start(self, "--nodes", "2")
+        url = cluster.base_url + "feed/?topic=kept"
+        clients: list[Any] = []
+        for _ in range(self.EACH // 50):
+            batch = [Deferred.fromCoroutine(open_stream(url)) for _ in range(50)]
+            batch += [self.open_socket(cluster) for _ in range(50)]
+            clients += await gatherResults(batch)
+        for client in clients:
+            self.addCleanup(client.hang_up)
+            await client.answers_until(1)
+        # Two views at once, so that the order is not given by any one publisher.
+        publishers = [
+            Deferred.fromCoroutine(
+                get(
+                    f"{cluster.base_url}publish/kept/?text={name}&count={self.MESSAGES // 2}",
+                    timeout=60,
+                )
+            )
+            for name in ("one", "two")
+        ]
+        await gatherResults(publishers)
+        for client in clients:
+            await client.messages_until(self.MESSAGES)
+        first = clients[0].messages
+        self.assertEqual(
+            sorted(said(first)),
+            sorted(numbered("one", *range(10)) + numbered("two", *range(10))),
+        )
+        different = [client for client in clients if client.messages != first]
+        self.assertEqual([], different)
+        for kind in ("stream", "websocket"):
+            self.assertEqual(await metric(cluster, "c10k_feed_clients", kind=kind), self.EACH)
+
+    def open_socket(self, cluster: Cluster) -> "Deferred[Any]":
+        client = SocketClient(cluster.port)
+        endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", cluster.port)
+        connecting: Deferred[Any] = endpoint.connect(Factory.forProtocol(lambda: client))
+        return connecting.addCallback(lambda _: client.opened)
+
+
+class SocketClient(Stream):
+    """The same for a WebSocket: frames of up to 125 bytes, which are whole in what is read here."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(
+            b"GET /feed/?topic=kept HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: c10k.v1\r\n\r\n" % port
+        )
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        if not self.status:
+            head, end, rest = self._received.partition(b"\r\n\r\n")
+            if not end:
+                return
+            self.status, self._received = int(head.split()[1]), rest
+            self.opened.callback(self)
+        while len(self._received) >= 2 and len(self._received) >= 2 + self._received[1]:
+            size = self._received[1]
+            if size > 125:
+                raise AssertionError("this message is too long for this client")
+            payload, self._received = self._received[2 : 2 + size], self._received[2 + size :]
+            if b'"recovered"' in payload:
+                self.events.append(("recovered", payload))
+            else:
+                self.messages.append(payload)
+        self._look()
+
+
+@once
+class BrowserTests(TestCase):
+    """c10k.js in Chromium."""
+
+    timeout = 240
+
+    async def test_each_way_and_back_from_offline(self) -> None:
+        browser = await start_browser(self)
+        cluster = await start(self, "--nodes", "2")
+        await get_until(cluster.admin_url + "readyz", 200)
+
+        def shows(page: Any, state: str, *messages: str) -> None:
+            page.wait_for_function(
+                "([state, messages]) => document.getElementById('state').textContent === state"
+                " && [...document.querySelectorAll('li')].map((item) => item.textContent).join()"
+                " === messages",
+                arg=[state, ",".join(messages)],
+            )
+
+        def open_pages() -> dict[str, Any]:
+            # A browser without WebSocket, and one with neither that nor streams.
+            pages = {}
+            for way, queries in {
+                "websocket": "",
+                "stream": "?way=stream&way=poll",
+                "poll": "?way=poll",
+            }.items():
+                pages[way] = browser.open(cluster.base_url + queries)
+                shows(pages[way], f"open {way}")
+                self.assertEqual(pages[way].get_attribute("body", "data-same"), "true")
+            return pages
+
+        pages = await browser.call(open_pages)
+        await self.publish(cluster, "a", 2)
+
+        def offline() -> None:
+            for way, page in pages.items():
+                shows(page, f"open {way}", "a 0", "a 1")
+                page.context.set_offline(True)
+
+        await browser.call(offline)
+        # Being offline lets what is open live on: the nodes' death does not.
+        for name in ("node0", "node1"):
+            replaced = cluster.line(f"{name} ready")
+            os.kill(cluster.pids[name], signal.SIGKILL)
+            await replaced
+        await self.publish(cluster, "b", 2)
+
+        def online() -> None:
+            for page in pages.values():
+                page.context.set_offline(False)
+            for way, page in pages.items():
+                shows(page, f"open {way}", "a 0", "a 1", "b 0", "b 1")
+
+        await browser.call(online)
+
+    async def publish(self, cluster: Cluster, text: str, count: int) -> None:
+        url = f"{cluster.base_url}publish/kept/?text={text}&count={count}"
+        self.assertEqual(await get(url), (200, "published\n"))

@@ -1,0 +1,211 @@
+"""deploy/nginx.conf under the real nginx, with TLS, in front of a cluster."""
+
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SkipTest, TestCase
+
+from cluster.net.sockets import claim, parse_address
+from tests.e2e.processes import ROOT, Program, process_end, start_cluster, start_program
+from tests.e2e.test_tls import make_certificate
+from tests.once import once
+
+try:
+    from websockets.exceptions import ConnectionClosedError, InvalidStatus
+    from websockets.sync.client import ClientConnection, connect
+except ImportError:
+    connect: Any = None  # type: ignore[no-redef]
+
+TIMEOUT_S = 20
+
+CLIENT = "127.0.0.5"
+"""The client's address, by which it can be told from nginx."""
+
+SETTINGS = """
+SECRET_KEY = "for tests"
+ALLOWED_HOSTS = ["localhost"]
+ROOT_URLCONF = "nginx_urls"
+INSTALLED_APPS = ["cluster.django"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+USE_TZ = True
+"""
+
+URLS = """
+import asyncio
+from django.http import HttpResponse
+from django.urls import path
+from cluster import feed, publish, websocket
+
+def page(request):
+    return HttpResponse(f"{request.META['REMOTE_ADDR']} {request.is_secure()}")
+
+def tell(request):
+    return HttpResponse(str(publish("live", "news").connections))
+
+@websocket
+async def idle(ws):
+    await ws.send(ws.client)
+    await asyncio.sleep(2.5)
+    await ws.send("still here")
+
+@feed
+def live(request):
+    return ["live"]
+
+urlpatterns = [
+    path("", page), path("tell/", tell), path("idle/", idle), path("live/", live),
+]
+"""
+
+
+@once
+class NginxTests(TestCase):
+    timeout = 120
+
+    def setUp(self) -> None:
+        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+        if program is None:
+            raise SkipTest("nginx is not installed (apt-get install nginx)")
+        if connect is None:
+            raise SkipTest("needs the package websockets")
+        self.program = program
+        self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        (self.folder / "nginx_settings.py").write_text(SETTINGS)
+        (self.folder / "nginx_urls.py").write_text(URLS)
+        self.key, self.certificate = make_certificate(self.folder)
+
+    def free_port(self) -> int:
+        sock = claim(parse_address("tcp:0:interface=127.0.0.1"))
+        port: int = sock.getsockname()[1]
+        sock.close()
+        return port
+
+    def configure(self, cluster_port: int) -> Path:
+        """The file as it is, but for ports, names and files, and a proxy that loses patience."""
+        text = (ROOT / "deploy" / "nginx.conf").read_text()
+        self.port, plain = self.free_port(), self.free_port()
+        for pattern, ours in (
+            (r"listen 80;", f"listen 127.0.0.1:{plain};"),
+            (r"listen 443 ssl;", f"listen 127.0.0.1:{self.port} ssl;"),
+            (r"server_name example\.com;", "server_name localhost;"),
+            (r"/etc/ssl/example\.com/fullchain\.pem", str(self.certificate)),
+            (r"/etc/ssl/example\.com/privkey\.pem", str(self.key)),
+            (r"server 127\.0\.0\.1:8000;", f"server 127.0.0.1:{cluster_port};"),
+            (r"timeout 60s;", "timeout 1s;"),
+        ):
+            text, count = re.subn(pattern, lambda _, ours=ours: ours, text)
+            self.assertGreater(count, 0, pattern)
+        (self.folder / "site.conf").write_text(text)
+        temporary = "\n".join(
+            f"{kind}_temp_path {self.folder}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        main = self.folder / "nginx.conf"
+        user = "user root;" if os.getuid() == 0 else ""
+        main.write_text(
+            f"{user} daemon off; worker_processes 1; pid {self.folder}/nginx.pid;"
+            f" error_log stderr notice; events {{}}"
+            f" http {{ access_log off; {temporary} include {self.folder}/site.conf; }}\n"
+        )
+        return main
+
+    async def start(self, *options: str) -> None:
+        path = os.pathsep.join(map(str, (ROOT, ROOT / "twistd_plugins", self.folder)))
+        options = ("--nodes", "1", "--settings", "nginx_settings", "--proxy-headers", *options)
+        cluster: Any = await start_cluster(self, *options, extra={"PYTHONPATH": path})
+        main = self.configure(cluster.port)
+        command = [self.program, "-p", str(self.folder), "-e", "stderr", "-c", str(main)]
+        checked = subprocess.run(
+            [*command, "-t"], capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+        self.assertEqual(checked.returncode, 0, checked.stderr)
+        self.assertNotIn("[warn]", checked.stderr)
+        nginx = Program()
+        start_program(self, nginx, command, uuid.uuid4().hex, cwd=str(self.folder))
+        self.addCleanup(self.stop, nginx)
+        await nginx.line("start worker process ")
+
+    async def stop(self, nginx: Program) -> None:
+        nginx.kill(signal.SIGTERM)
+        await process_end(nginx.pid)
+        await nginx.end()
+
+    # In a thread, as a client would.
+
+    def trusting(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.certificate))
+
+    def http(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(
+            "localhost",
+            self.port,
+            timeout=TIMEOUT_S,
+            source_address=(CLIENT, 0),
+            context=self.trusting(),
+        )
+
+    def get(self, path: str) -> str:
+        connection = self.http()
+        connection.request("GET", path, headers={"X-Forwarded-For": "192.0.2.1"})
+        answer = connection.getresponse().read().decode()
+        connection.close()
+        return answer
+
+    def websocket(self, origin: str | None = None) -> "ClientConnection":
+        sock = socket.create_connection(("127.0.0.1", self.port), TIMEOUT_S, (CLIENT, 0))
+        return connect(
+            f"wss://localhost:{self.port}/idle/",
+            sock=sock,
+            ssl=self.trusting(),
+            origin=origin or f"https://localhost:{self.port}",
+            additional_headers={"X-Forwarded-For": "192.0.2.1"},
+            ping_interval=None,
+            proxy=None,
+        )
+
+    async def test_pages_sockets_and_feeds(self) -> None:
+        await self.start("--ping-interval", "0.4")
+        await deferToThread(self.use)
+
+    def use(self) -> None:
+        # Who the client is, whatever it says itself, and that it came by TLS.
+        self.assertEqual(self.get("/"), f"{CLIENT} True")
+        with self.websocket() as client:
+            self.assertEqual(client.recv(TIMEOUT_S), CLIENT)
+            # Longer than nginx waits in silence.
+            self.assertEqual(client.recv(TIMEOUT_S), "still here")
+        with self.assertRaises(InvalidStatus) as refused:
+            self.websocket("https://evil.example")
+        self.assertEqual(refused.exception.response.status_code, 403)
+        # Events come at once, not when a buffer is full.
+        connection = self.http()
+        connection.request("GET", "/live/", headers={"Accept": "text/event-stream"})
+        events = connection.getresponse()
+        self.assertEqual(events.status, 200)
+        while self.get("/tell/") == "0":
+            pass  # not subscribed yet
+        while b'"message":"news"' not in (line := events.readline()):
+            self.assertTrue(line, "the stream ended without it")
+        connection.close()
+
+    async def test_without_pings_the_proxy_hangs_up(self) -> None:
+        """What check --deploy warns of, and what shows that the test above tests something."""
+        await self.start("--ping-interval", "60")
+        await deferToThread(self.be_hung_up_on)
+
+    def be_hung_up_on(self) -> None:
+        with self.websocket() as client:
+            client.recv(TIMEOUT_S)
+            self.assertRaises(ConnectionClosedError, client.recv, TIMEOUT_S)

@@ -1,0 +1,141 @@
+"""Processes outside a cluster publish through it, whatever happens to its nodes."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from cluster.core.exceptions import NotRunning
+from cluster.core.outside import Publish, Receipt
+from cluster.django.outside import OutsidePublisher, site_name
+from cluster.net.frames import text_frame
+from cluster.net.runtime_dir import running_clusters
+from tests.e2e.processes import ROOT, Cluster, get, process_end, reactor, start_cluster
+from tests.e2e.wsclient import Client, Closed, connect
+
+SETTINGS = """
+SECRET_KEY = "for tests"
+ALLOWED_HOSTS = ["127.0.0.1"]
+ROOT_URLCONF = "outside_urls"
+INSTALLED_APPS = ["cluster.django"]
+USE_TZ = True
+"""
+
+URLS = """
+from django.urls import path
+from cluster import websocket
+
+@websocket
+async def live(ws):
+    await ws.subscribe("live")
+    await ws.send("subscribed")
+    async for _ in ws:
+        pass
+
+urlpatterns = [path("live/ws/", live)]
+"""
+
+
+class OutsideTests(TestCase):
+    timeout = 120
+
+    async def start(self) -> Cluster:
+        folder = Path(tempfile.mkdtemp(prefix="c10k-"))
+        self.addCleanup(shutil.rmtree, folder)
+        (folder / "outside_settings.py").write_text(SETTINGS)
+        (folder / "outside_urls.py").write_text(URLS)
+        path = os.pathsep.join(map(str, (ROOT, ROOT / "twistd_plugins", folder)))
+        options = ("--nodes", "2", "--settings", "outside_settings")
+        self.cluster: Cluster = await start_cluster(self, *options, extra={"PYTHONPATH": path})
+        environ = {"XDG_RUNTIME_DIR": str(self.cluster.runtime)}
+        self.publisher = OutsidePublisher(
+            lambda: running_clusters(environ, os.getuid()), site=lambda: site_name("for tests")
+        )
+        self.addCleanup(self.publisher._disconnect)
+        return self.cluster
+
+    def publish(self, text: str) -> Receipt:
+        return self.publisher.publish(Publish(b"live", text_frame(text.encode())))
+
+    async def connect(self) -> Client:
+        client = await connect(reactor, f"ws{self.cluster.base_url[4:]}live/ws/")
+        self.addCleanup(self.leave, client)
+        self.assertEqual(await client.next_message(), "subscribed")
+        return client
+
+    @staticmethod
+    def leave(client: Client) -> "Deferred[Closed]":
+        client.abort()
+        return client.closed
+
+    async def replaced(self, name: str, number: int) -> None:
+        """End a node's process; returns when it has ended and another is ready."""
+        pid = self.cluster.pids[name]
+        ready = self.cluster.line(f"{name} ready")
+        os.kill(pid, number)
+        await process_end(pid)
+        await ready
+
+    async def test_all_subscribers_of_all_nodes_get_all_in_order(self) -> None:
+        await self.start()
+        clients = [await self.connect()]
+        # Until there are clients of both nodes, and both nodes know.
+        while (await deferToThread(self.publish, "ready?")).nodes < 2:
+            clients.append(await self.connect())
+        texts = [f"message {number}" for number in range(50)]
+        receipts = await deferToThread(lambda: [self.publish(text) for text in texts])
+        self.assertEqual({receipt.nodes for receipt in receipts}, {2})
+        for client in clients:
+            messages = [await client.next_message()]
+            while len(messages) < len(texts):
+                message = await client.next_message()
+                messages = [message] if messages[-1] == "ready?" else [*messages, message]
+            self.assertEqual(messages, texts)
+        _, metrics = await get(self.cluster.admin_url + "metrics")
+        counted = [
+            float(line.split()[-1])
+            for line in metrics.splitlines()
+            if line.startswith("c10k_published_outside_total{")
+        ]
+        self.assertEqual(len(counted), 2)
+        self.assertGreaterEqual(sum(counted), 51)
+
+    async def test_nodes_are_killed(self) -> None:
+        await self.start()
+        await deferToThread(self.publish, "before")
+        for name in ("node0", "node1"):
+            await self.replaced(name, signal.SIGKILL)
+            client = await self.connect()
+            # The node that is asked may be the other one, which hears of the client soon.
+            while not (await deferToThread(self.publish, f"after {name}")).nodes:
+                pass
+            self.assertEqual(await client.next_message(), f"after {name}")
+            client.abort()
+            await client.closed
+        self.cluster.kill()
+        await self.cluster.end()
+        with self.assertRaises(NotRunning):
+            await deferToThread(self.publish, "to nobody")
+
+    async def test_nodes_that_drain_cost_no_publication(self) -> None:
+        await self.start()
+        enough = threading.Event()
+        self.addCleanup(enough.set)
+        receipts: list[Receipt] = []
+
+        def publish_all_the_time() -> None:
+            while not enough.is_set():
+                receipts.append(self.publish(f"{len(receipts)}"))
+
+        publishing = deferToThread(publish_all_the_time)
+        for name in ("node0", "node1", "node0"):
+            await self.replaced(name, signal.SIGTERM)
+        enough.set()
+        await publishing  # raises what a publication raised
+        self.assertGreater(len(receipts), 100)

@@ -1,0 +1,55 @@
+"""deploy/c10k.service: what systemd says about it, and what the cluster says to its command."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from cluster.options import Options
+from tests.e2e.processes import ROOT
+from tests.once import once
+
+UNIT = (ROOT / "deploy" / "c10k.service").read_text()
+
+
+@once
+class ServiceTests(SynchronousTestCase):
+    def test_systemd_understands_it(self) -> None:
+        program = shutil.which("systemd-analyze")
+        if program is None:
+            raise SkipTest("systemd is not installed")
+        folder = Path(tempfile.mkdtemp(prefix="c10k-"))
+        self.addCleanup(shutil.rmtree, folder)
+        # As it is, but for what this machine does not have.
+        text, count = re.subn(r"(?m)^ExecStart=\S+", f"ExecStart={sys.executable}", UNIT)
+        self.assertEqual(count, 1)
+        text = text.replace("User=site", "User=root").replace("=/srv/site", f"={folder}")
+        unit = folder / "c10k.service"
+        unit.write_text(text)
+        command = [program, "verify", "--man=no", str(unit)]
+        verified = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        about_it = [line for line in verified.stderr.splitlines() if "c10k.service" in line]
+        self.assertEqual(about_it, [])
+
+    def test_the_cluster_takes_the_command(self) -> None:
+        (command,) = re.findall(r"(?m)^ExecStart=(.*)$", UNIT)
+        program, *words = shlex.split(command)
+        self.assertTrue(program.endswith("/twistd"))
+        start = words.index("c10k")
+        self.assertEqual(words[:start], ["-n", "--pidfile="])
+        options = Options()
+        # A settings module and a port of this machine.
+        ours = [{"site.settings": "django_project.settings"}.get(word, word) for word in words]
+        ours = [re.sub(r"^tcp:8000:", "tcp:0:", word) for word in ours]
+        options.parseOptions(ours[start + 1 :])
+        self.assertIs(options.proxy_headers, True)
+        self.assertEqual(options.listens[0].host, "127.0.0.1")
+
+    def test_it_is_given_the_time_that_a_stop_takes(self) -> None:
+        (seconds,) = re.findall(r"(?m)^TimeoutStopSec=(\d+)$", UNIT)
+        self.assertGreater(int(seconds), 10 + 4)

@@ -1,0 +1,241 @@
+"""Nodes and the broker are killed while clients follow a topic with history and others publish.
+
+Clients come back with their position. None may miss a message or see one twice, nor be told that
+something is gone (``recovered`` is false), because nobody was away for longer than the history
+lasts. Who was on a topic through a dead node is on it no more.
+"""
+
+import json
+import os
+import signal
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from tests.e2e import wsclient
+from tests.e2e.postgres import until
+from tests.e2e.processes import Cluster, get_until, reactor, start_cluster
+from tests.once import once
+
+NODES = 3
+CLIENTS = 24
+MESSAGES = 300
+TOPIC = "drill"
+SETTINGS = {"TOPICS": {TOPIC: {"history": MESSAGES}}}
+
+
+class Follower:
+    """Hears a topic, and comes back with its position whenever its connection is lost.
+
+    Messages are the numbers from 1, published by one publisher.
+    """
+
+    def __init__(self, url: str, kind: str) -> None:
+        self.heard: list[int] = []
+        self.recovered: list[bool] = []
+        self.node = 0
+        self.answered: Deferred[None] = Deferred()
+        self.client: wsclient.Client | None = None
+        self.position = ""
+        self._url = f"{url}{kind}/{TOPIC}/"
+        self._stopped = False
+        self.ended = Deferred.fromCoroutine(self._run())
+
+    async def _run(self) -> None:
+        while not self._stopped:
+            query = f"?since={self.position}" if self.position else ""
+            try:
+                self.client = await wsclient.connect(reactor, self._url + query)
+                while True:
+                    self._take(await self.client.next_message())
+            except wsclient.Closed:
+                continue
+
+    def _take(self, message: Any) -> None:
+        said = json.loads(message)
+        if isinstance(said, int):
+            # One publisher, one number each: so the topic's own number must be the same.
+            epoch = self.position.rpartition(":")[0]
+            said = {"message": message, "position": f"{epoch}:{said}" if epoch else ""}
+        if "message" in said:
+            self.heard.append(int(said["message"]))
+            self.position = said["position"]
+        else:
+            self.node = said["node"]
+            self.recovered.append(said["recovered"])
+            self.position = said["position"] if not self.position else self.position
+            if not self.answered.called:
+                self.answered.callback(None)
+
+    def stop(self) -> "Deferred[None]":
+        self._stopped = True
+        if self.client is not None:
+            self.client.abort()
+        return self.ended
+
+
+@once
+class TopicFaultTests(TestCase):
+    timeout = 120
+
+    async def start(self) -> None:
+        extra = {"DRILL_SETTINGS": json.dumps(SETTINGS)}
+        self.cluster: Cluster = await start_cluster(
+            self, "--nodes", str(NODES), "--settings", "tests.e2e.drill_site", extra=extra
+        )
+        self.url = f"ws://127.0.0.1:{self.cluster.port}/"
+        self.publisher = await wsclient.connect(reactor, f"{self.url}publish/{TOPIC}/")
+        self.addCleanup(self.publisher.abort)
+        self.published = 0
+        await self.publish(1)
+        self.followers: list[Follower] = []
+        nodes: set[int] = set()
+        while len(self.followers) < CLIENTS or len(nodes) < NODES:
+            follower = Follower(self.url, ("read", "subscribe")[len(self.followers) % 2])
+            self.addCleanup(follower.stop)
+            await follower.answered
+            self.followers.append(follower)
+            nodes.add(follower.node)
+
+    async def publish(self, count: int) -> None:
+        """One after the other, each when the one before is answered."""
+        for _ in range(count):
+            self.published += 1
+            self.publisher.send(str(self.published))
+            receipt = json.loads(await self.publisher.next_message())
+            self.publishing_node: int = receipt["node"]
+
+    async def assert_all_heard(self) -> None:
+        def state() -> str:
+            return "\n".join(
+                f"node {f.node}, {f.recovered}: {f.heard[:5]} … {f.heard[-5:]}"
+                for f in self.followers
+            )
+
+        everything = list(range(1, self.published + 1))
+        await until(lambda: all(f.heard[-1:] == everything[-1:] for f in self.followers), state)
+        for follower in self.followers:
+            self.assertEqual(follower.heard, everything, state())
+            self.assertEqual(set(follower.recovered[1:]) - {True}, set(), state())
+
+    async def test_nodes_are_killed(self) -> None:
+        await self.start()
+        others = [
+            name
+            for name, pid in self.cluster.pids.items()
+            if name.startswith("node") and pid != self.publishing_node
+        ]
+        for name in others:
+            await self.publish(MESSAGES // 6)
+            again = self.cluster.line(f"{name} ready")
+            os.kill(self.cluster.pids[name], signal.SIGKILL)
+            await self.publish(MESSAGES // 6)
+            await again
+        await self.assert_all_heard()
+        self.assertGreater(sum(len(f.recovered) > 1 for f in self.followers), 0)
+
+    async def test_the_broker_is_killed(self) -> None:
+        await self.start()
+        await self.publish(MESSAGES // 3)
+        again = self.cluster.line("broker ready")
+        os.kill(self.cluster.pids["broker"], signal.SIGKILL)
+        await self.publish(MESSAGES // 3)
+        for follower in self.followers[::3]:  # some come back while there is no broker
+            assert follower.client is not None
+            follower.client.abort()
+        await again
+        await self.publish(MESSAGES // 3)
+        await self.assert_all_heard()
+
+    async def test_the_broker_dies_with_messages_that_it_had_not_read(self) -> None:
+        await self.start()
+        await self.publish(10)
+        os.kill(self.cluster.pids["broker"], signal.SIGSTOP)
+        await self.publish(50)
+        os.kill(self.cluster.pids["broker"], signal.SIGKILL)
+        await self.publish(50)
+        await self.assert_all_heard()
+
+
+@once
+class PresenceFaultTests(TestCase):
+    timeout = 120
+
+    async def start(self) -> None:
+        self.cluster: Cluster = await start_cluster(
+            self, "--nodes", str(NODES), "--settings", "tests.e2e.drill_site"
+        )
+        self.guests: dict[str, wsclient.Client] = {}
+        self.node_of: dict[str, int] = {}
+        while len(set(self.node_of.values())) < NODES or len(self.guests) < CLIENTS:
+            await self.join(f"guest{len(self.guests)}")
+
+    async def join(self, name: str) -> None:
+        url = f"ws://127.0.0.1:{self.cluster.port}/guests/{TOPIC}/{name}/"
+        client = await wsclient.connect(reactor, url)
+        self.addCleanup(client.abort)
+        self.guests[name] = client
+        self.node_of[name] = (await self.ask(client))["node"]
+
+    async def ask(self, client: wsclient.Client) -> dict[str, Any]:
+        """Who is there, as one client is told; what it has heard of others' coming is passed by."""
+        client.send("who?")
+        while True:
+            message: Any = await client.next_message()
+            if message[0] == "{":
+                answer: dict[str, Any] = json.loads(message)
+                return answer
+
+    async def assert_all_know(self) -> None:
+        everybody = sorted(self.guests)
+        for client in self.guests.values():
+            while (await self.ask(client))["members"] != everybody:
+                await deferLater(reactor, 0.01, lambda: None)
+
+    async def kill_node(self) -> list[str]:
+        """Kill a node; who is gone with it."""
+        name = next(name for name in self.cluster.pids if name.startswith("node"))
+        pid = self.cluster.pids[name]
+        gone = [guest for guest, node in self.node_of.items() if node == pid]
+        ends = [self.guests.pop(guest).closed for guest in gone]
+        os.kill(pid, signal.SIGKILL)
+        await gatherResults(ends)
+        return gone
+
+    async def test_the_dead_are_not_there(self) -> None:
+        await self.start()
+        await self.assert_all_know()
+        gone = await self.kill_node()
+        heard = {name: set[Any]() for name in self.guests}
+        for name, client in self.guests.items():
+            while len(heard[name]) < len(gone):
+                heard[name].add(await client.next_message())
+        for name in self.guests:
+            self.assertEqual(heard[name], {f"-{guest}" for guest in gone})
+        await self.assert_all_know()
+        for name in gone:
+            await self.join(name)
+        await self.assert_all_know()
+
+    async def test_a_new_broker_is_told_who_is_there(self) -> None:
+        await self.start()
+        await self.assert_all_know()
+        again = self.cluster.line("broker ready")
+        os.kill(self.cluster.pids["broker"], signal.SIGKILL)
+        await again
+        await get_until(self.cluster.admin_url + "readyz", 200)
+        await self.join("late")
+        await self.assert_all_know()
+        for name, client in self.guests.items():
+            self.assertEqual([m for m in client.unread() if str(m)[0] == "-"], [], name)
+
+    async def test_a_node_dies_with_the_broker(self) -> None:
+        await self.start()
+        await self.assert_all_know()
+        again = self.cluster.line("broker ready")
+        os.kill(self.cluster.pids["broker"], signal.SIGKILL)
+        await self.kill_node()
+        await again
+        await self.assert_all_know()

@@ -1,0 +1,89 @@
+"""What a view publishes within a transaction: heard when it is committed, or never."""
+
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import TestCase
+
+from tests.e2e import wsclient
+from tests.e2e.postgres import start_postgres
+from tests.e2e.processes import Cluster, get, reactor, start_cluster
+
+NODES = 2
+TOPIC = "notes"
+
+
+class TransactionTests(TestCase):
+    timeout = 120
+
+    async def start(self, database: dict[str, Any]) -> None:
+        extra = {"DRILL_DATABASE": json.dumps(database)}
+        self.cluster: Cluster = await start_cluster(
+            self, "--nodes", str(NODES), "--settings", "tests.e2e.drill_site", extra=extra
+        )
+        self.clients: list[wsclient.Client] = []
+        nodes = set()
+        while len(nodes) < NODES:
+            self.clients.append(await self.connect())
+            nodes.add(json.loads(await self.clients[-1].next_message())["node"])
+
+    async def connect(self) -> wsclient.Client:
+        url = f"ws://127.0.0.1:{self.cluster.port}/subscribe/{TOPIC}/"
+        client = await wsclient.connect(reactor, url)
+        self.addCleanup(client.abort)
+        return client
+
+    async def next_messages(self) -> list[Any]:
+        """One message of each client."""
+        messages: Any = await gatherResults([client.next_message() for client in self.clients])
+        return list(messages)
+
+    async def say(self, end: str) -> dict[str, Any]:
+        code, body = await get(f"{self.cluster.base_url}say/{TOPIC}/{end}/")
+        self.assertEqual(code, 200, body)
+        answer: dict[str, Any] = json.loads(body)
+        return answer
+
+    async def assert_heard(self, *messages: str) -> None:
+        """By all clients, on all nodes, and nothing in between."""
+        for message in messages:
+            self.assertEqual(await self.next_messages(), [message] * len(self.clients))
+
+    async def commit_and_rollback(self, notes: Callable[[], list[str]]) -> None:
+        answer = await self.say("commit")
+        self.assertEqual(answer["receipts"], [None, None])
+        await self.assert_heard("uncommitted", "outer")
+        self.assertEqual(notes(), ["outer"])
+        await self.say("rollback")
+        await self.assert_heard("uncommitted", "rolled back")
+        self.assertEqual(notes(), ["outer"])
+        await self.say("commit")
+        await self.assert_heard("uncommitted", "outer")
+
+    async def test_sqlite(self) -> None:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        path = folder / "notes.sqlite3"
+        connection = sqlite3.connect(path, isolation_level=None)
+        self.addCleanup(connection.close)
+        connection.execute("CREATE TABLE note (text)")
+        await self.start({"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)})
+        await self.commit_and_rollback(
+            lambda: [text for (text,) in connection.execute("SELECT text FROM note")]
+        )
+
+    async def test_postgres(self) -> None:
+        database = await start_postgres(self)
+        connection = database.connect()
+        self.addCleanup(connection.close)
+        connection.execute("CREATE TABLE note (text text)")
+        await self.start(json.loads(database.django))
+        await self.commit_and_rollback(
+            lambda: [text for (text,) in connection.execute("SELECT text FROM note")]
+        )

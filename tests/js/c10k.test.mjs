@@ -1,0 +1,215 @@
+// What both kinds of connection of c10k.js share, and ordinary handlers' sockets.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { rig, settle, socket } from "./client.mjs";
+import * as module from "../../cluster/django/static/c10k/c10k.mjs";
+
+test("the module has what the global has", () => {
+  assert.deepEqual(Object.keys(module).sort(), Object.keys(globalThis.c10k).sort());
+  for (const name of Object.keys(module)) assert.equal(module[name], globalThis.c10k[name]);
+});
+
+test("connects to where the page came from, by WebSocket", async () => {
+  for (const [url, expected] of Object.entries({
+    "/chat/ws/": "wss://here.example/chat/ws/",
+    "ws/?a=1#top": "wss://here.example/page/ws/?a=1",
+    "http://there.example:81/x": "ws://there.example:81/x",
+    "wss://there.example/": "wss://there.example/",
+  })) {
+    const { socket: open } = await rig(socket, { url, protocols: ["v2"] });
+    assert.equal(open().url.href, expected);
+    assert.deepEqual(open().protocols, ["v2"]);
+    assert.equal(open().binaryType, "arraybuffer");
+  }
+});
+
+test("messages both ways", async () => {
+  const { connection, accept, say, socket: open, events, states } = await rig(socket);
+  assert.equal(connection.send("too early"), false);
+  accept();
+  say("hello");
+  const binary = new ArrayBuffer(2);
+  open().onmessage({ data: binary });
+  assert.equal(connection.send("hi"), true);
+  assert.deepEqual(open().sent, ["hi"]);
+  assert.deepEqual(events.slice(-2), [
+    ["message", { data: "hello" }],
+    ["message", { data: binary }],
+  ]);
+  assert.deepEqual(states(), ["connecting", "open"]);
+});
+
+test("a message can be taken as JSON", async () => {
+  let parsed = null;
+  const { accept, say } = await rig(socket, { onmessage: (event) => (parsed = event.json()) });
+  accept();
+  say({ a: [1] });
+  assert.deepEqual(parsed, { a: [1] });
+});
+
+test("waits longer with each failure, up to half a minute", async () => {
+  const { lose, wait } = await rig(socket);
+  const delays = [];
+  for (let i = 0; i < 8; i++) {
+    lose(1006);
+    delays.push(await wait());
+  }
+  assert.deepEqual(delays, [1, 2, 4, 8, 16, 30, 30, 30]);
+});
+
+test("full jitter: anything from nothing to the limit", async () => {
+  const { lose, wait, take } = await rig(socket, {}, { random: 0.25 });
+  lose(1006, "why");
+  assert.deepEqual(take("state").at(-1), {
+    state: "waiting",
+    delay: 0.25,
+    code: 1006,
+    reason: "why",
+  });
+  assert.equal(await wait(), 0.25);
+});
+
+test("a connection that held starts again from the shortest wait, one lost at once does not", async () => {
+  const held = await rig(socket);
+  held.lose(1006);
+  await held.wait();
+  held.accept();
+  held.time += 60;
+  held.lose(1006);
+  assert.equal(await held.wait(), 1);
+  held.accept();
+  held.lose(1006);
+  assert.equal(await held.wait(), 2);
+});
+
+test("a restart that was announced: back within half a second, the first time", async () => {
+  for (const code of [1001, 1012]) {
+    const restarted = await rig(socket);
+    restarted.accept();
+    restarted.time += 60;
+    restarted.lose(code);
+    assert.equal(await restarted.wait(), 0.5);
+    restarted.lose(code);
+    assert.equal(await restarted.wait(), 2);
+  }
+});
+
+test("stays away when told that it is to blame, or not wanted", async () => {
+  for (const code of [1002, 1003, 1007, 1008, 1009, 1010, 4400, 4401, 4499]) {
+    const { connection, accept, lose, timers, take } = await rig(socket);
+    accept();
+    lose(code, "no");
+    assert.deepEqual(take("state").at(-1), { state: "refused", code, reason: "no" });
+    assert.equal(connection.state, "refused");
+    assert.deepEqual(timers, []);
+  }
+});
+
+test("is done when the handler is", async () => {
+  const { connection, accept, lose, sockets } = await rig(socket);
+  accept();
+  lose(1000, "bye");
+  assert.equal(connection.state, "closed");
+  connection.retry();
+  assert.equal(sockets.length, 2);
+});
+
+test("comes back after everything else, but not in haste", async () => {
+  for (const code of [1005, 1006, 1011, 1013, 3000, 4000, 4500]) {
+    const { lose, wait } = await rig(socket);
+    lose(code);
+    assert.equal(await wait(), 1, String(code));
+  }
+});
+
+test("an attempt that comes to nothing is given up", async () => {
+  const { connection, wait, sockets } = await rig(socket);
+  assert.equal(await wait(), 10);
+  assert.equal(connection.state, "waiting");
+  assert.deepEqual(sockets[0].closed, [4000, ""]);
+  sockets[0].onopen(); // too late
+  assert.equal(connection.state, "waiting");
+});
+
+test("retry() does not wait on, and does not connect twice", async () => {
+  const { connection, lose, sockets, accept, timers } = await rig(socket);
+  lose(1006);
+  connection.retry();
+  assert.equal(sockets.length, 2);
+  connection.retry();
+  accept();
+  connection.retry();
+  assert.equal(sockets.length, 2);
+  assert.deepEqual(timers, []);
+});
+
+test("the network is back: no more waiting", async () => {
+  const { connection, lose, sockets, window } = await rig(socket);
+  lose(1006);
+  window.dispatchEvent(new Event("online"));
+  assert.equal(sockets.length, 2);
+  connection.close();
+  window.dispatchEvent(new Event("online"));
+  assert.equal(sockets.length, 2);
+});
+
+test("close() ends it, and nothing is heard any more", async () => {
+  const { connection, accept, sockets, say, take, lose, timers } = await rig(socket);
+  accept();
+  connection.close(1000, "enough");
+  assert.deepEqual(sockets[0].closed, [1000, "enough"]);
+  take("state");
+  say("late");
+  lose(1006);
+  connection.close();
+  assert.deepEqual(take("message"), []);
+  assert.deepEqual(take("state"), []);
+  assert.deepEqual(timers, []);
+});
+
+test("close() before it has begun", async () => {
+  let made = 0;
+  const connection = socket("/x/", { environment: { WebSocket: class { constructor() { made++; } } } });
+  connection.close();
+  await settle();
+  assert.equal(made, 0);
+  assert.equal(connection.state, "closed");
+});
+
+test("close() in a listener of the attempt's own state", async () => {
+  const { connection, sockets, lose, wait } = await rig(socket);
+  connection.addEventListener("state", ({ state }) => state === "connecting" && connection.close());
+  lose(1006);
+  await wait();
+  assert.equal(connection.state, "closed");
+  assert.equal(sockets.length, 1);
+});
+
+test("a URL that is none is no reason to try again", async () => {
+  const { connection } = await rig(socket, { url: "http://[" });
+  assert.equal(connection.state, "refused");
+});
+
+test("without a heartbeat, silence is no sign", async () => {
+  const { accept, timers } = await rig(socket);
+  accept();
+  assert.deepEqual(timers, []);
+});
+
+test("with one, it asks into the silence and gives up without an answer", async () => {
+  const alive = await rig(socket, { heartbeat: "are you there?" });
+  alive.accept();
+  assert.equal(await alive.wait(), 25);
+  assert.deepEqual(alive.socket().sent, ["are you there?"]);
+  alive.time += 3;
+  alive.say("yes");
+  assert.equal(await alive.wait(), 7); // when no answer would have been too late
+  assert.equal(await alive.wait(), 18); // 25 s after the answer
+  assert.deepEqual(alive.socket().sent.length, 2);
+  assert.equal(await alive.wait(), 10);
+  assert.equal(alive.connection.state, "waiting");
+  assert.deepEqual(alive.socket().closed, [4000, ""]);
+  assert.equal(alive.take("state").at(-1).reason, "no answer");
+});

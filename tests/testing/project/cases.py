@@ -1,0 +1,206 @@
+"""What users would write: tests of a Django project with its test runner."""
+
+from django.contrib.auth.models import Group, User
+from django.test import SimpleTestCase, TestCase, TransactionTestCase, override_settings
+
+from cluster import publish
+from cluster.testing import Refused, capture_publications, connect
+
+
+class UserTests(TestCase):
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.anna = User.objects.create_user("anna", password="secret")
+
+    async def test_nobody(self) -> None:
+        async with connect("/who/") as client:
+            self.assertEqual(["nobody", None], await client.receive_json())
+
+    async def test_user_and_session(self) -> None:
+        async with connect("/who/", user=self.anna, session={"colour": "red"}) as client:
+            self.assertEqual(["anna", "red"], await client.receive_json())
+
+    async def test_session_alone(self) -> None:
+        async with connect("/who/", session={"colour": "blue"}) as client:
+            self.assertEqual(["nobody", "blue"], await client.receive_json())
+
+    async def test_cookies_of_the_test_client(self) -> None:
+        await self.async_client.alogin(username="anna", password="secret")
+        async with connect("/who/", cookies=self.async_client.cookies) as client:
+            self.assertEqual(["anna", None], await client.receive_json())
+
+    async def test_logout_closes(self) -> None:
+        await self.async_client.aforce_login(self.anna)
+        async with connect("/who/", cookies=self.async_client.cookies) as client:
+            await client.receive_json()
+            await self.async_client.alogout()
+            self.assertEqual(4401, (await client.closed()).code)
+
+
+class TransactionTests(TestCase):
+    """The handlers' database is the test's, transaction included."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        Group.objects.create(name="first")
+
+    async def make_one(self) -> None:
+        await Group.objects.acreate(name="second")
+        async with connect("/groups/") as client:
+            self.assertEqual(2, await client.receive_json())
+            await client.send("third")
+            self.assertEqual(3, await client.receive_json())
+        self.assertEqual(3, await Group.objects.acount())
+
+    async def test_one(self) -> None:
+        await self.make_one()
+
+    async def test_another_that_sees_nothing_of_it(self) -> None:
+        await self.make_one()
+
+
+class PublishTests(TestCase):
+    async def test_from_a_view(self) -> None:
+        async with connect("/follow/news/") as client:
+            self.assertEqual("following", await client.receive())
+            await self.async_client.get("/say/news/")
+            self.assertEqual("said", await client.receive())
+
+    async def test_on_commit(self) -> None:
+        async with connect("/follow/news/") as client:
+            self.assertEqual("following", await client.receive())
+            await self.async_client.get("/say/news/?atomic")
+            self.assertEqual("said on commit", await client.receive())
+            await client.nothing()
+
+    async def test_rolled_back(self) -> None:
+        async with connect("/follow/news/") as client:
+            self.assertEqual("following", await client.receive())
+            await self.async_client.get("/say/news/?atomic&fail")
+            await client.nothing()
+
+    async def test_from_the_test(self) -> None:
+        async with connect("/follow/news/") as client:
+            self.assertEqual("following", await client.receive())
+            receipt = publish("news", "hello")
+            self.assertEqual((1, 1), receipt)
+            self.assertEqual("hello", await client.receive())
+
+    def test_nobody_listens(self) -> None:
+        """A view that publishes needs no cluster to be tested."""
+        self.assertEqual(b"outside", self.client.get("/say/news/").content)
+        self.assertEqual(b"committed", self.client.get("/say/news/?atomic").content)
+
+    def test_captured(self) -> None:
+        with capture_publications() as published:
+            self.client.get("/say/news/")
+            self.client.get("/say/news/?atomic")
+            self.client.get("/say/news/?atomic&fail")
+        self.assertEqual([("news", "said"), ("news", "said on commit")], published)
+
+    async def test_captured_in_a_coroutine(self) -> None:
+        async with capture_publications() as published:
+            await self.async_client.get("/say/news/?atomic")
+            async with connect("/follow/news/") as client:
+                self.assertEqual("following", await client.receive())
+                publish("news", "hello")
+                self.assertEqual("hello", await client.receive())
+            await self.async_client.get("/say/news/?atomic")
+        publish("news", "too late")
+        self.assertEqual(
+            ["said on commit", "hello", "said on commit"], [message for _, message in published]
+        )
+
+    async def test_what_is_published_before_comes_before(self) -> None:
+        async with connect("/follow/news/") as client:
+            self.assertEqual("following", await client.receive())
+            await self.async_client.get("/say/news/?atomic")
+            await client.send("now")
+            publish("news", "hello")
+            self.assertEqual("said on commit", await client.receive())
+            self.assertEqual("hello", await client.receive())
+
+    def test_captured_twice(self) -> None:
+        with capture_publications() as outer:
+            publish("news", "one")
+            with capture_publications() as inner:
+                publish("news", b"two")
+            publish("news", "three")
+        self.assertEqual([("news", b"two")], inner)
+        self.assertEqual(["one", b"two", "three"], [message for _, message in outer])
+
+
+class CommittingTests(TransactionTestCase):
+    async def test_on_commit(self) -> None:
+        async with connect("/follow/news/") as client:
+            self.assertEqual("following", await client.receive())
+            await self.async_client.get("/say/news/?atomic")
+            self.assertEqual("said on commit", await client.receive())
+
+    def test_captured(self) -> None:
+        with capture_publications() as published:
+            self.client.get("/say/news/?atomic")
+        self.assertEqual([("news", "said on commit")], published)
+
+
+class NoDatabaseTests(SimpleTestCase):
+    async def test_topics(self) -> None:
+        async with connect("/follow/news/") as one, connect("/follow/news/") as two:
+            await one.receive()
+            await two.receive()
+            publish("news", "hello")
+            self.assertEqual(["hello", "hello"], [await one.receive(), await two.receive()])
+
+
+class HistoryTests(SimpleTestCase):
+    """Two tests, of which neither may see what the other has published."""
+
+    async def publish_and_follow(self) -> None:
+        publish("kept/1", "hello")
+        async with connect("/follow/kept/1/") as client:
+            self.assertEqual({"following", "hello"}, {await client.receive() for _ in range(2)})
+            await client.nothing()
+
+    async def test_one(self) -> None:
+        await self.publish_and_follow()
+
+    async def test_another(self) -> None:
+        await self.publish_and_follow()
+
+    @override_settings(C10K={"TOPICS": {"more/*": {"history": 2}}})
+    async def test_other_settings(self) -> None:
+        publish("kept/1", "gone")
+        for number in range(3):
+            publish("more/1", str(number))
+        async with connect("/follow/kept/1/") as client:
+            self.assertEqual("following", await client.receive())
+            await client.nothing()
+        async with connect("/follow/more/1/") as client:
+            self.assertEqual({"following", "1", "2"}, {await client.receive() for _ in range(3)})
+
+
+class LimitTests(SimpleTestCase):
+    @override_settings(C10K={"MAX_MESSAGE_SIZE": 10, "MAX_CONNECTIONS_PER_CLIENT": 1})
+    async def test_limits(self) -> None:
+        async with connect("/who/") as client:
+            with self.assertRaises(Refused) as caught:
+                async with connect("/who/"):
+                    self.fail("let in")
+            self.assertEqual(429, caught.exception.status)
+            async with connect("/who/", address="192.0.2.1"):
+                pass
+            await client.send("x" * 11)
+            self.assertEqual(1009, (await client.closed()).code)
+
+    @override_settings(C10K={"PROXY_HEADERS": True})
+    async def test_proxy(self) -> None:
+        headers = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+        async with connect("/who/", headers=headers, origin="https://testserver"):
+            pass
+
+    async def test_secure(self) -> None:
+        async with connect("/who/", origin="https://testserver", secure=True):
+            pass
+        with self.assertRaises(Refused):
+            async with connect("/who/", origin="https://testserver"):
+                self.fail("let in")
