@@ -5,6 +5,7 @@ A client beyond a limit of connections is refused 503 (the node) or 429 (its add
 one that sends too fast is closed with 1008.
 """
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,6 +16,9 @@ from cluster.net.handshake import Refusal
 CLOSE_TOO_FAST = 1008
 
 RETRY_LATER = (("Retry-After", "5"),)
+
+_MAPPED = bytes(10) + b"\xff\xff"
+"""How an IPv4 address begins that came to a socket for both."""
 
 Receive = Callable[[bytes, bool], None]
 
@@ -51,7 +55,7 @@ class Occupancy:
         place = Place(self)
         self.taken += 1
         try:
-            place.be("client", client)
+            place.be("client", network_of(client))
         except Refusal:
             place.leave()
             raise
@@ -90,6 +94,20 @@ class Place:
                 del places[key]
         self._keys = None
         self._occupancy.taken -= 1
+
+
+def network_of(client: str) -> str:
+    """Whom an address stands for: itself, but for IPv6 its /64, which is the least that one
+    customer has to choose addresses from (RFC 6177). IPv4 in IPv6's clothes is IPv4."""
+    if ":" not in client:
+        return client
+    try:
+        address = socket.inet_pton(socket.AF_INET6, client.partition("%")[0])
+    except OSError:
+        return client
+    if address.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, address[len(_MAPPED) :])
+    return f"{socket.inet_ntop(socket.AF_INET6, address[:8] + bytes(8))}/64"
 
 
 class MessageRate:

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.django.conf import DEFAULTS
-from cluster.django.limits import MessageRate, Occupancy, message_rate
+from cluster.django.limits import MessageRate, Occupancy, message_rate, network_of
 from cluster.net.handshake import Refusal
 from tests.django.fakes import RecordingLane
 
@@ -43,6 +43,30 @@ class OccupancyTests(SynchronousTestCase):
         place.leave()
         occupancy.enter("a")
         self.assertEqual(occupancy.refused, {"client": 1})
+
+    def test_ipv6_by_its_network(self) -> None:
+        occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=1)
+        place = occupancy.enter("2001:db8:1:2::1")
+        self.assert_refused(429, occupancy.enter, "2001:db8:1:2:ffff::9")
+        occupancy.enter("2001:db8:1:3::1")
+        place.leave()
+        occupancy.enter("2001:db8:1:2:ffff::9")
+
+    def test_ipv4_in_ipv6(self) -> None:
+        occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=1)
+        occupancy.enter("::ffff:192.0.2.1")
+        occupancy.enter("::ffff:192.0.2.2")
+        self.assert_refused(429, occupancy.enter, "192.0.2.1")
+
+    def test_networks(self) -> None:
+        for client, network in {
+            "192.0.2.1": "192.0.2.1",
+            "::1": "::/64",
+            "fe80::1%eth0": "fe80::/64",
+            "": "",
+            "what:ever": "what:ever",
+        }.items():
+            self.assertEqual(network_of(client), network, client)
 
     def test_of_a_user(self) -> None:
         occupancy = self.occupancy(MAX_CONNECTIONS_PER_USER=1)
