@@ -81,8 +81,14 @@ async def admit(
     match answer:
         case None:
             return handler.choose(offered), {}
+        case Accept(None, headers):
+            return handler.choose(offered), headers
         case Accept(subprotocol, headers):
-            return handler.choose(offered) if subprotocol is None else subprotocol, headers
+            if subprotocol not in offered:
+                raise ValueError(
+                    f"accept chose the subprotocol {subprotocol!r}; the client offers {[*offered]}"
+                )
+            return subprotocol, headers
         case HttpResponseBase():
             raise refused_with(answer)
     raise TypeError(f"accept must return None, Accept or a response, not {answer!r}")

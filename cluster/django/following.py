@@ -7,17 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from cluster.core.retained import format_position, parse_position
+from cluster.core.retained import format_position
 from cluster.django.envelope import MessageMemo, encode, format_place
+from cluster.django.subscription import NO_POSITION, place_after
 from cluster.django.topics import as_topic
 
 clients: Counter[str] = Counter()
 """Clients of feeds in this process, by kind: "websocket", "stream", "poll"."""
 
 _memo = MessageMemo()
-
-NO_POSITION = ("", 0)
-"""A place that no topic knows."""
 
 Later = Callable[[Callable[[], None]], object]
 """Calls back in the reactor's next iteration."""
@@ -125,13 +123,9 @@ class Following:
     def _start(self, name: str, since: str | None) -> tuple[str, int] | None:
         """Until a topic's answer is there, the client is where it was."""
         self.waiting.add(name)
-        if since is None:
-            return None
-        try:
-            place = parse_position(since)
-        except ValueError:
-            return NO_POSITION
-        self.positions[name] = format_position(*place)
+        place = place_after(since)
+        if place is not None and place != NO_POSITION:
+            self.positions[name] = format_position(*place)
         return place
 
     def _follow(self, name: str, place: tuple[str, int] | None) -> None:

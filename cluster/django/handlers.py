@@ -128,6 +128,8 @@ def websocket(
     for function, name in ((accept, "accept"), (page, "page")):
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be a function, not {function!r}")
+    if isinstance(subprotocols, str):  # whose letters would be the names
+        raise TypeError(f"subprotocols must be a list, not {subprotocols!r}")
 
     def decorate(run: Coroutine) -> View:
         if not iscoroutinefunction(run):

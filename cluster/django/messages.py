@@ -12,8 +12,9 @@ from collections import deque
 from typing import Any, Self
 
 from cluster.core.exceptions import TooSlow
-from cluster.core.retained import format_position, parse_position
+from cluster.core.retained import format_position
 from cluster.django import conf
+from cluster.django.subscription import place_after
 from cluster.django.topics import Payload, Topic, as_message, as_topic, running_node, set_result
 
 
@@ -27,13 +28,13 @@ class topic_messages:
 
     At most C10K["TOPIC_QUEUE_MESSAGES"] messages wait for the loop; one more, and the iteration
     raises TooSlow after those that wait, and the rest is counted as dropped (``slow_handler``).
-    Raises ValueError if ``since`` is no position, NotRunning if this process is no node.
+    Raises NotRunning if this process is no node.
     """
 
     def __init__(self, topic: Topic, *, since: str | None = None) -> None:
         self.recovered = False
         self._topic = as_topic(topic)
-        self._since = None if since is None else parse_position(since)
+        self._since = place_after(since)
         self._queue: deque[tuple[bytes, int]] = deque()
         self._limit: int = conf.load()["TOPIC_QUEUE_MESSAGES"]
         self._lost = 0

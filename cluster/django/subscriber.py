@@ -11,10 +11,9 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from cluster.core.exceptions import Disconnected
-from cluster.core.retained import parse_position
 from cluster.django.patterns import kept_by_setting
 from cluster.django.publishing import Receipt
-from cluster.django.subscription import Subscription
+from cluster.django.subscription import Subscription, place_after
 from cluster.django.topics import (
     Payload,
     Topic,
@@ -72,12 +71,12 @@ class Subscriber:
         state. Of two subscriptions to one topic the later counts.
 
         ``since``: a position that the client knows; then of what is kept it is sent only what came
-        after it, and ``(await ws.subscribe(…)).recovered`` is False if some of that is gone.
+        after it, and ``(await ws.subscribe(…)).recovered`` is False if some of that is gone, or if
+        it is no position.
         ``replay``: False to leave out what is kept (unless it was missed since then); or a function
-        of these messages that returns the messages to send in their place. Raises ValueError if
-        ``since`` is no position.
+        of these messages that returns the messages to send in their place.
         """
-        place = None if since is None else parse_position(since)
+        place = place_after(since)
         if self.close_code is not None:
             return Subscription(known=True)
         key = as_topic(topic)

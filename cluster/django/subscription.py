@@ -4,8 +4,24 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import Any, Self
 
-from cluster.core.retained import format_position
+from cluster.core.retained import format_position, parse_position
 from cluster.django.topics import set_result
+
+NO_POSITION = ("", 0)
+"""Before everything, in a numbering that nobody knows: nothing can be recovered from there."""
+
+
+def place_after(since: str | None) -> tuple[str, int] | None:
+    """A position as (epoch, offset). It comes from a client, so text that is none (empty, or made
+    up) is no error of ours, but like one that nobody knows any more."""
+    if since is None:
+        return None
+    if not isinstance(since, str):
+        raise TypeError(f"since is a position, as text, not {since!r}")
+    try:
+        return parse_position(since)
+    except ValueError:
+        return NO_POSITION
 
 
 class Subscription:

@@ -88,7 +88,10 @@ class Conversation:
         self.raise_if_closed()
         if isinstance(message, str):
             return wire.frame(wire.TEXT, message.encode())
-        return wire.frame(wire.BINARY, message)
+        if not isinstance(message, bytes | bytearray | memoryview):
+            kind = type(message).__name__
+            raise TypeError(f"a message is str or bytes, not {kind}; for JSON: send_json")
+        return wire.frame(wire.BINARY, bytes(message))
 
     def close(self, code: int, reason: str) -> bytes:
         """A Close frame; nothing if one was sent before."""

@@ -324,8 +324,12 @@ class AcceptTests(AdmissionTestCase):
             self.assertIn(b"\r\n" + line + b"\r\n", answer)
 
     def test_a_subprotocol_that_was_not_offered_is_our_bug(self) -> None:
-        self.assert_each(b"HTTP/1.1 500 ", lambda request, room: Accept(subprotocol="x"))
-        self.assertEqual(len(self.flushLoggedErrors(Exception)), 2)
+        offer = b"Sec-WebSocket-Protocol: a, b"
+        self.assert_each(b"HTTP/1.1 500 ", lambda request, room: Accept(subprotocol="x"), offer)
+        self.assertEqual(
+            ["accept chose the subprotocol 'x'; the client offers ['a', 'b']"] * 2,
+            [failure.getErrorMessage() for failure in self.flushLoggedErrors(ValueError)],
+        )
 
     def test_errors_that_refuse(self) -> None:
         for error, status, body in (

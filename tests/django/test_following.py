@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.django.following import NO_POSITION, Following
+from cluster.django.following import Following
+from cluster.django.subscription import NO_POSITION
 from cluster.net.frames import text_frame
 
 

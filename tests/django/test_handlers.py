@@ -120,6 +120,9 @@ class WebSocketDecoratorTests(SynchronousTestCase):
             self.assertRaises(TypeError, websocket, page=wrong)
             self.assertRaises(TypeError, websocket, accept=wrong)
 
+    def test_one_subprotocol_is_a_list_too(self) -> None:
+        self.assertRaises(TypeError, websocket, subprotocols="chat.v1")
+
     def test_nothing_but_coroutines(self) -> None:
         def blocking(ws: Any) -> None:
             pass

@@ -110,7 +110,14 @@ class TopicMessagesTests(SynchronousTestCase):
         asyncio.run(run())
 
     def test_no_position(self) -> None:
-        self.assertRaises(ValueError, topic_messages, "t", since="yesterday")
+        async def test(messages: topic_messages) -> None:
+            self.assertFalse(messages.recovered)
+            self.assertEqual([await anext(messages), messages.position], ["4", "e:4"])
+
+        self.run_with(test, (1, 4, b"4"), since="yesterday")
+
+    def test_a_place_that_is_no_text(self) -> None:
+        self.assertRaises(TypeError, topic_messages, "t", since=2)
 
     def test_in_a_process_that_is_no_node(self) -> None:
         self.patch(topics, "node", None)

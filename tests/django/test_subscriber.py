@@ -140,7 +140,16 @@ class HistoryTests(SubscriberTestCase):
         self.assertEqual(self.ws.lane.texts, ["[]"])
 
     def test_no_position(self) -> None:
-        self.assertRaises(ValueError, self.ws.subscribe, "t", since="yesterday")
+        """Clients send positions back, so nonsense is no bug of the handler."""
+        for nonsense in ("", "yesterday", "e", "e:", "e:-1", ":2", "e:2:3"):
+            ws = Client(self.pubsub)
+            subscription = ws.subscribe("t", since=nonsense)
+            self.kept(4, b"3", b"4")
+            self.assertEqual((subscription.recovered, subscription.position), (False, "e:4"))
+            self.assertEqual(ws.lane.texts, ["3", "4"])
+
+    def test_a_place_that_is_no_text(self) -> None:
+        self.assertRaises(TypeError, self.ws.subscribe, "t", since=2)
         self.assertEqual(self.pubsub.subscriptions.special, {})
 
     def test_nothing_waits_for_a_closed_connection(self) -> None:

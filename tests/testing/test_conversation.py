@@ -18,6 +18,12 @@ class ConversationTests(TestCase):
         self.assertEqual(["a", b"b"], list(self.talk.messages))
         self.assertEqual(101, self.talk.accepted().status)
 
+    def test_what_is_no_message(self) -> None:
+        self.assertEqual(b"\x82\x81\0\0\0\0b", self.talk.say(bytearray(b"b")))  # type: ignore[arg-type]
+        for wrong in ({"a": 1}, 5, None):
+            error = self.assertRaises(TypeError, self.talk.say, wrong)
+            self.assertIn("for JSON: send_json", str(error))
+
     def test_pings_are_answered(self) -> None:
         self.assertEqual(b"\x8a\x82\0\0\0\0hi", self.talk.hear(b"\x89\x02hi"))
 
