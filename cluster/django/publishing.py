@@ -51,7 +51,14 @@ def publish(
     if not immediate and _in_transaction(using):
         from django.db import transaction
 
-        transaction.on_commit(send, using=using, robust=True)
+        waiting = [send]
+
+        def send_once() -> None:
+            # Django's captureOnCommitCallbacks makes the call, and leaves it for the commit.
+            if waiting:
+                waiting.pop()()
+
+        transaction.on_commit(send_once, using=using, robust=True)
         return None
     return send()
 

@@ -98,6 +98,16 @@ class PublishTests(TestCase):
             self.client.get("/say/news/?atomic&fail")
         self.assertEqual([("news", "said"), ("news", "said on commit")], published)
 
+    def test_captured_in_a_test_that_makes_the_calls_itself(self) -> None:
+        for _ in range(2):
+            with (
+                capture_publications() as published,
+                self.captureOnCommitCallbacks(execute=True) as calls,
+            ):
+                self.client.get("/say/news/?atomic")
+            self.assertEqual([("news", "said on commit")], published)
+            self.assertEqual(1, len(calls))
+
     async def test_captured_in_a_coroutine(self) -> None:
         async with capture_publications() as published:
             await self.async_client.get("/say/news/?atomic")
