@@ -1,5 +1,6 @@
 """A node's link to the broker, over real sockets."""
 
+import gc
 import os
 from typing import Any
 
@@ -62,15 +63,15 @@ class LinkTests(LinksTestCase):
     async def test_a_node_that_is_killed_is_gone_at_once(self) -> None:
         self.start_broker()
         (a, _), (b, b_receiver) = await self.buses("a", "b")
-        started = reactor.seconds()
+        # By the closed socket: a heartbeat that is missing would take longer than the test may.
+        self.assertGreater(zmq_link.HEARTBEAT_TIMEOUT_MS, self.timeout * 1000)
         kill(a)
         await self.until(lambda: b_receiver.events == [wire.Left("a")])
-        # Not by a heartbeat that is missing, but by the closed socket.
-        self.assertLess(reactor.seconds() - started, zmq_link.HEARTBEAT_TIMEOUT_MS / 1000)
         b.send_pack("a", b"to nobody")
 
     async def test_nothing_is_left_behind(self) -> None:
         await self.until(lambda: True)  # the reactor has its own by now
+        gc.collect()  # what other tests have left must not be closed in between
         before = set(reactor.getReaders()), os.listdir("/proc/self/fd")
         broker = self.start_broker()
         (a, _), (b, _) = await self.buses("a", "b")
@@ -89,13 +90,15 @@ class LinkTests(LinksTestCase):
         (_, b_receiver) = (await self.buses("b"))[0]
         a, a_receiver = self.start_bus("a")
         await self.until(lambda: a.is_up)
-        packs = [b"pack %d" % n for n in range(10_000)]
+        # Long enough that the kernel does not take what ZeroMQ's two queues of 1,000 do not.
+        packs = [b"pack %d " % n + bytes(1000) for n in range(10_000)]
         for pack in packs:
             a.send_pack("b", pack)
         self.assertIn("full", a_receiver.events)
         self.assertGreater(a.queued_bytes, 10_000)
-        a.send(wire.Interest("a", (b"behind them",)))
-        await self.until(lambda: wire.Interest("a", (b"behind them",)) in b_receiver.events)
+        last = wire.Interest("a", (b"behind them",))
+        a.send(last)
+        await self.until(lambda: b_receiver.events[-1:] == [last])
         self.assertEqual(
             [event[1] for event in b_receiver.events if isinstance(event, tuple)], packs
         )
@@ -109,9 +112,9 @@ class LinkTests(LinksTestCase):
         self.start_broker()
         (a, _), _ = await self.buses("a", "b")
         pack = encode_pack(1, [b"t", bytes(50_000)] * 2)
-        for _ in range(20):
+        for _ in range(100):  # ten times what ZeroMQ, the kernel and our own queue take
             a.send_pack("b", pack)
-        self.assertGreater(a.dropped["bus_queue_full"], 20)
+        self.assertGreater(a.dropped["bus_queue_full"], 100)
         self.assertEqual(a.dropped["bus_queue_full"] % 2, 0)
         self.assertLess(a.queued_bytes, 200_000 + 2 * len(pack))
 
@@ -143,15 +146,15 @@ class BackpressureTests(LinksTestCase):
         self.patch(broker_module, "HIGH_WATER", 2_000_000)  # above what kernel and ZeroMQ take
         self.patch(broker_module, "LOW_WATER", 100_000)
 
-    async def flood(self, until: Any) -> int:
-        """Send packs to b until something is so; returns how many."""
+    async def flood(self, until: Any, may_send: Any = lambda: True) -> int:
+        """Send packs to b, while they may be sent, until something is so; returns how many."""
         sent = 0
 
         def more() -> bool:
             nonlocal sent
             if until():
                 return True
-            if self.a.queued_bytes < 100_000:
+            if self.a.queued_bytes < 100_000 and may_send():
                 sent += 1
                 self.a.send_pack("b", encode_pack(sent, [b"t", bytes(20_000)]))
             reactor.callLater(0, self.changed)
@@ -165,7 +168,11 @@ class BackpressureTests(LinksTestCase):
         (self.a, a_told), (b, b_told), (_, c_told) = await self.buses("a", "b", "c")
         pause(b)
         congested = wire.Congested("b")
-        sent = await self.flood(lambda: congested in a_told.events and congested in c_told.events)
+        # As clients do, a stops for a full queue; how soon it hears of it is the kernel's affair.
+        sent = await self.flood(
+            lambda: congested in a_told.events and congested in c_told.events,
+            lambda: broker.stats()["queue_bytes"] <= 2_000_000,
+        )
         self.assertLess(broker.stats()["queue_bytes"], 3_000_000)
         _, d_told = self.start_bus("d")  # who comes now must know, too
         await self.until(lambda: congested in d_told.events)
@@ -218,7 +225,7 @@ class AnotherBrokerTests(LinksTestCase):
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.LINGER, 1000)
-        socket.setsockopt(zmq.RCVTIMEO, 10_000)
+        socket.setsockopt(zmq.RCVTIMEO, 60_000)
         socket.bind(self.address)
         return socket
 
@@ -290,7 +297,7 @@ class AnotherBrokerTests(LinksTestCase):
         # The old context's thread sends all of it within the linger time; then the next one comes.
         second = self.bind()
         connections = second.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        self.assertTrue(connections.poll(10_000))
+        self.assertTrue(connections.poll(60_000))
         await self.hello(second)
         for message in (wire.Welcome("y", ()), wire.Joined("c")):
             second.send_multipart([b"a", wire.encode(message)])

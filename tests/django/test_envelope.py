@@ -20,6 +20,7 @@ from cluster.django.envelope import (
     parse_place,
     parse_request,
 )
+from tests import profiles  # noqa: F401  (loads it)
 from cluster.net.frames import binary_frame, text_frame
 
 

@@ -62,6 +62,7 @@ class Server:
         self.factory.on_close = self.closed
         self.lanes: list[Lane] = []
         self.ends: list[tuple[Lane, int, bool]] = []
+        self._clients: list[Client] = []
         self._opened: list[Deferred[Lane]] = []
         self._closed: list[Deferred[None]] = []
         if self.hub is not None:
@@ -74,6 +75,7 @@ class Server:
         self._opened.append(opened)
         endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", self._port.getHost().port)
         client = await connectProtocol(endpoint, Client())
+        self._clients.append(client)
         client.transport.write(request())
         lane = await opened
         await client.until_received(b"\r\n\r\n")
@@ -102,5 +104,9 @@ class Server:
             ended = self.next_end()
             lane.transport.abortConnection()
             await ended
+        for client in self._clients:
+            if client.lost is None:  # it has yet to hear of it, or does not read
+                client.transport.abortConnection()
+                await client.until_lost()
         if self.hub is not None:
             self.hub.stop()

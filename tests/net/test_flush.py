@@ -287,17 +287,19 @@ class SocketTests(TestCase):
     async def test_blocked_then_drained_and_all_in_order(self) -> None:
         client, lane = await self.server.client()
         client.transport.pauseProducing()
-        frames = [binary_frame(bytes([n]) * 100_000) for n in range(256)]
+        frames: list[bytes] = []
         drained: defer.Deferred[None] = defer.Deferred()
         lane.on_drained = lambda: drained.callback(None)
-        sent = 0
+
+        def send() -> None:
+            frames.append(binary_frame(bytes([len(frames) % 256]) * 100_000))
+            lane.send_frame(frames[-1])
+            self.server.flush_list.flush()
+
         while not lane.blocked:
-            lane.send_frame(frames[sent])
-            self.server.flush_list.flush()
-            sent += 1
-        for n in range(sent, sent + 3):
-            lane.send_frame(frames[n])
-            self.server.flush_list.flush()
+            send()
+        for _ in range(3):
+            send()
         self.assertIsNone(lane.send)
         self.assertGreater(lane.queued_bytes, 300_000)
         lane.close(1000)
@@ -306,7 +308,7 @@ class SocketTests(TestCase):
         await drained
         self.assertEqual(lane.queued_bytes, 0)
         await client.until(lambda: client.received.endswith(b"\x88\x02\x03\xe8"))
-        self.assertEqual(client.received[:-4], b"".join(frames[: sent + 3]))
+        self.assertEqual(client.received[:-4], b"".join(frames))
         client.transport.abortConnection()
         await self.server.next_end()
 
