@@ -5,12 +5,14 @@ refused handshake with the reason as status line, passes a bug's text on to the 
 exceptions of the application end in a Deferred that nobody looks at. Here
 
 * Autobahn's own log lines are dropped; a bad client gives one line at info;
+* a header that HTTP would refuse is refused, before Autobahn finds other lines in it;
 * a refusal is an HTTP response with a body, cleaned of what does not belong into headers;
 * the decision may take its time: what the client sends meanwhile waits, and when it leaves, the
   decision is cancelled;
 * the application's exceptions are logged once, with their traceback.
 """
 
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +28,20 @@ CLOSED, CONNECTING, CLOSING, OPEN = range(4)
 
 REQUEST_LIMIT = 16384
 """Bytes an opening request may have; Twisted's HTTP server allows the same."""
+
+_HEADER = re.compile(
+    rb"[^\r\n\x0b\x0c\x1c-\x1e\x85]*"
+    rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*)*"
+)
+"""A request line, and header lines as RFC 9112, 5 has them. To Autobahn some control bytes end a
+line, and a folded line or a space before the colon is nothing special: a client could add headers
+that a proxy in front would have taken away."""
+
+_HIDE = bytes.maketrans(b"\x85\xa0", b"\x01\x02")
+"""In UTF-8 these are parts of letters, in the Latin-1 that Autobahn reads a line end and a space;
+_HEADER lets none of those in whose place they take."""
+
+_SHOW = {1: "\x85", 2: "\xa0"}
 
 _ONE_LINE = {ord(character): " " for character in "\r\n\0"}
 """A header's value that has such characters would add headers of its own."""
@@ -85,11 +101,17 @@ class QuietProtocol(_Protocol):
     message_data: Any
     closeHandshakeTimeoutCall: Any
 
+    _hidden = False
+    """Whether the request had bytes of _HIDE."""
+
     deciding: "Deferred[Any] | None" = None
     """The decision on this handshake, while it is awaited."""
 
     def onConnect(self, request: ConnectionRequest) -> Any:
         """Ask the factory's hook, now that the request is complete."""
+        if self._hidden:
+            for name, value in request.headers.items():
+                request.headers[name] = value.translate(_SHOW)
         try:
             answer = self.factory.on_request(self, request)
         except Refusal as refusal:
@@ -134,8 +156,20 @@ class QuietProtocol(_Protocol):
             deciding.cancel()
 
     def processHandshake(self) -> None:
-        if self.deciding is None:  # else what the client sent ahead waits in ``data``
-            super().processHandshake()
+        if self.deciding is not None:
+            return  # what the client sent ahead waits in ``data``
+        data = self.data
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        if _HEADER.fullmatch(data, 0, end) is None:
+            self.failHandshake("malformed header", 400)
+            return
+        if not data.isascii():
+            line = data.find(b"\r\n")
+            self.data = data[:line] + data[line:end].translate(_HIDE) + data[end:]
+            self._hidden = True
+        super().processHandshake()
 
     def onOpenHandshakeTimeout(self) -> None:
         if self.deciding is not None:

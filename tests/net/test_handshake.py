@@ -189,3 +189,49 @@ class RefusalTests(SynchronousTestCase):
         self.assertIn(b"\r\nSet-Cookie: a=b; Path=/x  X-Evil: 1   body\r\n", head)
         self.assertEqual(body, b"go\n")
         owner.lose(lane)
+
+
+class HeaderTests(SynchronousTestCase):
+    """Autobahn's parser takes more bytes for line ends and for spaces than HTTP has."""
+
+    def setUp(self) -> None:
+        self.seen: list[Any] = []
+        self.owner = Owner()
+        self.owner.factory.on_request = lambda lane, request: self.seen.append(request)
+
+    def answer(self, *headers: bytes) -> bytes:
+        lane, transport = self.owner.connect()
+        self.addCleanup(self.owner.lose, lane)
+        lane.dataReceived(request(*headers))
+        self.owner.clock.advance(0)
+        return bytes(transport.written)
+
+    def test_what_is_no_header_is_refused(self) -> None:
+        for line in (
+            *(b"X: a%cX-Remote-User: admin" % byte for byte in b"\r\n\x0b\x0c\x1c\x1d\x1e"),
+            b"X: a\0",
+            b"X: a\r\n X-Remote-User: admin",
+            b"X-Remote-User : admin",
+            b"X-Remote-User\xa0: admin",
+            b"\x85X-Remote-User: admin",
+            b"no colon",
+            b": no name",
+        ):
+            self.assertTrue(self.answer(line).startswith(b"HTTP/1.1 400 "), line)
+        self.assertEqual(self.seen, [])
+
+    def test_the_first_line_has_no_headers(self) -> None:
+        lane, transport = self.owner.connect()
+        lane.dataReceived(request().replace(b"1.1\r", b"1.1\x0bX-Remote-User: admin\r", 1))
+        self.owner.clock.advance(0)
+        self.assertTrue(transport.written.startswith(b"HTTP/1.1 400 "), transport.written)
+        self.owner.lose(lane)
+
+    def test_text_that_is_not_ascii_comes_whole(self) -> None:
+        """In UTF-8, letters have bytes that are line ends and spaces in Latin-1."""
+        self.answer()
+        for value in ("voilà=Å; name=Михаил; last=à".encode(), b"\x85a\xa0"):
+            self.assertTrue(self.answer(b"Cookie: " + value).startswith(b"HTTP/1.1 101 "))
+            plain, asked = self.seen[0], self.seen[-1]
+            self.assertEqual(asked.headers.pop("cookie").encode("latin-1"), value)
+            self.assertEqual(asked.headers, plain.headers)
