@@ -20,8 +20,8 @@ from cluster.django.envelope import (
     parse_place,
     parse_request,
 )
-from tests import profiles  # noqa: F401  (loads it)
 from cluster.net.frames import binary_frame, text_frame
+from tests import profiles  # noqa: F401  (loads it)
 
 
 class RequestTests(SynchronousTestCase):
