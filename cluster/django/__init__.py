@@ -10,7 +10,8 @@ revocation  closes who is let in no more; signals: when Django says so
 database    in_database: threads for synchronous code
 feeds       @feed makes a view of a function that names topics; its clients come by
             feed_socket  WebSocket, with the envelope of envelope.py
-            feed_requests  HTTP: event_stream, long_poll; following is what all three share
+            feed_requests  HTTP: event_stream, long_poll; feed_answers for who gets neither;
+            following is what all three share
 audiences   publish_to users, groups, sessions; audience_socket: the WebSocket that hears it
 topics      publish, listen and barrier, from anywhere in a node
 outside     publish from processes that are no node

@@ -55,6 +55,8 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     # Seconds between pings to a WebSocket client, and those that it has to answer one.
     "PING_INTERVAL": (20.0, NUMBER),
     "PING_TIMEOUT": (30.0, NUMBER),
+    # Seconds between signs of life to a client of server-sent events.
+    "STREAM_HEARTBEAT": (15.0, NUMBER),
     # Bytes of the largest message a client may send.
     "MAX_MESSAGE_SIZE": (1 << 20, COUNT),
     # Seconds that running views and closing connections have when a node stops.

@@ -15,7 +15,6 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from cluster.django import conf
-from cluster.django.event_stream import HEARTBEAT_S
 from cluster.net.sockets import connection_capacity
 
 MIB = 1 << 20
@@ -43,7 +42,9 @@ CONNECTIONS = 10_000
 def check_proxy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """W002, W003: what the stated timeout of a proxy asks for."""
     ours = _ours()
-    timeout, interval = ours["PROXY_TIMEOUT"], ours["PING_INTERVAL"]
+    timeout, interval, beat = (
+        ours[key] for key in ("PROXY_TIMEOUT", "PING_INTERVAL", "STREAM_HEARTBEAT")
+    )
     if timeout is None:
         return []
     found: list[CheckMessage] = []
@@ -57,12 +58,13 @@ def check_proxy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
                 id="c10k.W002",
             )
         )
-    if timeout / 2 < HEARTBEAT_S:
+    if beat > timeout / 2:
         found.append(
             checks.Warning(
                 f"The proxy closes connections that are silent for {timeout:g} s, and server-sent"
-                f" events have a sign of life every {HEARTBEAT_S:g} s.",
-                hint=f"Give the proxy {HEARTBEAT_S * 2:g} s or more (nginx: proxy_read_timeout).",
+                f" events have a sign of life every {beat:g} s.",
+                hint=f"Set C10K['STREAM_HEARTBEAT'] to {timeout / 2:g} or less, or give the proxy"
+                " more time (nginx: proxy_read_timeout).",
                 id="c10k.W002",
             )
         )
@@ -81,11 +83,12 @@ def check_proxy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_database(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W004: each thread of each node may have a connection to each database."""
+    """W004: each thread of each node may have a connection to each database: those of the views,
+    those of in_database, and the one of Django's async ORM."""
     from django.db import connections
 
     ours = _ours()
-    nodes, threads = _nodes(ours), ours["WSGI_THREADS"] + ours["DATABASE_THREADS"]
+    nodes, threads = _nodes(ours), ours["WSGI_THREADS"] + ours["DATABASE_THREADS"] + 1
     found: list[CheckMessage] = []
     for alias in connections:
         connection = connections[alias]

@@ -3,6 +3,7 @@
 ::
 
     retry: 2741                                  ms; another for each client, against stampedes
+    : heartbeat 15                               how often such a comment comes at least, in s
 
     id: live=ab12:6                              where the client is in the whole feed
     event: recovered
@@ -11,10 +12,13 @@
     id: live=ab12:7
     data: {"topic":"live","message":"hello","id":"ab12:7"}
 
-    :                                            a comment every 15 s
+    :
 
     event: close
     data: {"code":1001,"reason":"…"}             then the response ends
+
+Who cannot be served just now is told so in a stream, too (``put_off``): an EventSource never comes
+back after any other status than 200.
 
 An EventSource gives the last id back when it reconnects, and does so by itself. A client that does
 not read has what it is sent queued, up to a limit in bytes; then it is cut off.
@@ -38,22 +42,29 @@ RETRY_MS = (1000, 5000)
 """Between which a client is told how long to wait before it reconnects. A browser waits exactly
 that long, so it must not be the same for all."""
 
-HEARTBEAT_S = 15.0
-"""Proxies and routers forget connections that are silent, some of them after 30 s; the standard
-proposes a comment every 15."""
+UNREAD_S = 15.0
+"""A client for which something has waited for so long, at two heartbeats at least, is cut off."""
 
 UNHEARD_S = 30
 """A client whose kernel acknowledges nothing for so long is given up. There are no pongs here."""
 
 
 class Streams:
-    """What all streams of a node share. ``schedule`` asks for a call of ``flush``."""
+    """What all streams of a node share: ``heartbeat`` in seconds, ``high_water`` in bytes.
+    ``schedule`` asks for a call of ``flush``."""
 
     _log = Logger()
 
-    def __init__(self, timers: CoarseTimers, high_water: int, schedule: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        timers: CoarseTimers,
+        high_water: int,
+        heartbeat: float,
+        schedule: Callable[[], None],
+    ) -> None:
         self.timers = timers
         self.high_water = high_water
+        self.heartbeat = heartbeat
         self._schedule = schedule
         self._waiting: list[EventStream] = []
 
@@ -79,8 +90,8 @@ class EventStream:
     """
 
     __slots__ = (
-        "_blocked", "_ended", "_heartbeat", "_messages", "_out", "_queued", "_streams",
-        "_was_blocked", "dropped", "following", "request", "sent",
+        "_beats_unread", "_blocked", "_ended", "_heartbeat", "_messages", "_out", "_queued",
+        "_streams", "dropped", "following", "request", "sent",
     )  # fmt: skip
 
     def __init__(self, request: Any, streams: Streams, ended: Callable[[str], None]) -> None:
@@ -94,17 +105,21 @@ class EventStream:
         self._queued = 0
         self._messages = 0  # in _out
         self._blocked = False
-        self._was_blocked = False
+        self._beats_unread = 0
         self._heartbeat: Timeout | None = None
 
-    def begin(self, topics: Sequence[str], since: Mapping[str, str]) -> None:
-        """Send the response's header, which says that the client is let in; follow the topics."""
+    def begin(self) -> None:
+        """Send the response's header, which says that the client is let in."""
         request = self.request
         request.setHeader(b"Content-Type", CONTENT_TYPE)
         request.registerProducer(self, True)
         _give_up_unheard(request)
-        self._put(b"retry: %d\n\n" % random.randint(*RETRY_MS))
-        self._heartbeat = self._streams.timers.call_later(HEARTBEAT_S, self._beat)
+        heartbeat = self._streams.heartbeat
+        self._put(b"retry: %d\n: heartbeat %g\n\n" % (random.randint(*RETRY_MS), heartbeat))
+        self._heartbeat = self._streams.timers.call_later(heartbeat, self._beat)
+
+    def follow(self, topics: Sequence[str], since: Mapping[str, str]) -> None:
+        """Send the topics' messages, unless it has been closed."""
         self.following.begin(topics, since)
 
     # What the feed says.
@@ -137,7 +152,8 @@ class EventStream:
         self._blocked = True
 
     def resumeProducing(self) -> None:
-        self._blocked = self._was_blocked = False
+        self._blocked = False
+        self._beats_unread = 0
         self._write()
 
     def stopProducing(self) -> None:
@@ -181,11 +197,13 @@ class EventStream:
         write_directly(request.channel.transport, output)
 
     def _beat(self) -> None:
-        if self._blocked and self._was_blocked:  # nothing has been read since the last time
-            self._cut_off()
-            return
-        self._was_blocked = self._blocked
-        self._heartbeat = self._streams.timers.call_later(HEARTBEAT_S, self._beat)
+        heartbeat = self._streams.heartbeat
+        if self._blocked:
+            if self._beats_unread * heartbeat >= UNREAD_S:
+                self._cut_off()
+                return
+            self._beats_unread += 1
+        self._heartbeat = self._streams.timers.call_later(heartbeat, self._beat)
         if not self._blocked:
             self._put(b":\n\n")
 
@@ -202,6 +220,13 @@ class EventStream:
         self.dropped = self._messages
         self._out.clear()
         ended(reason)
+
+
+def put_off(code: int, reason: str, after: int) -> bytes:
+    """A whole stream that says nothing but when to come back: ``after`` s or a little later."""
+    retry = after * 1000 + random.randint(*RETRY_MS)
+    close = encode(code=code, reason=reason, after=after or None)
+    return b"retry: %d\n\nevent: close\ndata: %b\n\n" % (retry, close)
 
 
 def tcp_of(request: Any) -> Any:

@@ -24,12 +24,21 @@ from twisted.web.http import datetimeToString
 from cluster.django.admission import load_request, refusal, refused_with, run_permission
 from cluster.django.envelope import parse_place
 from cluster.django.event_stream import CONTENT_TYPE, EventStream, Streams, tcp_of
+from cluster.django.feed_answers import (
+    HEADERS,
+    answer_head,
+    answer_preflight,
+    answer_put_off,
+    answer_refused,
+    is_for_now,
+    let_read,
+)
 from cluster.django.feeds import Feed, allowed_topics, chosen_topics
 from cluster.django.following import Following, clients
 from cluster.django.handlers import UpgradeRequired
 from cluster.django.limits import Occupancy, Place
 from cluster.django.long_poll import MAX_WAIT_S, LongPoll
-from cluster.django.origins import check_host_and_origin
+from cluster.django.origins import check_host_and_origin, check_site
 from cluster.django.requests import ReactorRequest, from_web
 from cluster.django.resolving import NoHandler, find_view
 from cluster.django.revocation import registry
@@ -43,16 +52,6 @@ STREAM, POLL, PREFLIGHT = "stream", "poll", "preflight"
 
 _STREAM = re.compile(rb"text/event-stream(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 _WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
-
-HEADERS = (
-    (b"Cache-Control", b"no-store"),
-    (b"X-Accel-Buffering", b"no"),  # nginx passes on what comes, as it comes
-    (b"X-Content-Type-Options", b"nosniff"),
-    (b"Vary", b"Origin"),
-)
-
-_CORS_HEADERS = b"Prefer, Last-Event-ID, Cache-Control"
-_CORS_MAX_AGE_S = b"600"
 
 
 def kind_of(request: Any) -> str | None:
@@ -104,7 +103,10 @@ class FeedRequests:
         self._occupancy = occupancy
         self._clock = flush_list.reactor
         self._streams = Streams(
-            CoarseTimers(self._clock), settings["SEND_QUEUE_HIGH_WATER"], flush_list.schedule_paced
+            CoarseTimers(self._clock),
+            settings["SEND_QUEUE_HIGH_WATER"],
+            settings["STREAM_HEARTBEAT"],
+            flush_list.schedule_paced,
         )
         flush_list.after.append(self._streams.flush)
         self._clients: dict[Any, str] = {}
@@ -162,7 +164,7 @@ class FeedRequests:
         try:
             self._check(request)
             if kind == PREFLIGHT:
-                self._answer_preflight(request)
+                answer_preflight(request)
                 return
             place = self._occupancy.enter(request.getClientAddress().host)
             http = await load_request(from_web(request, match))
@@ -172,27 +174,26 @@ class FeedRequests:
             if not self._is_serving():
                 raise _stopping()
             if request.method == b"HEAD":
-                self._answer_head(request, kind)
+                answer_head(request, CONTENT_TYPE if kind == STREAM else b"application/json")
                 return
             self._open(request, kind, http, chosen, place)
             place = None
         except ConnectionDeny as error:
-            self._refuse(request, error)
+            self._refuse(request, kind, error)
         except Exception as error:
-            self._refuse(request, self._refusal(request, error))
+            self._refuse(request, kind, self._refusal(request, error))
         finally:
             if place is not None:
                 place.leave()
 
     def _check(self, request: Any) -> None:
-        if not self._is_serving():
-            raise _stopping()
         host, origin = (_header(request, name) for name in (b"host", b"origin"))
         check_host_and_origin(host or "", origin, request.isSecure(), self._origins)
+        check_site(origin, _header(request, b"sec-fetch-site"))
         if origin is not None:
-            request.setHeader(b"Access-Control-Allow-Origin", origin.encode("latin-1"))
-            request.setHeader(b"Access-Control-Allow-Credentials", b"true")
-            request.setHeader(b"Access-Control-Expose-Headers", b"Retry-After")
+            let_read(request, origin)
+        if not self._is_serving():
+            raise _stopping()
 
     async def _admit(self, http: ReactorRequest, feed: Feed, match: ResolverMatch) -> list[str]:
         if match.func is not feed.view:  # it is decorated
@@ -208,7 +209,7 @@ class FeedRequests:
     ) -> None:
         """From here on the client is an EventStream or a LongPoll."""
         said = http.headers.get("Last-Event-ID") if kind == STREAM else None
-        since = parse_place(said or http.GET.get("since", ""))
+        place_in_feed = said or http.GET.get("since", "")
         leave: list[Callable[[], None]] = [place.leave]
 
         def ended(reason: str) -> None:
@@ -230,7 +231,7 @@ class FeedRequests:
         else:
             wait = wait_of(request) or 0
             request.setHeader(b"Preference-Applied", b"wait=%d" % wait)
-            client = LongPoll(request, self._clock, wait, ended)
+            client = LongPoll(request, self._clock, wait, place_in_feed, ended)
         client.following = Following(
             self._pubsub, client, lambda call: self._clock.callLater(0, call)
         )
@@ -238,21 +239,10 @@ class FeedRequests:
         clients[kind] += 1
         self.opened[kind] += 1
         request.notifyFinish().addErrback(lambda _: client.lost())
-        client.begin(topics, since)
+        client.begin()
+        # Who was revoked while being let in is closed here, before anything is said to them.
         leave.append(registry.add(http, client.close))
-
-    # Answers that are no feed.
-
-    def _answer_head(self, request: Any, kind: str) -> None:
-        request.setHeader(b"Content-Type", CONTENT_TYPE if kind == STREAM else b"application/json")
-        request.finish()
-
-    def _answer_preflight(self, request: Any) -> None:
-        request.setResponseCode(204)
-        request.setHeader(b"Access-Control-Allow-Methods", b"GET")
-        request.setHeader(b"Access-Control-Allow-Headers", _CORS_HEADERS)
-        request.setHeader(b"Access-Control-Max-Age", _CORS_MAX_AGE_S)
-        request.finish()
+        client.follow(topics, parse_place(place_in_feed))
 
     def _refusal(self, request: Any, error: Exception) -> Refusal:
         try:
@@ -261,22 +251,12 @@ class FeedRequests:
             self.log.failure("a feed at {path!r} failed", path=request.path)
             return Refusal(500, "internal error")
 
-    def _refuse(self, request: Any, denied: ConnectionDeny) -> None:
+    def _refuse(self, request: Any, kind: str, denied: ConnectionDeny) -> None:
         self.refused[str(denied.code)] += 1
-        body = getattr(denied, "body", None)
-        headers = list(getattr(denied, "headers", ()))
-        if body is None:
-            body = (denied.reason or "refused").encode("utf-8", "replace") + b"\n"
-            headers.append(("Content-Type", "text/plain; charset=utf-8"))
-        request.setResponseCode(denied.code)
-        for name, value in headers:
-            add = request.setHeader
-            if name.lower() in ("set-cookie", "vary"):
-                add = request.responseHeaders.addRawHeader
-            add(name.encode("latin-1"), value.encode("latin-1", "replace"))
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        request.write(body)
-        request.finish()
+        if kind == STREAM and request.method == b"GET" and is_for_now(denied):
+            answer_put_off(request, denied, self._is_serving())
+        else:
+            answer_refused(request, denied)
 
 
 def _stopping() -> Refusal:

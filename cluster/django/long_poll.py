@@ -34,13 +34,19 @@ MAX_MESSAGES = 1000
 
 
 class LongPoll:
-    """One request; ``ended(reason)`` is called once: "closed" if answered, "client" if it left."""
+    """One request; ``ended(reason)`` is called once: "closed" if answered, "client" if it left.
 
-    def __init__(self, request: Any, clock: Any, wait_s: int, ended: Callable[[str], None]) -> None:
+    ``place`` is what the client said of where it is.
+    """
+
+    def __init__(
+        self, request: Any, clock: Any, wait_s: int, place: str, ended: Callable[[str], None]
+    ) -> None:
         self.following: Following
         self.sent = 0
         self.dropped = 0
         self.request = request
+        self._place: str | None = place  # until it follows
         self._at_once = wait_s == 0
         self._answers: list[bytes] = []
         self._messages: list[bytes] = []
@@ -49,8 +55,12 @@ class LongPoll:
         self._scheduled = False
         self._timeout = clock.callLater(max(wait_s, GRACE_S), self.answer)
 
-    def begin(self, topics: Sequence[str], since: Mapping[str, str]) -> None:
-        """Follow the topics, and answer when there is reason to."""
+    def begin(self) -> None:
+        """Nothing is said before there is an answer."""
+
+    def follow(self, topics: Sequence[str], since: Mapping[str, str]) -> None:
+        """Answer when there is reason to, unless that has been done."""
+        self._place = None
         self.following.begin(topics, since)
         self._look()
 
@@ -81,7 +91,7 @@ class LongPoll:
 
     def _look(self) -> None:
         """Answer at the end of this iteration, with all that came in it, if there is reason to."""
-        if self._scheduled or self.following.waiting:
+        if self._scheduled or self._ended is None or self.following.waiting:
             return
         if self._messages or self._at_once:
             self._scheduled = True
@@ -99,7 +109,7 @@ class LongPoll:
         body = b'{"topics":[%b],"messages":[%b],"since":%b}' % (
             b",".join(self._answers),
             b",".join(self._messages),
-            encode_value(self.following.place),
+            encode_value(self.following.place if self._place is None else self._place),
         )
         request = self.request
         request.setHeader(b"Content-Type", CONTENT_TYPE)

@@ -4,6 +4,11 @@ A browser sends cookies along with a WebSocket handshake from any page, and no C
 it (RFC 6455, section 10.2): so the Origin decides. Allowed are the site's own pages (the origin's
 host and port are those of the Host header), and what C10K["ALLOWED_ORIGINS"] lists. A client that
 sends no Origin is a program, which could send any: it is let in.
+
+To a GET, which a feed is opened by, a browser adds an Origin only if the page asks to read the
+answer. A page of another site that does not could still have its visitors' browsers hold streams
+open, with their cookies; browsers say by Sec-Fetch-Site (Fetch Metadata) where such a request comes
+from.
 """
 
 from collections.abc import Iterable
@@ -63,6 +68,12 @@ def check_host_and_origin(
             f"the Origin {_shown(origin or '')} is neither that of the Host,"
             f" {_shown(f'{scheme}://{host}')}, nor in C10K['ALLOWED_ORIGINS']",
         )
+
+
+def check_site(origin: str | None, fetch_site: str | None) -> None:
+    """Raise ConnectionDeny for a GET without an Origin that a page of another origin asked for."""
+    if origin is None and fetch_site not in (None, "same-origin", "none"):
+        raise ConnectionDeny(403, f"Sec-Fetch-Site {_shown(fetch_site)}, and no Origin to go by")
 
 
 def _shown(header: str) -> str:

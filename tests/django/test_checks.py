@@ -114,12 +114,15 @@ class DeployTests(ChecksTestCase):
         ):
             ours = {"PROXY_TIMEOUT": timeout, "PING_INTERVAL": interval, "PROXY_HEADERS": True}
             self.assertEqual(self.run_check(deploy_checks.check_proxy, C10K=ours), found, ours)
+        often = {"PROXY_TIMEOUT": 29, "PING_INTERVAL": 10, "PROXY_HEADERS": True}
+        often["STREAM_HEARTBEAT"] = 14.5
+        self.assertEqual(self.run_check(deploy_checks.check_proxy, C10K=often), [])
         self.assertEqual(
             self.run_check(deploy_checks.check_proxy, C10K={"PROXY_TIMEOUT": 60}), ["W003"]
         )
 
     def test_connections_to_the_database(self) -> None:
-        ours = {"NODES": 4, "WSGI_THREADS": 10, "DATABASE_THREADS": 14}
+        ours = {"NODES": 4, "WSGI_THREADS": 10, "DATABASE_THREADS": 13}  # and one
         for connection, found in (
             (Connection(99), []),
             (Connection(98), ["W004"]),

@@ -8,10 +8,13 @@ from twisted.internet.testing import StringTransport
 
 from cluster.core.outbound import HIGH_WATER
 from cluster.django import event_stream
-from cluster.django.event_stream import HEARTBEAT_S, RETRY_MS
+from cluster.django.conf import DEFAULTS
+from cluster.django.event_stream import RETRY_MS
 from cluster.net.direct import write_directly
 from cluster.net.timers import BUCKET
 from tests.django.feed_site import FeedSiteTestCase
+
+HEARTBEAT_S = DEFAULTS["STREAM_HEARTBEAT"]
 
 
 class StreamTests(FeedSiteTestCase):
@@ -39,6 +42,7 @@ class StreamTests(FeedSiteTestCase):
             retry, *answers = self.beginning.events
             low, high = RETRY_MS
             self.assertTrue(low <= int(retry["retry"]) <= high)
+            self.assertEqual(retry[""], "heartbeat 15")
             self.assertEqual(
                 answers,
                 [
@@ -210,6 +214,32 @@ class StreamTests(FeedSiteTestCase):
             self.publish("one", "x")
             self.assertEqual([each["data"]["message"] for each in self.news(other)], ["x"])
             self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+        self.run_async(test)
+
+
+class OftenTests(FeedSiteTestCase):
+    settings = {"STREAM_HEARTBEAT": 4.5}  # noqa: RUF012
+
+    def test_comments_as_often_as_is_said(self) -> None:
+        async def test() -> None:
+            transport = await self.stream()
+            self.assertEqual(self.answer(transport).events[0][""], "heartbeat 4.5")
+            self.clock.advance(4.5 + BUCKET)
+            self.turn()
+            self.assertEqual(self.answer(transport).events[-1], {"": ""})
+
+        self.run_async(test)
+
+    def test_one_that_pauses_is_not_cut_off_sooner(self) -> None:
+        async def test() -> None:
+            transport = await self.stream()
+            transport.producer.pauseProducing()
+            for _ in range(4):
+                self.clock.advance(4.5 + BUCKET)
+            self.assertEqual(self.feeds.ended, {})
+            self.clock.advance(4.5 + BUCKET)
+            self.assertEqual(self.feeds.ended, {"slow_consumer": 1})
 
         self.run_async(test)
 

@@ -1,6 +1,7 @@
 """Which requests are a feed's, who is let in, and how the others are told."""
 
 import asyncio
+import json
 from typing import Any
 
 from django.contrib.auth.decorators import login_required, permission_required
@@ -11,6 +12,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from cluster.core.exceptions import DatabaseQueueFull
 from cluster.django import feed_requests, topics
+from cluster.django.conf import DEFAULTS
+from cluster.django.event_stream import RETRY_MS, EventStream
 from cluster.django.revocation import CLOSE_REVOKED
 from cluster.testing.visitors import cookie_header, log_in
 from tests.django import feed_site
@@ -123,6 +126,20 @@ class AdmissionTests(FeedSiteTestCase):
             self.assertEqual(answer.status, 403)
             self.assertNotIn("access-control-allow-origin", answer.headers)
 
+    def test_pages_of_other_sites_that_do_not_want_to_read(self) -> None:
+        for site in ("cross-site", "same-site"):
+            self.assertEqual(self.refused("/two/", f"Sec-Fetch-Site: {site}").status, 403)
+
+        async def test() -> None:
+            for headers in (
+                ["Sec-Fetch-Site: same-origin"],
+                ["Sec-Fetch-Site: none"],
+                ["Sec-Fetch-Site: cross-site", "Origin: https://app.example"],
+            ):
+                self.assertEqual(self.answer(await self.stream("/two/", *headers)).status, 200)
+
+        self.run_async(test)
+
     def test_origins_that_are_allowed(self) -> None:
         async def test() -> None:
             for origin in ("https://app.example", "http://localhost"):
@@ -153,8 +170,31 @@ class AdmissionTests(FeedSiteTestCase):
 
     def test_the_node_stops(self) -> None:
         self.up = False
-        answer = self.refused("/two/")
-        self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "1"))
+
+        async def test() -> None:
+            answer = self.answer(await self.poll())
+            self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "1"))
+            self.assertEqual(self.answer(await self.stream(method="HEAD")).status, 503)
+            stream = await self.stream("/two/", "Origin: https://app.example")
+            self.assert_put_off(stream, 1001, 1)
+            self.assertTrue(stream.disconnecting, "the next request goes to another node")
+            origin = self.answer(stream).headers["access-control-allow-origin"]
+            self.assertEqual(origin, "https://app.example")
+            self.assertEqual(self.feeds.refused, {"503": 3})
+
+        self.run_async(test)
+
+    def assert_put_off(self, transport: Any, code: int, after: int) -> None:
+        """An EventSource, for which another status than 200 is final, comes back."""
+        answer = self.answer(transport)
+        self.assertEqual(answer.status, 200)
+        self.assertTrue(answer.headers["content-type"].startswith("text/event-stream"))
+        self.assertEqual(int(answer.headers["content-length"]), len(answer.body))
+        retry, close = answer.events
+        low, high = RETRY_MS
+        self.assertTrue(after * 1000 + low <= int(retry["retry"]) <= after * 1000 + high)
+        self.assertEqual(close["event"], "close")
+        self.assertEqual((close["data"]["code"], close["data"]["after"]), (code, after))
 
     def test_it_stops_while_a_client_is_let_in(self) -> None:
         async def slow(*args: Any) -> Any:
@@ -164,7 +204,9 @@ class AdmissionTests(FeedSiteTestCase):
         self.patch(feed_requests, "allowed_topics", slow)
 
         async def test() -> None:
-            self.assertEqual(self.answer(await self.stream()).status, 503)
+            self.assertEqual(self.answer(await self.poll()).status, 503)
+            self.up = True
+            self.assert_put_off(await self.stream(), 1001, 1)
 
         self.run_async(test)
 
@@ -173,7 +215,12 @@ class AdmissionTests(FeedSiteTestCase):
             raise DatabaseQueueFull
 
         self.patch(feed_requests, "load_request", busy)
-        self.assertEqual(self.refused("/two/").status, 503)
+
+        async def test() -> None:
+            self.assertEqual(self.answer(await self.poll()).status, 503)
+            self.assert_put_off(await self.stream(), 1013, 1)
+
+        self.run_async(test)
 
     def test_head(self) -> None:
         async def test() -> None:
@@ -216,9 +263,11 @@ class LimitTests(FeedSiteTestCase):
     def test_places(self) -> None:
         async def test() -> None:
             one, two = await self.stream(), await self.poll()
-            refused = self.answer(await self.stream())
+            refused = self.answer(await self.poll())
             self.assertEqual(refused.status, 503)
-            self.assertEqual(self.occupancy.refused, {"connections": 1})
+            put_off = self.answer(await self.stream())
+            self.assertEqual(put_off.events[-1]["data"]["code"], 1013)
+            self.assertEqual(self.occupancy.refused, {"connections": 2})
             self.lose(one)
             self.publish("one", "x")  # which answers the poll
             self.assertEqual(self.occupancy.taken, 0)
@@ -276,7 +325,9 @@ class UserTests(FeedSiteTestCase):
     def test_a_user_s_places(self) -> None:
         async def test() -> None:
             await self.stream("/members/", self.cookie)
-            self.assertEqual(self.answer(await self.stream("/members/", self.cookie)).status, 429)
+            self.assertEqual(self.answer(await self.poll("/members/", self.cookie)).status, 429)
+            put_off = self.answer(await self.stream("/members/", self.cookie))
+            self.assertEqual(put_off.events[-1]["data"]["after"], 5)
             self.assertEqual(self.answer(await self.stream("/get/")).status, 200)
 
         self.run_async(test)
@@ -295,5 +346,49 @@ class UserTests(FeedSiteTestCase):
             registry.take(revocation)
             self.assertEqual(self.answer(poll).status, 200)
             self.assertEqual(registry._users, {})
+
+        self.run_async(test)
+
+    def test_the_session_ends_while_its_client_is_let_in(self) -> None:
+        from cluster.django.revocation import registry, signing
+
+        allowed = feed_requests.allowed_topics
+
+        async def meanwhile(*args: Any) -> Any:
+            registry.take(signing.dumps({"user": str(self.user.pk)}, salt="c10k.revocation"))
+            return await allowed(*args)
+
+        self.patch(feed_requests, "allowed_topics", meanwhile)
+
+        async def test() -> None:
+            self.addCleanup(self.pubsub.follow(b"one", lambda frame, offset: None).stop)
+            self.publish_kept("one", "secret")
+            stream = self.answer(await self.stream("/members/", self.cookie))
+            self.assertEqual([each.get("event") for each in stream.events], [None, "close"])
+            self.assertEqual(stream.events[-1]["data"]["code"], CLOSE_REVOKED)
+            poll = self.answer(await self.poll("/members/?since=one%3Dabc:7", self.cookie))
+            said = {"topics": [], "messages": [], "since": "one=abc:7"}
+            self.assertEqual(json.loads(poll.text), said)
+            self.assertEqual((registry._users, registry._sessions), ({}, {}))
+
+        self.run_async(test)
+
+    def test_nothing_is_left_of_one_that_is_cut_off_by_what_it_missed(self) -> None:
+        """As after a long answer, which it has not read yet, on the same connection."""
+        from cluster.django.revocation import registry
+
+        async def test() -> None:
+            self.addCleanup(self.pubsub.follow(b"one", lambda frame, offset: None).stop)
+            self.publish_kept("one", "x" * DEFAULTS["SEND_QUEUE_HIGH_WATER"])
+            begin = EventStream.begin
+
+            def blocked(stream: EventStream) -> None:
+                begin(stream)
+                stream.pauseProducing()
+
+            self.patch(EventStream, "begin", blocked)
+            await self.stream("/members/", self.cookie)
+            self.assertEqual(self.feeds.ended, {"slow_consumer": 1})
+            self.assertEqual((registry._users, registry._sessions), ({}, {}))
 
         self.run_async(test)

@@ -49,14 +49,39 @@ test("a message can be taken as JSON", async () => {
   assert.deepEqual(parsed, { a: [1] });
 });
 
-test("waits longer with each failure, up to half a minute", async () => {
-  const { lose, wait } = await rig(socket);
+async function delays(lost, failures) {
   const delays = [];
-  for (let i = 0; i < 8; i++) {
-    lose(1006);
-    delays.push(await wait());
+  for (let i = 0; i < failures; i++) {
+    lost.lose(1006);
+    delays.push(await lost.wait());
   }
-  assert.deepEqual(delays, [1, 2, 4, 8, 16, 30, 30, 30]);
+  return delays;
+}
+
+test("waits longer with each failure, up to half a minute", async () => {
+  const lost = await rig(socket);
+  lost.accept();
+  assert.deepEqual(await delays(lost, 8), [1, 2, 4, 8, 16, 30, 30, 30]);
+});
+
+test("who is never let in is probably refused, and asks less and less often", async () => {
+  const refused = await rig(socket);
+  assert.deepEqual(await delays(refused, 10), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+  refused.accept();
+  assert.deepEqual(await delays(refused, 2), [30, 30]); // it did not hold
+
+  const withdrawn = await rig(socket);
+  withdrawn.accept();
+  assert.deepEqual((await delays(withdrawn, 24)).slice(19), [30, 30, 300, 300, 300]);
+});
+
+test("says how often it has failed, so that a page can stop to hope", async () => {
+  const { lose, wait, take } = await rig(socket);
+  lose(1006);
+  await wait();
+  lose(1006);
+  const failures = take("state").map((event) => event.failures);
+  assert.deepEqual(failures, [undefined, 1, undefined, 2]);
 });
 
 test("full jitter: anything from nothing to the limit", async () => {
@@ -65,6 +90,7 @@ test("full jitter: anything from nothing to the limit", async () => {
   assert.deepEqual(take("state").at(-1), {
     state: "waiting",
     delay: 0.25,
+    failures: 1,
     code: 1006,
     reason: "why",
   });
@@ -153,6 +179,64 @@ test("the network is back: no more waiting", async () => {
   connection.close();
   window.dispatchEvent(new Event("online"));
   assert.equal(sockets.length, 2);
+});
+
+test("someone looks again: no more waiting, and what seems open is asked", async () => {
+  const document = Object.assign(new EventTarget(), { visibilityState: "hidden" });
+  const { connection, lose, sockets, accept, window, say } = await rig(socket, {
+    heartbeat: "still there?",
+    environment: { document },
+  });
+  const look = (state) => {
+    document.visibilityState = state;
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  lose(1006);
+  look("hidden");
+  assert.equal(sockets.length, 1);
+  look("visible");
+  assert.equal(sockets.length, 2);
+  accept();
+  look("visible");
+  assert.deepEqual(sockets[1].sent, ["still there?"]);
+  window.dispatchEvent(new Event("online")); // asked already
+  assert.deepEqual(sockets[1].sent, ["still there?"]);
+  say("yes");
+  window.dispatchEvent(new Event("online"));
+  assert.equal(sockets[1].sent.length, 2);
+  connection.close();
+  look("visible");
+  assert.equal(sockets.length, 2);
+});
+
+test("one that is asked and does not answer is given up", async () => {
+  const { connection, accept, window, wait } = await rig(socket, { heartbeat: "?" });
+  accept();
+  window.dispatchEvent(new Event("online"));
+  assert.equal(await wait(), 10);
+  assert.equal(connection.state, "waiting");
+});
+
+test("one that cannot be asked is left alone", async () => {
+  const { connection, accept, window, sockets, timers } = await rig(socket);
+  accept();
+  window.dispatchEvent(new Event("online"));
+  assert.equal(connection.state, "open");
+  assert.deepEqual([sockets[0].sent, timers], [[], []]);
+});
+
+test("close() with a code that no browser sends", async () => {
+  const { connection, accept, socket: open, timers } = await rig(socket);
+  accept();
+  const closes = [];
+  open().close = (...how) => {
+    closes.push(how);
+    if (how[0] === 1001) throw new RangeError("1001");
+  };
+  assert.throws(() => connection.close(1001), RangeError);
+  assert.deepEqual(closes, [[1001, ""], []]);
+  assert.equal(connection.state, "closed");
+  assert.deepEqual(timers, []);
 });
 
 test("close() ends it, and nothing is heard any more", async () => {

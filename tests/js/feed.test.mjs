@@ -204,6 +204,31 @@ test("a stream that falls silent is given up; comments are a sign of life", asyn
   assert.equal(alive.connection.state, "waiting");
 });
 
+test("a stream says how often it has a sign of life", async () => {
+  const { exchange, wait, connection } = await rig(feed, STREAM);
+  await exchange().answer(200, "text/event-stream");
+  await exchange().write("retry: 1000\n: heartbeat 4.5\n\n");
+  assert.equal(connection.state, "open");
+  assert.equal(await wait(), 13.5);
+  assert.equal(connection.state, "waiting");
+});
+
+test("a stream that only says to come back was never open", async () => {
+  const { exchange, wait, states } = await rig(feed, STREAM);
+  await exchange().answer(200, "text/event-stream");
+  await exchange().write(
+    'retry: 6000\n\nevent: close\ndata: {"code":1013,"reason":"full","after":5}\n\n',
+  );
+  assert.deepEqual(states(), ["connecting", "waiting"]);
+  assert.equal(await wait(), 6);
+});
+
+test("nobody is sent away for more than an hour", async () => {
+  const { exchange, wait } = await rig(feed, { ...STREAM, environment: {} });
+  await exchange().answer(503, "text/plain", { "Retry-After": "99999999" });
+  assert.equal(await wait(), 3601);
+});
+
 test("the server closes a stream with a code", async () => {
   for (const [code, state] of [[1001, "waiting"], [4401, "refused"], [1000, "closed"]]) {
     const { connection, exchange, take } = await streaming();

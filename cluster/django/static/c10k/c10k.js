@@ -20,12 +20,17 @@
 
   const FIRST_LIMIT = 1; // s
   const LAST_LIMIT = 30; // s
+  const REFUSED_LIMIT = 300; // s; for a socket that is probably refused: a browser does not tell us
+  const NEVER_OPEN = 3; // failures in a row until that is probable, if it has never been open,
+  const ONCE_OPEN = 20; // and if it has: some minutes
   const RESTART_LIMIT = 0.5; // s; the server said that it restarts, its successor is there already
   const STEADY = 5; // s; open for so long, a connection counts as a success
   const OPEN_TIMEOUT = 10; // s from the attempt to the first sign of life
   const PING_AFTER = 25; // s of silence on a feed's WebSocket until we ask whether anyone is there
   const PONG_TIMEOUT = 10; // s
-  const STREAM_SILENCE = 45; // s; an event stream has a comment every 15
+  const HEARTBEAT = 15; // s between comments on an event stream, unless it says something else
+  const MISSED = 3; // heartbeats that may be missing
+  const LONGEST_AFTER = 3600; // s; what a server asks for beyond that is a mistake
   const POLL_WAIT = 25; // s that the server holds a poll; proxies allow 30 at least
   const POLL_PAUSE = 1; // s after an answer that was empty and came at once
   const PATIENCE = 3; // failures in a row until a way that has worked is given up for the next one
@@ -46,6 +51,7 @@
    * @property {any} WebSocket
    * @property {any} fetch
    * @property {any} window  where "online" events come from
+   * @property {any} document  where "visibilitychange" events come from
    * @property {(call: () => void, ms: number) => any} setTimeout
    * @property {(timer: any) => void} clearTimeout
    * @property {() => number} random
@@ -60,6 +66,7 @@
    * @typedef {object} Listener
    * @property {() => void} opened
    * @property {() => void} heard  something came, be it only a sign of life
+   * @property {(seconds: number) => void} beats  how often there will be a sign of life
    * @property {(data: any) => void} received
    * @property {(end: End) => void} ended
    *
@@ -83,11 +90,13 @@
 
   /** @returns {Environment} */
   function surroundings() {
-    const { WebSocket, fetch, navigator, location, performance } = /** @type {any} */ (globalThis);
+    const { WebSocket, fetch, navigator, location, performance, document } =
+      /** @type {any} */ (globalThis);
     return {
       WebSocket,
       fetch: fetch && fetch.bind(globalThis),
       window: globalThis,
+      document,
       setTimeout: (call, ms) => setTimeout(call, ms),
       clearTimeout: (timer) => clearTimeout(timer),
       random: Math.random,
@@ -117,8 +126,9 @@
   /**
    * What both kinds of connection share: states, waiting, heartbeats.
    *
-   * Events: "message", "state" (state; delay in seconds with "waiting"; code and reason of the end
-   * that led there). Each may also be given as an option: onmessage, onstate, …
+   * Events: "message", "state" (state; with "waiting" delay in seconds and failures, those since a
+   * connection held; code and reason of the end that led there). Each may also be given as an
+   * option: onmessage, onstate, …
    */
   class Connection extends EventTarget {
     /**
@@ -136,16 +146,20 @@
       /** @type {Way | null} */
       this._way = null;
       this._attempt = 0;
-      this._failures = 0;
+      this._failures = 0; // since a connection held
+      this._unopened = 0; // attempts in vain since a connection was open
+      this._wasOpen = false; // ever
       this._openedAt = 0;
       this._heardAt = 0;
+      this._beat = HEARTBEAT;
       this._asked = false;
       /** @type {any} */
       this._timer = null; // the next attempt, or the next look at how long all has been silent
       for (const [name, call] of Object.entries(options)) {
         if (name.startsWith("on")) this.addEventListener(name.slice(2), /** @type {any} */ (call));
       }
-      this._online = () => this.state === "waiting" && this.retry();
+      this._online = () => this._look();
+      this._visible = () => this._environment.document.visibilityState === "visible" && this._look();
       // Listeners are added by whoever called us, after this: so connect a moment later.
       Promise.resolve().then(() => this.state === "connecting" && !this._way && this._connect());
     }
@@ -163,8 +177,11 @@
      */
     close(code = 1000, reason = "") {
       if (this.state === "closed") return;
-      this._leave(code, reason);
-      this._enter("closed", { code, reason });
+      try {
+        this._leave(code, reason);
+      } finally {
+        this._enter("closed", { code, reason }); // also for a code that no browser sends
+      }
     }
 
     /**
@@ -189,6 +206,21 @@
       return false;
     }
 
+    /** The longest time to wait for the next attempt, before jitter. */
+    _limit() {
+      return LAST_LIMIT;
+    }
+
+    /** The network changed, or someone looks again: what we believed of the connection may be old. */
+    _look() {
+      if (this.state === "waiting") this.retry();
+      else if (this.state === "open" && !this._asked && this._ask()) {
+        this._asked = true;
+        this._heardAt = this._environment.now();
+        this._watch();
+      }
+    }
+
     /** For subclasses: an attempt failed before it was open. */
     _failed() {}
 
@@ -199,15 +231,20 @@
       this._setTimer(null, 0);
       const attempt = ++this._attempt;
       const current = () => attempt === this._attempt;
+      this._beat = HEARTBEAT;
       this._enter("connecting", {});
       if (!current()) return; // a listener closed
       this._setTimer(() => this._lost({ code: NO_ANSWER, reason: "no answer" }), OPEN_TIMEOUT);
       this._environment.window.addEventListener?.("online", this._online);
+      this._environment.document?.addEventListener("visibilitychange", this._visible);
       try {
         this._way = this._begin({
           opened: () => current() && this._opened(),
           heard: () => {
             if (current()) this._heard();
+          },
+          beats: (seconds) => {
+            if (current()) this._beat = seconds;
           },
           received: (data) => {
             if (!current()) return;
@@ -223,6 +260,8 @@
 
     _opened() {
       this._openedAt = this._environment.now();
+      this._unopened = 0;
+      this._wasOpen = true;
       this._succeeded();
       this._heard();
       this._watch();
@@ -267,15 +306,18 @@
         return;
       }
       if (wasOpen && now() - this._openedAt >= STEADY) this._failures = 0;
-      if (!wasOpen && online()) this._failed();
+      if (!wasOpen && online()) {
+        this._unopened += 1;
+        this._failed();
+      }
       const first = this._failures === 0 && RESTARTING.has(code);
       const limit = first
         ? RESTART_LIMIT
-        : Math.min(LAST_LIMIT, FIRST_LIMIT * 2 ** this._failures);
+        : Math.min(this._limit(), FIRST_LIMIT * 2 ** this._failures);
       this._failures += 1;
-      const delay = after + random() * limit;
+      const delay = Math.min(after, LONGEST_AFTER) + random() * limit;
       this._setTimer(() => this._connect(), delay);
-      this._enter("waiting", { delay, code, reason });
+      this._enter("waiting", { delay, failures: this._failures, code, reason });
     }
 
     /**
@@ -300,6 +342,7 @@
       this.state = state;
       if (state === "closed" || state === "refused") {
         this._environment.window.removeEventListener?.("online", this._online);
+        this._environment.document?.removeEventListener("visibilitychange", this._visible);
       }
       this._tell("state", { state, ...details });
     }
@@ -350,7 +393,17 @@
     }
 
     _ask() {
-      return this.send(/** @type {string} */ (this._options.heartbeat));
+      const { heartbeat } = this._options;
+      return heartbeat !== undefined && this.send(heartbeat);
+    }
+
+    /**
+     * A browser tells no script whether a handshake was refused or never answered. Who has not been
+     * let in for long is probably not wanted, so that they ask less and less often.
+     */
+    _limit() {
+      const patience = this._wasOpen ? ONCE_OPEN : NEVER_OPEN;
+      return this._unopened > patience ? REFUSED_LIMIT : LAST_LIMIT;
     }
   }
 
@@ -488,7 +541,7 @@
     }
 
     _silence() {
-      return { websocket: PING_AFTER, stream: STREAM_SILENCE, poll: 0 }[this.way];
+      return { websocket: PING_AFTER, stream: MISSED * this._beat, poll: 0 }[this.way];
     }
 
     _ask() {
@@ -536,7 +589,14 @@
     socket.onclose = (/** @type {any} */ { code, reason }) => listener.ended({ code, reason });
     return {
       send: (data) => socket.send(data),
-      close: (code, reason) => socket.close(code, reason),
+      close: (code, reason) => {
+        try {
+          socket.close(code, reason);
+        } catch (error) {
+          socket.close();
+          throw error; // a code or a reason that no browser sends
+        }
+      },
     };
   }
 
@@ -560,17 +620,30 @@
       expect(response, accept);
       const reader = response.body.getReader();
       const decoder = new TextDecoder();
-      const lines = new EventLines((event, data) => {
-        if (event === "close") throw JSON.parse(data);
-        listener.received(data);
-      });
-      for (let first = true; ; first = false) {
+      let open = false;
+      // Not before the first bytes: a proxy that holds them back would hold back all others. And not
+      // if all that they say is to come back later.
+      const opened = () => {
+        if (!open) listener.opened();
+        open = true;
+      };
+      const lines = new EventLines(
+        (event, data) => {
+          if (event === "close") throw JSON.parse(data);
+          opened();
+          listener.received(data);
+        },
+        (comment) => {
+          const beat = /^ ?heartbeat (\d+(?:\.\d+)?)$/.exec(comment);
+          if (beat) listener.beats(Number(beat[1]));
+        },
+      );
+      for (;;) {
         const { done, value } = await reader.read();
         if (done) throw { code: LOST, reason: "the stream ended" };
-        // Not before the first bytes: a proxy that holds them back would hold back all others.
-        if (first) listener.opened();
         listener.heard();
         lines.feed(decoder.decode(value, { stream: true }));
+        opened();
       }
     };
     run().catch((end) => {
@@ -635,9 +708,13 @@
 
   /** Lines of server-sent events, in pieces as they come. */
   class EventLines {
-    /** @param {(event: string, data: string) => void} dispatch */
-    constructor(dispatch) {
+    /**
+     * @param {(event: string, data: string) => void} dispatch
+     * @param {(comment: string) => void} remark
+     */
+    constructor(dispatch, remark) {
       this._dispatch = dispatch;
+      this._remark = remark;
       this._rest = "";
       this._event = "";
       /** @type {string[]} */
@@ -663,8 +740,10 @@
         this._data.push(line.slice(line[5] === " " ? 6 : 5));
       } else if (line.startsWith("event:")) {
         this._event = line.slice(6).trim();
+      } else if (line.startsWith(":")) {
+        this._remark(line.slice(1));
       }
-      // id: the envelope has it, too; retry: we know better; a comment: was heard
+      // id: the envelope has it, too; retry: we know better
     }
   }
 
