@@ -116,4 +116,5 @@ C10K: dict[str, Any] = {
     },
     "AUDIENCE_PERMISSION": "django_project.audiences.permission.allowed",
     "AUDIENCE_HEARTBEAT": "--heartbeat--",
+    "COMPRESSION": True,  # for conformance suites, which test it where it is offered
 }
