@@ -13,6 +13,8 @@ Receivers are connected to the very models: one for all models would cost every 
 the site its short cut.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -37,12 +39,32 @@ def connect() -> None:
             if issubclass(each, model):  # proxies and children send signals of their own
                 post_save.connect(_user_saved, sender=each, dispatch_uid="c10k")
                 post_delete.connect(_user_deleted, sender=each, dispatch_uid="c10k")
-    if apps.is_installed("django.contrib.sessions"):
-        store = import_module(settings.SESSION_ENGINE).SessionStore
-        if hasattr(store, "get_model_class"):
-            post_delete.connect(
-                _session_deleted, sender=store.get_model_class(), dispatch_uid="c10k"
-            )
+    model = _session_model()
+    if model is not None:
+        post_delete.connect(_session_deleted, sender=model, dispatch_uid="c10k")
+
+
+@contextmanager
+def only_expired_sessions() -> Iterator[None]:
+    """While nothing but expired sessions is deleted, by the whole process, nobody needs to hear.
+
+    With a receiver, Django would load each of them before it deletes it.
+    """
+    model = _session_model()
+    heard = post_delete.disconnect(sender=model, dispatch_uid="c10k") if model else False
+    try:
+        yield
+    finally:
+        if heard:
+            post_delete.connect(_session_deleted, sender=model, dispatch_uid="c10k")
+
+
+def _session_model() -> Any:
+    """The model that sessions are kept in; None if they are kept elsewhere."""
+    if not apps.is_installed("django.contrib.sessions"):
+        return None
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    return store.get_model_class() if hasattr(store, "get_model_class") else None
 
 
 def _logged_out(request: Any, user: Any, **kwargs: Any) -> None:

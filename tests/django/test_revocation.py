@@ -1,16 +1,20 @@
 """Who is closed when a session or a user is no longer what it was."""
 
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
 from django import db
+from django.contrib.sessions.backends.db import SessionStore
 from django.core import signing
+from django.core.management import call_command
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.django import publishing, revocation, sessions, topics
+from cluster.django import publishing, revocation, sessions, signals, topics
 from cluster.django.revocation import Registry, digest, revoke
 from tests.django.fakes import RecordingNode
 from tests.django.site import load_database
@@ -96,6 +100,41 @@ class SignalTests(RevocationTestCase):
         self.sent.clear()
         Session.objects.filter(expire_date__lt=timezone.now()).delete()
         self.assertEqual(self.sent, [])
+
+    def test_clearsessions_is_one_query_for_any_number(self) -> None:
+        from django.contrib.sessions.models import Session
+
+        Session.objects.exclude(session_key=self.key).update(
+            expire_date=timezone.now() - timedelta(seconds=1)
+        )
+        self.patch(threading, "active_count", lambda: 1)
+        with CaptureQueriesContext(db.connection) as queries:
+            call_command("clearsessions")
+        verbs = [query["sql"].split()[0] for query in queries]
+        self.assertEqual(verbs, ["BEGIN", "DELETE", "COMMIT"])
+        self.assertEqual([each.session_key for each in Session.objects.all()], [self.key])
+        self.assert_closed()
+        Session.objects.all().delete()
+        self.assert_closed(*self.tabs)
+
+    def test_clearsessions_beside_other_threads_keeps_listening(self) -> None:
+        from django.contrib.sessions.models import Session
+
+        seen: list[bool] = []
+
+        def clear(store: object) -> None:
+            seen.append(signals.post_delete.has_listeners(Session))
+
+        self.patch(SessionStore, "clear_expired", classmethod(clear))
+        for threads in (1, 2):
+            self.patch(threading, "active_count", lambda threads=threads: threads)
+            call_command("clearsessions")
+        self.assertEqual(seen, [False, True])
+
+    def test_clearsessions_where_sessions_are_no_model(self) -> None:
+        self.patch(threading, "active_count", lambda: 1)
+        with override_settings(SESSION_ENGINE=COOKIES):
+            call_command("clearsessions")
 
     def test_deactivation(self) -> None:
         self.user.is_active = False
