@@ -14,7 +14,8 @@ its own user, that user's groups, its own session. The rules:
 * C10K["AUDIENCE_PERMISSION"] names the function that decides: ``allowed(request, channels)`` gets
   the set of what is asked for and returns what of it is granted; the rest is silently left out.
   PermissionDenied, or nothing granted of what was asked for, is a 403. Without such a function
-  everybody may subscribe and nobody may publish;
+  everybody may subscribe and nobody may publish. ``request.facility`` is the facility, without the
+  slashes around it that a URL may have: to decide by the path would be to decide by its spelling;
 * a client without a user is in no user's and no group's audience, one without a session in no
   session's, which is no error. Groups are those at the time of connecting;
 * the last message of each audience, if it is kept, comes first;
@@ -92,8 +93,12 @@ def topics_of(channels: Collection[str], verb: str, own: Mapping[str, Iterable[s
 
 async def admit(request: Any, facility: str) -> None:
     """Decide on a handshake: leaves what is granted in ``request.granted``."""
-    if not facility.strip("/"):
+    facility = facility.strip("/")
+    if not facility:
         raise Http404
+    request.facility = facility
+    if "facility" in request.resolver_match.kwargs:  # which the function may look at as well
+        request.resolver_match.kwargs["facility"] = facility
     wishes = wishes_of(request.GET)
     path = conf.load()["AUDIENCE_PERMISSION"]
     decide = import_string(path) if path else without_function

@@ -34,6 +34,14 @@ def rule_of_the_database(request: HttpRequest, channels: set[str]) -> set[str]:
     return channels
 
 
+def only_staff_hears_secrets(request: Any, channels: set[str]) -> set[str]:
+    """A permission function that looks at the facility, in either way."""
+    captured = request.resolver_match.kwargs["facility"]
+    if "secrets" in (request.facility, captured) and not request.user.is_staff:
+        raise PermissionDenied
+    return channels if request.facility == captured else set()
+
+
 def by(rule: Callable[..., object]) -> Any:
     """With this function as C10K["AUDIENCE_PERMISSION"]."""
     return override_settings(C10K={"AUDIENCE_PERMISSION": f"{__name__}.{rule.__name__}"})
@@ -123,6 +131,19 @@ class AudienceSocketTests(SynchronousTestCase):
             self.assertEqual("to you", await own.receive())
             await own.nothing()
             await other.nothing()
+
+    @asynchronous
+    async def test_a_facility_is_judged_by_its_name_however_it_is_spelt(self) -> None:
+        with by(only_staff_hears_secrets):
+            for facility in ("secrets", "secrets/", "/secrets", "//secrets//", "s%65crets%2F"):
+                with self.assertRaises(Refused) as refused:
+                    async with connect(f"/ws/{facility}?subscribe-broadcast"):
+                        pass
+                self.assertEqual(403, refused.exception.status, facility)
+            async with connect("/ws/news/?subscribe-broadcast") as client:
+                await client.nothing()
+                publish_to("hello", facility="news", broadcast=True)
+                self.assertEqual("hello", await client.receive())
 
     @asynchronous
     async def test_the_last_message_comes_first(self) -> None:
