@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import include, path, re_path, set_urlconf
+from django.urls import include, path, re_path, reverse, set_urlconf
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -32,8 +32,8 @@ def page(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("", page),
-    path("chat/", include([path("", chat), path("<str:room>/", chat)])),
-    re_path(r"^cell/([0-9]+)/([0-9]+)$", cell),
+    path("chat/", include(([path("", chat), path("<str:room>/", chat, name="room")], "chat"))),
+    re_path(r"^cell/([0-9]+)/([0-9]+)$", cell, name="cell"),
 ]
 
 
@@ -56,6 +56,14 @@ class FindHandlerTests(SynchronousTestCase):
         handler, match, decoded = find_handler("/cell/3/14")
         self.assertEqual((match.args, match.kwargs), (("3", "14"), {}))
         self.assertEqual(handler.subprotocols, ("x",))
+
+    def test_names(self) -> None:
+        url = reverse("chat:room", kwargs={"room": "a b"})
+        _, match, _ = find_handler(url)
+        self.assertEqual((url, match.view_name), ("/chat/a%20b/", "chat:room"))
+        self.assertEqual(match.kwargs, {"room": "a b"})
+        self.assertEqual(reverse("cell", args=(3, 14)), "/cell/3/14")
+        self.assertEqual(reverse(cell, args=(3, 14)), "/cell/3/14")
 
     def test_the_path_is_decoded_once(self) -> None:
         for raw, room in {

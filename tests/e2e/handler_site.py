@@ -84,10 +84,51 @@ async def echo_json(ws: WebSocket) -> None:
         await ws.send_json(await ws.recv_json())
 
 
+@websocket
+async def libraries(ws: WebSocket) -> None:
+    """What asyncio has, and what is built on it, works in handlers."""
+
+    async def parrot(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        writer.close()
+
+    async def through_a_socket(text: str) -> str:
+        async with await asyncio.start_server(parrot, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(f"{text}\n".encode())
+            answer = (await reader.readline()).decode().strip()
+            writer.close()
+        return answer
+
+    async def through_a_process(text: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        answer, _ = await process.communicate(text.encode())
+        return f"{answer.decode()} {process.returncode}"
+
+    async for message in ws:
+        text = str(message)
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(through_a_socket(text)),
+                group.create_task(through_a_process(text)),
+                group.create_task(asyncio.to_thread(str.upper, text)),
+            ]
+        known = [task.result() for task in tasks]
+        try:
+            async with asyncio.timeout(0):
+                await ws.recv()
+        except TimeoutError:
+            known.append("timeout")
+        await ws.send_json(known)
+
+
 urlpatterns = [
     path("members/", members),
     path("both/<str:room>/", both),
     path("judged/<str:what>/", judged),
     path("never/", never),
     path("json/", echo_json),
+    path("libraries/", libraries),
 ]

@@ -108,6 +108,16 @@ class HandlerTests(TestCase):
                 },
             )
 
+    async def test_asyncio_and_what_is_built_on_it(self) -> None:
+        await self.start()
+        client = await self.connect("libraries/")
+        for text in ("one", "two"):
+            client.send(text)
+            self.assertEqual(
+                json.loads(await client.next_message()),
+                [text, f"{text} 0", text.upper(), "timeout"],
+            )
+
     async def test_bad_json_and_too_many_messages(self) -> None:
         await self.start()
         for message, code in (("{", 1007), ("NaN", 1007), (b"{}", 1003)):
