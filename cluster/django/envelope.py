@@ -35,7 +35,7 @@ MAX_REQUEST = 16 << 10
 which is sent back, need be no more than a number."""
 
 MAX_SINCE = 8 << 10
-"""Bytes of a place in a feed that are read: half of what the header of a request may have."""
+"""Characters of a place in a feed that are read: half of what the header of a request may have."""
 
 MEMO_BYTES = 1 << 20
 """Encoded messages that are kept for the next client: as much as one client's queue may hold."""
@@ -170,8 +170,10 @@ def parse_place(text: str) -> dict[str, str]:
     It may be of another day or another feed, so it is never an error: a topic that is not in it
     begins anew, and one whose position nobody knows says so ("recovered" is false).
     """
+    if len(text) > MAX_SINCE:
+        text = text[:MAX_SINCE].rpartition("&")[0]
     try:
-        return dict(parse_qsl(text[:MAX_SINCE], max_num_fields=1000))
+        return dict(parse_qsl(text, max_num_fields=1000))
     except ValueError:
         return {}
 

@@ -35,7 +35,7 @@ class topic_messages:
         self.recovered = False
         self._topic = as_topic(topic)
         self._since = place_after(since)
-        self._queue: deque[tuple[bytes, int]] = deque()
+        self._queue: deque[tuple[bytes, str, int]] = deque()
         self._limit: int = conf.load()["TOPIC_QUEUE_MESSAGES"]
         self._lost = 0
         self._place = ("", 0)
@@ -62,8 +62,8 @@ class topic_messages:
         try:
             await known
             # What was missed has followed the answer at once.
-            if self._queue and self._queue[0][1]:
-                self._place = (self._place[0], self._queue[0][1] - 1)
+            if self._queue and self._queue[0][2]:
+                self._place = (self._place[0], self._queue[0][2] - 1)
         except BaseException:
             self._follower.stop()
             raise
@@ -82,9 +82,9 @@ class topic_messages:
                 raise TooSlow(f"{self._lost} messages of {self._topic!r} were dropped")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        frame, offset = self._queue.popleft()
+        frame, epoch, offset = self._queue.popleft()
         if offset:
-            self._place = (self._place[0], offset)
+            self._place = (epoch, offset)
         return as_message(frame)
 
     def _take(self, frame: bytes, offset: int) -> None:
@@ -92,6 +92,8 @@ class topic_messages:
             self._lost += 1
             self._pubsub.dropped["slow_handler"] += 1
             return
-        self._queue.append((frame, offset))
+        # The answer has just told the epoch; later it may be another, of another exchange.
+        epoch = self._place[0] if self._follower is None else self._follower.epoch
+        self._queue.append((frame, epoch, offset))
         if self._waiter is not None:
             set_result(self._waiter)

@@ -35,6 +35,12 @@ CLOSE_NORMAL = 1000
 CLOSE_GOING_AWAY = 1001
 CLOSE_INTERNAL_ERROR = 1011
 
+MAX_CODES = 64
+"""Close codes that are counted one by one. Clients may choose among thousands, and each would be a
+time series to whoever collects the metrics."""
+
+OTHER = "other"
+
 
 class Serving:
     """The callbacks of a LaneFactory: ``request``, ``opened``, ``closed`` and ``abandoned``.
@@ -183,7 +189,7 @@ class Serving:
 
     def closed(self, lane: Any, code: int, was_clean: bool) -> None:
         """The client is gone: tell the handler, or cancel one that waits for something else."""
-        self.disconnects[str(code)] += 1
+        self.count_end(code)
         self._leave(lane)
         websocket = lane.owner
         lane.owner = None
@@ -191,6 +197,13 @@ class Serving:
         task = self._tasks.get(lane)
         if task is not None and not learns:
             task.cancel()
+
+    def count_end(self, code: int) -> None:
+        """One connection more has ended."""
+        label = str(code)
+        if label not in self.disconnects and len(self.disconnects) >= MAX_CODES and code >= 3000:
+            label = OTHER
+        self.disconnects[label] += 1
 
     def abandoned(self, lane: Any) -> None:
         """The client of a handshake that was not completed is gone."""

@@ -152,4 +152,14 @@ class PlaceTests(SynchronousTestCase):
         for text in ("", "&&&", "=", "live", "\0", "&".join(["a=1"] * 2000)):
             self.assertEqual(parse_place(text), {}, text[:20])
         self.assertEqual(parse_place("a=1&b"), {"a": "1"})
-        self.assertLessEqual(sum(map(len, parse_place("a=" + "x" * 100_000).values())), 8192)
+        self.assertEqual(parse_place("a=" + "x" * 100_000), {})
+
+    def test_one_that_is_too_long_is_cut_between_positions(self) -> None:
+        """Half of a position would be another one: of what has been sent, to be sent again."""
+        for shift in range(20):
+            positions = {"t" * (1 + shift): "1f0c:123456"}
+            positions |= {f"topic-{number}": "1f0c:123456" for number in range(900)}
+            found = parse_place(format_place(positions))
+            self.assertGreater(len(found), 300)
+            self.assertEqual(set(found.values()), {"1f0c:123456"})
+            self.assertEqual(list(found), list(positions)[: len(found)])

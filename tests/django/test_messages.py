@@ -85,6 +85,18 @@ class TopicMessagesTests(SynchronousTestCase):
 
         self.run_with(test, (1, 4, b"4"), since="e:2")
 
+    def test_another_numbering_while_it_waits(self) -> None:
+        async def test(messages: topic_messages) -> None:
+            more = wire.Retained(b"t", 3, 41, (text_frame(b"new"),), "f")
+            self.pubsub.bus_message(more)
+            positions = [messages.position]
+            for expected in ("3", "4", "new"):
+                self.assertEqual(await anext(messages), expected)
+                positions.append(messages.position)
+            self.assertEqual(positions, ["e:2", "e:3", "e:4", "f:41"])
+
+        self.run_with(test, (3, 4, b"2", b"3", b"4"), since="e:2")
+
     @override_settings(C10K={"TOPIC_QUEUE_MESSAGES": 2})
     def test_a_loop_that_is_too_slow(self) -> None:
         async def test(messages: topic_messages) -> None:

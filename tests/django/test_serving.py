@@ -214,6 +214,16 @@ class LifeTests(ServingTestCase):
         self.assertEqual(self.serving.disconnects, {"1000": 1})
         self.assertEqual(self.serving.opened_total, 1)
 
+    def test_a_client_cannot_fill_the_metrics_with_codes(self) -> None:
+        for code in range(4000, 4500):
+            self.serving.count_end(code)
+        self.serving.count_end(1000)
+        self.serving.count_end(4000)
+        self.assertEqual(self.serving.disconnects["4000"], 2)
+        self.assertEqual(self.serving.disconnects["1000"], 1)
+        self.assertLess(len(self.serving.disconnects), 100)
+        self.assertEqual(sum(self.serving.disconnects.values()), 502)
+
     def test_a_client_that_leaves(self) -> None:
         async def test() -> None:
             lane, transport = await self.open(wire.text("a"))
