@@ -10,6 +10,7 @@ From top to bottom; each floor imports only from those below it::
        slots, heartbeat             each node's sockets; who still answers
        admin                        answers operators
        node, broker, web            the processes' services
+       views                        Django's views in threads
        publish_socket               a node's door for processes outside that publish
     3  testing                      a node in memory, for the tests of applications
     2  django                       what Django developers touch

@@ -1,11 +1,10 @@
 """HTTP in a node: ordinary Django views in a bounded pool of threads.
 
 What twisted.web's WSGI support leaves open is closed here: a body has a size limit, form bodies are
-not parsed before Django does it, header names that WSGI cannot tell apart are dropped, and requests
-beyond the pool and its queue are answered 503 at once instead of waiting without bound.
+not parsed before Django does it, header names that WSGI cannot tell apart are dropped, and a client
+that neither asks nor takes its answer is not waited for (but one that takes it slowly is).
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,27 +13,26 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.web.http import HTTPChannel
-from twisted.web.http import Request as HTTPRequest
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
-from twisted.web.wsgi import WSGIResource
+from twisted.web.server import Request, Site
 
+from cluster.net.direct import unsent_bytes
 from cluster.net.front_door import hand_over
+from cluster.views import Views
 
 _log = Logger()
 
 DRAIN_POLL_S = 0.05
 
 UPGRADE_REQUIRED = 426
+STALLED_S = 60.0
+"""A client that has taken nothing for so long of what is left for it is hung up on."""
+
 CLIENT_LEFT = 499
 """In the log only, where nginx has it: the client did not wait for the answer."""
-
-BEGUN_PER_TURN = 4
-"""Views begun in one turn of the reactor. Each costs some 0.3 ms here and in its thread, so that
-hundreds asked for in one moment would keep WebSockets waiting (``benchmarks.slow_views``)."""
 
 
 class BoundedRequest(Request):
@@ -159,7 +157,39 @@ class BoundedRequest(Request):
 
 
 class BoundedChannel(HTTPChannel):
-    """A connection that is told why its request is refused, also when a line has no end."""
+    """A connection that ends in time, and is told why its request is refused.
+
+    It has ``timeOut`` seconds for each request's header, as a whole, and for each piece of its
+    body. At its end it may take as long as its client goes on reading.
+    """
+
+    line_mode: int
+    _buffer: bytes
+    _unsent = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.line_mode or not (self._buffer or self._receivedHeaderSize):
+            self.resetTimeout()
+        LineReceiver.dataReceived(self, data)
+
+    def timeoutConnection(self) -> None:
+        """Nothing was asked for a while; but the last answer may still be on its way."""
+        self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Close when the client has all that was written, which it must not wait with for ever."""
+        super().loseConnection()
+        if self._abortingCall is None:
+            self._unsent = unsent_bytes(self.transport)
+            self._abortingCall = self.callLater(STALLED_S, self._look)
+
+    def _look(self) -> None:
+        self._abortingCall = None
+        before, self._unsent = self._unsent, unsent_bytes(self.transport)
+        if self._unsent < before:
+            self._abortingCall = self.callLater(STALLED_S, self._look)
+        else:
+            self.forceAbortClient()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         transport: Any = self.transport
@@ -168,87 +198,6 @@ class BoundedChannel(HTTPChannel):
             b"Content-Length: 0\r\n\r\n"
         )
         self.loseConnection()
-
-
-class Views(Resource):
-    """Runs the WSGI application, or says 503 when as many requests wait as may.
-
-    ``active``: views that run or wait for a thread. When its client leaves, a view that runs goes
-    on, and one that waits is not begun.
-    """
-
-    isLeaf = True
-
-    def __init__(self, reactor: Any, pool: ThreadPool, application: Any, queue: int) -> None:
-        super().__init__()
-        self._wsgi = WSGIResource(reactor, self, application)
-        self._reactor = reactor
-        self._pool = pool
-        self._limit = pool.max + queue
-        self._threads = pool.max
-        self.active = 0
-        self.refused = 0
-        self._gone: list[object] = []
-        self._due: deque[tuple[HTTPRequest, list[object]]] = deque()
-        self._begun = 0  # in this turn of the reactor
-        self._next_turn: Any = None
-
-    @property
-    def queue_depth(self) -> int:
-        """Requests that wait for a thread."""
-        return max(0, self.active - self._threads)
-
-    def render(self, request: HTTPRequest) -> Any:
-        if self.active >= self._limit:
-            self.refused += 1
-            request.setResponseCode(503)
-            request.setHeader(b"Retry-After", b"1")
-            request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-            return b"Too many requests are waiting; try again.\n"
-        self.active += 1
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-        self._due.append((request, gone))
-        if self._next_turn is None:
-            self._turn()
-        elif self._begun < BEGUN_PER_TURN:
-            self._begin_one()
-        return NOT_DONE_YET
-
-    def _turn(self) -> None:
-        """Begin as many as may be, and again in the reactor's next turn."""
-        self._next_turn = None
-        self._begun = 0
-        while self._due and self._begun < BEGUN_PER_TURN:
-            self._begin_one()
-        if self._begun:
-            self._next_turn = self._reactor.callLater(0, self._turn)
-
-    def _begin_one(self) -> None:
-        request, self._gone = self._due.popleft()
-        self._begun += 1
-        if self._gone:
-            self._finished()
-            return
-        try:
-            self._wsgi.render(request)
-        except Exception:
-            self._finished()
-            request.processingFailed(Failure())  # type: ignore[attr-defined]
-
-    def callInThread(self, run: Callable[[], object]) -> None:
-        """All that WSGIResource asks of a thread pool; called from within its render."""
-        self._pool.callInThread(self._run, run, self._gone)
-
-    def _run(self, run: Callable[[], object], gone: list[object]) -> None:
-        try:
-            if not gone:
-                run()
-        finally:
-            self._reactor.callFromThread(self._finished)
-
-    def _finished(self) -> None:
-        self.active -= 1
 
 
 def log_request(request: Any) -> None:

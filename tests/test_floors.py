@@ -44,6 +44,7 @@ FLOORS = (
             "cluster.broker",
             "cluster.node",
             "cluster.web",
+            "cluster.views",
             "cluster.supervisor",
             "cluster.control",
             "cluster.admin",
@@ -91,9 +92,7 @@ COMPOSITION_ROOTS = {
     "cluster.development",
     "cluster.process",
     "cluster.tap",
-    "workers.life_command",
-    "workers.load.command",
-    "workers.pipes",
+    "workers.this_process",
 }
 """Only these choose or import the global reactor; all others are given one."""
 

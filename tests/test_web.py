@@ -11,7 +11,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster import web
+from cluster import views, web
 from cluster.net.flush import FlushList
 from cluster.net.lane import Lane, LaneFactory
 from tests.net.wire import request, text
@@ -193,7 +193,7 @@ class QueueTests(WebTestCase):
 
     def test_a_few_are_begun_in_each_turn(self) -> None:
         """Those that are asked for in one moment leave the reactor time for others."""
-        self.patch(web, "BEGUN_PER_TURN", 2)
+        self.patch(views, "BEGUN_PER_TURN", 2)
         waiting = [self.start() for _ in range(3)]
         self.assertEqual(len(self.pool.waiting), 2)
         self.assertEqual((self.site.views.active, self.site.views.queue_depth), (3, 1))
@@ -206,7 +206,7 @@ class QueueTests(WebTestCase):
         self.assert_status(self.ask(self.GET), 200)
 
     def test_one_that_leaves_before_its_turn(self) -> None:
-        self.patch(web, "BEGUN_PER_TURN", 1)
+        self.patch(views, "BEGUN_PER_TURN", 1)
         self.start()
         self.start().protocol.connectionLost(Failure(ConnectionLost()))
         last = self.start()
@@ -215,7 +215,7 @@ class QueueTests(WebTestCase):
         self.assert_status(last.value(), 200)
 
     def test_one_that_cannot_be_begun(self) -> None:
-        self.patch(web, "BEGUN_PER_TURN", 1)
+        self.patch(views, "BEGUN_PER_TURN", 1)
         render = self.site.views._wsgi.render
         wrong = [ZeroDivisionError()]
 
@@ -282,6 +282,56 @@ class QueueTests(WebTestCase):
         self.assertNotIn(b"secret", answer)
         self.assertEqual(self.site.views.active, 0)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class SlowClientTests(WebTestCase):
+    """Clients that ask slowly, or do not take their answers."""
+
+    GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.unsent = 0
+        self.patch(web, "unsent_bytes", lambda transport: self.unsent)
+
+    def seconds(self, count: float) -> None:
+        self.reactor.pump([1.0] * int(count))
+
+    def test_an_answer_that_nobody_takes(self) -> None:
+        self.unsent = 1000
+        for headers in (b"Connection: close\r\n", b""):
+            self.assert_status(self.ask(self.GET + headers + b"\r\n"), 200)
+            self.seconds(web.STALLED_S + (0 if headers else self.site.timeOut))
+            self.assertTrue(self.transport.disconnecting)
+            self.assertTrue(self.transport.disconnected, "not aborted")
+
+    def test_an_answer_that_is_taken_slowly(self) -> None:
+        for headers in (b"Connection: close\r\n", b""):
+            self.unsent = 1000
+            self.ask(self.GET + headers + b"\r\n")
+            for _ in range(5):
+                self.unsent -= 1
+                self.seconds(web.STALLED_S)
+                self.assertFalse(self.transport.disconnected)
+            self.transport.protocol.connectionLost(Failure(ConnectionLost()))
+            self.assertEqual(self.transport.protocol._abortingCall, None)
+
+    def test_a_header_has_its_time_as_a_whole(self) -> None:
+        self.ask(self.GET + b"\r\n")
+        self.seconds(self.site.timeOut - 1)
+        for index in range(self.site.timeOut):
+            self.assertFalse(self.transport.disconnecting)
+            self.transport.protocol.dataReceived(self.GET[index : index + 1] or b"X")
+            self.seconds(1)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_a_body_may_come_in_pieces(self) -> None:
+        self.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        for _ in range(4):
+            self.seconds(self.site.timeOut - 1)
+            self.transport.protocol.dataReceived(b"x")
+        self.settle()
+        self.assertEqual(self.body, b"xxxx")
 
 
 class HeaderTests(WebTestCase):

@@ -7,12 +7,20 @@ to stop again. For a small message to each of thousands of clients that is most 
 from typing import Any
 
 from twisted.internet.tcp import Connection
+from twisted.protocols.policies import ProtocolWrapper
 
 
 def transport_bytes(transport: Any) -> int:
     """Bytes in a plain TCP transport's own buffers (Twisted offers no public way to ask)."""
     buffered: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     return buffered
+
+
+def unsent_bytes(transport: Any) -> int:
+    """Bytes that wait for the kernel, under TLS too; 0 for a transport that does not tell."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport_bytes(transport) if isinstance(transport, Connection) else 0
 
 
 def write_directly(transport: Any, output: bytes) -> None:

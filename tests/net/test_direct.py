@@ -3,12 +3,13 @@
 import socket
 from typing import Any
 
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.net.direct import transport_bytes, write_directly
+from cluster.net.direct import transport_bytes, unsent_bytes, write_directly
 
 
 class RecordingReactor:
@@ -49,6 +50,14 @@ class DirectTests(SynchronousTestCase):
         write_directly(self.transport, b"y")
         self.assertEqual(transport_bytes(self.transport), waiting + 1)
         self.assertRaises(BlockingIOError, self.theirs.recv, 1)
+
+    def test_what_waits_is_seen_through_wrappers(self) -> None:
+        self.transport.write(b"hello")
+        factory: Any = WrappingFactory(Factory.forProtocol(Protocol))
+        wrapper = ProtocolWrapper(factory, Protocol())
+        wrapper.makeConnection(self.transport)
+        self.assertEqual([unsent_bytes(each) for each in (self.transport, wrapper)], [5, 5])
+        self.assertEqual(unsent_bytes(StringTransport()), 0)
 
     def test_a_socket_that_is_lost_is_the_transport_s_to_find(self) -> None:
         self.theirs.close()
