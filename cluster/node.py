@@ -328,13 +328,22 @@ class Node(Service):
             drained = await self.site.drain(max(0.0, deadline - self._reactor.seconds()))
             if not drained:
                 self.log.warn("views still run at the end of the drain timeout; leaving them")
-            while self.database.active and self._reactor.seconds() < deadline:
+            # Handlers learn of the end as their clients go, and may have something to put in order.
+            while self._busy() and self._reactor.seconds() < deadline:
                 await deferLater(self._reactor, 0.02, lambda: None)
+            if self.serving.running:
+                self.log.warn(
+                    "{count} handlers still run at the end of the drain timeout; leaving them",
+                    count=self.serving.running,
+                )
             self.hub.stop()
             if drained:
                 self.site.pool.stop()
             self.database.stop()
         self.pubsub.stop()
+
+    def _busy(self) -> bool:
+        return bool(self.serving.running or self.database.active)
 
     def _bus_full(self, full: bool) -> None:
         """Publishers are paused as they publish (WebSocket.publish); here they go on."""

@@ -110,6 +110,11 @@ class NodeTests(SynchronousTestCase):
         self.reactor.pump([0.1] * 5)
         self.successResultOf(stopped)
 
+    async def handlers_end(self) -> None:
+        """Let the handlers learn that their clients are gone."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+
     def connect(self, data: bytes) -> tuple[Any, RecordingTransport]:
         transport: Any = RecordingTransport()
         transport.protocol = self.reactor.ports[0].factory.buildProtocol(None)
@@ -201,6 +206,7 @@ class NodeTests(SynchronousTestCase):
             self.reactor.advance(11)
             self.assertTrue(slow.aborted)
             self.assertEqual(node.stats()["handshakes_refused"]["timeout"], 1)
+            await self.handlers_end()
             self.stop(node)
 
         asyncio.run(run())
@@ -220,9 +226,9 @@ class NodeTests(SynchronousTestCase):
             self.assertNoResult(stopped)
             lane.dataReceived(close(1001))
             lane.connectionLost(Failure(ConnectionLost()))
+            await self.handlers_end()
             self.reactor.pump([0.1] * 3)
             self.successResultOf(stopped)
-            await asyncio.sleep(0)
 
         asyncio.run(run())
 
@@ -281,6 +287,44 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
+    def test_stop_waits_for_what_handlers_clean_up(self) -> None:
+        go_on = asyncio.Event()
+        ended: list[str] = []
+
+        async def handler(ws: Any) -> None:
+            try:
+                await ws.wait_closed()
+            finally:
+                await go_on.wait()
+                ended.append("cleaned up")
+
+        async def run() -> None:
+            node = self.start(drain_timeout=2.0)
+            opened = node.lanes.on_open
+
+            def open_with(lane: Any) -> None:
+                websocket, _, args, kwargs = lane.owner
+                lane.owner = (websocket, handler, args, kwargs)
+                opened(lane)
+
+            node.lanes.on_open = open_with
+            lane, _ = self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            stopped = node.stopService()
+            lane.dataReceived(close(1001))
+            lane.connectionLost(Failure(ConnectionLost()))
+            for _ in range(3):
+                await asyncio.sleep(0)
+                self.reactor.pump([0.1] * 3)
+            self.assertNoResult(stopped)
+            go_on.set()
+            await self.handlers_end()
+            self.reactor.pump([0.1] * 3)
+            self.successResultOf(stopped)
+            self.assertEqual(ended, ["cleaned up"])
+
+        asyncio.run(run())
+
     def test_a_full_bus_stops_publishers_until_it_is_free(self) -> None:
         async def run() -> None:
             node = self.start()
@@ -294,7 +338,7 @@ class NodeTests(SynchronousTestCase):
             self.reactor.advance(0)
             self.assertTrue(transport.reading)
             lane.connectionLost(Failure(ConnectionLost()))
-            await asyncio.sleep(0)
+            await self.handlers_end()
             self.stop(node)
 
         asyncio.run(run())
@@ -322,7 +366,7 @@ class NodeTests(SynchronousTestCase):
             self.assertEqual(node.stats()["published_outside"], 2)
             for lane in list(node.lanes.lanes):
                 lane.connectionLost(Failure(ConnectionLost()))
-            await asyncio.sleep(0)
+            await self.handlers_end()
             self.stop(node)
             self.assertFalse(outside.transport.connected)
             self.assertTrue(all(port.stopped for port in self.reactor.ports))

@@ -79,6 +79,11 @@ class Serving:
         self._places: dict[Any, Place] = {}  # empty without limits
         self._unwatch: dict[Any, Callable[[], None]] = {}  # of clients with a session
 
+    @property
+    def running(self) -> int:
+        """Handlers that have not ended, those included whose client is gone."""
+        return len(self._tasks)
+
     def request(self, lane: Any, request: ConnectionRequest) -> Any:
         """Decide on a handshake; returns the subprotocol, or a Deferred of it and of headers.
 
