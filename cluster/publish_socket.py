@@ -76,8 +76,14 @@ class PublishSocket:
     def stop(self) -> "Deferred[None]":
         """Let nobody connect any more, then say goodbye to all; fires when that is done."""
         port, self._port = self._port, None
-        closed = succeed(None) if port is None else maybeDeferred(port.stopListening)
+        closed: Deferred[Any] = succeed(None)
+        if port is not None:
+            closed = maybeDeferred(port.stopListening).addErrback(self._not_closed)
         return closed.addCallback(self._goodbye)
+
+    def _not_closed(self, failure: Failure) -> None:
+        """Somebody has removed the socket's file, as a login session does at its end."""
+        self.log.warn("closing {path}: {reason}", path=self._path, reason=failure.getErrorMessage())
 
     def _goodbye(self, _: object) -> "Deferred[None]":
         gone = [connection.goodbye() for connection in list(self.connections)]

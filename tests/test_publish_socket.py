@@ -199,5 +199,15 @@ class PublishSocketTests(SynchronousTestCase):
         self.successResultOf(stopped)
         connection.connectionLost(Failure(ConnectionDone()))
 
+    def test_stop_when_the_folder_is_gone(self) -> None:
+        """As that of a login session when it ends: the node has other things to stop."""
+        _, transport = self.connect()
+        stopped = self.socket.stop()
+        self.reactor.ports[0].stopped.errback(FileNotFoundError(2, "No such file or directory"))
+        self.assertEqual(self.answers(transport), [Closing()])
+        self.reactor.advance(GOODBYE_TIMEOUT_S)
+        self.successResultOf(stopped)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_stop_before_start(self) -> None:
         self.successResultOf(self.socket.stop())
