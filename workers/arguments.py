@@ -1,32 +1,55 @@
 """Types of command line arguments, each with its complaint."""
 
 import argparse
+import re
 
 
 def natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
+    return whole(text, 0)
 
 
 def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    return whole(text, 1)
+
+
+def whole(text: str, least: int, most: float = float("inf")) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        wanted = f"of at least {least}" if most == float("inf") else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"must be a whole number {wanted}, not {text!r}")
     return number
 
 
 def rate(text: str) -> float:
     """Also for seconds that may be none."""
-    number = float(text)
+    number = _number(text)
     if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError("must be a number of at least 0")
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, not {text!r}")
     return number
 
 
 def seconds(text: str) -> float:
-    number = float(text)
+    """Also for a rate that must be one."""
+    number = _number(text)
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be more than 0")
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def path(text: str) -> str:
+    """What stands in a request's first line."""
+    if not re.fullmatch(r"/[!-~]*", text):
+        raise argparse.ArgumentTypeError(
+            f"must begin with / and have no spaces or accents (%20 is a space), not {text!r}"
+        )
+    return text

@@ -1,6 +1,7 @@
 """Where the servers are, and how to open a connection to them, from whatever address has ports."""
 
 import errno
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -40,13 +41,23 @@ class Target:
 
 async def resolve(reactor: Any, url: str) -> Target:
     """`ws://HOST[:PORT][/PREFIX]` -> a Target. Raises BadURL, also for a name unknown to DNS."""
-    parts = urlsplit(url if "://" in url else f"ws://{url}")
+    bad = BadURL(f"not a base URL like ws://127.0.0.1:8000: {url!r}")
+    try:
+        parts = urlsplit(url if "://" in url else f"ws://{url}")
+    except ValueError:
+        raise bad from None
     try:
         port = parts.port or 80
     except ValueError:
         raise BadURL(f"not a port in {url!r}") from None
+    if parts.scheme in ("wss", "https"):
+        raise BadURL(
+            f"the swarm speaks no TLS: give it a port of the server that has none, not {url!r}"
+        )
     if parts.scheme != "ws" or not parts.hostname or parts.query or parts.fragment:
-        raise BadURL(f"not a base URL like ws://127.0.0.1:8000: {url!r}")
+        raise bad
+    if not re.fullmatch("[!-~]+", url):  # it becomes part of a request
+        raise bad
     try:
         address = str(ip_address(parts.hostname))
     except ValueError:

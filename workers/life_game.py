@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 
 from workers.dialer import Dialer, say_why
 from workers.lane import Lane
+from workers.plan import Listener, Plan, Totals
 from workers.progress import Gathered, Progress
 from workers.read_hub import FlushList, ReadHub
-from workers.share import Listener, Plan, Totals
 from workers.verification import Verification
 
 

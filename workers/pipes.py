@@ -13,17 +13,11 @@ from typing import Any
 
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.stdio import StandardIO
-from twisted.logger import (
-    FilteringLogObserver,
-    LogLevel,
-    LogLevelFilterPredicate,
-    globalLogBeginner,
-    textFileLogObserver,
-)
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
 from workers.limits import descriptors
+from workers.this_process import the_reactor
 
 # Ctrl-C is ignored before anything is imported, which takes tenths of a second.
 _CHILD = """\
@@ -111,17 +105,6 @@ class Parent(LineOnlyReceiver):
 def run_child(heard: Callable[[Any, Parent, Said], None]) -> None:
     """Be a child until the parent, or `hang_up`, ends it: heard(reactor, parent, what was said)."""
     descriptors()
-    log_errors_only()
-    from twisted.internet import reactor as installed
-
-    reactor: Any = installed
+    reactor = the_reactor()
     StandardIO(Parent(reactor, lambda parent, said: heard(reactor, parent, said)), reactor=reactor)
     reactor.run(installSignalHandlers=False)
-
-
-def log_errors_only() -> None:
-    """Twisted's and Autobahn's chatter goes nowhere, our own bugs to stderr."""
-    to_stderr: Any = textFileLogObserver(sys.stderr)
-    only_errors: Any = LogLevelFilterPredicate(LogLevel.critical)
-    observer: Any = FilteringLogObserver(to_stderr, [only_errors])
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)

@@ -12,7 +12,9 @@ from workers.dialer import Target
 from workers.latency import Latencies
 from workers.life import Grid
 from workers.pipes import Child, Parent, Said, run_child
-from workers.share import Listener, Plan, Share, Totals, keep_garbage_collection_short
+from workers.plan import Listener, Plan, Totals
+from workers.share import Share
+from workers.this_process import keep_garbage_collection_short
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

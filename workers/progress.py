@@ -109,21 +109,21 @@ class Bar:
             transient=True,
         )
         self._task = self._progress.add_task("connecting", total=cells, right="")
+        self._running = False
         self._progress.start()
 
     def show(self, now: Gathered, running: bool) -> None:
         if running:
+            if not self._running:
+                self._running = True
+                # Another one, as a total can be changed but not taken away.
+                self._progress.remove_task(self._task)
+                self._task = self._progress.add_task("running", total=self._last, right="")
             seconds = self._seconds()
             if seconds >= self._paced[0] + LINE_EVERY:
                 self._paced = (seconds, self._pace.of(seconds, now.step))
             right = f"step {now.step:,}, {self._paced[1]:.1f} steps/s"
-            self._progress.update(
-                self._task,
-                description="running",
-                completed=now.step,
-                total=self._last,
-                right=right,
-            )
+            self._progress.update(self._task, completed=now.step, right=right)
         else:
             done = now.connected if now.connected < self._cells else now.subscribed
             self._progress.update(

@@ -1,155 +1,22 @@
-"""One process's share of a game: its cells, their connections, what it tells about them.
+"""One process's share of a game: its cells, their connections, what it tells about them."""
 
-Cell `number` (row * size + col) belongs to share `number % shares`. A share tells a Listener, which
-is in the same process or, through a pipe, in another (processes.py).
-"""
-
-import gc
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from workers.dialer import Dialer, Target, say_why
+from workers.dialer import Dialer, say_why
 from workers.lane import Lane
-from workers.latency import Latencies
-from workers.life import Cell, Course, Grid, Phase, UnexpectedMessage
+from workers.life import Cell, Course
+from workers.plan import Listener, Plan, Totals
+from workers.player import Player
 from workers.ramp import Ramp
 from workers.read_hub import FlushList, ReadHub
+from workers.timers import Timers
 
 TELL_EVERY = 0.1  # seconds between two `progress` events
 FOLD_AT = 20_000  # durations kept before they go into the histogram
 CLOSE_WITHIN = 10.0  # seconds for all closing handshakes together; after that, abort
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A whole game; each share gets the same plan."""
-
-    start: Grid
-    targets: tuple[Target, ...]
-    wrap: bool = True
-    last: int | None = None  # step after which the game ends; None: never
-    rate: float = 0.0  # steps a second; 0: no limit
-    ramp: float = 0.0  # connections a second, all shares together; 0: no limit
-    timeout: float = 30.0  # seconds for one connection and its handshake
-    verify: bool = False  # report every generation
-    shares: int = 1
-
-
-@dataclass(slots=True)
-class Totals:
-    """What a share has done, at its end."""
-
-    sent: int = 0  # messages
-    received: int = 0
-    reconnects: int = 0
-    latencies: Latencies = field(default_factory=Latencies)
-
-
-class Listener(Protocol):
-    """What a share tells. After `failed` or `finished` it waits for `close`; `ended` comes last."""
-
-    def progress(self, share: int, connected: int, subscribed: int, step: int) -> None: ...
-
-    def subscribed(self, share: int) -> None:
-        """All its cells have said whom they follow."""
-
-    def running(self, share: int) -> None:
-        """Its first cell was told to run."""
-
-    def generation(self, share: int, step: int, bits: int) -> None:
-        """All its cells have reached `step`; `bits` are the living ones. Only with `verify`."""
-
-    def finished(self, share: int) -> None:
-        """All its cells know their neighbours' states of the last step."""
-
-    def failed(self, share: int, why: str) -> None: ...
-
-    def ended(self, share: int, totals: Totals) -> None:
-        """All its connections are closed."""
-
-
-class Player:
-    """A cell on its connection."""
-
-    __slots__ = ("cell", "lane", "place", "sent_at", "share")
-
-    def __init__(self, share: "Share", cell: Cell, place: int) -> None:
-        self.share = share
-        self.cell = cell
-        self.place = place  # among the share's cells
-        self.lane: Lane | None = None
-        self.sent_at = 0.0
-
-    def received(self, messages: Sequence[bytes]) -> None:
-        share = self.share
-        share.totals.received += len(messages)
-        cell = self.cell
-        before = cell.phase
-        try:
-            answers = cell.receive(messages)
-        except UnexpectedMessage as error:
-            share.fail(str(error))
-            return
-        if before is Phase.RUNNING:
-            if (answers or not cell.missing) and self.sent_at:
-                share.durations.append(perf_counter() - self.sent_at)
-                self.sent_at = 0.0  # a cell that waits for its pace has this step behind it
-            self.send_updates(answers)
-        else:
-            self._gathered(before, answers)
-
-    def _gathered(self, before: Phase, answers: list[bytes]) -> None:
-        """The same, before the game ran: answers are subscriptions first."""
-        updates: list[bytes] = []
-        share = self.share
-        if self.cell.phase in (Phase.RUNNING, Phase.FINISHED):
-            updates = answers[-1 - self.cell.step :]
-            answers = answers[: -len(updates)]
-        assert self.lane is not None
-        for message in answers:
-            self.lane.send(message)
-        share.totals.sent += len(answers)
-        if before is Phase.WAITING:
-            share.cell_subscribed()
-        if updates:
-            share.cell_runs()
-            self.send_updates(updates)
-            if self.cell.alone:
-                self.go_on_alone()
-
-    def send_updates(self, updates: list[bytes]) -> None:
-        share = self.share
-        if updates:
-            self.sent_at = perf_counter()
-            lane = self.lane
-            assert lane is not None
-            step = self.cell.step - len(updates)
-            for update in updates:
-                step += 1
-                lane.send(update)
-                share.reached(step, self.place, update[-1] & 1)
-            share.totals.sent += len(updates)
-        if self.cell.phase is Phase.FINISHED:
-            share.cell_finished()
-
-    def go_on(self) -> None:
-        """The horizon was raised."""
-        if self.cell.ready:
-            self.send_updates(self.cell.go_on())
-
-    def go_on_alone(self) -> None:
-        """A cell without neighbours hears nothing that would make it go on."""
-        self.go_on()
-        if self.cell.phase is Phase.RUNNING and not self.share.closing:
-            self.share.reactor.callLater(0, self.go_on_alone)
-
-    def closed(self, code: int, reason: str, was_clean: bool) -> None:
-        self.share.player_closed(self, code, reason)
 
 
 class Share:
@@ -183,7 +50,7 @@ class Share:
             reactor, plan.targets, "/worker/", plan.timeout, self._flush_list, self._hub
         )
         self._ramp = Ramp(reactor, len(self._players), plan.ramp / plan.shares, self._connect)
-        self._calls: dict[str, Any] = {}  # timers under way, by what they are for
+        self._timers = Timers(reactor)
 
     # Connecting
 
@@ -245,7 +112,7 @@ class Share:
         horizon = int((self.reactor.seconds() - self._started) * rate + 1e-6)
         self._course.horizon = horizon
         due = self._started + (horizon + 1) / rate
-        self._later("pace", max(0.0, due - self.reactor.seconds()), self._raise_horizon)
+        self._timers.after("pace", max(0.0, due - self.reactor.seconds()), self._raise_horizon)
         for player in self._players:
             player.go_on()
 
@@ -307,9 +174,8 @@ class Share:
             return
         self.closing = True
         self._ramp.stop()
-        for name in list(self._calls):
-            self._calls.pop(name).cancel()
-        self._later("close", CLOSE_WITHIN, self._abort)
+        self._timers.stop()
+        self._timers.after("close", CLOSE_WITHIN, self._abort)
         for player in list(self._open):
             lane = player.lane
             assert lane is not None
@@ -328,8 +194,7 @@ class Share:
         if not self.closing or self._open or self._ended:
             return
         self._ended = True
-        for name in list(self._calls):
-            self._calls.pop(name).cancel()
+        self._timers.stop()
         self._hub.stop()
         self._fold()
         self.totals.reconnects = self._dialer.moved
@@ -340,31 +205,10 @@ class Share:
     def _tell_progress(self) -> None:
         self._listener.progress(self._number, self._connected, self._subscribed, self._step)
         if not self.closing:
-            self._later("progress", TELL_EVERY, self._tell_progress)
-
-    def _later(self, name: str, delay: float, call: Callable[[], None]) -> None:
-        before = self._calls.pop(name, None)
-        if before is not None and before.active():
-            before.cancel()
-
-        def run() -> None:
-            del self._calls[name]
-            call()
-
-        self._calls[name] = self.reactor.callLater(delay, run)
+            self._timers.after("progress", TELL_EVERY, self._tell_progress)
 
 
 _TO_DIGITS = bytes.maketrans(b"\x00\x01", b"01")
-
-
-def keep_garbage_collection_short() -> None:
-    """Call it when all connections are made, in a process that does nothing else.
-
-    Ten thousand connections are some million objects that live to the end. Looking through them
-    again and again finds nothing and takes tenths of a second each time, in which every cell waits.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _closed_by_server(code: int, reason: str, where: str) -> str:

@@ -43,6 +43,12 @@ class OptionTests(SynchronousTestCase):
     def test_bad_usage(self) -> None:
         for command, words in (
             (echo_command, "--clients 0"),
+            (echo_command, "--clients 1.5"),
+            (echo_command, "--delay nan"),
+            (echo_command, "--timeout soon"),
+            (idle_command, "--path echo"),
+            (idle_command, "--pids 1,-2"),
+            (life_command, "--size 1001"),
             (echo_command, "--delay -1"),
             (echo_command, "--timeout 0"),
             (idle_command, "--pids x"),
@@ -56,6 +62,7 @@ class OptionTests(SynchronousTestCase):
             self.patch(parser, "exit", lambda status, text, said=said: said.append(text))
             parser.parse_args(words.split())
             self.assertIn(words.split()[0], said[0])
+            self.assertIn("must be", said[0])
 
     def test_the_reference_tells_all(self) -> None:
         text = REFERENCE.read_text()
@@ -110,6 +117,6 @@ class WordsTests(SynchronousTestCase):
 
     def test_failures(self) -> None:
         lines = failures_of([{"failures": {"odd": 1}}, {"failures": {"connection refused": 2}}])
-        self.assertEqual(lines[1], "1 times odd")
+        self.assertEqual(lines[1], "1 time odd")
         self.assertTrue(lines[0].startswith("2 times connection refused; is the server running"))
         self.assertEqual(hint("odd"), "")

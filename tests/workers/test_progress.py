@@ -49,6 +49,13 @@ class BarTests(SynchronousTestCase):
         self.assertIn("connected 3 of 9 cells", stream.getvalue())
         self.assertIn("step 2", stream.getvalue())
 
+    def test_without_an_end_there_is_nothing_to_fill(self) -> None:
+        bar = Bar(Terminal(), Clock().seconds, cells=9, last=None)
+        bar.show(Gathered(9, 9, 2), True)
+        (task,) = bar._progress.tasks
+        self.assertEqual((task.description, task.total), ("running", None))
+        bar.end()
+
 
 class ChoiceTests(SynchronousTestCase):
     def test_by_stream(self) -> None:

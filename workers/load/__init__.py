@@ -1,10 +1,10 @@
 """Ten thousand clients: `swarm echo`, `idle`, `broadcast` and `storm`.
 
+client             a run as each share of it is told, and one client of it
 clients            one process's clients of whatever kind: connects, counts, closes
 transcript         pure: the conversation of `swarm echo`, and whether the server keeps to it
 delivery           pure: which messages of which publisher a subscriber has had
 echo               clients that hold that conversation
-idle               clients that only stay
 storm              clients that go all at once, and come back
 broadcast          publishers and subscribers of one topic
 causes             why a client failed, in the user's words
@@ -17,5 +17,5 @@ summary            what a run comes to, for machines and for people
 memory             what the server's processes and the kernel use
 status             what a person sees while it runs
 
-    command -> run -> processes -> echo, idle, storm, broadcast -> clients
+    command -> run -> processes -> echo, storm, broadcast -> clients -> client
 """

@@ -23,7 +23,8 @@ from typing import Any
 from workers.dialer import Dialer
 from workers.latency import Latencies
 from workers.load import delivery
-from workers.load.clients import Client, Clients, Plan, Tell
+from workers.load.client import Client, Plan
+from workers.load.clients import Clients, Tell
 
 CALL_EVERY = 0.2  # seconds
 FOLD_AT = 20_000  # times kept before they go into the histogram
@@ -122,7 +123,7 @@ class BroadcastClients(Clients):
                 self.tell("called", {})
         elif what == "go":
             self._began = values["at"]
-            self.cancel("publish")
+            self.timers.cancel("publish")
             self._publish()
         else:
             super().do(what, **values)
@@ -131,7 +132,7 @@ class BroadcastClients(Clients):
         for publisher in self._publishers.values():
             if publisher.lane is not None:
                 publisher.lane.send(delivery.call(publisher.number))
-        self.after("publish", CALL_EVERY, self._call)
+        self.timers.after("publish", CALL_EVERY, self._call)
 
     def subscriber_called(self) -> None:
         self._uncalled -= 1
@@ -147,7 +148,7 @@ class BroadcastClients(Clients):
             n = mine[self._next]
             due = self._began + n / rate
             if due > now:
-                self.after("publish", due - now, self._publish)
+                self.timers.after("publish", due - now, self._publish)
                 return
             self._next += 1
             self._late = max(self._late, now - due)

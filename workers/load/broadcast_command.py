@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long to wait for messages after the last was sent (10)",
     )
-    add("--topic", type=_topic, metavar="NAME", help="default: a new one")
+    add("--topic", type=_topic, metavar="NAME", help="what they speak of; default: a new topic")
     add_common_arguments(parser)
 
 
@@ -74,7 +74,7 @@ async def _broadcast(run: Run) -> Outcome:
         rate=options["rate"],
         messages=max(1, round(options["rate"] * options["seconds"])),
     )
-    load = run.load("broadcast", plan)
+    load = run.load("broadcast", plan, run.stop_without_clients)
     spoke = 0.0
 
     async def steps() -> None:
@@ -88,7 +88,7 @@ async def _broadcast(run: Run) -> Outcome:
             raise Stopped(
                 f"not every subscriber heard every publisher's call within {options['timeout']:g} s"
             )
-        run.status_line.say(f"{plan.subscribers} subscribers hear {plan.publishers} publishers")
+        run.status_line.say(f"all {plan.subscribers:,} subscribers hear every publisher")
         began = monotonic() + LEAD
         load.do("go", at=began)
         await load.all("published")
@@ -118,8 +118,8 @@ def _outcome(plan: BroadcastPlan, reports: list[Report], spoke: float) -> Outcom
             f"{wrong['out_of_order']:,} out of order"
         )
     lines = [
-        f"{tally['published']:,} messages of {plan.publishers:,} publishers to "
-        f"{plan.subscribers:,} subscribers: {tally['delivered']:,} deliveries",
+        f"{tally['published']:,} messages to {plan.subscribers:,} subscribers: "
+        f"{tally['delivered']:,} deliveries",
         f"{wrong['lost']:,} lost, {wrong['duplicates']:,} twice, "
         f"{wrong['out_of_order']:,} out of order",
         times_line("delivery", latency),
@@ -146,5 +146,5 @@ def _outcome(plan: BroadcastPlan, reports: list[Report], spoke: float) -> Outcom
 
 def _topic(text: str) -> str:
     if not re.fullmatch(r"[\w-]{1,100}", text, re.ASCII):
-        raise argparse.ArgumentTypeError("letters, digits, - and _ only")
+        raise argparse.ArgumentTypeError("must be letters, digits, - and _ only")
     return text

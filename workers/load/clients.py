@@ -11,23 +11,23 @@ Each kind of clients has its own events between these. Times are of the system's
 which all processes of a machine share.
 """
 
-import resource
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from workers.dialer import Dialer, Target, say_why
+from workers.dialer import Dialer, say_why
 from workers.lane import Lane
 from workers.latency import Latencies
-from workers.load.causes import why_closed, why_not_opened
-from workers.ramp import UNDER_WAY, Ramp
+from workers.load.causes import why_not_opened
+from workers.load.client import Client, Plan
+from workers.ramp import Ramp
 from workers.read_hub import FlushList, ReadHub
-from workers.share import keep_garbage_collection_short
+from workers.this_process import cpu_seconds, keep_garbage_collection_short
+from workers.timers import Timers
 from workers.wheel import Wheel
 
 TELL_EVERY = 0.1  # seconds between two tallies
@@ -35,52 +35,6 @@ CLOSE_WITHIN = 10.0  # seconds for all closing handshakes together; after that, 
 MOST_CAUSES = 20  # different causes of failures that are kept apart
 
 Tell = Callable[[str, dict[str, Any]], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A run; each share gets the same. Kinds of clients add what they need."""
-
-    clients: int  # of all shares together
-    targets: tuple[Target, ...]
-    path: str  # of the WebSocket, below the targets' URLs
-    timeout: float = 30.0  # seconds for a connection, again for its handshake
-    ramp: float = 0.0  # connections opened a second, all shares together; 0: no limit
-    at_once: int = UNDER_WAY  # handshakes under way at once, in each share
-    shares: int = 1
-
-
-class Client:
-    """One client. It is told of its connection; `lane` is None while it has none."""
-
-    __slots__ = ("dropped", "is_open", "lane", "number", "share")
-
-    def __init__(self, share: Any, number: int) -> None:
-        self.share = share  # its Clients, of the kind that it knows
-        self.number = number
-        self.lane: Lane | None = None
-        self.is_open = False
-        self.dropped = False
-
-    def opened(self) -> None:
-        """May send."""
-
-    def received(self, messages: Sequence[bytes]) -> None:
-        """At least one message, in order."""
-
-    def closed(self, code: int, reason: str) -> None:
-        """It was open, and nobody in the swarm wanted it closed. code 1006: without a word."""
-        self.share.fail(why_closed(code, reason))
-
-    def drop(self) -> None:
-        """End the connection without a handshake; `gone` follows instead of `closed`."""
-        if self.lane is not None:
-            self.dropped = True
-            self.lane.received = lambda messages: None
-            self.lane.abort()
-
-    def gone(self) -> None:
-        """The dropped connection is no more."""
 
 
 class Clients:
@@ -104,7 +58,7 @@ class Clients:
         self._settled = 0  # clients whose first handshake is over
         self._told_connected = self._told_ended = False
         self._new_times: list[float] = []
-        self._timers: dict[str, Any] = {}
+        self.timers = Timers(reactor)
         self._clients = [self.client(n) for n in range(number, plan.clients, plan.shares)]
         self._ramp = self.ramp(plan.ramp, plan.at_once)
 
@@ -235,9 +189,8 @@ class Clients:
         self.closing = True
         self._ramp.stop()
         self.wheel.stop()
-        for name in list(self._timers):
-            self._timers.pop(name).cancel()
-        self.after("close", CLOSE_WITHIN, self._abort)
+        self.timers.stop()
+        self.timers.after("close", CLOSE_WITHIN, self._abort)
         for client in list(self._with_lane):
             assert client.lane is not None
             if not client.is_open:
@@ -255,8 +208,7 @@ class Clients:
         if not self.closing or self._with_lane or self._told_ended:
             return
         self._told_ended = True
-        for name in list(self._timers):
-            self._timers.pop(name).cancel()
+        self.timers.stop()
         self._hub.stop()
         self._fold()
         self.tell(
@@ -276,30 +228,8 @@ class Clients:
         self._fold()
         self.tell("tally", dict(self.tally))
         if not self.closing:
-            self.after("tally", TELL_EVERY, self._tell_tally)
+            self.timers.after("tally", TELL_EVERY, self._tell_tally)
 
     def _fold(self) -> None:
         self.connect_times.add(self._new_times)
         self._new_times.clear()
-
-    def after(self, name: str, delay: float, call: Callable[[], None]) -> None:
-        """A timer of the whole share, known by its name: a new one replaces it."""
-        self.cancel(name)
-
-        def run() -> None:
-            del self._timers[name]
-            call()
-
-        self._timers[name] = self.reactor.callLater(delay, run)
-
-    def cancel(self, name: str) -> None:
-        """Harmless if there is no such timer."""
-        timer = self._timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
-
-
-def cpu_seconds() -> float:
-    """Of this process, from its start."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -1,34 +1,28 @@
 """What `swarm echo`, `idle`, `broadcast` and `storm` share: options, course, output, exit status.
 
-A subcommand has `add_arguments(parser)` and `run(options)`; the latter says how many clients there
-are and where they connect, and gives `play` its course: a coroutine function that takes the Run and
-returns an Outcome.
+A subcommand's `run` says how many clients there are and where they connect, and gives `play` its
+course: a coroutine function that takes the Run and returns an Outcome.
 """
 
 import argparse
 import json
-import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from workers import limits
-from workers.arguments import positive, seconds
-from workers.dialer import BadURL, Dialer, Target, resolve, say_why
+from workers import command
+from workers.command import INTERRUPTED, ReactorRun, Refused, complain
+from workers.dialer import Dialer, Target, say_why
 from workers.load.causes import hint, why_not_opened
-from workers.load.clients import Plan
+from workers.load.client import Plan
 from workers.load.run import Load, Report, Stopped
 from workers.load.status import Status
-from workers.load.summary import Outcome
-from workers.pipes import log_errors_only
+from workers.load.summary import Outcome, failures_of
 from workers.ramp import UNDER_WAY
 from workers.read_hub import FlushList, ReadHub
-
-DEFAULT_URL = "ws://127.0.0.1:8000"
-INTERRUPTED = 130  # what shells say of a program ended by Ctrl-C: 128 + SIGINT
+from workers.this_process import the_reactor
 
 EPILOG = """\
 Exit status: 0 all well, 1 something failed, 2 bad usage, 130 Ctrl-C. Times are milliseconds; a
@@ -40,22 +34,7 @@ Course = Callable[["Run"], Awaitable[Outcome]]
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    add = parser.add_argument
-    add(
-        "--url",
-        action="append",
-        metavar="URL",
-        help=f"base URL of a server ({DEFAULT_URL}); with several, clients take turns",
-    )
-    add("--processes", type=positive, metavar="N", help="of the swarm; default: by clients")
-    add(
-        "--timeout",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="for a connection, for its handshake, for a reply (30)",
-    )
-    add("--json", action="store_true", help="print the summary as one JSON object, nothing else")
+    command.add_common_arguments(parser, "for a connection, for its handshake, for a reply")
 
 
 def play(
@@ -70,15 +49,11 @@ def play(
 
     paths: where the clients will connect, tried with one connection each before all others.
     """
-    log_errors_only()
-    from twisted.internet import reactor as installed
-
-    reactor: Any = installed
-    return Run(reactor, options, clients, paths, course, rate_of, at_once).status()
+    return Run(the_reactor(), options, clients, paths, course, rate_of, at_once).status()
 
 
-class Run:
-    """One run of the reactor. For courses: the attributes, `load` and `through`."""
+class Run(ReactorRun):
+    """For courses: the attributes, `common`, `load` and `through`."""
 
     def __init__(
         self,
@@ -90,27 +65,14 @@ class Run:
         rate_of: tuple[str, str],
         at_once: int,
     ) -> None:
-        self.reactor = reactor
-        self.options = options
+        super().__init__(reactor, options, clients, at_once)
         self.clients = clients
-        self.targets: tuple[Target, ...] = ()
         self.status_line = Status(sys.stderr, reactor.seconds, options["json"], rate_of)
         self.stopped: Stopped | None = None
-        self._allowed = limits.descriptors()
-        self.processes = min(clients, options["processes"] or self._default_processes())
         self._paths = paths
         self._course = course
-        self._at_once = at_once
-        self._warnings: list[str] = []
         self._load: Load | None = None
-        self._status = 1
-
-    def _default_processes(self) -> int:
-        cores = len(os.sched_getaffinity(0))
-        return max(
-            limits.processes_for(self.clients, cores),
-            limits.processes_needed(self.clients, self._allowed),
-        )
+        self._failures: list[str] = []
 
     # For courses
 
@@ -135,6 +97,11 @@ class Run:
         self._load = Load(self.reactor, kind, plan, tallied)
         return self._load
 
+    def stop_without_clients(self, tally: Mapping[str, int]) -> None:
+        """An `on_tally` for courses that have nothing to wait for once all clients are lost."""
+        if self._load is not None and tally["failed"] >= self.clients and not tally["open"]:
+            self._load.stop("no client is connected any more")
+
     async def through(self, load: Load, steps: Awaitable[None]) -> list[Report]:
         """Start the load, go through the steps or be stopped, end it; what the shares report."""
         try:
@@ -143,81 +110,35 @@ class Run:
         except Stopped as stopped:
             self.stopped = stopped
         self.status_line.end()
-        return await load.end()
+        reports = await load.end()
+        self._failures = failures_of(reports)
+        return reports
 
     # The run itself
 
-    def status(self) -> int:
-        self.reactor.callWhenRunning(self._begin)
-        self.reactor.run()
-        return self._status
-
-    def _begin(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._signalled)
-        Deferred.fromCoroutine(self._play()).addErrback(self._crashed).addBoth(self._end)
-
-    def _signalled(self, number: int, frame: Any) -> None:
-        self.reactor.callFromThread(self._interrupted)
-
-    def _interrupted(self) -> None:
-        if self._load is None or self._status == INTERRUPTED:
-            self._status = INTERRUPTED
-            self._end(None)  # nothing to sum up yet, or somebody who will not wait for it
-        else:
-            self._status = INTERRUPTED
+    def end_early(self) -> bool:
+        if self._load is not None:
             self._load.stop(None)
+        return self._load is not None
 
-    def _crashed(self, failure: Any) -> None:
-        sys.stderr.write(failure.getTraceback())
-
-    def _end(self, result: Any) -> None:
-        if self.reactor.running:
-            self.reactor.stop()
-
-    async def _play(self) -> None:
-        try:
-            urls = self.options["url"] or [DEFAULT_URL]
-            self.targets = tuple([await resolve(self.reactor, url) for url in urls])
-        except BadURL as error:
-            complain(str(error))
-            return
-        if not self._limits_suffice():
-            return
+    async def play(self) -> None:
         for target in self.targets:
             for path in self._paths:
                 why = await probe(self.reactor, target, path, self.options["timeout"])
                 if why is not None:
-                    complain(f"cannot connect to {target.url}{path}: {why}{hint(why)}")
-                    return
-        outcome = await self._course(self)
-        self._report(outcome)
-
-    def _limits_suffice(self) -> bool:
-        findings = limits.check(
-            self.clients,
-            self.processes,
-            self.targets,
-            self._at_once,
-            allowed=self._allowed,
-            room=limits.waiting_room(self.targets),
-        )
-        for finding in findings:
-            if finding.fatal or not self.options["json"]:
-                complain(finding.text)
-            self._warnings.append(finding.text)
-        return not any(finding.fatal for finding in findings)
+                    raise Refused(f"cannot connect to {target.url}{path}: {why}{hint(why)}")
+        self._report(await self._course(self))
 
     def _report(self, outcome: Outcome) -> None:
         interrupted = self.stopped is not None and self.stopped.why is None
         problems = outcome.problems
         if self.stopped is not None:
-            problems = [] if interrupted else [str(self.stopped.why)]
+            problems = [] if interrupted else [str(self.stopped.why), *self._failures]
         if self.options["json"]:
             summary = {
                 **outcome.figures,
                 "processes": self.processes,
-                "warnings": self._warnings,
+                "warnings": self.warnings,
                 "errors": problems,
                 "interrupted": interrupted,
             }
@@ -229,13 +150,9 @@ class Run:
         for problem in problems:
             complain(problem)
         if interrupted:
-            self._status = INTERRUPTED
+            self.exit_status = INTERRUPTED
         else:
-            self._status = 1 if problems else 0
-
-
-def complain(text: str) -> None:
-    print(f"swarm: {text}", file=sys.stderr, flush=True)
+            self.exit_status = 1 if problems else 0
 
 
 async def probe(reactor: Any, target: Target, path: str, timeout: float) -> str | None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from workers.latency import Latencies
 from workers.load.causes import why_closed
-from workers.load.clients import Client, Clients, Plan, Tell
+from workers.load.client import Client, Plan
+from workers.load.clients import Clients, Tell
 from workers.load.transcript import HEARD, SAID, Transcript, WrongTranscript
 
 LOOK_EVERY = 1.0  # seconds between two searches for clients that have waited for too long
@@ -113,7 +114,7 @@ class EchoClients(Clients):
             assert isinstance(client, EchoClient)
             client.look(since)
         if not self.closing:
-            self.after("look", LOOK_EVERY, self._look)
+            self.timers.after("look", LOOK_EVERY, self._look)
 
     def client_opened(self) -> None:
         self._most = max(self._most, self.tally["open"])

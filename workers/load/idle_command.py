@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from workers.arguments import positive, rate
-from workers.load.clients import Plan
+from workers.arguments import path, positive, rate
+from workers.command import add_ramp
+from workers.load.client import Plan
 from workers.load.command import Run, add_common_arguments, play
 from workers.load.memory import Memory, is_here, listening_processes, measure
 from workers.load.run import added, counted
@@ -33,20 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long after the last has connected (10)",
     )
-    add("--path", default=PATH, help=f"of the WebSocket ({PATH})")
+    add("--path", type=path, default=PATH, help=f"of the WebSocket ({PATH})")
     add(
         "--pids",
         type=_pids,
         metavar="PID,…",
         help="processes of the server; default: those of this machine that listen on its port",
     )
-    add(
-        "--ramp",
-        type=rate,
-        default=0.0,
-        metavar="RATE",
-        help="connections opened a second, 0: as fast as the server shakes hands (0)",
-    )
+    add_ramp(parser)
     add_common_arguments(parser)
 
 
@@ -60,7 +55,8 @@ async def _idle(run: Run) -> Outcome:
     pids = options["pids"]
     if pids is None:
         pids = listening_processes(t.port for t in run.targets if is_here(t.address))
-    load = run.load("idle", Plan(**run.common(options["path"]), ramp=options["ramp"]))
+    plan = Plan(**run.common(options["path"]), ramp=options["ramp"])
+    load = run.load("idle", plan, run.stop_without_clients)
     measured: list[Memory] = []
     took = 0.0
 
@@ -104,7 +100,8 @@ async def _idle(run: Run) -> Outcome:
 
 def _memory(before: Memory, after: Memory, connections: int, pids: list[int]) -> dict[str, Any]:
     """Bytes for each connection; of RSS only if we know whose."""
-    rss = round((after.resident - before.resident) / connections) if before.resident else None
+    known = before.resident and after.resident
+    rss = round((after.resident - before.resident) / connections) if known else None
     return {
         "pids": pids,
         "rss_before": before.resident,
@@ -118,7 +115,9 @@ def _memory(before: Memory, after: Memory, connections: int, pids: list[int]) ->
 def _memory_lines(memory: Mapping[str, Any]) -> list[str]:
     lines = []
     if memory["rss_per_connection"] is None:
-        lines.append("the server's processes are not on this machine, or not ours: no RSS")
+        lines.append(
+            "the server's processes are not on this machine, not ours, or not all alive: no RSS"
+        )
     else:
         count = len(memory["pids"])
         lines.append(
@@ -135,6 +134,6 @@ def _memory_lines(memory: Mapping[str, Any]) -> list[str]:
 
 def _pids(text: str) -> list[int]:
     try:
-        return [int(pid) for pid in text.split(",")]
-    except ValueError:
+        return [positive(pid) for pid in text.split(",")]
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError("must be process numbers, separated by commas") from None

@@ -19,14 +19,15 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class Memory:
     """In bytes."""
 
-    resident: int  # of the processes asked for
+    resident: int  # of the processes asked for; 0 if there are none, or one is gone
     slab: int  # the kernel's small objects that stay, sockets and descriptors among them
     tcp: int  # the kernel's buffers with data
 
 
 def measure(pids: Iterable[int], proc: Path = PROC) -> Memory:
+    sizes = [resident(pid, proc) for pid in pids]
     return Memory(
-        sum(resident(pid, proc) for pid in pids),
+        sum(sizes) if all(sizes) else 0,
         _meminfo(proc, "SUnreclaim:"),
         _tcp_pages(proc) * _PAGE,
     )

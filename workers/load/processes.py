@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from workers.dialer import Target
 from workers.load.broadcast import BroadcastClients, BroadcastPlan
-from workers.load.clients import Clients, Plan, Tell
+from workers.load.client import Plan
+from workers.load.clients import Clients, Tell
 from workers.load.echo import EchoClients, EchoPlan
 from workers.load.storm import StormClients
 from workers.pipes import Child, Parent, Said, run_child

@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from workers.latency import Latencies
-from workers.load.clients import Plan
+from workers.load.client import Plan
 from workers.load.processes import ClientsProcess, Share, make_clients
 
 Report = dict[str, Any]

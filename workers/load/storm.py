@@ -16,7 +16,8 @@ from typing import Any
 
 from workers.latency import Latencies
 from workers.load.causes import why_closed
-from workers.load.clients import Client, Clients, Plan, Tell
+from workers.load.client import Client, Plan
+from workers.load.clients import Clients, Tell
 
 AGAIN_AFTER = 0.5, 1.0  # seconds, at least and at most
 
@@ -113,4 +114,6 @@ class StormClients(Clients):
         self._back_times.clear()
 
     def figures(self) -> dict[str, Any]:
+        if self._dropped_at is None:  # it has not come to the storm
+            return {"first": self.connect_times.counts(), "connect": [], "back": []}
         return {"first": self._first.counts(), "back": self._back.counts()}

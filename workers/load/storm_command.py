@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from workers.arguments import positive, rate, seconds
-from workers.load.clients import Plan
+from workers.arguments import path, positive, rate, seconds
+from workers.load.client import Plan
 from workers.load.command import Run, add_common_arguments, play
 from workers.load.run import Report, Stopped, added, counted
 from workers.load.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="for all to be back, from the drop (60)",
     )
-    add("--path", default=PATH, help=f"of the WebSocket ({PATH})")
+    add("--path", type=path, default=PATH, help=f"of the WebSocket ({PATH})")
     add_common_arguments(parser)
 
 

@@ -22,7 +22,10 @@ class Outcome:
 def failures_of(reports: Sequence[Report]) -> list[str]:
     """A line for each cause, the most frequent first."""
     failures = counted(list(reports), "failures")
-    return [f"{count:,} times {cause}{hint(cause)}" for cause, count in failures.most_common()]
+    return [
+        f"{count:,} time{'' if count == 1 else 's'} {cause}{hint(cause)}"
+        for cause, count in failures.most_common()
+    ]
 
 
 def milliseconds(times: Latencies, *percents: float) -> dict[str, float | None]:
