@@ -1,6 +1,7 @@
 """The demo site's settings with URLs of its own: who is let in, and what handlers know."""
 
 import asyncio
+import time
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -124,6 +125,13 @@ async def libraries(ws: WebSocket) -> None:
         await ws.send_json(known)
 
 
+@websocket
+async def blocking(ws: WebSocket) -> None:
+    """What a handler must not do."""
+    time.sleep(3)
+    await ws.send("awake")
+
+
 urlpatterns = [
     path("members/", members),
     path("both/<str:room>/", both),
@@ -131,4 +139,5 @@ urlpatterns = [
     path("never/", never),
     path("json/", echo_json),
     path("libraries/", libraries),
+    path("blocking/", blocking),
 ]

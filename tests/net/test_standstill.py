@@ -1,9 +1,13 @@
 """What blocks the event loop is said in the log."""
 
+import threading
+import time
+
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.net import standstill
 from cluster.net.standstill import StandstillWatch
 
 
@@ -11,6 +15,7 @@ class StandstillTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.watch = StandstillWatch(self.clock)
+        self.addCleanup(self.watch.stop)
         self.lines: list[str | None] = []
         globalLogPublisher.addObserver(self.heard)
         self.addCleanup(globalLogPublisher.removeObserver, self.heard)
@@ -33,6 +38,43 @@ class StandstillTests(SynchronousTestCase):
         self.watch.start()
         self.clock.pump([1.4] * 3)
         self.assertEqual([], self.lines)
+
+    def test_where_it_stood(self) -> None:
+        self.watch.start()
+
+        def block_for(seconds: float) -> None:
+            loop_thread = threading.get_ident()
+            looking = threading.Thread(
+                target=lambda: self.watch.look(time.monotonic() + seconds, loop_thread)
+            )
+            looking.start()
+            looking.join()
+            self.clock.advance(seconds)
+
+        block_for(3)
+        self.clock.advance(3)  # unseen
+        first, second = self.lines
+        self.assertRegex(
+            str(first),
+            r"of its own\. Seen meanwhile:\n(?s:.*), in block_for\n +looking\.(?s:.*)\S$",
+        )
+        self.assertTrue(str(second).endswith("of its own."))
+
+    def test_a_little_late_is_not_looked_at(self) -> None:
+        self.watch.start()
+        self.watch.look(time.monotonic() + 0.9, threading.get_ident())
+        self.clock.advance(3)
+        self.assertTrue(str(self.lines[0]).endswith("of its own."))
+
+    def test_a_thread_looks(self) -> None:
+        looked = threading.Event()
+        self.patch(standstill, "LOOK_S", 0.001)
+        self.patch(self.watch, "look", lambda now, thread: looked.set())
+        self.watch.start()
+        self.assertTrue(looked.wait(60))
+        before = threading.active_count()
+        self.watch.stop()
+        self.assertEqual(before - 1, threading.active_count())
 
     def test_stop(self) -> None:
         self.watch.stop()
