@@ -11,6 +11,7 @@ From top to bottom; each floor imports only from those below it::
        admin                        answers operators
        node, broker, web            the processes' services
        views                        Django's views in threads
+       mistakes                     why a site does not start, in a line
        publish_socket               a node's door for processes outside that publish
     3  testing                      a node in memory, for the tests of applications
     2  django                       what Django developers touch

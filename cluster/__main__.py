@@ -34,6 +34,7 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from cluster.control import BROKER_SLOT, SupervisorLink
+from cluster.mistakes import log_failed_start
 from cluster.process import hard_exit_after, hear_signals_once, install_asyncio_reactor
 
 EXIT_FAILED = 1
@@ -100,7 +101,7 @@ class Child:
     def _failed(self, failure: Any) -> None:
         if self._stopping:
             return
-        self.log.failure("cannot start", failure)
+        log_failed_start(self.log, failure)
         self.status = EXIT_FAILED
         self.stop()
 

@@ -22,16 +22,24 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.runner.procmon import LineLogger, LoggingProtocol, ProcessMonitor
+
+from cluster.mistakes import CANNOT_START
 
 MAX_LINE = 8192
 """Bytes of a child's line before it is cut."""
 
 
+FAILED = f"{LogLevel.critical.name}: {CANNOT_START}".encode()
+"""How a child's line begins that says why it does not start."""
+
+
 class _Lines(LineLogger):
     """Logs lines under the child's name."""
+
+    service: "Children"
 
     MAX_LENGTH = MAX_LINE
 
@@ -39,6 +47,10 @@ class _Lines(LineLogger):
         self.service = monitor
         self.tag = name
         self.stream = ""
+
+    def lineReceived(self, line: bytes) -> None:
+        if not self.service.was_said(line):
+            super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         for part in line.split(self.delimiter):
@@ -111,6 +123,7 @@ class Children(ProcessMonitor):
         self._ask_to_stop = ask_to_stop
         self._stop_last = stop_last
         self._ready: set[str] = set()
+        self._why = b""
         self._waiting: dict[str, Deferred[None]] = {}
 
     def pid(self, name: str) -> int | None:
@@ -125,6 +138,15 @@ class Children(ProcessMonitor):
     def became_ready(self, name: str) -> None:
         """This run of the child has succeeded: if it ends now, it is started again at once."""
         self._ready.add(name)
+        self._why = b""
+
+    def was_said(self, line: bytes) -> bool:
+        """Whether this line of a child is the reason for which another, or it itself, did not start
+        the last time: a mistake in the site is the same for all, again and again."""
+        if not line.startswith(FAILED):
+            return False
+        before, self._why = self._why, line
+        return line == before
 
     def kill(self, name: str) -> None:
         """End a child that does not listen any more. SIGKILL also ends a stopped process."""

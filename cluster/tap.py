@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster import process
+from cluster.mistakes import log_failed_start
 from cluster.net import sockets
 from cluster.net.runtime_dir import RuntimeDir
 from cluster.options import BrokerOptions, NodeOptions, Options
@@ -119,7 +120,7 @@ class LoneNode(Service):
         )
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("cannot start", failure)
+        log_failed_start(self.log, failure)
         process.exit_with_failure(self._reactor)
 
     def stopService(self) -> "Deferred[Any]":

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -129,10 +130,27 @@ class ChildTests(SynchronousTestCase):
         factory.clientConnectionFailed(None, Failure(ConnectionLost()))
         self.assertEqual(self.exits, [EXIT_ORPHANED])
 
+    def record_log(self) -> list[str]:
+        """What is logged from now on."""
+        said: list[str] = []
+        observer = lambda event: said.append(formatEvent(event) or "")  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        return said
+
     def test_a_failed_start_is_logged_and_ends_the_child(self) -> None:
         self.connect()
-        self.service.ready.errback(ZeroDivisionError("in an app's ready()"))
+        self.service.ready.errback(ZeroDivisionError("a bug of ours"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.exits, ["reactor stopped"])
+        self.assertEqual(self.child.status, EXIT_FAILED)
+
+    def test_a_mistake_of_the_site_is_one_line_of_the_log(self) -> None:
+        said = self.record_log()
+        self.connect()
+        self.service.ready.errback(ImportError("no module named urls"))
+        (line,) = [line for line in said if line.startswith("cannot start")]
+        self.assertTrue(line.startswith("cannot start: ImportError: no module named urls"), line)
         self.assertEqual(self.exits, ["reactor stopped"])
         self.assertEqual(self.child.status, EXIT_FAILED)
 
@@ -141,8 +159,10 @@ class ChildTests(SynchronousTestCase):
             raise ZeroDivisionError
 
         self.child = Child(self.reactor, 1, fail, self.exits.append)
+        said = self.record_log()
         self.connect()
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        (line,) = [line for line in said if line.startswith("cannot start")]
+        self.assertIn("ZeroDivisionError", line)
         self.successResultOf(self.shut_down())
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, ["reactor stopped"])

@@ -116,6 +116,26 @@ class ChildrenTests(SynchronousTestCase):
             delays.append(waited)
         self.assertEqual(delays, [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30])
 
+    def test_why_none_of_them_starts_is_said_once(self) -> None:
+        reason = b"critical: cannot start: NameError\n"
+        for process in self.start("node0", "node1"):
+            process.protocol.outReceived(b"info: loading\n" + reason)
+        for process in list(self.reactor.processes):
+            process.end(1)
+        self.reactor.advance(0.25)
+        for process in self.reactor.live():
+            process.protocol.outReceived(reason)
+        said = [line for line in self.lines if line.startswith("[")]
+        loading = ["[node0] info: loading", "[node1] info: loading"]
+        failed = "[node0] critical: cannot start: NameError"
+        self.assertEqual(said, [loading[0], failed, loading[1]])
+        first, second = self.reactor.live()
+        first.protocol.outReceived(b"critical: cannot start: ValueError\n")
+        self.assertEqual(self.lines[-1], "[node0] critical: cannot start: ValueError")
+        self.children.became_ready("node0")
+        second.protocol.outReceived(b"critical: cannot start: ValueError\n")
+        self.assertEqual(self.lines[-1], "[node1] critical: cannot start: ValueError")
+
     def test_success_ends_the_waiting(self) -> None:
         self.start("node0")
         for _ in range(4):

@@ -50,6 +50,7 @@ FLOORS = (
             "cluster.admin",
             "cluster.children",
             "cluster.heartbeat",
+            "cluster.mistakes",
             "cluster.slots",
             "cluster.process",
             "cluster.publish_socket",
