@@ -38,15 +38,20 @@ class Copies:
         """What to tell a newcomer to the topic."""
         return history_since(self.get(topic), since)
 
-    def take(self, message: wire.Retained) -> list[tuple[bytes, int]]:
+    def take(self, message: wire.Retained) -> list[tuple[bytes, int]] | None:
         """New frames, or all that is kept: returns those not known yet, with their numbers.
 
-        Those in between that are in neither are counted in ``missed``.
+        Those in between that are in neither are counted in ``missed``. None: new frames that do not
+        follow what is known here. The exchange sent them before it had our interest, of which it
+        knew from a link that was lost, or that has ended and begun again meanwhile; all that is
+        kept comes next.
         """
         topic = message.topic
         kept = self._retained.get(topic)
         known = self._known(kept, message)
         new = message.offset - known
+        if new > len(message.frames) and not message.full:
+            return None
         if new <= 0:
             return []
         frames = message.frames[-new:]

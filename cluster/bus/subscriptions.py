@@ -251,6 +251,8 @@ class Subscriptions:
         if topic not in self.connections and topic not in self.special:
             return  # on its way when the last subscriber left
         news = self.copies.take(message)
+        if news is None:
+            return
         for frame, offset in news:
             self.deliver(topic, frame, offset, skip if offset == message.offset else None)
         special = self.special.get(topic)

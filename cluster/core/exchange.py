@@ -203,13 +203,15 @@ class Exchange:
         entry = self.retained.get(topic)
         assert entry is not None
         times = (expires,) if expires else ()
+        sources = ""
+        if number:
+            published = {node: number}
+            entry.note(published)
+            sources = format_sources(published)
+        full = len(entry.frames) == 1
+        news = wire.Retained(topic, depth, offset, (frame,), entry.epochs, times, sources, 0, full)
         if not number:
-            news = wire.Retained(topic, depth, offset, (frame,), entry.epochs, times)
             return [(other, news) for other in self.interest.get(topic) or ()]
-        published = {node: number}
-        entry.note(published)
-        sources = format_sources(published)
-        news = wire.Retained(topic, depth, offset, (frame,), entry.epochs, times, sources)
         outbox: Outbox = [
             (other, news if other != node else replace(news, number=number))
             for other in self.interest.get(topic) or ()

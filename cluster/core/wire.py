@@ -67,7 +67,7 @@ __all__ = [
     "encode",
 ]
 
-VERSION = 3
+VERSION = 4
 """Nodes and broker of different versions refuse each other instead of guessing."""
 
 PACK = b"P"

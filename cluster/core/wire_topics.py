@@ -89,6 +89,7 @@ class _FramesMessage(Message):
     ``epochs`` names the numbering, and those it goes on from; ``expires`` has each frame's time, or
     is empty if none expires; ``sources`` says whose publications these were (see retained.py).
     ``number`` is that of the receiving node's own publication, if this tells of one; else 0.
+    ``full``: no more than these are kept.
     """
 
     topic: bytes
@@ -99,6 +100,7 @@ class _FramesMessage(Message):
     expires: tuple[int, ...] = ()
     sources: str = ""
     number: int = 0
+    full: bool = True
 
     def to_fields(self) -> list[bytes]:
         return [
@@ -109,14 +111,15 @@ class _FramesMessage(Message):
             TOKENS.encode(self.expires),
             TEXT.encode(self.sources),
             NUMBER.encode(self.number),
+            FLAG.encode(self.full),
             *self.frames,
         ]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
-        if len(fields) < 7:
+        if len(fields) < 8:
             raise WireError("a retained topic without its offset")
-        topic, depth, offset, epochs, expires, sources, number, *frames = fields
+        topic, depth, offset, epochs, expires, sources, number, full, *frames = fields
         times = TOKENS.decode(expires)
         if times and len(times) != len(frames):
             raise WireError(f"{len(frames)} frames with {len(times)} times")
@@ -129,6 +132,7 @@ class _FramesMessage(Message):
             times,
             _parsed(sources, parse_sources),
             NUMBER.decode(number),
+            FLAG.decode(full),
         )
 
 

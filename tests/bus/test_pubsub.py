@@ -520,6 +520,24 @@ class RetainedTopicTests(PubSubTestCase):
         self.hear(wire.Retained(b"k", 1, 7, (b"new",)))
         self.assertEqual(late.out, [b"new"])
 
+    def test_what_was_on_its_way_before_all_that_is_kept(self) -> None:
+        """The exchange has sent it to who left, or on a lost link, without those before it."""
+        early = wire.Retained(b"k", 3, 3, (b"3",), full=False)
+        kept = wire.Retained(b"k", 3, 3, (b"1", b"2", b"3"))
+        self.pubsub.drop(self.subscribed(b"k"))
+        lane = self.subscribed(b"k")
+        heard: list[Any] = []
+        self.pubsub.follow(b"k", lambda frame, offset: heard.append(frame), since=("", 1))
+        self.hear(early)
+        self.assertEqual((lane.out, heard), ([], []))
+        self.hear(kept, wire.Retained(b"k", 3, 4, (b"4",), full=False))
+        self.assertEqual(lane.out, [b"1", b"2", b"3", b"4"])
+        self.assertEqual(heard, [b"2", b"3", b"4"])
+        self.hear(wire.Retained(b"k", 3, 6, (b"6",), full=False))
+        self.hear(wire.Retained(b"k", 3, 6, (b"4", b"5", b"6")))
+        self.assertEqual((lane.out[4:], heard[3:]), ([b"5", b"6"], [b"5", b"6"]))
+        self.assertEqual(self.pubsub.dropped, {})
+
     def test_not_published_before_all_have_said_what_they_know(self) -> None:
         """A new broker would give a number that those who know more take for an old one."""
         self.bus.down()

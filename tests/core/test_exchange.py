@@ -231,8 +231,10 @@ class BarrierTests(ExchangeTestCase):
 class RetainedTopicTests(ExchangeTestCase):
     """Retain, Restore and Ask."""
 
-    def kept(self, depth: int, offset: int, frames: tuple[bytes, ...]) -> wire.Retained:
-        return wire.Retained(b"t", depth, offset, frames, self.exchange.epoch)
+    def kept(
+        self, depth: int, offset: int, frames: tuple[bytes, ...], full: bool = True
+    ) -> wire.Retained:
+        return wire.Retained(b"t", depth, offset, frames, self.exchange.epoch, full=full)
 
     def setUp(self) -> None:
         super().setUp()
@@ -243,7 +245,7 @@ class RetainedTopicTests(ExchangeTestCase):
         for offset, (sender, frame) in enumerate([("a", b"x"), ("c", b"y")], 1):
             self.assertEqual(
                 self.receive(sender, wire.Retain(b"t", 2, frame)),
-                [(name, self.kept(2, offset, (frame,))) for name in "ab"],
+                [(name, self.kept(2, offset, (frame,), full=offset == 1)) for name in "ab"],
             )
 
     def test_nobody_interested(self) -> None:
@@ -266,7 +268,8 @@ class RetainedTopicTests(ExchangeTestCase):
         )
         self.assertAnswered("b", wire.Restore(b"t", 2, 6, (b"w", b"x")))
         outbox = self.receive("b", wire.Retain(b"t", 2, b"z"))
-        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 2, 8, (b"z",), "firstx1 old:7")))
+        news = wire.Retained(b"t", 2, 8, (b"z",), "firstx1 old:7", full=False)
+        self.assertEqual(outbox[0], ("a", news))
 
     def test_who_comes_too_late_with_what_it_knows_undoes_nothing(self) -> None:
         self.receive("a", wire.Retain(b"t", 2, b"x"))
@@ -289,8 +292,8 @@ class RetainedTopicTests(ExchangeTestCase):
     def test_a_numbering_that_is_brought_back_is_told_apart_from_what_follows(self) -> None:
         self.receive("a", wire.Restore(b"t", 2, 7, (b"y",), "old"))
         outbox = self.receive("b", wire.Retain(b"t", 2, b"z"))
-        epochs = "firstx1 old:7"
-        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 2, 8, (b"z",), epochs)))
+        news = wire.Retained(b"t", 2, 8, (b"z",), "firstx1 old:7", full=False)
+        self.assertEqual(outbox[0], ("a", news))
 
     def test_who_asks_is_answered(self) -> None:
         self.assertAnswered("c", wire.Ask(b"t"), wire.Retained(b"t", 0, 0, ()))
@@ -304,7 +307,7 @@ class RetainedTopicTests(ExchangeTestCase):
             self.receive("a", wire.Retain(b"t", 2, b"x", number=1)),
             [("a", replace(news, number=1)), ("b", news)],
         )
-        news = wire.Retained(b"t", 2, 2, (b"y",), epoch, (), "c:8")
+        news = wire.Retained(b"t", 2, 2, (b"y",), epoch, (), "c:8", full=False)
         self.assertEqual(
             self.receive("c", wire.Retain(b"t", 2, b"y", number=8)),
             [("a", news), ("b", news), ("c", wire.Taken(8))],

@@ -33,6 +33,7 @@ def kept_frames(cls: type[wire.Message]) -> st.SearchStrategy[wire.Message]:
             st.just(()) | st.tuples(*[NUMBERS] * len(frames)),
             st.sampled_from(["", "node0.9f:7", "a:1 b:20"]),
             NUMBERS,
+            st.booleans(),
         )
     )
     return st.builds(
@@ -172,9 +173,10 @@ class WireTests(SynchronousTestCase):
         self.assertRefused(b"L" + encode_fields([b"\xff"]), "not UTF-8: b'\\xff'")
         self.assertRefused(b"H" + encode_fields([b"1"]), "a number of 1 bytes")
         self.assertRefused(b"B" + encode_fields([b"game", b"123"]), "tokens of 3 bytes")
-        kept = [b"t", bytes(8), bytes(8), b"e", bytes(16), b"", bytes(8), b"frame"]
+        kept = [b"t", bytes(8), bytes(8), b"e", bytes(16), b"", *[bytes(8)] * 2, b"frame"]
         self.assertRefused(b"T" + encode_fields(kept), "1 frames with 2 times")
-        bad_epochs, bad_sources = [b"e f", b"", b"", bytes(8)], [b"e", b"", b"a", bytes(8)]
+        numbers = [bytes(8)] * 2
+        bad_epochs, bad_sources = [b"e f", b"", b"", *numbers], [b"e", b"", b"a", *numbers]
         self.assertRefused(b"S" + encode_fields([*kept[:3], *bad_epochs]), "EPOCH:OFFSET")
         self.assertRefused(b"S" + encode_fields([*kept[:3], *bad_sources]), "PUBLISHER:NUMBER")
         self.assertRefused(
