@@ -3,18 +3,22 @@
 The steps for a handshake and for a request of a feed alike::
 
     request = await load_request(request)
+    check_login(request)
     result = await run_permission(function, request, kwargs)
 
 Errors on the way become an answer by ``refusal``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponseBase, StreamingHttpResponse
+from django.utils.module_loading import import_string
 from twisted.logger import Logger
 
 from cluster.core.exceptions import DatabaseQueueFull
@@ -26,6 +30,8 @@ from cluster.net.handshake import Refusal
 
 TRY_AGAIN = (("Retry-After", "1"),)
 
+_LOGIN_MIDDLEWARE = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+
 _log = Logger()
 
 
@@ -34,6 +40,33 @@ async def load_request(request: ReactorRequest) -> ReactorRequest:
     if sessions.may_have_one(request.META.get("HTTP_COOKIE")):
         await in_database(sessions.load, request)
     return request
+
+
+def is_for_users(view: Callable[..., Any]) -> bool:
+    """Whether the site has LoginRequiredMiddleware, and the view is not exempt from it.
+
+    Middleware does not run for handshakes and feeds. But a site that closes all views to guests
+    must not find these open.
+    """
+    return getattr(view, "login_required", True) and _requires_login(tuple(settings.MIDDLEWARE))
+
+
+@cache
+def _requires_login(middleware: tuple[str, ...]) -> bool:
+    # By name, for sites with a subclass, and for those without django.contrib.auth.
+    return any(
+        f"{kind.__module__}.{kind.__qualname__}" == _LOGIN_MIDDLEWARE
+        for path in middleware
+        for kind in getattr(import_string(path), "__mro__", ())
+    )
+
+
+def check_login(request: ReactorRequest) -> None:
+    """Raise a Refusal if the view that the request has been resolved to is not for guests."""
+    match = request.resolver_match
+    assert match is not None
+    if is_for_users(match.func) and not request.user.is_authenticated:
+        raise not_permitted()
 
 
 async def run_permission(
@@ -69,6 +102,7 @@ async def admit(
     assert match is not None
     try:
         await load_request(request)
+        check_login(request)
         if match.func is not handler.view:
             through = await run_permission(match.func, request, match.kwargs, match.args)
             if not isinstance(through, UpgradeRequired):
@@ -114,6 +148,11 @@ def refusal(error: Exception) -> Refusal:
     raise error
 
 
+def not_permitted() -> Refusal:
+    """What to answer in place of a page to log in at, which is of no use to a WebSocket or feed."""
+    return Refusal(403, "not permitted")
+
+
 def refused_with(response: HttpResponseBase) -> Refusal:
     """A response as the answer to a handshake; its cookies go with it."""
     headers = [(name, value) for name, value in response.items() if name != "Content-Length"]
@@ -123,10 +162,10 @@ def refused_with(response: HttpResponseBase) -> Refusal:
 
 
 def _not_through(response: Any) -> Refusal:
-    """A decorator's answer. A page to log in at is of no use to a WebSocket: 403 says more."""
+    """A decorator's answer."""
     if isinstance(response, HttpResponseBase) and response.status_code >= 400:
         return refused_with(response)
-    return Refusal(403, "not permitted")
+    return not_permitted()
 
 
 def _call(

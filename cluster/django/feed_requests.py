@@ -21,7 +21,14 @@ from django.urls import ResolverMatch
 from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 
-from cluster.django.admission import load_request, refusal, refused_with, run_permission
+from cluster.django.admission import (
+    check_login,
+    load_request,
+    not_permitted,
+    refusal,
+    refused_with,
+    run_permission,
+)
 from cluster.django.envelope import parse_place
 from cluster.django.event_stream import CONTENT_TYPE, EventStream, Streams, tcp_of
 from cluster.django.feed_answers import (
@@ -196,12 +203,13 @@ class FeedRequests:
             raise _stopping()
 
     async def _admit(self, http: ReactorRequest, feed: Feed, match: ResolverMatch) -> list[str]:
+        check_login(http)
         if match.func is not feed.view:  # it is decorated
             through = await run_permission(match.func, http, match.kwargs, match.args)
             if not isinstance(through, UpgradeRequired):
                 if isinstance(through, HttpResponseBase) and through.status_code >= 400:
                     raise refused_with(through)
-                raise Refusal(403, "not permitted")  # a page to log in at is of no use here
+                raise not_permitted()
         return chosen_topics(http, await allowed_topics(feed, http, match.args, match.kwargs))
 
     def _open(

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from cluster.core.exceptions import Disconnected
 from cluster.django import sessions
-from cluster.django.admission import admit
+from cluster.django.admission import admit, is_for_users
 from cluster.django.connection import WebSocket
 from cluster.django.handlers import Handler
 from cluster.django.limits import Occupancy, Place, message_rate
@@ -122,7 +122,7 @@ class Serving:
         if self._is_limited:
             self._places[lane] = self.occupancy.enter(client)
         lane.owner = (websocket, handler.run, match.args, match.kwargs)
-        if handler.accept is None and match.func is handler.view:
+        if handler.accept is None and match.func is handler.view and not is_for_users(handler.view):
             cookies = headers.get("cookie")
             if cookies is None or not (self._has_sessions and sessions.may_have_one(cookies)):
                 return subprotocol
