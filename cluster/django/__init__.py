@@ -1,7 +1,8 @@
 """Floor 2: what Django developers touch.
 
 handlers    @websocket makes a view of a coroutine that serves a WebSocket
-connection  WebSocket: what such a handler gets; subscriber: its topics and barriers
+connection  WebSocket: what such a handler gets, and its own client; subscriber: its topics;
+            presence, barriers; attached: what these have in common
 serving     lets clients in, and runs a handler for each
 admission   who is let in: accept functions, decorators, permission functions of feeds
             requests   a client's HttpRequest; sessions: whose it is; proxies: where it comes from

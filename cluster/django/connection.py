@@ -13,8 +13,9 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 
 from cluster.core.exceptions import Disconnected
+from cluster.django.attached import SendRefresh
 from cluster.django.requests import ReactorRequest, of_handshake
-from cluster.django.subscriber import SendRefresh, Subscriber
+from cluster.django.subscriber import Subscriber
 from cluster.django.topics import Payload, as_frame, set_result
 from cluster.net.handshake import OPEN
 

@@ -1,59 +1,29 @@
-"""Subscriber: what a WebSocket connection does with topics and barriers.
+"""Subscriber: what a WebSocket connection does with topics.
 
-The half of WebSocket that other clients notice; connection.py has the half that its own client
-does. Everything here belongs to the reactor thread.
+With presence.py and barriers.py the half of WebSocket that other clients notice; connection.py has
+the half that its own client does.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.python.failure import Failure
 
-from cluster.core.exceptions import Disconnected
+from cluster.django.attached import SendRefresh
+from cluster.django.barriers import Party
 from cluster.django.patterns import kept_by_setting
+from cluster.django.presence import Member
 from cluster.django.publishing import Receipt
 from cluster.django.subscription import Subscription, place_after
-from cluster.django.topics import (
-    Payload,
-    Topic,
-    as_frame,
-    as_message,
-    as_topic,
-    refuse,
-    set_result,
-)
+from cluster.django.topics import Payload, Topic, as_frame, as_message, as_topic, set_result
 
-SendRefresh = Callable[[], Sequence[Payload]]
 Replay = Callable[[list[Payload]], Sequence[Payload]]
 
 
-class Subscriber:
-    """The base of WebSocket, which sets what is declared here."""
+class Subscriber(Member, Party):
+    """The base of WebSocket."""
 
-    __slots__ = (
-        "_barriers", "_closed", "_drained", "_endings", "_joined", "_lane", "_pubsub", "_refresh",
-        "_skipping", "_waiting", "close_code", "task",
-    )  # fmt: skip
-
-    close_code: int | None
-    task: asyncio.Task[None] | None
-    _lane: Any
-    _pubsub: Any
-    _waiting: bool
-    _closed: asyncio.Future[None] | None
-    _drained: asyncio.Future[None] | None
-    _barriers: list[tuple[str, int]] | None
-    _skipping: dict[bytes, SendRefresh] | None
-    _refresh: set[bytes] | None
-    _joined: dict[bytes, str] | None
-    _endings: dict[object, Callable[[], None]] | None
-
-    def send_now(self, message: Payload) -> None:
-        """Queue a message without waiting."""
-        raise NotImplementedError
-
-    # Topics.
+    __slots__ = ()
 
     def subscribe(
         self,
@@ -90,13 +60,10 @@ class Subscriber:
             self._pubsub.subscribe(self._lane, key)
             return Subscription(known=False, ask=lambda subscription: self._ask(key, subscription))
         subscription = Subscription(known=False)
-        if self._endings is None:
-            self._endings = {}
-        self._endings[key] = subscription.end
+        self._at_end(key, subscription.end)
 
         def begin(history: Any) -> Sequence[bytes]:
-            if self._endings is not None:
-                self._endings.pop(key, None)
+            self._not_at_end(key)
             subscription.answer(history.recovered, history.epoch, history.offset)
             return frames_to_replay(history, replay)
 
@@ -140,103 +107,15 @@ class Subscriber:
             self._lane.pause("bus")
         return result
 
-    # Presence.
-
-    def join(self, topic: Topic, member: str) -> None:
-        """Be a member of a topic, under this name, until the connection is gone or leaves.
-
-        A member that several connections are, on whatever nodes, joins with the first and leaves
-        with the last. Joining does not subscribe. A second join to a topic replaces the first.
-        Raises TypeError for what is no name, such as a primary key.
-        """
-        if not isinstance(member, str):
-            raise TypeError(f"a member is a str, not {type(member).__name__}")
-        if self.close_code is not None:
-            return
-        key = as_topic(topic)
-        if self._joined is None:
-            self._joined = {}
-        before = self._joined.get(key)
-        if before != member:
-            self._pubsub.presence.join(key, member)
-            self._joined[key] = member
-            if before is not None:
-                self._pubsub.presence.leave(key, before)
-
-    def leave(self, topic: Topic) -> None:
-        """Be a member of the topic no more."""
-        key = as_topic(topic)
-        member = self._joined.pop(key, None) if self._joined else None
-        if member is not None:
-            self._pubsub.presence.leave(key, member)
-
-    def on_presence(self, topic: Topic, callback: Callable[[str, bool], None]) -> None:
-        """Call ``callback(member, joined)`` for each member that joins or leaves the topic, on any
-        node, this connection's own included, until the connection is gone. It must not block."""
-        if self.close_code is not None:
-            return
-        if self._endings is None:
-            self._endings = {}
-
-        def changed(member: str, joined: bool) -> None:
-            try:
-                callback(member, joined)
-            except Exception:
-                self._lane.fail(Failure())
-
-        self._endings[changed] = self._pubsub.presence.watch(as_topic(topic), changed)
-
-    # Barriers.
-
-    async def barrier(self, name: str, parties: int, announce: Payload | None = None) -> None:
-        """Be a party of a barrier, for as long as the connection lasts; returns at its release.
-
-        ``announce`` is sent to the client at the release, ahead of anything that others publish
-        because of it: this coroutine itself goes on only a little later.
-
-        When it returns, every subscription made before any of the arrivals is in force on every
-        node. Raises BarrierRefused if the barrier is full or released already, Disconnected if the
-        client goes. A party that is cancelled leaves.
-        """
-        self._check_open()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def released() -> None:
-            if announce is not None:
-                self.send_now(announce)
-            set_result(future)
-
-        token = self._pubsub.barriers.arrive(
-            name, parties, released, lambda why: refuse(future, name, why)
-        )
-        if self._barriers is None:
-            self._barriers = []
-        self._barriers.append((name, token))
-        try:
-            await self._or_closed(future)
-        except asyncio.CancelledError:  # who no longer waits must not hold the others' place
-            if self._barriers is not None:
-                self._barriers.remove((name, token))
-                self._pubsub.barriers.leave(name, token)
-            raise
-
     def leave_all(self) -> None:
-        """The client is gone: leave all topics and barriers."""
         self._pubsub.drop(self._lane, tuple(self._skipping or ()))
-        for end in tuple((self._endings or {}).values()):
-            end()
-        for topic, member in (self._joined or {}).items():
-            self._pubsub.presence.leave(topic, member)
-        self._endings = self._joined = None
-        for name, token in self._barriers or ():
-            self._pubsub.barriers.leave(name, token)
-        self._barriers = None
+        super().leave_all()
 
     # Inside.
 
     def _give_up(self, key: bytes) -> None:
         """A subscription that waits to be let in will not be: something else takes its place."""
-        end = self._endings.pop(key, None) if self._endings else None
+        end = self._not_at_end(key)
         if end is not None:
             end()
 
@@ -249,12 +128,9 @@ class Subscriber:
         if self.close_code is not None:
             subscription.end()
             return
-        if self._endings is None:
-            self._endings = {}
-        endings = self._endings
 
         def answer(recovered: bool, epoch: str, offset: int) -> None:
-            endings.pop(subscription, None)
+            self._not_at_end(subscription)
             subscription.answer(recovered, epoch, offset)
             if follower is not None:
                 follower.stop()
@@ -265,9 +141,9 @@ class Subscriber:
                 follower.stop()
 
         follower: Any = None
-        endings[subscription] = end
+        self._at_end(subscription, end)
         follower = self._pubsub.follow(key, lambda frame, offset: None, replay=False, answer=answer)
-        if subscription not in endings:  # answered at once
+        if not self._endings or subscription not in self._endings:  # answered at once
             follower.stop()
 
     def _subscribe_skipping(self, key: bytes, refresh: SendRefresh) -> None:
@@ -277,32 +153,6 @@ class Subscriber:
             self._pubsub.unsubscribe(self._lane, key)
         self._skipping[key] = refresh
         self._pubsub.subscribe_skipping(self._lane, key, lambda: self._skipped(key))
-
-    def _check_open(self) -> None:
-        if self.close_code is not None:
-            raise Disconnected(self.close_code)
-
-    async def _wait(self, event: Awaitable[Any]) -> None:
-        """Wait for something that also ends when the client goes."""
-        if asyncio.current_task() is not self.task:
-            await event
-            return
-        self._waiting = True
-        try:
-            await event
-        finally:
-            self._waiting = False
-
-    async def _or_closed(self, future: Awaitable[None]) -> None:
-        if self._closed is None:
-            self._closed = asyncio.get_running_loop().create_future()
-        waiting = asyncio.ensure_future(future)
-        either = asyncio.wait((waiting, self._closed), return_when=asyncio.FIRST_COMPLETED)
-        await self._wait(either)
-        if not waiting.done():
-            waiting.cancel()
-            self._check_open()
-        waiting.result()
 
     def _skipped(self, topic: bytes) -> None:
         if self._refresh is not None:

@@ -552,6 +552,7 @@ class BarrierTests(ConnectionTestCase):
             with self.assertRaises(BarrierRefused) as raised:
                 await task
             self.assertIn("b: the barrier is full", str(raised.exception))
+            self.assertEqual(self.ws._barriers, [])
             self.assertEqual(self.lane.sent, [])
 
         asyncio.run(run())
