@@ -6,6 +6,7 @@ from typing import Any
 from autobahn.websocket.types import ConnectionDeny
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.net import inlet
 from cluster.net.frames import binary_frame, text_frame
 from cluster.net.inlet import SLOW_FRAMES
 from cluster.net.lane import Lane
@@ -193,6 +194,23 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual(owner.events, ["last"])
         self.assertEqual(transport.written, b"\x8a\x00" * (SLOW_FRAMES * 2 + 51))
         self.assertTrue(transport.reading)
+
+    def test_many_frames_behind_a_close_let_others_have_a_turn(self) -> None:
+        self.patch(inlet, "TURN_S", -1.0)
+        owner = Owner()
+        lane, transport = owner.open()
+        lane.close(1000)
+        turns: list[int] = []
+        take_turn = lane._replay
+        lane._replay = lambda: (turns.append(len(lane._unread)), take_turn())
+        frames = text("late") * 1000 + close(1000)
+        lane.dataReceived(frames)
+        self.assertEqual((transport.reading, transport.lost), (False, False))
+        owner.clock.advance(0)
+        self.assertEqual(turns, [len(frames) - inlet.SLICE, len(frames) - 2 * inlet.SLICE])
+        self.assertTrue(transport.lost)
+        owner.lose(lane)
+        self.assertEqual(owner.events, [("closed", 1000, True)])
 
     def test_exception_in_autobahns_machine_closes_1011(self) -> None:
         owner = Owner()
