@@ -13,6 +13,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from benchmarks.peers.autobahn_life import LifeFactory
+from tests.workers.patience import be_patient
+from tests.workers.test_load import Server
 from workers.limits import processes_for
 
 reactor: Any = _reactor
@@ -20,9 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Swarm(ProcessProtocol):
-    """A `swarm` process: `ended` fires with its exit status, `said(text)` when stderr has it."""
+    """A `swarm` process: `ended` fires with its exit status, `said(text)` when stderr has it.
 
-    def __init__(self, *arguments: str) -> None:
+    What it has not said when it ends is an error of the test, at once.
+    """
+
+    def __init__(self, *arguments: str, command: str = "life") -> None:
         self.out = b""
         self.err = b""
         self.ended: Deferred[int] = Deferred()
@@ -30,7 +35,7 @@ class Swarm(ProcessProtocol):
         reactor.spawnProcess(
             self,
             sys.executable,
-            [sys.executable, "-m", "workers", "life", *arguments],
+            [sys.executable, "-m", "workers", command, *arguments],
             env=dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), *sys.path])),
         )
 
@@ -52,16 +57,24 @@ class Swarm(ProcessProtocol):
             if entry[0] in self.err:
                 self._waiting.remove(entry)
                 entry[1].callback(None)
+            elif self.ended.called:
+                self._waiting.remove(entry)
+                entry[1].errback(
+                    AssertionError(f"ended without {entry[0]!r}:\n{self.err.decode()}")
+                )
 
     def processEnded(self, reason: Any) -> None:
         self.ended.callback(reason.value.exitCode)
+        self._look()
 
 
 class CommandTests(TestCase):
-    timeout = 60
+    timeout = 600
 
     def setUp(self) -> None:
-        port = reactor.listenTCP(0, LifeFactory(reactor), interface="127.0.0.1")
+        factory = LifeFactory(reactor)
+        be_patient(self, factory)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"ws://127.0.0.1:{port.getHost().port}"
 
@@ -133,9 +146,51 @@ class CommandTests(TestCase):
         await self.fails("-p", "gosper", "-s", "20", says="does not fit a grid of 20x20")
         await self.fails("-p", "nothing", says="built in are blinker")
 
+    async def test_a_refusal_in_json(self) -> None:
+        for command, arguments, why in (
+            ("life", ("--url", "wss://127.0.0.1:1"), "the swarm speaks no TLS"),
+            ("life", ("-p", "nothing"), "no pattern or file"),
+            ("idle", ("--url", "ws://127.0.0.1:1"), "connection refused"),
+        ):
+            swarm = Swarm(*arguments, "--json", command=command)
+            self.assertEqual(await swarm.ended, 1)
+            summary = json.loads(swarm.out)
+            self.assertIn(why, summary["errors"][0])
+            self.assertFalse(summary["interrupted"])
+            self.assertEqual(swarm.err.decode(), f"swarm: {summary['errors'][0]}\n")
+
     async def test_bad_usage(self) -> None:
         for wrong in (("-s", "0"), ("-s", "1001"), ("-n", "-1"), ("-l", "-1"), ("--timeout", "0")):
             await self.fails(*wrong, says=f"argument {wrong[0]}", status=2)
+
+
+class LostServerTests(TestCase):
+    """All connections end in the middle of a run that would wait for minutes."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        self.server = Server()
+        be_patient(self, self.server)
+        self.port = reactor.listenTCP(0, self.server, interface="127.0.0.1")
+        self.addCleanup(self.port.stopListening)
+        self.url = f"ws://127.0.0.1:{self.port.getHost().port}"
+
+    async def loses_all(self, *arguments: str) -> None:
+        swarm = Swarm("--url", self.url, *arguments[1:], command=arguments[0])
+        await swarm.said(b"open 5,")
+        for peer in list(self.server.peers):
+            peer.transport.abortConnection()
+        self.assertEqual(await swarm.ended, 1)
+        *_, what, why = swarm.err.decode().splitlines()
+        self.assertEqual(what, "swarm: no client is connected any more")
+        self.assertIn("swarm: 5 times connection lost (1006); the server's log", why)
+
+    async def test_idle(self) -> None:
+        await self.loses_all("idle", "--clients", "5", "--hold", "1000")
+
+    async def test_broadcast(self) -> None:
+        await self.loses_all("broadcast", "--subscribers", "4", "--seconds", "1000")
 
 
 class ProcessesTests(SynchronousTestCase):

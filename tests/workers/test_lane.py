@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.workers.patience import PATIENCE_S, be_patient
 from workers.lane import SMALL, Lane, LaneFactory, masked_text, split_text_frames
 from workers.read_hub import FlushList, ReadHub
 
@@ -71,7 +72,7 @@ class Talker(WebSocketServerProtocol):
 
 
 class LaneTests(TestCase):
-    timeout = 30
+    timeout = 180
 
     def setUp(self) -> Any:
         self.server = WebSocketServerFactory(reactor=reactor)
@@ -80,6 +81,7 @@ class LaneTests(TestCase):
         self.server.opened = Deferred()
         self.server.ponged = Deferred()
         self.server.heard = []
+        be_patient(self, self.server)
         listening: Any = reactor
         port = listening.listenTCP(0, self.server, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
@@ -95,8 +97,10 @@ class LaneTests(TestCase):
 
     async def open(self) -> None:
         factory = LaneFactory(
-            f"ws://127.0.0.1:{self.port}/", self.flush_list, self.hub, reactor, timeout=10
+            f"ws://127.0.0.1:{self.port}/", self.flush_list, self.hub, reactor, timeout=PATIENCE_S
         )
+        # Else a server that takes longer to hang up was not clean.
+        factory.setProtocolOptions(serverConnectionDropTimeout=PATIENCE_S)
         opened: Deferred[None] = Deferred()
         endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
         self.lane: Lane = await endpoint.connect(factory)

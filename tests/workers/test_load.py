@@ -9,11 +9,12 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
+from tests.workers.patience import PATIENCE_S, be_patient
 from workers.dialer import Target
 from workers.load import clients, echo
 from workers.load.broadcast import BroadcastPlan
 from workers.load.causes import why_closed, why_not_opened
-from workers.load.clients import Plan
+from workers.load.client import Plan
 from workers.load.command import probe
 from workers.load.echo import EchoPlan
 from workers.load.echo_command import peak_reached
@@ -35,7 +36,9 @@ class Peer(WebSocketServerProtocol):
     def onOpen(self) -> None:
         self.factory.peers.add(self)
         if self.path == "/talk/":
-            self.sendMessage(b"Hello!")
+            self.factory.talkers.append(self)
+            if len(self.factory.talkers) >= self.factory.together:
+                self.factory.greet()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self.path == "/talk/":
@@ -64,6 +67,14 @@ class Server(WebSocketServerFactory):
         super().__init__(reactor=reactor)
         self.peers: set[Peer] = set()
         self.emptied: Deferred[None] = Deferred()
+        self.talkers: list[Peer] = []
+        self.together = 1
+        """How many must be there before the first conversation begins."""
+
+    def greet(self) -> None:
+        talkers, self.talkers, self.together = self.talkers, [], 1
+        for talker in talkers:
+            talker.sendMessage(b"Hello!")
 
     def publish(self, payload: bytes) -> None:
         for peer in self.peers:
@@ -72,12 +83,13 @@ class Server(WebSocketServerFactory):
 
 
 class LoadTestCase(TestCase):
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         # Not in a process that does other things as well.
         self.patch(clients, "keep_garbage_collection_short", lambda: None)
         self.server = Server()
+        be_patient(self, self.server)
         self.port = reactor.listenTCP(0, self.server, interface="127.0.0.1")
         self.addCleanup(self.close_server)
         number = self.port.getHost().port
@@ -90,7 +102,12 @@ class LoadTestCase(TestCase):
         return stopped
 
     def common(self, path: str, clients: int = 5) -> dict[str, Any]:
-        return {"clients": clients, "targets": (self.target,), "path": path, "timeout": 5.0}
+        return {
+            "clients": clients,
+            "targets": (self.target,),
+            "path": path,
+            "timeout": float(PATIENCE_S),
+        }
 
     async def go(
         self, load: Load, steps: Coroutine[Any, Any, None]
@@ -117,6 +134,7 @@ class EchoTests(LoadTestCase):
         return reports
 
     async def test_right(self) -> None:
+        self.server.together = 5
         reports = await self.echo()
         tally = counted(reports, "tally")
         self.assertEqual((tally["done"], tally["failed"], tally["open"]), (5, 0, 0))
@@ -127,6 +145,7 @@ class EchoTests(LoadTestCase):
         self.assertEqual(len(added(reports, "connect")), 5)
 
     async def test_in_child_processes(self) -> None:
+        self.server.together = 5  # however much later one of the processes begins
         reports = await self.echo(clients=5, delay=0.5, shares=2)
         self.assertEqual(len(reports), 2)
         self.assertEqual(counted(reports, "tally")["done"], 5)
@@ -154,9 +173,13 @@ class EchoTests(LoadTestCase):
         self.assertEqual(counted(reports, "failures"), {"connection lost (1006)": 5})
 
     async def test_silent(self) -> None:
-        self.patch(Peer, "reply", lambda peer, payload: None)
+        asked: list[bytes] = []
+        self.patch(Peer, "reply", lambda peer, payload: asked.append(payload))
         self.patch(echo, "LOOK_EVERY", 0.05)
-        reports = await self.echo(timeout=0.3)
+        # Once all have asked, the time is over.
+        patience = PATIENCE_S + 1
+        self.patch(echo, "monotonic", lambda: clients.monotonic() + (len(asked) == 5) * patience)
+        reports = await self.echo()
         self.assertEqual(counted(reports, "failures"), {"no reply in time": 5})
 
     async def test_refused_by_the_server(self) -> None:
@@ -174,6 +197,7 @@ class EchoTests(LoadTestCase):
         self.assertEqual(counted(reports, "failures"), {"connection refused": 5})
 
     async def test_a_peak_missed(self) -> None:
+        self.server.together = 4
         original = Peer.onConnect
         first: list[Peer] = []
 
@@ -232,7 +256,7 @@ class IdleTests(LoadTestCase):
 
 
 class StormTests(LoadTestCase):
-    async def storm(self, within: float = 20, **drop: float) -> tuple[bool, list[Report]]:
+    async def storm(self, within: float = PATIENCE_S, **drop: float) -> tuple[bool, list[Report]]:
         load = Load(reactor, "storm", Plan(**self.common("/")))
         back = False
 
@@ -254,6 +278,16 @@ class StormTests(LoadTestCase):
             self.assertEqual(counted(reports, "failures"), {})
             for name in ("first", "connect", "back"):
                 self.assertEqual(len(added(reports, name)), 5, name)
+
+    async def test_ended_before_the_storm(self) -> None:
+        load = Load(reactor, "storm", Plan(**self.common("/")))
+
+        async def steps() -> None:
+            await load.all("connected")
+
+        reports, _ = await self.go(load, steps())
+        sizes = [len(added(reports, name)) for name in ("first", "connect", "back")]
+        self.assertEqual(sizes, [5, 0, 0])
 
     async def test_again_when_refused(self) -> None:
         self.patch(clients, "MOST_CAUSES", 1)
@@ -296,7 +330,10 @@ class BroadcastTests(LoadTestCase):
             **values, publisher_path="/all/?role=publisher", rate=1000.0, messages=21
         )
 
-    async def broadcast(self, plan: BroadcastPlan) -> tuple[list[Report], bool]:
+    async def broadcast(
+        self, plan: BroadcastPlan, delivered: int = 105
+    ) -> tuple[list[Report], bool]:
+        """What is reported once so many are delivered, and whether that was all."""
         load = Load(reactor, "broadcast", plan)
         done = False
 
@@ -307,7 +344,9 @@ class BroadcastTests(LoadTestCase):
             await load.all("called")
             load.do("go", at=clients.monotonic())
             await load.all("published")
-            done = bool(await load.all("done", 1.0))
+            while load.tally["delivered"] < delivered:
+                await load.pause(0.01)
+            done = bool(await load.all("done", 0.5))
 
         reports, stopped = await self.go(load, steps())
         self.assertIsNone(stopped)
@@ -346,7 +385,7 @@ class BroadcastTests(LoadTestCase):
                 original(server, held.pop())
 
         self.patch(Server, "publish", publish)
-        reports, done = await self.broadcast(self.plan())
+        reports, done = await self.broadcast(self.plan(), delivered=100)
         self.assertFalse(done)
         self.assertEqual(self.sums(reports), [21, 100, 5, 5])
 

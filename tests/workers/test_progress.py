@@ -47,7 +47,7 @@ class BarTests(SynchronousTestCase):
         bar.show(Gathered(9, 9, 2), True)
         bar.end()
         self.assertIn("connected 3 of 9 cells", stream.getvalue())
-        self.assertIn("step 2", stream.getvalue())
+        self.assertIn("step 2 of 4, 0.0 steps/s", stream.getvalue())
 
     def test_without_an_end_there_is_nothing_to_fill(self) -> None:
         bar = Bar(Terminal(), Clock().seconds, cells=9, last=None)
