@@ -15,8 +15,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import environments, figures, load
+from benchmarks import command, environments, load
 from benchmarks.servers import Contender, Server, channels, cluster, peer
+from workers.arguments import positive, seconds
 
 PAYLOAD = b"12345 31 31 1 abcdef"
 IN_FLIGHT = (1, 8)
@@ -62,29 +63,24 @@ def measure(
 
 
 def parser() -> argparse.ArgumentParser:
-    found = figures.arguments("echo", __doc__)
+    found = command.arguments("echo", __doc__)
     environments.add_option(found)
-    found.add_argument("--connections", type=int, default=300, help="(300)")
-    found.add_argument("--seconds", type=float, default=4.0, help="length of a run (4)")
+    add = found.add_argument
+    add("--connections", type=positive, default=300, metavar="N", help="to each server (300)")
+    add("--seconds", type=seconds, default=4.0, metavar="S", help="length of a run (4)")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    load.allow_descriptors(options.connections)
-    before = figures.machine()
-    everybody, versions = contenders(options.cache)
-    with figures.scratch_folder() as folder:
-        results = figures.measured(
-            figures.chosen(everybody, options.only),
-            options.rounds,
-            lambda contender: measure(contender, folder, options.connections, options.seconds),
-        )
-    ratio_of = [f"µs, {in_flight} in flight" for in_flight in IN_FLIGHT]
-    found = figures.report(options, before, results, ratio_of, versions)
-    figures.print_report(found, options.json)
-    return 0
+    return command.compare(
+        options,
+        options.connections,
+        lambda: contenders(options.cache),
+        lambda contender, folder: measure(contender, folder, options.connections, options.seconds),
+        ratio_of=[f"µs, {in_flight} in flight" for in_flight in IN_FLIGHT],
+    )
 
 
 if __name__ == "__main__":
-    figures.run(main)
+    command.run(main)

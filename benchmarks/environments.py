@@ -42,6 +42,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         "--cache",
         type=Path,
         default=DEFAULT_CACHE,
+        metavar="DIR",
         help=f"folder of the peers' virtual environments ({DEFAULT_CACHE})",
     )
 

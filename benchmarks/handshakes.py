@@ -14,8 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import environments, figures, load
+from benchmarks import command, environments, figures, load
 from benchmarks.servers import Contender, Server, channels, cluster, peer
+from workers.arguments import positive
 
 AT_ONCE = 100
 WARM_UP = 200  # connections
@@ -59,27 +60,24 @@ def measure(contender: Contender, folder: Path, connections: int) -> figures.Fig
 
 
 def parser() -> argparse.ArgumentParser:
-    found = figures.arguments("handshakes", __doc__)
+    found = command.arguments("handshakes", __doc__)
     environments.add_option(found)
-    found.add_argument("--connections", type=int, default=3_000, help="(3000)")
+    found.add_argument(
+        "--connections", type=positive, default=3_000, metavar="N", help="to each server (3000)"
+    )
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    load.allow_descriptors(options.connections + WARM_UP)
-    before = figures.machine()
-    everybody, versions = contenders(options.cache)
-    with figures.scratch_folder() as folder:
-        results = figures.measured(
-            figures.chosen(everybody, options.only),
-            options.rounds,
-            lambda contender: measure(contender, folder, options.connections),
-        )
-    found = figures.report(options, before, results, ["handshakes/CPU s"], versions)
-    figures.print_report(found, options.json)
-    return 0
+    return command.compare(
+        options,
+        options.connections + WARM_UP,
+        lambda: contenders(options.cache),
+        lambda contender, folder: measure(contender, folder, options.connections),
+        ratio_of=["handshakes/CPU s"],
+    )
 
 
 if __name__ == "__main__":
-    figures.run(main)
+    command.run(main)

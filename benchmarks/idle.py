@@ -19,8 +19,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import environments, figures, load
+from benchmarks import command, environments, figures, load
 from benchmarks.servers import Contender, Server, cluster, kernel_kb_now, peer
+from workers.arguments import positive, seconds
 
 SETTLE_S = 1.0  # between the server's start and the first look: the last imports
 
@@ -34,8 +35,7 @@ def contenders(
     pings = ("--ping", str(ping))
     path = "/echo/async/"
     found = [
-        cluster(nodes, "--ping-interval", str(ping), path=path),
-        cluster(1, "--ping-interval", str(ping), path=path),
+        *(cluster(n, "--ping-interval", str(ping), path=path) for n in dict.fromkeys((nodes, 1))),
         peer("picows, uvloop", pythons["picows"], "picows_echo", *pings),
         peer("websockets", pythons["websockets"], "websockets_echo", *pings),
         peer("Autobahn", pythons["autobahn"], "autobahn_echo", *pings),
@@ -76,37 +76,44 @@ def measure(contender: Contender, folder: Path, connections: int, hold: float) -
 
 
 def parser() -> argparse.ArgumentParser:
-    found = figures.arguments("idle", __doc__)
+    found = command.arguments("idle", __doc__)
     environments.add_option(found)
-    found.add_argument("--connections", type=int, default=10_000, help="to the nodes (10000)")
-    found.add_argument("--peer-connections", type=int, default=5_000, help="to one process (5000)")
-    found.add_argument("--nodes", type=int, default=4, help="of the cluster (4)")
-    found.add_argument("--hold", type=float, default=20.0, help="seconds of doing nothing (20)")
-    found.add_argument("--ping", type=float, default=10.0, help="seconds between pings (10)")
+    add = found.add_argument
+    add(
+        "--connections",
+        type=positive,
+        default=10_000,
+        metavar="N",
+        help="to the cluster of several nodes (10000)",
+    )
+    add(
+        "--peer-connections",
+        type=positive,
+        default=5_000,
+        metavar="N",
+        help="to each of the others (5000)",
+    )
+    add("--nodes", type=positive, default=4, metavar="N", help="of the cluster (4)")
+    add("--hold", type=seconds, default=20.0, metavar="S", help="seconds of doing nothing (20)")
+    add("--ping", type=seconds, default=10.0, metavar="S", help="seconds between pings (10)")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    load.allow_descriptors(max(options.connections, options.peer_connections))
-    before = figures.machine()
-    everybody, versions = contenders(options.cache, options.nodes, options.ping)
-    several = everybody[0].name
-    with figures.scratch_folder() as folder:
-        results = figures.measured(
-            figures.chosen(everybody, options.only),
-            options.rounds,
-            lambda contender: measure(
-                contender,
-                folder,
-                options.connections if contender.name == several else options.peer_connections,
-                options.hold,
-            ),
-        )
-    found = figures.report(options, before, results, ["KB RSS"], versions)
-    figures.print_report(found, options.json)
-    return 0
+    several = cluster(options.nodes).name
+
+    def connections(contender: Contender) -> int:
+        return options.connections if contender.name == several else options.peer_connections
+
+    return command.compare(
+        options,
+        max(options.connections, options.peer_connections),
+        lambda: contenders(options.cache, options.nodes, options.ping),
+        lambda contender, folder: measure(contender, folder, connections(contender), options.hold),
+        ratio_of=["KB RSS"],
+    )
 
 
 if __name__ == "__main__":
-    figures.run(main)
+    command.run(main)

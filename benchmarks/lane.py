@@ -23,10 +23,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from benchmarks import command
+from workers.arguments import positive, seconds
 
 IDLE = 2000
 VARIANTS = ("lane", "lane-without-hub", "stock")
@@ -223,15 +226,16 @@ def _drive(sockets: list[socket.socket], load: str, seconds: float) -> int:
     return received // ANSWER
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="CPU time of one message, lane against Autobahn")
-    parser.add_argument("--connections", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=1.5, help="length of a run (1.5)")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each, interleaved (3)")
-    parser.add_argument("--reactor", choices=("epoll", "asyncio", "uvloop"), default="epoll")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = command.parser("lane", __doc__)
+    add = parser.add_argument
+    add("--connections", type=positive, default=300, metavar="N", help="of echo and relay (300)")
+    add("--seconds", type=seconds, default=1.5, metavar="S", help="length of a run (1.5)")
+    add("--runs", type=positive, default=3, metavar="N", help="runs of each, interleaved (3)")
+    add("--reactor", choices=("epoll", "asyncio", "uvloop"), default="epoll", help="(epoll)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if options.serve:

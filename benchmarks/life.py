@@ -14,20 +14,17 @@ what the server does.
 """
 
 import argparse
-import importlib.util
 import json
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
-import venv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from benchmarks.servers import ROOT, Failed, Server, cluster, peer
+from benchmarks import command, environments, rounds
+from benchmarks.servers import ROOT, Contender, Failed, Server, cluster, peer
+from workers.arguments import positive
 
 
 @dataclass(slots=True)
@@ -43,39 +40,19 @@ class Game:
         return sum(self.cpu.values())
 
 
-def python_with_websockets(folder: Path) -> str:
-    """This Python if it has the library, otherwise a new environment in `folder`."""
-    if importlib.util.find_spec("websockets") is not None:
-        return sys.executable
-    print("installing websockets into an environment of its own", file=sys.stderr, flush=True)
-    venv.create(folder / "websockets", with_pip=True)
-    python = str(folder / "websockets" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", "websockets"], check=True)
-    return python
-
-
 def play(
     server: Server, size: int, steps: int, processes: int | None = None, rate: float = 0
 ) -> Game:
     """One verified game against a running server, at `rate` steps a second (0: no limit)."""
-    command = [sys.executable, "-m", "workers", "life", "--url", server.url, "--seed", "1"]
-    command += [
-        "-s",
-        str(size),
-        "-n",
-        str(steps),
-        "-l",
-        str(rate),
-        "--verify",
-        "--json",
-        "--events",
-    ]
+    swarm_command = [sys.executable, "-m", "workers", "life", "--url", server.url, "--seed", "1"]
+    swarm_command += ["-s", str(size), "-n", str(steps), "-l", str(rate)]
+    swarm_command += ["--verify", "--json", "--events"]
     if processes:
-        command += ["--processes", str(processes)]
+        swarm_command += ["--processes", str(processes)]
     before: dict[int, tuple[str, float]] = {}
     after: dict[int, tuple[str, float]] = {}
     summary: dict[str, Any] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as swarm:
+    with subprocess.Popen(swarm_command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as swarm:
         assert swarm.stdout is not None
         for line in swarm.stdout:
             said = json.loads(line)
@@ -141,46 +118,58 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         print(f"{row['server']:{width}}  " + "  ".join(ratios))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.life",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def contenders(options: argparse.Namespace) -> list[Contender]:
+    found = [cluster(nodes) for nodes in options.nodes]
+    if not options.no_peers:
+        autobahn = environments.python_for("autobahn", options.cache)
+        websockets = environments.python_for("websockets", options.cache)
+        found += [
+            peer("Autobahn", autobahn, "autobahn_life"),
+            peer("Autobahn, prepared", autobahn, "autobahn_life", "--prepared"),
+            peer("websockets", websockets, "websockets_life"),
+        ]
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    found = command.parser("life", __doc__)
+    command.add_output_options(found)
+    environments.add_option(found)
+    add_game_options(found)
+    add = found.add_argument
+    add(
+        "--nodes",
+        type=_numbers,
+        default=[1, 2, 4],
+        metavar="N,…",
+        help="of the clusters, with commas (1,2,4)",
     )
-    parser.add_argument("-s", "--size", type=int, default=32, help="rows and columns (32)")
-    parser.add_argument("-n", "--steps", type=int, default=100, help="steps of a game (100)")
-    parser.add_argument("--rounds", type=int, default=3, help="(3)")
-    parser.add_argument("--nodes", default="1,2,4", help="of the clusters, with commas (1,2,4)")
-    parser.add_argument("--no-peers", action="store_true", help="the clusters only")
-    parser.add_argument("--processes", type=int, help="of the swarm; default: its own choice")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(arguments)
-    folder = Path(tempfile.mkdtemp(prefix="c10k-benchmark-"))
-    try:
-        contenders = [cluster(int(nodes)) for nodes in options.nodes.split(",") if nodes]
-        if not options.no_peers:
-            contenders += [
-                peer("Autobahn", sys.executable, "autobahn_life"),
-                peer("Autobahn, prepared", sys.executable, "autobahn_life", "--prepared"),
-                peer("websockets", python_with_websockets(folder), "websockets_life"),
-            ]
-        results: dict[str, list[Game]] = {contender.name: [] for contender in contenders}
-        for number in range(1, options.rounds + 1):
-            for contender in contenders:
-                with Server(contender, folder) as server:
-                    game = play(server, options.size, options.steps, options.processes)
-                results[contender.name].append(game)
-                print(
-                    f"round {number}, {contender.name}: {game.steps_per_second:.1f} steps/s, "
-                    f"{game.cpu_ms:.1f} ms CPU a step",
-                    file=sys.stderr,
-                    flush=True,
-                )
-    except Failed as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 1
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    add("--no-peers", action="store_true", help="the clusters only")
+    add("--processes", type=positive, metavar="N", help="of the swarm; default: its own choice")
+    return found
+
+
+def add_game_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-s", "--size", type=positive, default=32, metavar="N", help="rows and columns (32)")
+    add("-n", "--steps", type=positive, default=100, metavar="N", help="steps of a game (100)")
+
+
+def _numbers(text: str) -> list[int]:
+    return [positive(number) for number in text.split(",") if number]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    everybody = contenders(options)
+    results: dict[str, list[Game]] = {contender.name: [] for contender in everybody}
+    with command.scratch_folder() as folder:
+        for number, contender in rounds.turns(everybody, options.rounds):
+            with Server(contender, folder) as server:
+                game = play(server, options.size, options.steps, options.processes)
+            results[contender.name].append(game)
+            said = f"{game.steps_per_second:.1f} steps/s, {game.cpu_ms:.1f} ms CPU a step"
+            rounds.note(number, contender.name, said)
     rows = report(results)
     if options.json:
         names = ("size", "steps", "rounds")
@@ -191,4 +180,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -15,10 +15,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from benchmarks import command
+from workers.arguments import positive
 
 BATCHES = {1: 30_000, 10: 200_000, 100: 400_000}
 """Publications a pack -> publications a run."""
@@ -177,12 +180,14 @@ def measure(batch: int) -> dict[str, float]:
         return {role: (cpu_seconds(pids[role]) - before[role]) / received * 1e6 for role in ROLES}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="CPU time of a publication between nodes")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each, interleaved (3)")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = command.parser("link", __doc__)
+    parser.add_argument(
+        "--runs", type=positive, default=3, metavar="N", help="runs of each, interleaved (3)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.play:
         role, address, batch = options.play
         play(role, address, int(batch))

@@ -25,8 +25,9 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks import figures, load
+from benchmarks import command, figures, load
 from benchmarks.servers import Contender, Failed, Server, cluster
+from workers.arguments import positive
 
 PATH = "/echo/"
 PAYLOAD = b"12345 31 31 1 abcdef"
@@ -174,24 +175,22 @@ def contenders() -> list[Contender]:
 
 
 def parser() -> argparse.ArgumentParser:
-    found = figures.arguments("slow_views", __doc__)
-    found.add_argument("--views", type=int, default=200, help="asked for at once (200)")
+    found = command.arguments("slow_views", __doc__)
+    found.add_argument(
+        "--views", type=positive, default=200, metavar="N", help="asked for at once (200)"
+    )
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    load.allow_descriptors(options.views + SOCKETS)
-    before = figures.machine()
-    with figures.scratch_folder() as folder:
-        results = figures.measured(
-            figures.chosen(contenders(), options.only),
-            options.rounds,
-            lambda contender: measure(contender, folder, options.views),
-        )
-    figures.print_report(figures.report(options, before, results, []), options.json)
-    return 0
+    return command.compare(
+        options,
+        options.views + SOCKETS,
+        lambda: (contenders(), {}),
+        lambda contender, folder: measure(contender, folder, options.views),
+    )
 
 
 if __name__ == "__main__":
-    figures.run(main)
+    command.run(main)

@@ -20,8 +20,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figures, load
+from benchmarks import command, figures, load
 from benchmarks.servers import Contender, Failed, Server, cluster
+from workers.arguments import positive
 
 PATH = "/echo/async/"
 PAYLOAD = b"back"
@@ -107,25 +108,22 @@ def measure(contender: Contender, folder: Path, connections: int) -> figures.Fig
 
 
 def parser() -> argparse.ArgumentParser:
-    found = figures.arguments("storm", __doc__)
-    found.add_argument("--connections", type=int, default=10_000, help="(10000)")
-    found.add_argument("--nodes", type=int, default=4, help="of the cluster (4)")
+    found = command.arguments("storm", __doc__)
+    add = found.add_argument
+    add("--connections", type=positive, default=10_000, metavar="N", help="in the storm (10000)")
+    add("--nodes", type=positive, default=4, metavar="N", help="of the cluster (4)")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    load.allow_descriptors(options.connections + BYSTANDERS)
-    before = figures.machine()
-    with figures.scratch_folder() as folder:
-        results = figures.measured(
-            figures.chosen([cluster(options.nodes)], options.only),
-            options.rounds,
-            lambda contender: measure(contender, folder, options.connections),
-        )
-    figures.print_report(figures.report(options, before, results, []), options.json)
-    return 0
+    return command.compare(
+        options,
+        options.connections + BYSTANDERS,
+        lambda: ([cluster(options.nodes)], {}),
+        lambda contender, folder: measure(contender, folder, options.connections),
+    )
 
 
 if __name__ == "__main__":
-    figures.run(main)
+    command.run(main)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import command
 from benchmarks.figures import table
 from benchmarks.servers import ROOT
 
@@ -144,6 +145,7 @@ def _number(value: float | None) -> float:
 
 
 def main() -> None:
+    command.parser("tables", __doc__).parse_args()
     PAGE.write_text(filled(PAGE.read_text(), all_found()))
 
 

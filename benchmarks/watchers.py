@@ -12,11 +12,8 @@ read must have seen the last step. CPU is that of all server processes while the
 import argparse
 import json
 import selectors
-import shutil
 import socket
 import statistics
-import sys
-import tempfile
 import threading
 import urllib.request
 from base64 import b64encode
@@ -24,7 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.life import Failed, Server, cluster, play
+from benchmarks import command, rounds
+from benchmarks.life import add_game_options, play
+from benchmarks.servers import Failed, Server, cluster
+from workers.arguments import positive, seconds
 
 HANDSHAKE = (
     "GET /watcher/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
@@ -138,39 +138,30 @@ def all_saw(audience: Watchers, step: int) -> bool:
     return False
 
 
+def parser() -> argparse.ArgumentParser:
+    found = command.parser("watchers", __doc__)
+    command.add_output_options(found)
+    add_game_options(found)
+    add = found.add_argument
+    add("-l", "--rate", type=seconds, default=10, metavar="RATE", help="steps a second (10)")
+    add("--watchers", type=positive, default=100, metavar="N", help="who look on (100)")
+    add("--nodes", type=positive, default=4, metavar="N", help="of the cluster (4)")
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.watchers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("-s", "--size", type=int, default=32, help="rows and columns (32)")
-    parser.add_argument("-n", "--steps", type=int, default=100, help="steps of a game (100)")
-    parser.add_argument("-l", "--rate", type=float, default=10, help="steps a second (10)")
-    parser.add_argument("--watchers", type=int, default=100, help="(100)")
-    parser.add_argument("--nodes", type=int, default=4, help="of the cluster (4)")
-    parser.add_argument("--rounds", type=int, default=3, help="(3)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(arguments)
-    folder = Path(tempfile.mkdtemp(prefix="c10k-benchmark-"))
+    options = parser().parse_args(arguments)
     audiences = {
         "nobody watches": (0, 0),
         f"{options.watchers} watchers": (options.watchers, 0),
         "one more never reads": (options.watchers, 1),
     }
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in audiences}
-    try:
-        for number in range(1, options.rounds + 1):
-            for name, (watchers, stalled) in audiences.items():
-                figures = watched_game(options, folder, watchers, stalled)
-                results[name].append(figures)
-                cpu = figures["cpu_ms_a_step"]
-                print(f"round {number}, {name}: {cpu:.1f} ms CPU a step", file=sys.stderr)
-    except Failed as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 1
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with command.scratch_folder() as folder:
+        for number, name in rounds.turns(list(audiences), options.rounds):
+            found = watched_game(options, folder, *audiences[name])
+            results[name].append(found)
+            rounds.note(number, name, f"{found['cpu_ms_a_step']:.1f} ms CPU a step")
     rows = [
         {"audience": name}
         | {part: statistics.median(game[part] for game in games) for part in games[0]}
@@ -182,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     print(f"{'':24}CPU ms/step  against nobody  largest send queues, bytes")
     for row in rows:
-        ratio = row["cpu_ms_a_step"] / base
+        ratio = row["cpu_ms_a_step"] / base if base else float("nan")
         print(
             f"{row['audience']:24}{row['cpu_ms_a_step']:11.1f}  {ratio:14.2f}"
             f"  {row['queue_bytes']:26,.0f}"
@@ -191,4 +182,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -13,36 +13,96 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import (
     broadcast,
+    command,
     echo,
     environments,
     figures,
     handshakes,
     idle,
+    lane,
+    life,
+    link,
     load,
+    rounds,
     slow_views,
     storm,
+    subscribers,
     tables,
+    watchers,
 )
 from benchmarks.servers import Contender, Failed, Server, channels, cluster, cpu_of, kernel_kb, peer
+
+MEASURING: Any = [broadcast, echo, handshakes, idle, lane, life, link]
+MEASURING += [slow_views, storm, watchers]
 
 
 class CommandTests(SynchronousTestCase):
     def test_help(self) -> None:
-        for command in (broadcast, echo, handshakes, idle, slow_views, storm):
+        for benchmark in MEASURING:
             output = io.StringIO()
             with contextlib.redirect_stdout(output), self.assertRaises(SystemExit) as ended:
-                command.main(["--help"])
+                benchmark.main(["--help"])
             self.assertEqual(ended.exception.code, 0)
-            name = command.__name__.rpartition(".")[2]
-            self.assertIn(f"python -m benchmarks.{name}", output.getvalue())
+            name = benchmark.__name__.rpartition(".")[2]
+            self.assertIn(f"usage: python -m benchmarks.{name}", output.getvalue())
             self.assertIn("--json", output.getvalue())
+
+    def test_bad_usage(self) -> None:
+        """What would be a division by zero, or an empty list, after minutes."""
+        for benchmark, words in (
+            (echo, "--connections 0"),
+            (echo, "--seconds 0"),
+            (handshakes, "--connections 0"),
+            (idle, "--hold 0"),
+            (broadcast, "--rates 5,x"),
+            (broadcast, "--subscribers 0"),
+            (storm, "--nodes 0"),
+            (slow_views, "--views 0"),
+            (life, "--nodes 1,0"),
+            (life, "--rounds 0"),
+            (watchers, "--rate 0"),
+            (link, "--runs 0"),
+        ):
+            said = io.StringIO()
+            with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as ended:
+                benchmark.main(words.split())
+            self.assertEqual(ended.exception.code, 2)
+            self.assertIn("must be", said.getvalue())
+
+    def test_a_comparison(self) -> None:
+        """From the options to the report, without a server."""
+        options = command.arguments("echo", "").parse_args(["--rounds", "2", "--json"])
+        contenders = [Contender("fast", [], ""), Contender("slow", [], "")]
+        folders = []
+
+        def measure(contender: Contender, folder: Path) -> figures.Figures:
+            folders.append(folder)
+            self.assertTrue(folder.is_dir())
+            return {"ms": 1.0 if contender.name == "fast" else 4.0}
+
+        output = io.StringIO()
+        versions = {"peer": {"library": "1.2"}}
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
+            status = command.compare(
+                options, 10, lambda: (contenders, versions), measure, ratio_of=["ms"]
+            )
+        self.assertEqual(status, 0)
+        said = json.loads(output.getvalue())
+        self.assertEqual(
+            list(said),
+            ["options", "machine", "versions", "medians", "ratios", "rounds", "failed_runs"],
+        )
+        self.assertEqual(said["ratios"]["ms"]["slow"]["fast"], 4)
+        self.assertEqual(said["versions"], versions)
+        self.assertEqual((len(folders), len(set(folders))), (4, 1))
+        self.assertFalse(folders[0].exists())
 
     def test_nobody_chosen(self) -> None:
         contenders = [Contender("Fast", ["fast"], ""), Contender("slow", ["slow"], "")]
-        self.assertEqual(figures.chosen(contenders, ""), contenders)
-        self.assertEqual(figures.chosen(contenders, "fAST"), contenders[:1])
+        self.assertEqual(rounds.chosen(contenders, ""), contenders)
+        self.assertEqual(rounds.chosen(contenders, "fAST"), contenders[:1])
         with self.assertRaisesRegex(Failed, "they are: Fast, slow"):
-            figures.chosen(contenders, "quick")
+            rounds.chosen(contenders, "quick")
 
 
 class FigureTests(SynchronousTestCase):
@@ -55,7 +115,7 @@ class FigureTests(SynchronousTestCase):
             return {"turn": len(turns)}
 
         with contextlib.redirect_stderr(io.StringIO()):
-            results = figures.measured(contenders, 2, measure)
+            results = rounds.measured(contenders, 2, measure)
         self.assertEqual(turns, ["a", "b", "a", "b"])
         self.assertEqual(
             results, {"a": [{"turn": 1}, {"turn": 3}], "b": [{"turn": 2}, {"turn": 4}]}
@@ -74,13 +134,13 @@ class FigureTests(SynchronousTestCase):
             said = io.StringIO()
             with contextlib.redirect_stderr(said):
                 if failures == 1:
-                    results = figures.measured([Contender("a", [], "")], 1, measure)
+                    results = rounds.measured([Contender("a", [], "")], 1, measure)
                     self.assertEqual(results, {"a": [{"ms": 1.0}]})
                     self.assertIn("round 1, a: no", said.getvalue())
                     self.assertEqual(results.failed, ["round 1, a: no"])
                 else:
                     contenders = [Contender("a", [], "")]
-                    self.assertRaises(Failed, figures.measured, contenders, 1, measure)
+                    self.assertRaises(Failed, rounds.measured, contenders, 1, measure)
 
     def test_medians(self) -> None:
         runs = [{"ms": 3.0, "lost": 0.0}, {"ms": 100.0, "lost": 0.0}, {"ms": 2.0, "lost": 1.0}]
@@ -117,13 +177,13 @@ class FigureTests(SynchronousTestCase):
         )
 
     def test_report(self) -> None:
-        options = figures.arguments("echo", "").parse_args(["--json"])
-        results = figures.Results()
+        options = command.arguments("echo", "").parse_args(["--json"])
+        results = rounds.Results()
         results.update(a=[{"ms": 1.0}] * 3, b=[{"ms": 0.0}] * 3)
         results.failed.append("round 2, b: no")
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            found = figures.report(options, figures.machine(), results, ["ms"])
+            found = command.report(options, command.machine(), results, ["ms"], {})
             figures.print_report(found, options.json)
         said = json.loads(output.getvalue())
         self.assertEqual(said["options"], {"rounds": 3})
@@ -236,7 +296,7 @@ class SubscriberTests(SynchronousTestCase):
         self.addCleanup(self.server.close)
         self.addCleanup(client.close)
         self.client = client
-        self.subscribers = broadcast.Subscribers([client])
+        self.subscribers = subscribers.Subscribers([client])
 
     def take(self, *parts: bytes) -> None:
         for part in parts:
@@ -244,8 +304,8 @@ class SubscriberTests(SynchronousTestCase):
             self.subscribers.take(self.client.fileno())
 
     def frame(self, number: int) -> bytes:
-        payload = broadcast.message(number, 12.5)
-        self.assertEqual(len(payload), broadcast.PAYLOAD)
+        payload = subscribers.message(number, 12.5)
+        self.assertEqual(len(payload), subscribers.PAYLOAD)
         return bytes([0x81, len(payload)]) + payload
 
     def test_warm_up_does_not_count(self) -> None:
@@ -299,7 +359,7 @@ class RunTests(SynchronousTestCase):
         self.patch(slow_views, "QUIET_S", 0.1)
         environment = {"SLOW_SITE_THREADS": "1", "SLOW_SITE_SECONDS": "0.01"}
         contender = replace(slow_views.contenders()[0], environment=environment)
-        with figures.scratch_folder() as folder:  # a socket's address has at most 107 bytes
+        with command.scratch_folder() as folder:  # a socket's address has at most 107 bytes
             found = slow_views.measure(contender, folder, 20)
         self.assertEqual((found["served"], found["refused"]), (20, 0))
         self.assertGreater(found["echo p50 ms"], 0)

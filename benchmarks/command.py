@@ -1,0 +1,146 @@
+"""What the benchmarks' commands share: options, one comparison from start to report, their end.
+
+def main(arguments=None):
+    options = parser().parse_args(arguments)
+    return command.compare(options, descriptors, contenders, measure)
+
+if __name__ == "__main__":
+    command.run(main)
+"""
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmarks import figures, load, rounds
+from benchmarks.servers import Contender, Failed
+from workers.arguments import positive
+
+Versions = Mapping[str, Mapping[str, str]]
+"""Of the peers' libraries: peer -> library -> version."""
+
+
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """For `python -m benchmarks.NAME`."""
+    return argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """How often, and --json."""
+    add = parser.add_argument
+    add("--rounds", type=positive, default=3, metavar="N", help="how often all are measured (3)")
+    add("--json", action="store_true", help="print one JSON object")
+
+
+def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that `compare` needs."""
+    found = parser(name, description)
+    add_output_options(found)
+    found.add_argument(
+        "--only", default="", metavar="TEXT", help="contenders whose name has this text in it"
+    )
+    return found
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Exit with what `main` returns, in one line of explanation if it failed.
+
+    SIGTERM ends it like Ctrl-C does: through the context managers that stop the servers.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sys.exit(main())
+    except (Failed, OSError) as error:
+        sys.exit(f"benchmark: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for the servers' sockets and output, gone at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="c10k-benchmark-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def compare(
+    options: argparse.Namespace,
+    descriptors: int,
+    contenders: Callable[[], tuple[Sequence[Contender], Versions]],
+    measure: Callable[[Contender, Path], figures.Figures],
+    ratio_of: Sequence[str] = (),
+) -> int:
+    """Measure all contenders in turn, and print what came out; the exit status.
+
+    descriptors: how many files a load opens at the same time.
+    contenders: all of them, and their libraries' versions; may install what is missing.
+    measure: one run of one contender, with a folder for its files.
+    ratio_of: the figures in which each contender is divided by each other.
+    """
+    load.allow_descriptors(descriptors)
+    before = machine()
+    everybody, versions = contenders()
+    with scratch_folder() as folder:
+        results = rounds.measured(
+            rounds.chosen(everybody, options.only),
+            options.rounds,
+            lambda contender: measure(contender, folder),
+        )
+    figures.print_report(report(options, before, results, ratio_of, versions), options.json)
+    return 0
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": model[1] if model else platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_at_start": os.getloadavg()[0],
+    }
+
+
+def report(
+    options: argparse.Namespace,
+    before: Mapping[str, Any],
+    results: rounds.Results,
+    ratio_of: Sequence[str],
+    versions: Versions,
+) -> dict[str, Any]:
+    """All that --json prints: options, machine, versions, medians, ratios and the runs behind."""
+    rows = {name: figures.medians(runs) for name, runs in results.items()}
+    return {
+        "options": {
+            name: value
+            for name, value in vars(options).items()
+            if isinstance(value, int | float | str) and name not in ("json", "only")
+        },
+        "machine": dict(before),
+        "versions": {name: dict(found) for name, found in versions.items()},
+        "medians": rows,
+        "ratios": {figure: figures.against(rows, figure) for figure in ratio_of},
+        "rounds": {name: list(runs) for name, runs in results.items()},
+        "failed_runs": results.failed,
+    }
