@@ -97,6 +97,7 @@ class Bar:
         self._seconds = seconds
         self._cells = cells
         self._last = last
+        self._of = "" if last is None else f" of {last:,}"
         self._pace = _Pace()
         self._paced = (0.0, 0.0)  # when it was taken, steps a second
         self._progress: Any = RichProgress(
@@ -122,7 +123,7 @@ class Bar:
             seconds = self._seconds()
             if seconds >= self._paced[0] + LINE_EVERY:
                 self._paced = (seconds, self._pace.of(seconds, now.step))
-            right = f"step {now.step:,}, {self._paced[1]:.1f} steps/s"
+            right = f"step {now.step:,}{self._of}, {self._paced[1]:.1f} steps/s"
             self._progress.update(self._task, completed=now.step, right=right)
         else:
             done = now.connected if now.connected < self._cells else now.subscribed
