@@ -45,4 +45,4 @@ $(VENV)/.tox: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) .tox build dist c10k.egg-info _trial_temp* .coverage* .hypothesis .mypy_cache \
 	  .ruff_cache
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} + -o -name dropin.cache -exec rm {} +

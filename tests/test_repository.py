@@ -2,6 +2,8 @@
 
 import ast
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,3 +199,20 @@ class ReferenceTests(TestCase):
         codes = {int(code) for code in re.findall(r"^\| (\d{4}) \|", text, re.MULTILINE)}
         # 1010 is a client's word.
         self.assertEqual(set(lane.SENDABLE_CODES) - {1010} | {CLOSE_REVOKED}, codes)
+
+
+class CleanTests(TestCase):
+    def test_make_clean_leaves_the_source_alone_and_nothing_else(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        shutil.copy(ROOT / "Makefile", folder)
+        made = [".venv/bin/python", ".tox/log", ".coverage", ".mypy_cache/a", ".ruff_cache/a"]
+        made += [".hypothesis/a", "_trial_temp-1/test.log", "build/a", "dist/a", "c10k.egg-info/a"]
+        made += ["a/__pycache__/a.pyc", "twistd_plugins/twisted/plugins/dropin.cache"]
+        source = ["a/a.py", "twistd_plugins/twisted/plugins/a.py"]
+        for name in made + source:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        subprocess.run(["make", "--silent", "clean"], cwd=folder, check=True)
+        left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        self.assertEqual(left, {"Makefile", *source})
