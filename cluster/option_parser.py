@@ -30,6 +30,10 @@ class ClusterOptions(usage.Options):
             self.refused = True
             raise
 
+    def parseArgs(self, *words: str) -> None:
+        if words:
+            raise ConfigurationError(f"this command takes options only, not {words[0]!r}")
+
     def getUsage(self, width: int | None = None) -> str:
         # twistd prints the usage above every error. Sixty lines would bury the one that matters.
         if self.refused:

@@ -60,6 +60,9 @@ class ClusterTests(OptionsTestCase):
         assert isinstance(options, Options)
         return options
 
+    def test_a_word_that_is_no_option(self) -> None:
+        self.assert_refused("takes options only, not 'nodes=4'", *FREE, "nodes=4")
+
     def test_defaults(self) -> None:
         self.patch(os, "environ", {"PATH": ""})
         options = self.parse(*FREE)
