@@ -42,7 +42,7 @@ def session_topic(facility: str, session: Any) -> str:
 
     Raises ValueError for that.
     """
-    key = session if isinstance(session, str) else session.session_key
+    key = session if isinstance(session, str) else _attribute(session, "session_key")
     if not key:
         raise ValueError("this session has no key: save it first")
     return f"audience/{_facility(facility)}/session/{digest(key)}"
@@ -71,11 +71,11 @@ def publish_to(
     result is None; with ``immediate`` at once. Otherwise the receipt has the connections of all
     audiences together, and the nodes of the audience that is on most.
 
-    Raises ValueError if no kind of audience is given (an empty list is one), TypeError for a str in
-    place of a list, and what ``publish`` raises.
+    Raises ValueError if no kind of audience is given (an empty list is one), TypeError for one
+    receiver in place of a list or for something that is none, and what ``publish`` raises.
     """
     for name, given in (("users", users), ("groups", groups), ("sessions", sessions)):
-        if isinstance(given, str | bytes):
+        if given is not None and (isinstance(given, str | bytes) or not hasattr(given, "__iter__")):
             raise TypeError(f"{name} must be a list, not {given!r}")
     if users is None and groups is None and sessions is None and not broadcast:
         raise ValueError("to whom? Give users, groups, sessions or broadcast=True")
@@ -99,6 +99,8 @@ def publish_to(
 
 def _facility(facility: str) -> str:
     """Facilities are the rest of a URL's path: slashes around them mean nothing."""
+    if not isinstance(facility, str):
+        raise TypeError(f"a facility is a name, not {facility!r}")
     name = facility.strip("/")
     if not name:
         raise ValueError(f"a facility must have a name, not {facility!r}")
@@ -106,5 +108,12 @@ def _facility(facility: str) -> str:
 
 
 def _quoted(given: Any, attribute: str) -> str:
-    name = given if isinstance(given, str) else getattr(given, attribute)
+    name = given if isinstance(given, str) else _attribute(given, attribute)
     return quote(name() if callable(name) else name, safe="")
+
+
+def _attribute(given: Any, name: str) -> Any:
+    try:
+        return getattr(given, name)
+    except AttributeError:
+        raise TypeError(f"{given!r} is neither a name nor has it a {name}") from None

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from inspect import iscoroutine
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import SyncToAsync, sync_to_async
@@ -153,11 +154,17 @@ async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwarg
 
     ``polls = await in_database(list, Poll.objects.filter(open=True))``. Querysets are lazy: have
     the function evaluate them. Raises what the function raises, and DatabaseQueueFull if too many
-    calls wait already. A call that has begun goes on when its caller is cancelled.
+    calls wait already, and TypeError for a coroutine function. A call that has begun goes on when
+    its caller is cancelled.
     """
     if _pool is None:
-        return await sync_to_async(function, thread_sensitive=True)(*args, **kwargs)
-    return await _pool.run(function, *args, **kwargs)
+        result = await sync_to_async(function, thread_sensitive=True)(*args, **kwargs)
+    else:
+        result = await _pool.run(function, *args, **kwargs)
+    if iscoroutine(result):
+        result.close()
+        raise TypeError(f"in_database runs synchronous code; await {function!r} itself")
+    return result
 
 
 def _run_clean(call: Callable[[], T]) -> T:

@@ -72,7 +72,7 @@ def how_kept(topic: bytes, retain: int | None, expire: float | None = None) -> K
         if expire is None:
             return kept
         return Kept(kept.depth, int(expire * 1000))
-    if not 0 <= retain <= MAX_HISTORY:
+    if not isinstance(retain, int) or not 0 <= retain <= MAX_HISTORY:
         raise ValueError(f"retain is a number of messages from 0 to {MAX_HISTORY}, not {retain!r}")
     return Kept(retain, int((expire or 0) * 1000))
 

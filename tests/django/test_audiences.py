@@ -125,10 +125,21 @@ class PublishToTests(TestCase):
         self.assertRaises(ValueError, publish_to, "hi", facility="news")
         self.assertEqual([], self.published)
 
-    def test_a_name_in_place_of_a_list(self) -> None:
+    def test_one_in_place_of_a_list(self) -> None:
         for kind in ("users", "groups", "sessions"):
-            error = self.assertRaises(TypeError, publish_to, "hi", facility="news", **{kind: "ada"})
-            self.assertIn(kind, str(error))
+            for one in ("ada", b"ada", User(username="ada"), Saved(), 0):
+                how = {"facility": "news", kind: one}
+                error = self.assertRaises(TypeError, publish_to, "hi", **how)
+                self.assertIn(f"{kind} must be a list", str(error))
+
+    def test_what_is_no_receiver(self) -> None:
+        for kind in ("users", "groups", "sessions"):
+            for wrong in (None, 5, b"ada"):
+                how = {"facility": "news", kind: [wrong]}
+                error = self.assertRaises(TypeError, publish_to, "hi", **how)
+                self.assertIn(f"{wrong!r} is neither", str(error))
+        self.assertRaises(TypeError, publish_to, "hi", facility=None, broadcast=True)
+        self.assertEqual([], self.published)
 
     def test_a_message_that_waits(self) -> None:
         publish_to("hi", facility="news", broadcast=True, expire=60)

@@ -16,7 +16,7 @@ from cluster.core.exceptions import DatabaseQueueFull
 from cluster.django.database import DatabasePool, in_database
 from tests.django.site import load_database
 
-WAIT_S = 30.0  # until a thread that will never come is given up
+WAIT_S = 60.0  # until a thread that will never come is given up
 
 
 class Gate:
@@ -71,6 +71,18 @@ class PoolTests(SynchronousTestCase):
 
         self.run_with(pool, test())
         self.assertEqual((pool.calls, pool.refused), (3, 0))
+
+    def test_a_coroutine_is_not_for_threads(self) -> None:
+        async def count() -> int:
+            return 1
+
+        async def test() -> None:
+            for function in (count, lambda: count()):
+                with self.assertRaises(TypeError):
+                    await in_database(function)
+
+        asyncio.run(test())  # in a process that is no node
+        self.run_with(DatabasePool(1, 1), test())
 
     def test_a_function_that_would_end_the_process_ends_nothing(self) -> None:
         pool = DatabasePool(1, 1)

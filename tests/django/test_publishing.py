@@ -63,7 +63,14 @@ class PublishTests(PublishTestCase):
         )
 
     def test_out_of_range(self) -> None:
-        for how in ({"retain": -1}, {"retain": 10_001}, {"expire": 0}, {"expire": "1"}):
+        wrong = (
+            {"retain": -1},
+            {"retain": 10_001},
+            {"retain": "1"},
+            {"expire": 0},
+            {"expire": "1"},
+        )
+        for how in wrong:
             with self.assertRaises(ValueError, msg=str(how)):
                 publish("a", "b", **how)
         self.assertEqual(self.pubsub.published, [])
