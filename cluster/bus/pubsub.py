@@ -157,23 +157,25 @@ class PubSub:
     # The end of an iteration.
 
     def flush(self) -> None:
-        """Send what this iteration gave: interest, packs, then arrivals and retained frames."""
+        """Send what this iteration gave: interest, packs, then arrivals and retained frames.
+
+        What is said while the bus is down is ignored there, rather than gathered here: bus_up says
+        all of it anew.
+        """
         bus = self.bus
-        is_up = bus.is_up
-        if is_up and self.subscriptions.interest_changed:
+        if self.subscriptions.interest_changed:
             added, removed = self.subscriptions.take_interest()
             bus.send(wire.Interest(bus.name, added, removed))
-        if is_up:
-            for ask in self.subscriptions.take_asks():
-                bus.send(ask)
-            if self.presence.has_news:
-                bus.send(self.presence.take_news())
+        for ask in self.subscriptions.take_asks():
+            bus.send(ask)
+        if self.presence.has_news:
+            bus.send(self.presence.take_news())
         if self.peers.dirty:
             self.peers.flush()
-        if self._retains.has_unsent and is_up and self.peers.all_heard:
+        if self._retains.has_unsent and bus.is_up and self.peers.all_heard:
             for retain in self._retains.unsent():
                 bus.send(retain)
-        if self._control and is_up:
+        if self._control:
             control, self._control = self._control, []
             for message in self.barriers.merge(control):
                 bus.send(message)

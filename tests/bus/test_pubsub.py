@@ -466,6 +466,35 @@ class BusLifeTests(PubSubTestCase):
         self.assertEqual(self.pubsub.dropped, {"peer_gone": 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_what_is_said_anew_does_not_gather_while_the_bus_is_down(self) -> None:
+        """Clients come and go for as long as it takes."""
+        self.bus.down()
+        for n in range(50):
+            topic, member = b"topic %d" % n, f"member {n}"
+            self.pubsub.drop(self.subscribed(topic))
+            self.pubsub.presence.join(topic, member)
+            self.pubsub.presence.leave(topic, member)
+            token = self.pubsub.barriers.arrive("game", 2, self.fail, self.fail)
+            self.pubsub.barriers.leave("game", token)
+            self.assertEqual(self.flushed(), [])
+        held = (self.pubsub.subscriptions._interest, self.pubsub.presence._news)
+        self.assertEqual((*map(len, held), len(self.pubsub._control)), (0, 0, 0))
+        lane = self.subscribed(b"t")
+        self.pubsub.presence.join(b"t", "ada")
+        self.pubsub.barriers.arrive("game", 2, lambda: None, self.fail)
+        self.flushed()
+        self.bus.up("second")
+        said = self.bus.take()
+        self.assertEqual(said[0].added[-1:], (b"t",))
+        self.assertEqual(
+            said[1:],
+            [
+                wire.Presence("here", True, ((b"t", "ada"),)),
+                wire.Arrive("game", 2, (51,)),
+            ],
+        )
+        self.pubsub.drop(lane)
+
     def test_nobody_is_given_up_while_the_bus_is_down(self) -> None:
         self.bus.down()
         self.up("second")
