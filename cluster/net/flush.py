@@ -131,7 +131,7 @@ class FlushList:
             except BlockingIOError:
                 taken = 0
             except OSError:
-                lane.broken()
+                lane.broken(count)
                 continue
             frames += count
             sent += len(output)

@@ -203,8 +203,8 @@ class Lane(Outlet, Inlet):
         elif self.state == CONNECTING:
             self.failHandshake(reason or "closing", 503)
 
-    def broken(self) -> None:
-        super().broken()
+    def broken(self, frames: int) -> None:
+        super().broken(frames)
         if self._stopped:  # nobody reads it, so nobody would find out
             self.transport.abortConnection()
 

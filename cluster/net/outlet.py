@@ -129,8 +129,9 @@ class Outlet:
         self.transport.write(rest)
         self._wait()
 
-    def broken(self) -> None:
-        """The socket refused a send; whoever reads it next finds the reason."""
+    def broken(self, frames: int) -> None:
+        """The socket refused a send of so many; whoever reads it next finds the reason."""
+        self.factory.dropped["disconnected"] += frames
         self._discard()
 
     def seal(self) -> None:
@@ -218,19 +219,20 @@ class Outlet:
             return
         output = b"".join(held)
         self._drop_held()
+        taken = len(output)
+        if self.socket is None:
+            self.transport.write(output)
+        else:
+            try:
+                taken = self.socket.send(output)
+            except BlockingIOError:
+                taken = 0
+            except OSError:
+                self.broken(len(held))
+                return
         flush_list = self.factory.flush_list
         flush_list.frames_sent += len(held)
         flush_list.bytes_sent += len(output)
-        if self.socket is None:
-            self.transport.write(output)
-            return
-        try:
-            taken = self.socket.send(output)
-        except BlockingIOError:
-            taken = 0
-        except OSError:
-            self.broken()
-            return
         if taken != len(output):
             self.wait_for_socket(output[taken:])
 

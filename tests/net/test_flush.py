@@ -49,8 +49,8 @@ class FakeOutlet:
         self.out.append(frame)
         self.flush_list.schedule()
 
-    def broken(self) -> None:
-        self.events.append("broken")
+    def broken(self, frames: int) -> None:
+        self.events.append(("broken", frames))
 
     def wait_for_socket(self, rest: bytes) -> None:
         self.events.append(rest)
@@ -103,9 +103,11 @@ class FlushListTests(SynchronousTestCase):
         for error in (BrokenPipeError(), ConnectionResetError()):
             self.one.socket.error = error
             self.one.append(b"a")
+            self.one.append(b"b")
             self.two.append(b"b")
             self.clock.advance(0)
-        self.assertEqual(self.one.events, ["broken", "broken"])
+        self.assertEqual(self.one.events, [("broken", 2)] * 2)
+        self.assertEqual(self.flush_list.frames_sent, 2)
         self.assertEqual(self.two.socket.sends, [b"b", b"b"])
 
     def test_exceptions_of_one_do_not_stop_the_others(self) -> None:
@@ -311,6 +313,26 @@ class SocketTests(TestCase):
         self.assertEqual(client.received[:-4], b"".join(frames))
         client.transport.abortConnection()
         await self.server.next_end()
+
+    async def test_what_a_broken_socket_did_not_take_is_counted(self) -> None:
+        def refuse(output: bytes) -> int:
+            raise BrokenPipeError
+
+        flush_list, dropped = self.server.flush_list, self.server.factory.dropped
+        for blocked in (False, True):
+            dropped.clear()
+            client, lane = await self.server.client()
+            sent = flush_list.frames_sent
+            lane.socket, lane.send = FakeSocket(), None if blocked else refuse
+            lane.socket.error = BrokenPipeError()
+            for payload in (b"a", b"b"):
+                lane.send_frame(text_frame(payload))
+            flush_list.flush()
+            self.assertEqual((dropped["disconnected"], flush_list.frames_sent), (2, sent))
+            lane.socket = lane.transport.socket
+            client.transport.abortConnection()
+            await self.server.next_end()
+            self.assertEqual(dropped["disconnected"], 2)
 
     async def test_free_again_after_it_drained(self) -> None:
         client, lane = await self.server.client()
