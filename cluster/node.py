@@ -285,7 +285,11 @@ class Node(Service):
 
     def _bus_up(self) -> None:
         if not self.ready.called:
-            self._listen()
+            try:
+                self._listen()
+            except Exception:
+                self.ready.errback()
+                return
             # What is loaded by now stays; looking through it again in each full collection would
             # cost milliseconds in which nobody is served.
             gc.collect()

@@ -153,6 +153,23 @@ class NodeTests(SynchronousTestCase):
         for listener in node._listeners:
             os.close(listener.fd)
 
+    def test_a_socket_that_cannot_be_served(self) -> None:
+        """Whoever waits for it learns of it, and does so once."""
+        node = self.make()
+
+        def adopt(*socket: Any) -> Any:
+            raise OSError("not today")
+
+        self.patch(self.reactor, "adoptStreamPort", adopt)
+        node.startService()
+        self.reactor.advance(0)
+        self.failureResultOf(node.ready, OSError)
+        self.assertFalse(node.is_ready())
+        node.pubsub.on_up()
+        self.stop(node)
+        for listener in node._listeners:
+            os.close(listener.fd)
+
     def test_the_application_is_missing(self) -> None:
         ours, is_installed = "cluster.django", apps.is_installed
         for missing in (False, True):
