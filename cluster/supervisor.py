@@ -174,6 +174,8 @@ class Supervisor(Service):
         """The child serves."""
         assert link.slot is not None
         name = self._name(link.slot)
+        if self.children.pid(name) != link.pid:
+            return  # it has said so and ended, and its process's end was heard of first
         self.children.became_ready(name)
         self._heartbeat.became_ready(name)
         if name != BROKER:

@@ -162,6 +162,15 @@ class StartTests(SupervisorTestCase):
             r" admin http://127\.0\.0\.1:\d+/$",
         )
 
+    def test_a_last_word_of_one_that_has_ended_is_not_its_replacements(self) -> None:
+        supervisor = self.start()
+        link = self.register(supervisor, 0)
+        self.process(supervisor, "node0").end()
+        self.reactor.advance(1)
+        supervisor.became_ready(link)  # type: ignore[arg-type]
+        self.assertFalse(supervisor.children.is_ready("node0"))
+        self.assertFalse(any("node0 ready" in line for line in self.lines))
+
     def test_not_announced_while_one_is_missing(self) -> None:
         supervisor = self.start()
         self.ready(supervisor, BROKER_SLOT)
