@@ -226,7 +226,10 @@ def check_echo(sock: socket.socket, payload: bytes) -> None:
 
 
 def hold(sockets: Sequence[socket.socket], seconds: float) -> int:
-    """Answer pings for some time; how many. Failed if a server closes one."""
+    """Answer pings for some time; how many. Failed if a server closes one.
+
+    What has come by the end of that time is answered, however late this process has its turn.
+    """
     by_fd = {sock.fileno(): sock for sock in sockets}
     left: dict[int, bytes] = {}
     end = time.monotonic() + seconds
@@ -234,8 +237,10 @@ def hold(sockets: Sequence[socket.socket], seconds: float) -> int:
     with select.epoll() as poll:
         for sock in sockets:
             poll.register(sock, select.EPOLLIN)
-        while (remaining := end - time.monotonic()) > 0:
-            for fd, _ in poll.poll(remaining, EVENTS):
+        remaining = seconds
+        while remaining > 0:
+            remaining = end - time.monotonic()
+            for fd, _ in poll.poll(max(0.0, remaining), EVENTS):
                 sock = by_fd[fd]
                 data = sock.recv(RECEIVE)
                 if not data:

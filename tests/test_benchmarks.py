@@ -357,7 +357,8 @@ class RunTests(SynchronousTestCase):
 
     def test_slow_views(self) -> None:
         self.patch(slow_views, "QUIET_S", 0.1)
-        environment = {"SLOW_SITE_THREADS": "1", "SLOW_SITE_SECONDS": "0.01"}
+        # A second in all, so that there are echoes meanwhile even if we have to wait for our turn.
+        environment = {"SLOW_SITE_THREADS": "1", "SLOW_SITE_SECONDS": "0.05"}
         contender = replace(slow_views.contenders()[0], environment=environment)
         with command.scratch_folder() as folder:  # a socket's address has at most 107 bytes
             found = slow_views.measure(contender, folder, 20)

@@ -15,11 +15,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 from twisted.trial.unittest import TestCase
 
@@ -29,8 +29,8 @@ NOT_SOURCE = shutil.ignore_patterns(
 )
 PLUGINS = ("c10k", "c10k-node", "c10k-broker")
 READY = re.compile(r"c10k ready: (http\S+?/)[ ,]")
-START_SECONDS = 60.0
-END_SECONDS = 20.0
+START_SECONDS = 180.0
+END_SECONDS = 90.0
 
 
 @functools.cache
@@ -82,7 +82,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     if done.returncode:
         raise AssertionError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}")
@@ -136,7 +136,7 @@ def serving(command: list[str], cwd: Path, environ: Mapping[str, str]) -> Iterat
 class PackagingTests(TestCase):
     """Slow: a minute for all on a machine whose pip cache is warm."""
 
-    timeout = 900
+    timeout = 3600
 
     def install(self, *arguments: str) -> None:
         """Replace the c10k in the environment; with no arguments, leave none."""
@@ -158,7 +158,7 @@ class PackagingTests(TestCase):
             self.assertRegex(listed, rf"(?m)^ +{name} +\S")
             self.assertIn("--", run([twistd, name, "--help"], empty, environ))
         command = [twistd, "-n", "--pidfile=", "c10k", "--nodes", "2", "--listen", "tcp:0"]
-        with serving(command, empty, environ) as url, urllib.request.urlopen(url) as answer:
+        with serving(command, empty, environ) as url, urlopen(url, timeout=60) as answer:
             self.assertEqual(200, answer.status)
             self.assertIn(b"<canvas", answer.read())
         self.assertEqual([], list(empty.iterdir()))

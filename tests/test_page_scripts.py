@@ -22,5 +22,5 @@ class PageScriptTests(TestCase):
             raise SkipTest(f"Node {version.stdout.strip()} has no test runner")
         files = sorted(map(str, SCRIPTS.glob("*.test.mjs")))
         self.assertTrue(files)
-        done = subprocess.run([node, "--test", *files], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([node, "--test", *files], capture_output=True, text=True, timeout=600)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

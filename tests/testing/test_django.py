@@ -35,7 +35,7 @@ def run_tests(test: TestCase, label: str, *options: str, **environ: str) -> tupl
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     return done.returncode, done.stdout
 
@@ -54,7 +54,7 @@ class ReactorTests(TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=900,
         )
         self.assertEqual(0, done.returncode, done.stdout)
         self.assertRegex(done.stdout, r"PASSED \(successes=[1-9]")
@@ -84,7 +84,7 @@ def check(test: TestCase, cases: tuple[str, int], *options: str, **environ: str)
 class PostgresTests(TestCase):
     """On a PostgreSQL of their own, with persistent connections."""
 
-    timeout = 240
+    timeout = 1800
 
     async def test_both_kinds(self) -> None:
         database = await start_postgres(self)
