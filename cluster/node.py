@@ -6,6 +6,7 @@ carry frames, PubSub routes them, Django says what each URL does.
 
 import gc
 import os
+import socket
 import sys
 import threading
 from collections import Counter
@@ -30,6 +31,7 @@ from cluster.net.flush import FlushList
 from cluster.net.front_door import FrontDoorFactory
 from cluster.net.lane import LaneFactory
 from cluster.net.read_hub import ReadHub
+from cluster.net.sockets import BACKLOG
 from cluster.net.standstill import StandstillWatch
 from cluster.publish_socket import PublishSocket
 
@@ -73,7 +75,7 @@ class NodeConfig:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A socket that is listening already, and the endpoint it was made for ("ssl:8443:…")."""
+    """A bound socket, which may listen already, and the endpoint it was made for ("ssl:8443:…")."""
 
     fd: int
     family: int
@@ -307,6 +309,8 @@ class Node(Service):
                 server = endpoints.serverFromString(self._reactor, listener.endpoint)
                 context = server._sslContextFactory
                 factory = TLSMemoryBIOFactory(context, False, factory)
+            with socket.socket(fileno=os.dup(listener.fd)) as sock:
+                sock.listen(BACKLOG)  # most do already (cluster.slots)
             port = self._reactor.adoptStreamPort(listener.fd, listener.family, factory)
             os.close(listener.fd)  # adoptStreamPort works on a duplicate
             self._ports.append(port)

@@ -5,7 +5,8 @@ rules:
 
 * a slot without a serving process keeps its sockets for SLOT_GRACE_S, and is closed then, so that
   the kernel gives its share of new connections to the others;
-* the next process gets new sockets on the same ports;
+* the next process gets new sockets on the same ports, and listens on them when it serves: nobody is
+  to wait for one that may come to nothing;
 * those are closed at once if that process ends before it was ready.
 """
 
@@ -90,7 +91,7 @@ class Slots:
         opened: list[socket.socket] = []
         try:
             for address in self.listens:
-                opened.append((sockets.share if shared else sockets.claim)(address))
+                opened.append(sockets.reserve(address, shared))
         except ConfigurationError:
             sockets.close_all(opened)
             raise

@@ -153,6 +153,20 @@ class NodeTests(SynchronousTestCase):
         for listener in node._listeners:
             os.close(listener.fd)
 
+    def test_it_listens_when_it_serves(self) -> None:
+        node = self.make()
+        (listener,) = node._listeners
+        bound = socket.socket()
+        self.addCleanup(bound.close)
+        bound.bind(("127.0.0.1", 0))
+        os.dup2(bound.fileno(), listener.fd)
+        node.startService()
+        place = bound.getsockname()
+        self.assertRaises(ConnectionRefusedError, socket.create_connection, place)
+        self.reactor.advance(0)
+        socket.create_connection(place).close()
+        self.stop(node)
+
     def test_a_socket_that_cannot_be_served(self) -> None:
         """Whoever waits for it learns of it, and does so once."""
         node = self.make()

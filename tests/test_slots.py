@@ -91,6 +91,18 @@ class SlotsTests(SynchronousTestCase):
         with socket.socket(fileno=os.dup(descriptor)) as sock:
             self.assertEqual(sock.getsockname(), ("127.0.0.1", self.address.port))
 
+    def test_nobody_waits_for_a_process_that_may_come_to_nothing(self) -> None:
+        """It listens when it serves; until then new connections go to others, or are refused."""
+        slots = self.open(1)
+        self.close_all(slots, 0)
+        slots.reopen(0)
+        place = (self.address.host, self.address.port)
+        self.assertRaises(ConnectionRefusedError, socket.create_connection, place)
+        ((descriptor, _, _),) = slots.listeners(0)
+        with socket.socket(fileno=os.dup(descriptor)) as sock:
+            sock.listen()
+            socket.create_connection(place).close()
+
     def test_closed_at_once_if_the_one_it_was_reopened_for_fails(self) -> None:
         slots = self.open()
         self.close_all(slots, 0)

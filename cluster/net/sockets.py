@@ -153,6 +153,16 @@ def share(address: Address, backlog: int = BACKLOG) -> socket.socket:
     return sock
 
 
+def reserve(address: Address, shared: bool) -> socket.socket:
+    """Take an address that this cluster has had before, for a process that will listen on it.
+
+    ``shared``: others of this cluster have it.
+    """
+    sock = _bound(address, shared)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return sock
+
+
 def open_slots(
     addresses: Sequence[Address], slots: int
 ) -> tuple[list[Address], list[list[socket.socket]]]:
