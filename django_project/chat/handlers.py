@@ -65,7 +65,20 @@ async def chat(ws: WebSocket, room: str = "") -> None:
 
 def buffer(kept: Sequence[str | bytes]) -> list[str]:
     """What a client gets in place of the room's newest messages: one frame with all of them."""
-    return [json.dumps({"buffer": [json.loads(message) for message in kept]})]
+    return [json.dumps({"buffer": [found for found in map(_kept, kept) if found is not None]})]
+
+
+def _kept(message: str | bytes) -> dict[str, Any] | None:
+    """A message of the room; None for what was published there by something else than its socket,
+    which must not keep everybody out for as long as it is kept."""
+    try:
+        found = json.loads(message)
+    except ValueError:
+        return None
+    match found:
+        case {"message": [str(), str()]}:
+            return dict(found)
+    return None
 
 
 def said(received: Any) -> dict[str, Any] | None:

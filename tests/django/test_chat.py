@@ -50,6 +50,20 @@ class MessageTests(SynchronousTestCase):
         kept = '{"message": ["a", "b"]}'
         self.assertEqual([f'{{"buffer": [{kept}]}}'], buffer([kept]))
 
+    def test_what_no_client_of_the_chat_has_said_is_left_out(self) -> None:
+        """As after ``manage.py publish chat "hello"``; else nobody could come in any more."""
+        kept = '{"message": ["a", "b"]}'
+        for strange in (
+            "hello",
+            b"\xff",
+            "7",
+            "[]",
+            "{}",
+            '{"message": "b"}',
+            '{"message": [1, 2]}',
+        ):
+            self.assertEqual([f'{{"buffer": [{kept}]}}'], buffer([strange, kept]))
+
     def test_rooms_have_topics_of_their_own(self) -> None:
         self.assertEqual(3, len({topic_of(""), topic_of("a"), topic_of("lobby")}))
 

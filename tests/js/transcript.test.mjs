@@ -76,5 +76,7 @@ test("frames", () => {
   assert.deepEqual(parse('{"buffer": [{"message": ["ada", "hi"]}]}').messages, [hello]);
   assert.deepEqual(parse('{"buffer": []}').messages, []);
   assert.equal(parse('{"announcement": "ada connected"}').text, "ada connected");
-  assert.equal(parse('{"pong": 0}'), null);
+  for (const frame of ['{"pong": 0}', "hello", "7", "null", '{"message": 7}', new ArrayBuffer(2)]) {
+    assert.equal(parse(frame), null);
+  }
 });

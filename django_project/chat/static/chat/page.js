@@ -2,11 +2,11 @@
 // the screen. One can write without a connection, too: it is sent when there is one again.
 
 import { socket } from "../c10k/c10k.mjs";
+import { element, showState } from "../django_project/page.js";
 import { Transcript, parse } from "./transcript.js";
 
 const PING = JSON.stringify({ ping: 0 }); // the handler answers
 
-const element = (id) => document.getElementById(id);
 const list = element("messages");
 const form = element("say");
 const field = element("message");
@@ -19,7 +19,7 @@ let first = true;
 
 const connection = socket("ws/", { heartbeat: PING });
 connection.addEventListener("message", (event) => receive(parse(event.data)));
-connection.addEventListener("state", showState);
+connection.addEventListener("state", changed);
 
 function receive(event) {
   if (event?.kind === "message" && transcript.take(event.message)) show(event.message);
@@ -92,10 +92,9 @@ function hueOf(name) {
   return hash;
 }
 
-function showState({ state, code, reason }) {
-  const names = { connecting: "Connecting", open: "Connected", waiting: "Reconnecting" };
-  element("link").dataset.state = state === "closed" ? "ended" : state;
-  element("link").textContent = names[state] ?? "Disconnected";
+function changed(event) {
+  const { state, code, reason } = event;
+  showState(event);
   if (state !== "open") ready = false;
   if (state === "refused") note(`Disconnected (${code}${reason && `, ${reason}`}). Reload the page.`);
 }

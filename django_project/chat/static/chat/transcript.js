@@ -51,11 +51,16 @@ function keyOf({ id, name, text }) {
   return id === undefined ? `text ${name}\n${text}` : `id ${id}`;
 }
 
-/** Frame of the socket → what happened; null for what a later version may send. */
+/** Frame of the socket → what happened; null for what a later version, or somebody else, may send. */
 export function parse(frame) {
-  const said = JSON.parse(frame);
+  let said = null;
+  try {
+    said = JSON.parse(frame) ?? {};
+  } catch {
+    return null;
+  }
   if (said.buffer) return { kind: "buffer", messages: said.buffer.map(messageOf) };
-  if (said.message) return { kind: "message", message: messageOf(said) };
+  if (Array.isArray(said.message)) return { kind: "message", message: messageOf(said) };
   if (said.announcement) return { kind: "announcement", text: said.announcement };
   return null;
 }
