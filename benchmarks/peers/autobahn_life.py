@@ -1,7 +1,7 @@
 """The Life relay in plain Autobahn on Twisted: `python -m benchmarks.peers.autobahn_life --port 0`.
 
-Autobahn as it comes: its server protocol and factory, their defaults, and `sendMessage` to each who
-is to get a message. With --prepared, a message that goes to several is encoded once, by Autobahn's
+Autobahn as it comes: its server protocol and factory, their defaults but for the patience with a
+closing handshake, and `sendMessage` to each who is to get a message. With --prepared, a message that goes to several is encoded once, by Autobahn's
 `prepareMessage`. (Its option for TCP_NODELAY has no effect in the versions we know; it is left as
 it is.)
 """
@@ -100,6 +100,9 @@ class LifeFactory(WebSocketServerFactory):
 
     def __init__(self, reactor: Any, prepared: bool = False) -> None:
         super().__init__(reactor=reactor)
+        # Its second is rounded down: the reset's Close frame would now and then be lost with the
+        # connection before the client has read it, and with it the game.
+        self.setProtocolOptions(closeHandshakeTimeout=10)
         self.game = Life(1)
         self.prepared = prepared
 

@@ -37,6 +37,20 @@ class MemoryTests(SynchronousTestCase):
             self.assertIn(os.getpid(), listening_processes([port]))
         self.assertEqual(listening_processes([port]), [])
 
+    def test_a_descriptor_that_is_closed_while_we_look(self) -> None:
+        """Such as the one that was open to list them."""
+        proc = Path(self.mktemp())
+        (proc / "net").mkdir(parents=True)
+        (proc / "net/tcp").write_text(
+            "heading\n 0: 0100007F:1F40 00000000:0000 0A 0:0 00:0 0 0 0 111 1\n"
+        )
+        (proc / "7/fd").mkdir(parents=True)
+        for number in range(20):  # in whatever order they are listed
+            (proc / f"7/fd/{number}").touch()
+        os.unlink(proc / "7/fd/10")
+        os.symlink("socket:[111]", proc / "7/fd/10")
+        self.assertEqual(listening_processes([8000], proc), [7])
+
     def test_where_an_address_is(self) -> None:
         self.assertTrue(is_here("127.0.0.1"))
         self.assertFalse(is_here("192.0.2.1"))

@@ -72,11 +72,20 @@ def listening_processes(ports: Iterable[int], proc: Path = PROC) -> list[int]:
         if not entry.name.isdigit():
             continue
         try:
-            if any(os.readlink(fd) in links for fd in (entry / "fd").iterdir()):
-                found.append(int(entry.name))
+            descriptors = list((entry / "fd").iterdir())
         except OSError:
             continue  # not ours, or gone
+        if any(_link(fd) in links for fd in descriptors):
+            found.append(int(entry.name))
     return sorted(found)
+
+
+def _link(fd: Path) -> str:
+    """What a descriptor is; nothing if it was closed meanwhile, as the one that listed ours."""
+    try:
+        return os.readlink(fd)
+    except OSError:
+        return ""
 
 
 def is_here(address: str) -> bool:
