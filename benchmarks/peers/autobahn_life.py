@@ -1,9 +1,9 @@
 """The Life relay in plain Autobahn on Twisted: `python -m benchmarks.peers.autobahn_life --port 0`.
 
 Autobahn as it comes: its server protocol and factory, their defaults but for the patience with a
-closing handshake, and `sendMessage` to each who is to get a message. With --prepared, a message that goes to several is encoded once, by Autobahn's
-`prepareMessage`. (Its option for TCP_NODELAY has no effect in the versions we know; it is left as
-it is.)
+closing handshake, and `sendMessage` to each who is to get a message. With --prepared, a message
+that goes to several is encoded once, by Autobahn's `prepareMessage`. (Its option for TCP_NODELAY
+has no effect in the versions we know; it is left as it is.)
 """
 
 import argparse
