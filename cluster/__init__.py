@@ -10,7 +10,7 @@ From top to bottom; each floor imports only from those below it::
        slots, heartbeat             each node's sockets; who still answers
        admin                        answers operators
        node, broker, web            the processes' services
-       views                        Django's views in threads
+       views, figures               Django's views in threads; what a node counts
        mistakes                     why a site does not start, in a line
        publish_socket               a node's door for processes outside that publish
     3  testing                      a node in memory, for the tests of applications
@@ -34,7 +34,7 @@ _PUBLIC = {
     "revoke": "cluster.django.revocation",
     "feed": "cluster.django.feeds",
     "publish": "cluster.django.publishing",
-    "Receipt": "cluster.django.publishing",
+    "Receipt": "cluster.core.outside",
     "publish_to": "cluster.django.audiences",
     "audience_socket": "cluster.django.audience_socket",
     "topic_messages": "cluster.django.messages",

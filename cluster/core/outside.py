@@ -32,7 +32,8 @@ A publication of this size would already fill the queue of each of its subscribe
 
 
 class Receipt(NamedTuple):
-    """To how many nodes a publication was queued, and to how many connections of this node."""
+    """To how many nodes, and to how many connections of the node that took it, a message was
+    queued. What ``publish`` returns, in a node and outside."""
 
     nodes: int
     connections: int

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-from cluster.django.publishing import Receipt, publish
+from cluster.core.outside import Receipt
+from cluster.django.publishing import publish
 from cluster.django.revocation import digest
 from cluster.django.topics import Payload
 

@@ -4,19 +4,10 @@ In a node it goes straight into the queues of the subscribers. Any other process
 settings (a shell, a task queue, a management command) hands it to a running node (outside.py).
 """
 
-from typing import NamedTuple
-
+from cluster.core.outside import Receipt
 from cluster.django import topics
 from cluster.django.patterns import MAX_HISTORY, Kept, kept_by_setting, lifetime_fits
 from cluster.django.topics import Payload, Topic, as_frame, as_topic
-
-
-class Receipt(NamedTuple):
-    """To how many nodes, and to how many connections of the node that took it, a message was
-    queued."""
-
-    nodes: int
-    connections: int
 
 
 def publish(
@@ -84,7 +75,7 @@ def _send(topic: bytes, frame: bytes, kept: Kept, here: bool) -> Receipt:
     if running is None:
         from cluster.django.outside import publish_outside
 
-        return Receipt(*publish_outside(topic, frame, kept.depth, kept.lifetime / 1000))
+        return publish_outside(topic, frame, kept.depth, kept.lifetime / 1000)
     pubsub = running.pubsub
     if here:
         return Receipt(*running.in_reactor(pubsub.publish_here, topic, frame))

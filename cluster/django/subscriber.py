@@ -9,11 +9,11 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
+from cluster.core.outside import Receipt
 from cluster.django.attached import SendRefresh
 from cluster.django.barriers import Party
 from cluster.django.patterns import kept_by_setting
 from cluster.django.presence import Member
-from cluster.django.publishing import Receipt
 from cluster.django.subscription import Subscription, place_after
 from cluster.django.topics import Payload, Topic, as_frame, as_message, as_topic, set_result
 

@@ -5,8 +5,9 @@ from django.test import SimpleTestCase, override_settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import NotRunning
+from cluster.core.outside import Receipt
 from cluster.django import outside, patterns, publishing, topics
-from cluster.django.publishing import Receipt, publish
+from cluster.django.publishing import publish
 from cluster.net.frames import binary_frame, text_frame
 from tests.django.fakes import RecordingNode
 from tests.django.site import load_site
