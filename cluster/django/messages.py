@@ -15,7 +15,14 @@ from cluster.core.exceptions import TooSlow
 from cluster.core.retained import format_position
 from cluster.django import conf
 from cluster.django.subscription import place_after
-from cluster.django.topics import Payload, Topic, as_message, as_topic, running_node, set_result
+from cluster.django.topics import (
+    Payload,
+    Topic,
+    as_message,
+    as_topic,
+    node_of_this_loop,
+    set_result,
+)
 
 
 class topic_messages:
@@ -28,7 +35,8 @@ class topic_messages:
 
     At most C10K["TOPIC_QUEUE_MESSAGES"] messages wait for the loop; one more, and the iteration
     raises TooSlow after those that wait, and the rest is counted as dropped (``slow_handler``).
-    Raises NotRunning if this process is no node.
+    Raises NotRunning outside of a node's event loop, which is where handlers run; an asynchronous
+    view has a loop of its own.
     """
 
     def __init__(self, topic: Topic, *, since: str | None = None) -> None:
@@ -48,7 +56,7 @@ class topic_messages:
         return format_position(*self._place) if self._place[0] else ""
 
     async def __aenter__(self) -> Self:
-        self._pubsub = running_node().pubsub
+        self._pubsub = node_of_this_loop().pubsub
         known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def answer(recovered: bool, epoch: str, offset: int) -> None:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -29,6 +30,9 @@ node: INode | None = None
 
 stand_in: Callable[[], INode | None] | None = None
 """Where tests put what gives them a node before their first client has come."""
+
+_attached: tuple[INode | None, int] = (None, 0)
+"""The node that was attached last, and the thread of its event loop."""
 
 _listeners: list[tuple[bytes, Callable[[bytes], None]]] = []
 
@@ -66,6 +70,19 @@ def running_node() -> INode:
     return node
 
 
+def node_of_this_loop() -> INode:
+    """The node, for what resolves futures of the running loop; raises NotRunning where that is
+    another loop than the node's, as in an asynchronous view."""
+    running = running_node()
+    attached, thread = _attached
+    if attached is running and thread != threading.get_ident():
+        raise NotRunning(
+            "this is not the node's event loop, in which handlers run: an asynchronous view has a"
+            " loop and a thread of its own"
+        )
+    return running
+
+
 def listen(topic: Topic, listener: Listener) -> None:
     """Call ``listener(message)`` in every node for each message of the topic.
 
@@ -82,9 +99,10 @@ def listen(topic: Topic, listener: Listener) -> None:
 
 
 def attach(running: INode) -> None:
-    """Make a node the one of this process (called by the node, once, when Django is loaded)."""
-    global node
-    node = running
+    """Make a node the one of this process (called by the node in the thread of its loop, once, when
+    Django is loaded)."""
+    global node, _attached
+    node, _attached = running, (running, threading.get_ident())
     for topic, take in _listeners:
         running.pubsub.listen(topic, take)
 
@@ -102,9 +120,9 @@ async def barrier(name: str, parties: int) -> None:
     With EVERY_NODE: until each live node has arrived. When it returns, every subscription made
     before any of the arrivals is in force on every node. The party leaves the barrier with that;
     use ``ws.barrier`` for one that lasts as long as a connection. Raises BarrierRefused if the
-    barrier is full or was released already.
+    barrier is full or was released already, NotRunning outside of a node's event loop.
     """
-    barriers = running_node().pubsub.barriers
+    barriers = node_of_this_loop().pubsub.barriers
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     token = barriers.arrive(
         name, parties, lambda: set_result(future), lambda why: refuse(future, name, why)

@@ -1,6 +1,7 @@
 """listen, members and barrier."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.utils.translation import gettext_lazy
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.core.barrier import EVERY_NODE
 from cluster.core.exceptions import BarrierRefused, NotRunning
 from cluster.django import topics
+from cluster.django.messages import topic_messages
 from cluster.net.frames import binary_frame, text_frame
 from tests.django.fakes import RecordingNode
 from tests.django.site import load_site
@@ -30,6 +32,27 @@ class NotRunningTests(TopicsTestCase):
     def test_members(self) -> None:
         error = self.assertRaises(NotRunning, topics.members, "a")
         self.assertIn("twistd c10k", str(error))
+
+    def test_in_the_loop_of_an_asynchronous_view(self) -> None:
+        """Which is another thread's: nothing there would ever be told of a release or a message."""
+        self.patch(topics, "_attached", topics._attached)
+        topics.attach(self.node)
+
+        async def view() -> list[str]:
+            errors = []
+            for call in (topics.barrier("a", 1), topic_messages("a").__aenter__()):
+                try:
+                    await call
+                except NotRunning as error:
+                    errors.append(str(error))
+            return errors
+
+        with ThreadPoolExecutor(1) as views:
+            errors = views.submit(asyncio.run, view()).result()
+        self.assertEqual(2, len(errors))
+        for error in errors:
+            self.assertIn("an asynchronous view has a loop", error)
+        self.assertIs(self.node, topics.node_of_this_loop())
 
 
 class NamesAndMessagesTests(SynchronousTestCase):
