@@ -29,6 +29,18 @@ class UserTests(TestCase):
         async with connect("/who/", cookies=self.async_client.cookies) as client:
             self.assertEqual(["anna", None], await client.receive_json())
 
+    async def test_what_a_handler_saves_in_the_session(self) -> None:
+        await self.async_client.alogin(username="anna", password="secret")
+        cookies = self.async_client.cookies
+        async with connect("/choose/", cookies=cookies) as client:
+            for colour in ("red", "green"):
+                await client.send(colour)
+                self.assertEqual("saved", await client.receive())
+        session = await self.async_client.asession()
+        self.assertEqual("green", await session.aget("colour"))
+        async with connect("/who/", cookies=cookies) as client:
+            self.assertEqual(["anna", "green"], await client.receive_json())
+
     async def test_logout_closes(self) -> None:
         await self.async_client.aforce_login(self.anna)
         async with connect("/who/", cookies=self.async_client.cookies) as client:

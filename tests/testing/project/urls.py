@@ -20,6 +20,15 @@ async def who(ws: Any) -> None:
 
 
 @websocket
+async def choose(ws: Any) -> None:
+    """Keeps each colour in the session."""
+    async for colour in ws:
+        ws.session["colour"] = colour
+        await ws.session.asave()
+        await ws.send("saved")
+
+
+@websocket
 async def groups(ws: Any) -> None:
     """Counts groups, both ways, and makes one for each message."""
     await ws.send_json(await Group.objects.acount())
@@ -53,6 +62,7 @@ def say(request: HttpRequest, topic: str) -> HttpResponse:
 
 urlpatterns = [
     path("who/", who),
+    path("choose/", choose),
     path("groups/", groups),
     path("follow/<path:topic>/", follow),
     path("say/<path:topic>/", say),
