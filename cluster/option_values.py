@@ -7,13 +7,15 @@ Nothing is changed by looking, except that ``check_settings`` imports the settin
 import importlib
 import os
 import re
+import resource
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.django import conf
-from cluster.net.sockets import Address, unix_path_fits
+from cluster.net.sockets import Address, connection_capacity, unix_path_fits
 
 DEFAULT_SETTINGS = "django_project.settings"
 
@@ -71,6 +73,20 @@ def probe_bus(endpoint: str) -> None:
         )
 
 
+def check_socket_path(path: str) -> None:
+    """Raise ConfigurationError if a broker could not bind there, or would take a file away."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        problem = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        problem = f"this user may not write to {folder}"
+    elif os.path.lexists(path) and not Path(path).is_socket():
+        problem = f"{path} is something else already"
+    else:
+        return
+    raise ConfigurationError(f"cannot listen at zmq+ipc://{path}: {problem}")
+
+
 def bus_answers(endpoint: str) -> bool:
     """Whether somebody takes connections at a ZeroMQ endpoint."""
     scheme, _, place = endpoint.partition("://")
@@ -114,12 +130,27 @@ def check_settings(name: str | None) -> str:
     problems = conf.check(getattr(module, "C10K", {}))
     if problems:
         raise ConfigurationError(f"{name}: {'; '.join(problems)}")
+    for key in ("SECRET_KEY", "ROOT_URLCONF"):
+        if not getattr(module, key, None):
+            raise ConfigurationError(
+                f"the settings module {name} has no {key}: no site runs without"
+            )
     return name
 
 
 def cluster_setting(name: str) -> dict[str, Any]:
     """The C10K of a settings module that check_settings has checked, with all defaults."""
     return conf.DEFAULTS | dict(getattr(importlib.import_module(name), "C10K", {}))
+
+
+def check_descriptors() -> None:
+    """Raise ConfigurationError if this machine grants no node as many files as it needs itself."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and not connection_capacity(1, hard):
+        raise ConfigurationError(
+            f"the limit of {hard} open files leaves none for connections: raise it"
+            " (ulimit -Hn, LimitNOFILE= of a systemd unit)"
+        )
 
 
 def check_certificate(address: Address) -> None:

@@ -22,7 +22,9 @@ from cluster.option_values import (
     SETTING_OF,
     bus_answers,
     check_certificate,
+    check_descriptors,
     check_settings,
+    check_socket_path,
     cluster_setting,
     default_of,
     parse_bus,
@@ -100,6 +102,7 @@ class ServingOptions(ClusterOptions):
         self.max_message_size = self.number("max-message-size", 1, MAX_MESSAGE_SIZE)
         self.drain_timeout = self.seconds("drain-timeout", may_be_zero=True)
         self.proxy_headers = bool(self["proxy-headers"]) or self.site["PROXY_HEADERS"]
+        check_descriptors()
         for address in self.listens:
             check_certificate(address)
             probe(address)
@@ -262,6 +265,8 @@ class BrokerOptions(ClusterOptions):
         if bus.startswith("tcp://"):
             host, _, port = bus.removeprefix("tcp://").rpartition(":")
             probe(Address(self["bus"], "tcp", host.strip("[]"), int(port)))
-        elif bus_answers(bus):
+            return
+        check_socket_path(bus.removeprefix("ipc://"))
+        if bus_answers(bus):
             # ZeroMQ would bind all the same, and take the path away from the broker that has it.
             raise ConfigurationError(f"another broker listens at {bus}")

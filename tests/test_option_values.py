@@ -59,6 +59,9 @@ class BusTests(SynchronousTestCase):
             self.assertTrue(bus_answers(f"ipc://{folder}/broker.ipc"))
 
 
+SITE = "SECRET_KEY = 'x'\nROOT_URLCONF = 'urls'\n"
+
+
 class SettingsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(sys, "path", list(sys.path))
@@ -83,11 +86,11 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(check_settings(None), "django_project.settings")
 
     def test_in_the_current_folder(self) -> None:
-        self.settings_module("settings_of_test_1", "C10K = {'WSGI_THREADS': 3}")
+        self.settings_module("settings_of_test_1", f"{SITE}C10K = {{'WSGI_THREADS': 3}}")
         self.assertEqual(check_settings("settings_of_test_1"), "settings_of_test_1")
 
     def test_from_the_environment(self) -> None:
-        self.settings_module("settings_of_test_2", "")
+        self.settings_module("settings_of_test_2", SITE)
         self.patch(os, "environ", {"DJANGO_SETTINGS_MODULE": "settings_of_test_2"})
         self.assertEqual(check_settings(None), "settings_of_test_2")
 
@@ -96,6 +99,11 @@ class SettingsTests(SynchronousTestCase):
         self.assert_refused(
             "settings_of_test_3: C10K has an unknown key 'WSGI_TREADS'", "settings_of_test_3"
         )
+
+    def test_a_module_that_holds_no_settings(self) -> None:
+        self.assert_refused("json has no SECRET_KEY: no site runs without", "json")
+        self.settings_module("settings_of_test_6", "SECRET_KEY = 'x'\nROOT_URLCONF = ''")
+        self.assert_refused("settings_of_test_6 has no ROOT_URLCONF", "settings_of_test_6")
 
     def test_that_fail(self) -> None:
         self.settings_module("settings_of_test_4", "1 / 0")

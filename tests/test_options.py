@@ -1,6 +1,7 @@
 """Tests of cluster.options: what each command line means, and how it refuses."""
 
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -59,6 +60,13 @@ class ClusterTests(OptionsTestCase):
         options = super().parse(*arguments)
         assert isinstance(options, Options)
         return options
+
+    def test_too_few_descriptors_for_any_connection(self) -> None:
+        self.patch(resource, "getrlimit", lambda what: (50, 100))
+        self.assert_refused("the limit of 100 open files leaves none for connections", *FREE)
+        for hard in (101, resource.RLIM_INFINITY):
+            self.patch(resource, "getrlimit", lambda what, hard=hard: (50, hard))
+            self.parse(*FREE)
 
     def test_a_word_that_is_no_option(self) -> None:
         self.assert_refused("takes options only, not 'nodes=4'", *FREE, "nodes=4")
@@ -180,6 +188,7 @@ class ClusterTests(OptionsTestCase):
             (Path(folder) / "site_for_options.py").write_text(
                 "C10K = {'NODES': 3, 'PING_INTERVAL': 7, 'PING_TIMEOUT': 8.5, 'DRAIN_TIMEOUT': 0,"
                 " 'MAX_MESSAGE_SIZE': 99, 'PROXY_HEADERS': True}\n"
+                "SECRET_KEY = ROOT_URLCONF = 'x'\n"
             )
             sys.path.insert(0, folder)
             self.addCleanup(sys.modules.pop, "site_for_options", None)
@@ -233,9 +242,32 @@ class BrokerTests(OptionsTestCase):
     kind = BrokerOptions
 
     def test_endpoint(self) -> None:
-        options = self.parse("--bus", "zmq+ipc:///tmp/no-such-folder/broker.ipc")
+        with TemporaryDirectory() as folder:
+            options = self.parse("--bus", f"zmq+ipc://{folder}/broker.ipc")
         assert isinstance(options, BrokerOptions)
-        self.assertEqual(options.bus, "ipc:///tmp/no-such-folder/broker.ipc")
+        self.assertEqual(options.bus, f"ipc://{folder}/broker.ipc")
+
+    def test_a_path_that_cannot_be_a_socket(self) -> None:
+        """ZeroMQ would remove a file that is in its way."""
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "notes.txt")
+            file.touch()
+            for path, because in (
+                (f"{folder}/none/broker.ipc", f"there is no folder {folder}/none"),
+                (f"{file}/broker.ipc", f"there is no folder {file}"),
+                (str(file), f"{file} is something else already"),
+                (folder, f"{folder} is something else already"),
+            ):
+                self.assert_refused(because, "--bus", f"zmq+ipc://{path}")
+            self.assertTrue(file.exists())
+            access = os.access
+            self.patch(os, "access", lambda path, mode: path != folder and access(path, mode))
+            self.assert_refused(f"may not write to {folder}", "--bus", f"zmq+ipc://{folder}/b.ipc")
+
+    def test_a_socket_that_a_dead_broker_has_left(self) -> None:
+        with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(f"{folder}/broker.ipc")
+            self.parse("--bus", f"zmq+ipc://{folder}/broker.ipc")
 
     def test_needs_a_place(self) -> None:
         self.assert_refused("needs a place", "--bus", "zmq+ipc")
