@@ -13,6 +13,9 @@ from django_project.state import KEY_FILE, secret_key, state_folder
 
 CHECKOUT = Path(__file__).parents[2]
 
+PATIENCE_S = 120
+"""After which a process of a busy machine will never end."""
+
 SHOW = "from django.conf import settings; print(settings.SECRET_KEY)"
 
 
@@ -96,13 +99,13 @@ class SettingsProcessTests(TestCase):
 
     def result(self, *arguments: str, **environ: str) -> str:
         process = self.start(*arguments, **environ)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=PATIENCE_S)
         self.assertEqual(process.returncode, 0, errors)
         return out.strip()
 
     def test_processes_that_start_together_agree_on_the_key(self) -> None:
         processes = [self.start("-c", SHOW) for _ in range(4)]
-        keys = {process.communicate(timeout=60)[0] for process in processes}
+        keys = {process.communicate(timeout=PATIENCE_S)[0] for process in processes}
         self.assertEqual(len(keys), 1)
         kept = self.home / ".local" / "state" / "c10k" / KEY_FILE
         self.assertEqual(keys, {kept.read_text()})

@@ -13,6 +13,9 @@ from tests.once import once
 
 CHECKOUT = Path(__file__).parents[2]
 
+PATIENCE_S = 120
+"""After which a process of a busy machine will never end."""
+
 SERVE = "import django_project.wsgi"
 
 IN_A_LOOP = """
@@ -51,7 +54,7 @@ class DatabaseTests(TestCase):
 
     def result(self, *command: str) -> tuple[str, str]:
         process = self.start(*command)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=PATIENCE_S)
         self.assertEqual(process.returncode, 0, errors)
         return out.strip(), errors
 
@@ -63,7 +66,7 @@ class DatabaseTests(TestCase):
     def test_four_that_start_together(self) -> None:
         self.assertEqual(self.result("-c", ASK)[0], "False")
         processes = [self.start("-c", SERVE) for _ in range(4)]
-        said = [process.communicate(timeout=60) for process in processes]
+        said = [process.communicate(timeout=PATIENCE_S) for process in processes]
         self.assertEqual([("", "")] * 4, said)
         self.assertEqual([0] * 4, [process.returncode for process in processes])
         self.assertLessEqual({"auth_user", "auth_group", "django_session"}, self.tables())

@@ -116,7 +116,9 @@ class Browser:
 
     def _launch(self, path: str) -> None:
         self._playwright = sync_playwright().start()
-        self._browser = self._playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        self._browser = self._playwright.chromium.launch(
+            executable_path=path, args=ARGUMENTS, timeout=WAIT_MS
+        )
 
     def _heard(self, message: Any) -> None:
         # That a socket could not be opened is said there too; pages live with that.

@@ -17,19 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
-from tests.e2e.processes import Program, reactor, start_program
+from tests.e2e.asking import until
+from tests.e2e.processes import Program, start_program
 
 psycopg: Any
 try:
     import psycopg
 except ImportError:
     psycopg = None
-
-WAIT_S = 30.0
-"""Not how long anything takes, but after how long on a busy machine it will never happen."""
 
 OPTIONS = {
     "listen_addresses": "",
@@ -134,15 +131,6 @@ async def start_postgres(test: TestCase) -> Postgres:
     server = Postgres(test, found[-1])
     await server.start()
     return server
-
-
-async def until(condition: Callable[[], bool], context: Callable[[], str] = lambda: "") -> None:
-    """Look again and again until it is so; AssertionError with the context if it never is."""
-    deadline = reactor.seconds() + WAIT_S
-    while not condition():
-        if reactor.seconds() > deadline:
-            raise AssertionError(f"still not so after {WAIT_S} s\n{context()}")
-        await deferLater(reactor, 0.01, lambda: None)
 
 
 def _unprivileged() -> pwd.struct_passwd | None:

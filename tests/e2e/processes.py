@@ -18,20 +18,24 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
-from twisted.web.client import Agent, readBody
 
 ROOT = Path(__file__).resolve().parents[2]
 
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 30.0
-"""Not how long it takes (a second or two), but after how long on a busy machine it will never."""
+PATIENCE_S = 120.0
+"""Not how long anything takes (a second or two), but after how long on a busy machine what has not
+happened never will."""
 
-ORPHAN_TIMEOUT_S = 5.0
+ORPHAN_TIMEOUT_S = 30.0
+"""The same for processes that are to end at once."""
+
+TEST_TIMEOUT_S = 600
+"""For a test's ``timeout``: more than the wait that fails in it, which says what it missed."""
+
+STDOUT, STDERR = 1, 2
 
 _MARK = "C10K_TEST_CLUSTER"
 
@@ -39,14 +43,19 @@ reactor: Any = _reactor
 
 
 class Program(ProcessProtocol):
-    """A process whose output is kept as lines, and can be waited for."""
+    """A process whose output is kept as lines, and can be waited for.
+
+    ``lines`` has all of it; what went to standard output and what to standard error are each in
+    order there, but nothing says which of two lines came first. ``errors`` has the latter only.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.errors: list[str] = []
         self.runtime = Path()
         self.status: int | None = None
         self.signal: int | None = None
-        self._rest = ""
+        self._rests = {STDOUT: b"", STDERR: b""}
         self._waiting: list[tuple[re.Pattern[str], Deferred[re.Match[str]]]] = []
         self._ends: list[Deferred[None]] = []
         self._ended = False
@@ -56,10 +65,14 @@ class Program(ProcessProtocol):
         transport: Any = self.transport
         return transport.pid
 
-    def outReceived(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data.decode("utf-8", "replace")).split("\n")
-        for line in lines:
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        # Apart, and whole lines only: neither a line nor a character is cut by the other stream.
+        *lines, self._rests[childFD] = (self._rests[childFD] + data).split(b"\n")
+        for raw in lines:
+            line = raw.decode("utf-8", "replace")
             self.lines.append(line)
+            if childFD == STDERR:
+                self.errors.append(line)
             self.line_received(line)
             for pattern, waiting in list(self._waiting):
                 match = pattern.search(line)
@@ -67,14 +80,13 @@ class Program(ProcessProtocol):
                     self._waiting.remove((pattern, waiting))
                     waiting.callback(match)
 
-    errReceived = outReceived
-
     def line_received(self, line: str) -> None:
         """For subclasses: called before those who wait for the line."""
 
     def processEnded(self, reason: Failure) -> None:
-        if self._rest:
-            self.outReceived(b"\n")
+        for stream, rest in self._rests.items():
+            if rest:
+                self.childDataReceived(stream, b"\n")
         ended: Any = reason.value
         self.status = ended.exitCode
         self.signal = ended.signal
@@ -90,11 +102,11 @@ class Program(ProcessProtocol):
         """All output so far."""
         return "\n".join(self.lines)
 
-    def line(self, pattern: str, timeout: float = START_TIMEOUT_S) -> "Deferred[re.Match[str]]":
+    def line(self, pattern: str, timeout: float = PATIENCE_S) -> "Deferred[re.Match[str]]":
         """Fires with the match of the next line that has ``pattern`` (not of those before)."""
         waiting: Deferred[re.Match[str]] = Deferred()
         if self._ended:
-            return waiting
+            return fail(AssertionError(f"ended before {pattern!r} was waited for:\n{self.text}"))
         self._waiting.append((re.compile(pattern), waiting))
 
         def too_late(failure: Any, seconds: float) -> Any:
@@ -102,13 +114,17 @@ class Program(ProcessProtocol):
 
         return waiting.addTimeout(timeout, reactor, onTimeoutCancel=too_late)
 
-    def end(self, timeout: float = STOP_TIMEOUT_S) -> "Deferred[None]":
-        """Fires when the process has ended."""
+    def end(self, timeout: float = PATIENCE_S) -> "Deferred[None]":
+        """Fires when the process has ended and all of its output is in ``lines``."""
         if self._ended:
             return succeed(None)
         end: Deferred[None] = Deferred()
         self._ends.append(end)
-        return end.addTimeout(timeout, reactor)
+
+        def too_late(failure: Any, seconds: float) -> Any:
+            raise AssertionError(f"still runs after {seconds} s:\n{self.text}")
+
+        return end.addTimeout(timeout, reactor, onTimeoutCancel=too_late)
 
     def kill(self, number: int = signal.SIGTERM) -> None:
         """Send a signal; fine if the process has ended."""
@@ -150,6 +166,23 @@ def marked_processes(mark: str) -> list[int]:
         except (OSError, UnicodeDecodeError):
             pass  # ended meanwhile, or somebody else's
     return found
+
+
+def command_line(pid: int) -> str:
+    """Its words, with a blank after each; "" of a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def kill_if_there(pid: int, number: int) -> bool:
+    """Send a signal to a process that may have ended since it was found; whether it was there."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def environment(mark: str, **extra: str) -> dict[str, str]:
@@ -202,15 +235,15 @@ def start_program(
 def no_orphans(test: TestCase, mark: str) -> "Deferred[object]":
     """Wait for all marked processes to end; kill what does not, and fail the test."""
 
-    def too_late(result: Any, seconds: float) -> None:
-        left = marked_processes(mark)
-        names = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in left]
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-        if left:
-            test.fail(f"still there {seconds} s after the supervisor's end: {names}")
+    running = marked_processes(mark)
+    commands = [command_line(pid) for pid in running]
 
-    ends = [process_end(pid) for pid in marked_processes(mark)]
+    def too_late(result: Any, seconds: float) -> None:
+        left = [pid for pid in marked_processes(mark) if kill_if_there(pid, signal.SIGKILL)]
+        if left:
+            test.fail(f"still there {seconds} s after the supervisor's end: {commands}")
+
+    ends = [process_end(pid) for pid in running]
     return gatherResults(ends).addTimeout(ORPHAN_TIMEOUT_S, reactor, onTimeoutCancel=too_late)
 
 
@@ -263,23 +296,3 @@ def process_end(pid: int) -> "Deferred[None]":
         return succeed(None)
     watcher.startReading()
     return watcher.ended
-
-
-async def get(url: str, timeout: float = 10.0) -> tuple[int, str]:
-    """Status and body."""
-    agent = Agent(reactor, connectTimeout=timeout)
-    response: Any = await agent.request(b"GET", url.encode()).addTimeout(timeout, reactor)
-    body: Any = await readBody(response).addTimeout(timeout, reactor)
-    return response.code, body.decode()
-
-
-async def get_until(url: str, status: int, timeout: float = START_TIMEOUT_S) -> str:
-    """Ask again and again until the status is the one wanted; its body."""
-    deadline = reactor.seconds() + timeout
-    while True:
-        code, body = await get(url)
-        if code == status:
-            return body
-        if reactor.seconds() > deadline:
-            raise AssertionError(f"{url} still answers {code} after {timeout} s: {body}")
-        await deferLater(reactor, 0.05, lambda: None)

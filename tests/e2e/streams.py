@@ -17,9 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from tests.e2e.processes import reactor
-
-TIMEOUT_S = 60.0
+from tests.e2e.processes import PATIENCE_S, reactor
 
 
 class Stream(Protocol):
@@ -43,7 +41,13 @@ class Stream(Protocol):
         waiting: Deferred[None] = Deferred()
         self._waiting.append((condition, waiting))
         self._look()
-        return waiting.addTimeout(TIMEOUT_S, reactor)
+
+        def too_late(failure: Any, seconds: float) -> Any:
+            heard = f"{self.head}\n{self.messages}\n{self.events}"
+            state = "closed" if self.closed.called else "open"
+            raise AssertionError(f"still not so after {seconds} s, the stream is {state}:\n{heard}")
+
+        return waiting.addTimeout(PATIENCE_S, reactor, onTimeoutCancel=too_late)
 
     async def messages_until(self, count: int) -> list[bytes]:
         """The messages so far, as soon as there are so many."""
@@ -122,16 +126,16 @@ async def open_stream(url: str, *headers: str) -> Stream:
         *headers,
     ]
     stream = Stream("\r\n".join([*lines, "", ""]).encode())
-    endpoint: Any = TCP4ClientEndpoint(reactor, parts.hostname, parts.port)
+    endpoint: Any = TCP4ClientEndpoint(reactor, parts.hostname, parts.port, timeout=PATIENCE_S)
     await endpoint.connect(Factory.forProtocol(lambda: stream))
     return await stream.opened
 
 
 async def poll(url: str, wait: int) -> Any:
     """The answer of one long poll."""
-    agent = Agent(reactor)
+    agent = Agent(reactor, connectTimeout=PATIENCE_S)
     headers = Headers({b"Prefer": [b"wait=%d" % wait]})
     response: Any = await agent.request(b"GET", url.encode(), headers)
-    body: Any = await readBody(response).addTimeout(TIMEOUT_S, reactor)
+    body: Any = await readBody(response).addTimeout(PATIENCE_S, reactor)
     assert response.code == 200, body
     return json.loads(body)

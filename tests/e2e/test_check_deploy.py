@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from tests.e2e.postgres import OPTIONS, start_postgres
-from tests.e2e.processes import Program, start_program
+from tests.e2e.processes import TEST_TIMEOUT_S, Program, start_program
 from tests.once import once
 
 GRANTED = int(OPTIONS["max_connections"]) - 3
@@ -28,7 +28,7 @@ C10K = {{"NODES": {nodes}, "WSGI_THREADS": {threads}, "DATABASE_THREADS": 1}}
 
 @once
 class CheckDeployTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     async def check(self, nodes: int, threads: int) -> Program:
         """Run it for a site with so many threads for views in each node."""

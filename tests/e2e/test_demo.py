@@ -5,17 +5,24 @@ import signal
 import socket
 import sys
 import uuid
-from pathlib import Path
 
+from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
-from tests.e2e.processes import Program, marked_processes, start_program
+from tests.e2e.processes import (
+    TEST_TIMEOUT_S,
+    Program,
+    command_line,
+    marked_processes,
+    process_end,
+    start_program,
+)
 
 URL = r"The Game of Life:  (http://127\.0\.0\.1:\d+/)"
 
 
 class DemoTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     def start(self, *arguments: str) -> Program:
         self.mark = uuid.uuid4().hex
@@ -26,11 +33,7 @@ class DemoTests(TestCase):
 
     def supervisor(self) -> int:
         """The process of the demo's twistd."""
-        return next(
-            pid
-            for pid in marked_processes(self.mark)
-            if b"--nodaemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        )
+        return next(pid for pid in marked_processes(self.mark) if "--nodaemon" in command_line(pid))
 
     async def ended(self, demo: Program, status: int) -> None:
         await demo.end()
@@ -59,7 +62,11 @@ class DemoTests(TestCase):
     async def test_a_dead_cluster_ends_it(self) -> None:
         demo = self.start("--port", "0", "--rate", "0")
         await demo.line(r"step \d+")
+        # The nodes are nobody's children now, for whose end nobody waits.
+        ends = [process_end(pid) for pid in marked_processes(self.mark) if pid != demo.pid]
         os.kill(self.supervisor(), signal.SIGKILL)
+        await demo.end()
+        await gatherResults(ends)
         await self.ended(demo, 1)
         self.assertIn("demo: the cluster died (exit status -9)", demo.text)
 
@@ -84,4 +91,4 @@ class DemoTests(TestCase):
         demo = self.start("--port", "0", "--size", "5000")
         await self.ended(demo, 1)
         self.assertIn("demo: the swarm failed (exit status 2)", demo.text)
-        self.assertIn("a size is 1 to 1000", demo.text)
+        self.assertIn("from 1 to 1000, not '5000'", demo.text)

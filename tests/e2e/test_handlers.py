@@ -12,12 +12,20 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from tests.e2e.processes import Cluster, Program, get, reactor, start_cluster, start_program
+from tests.e2e.asking import get, metrics, total_until
+from tests.e2e.processes import (
+    TEST_TIMEOUT_S,
+    Cluster,
+    Program,
+    reactor,
+    start_cluster,
+    start_program,
+)
 from tests.e2e.wsclient import Client, Closed, connect
 
 
 class HandlerTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     async def start(self) -> None:
         self.state = {"C10K_STATE_DIR": str(Path(self.mktemp()).absolute())}
@@ -72,6 +80,7 @@ class HandlerTests(TestCase):
 
     async def test_accept_functions(self) -> None:
         await self.start()
+        logged = self.cluster.line("KeyError: 'secret'")
         for what, status, text in (
             ("denied", 403, "members only\n"),
             ("missing", 404, "not found\n"),
@@ -82,7 +91,7 @@ class HandlerTests(TestCase):
             self.assertEqual((found, body), (status, text))
         status, headers, _ = await self.refused("judged/elsewhere/")
         self.assertEqual((status, headers.getRawHeaders("location")), (302, ["/somewhere/"]))
-        self.assertIn("KeyError: 'secret'", self.cluster.text)
+        await logged
         client = await self.connect("judged/fine/", subprotocol="b")
         self.assertEqual(client.http_headers["x-what"], "fine")
         self.assertEqual(await client.next_message(), "fine by b")
@@ -132,21 +141,13 @@ class HandlerTests(TestCase):
         self.assertEqual(await client.closed, Closed(1008, "too many messages"))
         self.assertIn(
             'c10k_limited_total{limit="message_rate",node="node',
-            (await get(f"{self.cluster.admin_url}metrics"))[1],
+            await metrics(self.cluster.admin_url),
         )
 
     async def test_stop_while_handshakes_wait(self) -> None:
         await self.start()
         asked = [ensureDeferred(self.refused("never/")) for _ in range(4)]
-        while True:
-            _, body = await get(f"{self.cluster.admin_url}metrics")
-            deciding = [
-                float(line.rpartition(" ")[2])
-                for line in body.splitlines()
-                if line.startswith("c10k_handshakes_deciding{")
-            ]
-            if sum(deciding) == len(asked):
-                break
+        await total_until(self.cluster, len(asked), "c10k_handshakes_deciding")
         self.cluster.kill()
         for each in asked:
             self.assertEqual((await each)[0], 503)

@@ -17,10 +17,10 @@ from cluster.django.outside import OutsidePublisher, site_name
 from cluster.net.frames import text_frame
 from cluster.net.runtime_dir import running_clusters
 from cluster.net.sockets import claim, parse_address
+from tests.e2e.asking import get, get_until, ready
 from tests.e2e.processes import (
+    TEST_TIMEOUT_S,
     Program,
-    get,
-    get_until,
     marked_processes,
     start_cluster,
     start_program,
@@ -31,7 +31,7 @@ LISTEN = ("--listen", "tcp:0:interface=127.0.0.1")
 
 
 class LoneProcessesTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     def setUp(self) -> None:
         self.marks: list[str] = []
@@ -51,10 +51,10 @@ class LoneProcessesTests(TestCase):
         await broker.line("c10k-broker ready: zmq[+]ipc://")
         self.assertEqual((self.folder / "broker.ipc").stat().st_mode & 0o777, 0o600)
         nodes = [self.start("c10k-node", *bus, *LISTEN, "--name", name) for name in ("a", "b")]
-        ready = await gatherResults(
+        announced = await gatherResults(
             [node.line(r"c10k-node ready: (http\S+) \(\w, up to") for node in nodes]
         )
-        for match in ready:
+        for match in announced:
             status, _ = await get(match[1])
             self.assertLess(status, 500)
         # Each has a folder, through which others may publish.
@@ -65,13 +65,13 @@ class LoneProcessesTests(TestCase):
         receipt = await deferToThread(publisher.publish, Publish(b"live", text_frame(b"hello")))
         self.assertEqual(receipt, Receipt(0, 0))
         cluster = await start_cluster(self, "--nodes", "1", *bus)
-        self.assertEqual(await get(cluster.admin_url + "readyz"), (200, "ready\n"))
+        await ready(cluster.admin_url)
         # The cluster says that it is not ready without the bus, and comes back with it.
         broker.kill()
         await broker.end()
         await get_until(cluster.admin_url + "readyz", 503)
         again = self.start("c10k-broker", *bus)
-        await get_until(cluster.admin_url + "readyz", 200)
+        await ready(cluster.admin_url)
         for program in (*nodes, again):
             program.kill()
             await program.end()
@@ -82,7 +82,9 @@ class LoneProcessesTests(TestCase):
         self.assertEqual([pid for mark in self.marks for pid in marked_processes(mark)], [])
 
     async def test_a_node_that_cannot_start_ends_with_status_1(self) -> None:
-        (self.folder / "broken_site.py").write_text("INSTALLED_APPS = ['no.such.app']\n")
+        (self.folder / "broken_site.py").write_text(
+            "SECRET_KEY = ROOT_URLCONF = 'x'\nINSTALLED_APPS = ['no.such.app']\n"
+        )
         program = Program()
         command = twistd("-n", "--pidfile=", "c10k-node", *LISTEN, "--settings", "broken_site")
         start_program(self, program, command, uuid.uuid4().hex, cwd=str(self.folder))

@@ -17,7 +17,14 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
 from cluster.net.sockets import claim, parse_address
-from tests.e2e.processes import ROOT, Program, process_end, start_cluster, start_program
+from tests.e2e.processes import (
+    PATIENCE_S,
+    ROOT,
+    TEST_TIMEOUT_S,
+    Program,
+    start_cluster,
+    start_program,
+)
 from tests.e2e.test_tls import make_certificate
 from tests.once import once
 
@@ -27,7 +34,15 @@ try:
 except ImportError:
     connect: Any = None  # type: ignore[no-redef]
 
-TIMEOUT_S = 20
+PROXY_TIMEOUT_S = 4
+"""How long nginx waits in silence: for a view of a busy machine, and ten pings, and more."""
+
+SILENCE_S = 2.5 * PROXY_TIMEOUT_S
+"""How long the handler says nothing."""
+
+PROXY = "127.0.0.6"
+"""nginx's address. Connections that anybody makes come from 127.0.0.1, so none of them takes the
+ports that have been chosen for nginx and are not bound yet."""
 
 CLIENT = "127.0.0.5"
 """The client's address, by which it can be told from nginx."""
@@ -56,7 +71,7 @@ def tell(request):
 @websocket
 async def idle(ws):
     await ws.send(ws.client)
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(SILENCE)
     await ws.send("still here")
 
 @feed
@@ -71,7 +86,7 @@ urlpatterns = [
 
 @once
 class NginxTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     def setUp(self) -> None:
         program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -83,11 +98,11 @@ class NginxTests(TestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
         self.addCleanup(shutil.rmtree, self.folder)
         (self.folder / "nginx_settings.py").write_text(SETTINGS)
-        (self.folder / "nginx_urls.py").write_text(URLS)
+        (self.folder / "nginx_urls.py").write_text(f"SILENCE = {SILENCE_S}\n{URLS}")
         self.key, self.certificate = make_certificate(self.folder)
 
     def free_port(self) -> int:
-        sock = claim(parse_address("tcp:0:interface=127.0.0.1"))
+        sock = claim(parse_address(f"tcp:0:interface={PROXY}"))
         port: int = sock.getsockname()[1]
         sock.close()
         return port
@@ -97,13 +112,13 @@ class NginxTests(TestCase):
         text = (ROOT / "deploy" / "nginx.conf").read_text()
         self.port, plain = self.free_port(), self.free_port()
         for pattern, ours in (
-            (r"listen 80;", f"listen 127.0.0.1:{plain};"),
-            (r"listen 443 ssl;", f"listen 127.0.0.1:{self.port} ssl;"),
+            (r"listen 80;", f"listen {PROXY}:{plain};"),
+            (r"listen 443 ssl;", f"listen {PROXY}:{self.port} ssl;"),
             (r"server_name example\.com;", "server_name localhost;"),
             (r"/etc/ssl/example\.com/fullchain\.pem", str(self.certificate)),
             (r"/etc/ssl/example\.com/privkey\.pem", str(self.key)),
             (r"server 127\.0\.0\.1:8000;", f"server 127.0.0.1:{cluster_port};"),
-            (r"timeout 60s;", "timeout 1s;"),
+            (r"timeout 60s;", f"timeout {PROXY_TIMEOUT_S}s;"),
         ):
             text, count = re.subn(pattern, lambda _, ours=ours: ours, text)
             self.assertGreater(count, 0, pattern)
@@ -128,7 +143,7 @@ class NginxTests(TestCase):
         main = self.configure(cluster.port)
         command = [self.program, "-p", str(self.folder), "-e", "stderr", "-c", str(main)]
         checked = subprocess.run(
-            [*command, "-t"], capture_output=True, text=True, timeout=TIMEOUT_S
+            [*command, "-t"], capture_output=True, text=True, timeout=PATIENCE_S
         )
         self.assertEqual(checked.returncode, 0, checked.stderr)
         self.assertNotIn("[warn]", checked.stderr)
@@ -139,7 +154,6 @@ class NginxTests(TestCase):
 
     async def stop(self, nginx: Program) -> None:
         nginx.kill(signal.SIGTERM)
-        await process_end(nginx.pid)
         await nginx.end()
 
     # In a thread, as a client would.
@@ -147,14 +161,13 @@ class NginxTests(TestCase):
     def trusting(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.certificate))
 
+    def reach(self) -> socket.socket:
+        return socket.create_connection((PROXY, self.port), PATIENCE_S, (CLIENT, 0))
+
     def http(self) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection(
-            "localhost",
-            self.port,
-            timeout=TIMEOUT_S,
-            source_address=(CLIENT, 0),
-            context=self.trusting(),
-        )
+        connection = http.client.HTTPSConnection("localhost", self.port)
+        connection.sock = self.trusting().wrap_socket(self.reach(), server_hostname="localhost")
+        return connection
 
     def get(self, path: str) -> str:
         connection = self.http()
@@ -164,13 +177,14 @@ class NginxTests(TestCase):
         return answer
 
     def websocket(self, origin: str | None = None) -> "ClientConnection":
-        sock = socket.create_connection(("127.0.0.1", self.port), TIMEOUT_S, (CLIENT, 0))
         return connect(
             f"wss://localhost:{self.port}/idle/",
-            sock=sock,
+            sock=self.reach(),
             ssl=self.trusting(),
             origin=origin or f"https://localhost:{self.port}",
             additional_headers={"X-Forwarded-For": "192.0.2.1"},
+            open_timeout=PATIENCE_S,
+            close_timeout=PATIENCE_S,
             ping_interval=None,
             proxy=None,
         )
@@ -183,9 +197,9 @@ class NginxTests(TestCase):
         # Who the client is, whatever it says itself, and that it came by TLS.
         self.assertEqual(self.get("/"), f"{CLIENT} True")
         with self.websocket() as client:
-            self.assertEqual(client.recv(TIMEOUT_S), CLIENT)
+            self.assertEqual(client.recv(PATIENCE_S), CLIENT)
             # Longer than nginx waits in silence.
-            self.assertEqual(client.recv(TIMEOUT_S), "still here")
+            self.assertEqual(client.recv(PATIENCE_S), "still here")
         with self.assertRaises(InvalidStatus) as refused:
             self.websocket("https://evil.example")
         self.assertEqual(refused.exception.response.status_code, 403)
@@ -207,5 +221,5 @@ class NginxTests(TestCase):
 
     def be_hung_up_on(self) -> None:
         with self.websocket() as client:
-            client.recv(TIMEOUT_S)
-            self.assertRaises(ConnectionClosedError, client.recv, TIMEOUT_S)
+            client.recv(PATIENCE_S)
+            self.assertRaises(ConnectionClosedError, client.recv, PATIENCE_S)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import uuid
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -13,12 +14,14 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from cluster.net.sockets import claim, parse_address
+from tests.e2e.asking import get, metrics, ready
 from tests.e2e.processes import (
+    PATIENCE_S,
+    TEST_TIMEOUT_S,
     Cluster,
     Program,
     environment,
-    get,
-    get_until,
+    kill_if_there,
     marked_processes,
     no_orphans,
     process_end,
@@ -28,30 +31,33 @@ from tests.e2e.processes import (
     twistd,
 )
 
+AT_ONCE_S = 9.0
+"""For what must not drain first, which may take the 10 s of --drain-timeout: it takes no time where
+the machine has nothing else to do."""
+
 
 def runtime_folder(cluster: Cluster) -> Path:
     return cluster.runtime / f"c10k-{os.getuid()}" / str(cluster.port)
 
 
 class OperationsTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     def assert_port_free(self, port: int) -> None:
         claim(parse_address(f"tcp:{port}:interface=127.0.0.1")).close()
 
     async def test_start_and_stop(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")
-        self.assertEqual(await get(cluster.admin_url + "readyz"), (200, "ready\n"))
+        await ready(cluster.admin_url)
         self.assertEqual(await get(cluster.admin_url + "healthz"), (200, "ok\n"))
-        code, metrics = await get(cluster.admin_url + "metrics")
-        self.assertEqual(code, 200)
+        page = await metrics(cluster.admin_url)
         for line in (
             'c10k_up{node="broker"} 1.0',
             'c10k_up{node="node1"} 1.0',
             'c10k_connections{node="node0"} 0.0',
             'c10k_broker_nodes{node="broker"} 2.0',
         ):
-            self.assertIn(line, metrics)
+            self.assertIn(line, page)
         self.assertEqual(len(cluster.processes()), 4)
         self.assertTrue(runtime_folder(cluster).is_dir())
         self.assertEqual(runtime_folder(cluster).stat().st_mode & 0o777, 0o700)
@@ -68,7 +74,7 @@ class OperationsTests(TestCase):
     async def test_one_node_needs_no_broker(self) -> None:
         cluster = await start_cluster(self, "--nodes", "1")
         self.assertEqual(len(cluster.processes()), 2)
-        self.assertEqual(await get(cluster.admin_url + "readyz"), (200, "ready\n"))
+        await ready(cluster.admin_url)
 
     async def test_a_killed_node_is_replaced_on_the_same_port(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")
@@ -77,10 +83,10 @@ class OperationsTests(TestCase):
         os.kill(first, signal.SIGKILL)
         await again
         self.assertNotEqual(cluster.pids["node0"], first)
-        await get_until(cluster.admin_url + "readyz", 200)
-        _, metrics = await get(cluster.admin_url + "metrics")
-        self.assertIn('c10k_starts_total{node="node0"} 2.0', metrics)
-        self.assertIn('c10k_starts_total{node="node1"} 1.0', metrics)
+        await ready(cluster.admin_url)
+        page = await metrics(cluster.admin_url)
+        self.assertIn('c10k_starts_total{node="node0"} 2.0', page)
+        self.assertIn('c10k_starts_total{node="node1"} 1.0', page)
 
     async def test_connections_queued_for_a_killed_node_are_answered_by_its_replacement(
         self,
@@ -88,11 +94,9 @@ class OperationsTests(TestCase):
         cluster = await start_cluster(self, "--nodes", "1")
         node = cluster.pids["node0"]
         os.kill(node, signal.SIGSTOP)
-        answers = gatherResults(
-            [Deferred.fromCoroutine(get(cluster.base_url, timeout=60)) for _ in range(20)]
-        )
+        answers = gatherResults([Deferred.fromCoroutine(get(cluster.base_url)) for _ in range(20)])
         # Connected in the kernel's eyes, though nobody accepts.
-        socket.create_connection(("127.0.0.1", cluster.port), 5).close()
+        socket.create_connection(("127.0.0.1", cluster.port), PATIENCE_S).close()
         os.kill(node, signal.SIGKILL)
         for code, _ in await answers:
             self.assertLess(code, 500)
@@ -103,16 +107,15 @@ class OperationsTests(TestCase):
         again = cluster.line(r"broker ready")
         os.kill(cluster.pids["broker"], signal.SIGKILL)
         await again
-        await get_until(cluster.admin_url + "readyz", 200)
+        await ready(cluster.admin_url)
         self.assertEqual({name: cluster.pids[name] for name in nodes}, nodes)
 
     async def test_children_do_not_outlive_a_killed_supervisor(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")
         ends = [process_end(pid) for pid in cluster.pids.values()]
         cluster.kill(signal.SIGKILL)
-        began = reactor.seconds()
-        await gatherResults(ends).addTimeout(5, reactor)
-        self.assertLess(reactor.seconds() - began, 2)
+        await gatherResults(ends).addTimeout(AT_ONCE_S, reactor)
+        await cluster.end()  # its sockets may be closed after those that its children watch
         self.assert_port_free(cluster.port)
         # What is left in the runtime folder is in nobody's way.
         listen = f"tcp:{cluster.port}:interface=127.0.0.1"
@@ -124,12 +127,12 @@ class OperationsTests(TestCase):
         first = await start_cluster(self, "--nodes", "1")
         second = Program()
         command = twistd("-n", "--pidfile=", "c10k", "--listen", f"tcp:{first.port}")
-        start_program(self, second, command, "second")
+        start_program(self, second, command, uuid.uuid4().hex)
         await second.end()
         self.assertEqual(second.status, 1)
         self.assertIn(f"cannot listen on 0.0.0.0:{first.port}: another program", second.lines[-1])
         self.assertNotIn("Traceback", second.text)
-        self.assertEqual(await get(first.admin_url + "readyz"), (200, "ready\n"))
+        await ready(first.admin_url)
         self.assertTrue(runtime_folder(first).is_dir())
 
     async def test_two_clusters_on_different_ports(self) -> None:
@@ -139,7 +142,7 @@ class OperationsTests(TestCase):
         self.assertNotEqual(one.port, other.port)
         one.kill()
         await one.end()
-        self.assertEqual(await get(other.admin_url + "readyz"), (200, "ready\n"))
+        await ready(other.admin_url)
 
     async def test_stop_during_start(self) -> None:
         for pattern in (r"up to .* connections", r"ready \(process"):
@@ -165,7 +168,7 @@ class OperationsTests(TestCase):
     async def test_sigterm_to_all_processes_at_once(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")
         for pid in cluster.processes():
-            os.kill(pid, signal.SIGTERM)
+            kill_if_there(pid, signal.SIGTERM)  # the first one ends the others
         await cluster.end()
         self.assertNotIn("Traceback", cluster.text, cluster.text)
         self.assertEqual(cluster.processes(), [])
@@ -189,14 +192,13 @@ class OperationsTests(TestCase):
             extra={"PYTHONPATH": os.pathsep.join([str(folder), environment("")["PYTHONPATH"]])},
         )  # fmt: skip
         running = cluster.line("the view runs")
-        answer = Deferred.fromCoroutine(get(cluster.base_url, timeout=60))
+        answer = Deferred.fromCoroutine(get(cluster.base_url))
         answer.addErrback(lambda _: None)  # it will be cut off
         await running
-        began = reactor.seconds()
         cluster.kill()
         await cluster.end()
         await answer
-        self.assertLess(reactor.seconds() - began, 10)
+        self.assertIn("views still run at the end of the drain timeout; leaving them", cluster.text)
         self.assertEqual(cluster.processes(), [])
 
     async def test_daemon(self) -> None:
@@ -210,7 +212,7 @@ class OperationsTests(TestCase):
 
         def clean_up() -> None:
             for pid in start.processes():
-                os.kill(pid, signal.SIGKILL)
+                kill_if_there(pid, signal.SIGKILL)
 
         self.addCleanup(clean_up)
         await start.end()
@@ -218,10 +220,10 @@ class OperationsTests(TestCase):
         while not (match := re.search(r"c10k ready: .*admin (http\S+)", log.read_text())):
             self.assertTrue(start.processes(), log.read_text())
             await deferLater(reactor, 0.05, lambda: None)
-        self.assertEqual(await get(match[1] + "readyz"), (200, "ready\n"))
+        await ready(match[1])
         supervisor = int(pidfile.read_text())
         ended = process_end(supervisor)
         os.kill(supervisor, signal.SIGTERM)
-        await ended.addTimeout(30, reactor)
+        await ended.addTimeout(PATIENCE_S, reactor)
         self.assertEqual(marked_processes(start.mark), [])
         self.assertFalse(pidfile.exists())

@@ -24,7 +24,13 @@ from tests.e2e.browser import (
     start_browser,
     wait_for_step,
 )
-from tests.e2e.processes import Cluster, Program, start_cluster, start_program
+from tests.e2e.processes import (
+    TEST_TIMEOUT_S,
+    Cluster,
+    Program,
+    start_cluster,
+    start_program,
+)
 from tests.once import once
 from workers.life import Grid, next_generation
 
@@ -62,7 +68,7 @@ class Game:
 
 @once
 class PageTests(TestCase):
-    timeout = 240
+    timeout = TEST_TIMEOUT_S
 
     async def prepare(self, nodes: int = 2) -> tuple[Browser, Cluster]:
         browser = await start_browser(self)
@@ -87,7 +93,7 @@ class PageTests(TestCase):
 
     async def end(self, browser: Browser, swarm: Program) -> None:
         """The swarm ends well, and no page had anything to complain about."""
-        await swarm.end(timeout=180)
+        await swarm.end(timeout=300)
         self.assertEqual(swarm.status, 0, swarm.text)
         self.assertEqual(browser.troubles, [])
 
@@ -104,7 +110,7 @@ class PageTests(TestCase):
         page: Any = await browser.call(browser.open, cluster.base_url)
         game = Game(32, seed=7, steps=20)
         await browser.call(record_boards, page)
-        swarm = self.play(cluster, game, "-l", "10")
+        swarm = self.play(cluster, game, "-l", "4")  # a quarter of a second to draw each
         await browser.call(wait_for_step, page, game.size, 5)
         late: Any = await browser.call(browser.open, cluster.base_url)
         await self.reach_end(browser, page, game, swarm)
@@ -156,21 +162,32 @@ class PageTests(TestCase):
     async def test_progress_while_the_game_gathers(self) -> None:
         browser, cluster = await self.prepare()
         page: Any = await browser.call(browser.open, cluster.base_url)
-        game = Game(20, seed=10, steps=2)
-        swarm = self.play(cluster, game, "-l", "0", "--ramp", "150")
-
-        def watch() -> str:
-            page.wait_for_function(
-                "() => { const n = document.getElementById('connected-bar').value;"
-                " return n > 0 && n < 400; }"
+        # Seen from inside the page: what it showed may be gone before a look from outside.
+        await browser.call(
+            lambda: page.evaluate(
+                """() => {
+                  const shown = document.getElementById("gathering");
+                  window.shown = [];
+                  new MutationObserver(() => {
+                    const connected = document.getElementById("connected-bar").value;
+                    if (connected > 0 && connected < 400) window.shown.push(shown.innerText);
+                  }).observe(document.body, { attributes: true, childList: true, subtree: true });
+                }"""
             )
-            shown: str = page.inner_text("#gathering")
+        )
+        game = Game(20, seed=10, steps=2)
+        swarm = self.play(cluster, game, "-l", "0", "--ramp", "100")
+
+        def watch() -> list[str]:
             wait_for_step(page, game.size, game.steps)
             page.wait_for_selector("#gathering", state="hidden")
+            shown: list[str] = page.evaluate("() => window.shown")
             return shown
 
         shown = await browser.call(watch)
-        self.assertRegex(shown, r"Connected\s+\d+ of 400\s+Subscribed\s+\d+ of 400")
+        self.assertGreater(len(shown), 0)
+        for text in shown:
+            self.assertRegex(text, r"Connected\s+\d+ of 400\s+Subscribed\s+\d+ of 400")
         await self.end(browser, swarm)
 
     async def test_on_a_phone(self) -> None:

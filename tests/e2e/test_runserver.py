@@ -8,15 +8,15 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import TestCase
 
+from tests.e2e.asking import get
 from tests.e2e.processes import (
+    TEST_TIMEOUT_S,
     Program,
-    get,
+    kill_if_there,
     marked_processes,
     process_end,
     reactor,
@@ -40,6 +40,12 @@ STATIC_URL = "/static/"
 STATICFILES_DIRS = ["static"]
 USE_TZ = True
 C10K = {"MAX_MESSAGE_SIZE": 100, "TOPICS": {"kept": {"history": 2}}}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"all": {"class": "logging.StreamHandler"}},
+    "loggers": {"django.utils.autoreload": {"level": "DEBUG", "handlers": ["all"]}},
+}
 """
 
 URLS = """
@@ -74,7 +80,7 @@ urlpatterns = [
 
 
 class RunserverTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
@@ -103,6 +109,15 @@ class RunserverTests(TestCase):
         self.addCleanup(stop)
         return program
 
+    def watched(self, program: Program) -> "Deferred[re.Match[str]]":
+        """Fires when Django next looks at the module that `change` edits for the first time: it
+        takes no notice of changes before that."""
+        return program.line(r"site_words\.py first seen")
+
+    def change(self, text: str) -> None:
+        """Edit a module of the site."""
+        (self.folder / "site_words.py").write_text(text)
+
     def started(self, program: Program) -> "Deferred[None]":
         """Fires when the server starts (again)."""
 
@@ -112,23 +127,12 @@ class RunserverTests(TestCase):
         banner = r"Starting development server at (http://127\.0\.0\.1:\d+/)"
         return program.line(banner).addCallback(take)
 
-    async def change(self, text: str, noticed: "Deferred[Any]") -> None:
-        """Edit a module of the site, again and again: Django takes no notice of a change before
-        its first look at the file, a second or so after its import."""
-        editing = LoopingCall((self.folder / "site_words.py").write_text, text)
-        editing.clock = reactor
-        edited = editing.start(0.2)
-        try:
-            await noticed
-        finally:
-            editing.stop()
-            await edited
-
     async def connect(self, path: str = "live/") -> Client:
         return await connect(reactor, f"ws{self.url[4:]}{path}")
 
     async def test_autoreload(self) -> None:
         server = self.manage("runserver", "127.0.0.1:0")
+        watched = self.watched(server)
         await self.started(server)
         request_line = server.line(r'^\[\d\d/\w{3}/\d{4} [\d:]{8}\] "GET / HTTP/1.1" 200 5$')
         self.assertEqual(await get(self.url), (200, "first"))
@@ -143,9 +147,11 @@ class RunserverTests(TestCase):
         self.assertEqual(await get(self.url + "tell/"), (200, "1 1"))
         self.assertEqual(await client.next_message(), "from a view")
 
+        await watched
         changed = server.line("site_words.py changed, reloading.")
         again = self.started(server)
-        await self.change("WORDS = 'second'\n", changed)
+        self.change("WORDS = 'second'\n")
+        await changed
         self.assertEqual((await client.closed).code, 1001)
         await again
         self.assertEqual(await get(self.url), (200, "second"))
@@ -156,7 +162,7 @@ class RunserverTests(TestCase):
         processes = marked_processes(self.mark)
         self.assertEqual(len(processes), 2)
         for pid in processes:
-            os.kill(pid, signal.SIGINT)
+            kill_if_there(pid, signal.SIGINT)  # the first one ends the other, if that takes long
         await server.end()
         self.assertEqual(server.status, 0)
         for pid in processes:
@@ -165,11 +171,16 @@ class RunserverTests(TestCase):
 
     async def test_an_error_in_the_code_waits_for_its_correction(self) -> None:
         server = self.manage("runserver", "127.0.0.1:0")
+        watched = self.watched(server)
         await self.started(server)
-        error = server.line("SyntaxError")
-        await self.change("WORDS = \n", error)
+        await watched
+        error, watched = server.line("SyntaxError"), self.watched(server)
+        self.change("WORDS = \n")
+        await error
+        await watched
         again = self.started(server)
-        await self.change("WORDS = 'corrected'\n", again)
+        self.change("WORDS = 'corrected'\n")
+        await again
         self.assertEqual(await get(self.url), (200, "corrected"))
 
     async def test_one_process_without_autoreload(self) -> None:
@@ -206,14 +217,14 @@ class RunserverTests(TestCase):
             second = self.manage("runserver", *options, f"127.0.0.1:{port}")
             await second.end()
             self.assertEqual(second.status, 1)
-            self.assertEqual(second.lines[-1], "Error: That port is already in use.")
+            self.assertEqual(second.errors[-1], "Error: That port is already in use.")
         self.assertEqual(await get(self.url), (200, "first"))
 
     async def test_publish_from_outside(self) -> None:
         nowhere = self.manage("publish", "live", "hello")
         await nowhere.end()
         self.assertEqual(nowhere.status, 1)
-        self.assertIn("no cluster of yours is running", nowhere.lines[-1])
+        self.assertIn("no cluster of yours is running", nowhere.errors[-1])
         server = self.manage("runserver", "--noreload", "127.0.0.1:0")
         await self.started(server)
         client = await self.connect()

@@ -1,25 +1,38 @@
 """Sockets on every node end with their session, whoever ends it and wherever."""
 
 import json
-import re
 import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from tests.e2e.processes import Cluster, Program, get, reactor, start_cluster, start_program
+from tests.e2e.asking import figures
+from tests.e2e.processes import (
+    TEST_TIMEOUT_S,
+    Cluster,
+    Program,
+    reactor,
+    start_cluster,
+    start_program,
+)
 from tests.e2e.wsclient import Client, Closed, connect
 
 WITHIN_S = 1.0
-"""Promised: from the end of a session to the end of its sockets, anywhere."""
+"""Promised: from the end of a session to the end of its sockets, anywhere. No wait for the next
+ping, or for the next look at a database, would keep that."""
+
+SLOW_ECHOES = 20
+"""What a busy machine adds at most, in echoes of one that is there meanwhile: a log-out is a view,
+a query, three processes and two hops of the bus, an echo is one process."""
 
 SOCKETS = 12
-"""Of each user: the kernel spreads them over both nodes, all but once in 2,000 runs."""
+"""Of each user, at least."""
 
 
 class Body:
@@ -37,8 +50,34 @@ class Body:
         pass
 
 
+class Pace:
+    """A stopwatch that knows how slow the machine is meanwhile: by the echoes of a socket."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._began = reactor.seconds()
+        self._slowest = 0.0
+        self._is_over = False
+        self._echoes = Deferred.fromCoroutine(self._listen())
+
+    async def _listen(self) -> None:
+        while not self._is_over:
+            asked = reactor.seconds()
+            self._client.send("how slow?")
+            await self._client.next_message()
+            self._slowest = max(self._slowest, reactor.seconds() - asked)
+            await deferLater(reactor, 0.005, lambda: None)
+
+    async def assert_within(self, test: TestCase, seconds: float) -> None:
+        """Not more has passed than so much on a machine that has nothing else to do."""
+        took = reactor.seconds() - self._began
+        self._is_over = True
+        await self._echoes
+        test.assertLess(took, seconds + SLOW_ECHOES * self._slowest)
+
+
 class SessionTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     async def start(self, *users: str) -> None:
         self.state = {"C10K_STATE_DIR": str(Path(self.mktemp()).absolute())}
@@ -74,21 +113,24 @@ class SessionTests(TestCase):
         return client.closed
 
     async def sockets(self, user: str) -> list[Client]:
-        """Some on each node, of one session."""
+        """Some on each node, of one session: the kernel chooses the node."""
         cookie = f"sessionid={self.keys[user]}"
-        return [await self.socket(cookie) for _ in range(SOCKETS)]
+        before = await figures(self.cluster, "c10k_connections")
+        found = [await self.socket(cookie) for _ in range(SOCKETS)]
+        while min((await self.gained(before)).values()) == 0:
+            found.append(await self.socket(cookie))
+        return found
 
-    async def figure(self, name: str) -> list[float]:
-        """Of each node."""
-        _, body = await get(f"{self.cluster.admin_url}metrics")
-        return [float(value) for value in re.findall(rf"^{name}\{{.*?\}} (\S+)$", body, re.M)]
+    async def gained(self, before: dict[str, float]) -> dict[str, float]:
+        """How many connections more each node has."""
+        now = await figures(self.cluster, "c10k_connections")
+        return {node: number - before[node] for node, number in now.items()}
 
-    async def assert_closed(self, clients: list[Client], since: float, code: int = 4401) -> None:
+    async def assert_closed(self, clients: list[Client], pace: Pace) -> None:
         ends: list[Closed] = await gatherResults([client.closed for client in clients])
-        took = reactor.seconds() - since
-        self.assertEqual({end.code for end in ends}, {code})
+        self.assertEqual({end.code for end in ends}, {4401})
         self.assertEqual({end.reason for end in ends}, {"the session has ended"})
-        self.assertLess(took, WITHIN_S)
+        await pace.assert_within(self, WITHIN_S)
 
     async def assert_open(self, clients: list[Client]) -> None:
         for client in clients:
@@ -117,14 +159,13 @@ class SessionTests(TestCase):
         await self.start("anna", "ben")
         annas, bens = await self.sockets("anna"), await self.sockets("ben")
         guests = [await self.socket("") for _ in range(4)]
-        self.assertGreater(min(await self.figure("c10k_connections")), 0, "sockets on each node")
-        since = reactor.seconds()
+        pace = Pace(await self.socket(""))
         await self.log_out(self.keys["anna"])
-        await self.assert_closed(annas, since)
+        await self.assert_closed(annas, pace)
         await self.assert_open(bens + guests)
-        revoked = await self.figure("c10k_revoked_total")
-        self.assertEqual((sum(revoked), len(revoked)), (SOCKETS, 2))
-        self.assertGreater(min(revoked), 0)
+        revoked = await figures(self.cluster, "c10k_revoked_total")
+        self.assertEqual((sum(revoked.values()), len(revoked)), (len(annas), 2))
+        self.assertGreater(min(revoked.values()), 0, "there were sockets on each node")
         # Who is out stays out.
         again = await self.socket(f"sessionid={self.keys['anna']}")
         await self.log_out(self.keys["anna"])
@@ -141,8 +182,9 @@ class SessionTests(TestCase):
             f"session({self.keys['session']!r}).delete()",
             "revoke(user=user('revoked'))",
         ]
+        witness = await self.socket("")
         await self.outside("\n".join(ways))
-        since = reactor.seconds()
-        for each in clients.values():
-            await self.assert_closed(each, since)
+        pace = Pace(witness)
+        everybody = [client for each in clients.values() for client in each]
+        await self.assert_closed(everybody, pace)
         await self.assert_open(bystanders)

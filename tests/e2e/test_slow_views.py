@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from tests.e2e import wsclient
-from tests.e2e.postgres import until
-from tests.e2e.processes import get, reactor, start_cluster
+from tests.e2e.asking import figures, get, until
+from tests.e2e.processes import TEST_TIMEOUT_S, reactor, start_cluster
 
 NODES = 2
 SETTINGS = {"WSGI_THREADS": 4, "WSGI_QUEUE": 6}
@@ -22,7 +22,7 @@ VIEWS = 10 * PLACES
 
 
 class SlowViewTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     async def test_beyond_the_queue(self) -> None:
         path = Path(self.mktemp()).resolve()
@@ -43,7 +43,7 @@ class SlowViewTests(TestCase):
         codes: list[int] = []
 
         async def ask() -> None:
-            code, _ = await get(cluster.base_url + "slow/", timeout=60)
+            code, _ = await get(cluster.base_url + "slow/", timeout=TEST_TIMEOUT_S)
             codes.append(code)
 
         views = gatherResults([Deferred.fromCoroutine(ask()) for _ in range(VIEWS)])
@@ -53,10 +53,8 @@ class SlowViewTests(TestCase):
             client.send("meanwhile")
             answer = json.loads(await client.next_message())
             self.assertEqual(answer, {"node": node, "echo": "meanwhile"})
-        _, metrics = await get(cluster.admin_url + "metrics")
-        for node in range(NODES):
-            queue = SETTINGS["WSGI_QUEUE"]
-            self.assertIn(f'c10k_wsgi_queue_depth{{node="node{node}"}} {queue}.0', metrics)
+        waiting = await figures(cluster, "c10k_wsgi_queue_depth")
+        self.assertEqual([SETTINGS["WSGI_QUEUE"]] * NODES, list(waiting.values()))
         self.assertEqual(len(codes), VIEWS - PLACES, "a slow view has been answered")
         fcntl.flock(lock, fcntl.LOCK_UN)
         await views

@@ -13,11 +13,13 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
 from cluster.net.sockets import claim, parse_address
+from tests.e2e import asking
 from tests.e2e.processes import (
+    PATIENCE_S,
     ROOT,
+    TEST_TIMEOUT_S,
     Program,
-    get,
-    get_until,
+    command_line,
     marked_processes,
     process_end,
     reactor,
@@ -29,7 +31,7 @@ from tests.once import once
 
 @once
 class SupervisordTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     def setUp(self) -> None:
         program = shutil.which("supervisord")
@@ -65,11 +67,7 @@ class SupervisordTests(TestCase):
         while len(found := re.findall(pattern, log.read_text() if log.exists() else "")) < number:
             await deferLater(reactor, 0.05, lambda: None)
         port, admin = found[-1]
-        (supervisor,) = [
-            pid
-            for pid in marked_processes(self.mark)
-            if "c10k\0" in Path(f"/proc/{pid}/cmdline").read_text()
-        ]
+        (supervisor,) = [pid for pid in marked_processes(self.mark) if "c10k " in command_line(pid)]
         return supervisor, admin, int(port)
 
     def assert_port_free(self, port: int) -> None:
@@ -78,19 +76,19 @@ class SupervisordTests(TestCase):
     async def test_start_kill_and_stop(self) -> None:
         supervisord = self.start()
         first, admin, port = await self.ready(1)
-        self.assertEqual(await get(admin + "readyz"), (200, "ready\n"))
+        await asking.ready(admin)
         before = set(marked_processes(self.mark)) - {supervisord.pid}
         self.assertEqual(len(before), 4)
 
         ends = [process_end(pid) for pid in before]
         os.kill(first, signal.SIGKILL)
         for end in ends:
-            await end.addTimeout(5, reactor)
+            await end.addTimeout(PATIENCE_S, reactor)
         self.assert_port_free(port)
 
         second, admin, port = await self.ready(2)
         self.assertNotEqual(first, second)
-        await get_until(admin + "readyz", 200)
+        await asking.ready(admin)
         self.assertEqual(len(set(marked_processes(self.mark)) - {supervisord.pid}), 4)
 
         supervisord.kill(signal.SIGTERM)

@@ -8,13 +8,19 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from tests.e2e.processes import Cluster, Program, start_cluster, start_program
+from tests.e2e.processes import (
+    TEST_TIMEOUT_S,
+    Cluster,
+    Program,
+    start_cluster,
+    start_program,
+)
 from tests.once import once
 
 
 @once
 class SwarmTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     async def cluster(self) -> None:
         cluster: Cluster = await start_cluster(self, "--nodes", "2")

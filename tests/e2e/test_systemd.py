@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from cluster.options import Options
-from tests.e2e.processes import ROOT
+from tests.e2e.processes import PATIENCE_S, ROOT
 from tests.once import once
 
 UNIT = (ROOT / "deploy" / "c10k.service").read_text()
@@ -32,7 +32,7 @@ class ServiceTests(SynchronousTestCase):
         unit = folder / "c10k.service"
         unit.write_text(text)
         command = [program, "verify", "--man=no", str(unit)]
-        verified = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        verified = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
         about_it = [line for line in verified.stderr.splitlines() if "c10k.service" in line]
         self.assertEqual(about_it, [])
 

@@ -13,9 +13,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.e2e.processes import start_cluster
-
-TIMEOUT_S = 20
+from tests.e2e.processes import PATIENCE_S, TEST_TIMEOUT_S, start_cluster
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -51,7 +49,7 @@ def exchange(port: int, certificate: Path, request: str, more: bytes, until: byt
     context = ssl.create_default_context(cafile=str(certificate))
     context.set_alpn_protocols(["http/1.1"])
     with (
-        socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as plain,
+        socket.create_connection(("127.0.0.1", port), PATIENCE_S) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as sock,
     ):
         sock.sendall(request.encode())
@@ -68,7 +66,7 @@ def exchange(port: int, certificate: Path, request: str, more: bytes, until: byt
 
 
 class TLSTests(TestCase):
-    timeout = 90
+    timeout = TEST_TIMEOUT_S
 
     @inlineCallbacks
     def test_pages_and_sockets(self) -> "Deferred[None]":  # type: ignore[misc]

@@ -15,8 +15,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.e2e import wsclient
-from tests.e2e.postgres import until
-from tests.e2e.processes import Cluster, get_until, reactor, start_cluster
+from tests.e2e.asking import LOOK_SOON_S, ready, until
+from tests.e2e.processes import TEST_TIMEOUT_S, Cluster, reactor, start_cluster
 from tests.once import once
 
 NODES = 3
@@ -78,7 +78,7 @@ class Follower:
 
 @once
 class TopicFaultTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     async def start(self) -> None:
         extra = {"DRILL_SETTINGS": json.dumps(SETTINGS)}
@@ -161,7 +161,7 @@ class TopicFaultTests(TestCase):
 
 @once
 class PresenceFaultTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     async def start(self) -> None:
         self.cluster: Cluster = await start_cluster(
@@ -192,7 +192,7 @@ class PresenceFaultTests(TestCase):
         everybody = sorted(self.guests)
         for client in self.guests.values():
             while (await self.ask(client))["members"] != everybody:
-                await deferLater(reactor, 0.01, lambda: None)
+                await deferLater(reactor, LOOK_SOON_S, lambda: None)
 
     async def kill_node(self) -> list[str]:
         """Kill a node; who is gone with it."""
@@ -225,7 +225,7 @@ class PresenceFaultTests(TestCase):
         again = self.cluster.line("broker ready")
         os.kill(self.cluster.pids["broker"], signal.SIGKILL)
         await again
-        await get_until(self.cluster.admin_url + "readyz", 200)
+        await ready(self.cluster.admin_url)
         await self.join("late")
         await self.assert_all_know()
         for name, client in self.guests.items():

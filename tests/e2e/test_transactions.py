@@ -8,19 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from tests.e2e import wsclient
+from tests.e2e.asking import get
 from tests.e2e.postgres import start_postgres
-from tests.e2e.processes import Cluster, get, reactor, start_cluster
+from tests.e2e.processes import TEST_TIMEOUT_S, Cluster, reactor, start_cluster
 
 NODES = 2
 TOPIC = "notes"
+IS_ANYBODY_THERE = "is anybody there?"
 
 
 class TransactionTests(TestCase):
-    timeout = 120
+    timeout = TEST_TIMEOUT_S
 
     async def start(self, database: dict[str, Any]) -> None:
         extra = {"DRILL_DATABASE": json.dumps(database)}
@@ -30,18 +32,34 @@ class TransactionTests(TestCase):
         self.clients: list[wsclient.Client] = []
         nodes = set()
         while len(nodes) < NODES:
-            self.clients.append(await self.connect())
+            self.clients.append(await self.connect("subscribe"))
             nodes.add(json.loads(await self.clients[-1].next_message())["node"])
+        # A node hears a little later who subscribed on another one.
+        knowing = set()
+        while len(knowing) < NODES:
+            publisher = await self.connect("publish")
+            receipt = {"nodes": 0}
+            while receipt["nodes"] < NODES:
+                publisher.send(IS_ANYBODY_THERE)
+                receipt = json.loads(await publisher.next_message())
+            knowing.add(receipt["node"])
 
-    async def connect(self) -> wsclient.Client:
-        url = f"ws://127.0.0.1:{self.cluster.port}/subscribe/{TOPIC}/"
+    async def connect(self, what: str) -> wsclient.Client:
+        url = f"ws://127.0.0.1:{self.cluster.port}/{what}/{TOPIC}/"
         client = await wsclient.connect(reactor, url)
         self.addCleanup(client.abort)
         return client
 
     async def next_messages(self) -> list[Any]:
         """One message of each client."""
-        messages: Any = await gatherResults([client.next_message() for client in self.clients])
+
+        async def of(client: wsclient.Client) -> Any:
+            while (message := await client.next_message()) == IS_ANYBODY_THERE:
+                pass
+            return message
+
+        hearing = [Deferred.fromCoroutine(of(client)) for client in self.clients]
+        messages: Any = await gatherResults(hearing)
         return list(messages)
 
     async def say(self, end: str) -> dict[str, Any]:

@@ -4,21 +4,20 @@ Only two things are not as they are written: the virtual environment has been ma
 servers get a free port. What a reader would see is looked at in a real browser.
 """
 
+import re
 import shlex
-import socket
 import uuid
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests import test_packaging as packaging
+from tests.e2e.asking import get_until
 from tests.e2e.browser import Browser, start_browser
-from tests.e2e.processes import Program, get_until, reactor, start_program
+from tests.e2e.processes import Program, start_program
 from tests.e2e.tutorial import File, Typed, steps
 from tests.once import once
 
@@ -28,10 +27,7 @@ PAGE = ROOT / "docs" / "tutorial" / "README.md"
 INSTALL = "python3 -m venv .venv\n. .venv/bin/activate\npip install c10k-*.whl"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+READY = r"(?:Starting development server at|c10k ready:) (http://127\.0\.0\.1:\d+/)"
 
 
 def wait_for_text(page: Any, selector: str, text: str) -> None:
@@ -71,7 +67,7 @@ class StepsTests(TestCase):
 class TutorialTests(TestCase):
     """Slow: the wheel is built and installed with what it needs (shared with test_packaging)."""
 
-    timeout = 600
+    timeout = 900
 
     async def test_tutorial(self) -> None:
         self.browser: Browser = await start_browser(self)
@@ -79,6 +75,7 @@ class TutorialTests(TestCase):
         self.server: Program | None = None
         self.url = ""
         self.pages: list[Any] = []
+        self.heard: dict[Any, list[Any]] = {}
         done = set()
         for step in steps(PAGE.read_text()):
             if isinstance(step, File):
@@ -120,29 +117,16 @@ class TutorialTests(TestCase):
     async def serve(self, text: str) -> None:
         """Start a server on a free port, in place of the one before."""
         await self.stop()
-        port = free_port()
-        where = f"127.0.0.1:{port}" if "runserver" in text else f"--listen tcp:{port}"
+        where = "127.0.0.1:0" if "runserver" in text else "--listen tcp:0"
         command = self.shell(f"unset PYTHONPATH DJANGO_SETTINGS_MODULE\nexec {text} {where}")
         self.server = Program()
         start_program(self, self.server, command, uuid.uuid4().hex, cwd=str(self.folder))
         # Before start_program's own, which kills: a reloader must be told, to end its child.
         self.addCleanup(lambda: Deferred.fromCoroutine(self.stop()))
-        self.url = f"http://127.0.0.1:{port}/polls/1/"
+        ready: re.Match[str] = await self.server.line(READY)
+        self.url = f"{ready[1]}polls/1/"
         self.pages = []
-        await self.answers()
-
-    async def answers(self) -> None:
-        """Wait until the server does; it may be starting."""
-        assert self.server is not None
-        ended = self.server.end()
-        while not ended.called:
-            try:
-                await get_until(self.url, 200)
-                break
-            except ConnectError:
-                await deferLater(reactor, 0.05, lambda: None)
-        else:
-            self.fail(f"the server ended:\n{self.server.text}")
+        await get_until(self.url, 200)
 
     async def stop(self) -> None:
         if self.server is not None:
@@ -152,16 +136,39 @@ class TutorialTests(TestCase):
     def open(self) -> "Deferred[Any]":
         return self.browser.call(self.browser.open, self.url)
 
+    async def open_subscribed(self) -> Any:
+        """A page that hears what is published from now on, even where nothing is kept."""
+        page: Any = await self.browser.call(self.browser.open, "about:blank")
+        heard = self.heard[page] = []
+        await self.browser.call(
+            page.on,
+            "websocket",
+            lambda socket: socket.on("framereceived", lambda data: heard.append(socket)),
+        )
+        await self.browser.call(page.goto, self.url)
+        await self.subscribed(page, 1)
+        return page
+
+    async def subscribed(self, page: Any, times: int) -> None:
+        """Wait until the page has subscribed so often: once each time that it was loaded."""
+
+        def look() -> None:
+            while len(set(self.heard[page])) < times:
+                page.wait_for_timeout(50)  # in which Playwright tells of sockets
+
+        await self.browser.call(look)
+
     def shows(self, page: Any, choice: int, votes: int) -> "Deferred[None]":
         return self.browser.call(wait_for_text, page, f"output[for=choice-{choice}]", str(votes))
 
     async def look_at_python(self) -> None:
         """A vote on one page is seen on the other."""
-        self.pages = [await self.open(), await self.open()]
+        self.pages = [await self.open_subscribed(), await self.open_subscribed()]
         voter, other = self.pages
         await self.browser.call(lambda: voter.click("button[value='1']"))
         for page in (other, voter):
             await self.shows(page, 1, 1)
+        await self.subscribed(voter, 2)
 
     async def look_at_published(self, output: str) -> None:
         """As is what another process publishes."""

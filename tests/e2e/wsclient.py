@@ -17,6 +17,8 @@ from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientPr
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
+from tests.e2e.processes import PATIENCE_S
+
 
 @dataclass(frozen=True, slots=True)
 class Closed(Exception):
@@ -69,6 +71,9 @@ class Client(WebSocketClientProtocol):
         self._deliver()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        if self.closeHandshakeTimeoutCall is not None:  # the server left without an answer
+            self.closeHandshakeTimeoutCall.cancel()
+            self.closeHandshakeTimeoutCall = None
         if self.remoteCloseCode is not None:
             self._ended = Closed(self.remoteCloseCode, self.remoteCloseReason or "")
         else:
@@ -98,7 +103,10 @@ async def connect(
         url, origin=origin, protocols=protocols, headers=dict(headers or {}), reactor=reactor
     )
     factory.protocol = Client
+    # Autobahn's own are 5 s and 1 s. A handshake may wait in the kernel's queue until a killed node
+    # is replaced, and a busy machine takes its time for everything.
+    factory.setProtocolOptions(openHandshakeTimeout=PATIENCE_S, closeHandshakeTimeout=PATIENCE_S)
     factory.noisy = False
-    endpoint: Any = TCP4ClientEndpoint(reactor, factory.host, factory.port)
+    endpoint: Any = TCP4ClientEndpoint(reactor, factory.host, factory.port, timeout=PATIENCE_S)
     client: Client = await endpoint.connect(factory)
     return await client.opened
