@@ -139,18 +139,26 @@ class FeedRequests:
             match, _ = find_view(request.path.decode("ascii"))
         except (NoHandler, UnicodeDecodeError):
             return False
+        except Exception as error:  # such as a path converter that asks the database
+            self._prepare(request)
+            self._refuse(request, kind, self._refusal(request, error))
+            return True
         feed = getattr(match.func, "feed", None)
         if feed is None:
             return False
-        request.setHeader(b"Date", datetimeToString())
-        for name, value in HEADERS:
-            request.setHeader(name, value)
+        self._prepare(request)
         serving = self._serve(request, kind, feed, match)
         task = asyncio.get_running_loop().create_task(serving)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         request.notifyFinish().addErrback(lambda _: task.cancel())
         return True
+
+    @staticmethod
+    def _prepare(request: Any) -> None:
+        request.setHeader(b"Date", datetimeToString())
+        for name, value in HEADERS:
+            request.setHeader(name, value)
 
     def close_all(self) -> None:
         """The node stops: end all streams, answer all polls. Wait then while ``unsent``."""

@@ -30,6 +30,7 @@ GRACE_S = 1.0
 milliseconds unless it is just being restarted."""
 
 MAX_MESSAGES = 1000
+MAX_BYTES = 1 << 20
 """More do not wait for a topic that does not answer, because the exchange is away."""
 
 
@@ -50,6 +51,8 @@ class LongPoll:
         self._at_once = wait_s == 0
         self._answers: list[bytes] = []
         self._messages: list[bytes] = []
+        self._octets = 0  # in _messages
+        self._is_full = False
         self._ended: Callable[[str], None] | None = ended
         self._later: Later = lambda call: clock.callLater(0, call)
         self._scheduled = False
@@ -74,8 +77,11 @@ class LongPoll:
 
     def took(self, topic: str, said: bytes) -> None:
         self._messages.append(said)
-        if len(self._messages) == MAX_MESSAGES and self.following.waiting:
-            self._later(self.answer)
+        self._octets += len(said)
+        if self.following.waiting and not self._is_full:
+            self._is_full = len(self._messages) >= MAX_MESSAGES or self._octets >= MAX_BYTES
+            if self._is_full:
+                self._later(self.answer)
         self._look()
 
     def close(self, code: int, reason: str) -> None:

@@ -50,7 +50,9 @@ class ReactorRequest(ASGIRequest):
         method: str = "GET",
     ) -> None:
         """``path`` is decoded, ``query`` as in the URL; header names are in lower case."""
-        host, _, port = dict(headers).get("host", "").partition(":")
+        name, bracket, rest = dict(headers).get("host", "").rpartition("]")  # of IPv6
+        host, _, port = rest.partition(":")
+        host = name + bracket + host
         has_port = port.isascii() and port.isdecimal() and len(port) <= PORT_DIGITS
         super().__init__(
             {

@@ -114,6 +114,17 @@ class AdmissionTests(FeedSiteTestCase):
             self.assertEqual((answer.status, answer.text), (500, "internal error\n"))
             self.assertEqual(len(self.flushLoggedErrors(error)), 2)
 
+    def test_a_bug_on_the_way_to_it(self) -> None:
+        """Such as a path converter that asks the database, which the reactor must not wait for."""
+
+        def find_view(path: str) -> Any:
+            raise KeyError("secret")
+
+        self.patch(feed_requests, "find_view", find_view)
+        answer = self.refused("/two/")
+        self.assertEqual((answer.status, answer.text), (500, "internal error\n"))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 2)
+
     def test_another_topic(self) -> None:
         self.assertEqual(self.refused("/two/?topic=one&topic=secret").status, 403)
 

@@ -97,14 +97,17 @@ class PollTests(FeedSiteTestCase):
             stream = await self.stream("/two/?topic=two")  # so that "two" is known here
             self.publish_kept("two", "a")
             self.pubsub.bus._deliver = lambda: None  # type: ignore[attr-defined]
-            self.patch(long_poll, "MAX_MESSAGES", 3)
-            transport = await self.poll(f"/two/?since=one%3Da:7%26two%3D{self.epoch}:1")
-            for number in range(4):
-                self.pubsub.subscriptions.deliver(b"two", text_frame(b"%d" % number))
-                self.turn()
-            self.assertEqual(self.messages(transport), ["0", "1", "2"])
-            # Where it was in the topic that has not answered.
-            self.assertEqual(self.json(transport)["since"], f"one=a:7&two={self.epoch}:1")
+            for limit, enough in (("MAX_MESSAGES", 3), ("MAX_BYTES", 80)):
+                before = getattr(long_poll, limit)
+                self.patch(long_poll, limit, enough)
+                transport = await self.poll(f"/two/?since=one%3Da:7%26two%3D{self.epoch}:1")
+                for number in range(4):
+                    self.pubsub.subscriptions.deliver(b"two", text_frame(b"%d" % number))
+                    self.turn()
+                self.assertEqual(self.messages(transport), ["0", "1", "2"], limit)
+                # Where it was in the topic that has not answered.
+                self.assertEqual(self.json(transport)["since"], f"one=a:7&two={self.epoch}:1")
+                self.patch(long_poll, limit, before)
             self.lose(stream)
 
         self.run_async(test)

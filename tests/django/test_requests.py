@@ -68,6 +68,12 @@ class HandshakeRequestTests(SynchronousTestCase):
                 request = self.request(host=f"localhost:{port}")
                 self.assertEqual(request.META["SERVER_PORT"], "80")
 
+    def test_an_address_of_ipv6_as_host(self) -> None:
+        for host, port in {"[::1]:8000": "8000", "[::1]": "80"}.items():
+            request = self.request(host=host)
+            self.assertEqual(request.META["SERVER_NAME"], "[::1]")
+            self.assertEqual(request.META["SERVER_PORT"], port)
+
     def test_a_query_that_is_not_utf_8(self) -> None:
         self.assertEqual(self.request("/rooms/?a=\xff").GET["a"], "�")
         self.assertEqual(self.request("/rooms/?a=na\xc3\xafve").GET["a"], "naïve")

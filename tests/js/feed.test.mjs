@@ -127,10 +127,12 @@ test("topics that are left or taken before it is open", async () => {
 
   const some = await rig(feed, { topics: ["a"] });
   some.connection.subscribe("b");
+  await settle();
   assert.deepEqual(some.sockets[0].closed, [1000, ""]);
   assert.deepEqual(query(some.socket().url), [["topic", "a"], ["topic", "b"]]);
   some.connection.unsubscribe("a");
   some.connection.unsubscribe("b");
+  await settle();
   assert.deepEqual(query(some.socket().url), [["topic", ""]]); // none is not all
 });
 
@@ -276,12 +278,20 @@ test("a stream's topics can change: by another stream", async () => {
   const { connection, exchange, exchanges } = await streaming({ topics: ["a"] });
   await exchange().write('event: recovered\ndata: {"topic":"a","recovered":false,"id":"e:1"}\n\n');
   connection.subscribe("b");
+  connection.subscribe("c");
+  await settle();
   assert.ok(exchanges[0].aborted);
+  assert.equal(exchanges.length, 2, "one for all changes of a moment");
   assert.deepEqual(query(exchange().url), [
     ["topic", "a"],
     ["topic", "b"],
+    ["topic", "c"],
     ["since", [["a", "e:1"]]],
   ]);
+  connection.subscribe("d");
+  connection.close();
+  await settle();
+  assert.equal(exchanges.length, 2);
 });
 
 test("close() ends a stream", async () => {

@@ -484,8 +484,12 @@
       }
       if (this.state !== "open" && this.state !== "connecting") return; // the next attempt says it
       if (request.unsubscribe !== undefined && !this._chosen) return; // what comes is ignored
-      this._leave(1000, "");
-      this._connect();
+      const attempt = this._attempt;
+      Promise.resolve().then(() => {
+        if (attempt !== this._attempt) return; // done, for all changes of this moment
+        this._leave(1000, "");
+        this._connect();
+      });
     }
 
     /** @param {Listener} listener */
