@@ -72,7 +72,9 @@ async def worker(ws: WebSocket) -> None:
         await _follow(ws, game)
         cell.follows()
         await ws.barrier(f"life/{game.id}/subscribed", game.cells, announce="run")
-        game.running = True
+        if not game.running:
+            game.running = True
+            game.counts_changed()  # who watches may have been told the last count before
         ws.on_message(cell.message)
         await ws.wait_closed()
     except BarrierRefused:

@@ -199,6 +199,25 @@ class ResetTests(LifeTestCase):
 
 
 class WorkerTests(LifeTestCase):
+    def test_watchers_are_told_that_it_runs(self) -> None:
+        """Also when the last count was told before: the bus may take longer than that."""
+
+        async def run() -> None:
+            self.new_game(1)
+            client = await self.worker()
+            self.barriers.release()
+            await settle()
+            await client.says("sub")
+            told = [json.loads(topics.as_message(frame)) for frame in self.published(games.STATUS)]
+            self.assertEqual(told[-1][2:], [1, 1, False])
+            self.barriers.release()
+            await settle()
+            told = [json.loads(topics.as_message(frame)) for frame in self.published(games.STATUS)]
+            self.assertEqual(told[-1][2:], [1, 1, True])
+            await client.leaves()
+
+        asyncio.run(run())
+
     def test_no_game(self) -> None:
         async def run() -> None:
             reason = self.assert_closed(await self.worker(), 1013)
