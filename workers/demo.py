@@ -94,8 +94,12 @@ class Program:
     def status(self) -> int:
         return self._process.wait()
 
-    def has_ended(self) -> bool:
-        return self._process.poll() is not None
+    def ends_within(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def last_words(self) -> str:
         return "".join(f"\n  | {line}" for line in self._last if line)
@@ -213,7 +217,8 @@ class Demo:
                 break
             if match := VERIFIED.match(line.text):
                 verified = int(match[1])
-        if cluster.has_ended():
+        # A swarm hears of its servers' death before their process has quite ended.
+        if cluster.ends_within(LAST_WORDS_SECONDS if swarm.status else 0.0):
             raise cluster_died(cluster)
         if swarm.status != 0:
             raise Failed(f"the swarm failed (exit status {swarm.status}); it says why above")
