@@ -17,6 +17,9 @@ from tests.e2e.processes import (
 )
 from tests.once import once
 
+DELAY_S = "2"
+"""Between messages. The last handshake may be so late, and all are open at the same time still."""
+
 
 @once
 class SwarmTests(TestCase):
@@ -42,7 +45,7 @@ class SwarmTests(TestCase):
 
     async def test_each(self) -> None:
         await self.cluster()
-        echo = await self.summary("echo", "--clients", "60", "--delay", "0.5")
+        echo = await self.summary("echo", "--clients", "60", "--delay", DELAY_S)
         self.assertEqual((echo["peak"], echo["done"], echo["failed"]), (60, 60, 0))
         self.assertEqual(set(echo["reply_ms"]), {"p50", "p99", "max"})
         idle = await self.summary("idle", "--clients", "60", "--hold", "0")
@@ -60,7 +63,9 @@ class SwarmTests(TestCase):
 
     async def test_for_people(self) -> None:
         await self.cluster()
-        swarm = self.start("testecho", "--clients", "20", "--delay", "0.3", module="django_project")
+        swarm = self.start(
+            "testecho", "--clients", "20", "--delay", DELAY_S, module="django_project"
+        )
         await swarm.line("20 clients are connected!")
         await swarm.line("20 transcripts right, 0 clients failed")
         await swarm.end()
