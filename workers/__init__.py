@@ -28,6 +28,7 @@ ramp           opens connections at a rate, from as many loopback addresses as t
 wheel          many timers for the price of one
 timers         the few timers of a whole share, known by name
 limits         what this machine allows, and whether that is enough
+causes         why a client failed, in the user's words
 pipes          a child process and its parent, one JSON text a line each way
 arguments      types of command line arguments
 command        what all subcommands share: options, one run of the reactor, Ctrl-C, exit status

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from workers.causes import hint, why_not_opened
 from workers.dialer import Dialer, say_why
 from workers.lane import Lane
 from workers.plan import Listener, Plan, Totals
@@ -163,15 +164,23 @@ class LifeGame(Listener):
         dialer = Dialer(self._reactor, [target], "/reset/", self._plan.timeout, flush_list, hub)
         hub.start()
         give_up = None
+        opened = False
         try:
             lane = await dialer.dial(0)
             self._resetting = lane
-            lane.opened = lambda: lane.send(b"%d" % self._plan.start.size)
+
+            def ask() -> None:
+                nonlocal opened
+                opened = True
+                lane.send(b"%d" % self._plan.start.size)
+
+            lane.opened = ask
             lane.closed = lambda code, reason, was_clean: closed.callback((code, reason))
             give_up = self._reactor.callLater(self._plan.timeout, lane.abort)
             code, reason = await closed
         except Exception as error:
-            return f"cannot connect to {target.url}: {say_why(error)}"
+            why = say_why(error)
+            return f"cannot connect to {target.url}: {why}{hint(why)}"
         finally:
             self._resetting = None
             hub.stop()
@@ -179,8 +188,8 @@ class LifeGame(Listener):
                 give_up.cancel()
         if code == 1000:
             return None
-        why = f"{reason} ({code})" if code != 1006 else reason
-        return f"{target.url}/reset/ did not start a game: {why}"
+        why = f"{reason} ({code})" if opened else why_not_opened(reason)
+        return f"{target.url}/reset/ did not start a game: {why}{hint(why)}"
 
     # What the shares tell
 

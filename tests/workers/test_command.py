@@ -141,7 +141,9 @@ class CommandTests(TestCase):
             self.assertNotIn("Traceback", swarm.err.decode())
 
     async def test_one_clear_line(self) -> None:
-        await self.fails("--url", "ws://127.0.0.1:1", says="connection refused")
+        await self.fails(
+            "--url", "ws://127.0.0.1:1", says="connection refused; is the server running"
+        )
         await self.fails("--url", "http://127.0.0.1:1", says="not a base URL")
         await self.fails("-p", "gosper", "-s", "20", says="does not fit a grid of 20x20")
         await self.fails("-p", "nothing", says="built in are blinker")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from autobahn.websocket.types import ConnectionDeny
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
@@ -255,7 +256,20 @@ class GameTests(TestCase):
     async def test_nobody_there(self) -> None:
         target = Target("ws://127.0.0.1:1", "127.0.0.1", 1)
         summary = await self.play(self.glider(4), last=1, targets=(target,))
-        self.assertEqual(summary.error, "cannot connect to ws://127.0.0.1:1: connection refused")
+        self.assertEqual(
+            summary.error,
+            "cannot connect to ws://127.0.0.1:1: connection refused; "
+            "is the server running, and is --url right?",
+        )
+
+    async def test_a_server_of_something_else(self) -> None:
+        def refuse(peer: LifeProtocol, request: Any) -> None:
+            raise ConnectionDeny(404, "Not Found")
+
+        self.patch(LifeProtocol, "onConnect", refuse)
+        summary = await self.play(self.glider(4), last=1)
+        why = "handshake refused: 404 Not Found; the server has nothing at this path"
+        self.assertIn(f"/reset/ did not start a game: {why}", summary.error or "")
 
     def next_turn(self) -> Deferred[None]:
         turn: Deferred[None] = Deferred()

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from tests.workers.patience import PATIENCE_S, be_patient
+from workers.causes import why_closed, why_not_opened
 from workers.dialer import Target
 from workers.load import clients, echo
 from workers.load.broadcast import BroadcastPlan
-from workers.load.causes import why_closed, why_not_opened
 from workers.load.client import Plan
 from workers.load.command import probe
 from workers.load.echo import EchoPlan

@@ -9,9 +9,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from workers import life_command
+from workers.causes import hint
 from workers.latency import Latencies
 from workers.load import broadcast_command, echo_command, idle_command, storm_command
-from workers.load.causes import hint
 from workers.load.echo_command import peak_reached, why_missed
 from workers.load.summary import failures_of, milliseconds, times_line
 

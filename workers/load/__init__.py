@@ -7,7 +7,6 @@ delivery           pure: which messages of which publisher a subscriber has had
 echo               clients that hold that conversation
 storm              clients that go all at once, and come back
 broadcast          publishers and subscribers of one topic
-causes             why a client failed, in the user's words
 processes          a kind of clients in processes of their own
 run                all processes of one run: starts them, waits for them, sums up
 command            what the four subcommands share: options, signals, output, exit status

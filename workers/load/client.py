@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workers.causes import why_closed
 from workers.dialer import Target
 from workers.lane import Lane
-from workers.load.causes import why_closed
 from workers.ramp import UNDER_WAY
 
 

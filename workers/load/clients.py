@@ -19,10 +19,10 @@ from typing import Any, ClassVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from workers.causes import why_not_opened
 from workers.dialer import Dialer, say_why
 from workers.lane import Lane
 from workers.latency import Latencies
-from workers.load.causes import why_not_opened
 from workers.load.client import Client, Plan
 from workers.ramp import Ramp
 from workers.read_hub import FlushList, ReadHub

@@ -13,9 +13,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from workers import command
+from workers.causes import hint, why_not_opened
 from workers.command import INTERRUPTED, ReactorRun, Refused, complain
 from workers.dialer import Dialer, Target, say_why
-from workers.load.causes import hint, why_not_opened
 from workers.load.client import Plan
 from workers.load.run import Load, Report, Stopped
 from workers.load.status import Status

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from workers.causes import why_closed
 from workers.latency import Latencies
-from workers.load.causes import why_closed
 from workers.load.client import Client, Plan
 from workers.load.clients import Clients, Tell
 from workers.load.transcript import HEARD, SAID, Transcript, WrongTranscript

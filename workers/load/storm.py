@@ -14,8 +14,8 @@ import random
 from time import monotonic
 from typing import Any
 
+from workers.causes import why_closed
 from workers.latency import Latencies
-from workers.load.causes import why_closed
 from workers.load.client import Client, Plan
 from workers.load.clients import Clients, Tell
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workers.causes import hint
 from workers.latency import Latencies
-from workers.load.causes import hint
 from workers.load.run import Report, counted
 
 
