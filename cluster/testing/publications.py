@@ -106,6 +106,13 @@ class Nobody:
 
     def __init__(self) -> None:
         self.pubsub: Any = self
+        self.presence = self
+
+    def members(self, topic: bytes) -> tuple[str, ...]:
+        return ()
+
+    def listen(self, topic: bytes, listener: object) -> None:
+        """Nothing will be heard."""
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)

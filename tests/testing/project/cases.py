@@ -3,7 +3,7 @@
 from django.contrib.auth.models import Group, User
 from django.test import SimpleTestCase, TestCase, TransactionTestCase, override_settings
 
-from cluster import publish
+from cluster import members, publish
 from cluster.testing import Refused, capture_publications, connect
 
 
@@ -109,6 +109,10 @@ class PublishTests(TestCase):
             self.client.get("/say/news/?atomic")
             self.client.get("/say/news/?atomic&fail")
         self.assertEqual([("news", "said"), ("news", "said on commit")], published)
+
+    def test_nobody_is_on_a_topic_while_nothing_but_publications_is_asked_for(self) -> None:
+        with capture_publications():
+            self.assertEqual((), members("anywhere"))
 
     def test_captured_in_a_test_that_makes_the_calls_itself(self) -> None:
         for _ in range(2):
