@@ -21,7 +21,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("topic")
+        parser.add_argument("topic", help="its name, such as live")
         parser.add_argument("message", help="the text; - reads it from standard input")
         parser.add_argument(
             "--lines",
