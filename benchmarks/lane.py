@@ -75,7 +75,9 @@ def _lanes(load: str, with_hub: bool) -> Any:
     from twisted.internet import reactor
 
     from cluster.net.flush import FlushList
-    from cluster.net.lane import Lane, LaneFactory, text_frame
+    from cluster.net.frames import text_frame
+    from cluster.net.lane import Lane
+    from cluster.net.lane_factory import LaneFactory
     from cluster.net.read_hub import ReadHub
 
     twisted_reactor: Any = reactor

@@ -4,14 +4,10 @@ It joins the parts and decides nothing itself: the front door tells HTTP from We
 carry frames, PubSub routes them, Django says what each URL does.
 """
 
-import gc
 import os
 import socket
-import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +18,19 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from cluster import process
 from cluster.bus.interface import IBus
 from cluster.bus.local_bus import LocalBus
 from cluster.bus.pubsub import PubSub
 from cluster.bus.zmq_bus import ZmqBus
-from cluster.core.exceptions import NotRunning
+from cluster.figures import figures
 from cluster.net.flush import FlushList
 from cluster.net.front_door import FrontDoorFactory
-from cluster.net.lane import LaneFactory
+from cluster.net.lane_factory import LaneFactory
 from cluster.net.read_hub import ReadHub
 from cluster.net.sockets import BACKLOG
 from cluster.net.standstill import StandstillWatch
+from cluster.net.threads import call_in_reactor
 from cluster.publish_socket import PublishSocket
 
 PACE = 8.0
@@ -40,20 +38,6 @@ PACE = 8.0
 of a busy node's time."""
 
 CLOSE_GOING_AWAY = 1001
-
-ANSWER_TIMEOUT_S = 10.0
-"""How long a thread waits for the reactor, which takes microseconds unless a handler blocks it."""
-
-GC_THRESHOLDS = (10_000, 20, 50)
-"""A connection is some dozens of objects that live as long as it does, so with thousands of them a
-full collection takes long and finds nothing. Python's own thresholds (700, 10, 10) would run
-several while they come. ``python -m benchmarks.handshakes`` shows what a change here does."""
-
-
-SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the interpreter when another wants it; Python's own is 5 ms. The
-reactor asks for it after every system call, in competition with every view that computes.
-``python -m benchmarks.slow_views --only computing`` shows what a change here does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,69 +122,17 @@ class Node(Service):
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run in the reactor's thread and return the result; in any other thread, wait for it.
 
-        Raises NotRunning if the reactor does not come to it within ANSWER_TIMEOUT_S.
+        Raises NotRunning if the reactor does not come to it in time.
         """
         if threading.get_ident() == self._thread:
             return function(*args)
-        answer: Future[Any] = Future()
-
-        def run() -> None:
-            if answer.set_running_or_notify_cancel():
-                try:
-                    answer.set_result(function(*args))
-                except Exception as error:
-                    answer.set_exception(error)
-
-        self._reactor.callFromThread(run)
-        try:
-            return answer.result(ANSWER_TIMEOUT_S)
-        except TimeoutError:
-            if answer.cancel():
-                raise NotRunning("the node does not answer; it may be stopping") from None
-            return answer.result()  # it has just begun
+        return call_in_reactor(self._reactor, function, args)
 
     def stats(self) -> dict[str, Any]:
         """Figures for the metrics page."""
         if not self._started:
             return {"ready": False}
-        lanes, serving, site, pubsub = self.lanes, self.serving, self.site, self.pubsub
-        database, rate = self.database, self.serving.rate
-        refused = Counter(lanes.handshakes_refused)
-        refused["timeout"] += self.front.too_slow
-        return {
-            "ready": self.is_ready(),
-            "connections": len(lanes.lanes),
-            "connections_opened": serving.opened_total,
-            "disconnects": dict(serving.disconnects),
-            "handshakes_refused": dict(+refused),
-            "messages_received": lanes.messages_received,
-            "messages_sent": lanes.messages_sent + self.feeds.messages_sent,
-            "messages_dropped": dict(
-                pubsub.dropped + pubsub.bus.dropped + lanes.dropped + self.feeds.dropped
-            ),
-            "messages_conflated": pubsub.subscriptions.conflated,
-            "send_queue_bytes": sum(lane.queued_bytes for lane in lanes.lanes),
-            "published_outside": self.outside.published,
-            "bus_gaps": pubsub.peers.gaps,
-            "bus_queue_bytes": pubsub.queued_bytes,
-            "feed_clients": self.feeds.clients,
-            "feed_requests": dict(self.feeds.opened),
-            "feed_requests_refused": dict(self.feeds.refused),
-            "feed_streams_ended": dict(self.feeds.ended),
-            "wsgi_queue_depth": site.views.queue_depth,
-            "wsgi_refused": site.views.refused,
-            "wsgi_threads": len(site.pool.threads),
-            "handshakes_deciding": len(serving.deciding),
-            "limited": dict(
-                serving.occupancy.refused + Counter(message_rate=rate.closed_total if rate else 0)
-            ),
-            "revoked": self.registry.closed_total,
-            "database_queue_depth": database.queue_depth,
-            "database_threads": database.threads,
-            "database_calls": database.calls,
-            "database_wait_seconds": database.waited,
-            "database_refused": database.refused,
-        }
+        return figures(self)
 
     def _make_bus(self) -> IBus:
         # Unique for each process: a node that was killed is another one than its replacement.
@@ -292,12 +224,7 @@ class Node(Service):
             except Exception:
                 self.ready.errback()
                 return
-            # What is loaded by now stays; looking through it again in each full collection would
-            # cost milliseconds in which nobody is served.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
-            sys.setswitchinterval(SWITCH_INTERVAL_S)
+            process.tune_interpreter()
             self._serving = True
             self._standstill.start()
             self.ready.callback(None)

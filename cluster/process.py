@@ -1,6 +1,7 @@
 """What the process around a service needs: its reactor, its signals, and an end that comes."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -12,6 +13,16 @@ from twisted.logger import Logger
 
 HARD_EXIT_AFTER_DRAIN_S = 2.0
 """What is left for closing files and flushing logs when the drain timeout is over."""
+
+GC_THRESHOLDS = (10_000, 20, 50)
+"""A connection is some dozens of objects that live as long as it does, so with thousands of them a
+full collection takes long and finds nothing. Python's own thresholds (700, 10, 10) would run
+several while they come. ``python -m benchmarks.handshakes`` shows what a change here does."""
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the interpreter when another wants it; Python's own is 5 ms. The
+reactor asks for it after every system call, in competition with every view that computes.
+``python -m benchmarks.slow_views --only computing`` shows what a change here does."""
 
 _log = Logger()
 
@@ -34,6 +45,16 @@ def _uvloop() -> asyncio.AbstractEventLoop | None:
     except ImportError:
         return None
     return uvloop.new_event_loop()
+
+
+def tune_interpreter() -> None:
+    """For thousands of connections, once all is loaded that will stay."""
+    # Looking through that again in each full collection would cost milliseconds in which nobody is
+    # served.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def hear_signals_once(reactor: Any, stop: Callable[[], Any] | None = None) -> None:

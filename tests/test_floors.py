@@ -45,6 +45,7 @@ FLOORS = (
             "cluster.node",
             "cluster.web",
             "cluster.views",
+            "cluster.figures",
             "cluster.supervisor",
             "cluster.control",
             "cluster.admin",

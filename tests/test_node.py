@@ -18,12 +18,12 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster import node as module
 from cluster.core import wire
 from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.core.outside import Publish, encode
 from cluster.django import topics
 from cluster.django.database import in_database
+from cluster.net import threads
 from cluster.net.frames import text_frame
 from cluster.node import Listener, Node, NodeConfig
 from tests.django.site import load_site
@@ -440,7 +440,7 @@ class NodeTests(SynchronousTestCase):
         self.stop(node)
 
     def test_a_reactor_that_does_not_answer(self) -> None:
-        self.patch(module, "ANSWER_TIMEOUT_S", 0.01)
+        self.patch(threads, "ANSWER_TIMEOUT_S", 0.01)
         node = self.start()
         called: list[int] = []
         thread, results = self.elsewhere(node, called.append, 1)

@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster import views, web
 from cluster.net.flush import FlushList
-from cluster.net.lane import Lane, LaneFactory
+from cluster.net.lane import Lane
+from cluster.net.lane_factory import LaneFactory
 from tests.net.wire import request, text
 
 MAX_BODY = 100

@@ -1,13 +1,24 @@
-"""Follower: application code of this node that is called with each frame of a topic."""
+"""Subscribers of a topic that are not plain connections.
 
-from collections.abc import Callable
+A follower is application code of this node that is called with each frame. A skipping connection is
+left out while its client does not read.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 from twisted.logger import Logger
 
 from cluster.bus.copies import Copies
+from cluster.bus.newcomers import History
 
 Take = Callable[[bytes, int], None]
 """Called with a frame and its number; 0: the topic keeps no frames."""
+
+Answer = Callable[[bool, str, int], None]
+"""Told whether all that was missed follows, the topic's epoch, and its newest offset. A topic that
+keeps nothing has an empty epoch."""
 
 
 class Follower:
@@ -39,6 +50,21 @@ class Follower:
         if leave is not None:
             leave()
 
+    def begin(
+        self, history: History, frames: Iterable[bytes], replay: bool, answer: Answer | None
+    ) -> None:
+        """It is let in, with what is kept and what came meanwhile."""
+        try:
+            if answer is not None:
+                answer(history.recovered, history.epoch, history.offset)
+        except Exception:
+            self.log.failure("a follower of {topic} failed", topic=self.topic)
+        if replay or history.recovered:
+            for frame, offset in history.numbered():
+                self.take(frame, offset)
+        for frame in frames:
+            self.take(frame, 0)
+
     def take(self, frame: bytes, offset: int) -> None:
         """A frame has come."""
         if self.leave is None:  # stopped by one that was called before it
@@ -47,3 +73,24 @@ class Follower:
             self._take(frame, offset)
         except Exception:
             self.log.failure("a follower of {topic} failed", topic=self.topic)
+
+
+@dataclass(slots=True)
+class Special:
+    """Those of one topic."""
+
+    skipping: dict[Any, Callable[[], None]] = field(default_factory=dict)
+    followers: dict[Follower, None] = field(default_factory=dict)
+    waiting: bool = False
+    """Whether newcomers wait."""
+    clients: int = 0
+    """Followers that stand for a client."""
+
+    @property
+    def connections(self) -> int:
+        """How many clients hear the topic in these ways."""
+        return len(self.skipping) + self.clients
+
+    @property
+    def empty(self) -> bool:
+        return not (self.skipping or self.followers or self.waiting)

@@ -1,45 +1,22 @@
 """Who on this node wants which topic, and the retained frames kept for those who come later.
 
-Most subscribers are connections, which get every frame. A few topics have special ones: connections
-that are skipped while their client does not read, and followers, which are called with each frame.
-Newcomers (newcomers.py) become one or the other when they know what they missed.
+Most subscribers are connections, which get every frame; some are special (followers.py). Newcomers
+(newcomers.py) become one or the other when they know what they missed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.logger import Logger
 
 from cluster.bus.copies import Copies
-from cluster.bus.followers import Follower, Take
+from cluster.bus.followers import Answer, Follower, Special, Take
 from cluster.bus.newcomers import History, Newcomer, Newcomers, Position, is_ahead
 from cluster.core import wire
 from cluster.core.routing import RoutingTable
 
 Begin = Callable[[History], tuple[bytes, ...]]
 """Told what was missed; returns the frames to send."""
-
-
-@dataclass(slots=True)
-class Special:
-    """Subscribers of a topic that are not plain connections."""
-
-    skipping: dict[Any, Callable[[], None]] = field(default_factory=dict)
-    followers: dict[Follower, None] = field(default_factory=dict)
-    waiting: bool = False
-    """Whether newcomers wait."""
-    clients: int = 0
-    """Followers that stand for a client."""
-
-    @property
-    def connections(self) -> int:
-        """How many clients hear the topic in these ways."""
-        return len(self.skipping) + self.clients
-
-    @property
-    def empty(self) -> bool:
-        return not (self.skipping or self.followers or self.waiting)
 
 
 class Subscriptions:
@@ -141,15 +118,13 @@ class Subscriptions:
         *,
         since: Position | None = None,
         replay: bool = True,
-        answer: Callable[[bool, str, int], None] | None = None,
+        answer: Answer | None = None,
         for_client: bool = False,
     ) -> Follower:
         """Call ``take(frame, offset)`` for each frame from now on, what is kept first.
 
         With ``since`` only what came after it; without ``replay`` only what is new. ``answer``, if
-        given, is called once before: whether all that was missed since then follows, the topic's
-        epoch, its newest offset. A topic that keeps nothing has an empty epoch. ``for_client``: it
-        is counted in receipts.
+        given, is called once before. ``for_client``: it is counted in receipts.
         """
         follower = Follower(topic, take, self.copies, for_client)
         if since is None and replay and answer is None:
@@ -159,16 +134,7 @@ class Subscriptions:
 
         def let_in(history: History, frames: list[bytes]) -> None:
             self._add_follower(follower)
-            try:
-                if answer is not None:
-                    answer(history.recovered, history.epoch, history.offset)
-            except Exception:
-                self.log.failure("a follower of {topic} failed", topic=topic)
-            if replay or history.recovered:
-                for frame, offset in history.numbered():
-                    follower.take(frame, offset)
-            for frame in frames:
-                follower.take(frame, 0)
+            follower.begin(history, frames, replay, answer)
 
         newcomer = Newcomer(topic, since, let_in)
         follower.leave = lambda: self._cancel(newcomer)
@@ -217,9 +183,9 @@ class Subscriptions:
             else:
                 lane.send_frame(frame)
         special = self.special.get(topic)
-        if special is None:
-            return count
-        return count + self.deliver_special(topic, special, frame, offset, skip)
+        if special is not None:
+            count += self.deliver_special(topic, special, frame, offset, skip)
+        return count
 
     def deliver_special(
         self, topic: bytes, special: Special, frame: bytes, offset: int = 0, skip: Any = None

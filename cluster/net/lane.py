@@ -5,36 +5,24 @@ A lane is Autobahn's server protocol with four things replaced, each in its own 
 * handshake.py: quiet logging, refusals, errors of the application
 * inlet.py: bytes to messages
 * outlet.py: one queue of frames to one send an iteration (with flush.py)
-* here: where the socket is read (read_hub.py or the reactor), pings, the end of a connection; and
-  the factory, with what all lanes of a node share.
+* here: where the socket is read (read_hub.py or the reactor), pings, the end of a connection.
+
+What all lanes of a node share is in lane_factory.py.
 """
 
-from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from autobahn.twisted.util import create_transport_details, peer2str
-from autobahn.twisted.websocket import WebSocketServerFactory
 from autobahn.util import encode_truncate
 from autobahn.wamp.types import TransportDetails
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
-from autobahn.websocket.protocol import TrafficStats
-from autobahn.websocket.types import ConnectionRequest
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.python.failure import Failure
 
-from cluster.core.outbound import HIGH_WATER, LOW_WATER
-from cluster.net.flush import FlushList
-from cluster.net.frames import SMALL, binary_frame, frame_payload, text_frame
 from cluster.net.handshake import CLOSED, CONNECTING, OPEN
 from cluster.net.inlet import Inlet, ignore
 from cluster.net.outlet import Outlet
-from cluster.net.read_hub import ReadHub
-from cluster.net.slots import ALWAYS_SET
-from cluster.net.timers import CoarseTimers, Timeout
-
-__all__ = ["Lane", "LaneFactory", "binary_frame", "frame_payload", "text_frame"]
+from cluster.net.timers import Timeout
 
 SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
 """Close codes below 3000 that RFC 6455 and its registry let an endpoint send."""
@@ -234,95 +222,3 @@ class Lane(Outlet, Inlet):
         """The peer did not take the rest in time."""
         self._linger = None
         self.transport.abortConnection()
-
-
-_Factory: Any = WebSocketServerFactory  # its annotations contradict its code
-
-
-class LaneFactory(_Factory):
-    """Makes lanes and holds what they share. The node assigns the hooks and reads the counters.
-
-    A lane that ``on_request`` gives an owner ends in ``on_close``, or in ``on_abandoned`` if it was
-    never open.
-    """
-
-    protocol: type[Lane] = Lane
-    noisy = False
-
-    def __init__(
-        self,
-        flush_list: FlushList,
-        hub: ReadHub | None,
-        *,
-        ping_interval: float = 20.0,
-        ping_timeout: float = 30.0,
-        max_message_size: int = 1 << 20,
-        close_timeout: float = 5.0,
-        handshake_timeout: float = 10.0,
-        high_water: int = HIGH_WATER,
-        low_water: int = LOW_WATER,
-        compression: bool = False,
-    ) -> None:
-        """Times are in seconds (0: none), sizes and marks in bytes.
-
-        Without a ``hub`` the reactor reads each socket. ``compression`` accepts permessage-deflate
-        from clients; what we send stays uncompressed, which the extension allows.
-        """
-        super().__init__(server="c10k", reactor=flush_list.reactor)
-        self.flush_list = flush_list
-        self.hub = hub
-        self.high_water = high_water
-        self.low_water = low_water
-        self.on_request: Callable[[Lane, ConnectionRequest], Any] = lambda lane, request: None
-        self.on_open: Callable[[Lane], None] = lambda lane: None
-        self.on_close: Callable[[Lane, int, bool], None] = lambda lane, code, was_clean: None
-        self.on_abandoned: Callable[[Lane], None] = lambda lane: None
-        self.lanes: set[Lane] = set()
-        self.connections_opened = 0
-        self.messages_received = 0
-        self.control_frames = 0
-        self.dropped: Counter[str] = Counter()
-        self.handshakes_refused: Counter[str] = Counter()
-        self.traffic = TrafficStats()
-        self._batched_timer = CoarseTimers(flush_list.reactor)
-        self.setProtocolOptions(
-            webStatus=False,
-            serveFlashSocketPolicy=False,
-            failByDrop=False,
-            echoCloseCodeReason=True,
-            openHandshakeTimeout=handshake_timeout,
-            closeHandshakeTimeout=close_timeout,
-            maxMessagePayloadSize=max_message_size,
-            autoPingInterval=ping_interval,
-            autoPingTimeout=ping_timeout,
-            autoPingRestartOnAnyTraffic=True,
-            allowNullOrigin=True,  # on_request decides about origins
-            perMessageCompressionAccept=_accept_deflate if compression else _accept_none,
-        )
-        # Autobahn copies its 30 options to every connection; as attributes of a class of our own
-        # they are there once.
-        options = {name: getattr(self, name) for name in Lane.CONFIG_ATTRS}
-        options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
-        options["_small_limit"] = min(SMALL, max_message_size or SMALL)
-        base = self.protocol
-        self.protocol = type(
-            base.__name__, (base,), {**options, "CONFIG_ATTRS": (), "__slots__": ALWAYS_SET}
-        )
-
-    @property
-    def messages_sent(self) -> int:
-        """Data frames handed to the kernel (or to TLS) by this factory's flush list."""
-        return max(0, self.flush_list.frames_sent - self.control_frames)
-
-
-def _accept_none(offers: list[Any]) -> None:
-    return None
-
-
-def _accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:
-    # No context takeover by the client: no window of 32 KiB stays with an idle connection. The
-    # inflated size is bounded by maxMessagePayloadSize, while it is inflated.
-    for offer in offers:
-        if isinstance(offer, PerMessageDeflateOffer):
-            return PerMessageDeflateOfferAccept(offer, request_no_context_takeover=True)
-    return None

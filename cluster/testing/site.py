@@ -22,7 +22,8 @@ from cluster.core.exceptions import Disconnected, NotRunning
 from cluster.django import conf, outside, patterns, topics
 from cluster.django.serving import Serving
 from cluster.net.flush import FlushList
-from cluster.net.lane import Lane, LaneFactory
+from cluster.net.lane import Lane
+from cluster.net.lane_factory import LaneFactory
 from cluster.testing.loop import LoopReactor
 from cluster.testing.publications import RecordingPubSub
 

@@ -18,7 +18,8 @@ from cluster.django.conf import DEFAULTS
 from cluster.django.handlers import websocket
 from cluster.django.serving import Serving
 from cluster.net.flush import FlushList
-from cluster.net.lane import Lane, LaneFactory
+from cluster.net.lane import Lane
+from cluster.net.lane_factory import LaneFactory
 from tests.django.fakes import RecordingPubSub
 from tests.django.site import load_site
 from tests.fakes import RecordingTransport

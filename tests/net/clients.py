@@ -9,7 +9,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from cluster.net.flush import FlushList
-from cluster.net.lane import Lane, LaneFactory
+from cluster.net.lane import Lane
+from cluster.net.lane_factory import LaneFactory
 from cluster.net.read_hub import ReadHub
 from tests.net.wire import request
 

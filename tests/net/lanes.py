@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from cluster.net.flush import FlushList
-from cluster.net.lane import Lane, LaneFactory
+from cluster.net.lane import Lane
+from cluster.net.lane_factory import LaneFactory
 from tests.fakes import RecordingTransport
 from tests.net.wire import request
 

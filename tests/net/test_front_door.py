@@ -13,7 +13,8 @@ from twisted.web.server import Site
 
 from cluster.net.flush import FlushList
 from cluster.net.front_door import MAX_HEADER, FrontDoorFactory
-from cluster.net.lane import Lane, LaneFactory
+from cluster.net.lane import Lane
+from cluster.net.lane_factory import LaneFactory
 from tests.net.wire import request, text
 
 HTTP = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -20,7 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.net.flush import FlushList
 from cluster.net.handshake import OPEN
-from cluster.net.lane import Lane, LaneFactory
+from cluster.net.lane import Lane
+from cluster.net.lane_factory import LaneFactory
 from cluster.net.timers import CoarseTimers
 from tests import profiles  # noqa: F401  # loads the Hypothesis profile
 from tests.fakes import RecordingTransport

@@ -9,7 +9,8 @@ from twisted.trial.unittest import TestCase
 
 from cluster.net.flush import FlushList
 from cluster.net.frames import binary_frame, text_frame
-from cluster.net.lane import Lane, LaneFactory
+from cluster.net.lane import Lane
+from cluster.net.lane_factory import LaneFactory
 from cluster.net.read_hub import ReadHub
 from tests.net.clients import Client
 from tests.net.wire import close, request, text

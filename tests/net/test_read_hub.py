@@ -162,7 +162,8 @@ if kind != "epoll":
     asyncioreactor.install(loop)
 from twisted.internet import reactor
 from cluster.net.flush import FlushList
-from cluster.net.lane import LaneFactory, binary_frame, text_frame
+from cluster.net.frames import binary_frame, text_frame
+from cluster.net.lane_factory import LaneFactory
 from cluster.net.read_hub import ReadHub
 
 flush_list = FlushList(reactor)
