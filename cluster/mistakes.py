@@ -12,6 +12,7 @@ from pathlib import Path
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from cluster.control import Refused
 from cluster.core.exceptions import ConfigurationError
 
 CANNOT_START = "cannot start: "
@@ -34,7 +35,7 @@ def log_failed_start(log: Logger, failure: Failure) -> None:
 
 def in_one_line(error: BaseException) -> str | None:
     """The error and where the site made it; None if it seems to be no mistake of the site's."""
-    if isinstance(error, ConfigurationError):
+    if isinstance(error, ConfigurationError | Refused):
         return str(error)
     said = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, SyntaxError):  # which has its place in it

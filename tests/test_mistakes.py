@@ -8,6 +8,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.control import Refused
 from cluster.core.exceptions import ConfigurationError
 from cluster.core.fields import NUMBER
 from cluster.mistakes import HINT, in_one_line
@@ -53,6 +54,7 @@ class MistakeTests(SynchronousTestCase):
 
     def test_what_says_it_all(self) -> None:
         self.assertEqual(in_one_line(ConfigurationError("no such bus")), "no such bus")
+        self.assertEqual(in_one_line(Refused("the port is taken")), "the port is taken")
         told = in_one_line(ImproperlyConfigured("no SECRET_KEY"))
         self.assertEqual(told, f"ImproperlyConfigured: no SECRET_KEY; {HINT}")
         told = in_one_line(ImportError("no module named app"))
