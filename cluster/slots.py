@@ -7,7 +7,9 @@ rules:
   the kernel gives its share of new connections to the others;
 * the next process gets new sockets on the same ports, and listens on them when it serves: nobody is
   to wait for one that may come to nothing;
-* those are closed at once if that process ends before it was ready.
+* those are closed at once if that process ends before it was ready;
+* a process that has a slot's sockets when the time is over keeps them, as they would stay open for
+  it anyway: they are the slot's again if it serves, and else closed at once.
 """
 
 import socket
@@ -32,7 +34,9 @@ class _Slot:
     closing: Any = None
     """The delayed call that will close the sockets, while no process serves."""
     reopened: bool = False
-    """Opened again for a process that has not been ready yet."""
+    """Kept open for nobody but a process that has not been ready yet."""
+    starting: bool = False
+    """A process that has not been ready yet has the sockets, too."""
 
     def keep(self) -> None:
         """Do not close later."""
@@ -85,6 +89,7 @@ class Slots:
         been taken meanwhile."""
         slot = self._slots[number]
         if slot.sockets:
+            slot.starting = True
             return
         # When all slots are closed, anybody may have taken the port.
         shared = any(other.sockets for other in self._slots)
@@ -96,17 +101,18 @@ class Slots:
             sockets.close_all(opened)
             raise
         slot.sockets = opened
-        slot.reopened = True
+        slot.reopened = slot.starting = True
 
     def served(self, number: int) -> None:
         """The slot's process is ready."""
         slot = self._slots[number]
-        slot.reopened = False
+        slot.reopened = slot.starting = False
         slot.keep()
 
     def vacated(self, number: int) -> None:
         """The slot's process has ended."""
         slot = self._slots[number]
+        slot.starting = False
         if slot.reopened:
             slot.close()
         elif slot.closing is None and slot.sockets:
@@ -120,6 +126,9 @@ class Slots:
 
     def _give_up(self, slot: _Slot) -> None:
         slot.closing = None
+        if slot.starting:
+            slot.reopened = True
+            return
         self.log.warn(
             "{name} has had no serving process for {seconds:.0f} s:"
             " its new connections go to others",

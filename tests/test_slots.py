@@ -113,6 +113,31 @@ class SlotsTests(SynchronousTestCase):
         slots.vacated(0)
         self.assertFalse(slots.is_open(0))
 
+    def test_a_replacement_that_is_ready_after_the_grace(self) -> None:
+        """It has the sockets already: they are those of its slot, also for the next process."""
+        slots = self.open()
+        before = [slots.listeners(number) for number in range(2)]
+        for number in range(2):
+            slots.vacated(number)
+            self.clock.advance(4.9)
+            slots.reopen(number)
+            self.clock.advance(1)
+            slots.served(number)
+        self.assertEqual([slots.listeners(number) for number in range(2)], before)
+        self.assertEqual(self.lines, [], "nothing was given up")
+        self.close_all(slots, 0)
+        self.assertFalse(slots.is_open(0))
+        slots.reopen(0)  # beside the other slot, which has the port
+        self.assertTrue(slots.is_open(0))
+
+    def test_a_replacement_that_ends_after_the_grace(self) -> None:
+        slots = self.open()
+        slots.vacated(0)
+        slots.reopen(0)
+        self.clock.advance(5.1)
+        slots.vacated(0)
+        self.assertFalse(slots.is_open(0))
+
     def test_once_it_served_it_has_the_grace_again(self) -> None:
         slots = self.open()
         self.close_all(slots, 0)
