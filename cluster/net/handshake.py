@@ -12,7 +12,7 @@ exceptions of the application end in a Deferred that nobody looks at. Here
 * the application's exceptions are logged once, with their traceback.
 """
 
-import re
+import string
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -29,17 +29,16 @@ CLOSED, CONNECTING, CLOSING, OPEN = range(4)
 REQUEST_LIMIT = 16384
 """Bytes an opening request may have; Twisted's HTTP server allows the same."""
 
-_HEADER = re.compile(
-    rb"[^\r\n\x0b\x0c\x1c-\x1e\x85]*"
-    rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*)*"
-)
-"""A request line, and header lines as RFC 9112, 5 has them. To Autobahn some control bytes end a
-line, and a folded line or a space before the colon is nothing special: a client could add headers
-that a proxy in front would have taken away."""
+_LINE_ENDS = b"\r\n\x0b\x0c\x1c\x1d\x1e\x85"
+"""What Autobahn takes for the end of a line, beyond CR LF."""
+
+_NAME = b"!#$%&'*+-.^_`|~" + string.digits.encode() + string.ascii_letters.encode()
+_VALUE = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+"""Bytes of a header's name and value (RFC 9110, 5.5 and 5.6.2)."""
 
 _HIDE = bytes.maketrans(b"\x85\xa0", b"\x01\x02")
 """In UTF-8 these are parts of letters, in the Latin-1 that Autobahn reads a line end and a space;
-_HEADER lets none of those in whose place they take."""
+_VALUE has none of those that stand for them meanwhile."""
 
 _SHOW = {1: "\x85", 2: "\xa0"}
 
@@ -162,7 +161,7 @@ class QuietProtocol(_Protocol):
         end = data.find(b"\r\n\r\n")
         if end < 0:
             return
-        if _HEADER.fullmatch(data, 0, end) is None:
+        if not _is_well_formed(data[:end]):
             self.failHandshake("malformed header", 400)
             return
         if not data.isascii():
@@ -255,3 +254,20 @@ class QuietProtocol(_Protocol):
             self.sendCloseFrame(code=1011, reasonUtf8=b"internal error", isReply=False)
         elif self.state == CONNECTING:
             self.dropConnection(abort=True)
+
+
+def _is_well_formed(head: bytes) -> bool:
+    """Whether a request line and header lines are such as RFC 9112 has them.
+
+    To Autobahn some control bytes end a line, and a folded line or a space before the colon is
+    nothing special: a client could add headers that a proxy in front would have taken away. (A
+    regular expression takes three times as long.)
+    """
+    first, *fields = head.split(b"\r\n")
+    if len(first.translate(None, _LINE_ENDS)) < len(first):
+        return False
+    for field in fields:
+        name, colon, value = field.partition(b":")
+        if not name or not colon or name.translate(None, _NAME) or value.translate(None, _VALUE):
+            return False
+    return True
