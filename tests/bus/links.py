@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from cluster.broker import Broker
+from cluster.bus import peers
 from cluster.bus.pubsub import PubSub
 from cluster.bus.zmq_bus import ZmqBus
 from cluster.core import wire
@@ -118,6 +119,8 @@ class LinksTestCase(TestCase):
         # Longer than any test: on a busy machine ZeroMQ's threads may not get their turn for 3 s,
         # and a node that comes and goes for that is not what is tested.
         self.patch(zmq_link, "HEARTBEAT_TIMEOUT_MS", 10 * 1000 * self.timeout)
+        # So is the time that nodes wait for one another after a broker's death.
+        self.patch(peers, "COME_BACK_S", 10 * self.timeout)
         # Not mktemp(): an ipc address has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-test-"))
         self.addCleanup(shutil.rmtree, self.folder)
