@@ -32,6 +32,9 @@ STALLED = 4 * HIGH_WATER
 RETRY_S = 0.01
 """A ROUTER does not say which peer became writable, so waiting packs are tried this often."""
 
+LAST_LOOK_S = 10.0
+"""How long after a connection's end it is last looked for whose it was."""
+
 
 class _Waiting:
     """What waits for one node."""
@@ -200,7 +203,8 @@ class Broker(Service):
     def _someone_lost(self) -> None:
         """A connection is gone, and ZeroMQ does not say whose: the unreachable ones are.
 
-        It says so a moment before the node becomes unreachable, so we look again, 3 times.
+        It says so a moment before the node becomes unreachable, which is long where its thread has
+        to wait for a processor: so we look again, after ten times as long each time.
         """
         if self._look is not None:
             self._look.cancel()
@@ -210,7 +214,7 @@ class Broker(Service):
         self._look = None
         for node in (*self._known, *self._told):
             self._send([node, b""])
-        if again_s <= 100 * RETRY_S:
+        if again_s <= LAST_LOOK_S:
             self._look = self._reactor.callLater(again_s, self._look_around, 10 * again_s)
 
     def _leave(self, node: bytes) -> None:

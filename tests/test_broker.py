@@ -323,6 +323,15 @@ class UnreachableTests(SynchronousTestCase):
         self.clock.pump([0.01, 0.1, 1.0, 10.0])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_lost_and_long_not_unreachable(self) -> None:
+        """ZeroMQ's thread has waited for a processor."""
+        self.broker._someone_lost()
+        self.clock.pump([0.01, 0.1, 1.0])
+        self.link.gone.add(b"b")
+        self.clock.advance(10.0)
+        left = wire.Left("b")
+        self.assertEqual(sorted(self.messages()), [(b"a", left), (b"c", left)])
+
     def test_gone_when_a_pack_is_for_it(self) -> None:
         self.link.gone.add(b"b")
         self.pack(10)
