@@ -35,7 +35,7 @@ SETTINGS = """
 SECRET_KEY = "for tests"
 DEBUG = True
 ROOT_URLCONF = "site_urls"
-INSTALLED_APPS = ["cluster.django", "django.contrib.staticfiles"]
+INSTALLED_APPS = ["cluster.django", "django.contrib.staticfiles", "site_app.SiteConfig"]
 STATIC_URL = "/static/"
 STATICFILES_DIRS = ["static"]
 USE_TZ = True
@@ -46,6 +46,18 @@ LOGGING = {
     "handlers": {"all": {"class": "logging.StreamHandler"}},
     "loggers": {"django.utils.autoreload": {"level": "DEBUG", "handlers": ["all"]}},
 }
+"""
+
+# An error that the URLconf alone leads to can end Django's autoreloader itself: it lists sys.modules
+# in one thread while the failing import is taken out of it in another.
+APP = """
+from django.apps import AppConfig
+
+class SiteConfig(AppConfig):
+    name = "site_app"
+
+    def ready(self):
+        import site_words
 """
 
 URLS = """
@@ -87,6 +99,7 @@ class RunserverTests(TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         (self.folder / "manage.py").write_text(MANAGE)
         (self.folder / "site_settings.py").write_text(SETTINGS)
+        (self.folder / "site_app.py").write_text(APP)
         (self.folder / "site_urls.py").write_text(URLS)
         (self.folder / "site_words.py").write_text("WORDS = 'first'\n")
         (self.folder / "static").mkdir()
@@ -115,8 +128,10 @@ class RunserverTests(TestCase):
         return program.line(r"site_words\.py first seen")
 
     def change(self, text: str) -> None:
-        """Edit a module of the site."""
-        (self.folder / "site_words.py").write_text(text)
+        """Edit a module of the site, in one step: no reloader sees a half of it."""
+        edited = self.folder / "edited"
+        edited.write_text(text)
+        edited.replace(self.folder / "site_words.py")
 
     def started(self, program: Program) -> "Deferred[None]":
         """Fires when the server starts (again)."""
