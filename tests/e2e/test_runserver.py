@@ -48,7 +48,7 @@ LOGGING = {
 }
 """
 
-# An error that the URLconf alone leads to can end Django's autoreloader itself: it lists sys.modules
+# An error that only the URLconf leads to can end Django's autoreloader itself: it lists sys.modules
 # in one thread while the failing import is taken out of it in another.
 APP = """
 from django.apps import AppConfig
