@@ -23,6 +23,8 @@ from urllib.request import urlopen
 
 from twisted.trial.unittest import TestCase
 
+from tests.once import once
+
 ROOT = Path(__file__).parent.parent
 NOT_SOURCE = shutil.ignore_patterns(
     ".*", "__pycache__", "_trial_temp*", "build", "dist", "*.egg-info", "dropin.cache", "benchmarks"
@@ -133,6 +135,7 @@ def serving(command: list[str], cwd: Path, environ: Mapping[str, str]) -> Iterat
     process.stdout.close()
 
 
+@once
 class PackagingTests(TestCase):
     """Slow: a minute for all on a machine whose pip cache is warm."""
 

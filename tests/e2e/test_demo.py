@@ -17,10 +17,12 @@ from tests.e2e.processes import (
     process_end,
     start_program,
 )
+from tests.once import once
 
 URL = r"The Game of Life:  (http://127\.0\.0\.1:\d+/)"
 
 
+@once
 class DemoTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
