@@ -2,7 +2,7 @@
 
 import json
 import sys
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -26,6 +26,7 @@ class MistakeTests(SynchronousTestCase):
         self.path = self.folder / f"{name}.py"
         self.path.write_text(code)
         self.addCleanup(sys.modules.pop, name, None)
+        invalidate_caches()  # the folder was looked at in the same tick of its clock, perhaps
         try:
             import_module(name)
         except Exception as error:
