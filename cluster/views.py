@@ -20,7 +20,7 @@ from twisted.web.server import NOT_DONE_YET
 from twisted.web.wsgi import WSGIResource
 
 BEGUN_PER_TURN = 4
-"""Views begun in one turn of the reactor. Each costs some 0.3 ms here and in its thread, so that
+"""Views begun in one turn of the reactor. Each takes its time here and in its thread, so that
 hundreds asked for in one moment would keep WebSockets waiting (``benchmarks.slow_views``)."""
 
 

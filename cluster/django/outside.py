@@ -5,7 +5,7 @@ and gets a receipt for each publication (core.outside says what is said). A publ
 lost silently: there is a receipt, or an error.
 
 * Nodes come and go: when the one that was connected stops, the next publication goes to another.
-* Threads share the connection, one publication at a time (each takes some 0.1 ms).
+* Threads share the connection, one publication at a time.
 * A forked process makes a connection of its own.
 """
 

@@ -40,7 +40,7 @@ TURN_S = 0.005
 """How long what follows a Close may be looked through before others get a turn, and"""
 
 SLICE = 4096
-"""how many bytes of it are at once: up to 680 frames, again Autobahn's (3-10 µs each, ignored)."""
+"""how many bytes of it are at once: up to 680 frames, which Autobahn ignores one by one."""
 
 UNPARSED_LIMIT = 65536
 """Bytes that may wait unparsed after a bad frame (a broken deflate stream is not parsed any more,
