@@ -3,7 +3,10 @@
 #   make demo     the Game of Life on four nodes, until Ctrl-C
 #   make demo STEPS=50 SIZE=32 NODES=4 PORT=8000 RATE=10
 #                 plays 50 steps and ends: exit 0 only if every step was right
-#   make test     the tests on every Python from 3.11 to 3.14 on PATH, lint, types
+#   make test     the tests on every Python from 3.11 to 3.14 on PATH, lint, types, the packages
+#   make lint     ruff's checks alone; make format corrects what it can
+#   make types    mypy alone
+#   make package  builds sdist and wheel and checks them
 #   make clean    removes .venv and what builds and tests leave behind
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -16,7 +19,7 @@ PORT ?= 8000
 DEMO = --size $(SIZE) --nodes $(NODES) --port $(PORT) $(if $(STEPS),--steps $(STEPS)) \
 	$(if $(RATE),--rate $(RATE))
 
-.PHONY: demo test clean
+.PHONY: demo test lint format types package clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -24,6 +27,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tox
 	$(VENV)/bin/tox run
+
+lint format types package: $(VENV)/.tox
+	$(VENV)/bin/tox run -e $@
 
 $(VENV)/.installed: pyproject.toml setup.py
 	@test -n "$(PYTHON)" || { echo "c10k needs Python 3.11 or newer, and found none on PATH." \
@@ -43,6 +49,6 @@ $(VENV)/.tox: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .tox build dist c10k.egg-info _trial_temp* .coverage* .hypothesis .mypy_cache \
-	  .ruff_cache
+	rm -rf $(VENV) .tox build dist django_c10k.egg-info _trial_temp* .coverage* .hypothesis \
+	  .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} + -o -name dropin.cache -exec rm {} +

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import zipfile
@@ -26,9 +27,8 @@ from twisted.trial.unittest import TestCase
 from tests.once import once
 
 ROOT = Path(__file__).parent.parent
-NOT_SOURCE = shutil.ignore_patterns(
-    ".*", "__pycache__", "_trial_temp*", "build", "dist", "*.egg-info", "dropin.cache", "benchmarks"
-)
+IGNORED = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
+NOT_SOURCE = shutil.ignore_patterns(".git", *IGNORED)
 PLUGINS = ("c10k", "c10k-node", "c10k-broker")
 READY = re.compile(r"c10k ready: (http\S+?/)[ ,]")
 START_SECONDS = 180.0
@@ -53,7 +53,14 @@ def checkout() -> Path:
 def wheel() -> Path:
     """The wheel of this source."""
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(workshop()), str(checkout()))
-    return next(workshop().glob("c10k-*.whl"))
+    return next(workshop().glob("django_c10k-*.whl"))
+
+
+@functools.cache
+def sdist() -> Path:
+    """The source distribution of this source."""
+    run([sys.executable, "-m", "build", "--sdist", "--outdir", str(workshop()), str(checkout())])
+    return next(workshop().glob("django_c10k-*.tar.gz"))
 
 
 @functools.cache
@@ -144,7 +151,7 @@ class PackagingTests(TestCase):
     def install(self, *arguments: str) -> None:
         """Replace the c10k in the environment; with no arguments, leave none."""
         python = str(environment() / "python")
-        pip(python, "uninstall", "--yes", "c10k")
+        pip(python, "uninstall", "--yes", "django-c10k")
         if arguments:
             pip(python, "install", "--no-deps", *arguments)
 
@@ -177,6 +184,20 @@ class PackagingTests(TestCase):
         self.assertNotIn("twisted/__init__.py", names)
         self.assertNotIn("twisted/plugins/__init__.py", names)
         self.assertEqual(set(), {name for name in names if name.startswith(("tests", "docs"))})
+
+    def test_sdist_has_all_files(self) -> None:
+        """Whoever has the sdist alone can run the tests, the demo and the benchmarks."""
+        with tarfile.open(sdist()) as archive:
+            names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+        source = {path for path in checkout().rglob("*") if path.is_file()}
+        self.assertEqual(set(), {str(path.relative_to(checkout())) for path in source} - names)
+
+    def test_wheel_from_the_sdist_has_the_same_files(self) -> None:
+        folder = Path(tempfile.mkdtemp(dir=workshop()))
+        pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(folder), str(sdist()))
+        again = next(folder.glob("*.whl"))
+        self.assertEqual(wheel().name, again.name)
+        self.assertEqual(*(sorted(zipfile.ZipFile(path).namelist()) for path in (wheel(), again)))
 
     def test_wheel(self) -> None:
         self.install(str(wheel()))

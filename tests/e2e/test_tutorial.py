@@ -24,7 +24,7 @@ from tests.once import once
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "tutorial" / "README.md"
 
-INSTALL = "python3 -m venv .venv\n. .venv/bin/activate\npip install c10k-*.whl"
+INSTALL = "python3 -m venv .venv\n. .venv/bin/activate\npip install django_c10k-*.whl"
 
 
 READY = r"(?:Starting development server at|c10k ready:) (http://127\.0\.0\.1:\d+/)"
