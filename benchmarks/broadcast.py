@@ -29,7 +29,7 @@ from pathlib import Path
 from benchmarks import command, environments, figures, load
 from benchmarks.servers import Contender, Failed, Server, channels, cluster
 from benchmarks.subscribers import PATH, Audience, message
-from workers.arguments import positive, seconds
+from workers.cli.argument_types import positive, seconds
 
 WARM_UP_WITHIN = 30.0  # seconds
 

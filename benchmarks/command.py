@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from benchmarks import figures, load, rounds
 from benchmarks.servers import Contender, Failed
-from workers.arguments import positive
+from workers.cli.argument_types import positive
 
 Versions = Mapping[str, Mapping[str, str]]
 """Of the peers' libraries: peer -> library -> version."""

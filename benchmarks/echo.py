@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import command, environments, load
 from benchmarks.servers import Contender, Server, channels, cluster, peer
-from workers.arguments import positive, seconds
+from workers.cli.argument_types import positive, seconds
 
 PAYLOAD = b"12345 31 31 1 abcdef"
 IN_FLIGHT = (1, 8)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import command, environments, figures, load
 from benchmarks.servers import Contender, Server, channels, cluster, peer
-from workers.arguments import positive
+from workers.cli.argument_types import positive
 
 AT_ONCE = 100
 WARM_UP = 200  # connections

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import command, environments, figures, load
 from benchmarks.servers import Contender, Server, cluster, kernel_kb_now, peer
-from workers.arguments import positive, seconds
+from workers.cli.argument_types import positive, seconds
 
 SETTLE_S = 1.0  # between the server's start and the first look: the last imports
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import command
-from workers.arguments import positive, seconds
+from workers.cli.argument_types import positive, seconds
 
 IDLE = 2000
 VARIANTS = ("lane", "lane-without-hub", "stock")

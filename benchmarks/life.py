@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks import command, environments, rounds
 from benchmarks.servers import ROOT, Contender, Failed, Server, cluster, peer
-from workers.arguments import positive
+from workers.cli.argument_types import positive
 
 
 @dataclass(slots=True)

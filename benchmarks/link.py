@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks import command
-from workers.arguments import positive
+from workers.cli.argument_types import positive
 
 BATCHES = {1: 30_000, 10: 200_000, 100: 400_000}
 """Publications a pack -> publications a run."""

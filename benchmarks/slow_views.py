@@ -27,7 +27,7 @@ from pathlib import Path
 
 from benchmarks import command, figures, load
 from benchmarks.servers import Contender, Failed, Server, cluster
-from workers.arguments import positive
+from workers.cli.argument_types import positive
 
 PATH = "/echo/"
 PAYLOAD = b"12345 31 31 1 abcdef"

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import command, figures, load
 from benchmarks.servers import Contender, Failed, Server, cluster
-from workers.arguments import positive
+from workers.cli.argument_types import positive
 
 PATH = "/echo/async/"
 PAYLOAD = b"back"

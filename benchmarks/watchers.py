@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks import command, rounds
 from benchmarks.life import add_game_options, play
 from benchmarks.servers import Failed, Server, cluster
-from workers.arguments import positive, seconds
+from workers.cli.argument_types import positive, seconds
 
 HANDSHAKE = (
     "GET /watcher/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"

@@ -94,7 +94,7 @@ COMPOSITION_ROOTS = {
     "cluster.development",
     "cluster.process",
     "cluster.tap",
-    "workers.this_process",
+    "workers.processes.process_setup",
 }
 """Only these choose or import the global reactor; all others are given one."""
 
@@ -261,7 +261,7 @@ class RulesTests(TestCase):
 
     def test_workers_stand_alone(self) -> None:
         for name in ("cluster", "cluster.net.lane", "django_project.settings"):
-            self.assertIsNotNone(self.check("workers.life", name), name)
+            self.assertIsNotNone(self.check("workers.life.rules", name), name)
 
     def test_relative_and_local_imports_are_seen(self) -> None:
         path = Path(self.mktemp())

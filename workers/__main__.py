@@ -12,7 +12,7 @@ INTERRUPTED = 130  # what shells say of a program ended by Ctrl-C: 128 + SIGINT
 def main(arguments: Sequence[str] | None = None) -> int:
     # Importing takes some tenths of a second, in which Ctrl-C would print a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
-    from workers import life_command
+    from workers.life import command as life_command
     from workers.load import broadcast_command, echo_command, idle_command, storm_command
 
     parser = argparse.ArgumentParser(prog="swarm", description=__doc__)

@@ -18,7 +18,7 @@ from tests.e2e.asking import figures, get
 from tests.e2e.processes import PATIENCE_S, TEST_TIMEOUT_S, Cluster, reactor, start_cluster
 from tests.net import clients
 from tests.net.wire import request, text
-from workers.life import Grid, neighbours, next_generation
+from workers.life.rules import Grid, neighbours, next_generation
 
 Place = tuple[int, int]
 

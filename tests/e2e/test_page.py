@@ -32,7 +32,7 @@ from tests.e2e.processes import (
     start_program,
 )
 from tests.once import once
-from workers.life import Grid, next_generation
+from workers.life.rules import Grid, next_generation
 
 
 def soup(size: int, seed: int) -> Grid:

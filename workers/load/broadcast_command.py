@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from workers.arguments import positive, seconds
-from workers.load.broadcast import BroadcastPlan
-from workers.load.command import Run, add_common_arguments, play
-from workers.load.run import Report, Stopped, added, counted
-from workers.load.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
+from workers.cli.argument_types import positive, seconds
+from workers.cli.run import Run, add_common_arguments, play
+from workers.load.broadcast_clients import BroadcastPlan
+from workers.processes.swarm import Report, Stopped, added, counted
+from workers.reporting.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
 
 PATH = "/broadcast/{}/?role={}"
 LEAD = 0.2  # seconds from "go" to the first message: for "go" to reach every process

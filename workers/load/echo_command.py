@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from workers.arguments import positive, rate
-from workers.load.command import Run, add_common_arguments, play
-from workers.load.echo import EchoPlan
-from workers.load.run import Report, added, counted
-from workers.load.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
+from workers.cli.argument_types import positive, rate
+from workers.cli.run import Run, add_common_arguments, play
+from workers.load.echo_clients import EchoPlan
+from workers.processes.swarm import Report, added, counted
+from workers.reporting.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
 
 PATH = "/test/ws/"
 BUSY = 0.8  # of a core: a swarm that uses more is what limits the speed
@@ -116,7 +116,7 @@ async def _echo(run: Run) -> Outcome:
 
 
 def peak_reached(reports: list[Report]) -> bool:
-    """Were all clients of all shares open before the first one came to its end?"""
+    """Were all clients of all shards open before the first one came to its end?"""
     full = [report["full_at"] for report in reports]
     ends = [report["first_end"] for report in reports if report["first_end"] is not None]
     return bool(full) and None not in full and max(full) < min(ends, default=math.inf)

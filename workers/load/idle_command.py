@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from workers.arguments import path, positive, rate
-from workers.command import add_ramp
-from workers.load.client import Plan
-from workers.load.command import Run, add_common_arguments, play
-from workers.load.memory import Memory, is_here, listening_processes, measure
-from workers.load.run import added, counted
-from workers.load.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
+from workers.cli.argument_types import path, positive, rate
+from workers.cli.reactor_run import add_ramp
+from workers.cli.run import Run, add_common_arguments, play
+from workers.processes.client import Plan
+from workers.processes.swarm import added, counted
+from workers.reporting.server_memory import Memory, is_here, listening_processes, measure
+from workers.reporting.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
 
 PATH = "/echo/async/"
 

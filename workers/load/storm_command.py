@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from workers.arguments import path, positive, rate, seconds
-from workers.load.client import Plan
-from workers.load.command import Run, add_common_arguments, play
-from workers.load.run import Report, Stopped, added, counted
-from workers.load.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
+from workers.cli.argument_types import path, positive, rate, seconds
+from workers.cli.run import Run, add_common_arguments, play
+from workers.processes.client import Plan
+from workers.processes.swarm import Report, Stopped, added, counted
+from workers.reporting.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
 
 PATH = "/echo/async/"
 

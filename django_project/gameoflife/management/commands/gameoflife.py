@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from workers import life_command
+from workers.life import command as life_command
 
 
 class Command(BaseCommand):

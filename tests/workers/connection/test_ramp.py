@@ -1,0 +1,74 @@
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from workers.connection.ramp import TICK, UNDER_WAY, Ramp
+from workers.connection.source_address import ports_per_address, source_address
+
+
+class SourceTests(SynchronousTestCase):
+    def test_the_first_ones_come_from_anywhere(self) -> None:
+        self.assertIsNone(source_address(0, "127.0.0.1", 100))
+        self.assertIsNone(source_address(99, "127.0.0.1", 100))
+
+    def test_further_ones_from_further_addresses(self) -> None:
+        self.assertEqual(source_address(100, "127.0.0.1", 100), "127.0.0.2")
+        self.assertEqual(source_address(199, "127.0.0.9", 100), "127.0.0.2")
+        self.assertEqual(source_address(200, "127.0.0.1", 100), "127.0.0.3")
+
+    def test_only_towards_loopback(self) -> None:
+        self.assertIsNone(source_address(100, "192.0.2.1", 100))
+        self.assertIsNone(source_address(100, "::1", 100))
+
+    def test_some_ports_are_left(self) -> None:
+        self.assertGreater(ports_per_address(), 100)
+        self.assertLess(ports_per_address(), 65536)
+
+
+class RampTests(SynchronousTestCase):
+    def ramp(self, total: int, rate: float) -> Ramp:
+        self.clock = Clock()
+        self.under_way: list[Deferred[None]] = []
+        self.numbers: list[int] = []
+
+        def connect(number: int) -> Deferred[None]:
+            self.numbers.append(number)
+            self.under_way.append(Deferred())
+            return self.under_way[-1]
+
+        return Ramp(self.clock, total, rate, connect)
+
+    def test_no_rate_but_never_too_many_under_way(self) -> None:
+        self.ramp(UNDER_WAY + 50, rate=0).start()
+        self.clock.advance(0)
+        self.assertEqual(self.numbers, list(range(UNDER_WAY)))
+        for deferred in self.under_way[:20]:
+            deferred.callback(None)
+        self.clock.advance(0)
+        self.assertEqual(len(self.numbers), UNDER_WAY + 20)
+        for deferred in self.under_way[20:]:
+            deferred.callback(None)
+        self.clock.advance(0)
+        self.assertEqual(self.numbers, list(range(UNDER_WAY + 50)))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_rate(self) -> None:
+        self.ramp(100, rate=100).start()
+        self.clock.pump([TICK] * 25)  # half a second
+        self.assertApproximates(len(self.numbers), 51, 2)
+        self.clock.pump([TICK] * 50)
+        self.assertEqual(len(self.numbers), 100)
+
+    def test_a_failed_one_is_over_too(self) -> None:
+        self.ramp(UNDER_WAY + 1, rate=0).start()
+        self.under_way[0].errback(ValueError())
+        self.clock.advance(0)
+        self.assertEqual(len(self.numbers), UNDER_WAY + 1)
+
+    def test_stop(self) -> None:
+        ramp = self.ramp(100, rate=10)
+        ramp.start()
+        ramp.stop()
+        self.clock.advance(60)
+        self.assertEqual(len(self.numbers), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])

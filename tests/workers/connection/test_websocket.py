@@ -1,0 +1,200 @@
+"""The client's connection: parsing and masking alone, then against a plain Autobahn server."""
+
+import os
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.workers.patience import PATIENCE_S, be_patient
+from workers.connection.frames import SMALL, masked_text, split_text_frames
+from workers.connection.read_hub import FlushList, ReadHub
+from workers.connection.websocket import Connection, ConnectionFactory
+
+
+def frame(payload: bytes, first: int = 0x81) -> bytes:
+    """A server's frame of at most 65,535 bytes."""
+    if len(payload) <= SMALL:
+        return bytes((first, len(payload))) + payload
+    return bytes((first, 126)) + len(payload).to_bytes(2, "big") + payload
+
+
+class MaskTests(SynchronousTestCase):
+    @given(st.binary(max_size=SMALL), st.binary(min_size=4, max_size=4))
+    def test_unmasks_to_the_message(self, message: bytes, mask: bytes) -> None:
+        masked = masked_text(message, mask)
+        self.assertEqual(masked[:2], bytes((0x81, 0x80 | len(message))))
+        self.assertEqual(masked[2:6], mask)
+        unmasked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(masked[6:]))
+        self.assertEqual(unmasked, message)
+
+
+class SplitTests(SynchronousTestCase):
+    @given(st.lists(st.text(st.characters(max_codepoint=127), max_size=SMALL), min_size=1))
+    def test_whole_frames(self, texts: list[str]) -> None:
+        messages = [text.encode() for text in texts]
+        self.assertEqual(split_text_frames(b"".join(map(frame, messages))), messages)
+
+    def test_leaves_the_rest_to_autobahn(self) -> None:
+        for name, data in {
+            "cut in the payload": frame(b"0 1 2 1") + frame(b"0 1 3 1")[:-1],
+            "cut in the header": frame(b"0 1 2 1") + b"\x81",
+            "too long": frame(b"0 1 2 1") + b"0",
+            "masked": masked_text(b"0 1 2 1", b"abcd"),
+            "binary": frame(b"0 1 2 1", 0x82),
+            "a fragment": frame(b"0 1 2 1", 0x01),
+            "a ping after a text": frame(b"0 1 2 1") + frame(b"", 0x89),
+            "a close frame": frame(b"\x03\xe8", 0x88),
+            "not ASCII": frame("é".encode()),
+            "a continuation byte like a header": frame("Á".encode()),
+            "a long one": frame(b"x" * 126),
+            "rubbish": os.urandom(8) + b"\x00",
+        }.items():
+            self.assertIsNone(split_text_frames(data), name)
+
+
+class Talker(WebSocketServerProtocol):
+    """Echoes text; binary messages are raw bytes to be written as they are."""
+
+    def onOpen(self) -> None:
+        self.factory.opened.callback(self)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self.factory.heard.append(payload)
+        self.sendMessage(payload)
+
+    def onPong(self, payload: bytes) -> None:
+        self.factory.ponged.callback(payload)
+
+
+class ConnectionTests(TestCase):
+    timeout = 180
+
+    def setUp(self) -> Any:
+        self.server = WebSocketServerFactory(reactor=reactor)
+        self.server.protocol = Talker
+        self.server.noisy = False
+        self.server.opened = Deferred()
+        self.server.ponged = Deferred()
+        self.server.heard = []
+        be_patient(self, self.server)
+        listening: Any = reactor
+        port = listening.listenTCP(0, self.server, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.port = port.getHost().port
+        self.flush_list = FlushList(reactor)
+        self.hub = ReadHub(reactor, self.flush_list)
+        self.hub.start()
+        self.received: list[bytes] = []
+        self.wanted = 0
+        self.enough: Deferred[None] = Deferred()
+        self.closed: Deferred[tuple[int, str, bool]] = Deferred()
+        return Deferred.fromCoroutine(self.open())
+
+    async def open(self) -> None:
+        factory = ConnectionFactory(
+            f"ws://127.0.0.1:{self.port}/", self.flush_list, self.hub, reactor, timeout=PATIENCE_S
+        )
+        # Else a server that takes longer to hang up was not clean.
+        factory.setProtocolOptions(serverConnectionDropTimeout=PATIENCE_S)
+        opened: Deferred[None] = Deferred()
+        endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
+        self.connection: Connection = await endpoint.connect(factory)
+        self.connection.opened = lambda: opened.callback(None)
+        self.connection.received = self.hear
+        self.connection.closed = lambda *how: self.closed.callback(how)
+        self.talker: Talker = await self.server.opened
+        await opened
+
+    def tearDown(self) -> Any:
+        async def close() -> None:
+            self.connection.close()
+            await self.closed
+            self.hub.stop()
+
+        return Deferred.fromCoroutine(close())
+
+    def hear(self, messages: Any) -> None:
+        self.received.extend(messages)
+        if self.wanted and len(self.received) >= self.wanted:
+            self.wanted = 0
+            self.enough.callback(None)
+
+    async def until_received(self, count: int) -> list[bytes]:
+        if len(self.received) < count:
+            self.wanted = count
+            self.enough = Deferred()
+            await self.enough
+        return self.received
+
+    async def test_no_delay(self) -> None:
+        self.assertTrue(self.connection.transport.getTcpNoDelay())
+
+    async def test_echo_in_order(self) -> None:
+        messages = [b"%d %s" % (n, b"x" * (n % 200)) for n in range(600)]
+        for message in messages:
+            self.connection.send(message)
+        self.assertEqual(await self.until_received(600), messages)
+
+    async def test_frames_cut_anywhere(self) -> None:
+        texts = [b"0 1 2 1", "naïve".encode(), b"y" * 300, b""]
+        data = b"".join(map(frame, texts))
+        for cut in range(1, len(data), 7):
+            first, second = data[:cut], data[cut:]
+            self.received.clear()
+            self.connection.dataReceived(first)
+            self.connection.dataReceived(second)
+            self.assertEqual(self.received, texts)
+        self.connection.dataReceived(frame(b"0 1 2 1"))
+        self.assertEqual(self.received[-1], b"0 1 2 1")
+
+    async def test_fragments_around_a_ping(self) -> None:
+        self.connection.dataReceived(
+            frame(b"one ", 0x01) + frame(b"are you there?", 0x89) + frame(b"message", 0x80)
+        )
+        self.assertEqual(await self.server.ponged, b"are you there?")
+        self.assertEqual(self.received, [b"one message"])
+
+    async def test_more_than_the_kernel_takes(self) -> None:
+        messages = [b"%d " % n + b"z" * 100_000 for n in range(100)]
+        for message in messages[:50]:
+            self.connection.send(message)
+        self.flush_list.flush()
+        for message in messages[50:]:
+            self.connection.send(message)
+            self.flush_list.flush()
+        await self.until_received(100)
+        self.assertEqual(self.server.heard, messages)
+        self.assertEqual(self.received, messages)
+        self.connection.send(b"short again")
+        self.assertEqual((await self.until_received(101))[-1], b"short again")
+
+    async def test_closes_after_what_is_queued(self) -> None:
+        self.connection.send(b"last words")
+        self.connection.close(1000)
+        self.connection.send(b"too late")
+        code, _, was_clean = await self.closed
+        self.closed.addCallback(lambda _: None)
+        self.assertEqual((code, was_clean), (1000, True))
+        self.assertEqual(self.server.heard, [b"last words"])
+
+    async def test_the_servers_close_code(self) -> None:
+        self.talker.sendCloseFrame(code=1013, reasonUtf8=b"full", isReply=False)
+        code, reason, _ = await self.closed
+        self.assertEqual((code, reason), (1013, "full"))
+
+    async def test_the_server_is_gone(self) -> None:
+        self.talker.transport.abortConnection()
+        code, _, was_clean = await self.closed
+        self.assertEqual((code, was_clean), (1006, False))
+
+    async def test_a_violation_fails_the_connection(self) -> None:
+        self.talker.transport.write(b"\xf1\x01a")
+        _, reason, was_clean = await self.closed
+        self.assertFalse(was_clean)
+        self.assertIn("RSV", reason)

@@ -1,0 +1,203 @@
+"""One WebSocket connection of the swarm: Autobahn's client with a fast path for small messages.
+
+Once the connection is open, chunks that consist of whole, small, unmasked text frames never reach
+Autobahn's state machine; everything else does, from its first byte on: other frames, frames cut in
+two, anything invalid. What Autobahn does then is what counts: its closing handshake, pongs, checks.
+All output, Autobahn's control frames too, goes through one queue and is sent once an iteration.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from twisted.internet import interfaces
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from workers.connection.frames import SMALL, masked_text, split_text_frames
+from workers.connection.read_hub import FlushList, ReadHub
+
+
+def _ignore_messages(messages: Sequence[bytes]) -> None:
+    """Until an owner sets its own, and after the end."""
+
+
+def _ignore_close(code: int, reason: str, was_clean: bool) -> None:
+    """Until an owner sets its own."""
+
+
+@implementer(interfaces.IPullProducer)
+class Connection(WebSocketClientProtocol):
+    """One connection. The owner sets the three callables before the handshake can have ended.
+
+    opened(): may send now.
+    received(messages): the messages of one chunk, at least one, in order.
+    closed(code, reason, was_clean): exactly once, also if it never opened (then code is 1006).
+    """
+
+    tcpNoDelay = True  # a class attribute: Autobahn reads it before it has copied the factory's
+
+    transport: Any  # Twisted's interfaces are not visible to mypy
+    current_frame: Any
+    inside_message: bool
+
+    opened: Callable[[], None] = staticmethod(lambda: None)
+    received: Callable[[Sequence[bytes]], None] = staticmethod(_ignore_messages)
+    closed: Callable[[int, str, bool], None] = staticmethod(_ignore_close)
+
+    def __init__(self, flush_list: FlushList, hub: ReadHub) -> None:
+        super().__init__()
+        self.out: list[bytes] = []  # frames ready to go
+        self.socket: Any = None
+        self._flush_list = flush_list
+        self._hub = hub
+        self._hub_number: int | None = None
+        self._fast = False  # open, and nothing of Autobahn's is half done
+        self._blocked = False  # the kernel's buffer is full: the transport holds the rest
+        self._resumed = 0
+
+    # Receiving
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._fast and not self.data:
+            messages = split_text_frames(data)
+            if messages is not None:
+                self.received(messages)
+                return
+        self._dataReceived(data)
+        self._fast = (
+            self.state == self.STATE_OPEN
+            and not self.data
+            and self.current_frame is None
+            and not self.inside_message
+        )
+
+    def onOpen(self) -> None:
+        self.socket = self.transport.getHandle()
+        self._hub_number = self._hub.add(self)
+        self._fast = True
+        self.opened()
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if self.state == self.STATE_OPEN:
+            self.received([payload])
+
+    # Sending
+
+    def send(self, message: bytes) -> None:
+        """Queue a text message of ASCII or UTF-8 bytes; nothing happens once closing."""
+        if self.state != self.STATE_OPEN:
+            return
+        if len(message) <= SMALL:
+            # RFC 6455 5.3 wants masks that the one who chose the payload cannot foresee; here both
+            # are the same program, and a fast generator does.
+            self.sendData(masked_text(message, random.randbytes(4)))
+        else:
+            self.sendMessage(message)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """All that Autobahn writes, the handshake too; the swarm never chops."""
+        out = self.out
+        if not out:
+            self._flush_list.dirty.append(self)
+            self._flush_list.schedule()
+        out.append(data)
+
+    def send_queued(self) -> None:
+        """Send what is queued; called by the flush list."""
+        if not self.out or self.transport is None:
+            return
+        data = b"".join(self.out)
+        self.out.clear()
+        if self.socket is None or self._blocked:
+            self.transport.write(data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # the reactor learns it from reading
+        if sent < len(data):
+            # Until the transport has sent the rest, all has to go through it, or order breaks.
+            self._blocked = True
+            self._resumed = 0
+            self.transport.write(data[sent:])
+            self.transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        """Called at registration, and again when the transport has sent everything."""
+        self._resumed += 1
+        if self._resumed == 2:
+            self.transport.unregisterProducer()
+            self._blocked = False
+
+    def stopProducing(self) -> None:
+        """The connection is lost; connectionLost does the rest."""
+
+    # Closing
+
+    def close(self, code: int = 1000) -> None:
+        """Start the closing handshake, after what is queued; harmless if it has started."""
+        self._fast = False
+        if self.state == self.STATE_OPEN:
+            self.sendClose(code)
+
+    def abort(self) -> None:
+        """End without a handshake, now."""
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        self.send_queued()
+        super()._closeConnection(abort)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._fast = False
+        if self._hub_number is not None:
+            self._hub.remove(self._hub_number)
+            self._hub_number = None
+        self.out.clear()
+        self.socket = None
+        super().connectionLost(reason)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        closed, self.closed = self.closed, _ignore_close
+        self.received = _ignore_messages
+        if self.remoteCloseCode is not None:
+            # What the server said counts more than how well TCP ended after it.
+            code, reason = self.remoteCloseCode, self.remoteCloseReason
+        elif not wasClean:
+            reason = self.wasNotCleanReason
+        closed(code or 1005, reason or "", wasClean)
+
+    def read_by_reactor(self, again: bool) -> None:
+        """Called by the hub, which reads this connection while the reactor does not."""
+        if self.transport is None:
+            return
+        if again:
+            self.transport.startReading()
+        else:
+            self.transport.stopReading()
+
+
+class ConnectionFactory(WebSocketClientFactory):
+    """Makes connections to one URL; give it to a client endpoint's `connect`."""
+
+    noisy = False
+
+    def __init__(
+        self, url: str, flush_list: FlushList, hub: ReadHub, reactor: Any, timeout: float
+    ) -> None:
+        super().__init__(url, reactor=reactor)
+        timeout += 1  # Autobahn keeps its timers in buckets of a second, and may be so much early
+        self.setProtocolOptions(openHandshakeTimeout=timeout, closeHandshakeTimeout=timeout)
+        self._flush_list = flush_list
+        self._hub = hub
+
+    def buildProtocol(self, addr: Any) -> Connection:
+        connection = Connection(self._flush_list, self._hub)
+        connection.factory = self
+        return connection
