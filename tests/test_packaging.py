@@ -27,7 +27,7 @@ from twisted.trial.unittest import TestCase
 from tests.once import once
 
 ROOT = Path(__file__).parent.parent
-IGNORED = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
+IGNORED = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
 NOT_SOURCE = shutil.ignore_patterns(".git", *IGNORED)
 PLUGINS = ("c10k", "c10k-node", "c10k-broker")
 READY = re.compile(r"c10k ready: (http\S+?/)[ ,]")
@@ -186,7 +186,7 @@ class PackagingTests(TestCase):
         self.assertEqual(set(), {name for name in names if name.startswith(("tests", "docs"))})
 
     def test_sdist_has_all_files(self) -> None:
-        """Whoever has the sdist alone can run the tests, the demo and the benchmarks."""
+        """The sdist is enough to run the tests, the demo and the benchmarks."""
         with tarfile.open(sdist()) as archive:
             names = {member.name.partition("/")[2] for member in archive if member.isfile()}
         # Another copy, because building has left files in the checkout.

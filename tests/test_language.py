@@ -1,0 +1,254 @@
+"""Words and phrases that this project does not use, in whatever people read: names, comments, docs.
+
+The documentation of Django and `websockets` is the model: the field's standard term, the actor as
+the subject, one idea a sentence. Each phrase below has a standard one, which the failure shows:
+
+    docs/topics/history.md:12: "is told": write receives, is notified
+
+``python -m tests.test_language`` prints all of them, also those in EXEMPT.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent
+
+READ = {".py", ".md", ".js", ".mjs", ".html", ".css", ".toml", ".ini", ".yml", ".conf", ".service"}
+READ |= {".in", ".sh", ""}
+"""Suffixes of the files that are read; those without one are Makefile, .ci/run and the like."""
+
+SKIPPED = {"LICENSE", "tests/test_language.py"}
+NOT_OURS = {"__pycache__", "_trial_temp", "build", "dist", "node_modules", "site", "twistd.log"}
+WITH_A_DOT = {".ci", ".github", ".editorconfig", ".pre-commit-config.yaml"}
+"""The hidden files and folders that are part of the project."""
+
+EXEMPT: tuple[str, ...] = (
+    "CHANGELOG.md",
+    "README.md",
+    "benchmarks",
+    "cluster",
+    "deploy",
+    "django_project",
+    "docs",
+    "tests",
+    "workers",
+)
+"""Files and folders that still have such phrases. It only gets shorter."""
+
+
+class Ban(NamedTuple):
+    """A phrase, what to write instead, and where it is looked for.
+
+    The phrase is a regular expression of whole words in lower case. A space stands for any white
+    space, also in the middle of a comment. Names are taken apart: ``LaneFactory`` and
+    ``lane_factory`` read "lane factory".
+    """
+
+    phrase: str
+    use: str
+    folders: tuple[str, ...] = ("",)
+
+
+SWARM = ("workers", "tests/workers", "benchmarks", "docs/topics/swarm.md")
+BANNED = (
+    # Names of parts.
+    Ban("inlets?", "reader"),
+    Ban("outlets?", "writer"),
+    Ban("lanes?", 'connection; "fast path" for the technique'),
+    Ban("newcomers?", "pending subscriber"),
+    Ban("followers?", "callback subscriber"),
+    Ban("front doors?", "protocol detection"),
+    Ban("standstills?", "event-loop stall"),
+    Ban("mistakes", "start-up errors, errors"),
+    Ban(r"this process(?:\.py)|import this process", "process setup"),
+    Ban("contenders?", "candidate, competitor"),
+    Ban("wishes", "requested"),
+    Ban("interests?", "subscriptions (of a node)"),
+    Ban("packs|(?:a|an|the|one|each|every|next|last|of|such) pack", "batch"),
+    Ban("peers", "remote nodes", ("cluster/pubsub", "cluster/bus", "tests/pubsub", "tests/bus")),
+    Ban("peers", "competitors", ("benchmarks", "docs/benchmarks.md", "tests/test_benchmarks.py")),
+    Ban("(?:the|its|their|of|all) retains", "retained outbox"),
+    Ban("outsiders?|an outside", "external publisher"),
+    Ban("figures", "statistics (in a process), metrics (Prometheus)", ("cluster/",)),
+    Ban("players?", "cell client"),
+    Ban(r"(?<!timer\s)wheels?", "timer wheel", SWARM),
+    Ban("granted", "allowed", SWARM),
+    Ban("(?:a|the|its|each|every|this|one|of) shares?", "shard", SWARM),
+    # Phrases.
+    Ban("hung up on|hang(?:s|ing)? up on|hung up", "disconnected"),
+    Ban("for ever", "indefinitely"),
+    Ban("in vain", "without success, unsuccessfully"),
+    Ban("be it|be they", "even if, whether"),
+    Ban("anew", "again"),
+    Ban("put(?:s|ting)? out", "evict, disconnect (to send: send)"),
+    Ban("put(?:s|ting)? off", "defer"),
+    Ban(r"let(?:s|ting)? in(?![-\w])", "accept, admit"),
+    Ban("(?:is|are|was|were|be|been|being) told", "receives, is notified"),
+    Ban("(?:is|are|was|were|be|been) said", "is sent, is documented"),
+    Ban(r"who (?:is|are) no|that (?:is|are) none(?!\sof)", "that is not a …, without a …"),
+    Ban("let in no more", "whose permission was revoked"),
+    Ban("by whoever|whoever|whomever", "the actor: a client that, anyone who"),
+    Ban("in one line", "one-line summary, in a single line"),
+    Ban("(?<![.,])1 (?:errors|nodes|connections|clients|messages|subscribers|topics|steps|seconds)",
+        "the singular"),
+    Ban("nobody else in the process", "a reference that only the caller holds"),
+    Ban("in ipv6['’]s? clothes", "an IPv4-mapped IPv6 address"),
+    Ban("of the one that answered", "Delivered to subscribers on 2 nodes"),
+    Ban("safe as it comes", "secure by default"),
+    Ban("look(?:s|ing)? on at|look(?:s|ing)? on", "watch"),
+    Ban("how soon they hear", "latency"),
+    Ban(r"in 0\.00 s", "immediately"),
+    Ban("0 twice", "0 duplicates"),
+    Ban("whole generations", "complete generations"),
+    Ban(r"\d+ nodes of", 'N nodes, settings …'),
+)  # fmt: skip
+
+NAMES = {
+    "copies": "retained cache",
+    "retains": "retained outbox",
+    "peer": "remote node; for benchmarks, competitor",
+    "peers": "remote nodes; for benchmarks, competitors",
+    "outside": "external publisher",
+    "pack": "batch",
+    "interest": "subscriptions",
+    "place": "slot, position or seat, by meaning",
+    "figures": "statistics, metrics",
+    "figure": "statistics, metrics",
+    "serving": "dispatcher",
+    "following": "feed subscriptions",
+    "share": "shard",
+    "causes": "failure reasons",
+    "granted": "allowed",
+    "wheel": "timer wheel",
+}
+"""Common words that are no names of modules and classes here: word -> what to call it."""
+
+
+class Finding(NamedTuple):
+    path: str
+    line: int
+    words: str
+    use: str
+
+    def __str__(self) -> str:
+        return f'{self.path}:{self.line}: "{self.words}": write {self.use}'
+
+
+def files() -> Iterator[Path]:
+    """Every text file of the project, also one that is not committed yet."""
+    folders = [ROOT]
+    while folders:
+        for path in sorted(folders.pop().iterdir()):
+            if path.name.startswith(".") and path.name not in WITH_A_DOT:
+                continue
+            if path.name in NOT_OURS or path.suffix == ".egg-info":
+                continue
+            if path.is_dir():
+                folders.append(path)
+            elif path.suffix in READ and str(path.relative_to(ROOT)) not in SKIPPED:
+                yield path
+
+
+def plain(text: str) -> str:
+    """Text as BANNED sees it: names taken apart, comment marks gone, lines as they were."""
+    text = re.sub(r"^[ \t]*(?:#+:?|//+|\*+|>)", "", text, flags=re.MULTILINE)
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
+    return re.sub(r"[_`*]", " ", text).lower()
+
+
+def compiled(phrase: str) -> re.Pattern[str]:
+    """A phrase may go on in the next line, and in the next literal of a string."""
+    gap = r"(?:[\s\"']+|-)"
+    return re.compile(rf"(?<![\w’'])(?:{phrase.replace(' ', gap)})(?!\w)")
+
+
+PATTERNS = [(ban, compiled(ban.phrase)) for ban in BANNED]
+
+
+def in_text(path: str, text: str) -> Iterator[Finding]:
+    """What is banned in a file's text or in its own name, with line 0."""
+    for start, each in ((0, path), (1, text)):
+        prepared = plain(each)
+        for ban, pattern in PATTERNS:
+            if path.startswith(ban.folders):
+                for match in pattern.finditer(prepared):
+                    line = start + prepared.count("\n", 0, match.start())
+                    yield Finding(path, line, " ".join(re.split(r"[\s\"-]+", match[0])), ban.use)
+
+
+def in_names(path: str, text: str) -> Iterator[Finding]:
+    """NAMES among the words of a module's name and of its classes' names."""
+    names = [(0, Path(path).stem)]
+    names += [
+        (node.lineno, node.name)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef)
+    ]
+    for line, name in names:
+        words = plain(name).split()
+        for before, word in zip(["", *words], words, strict=False):
+            if word in NAMES and (before, word) not in {("timer", "wheel"), ("socket", "peer")}:
+                yield Finding(path, line, name, NAMES[word])
+
+
+def findings() -> list[Finding]:
+    """All of the project, in the order of files and lines."""
+    found: list[Finding] = []
+    for path in files():
+        name, text = str(path.relative_to(ROOT)), path.read_text()
+        found += in_text(name, text)
+        if path.suffix == ".py":
+            found += in_names(name, text)
+    return sorted(found)
+
+
+def is_exempt(path: str) -> bool:
+    return any(path == each or path.startswith(f"{each}/") for each in EXEMPT)
+
+
+class LanguageTests(SynchronousTestCase):
+    def test_standard_terms(self) -> None:
+        found = [str(each) for each in findings() if not is_exempt(each.path)]
+        self.assertEqual([], found, "\n" + "\n".join(found))
+
+    def test_exempt_paths_exist(self) -> None:
+        self.assertEqual([], [each for each in EXEMPT if not (ROOT / each).exists()])
+
+    def words(self, text: str, path: str = "cluster/a.py") -> list[str]:
+        return [each.words for each in in_text(path, text)]
+
+    def test_phrases_are_found_in_names_and_across_lines(self) -> None:
+        self.assertEqual(["lane"], self.words("class LaneFactory: ..."))
+        self.assertEqual(["lane"], self.words("a_lane.low_water"))
+        self.assertEqual(["front door"], self.words("FRONT_DOOR = 1"))
+        self.assertEqual(["hung up on"], self.words("def test_clients_hung_up_on(self): ..."))
+        self.assertEqual(["is told"], self.words("    # Whom it concerns is\n    # told later."))
+        self.assertEqual(["in vain"], self.words('print("waits in"\n  " vain")'))
+        self.assertEqual(["lane"], self.words("", "cluster/net/lane.py"))
+        self.assertEqual([2], [each.line for each in in_text("a.md", "A\nlane.")])
+
+    def test_ordinary_uses_are_none(self) -> None:
+        """The same words in the sense that everybody gives them."""
+        for text in (
+            "planes, Planet.lanester",
+            "struct.pack(b); unpack; msgpack; the packing",
+            "The value is let in-flight; interested; interesting",
+            "It said so; output out; 11 errors, 1 error, 2.1 seconds",
+            "Clients share a thread; the transport's peer; getPeer()",
+            "What follows; maybe it; to be item; forever",
+        ):
+            self.assertEqual([], self.words(text), text)
+
+    def test_names_of_modules_and_classes(self) -> None:
+        found = in_names("workers/share.py", "class TimerWheel: ...\nclass Copies: ...\n")
+        self.assertEqual([(0, "shard"), (2, "retained cache")], [(f.line, f.use) for f in found])
+
+
+if __name__ == "__main__":
+    for finding in findings():
+        print(finding)
