@@ -4,9 +4,10 @@
 #   make demo STEPS=50 SIZE=32 NODES=4 PORT=8000 RATE=10
 #                 plays 50 steps and ends: exit 0 only if every step was right
 #   make test     the tests on every Python from 3.11 to 3.14 on PATH, lint, types, the packages
-#   make lint     ruff's checks alone; make format corrects what it can
+#   make lint     ruff's checks alone
+#   make format   has ruff correct what it can
 #   make types    mypy alone
-#   make package  builds sdist and wheel and checks them
+#   make package  builds sdist and wheel, and checks them
 #   make clean    removes .venv and what builds and tests leave behind
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \

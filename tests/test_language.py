@@ -5,11 +5,13 @@ the subject, one idea a sentence. Each phrase below has a standard one, which th
 
     docs/topics/history.md:12: "is told": write receives, is notified
 
-``python -m tests.test_language`` prints all of them, also those in EXEMPT.
+``python -m tests.test_language [PATH ...]`` prints all of them, or those below some paths, also
+those in EXEMPT.
 """
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -251,4 +253,5 @@ class LanguageTests(SynchronousTestCase):
 
 if __name__ == "__main__":
     for finding in findings():
-        print(finding)
+        if finding.path.startswith(tuple(sys.argv[1:]) or ""):
+            print(finding)

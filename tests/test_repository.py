@@ -54,9 +54,9 @@ def section(path: Path, heading: str) -> str:
     return dict(zip(parts[1::2], parts[2::2], strict=True))[heading]
 
 
-def commands(program: str) -> Iterator[list[str]]:
-    """The words after a program's name in the README's shell examples."""
-    for language, text in FENCED.findall((ROOT / "README.md").read_text()):
+def commands(program: str, page: str = "README.md") -> Iterator[list[str]]:
+    """The words after a program's name in a page's shell examples."""
+    for language, text in FENCED.findall((ROOT / page).read_text()):
         if language == "sh":
             for line in text.splitlines():
                 words = line.partition("#")[0].split()
@@ -96,7 +96,7 @@ class DocumentsTests(TestCase):
         rules = re.findall(r"^([a-z ]+):", makefile, re.MULTILINE)
         targets = {target for rule in rules for target in rule.split()}
         variables = set(re.findall(r"\$\((?:if \$\()?([A-Z]+)\)", makefile))
-        named = list(commands("make"))
+        named = [*commands("make"), *commands("make", "CONTRIBUTING.md")]
         self.assertTrue(named)
         for words in named:
             for word in words:
@@ -200,6 +200,37 @@ class ReferenceTests(TestCase):
         codes = {int(code) for code in re.findall(r"^\| (\d{4}) \|", text, re.MULTILINE)}
         # 1010 is a client's word.
         self.assertEqual(set(lane.SENDABLE_CODES) - {1010} | {CLOSE_REVOKED}, codes)
+
+
+class ContributorTests(TestCase):
+    """What contributors read agrees with what there is."""
+
+    def test_the_workflow_runs_the_script_and_nothing_else(self) -> None:
+        workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+        self.assertEqual([".ci/run"], re.findall(r"\brun: (.*)$", workflow, re.MULTILINE))
+
+    def test_the_makefile_describes_its_targets(self) -> None:
+        makefile = (ROOT / "Makefile").read_text()
+        described = set(re.findall(r"^#   make ([a-z]+)", makefile, re.MULTILINE))
+        phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+        assert phony is not None
+        self.assertEqual(set(phony[1].split()), described)
+
+    def test_named_tests_and_benchmarks_exist(self) -> None:
+        page = "CONTRIBUTING.md"
+        names = [words[-1] for words in commands("trial", page)]
+        names += [words[1] for words in commands("python", page) if words[0] == "-m"]
+        self.assertTrue(names)
+        for name in names:
+            parts = [part for part in name.split(".") if part.islower()]
+            path = ROOT.joinpath(*parts)
+            self.assertTrue(path.is_dir() or path.with_suffix(".py").is_file(), name)
+
+    def test_named_files_and_folders_exist(self) -> None:
+        text = (ROOT / "CONTRIBUTING.md").read_text()
+        tops = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir())
+        for name in re.findall(rf"`((?:{tops})(?:/[\w./-]*)?)`", text):
+            self.assertTrue((ROOT / name).exists(), name)
 
 
 class CleanTests(TestCase):
