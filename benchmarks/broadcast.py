@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import command, environments, figures, load
-from benchmarks.servers import Contender, Failed, Server, channels, cluster
+from benchmarks.servers import Candidate, Failed, Server, channels, cluster
 from benchmarks.subscribers import PATH, Audience, message
 from workers.cli.argument_types import positive, seconds
 
@@ -99,11 +99,11 @@ def redis(folder: Path) -> Iterator[Server]:
     words = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir"]
     words += [str(folder), "--appendonly", "no", "--daemonize", "no"]
     ready = r"(?s)port=(\d+).*Ready to accept connections"
-    with Server(Contender("redis", words, ready), folder) as server:
+    with Server(Candidate("redis", words, ready), folder) as server:
         yield server
 
 
-def contenders(options: argparse.Namespace) -> tuple[list[Contender], dict[str, dict[str, str]]]:
+def candidates(options: argparse.Namespace) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
     """The cluster, and Channels by $CHANNELS_REDIS, which is filled in when Redis is up."""
     found = [cluster(options.nodes)]
     if options.only and options.only.lower() in found[0].name:
@@ -117,14 +117,14 @@ def contenders(options: argparse.Namespace) -> tuple[list[Contender], dict[str, 
     return found, {"channels": environments.versions("channels", python)}
 
 
-def measure(contender: Contender, folder: Path, plan: Plan) -> figures.Figures:
+def measure(candidate: Candidate, folder: Path, plan: Plan) -> figures.Figures:
     """One run of one server, with a Redis if it wants one."""
-    wants_redis = "CHANNELS_REDIS" in contender.environment
+    wants_redis = "CHANNELS_REDIS" in candidate.environment
     with redis(folder) if wants_redis else nullcontext() as store:
         if store is not None:
             url = {"CHANNELS_REDIS": f"redis://127.0.0.1:{store.port}"}
-            contender = replace(contender, environment={**contender.environment, **url})
-        with Server(contender, folder) as server:
+            candidate = replace(candidate, environment={**candidate.environment, **url})
+        with Server(candidate, folder) as server:
             try:
                 return broadcast(server, [store] if store is not None else [], plan)
             except Failed as error:
@@ -159,20 +159,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     rate_of: dict[str, float] = {}
 
-    def at_rates() -> tuple[list[Contender], command.Versions]:
+    def at_rates() -> tuple[list[Candidate], command.Versions]:
         """Each server once for each rate."""
-        everybody, versions = contenders(options)
+        everybody, versions = candidates(options)
         found = []
         for rate in map(float, options.rates.split(",")):
-            for contender in everybody:
-                found.append(replace(contender, name=f"{contender.name}, {rate:g}/s"))
+            for candidate in everybody:
+                found.append(replace(candidate, name=f"{candidate.name}, {rate:g}/s"))
                 rate_of[found[-1].name] = rate
         return found, versions
 
-    def measure_one(contender: Contender, folder: Path) -> figures.Figures:
-        rate = rate_of[contender.name]
+    def measure_one(candidate: Candidate, folder: Path) -> figures.Figures:
+        rate = rate_of[candidate.name]
         plan = Plan(options.subscribers, options.processes, rate, options.seconds)
-        return measure(contender, folder, plan)
+        return measure(candidate, folder, plan)
 
     return command.compare(
         options, options.subscribers, at_rates, measure_one, ratio_of=["µs CPU a delivery"]

@@ -2,7 +2,7 @@
 
 def main(arguments=None):
     options = parser().parse_args(arguments)
-    return command.compare(options, descriptors, contenders, measure)
+    return command.compare(options, descriptors, candidates, measure)
 
 if __name__ == "__main__":
     command.run(main)
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks import figures, load, rounds
-from benchmarks.servers import Contender, Failed
+from benchmarks.servers import Candidate, Failed
 from workers.cli.argument_types import positive
 
 Versions = Mapping[str, Mapping[str, str]]
@@ -50,7 +50,7 @@ def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
     found = parser(name, description)
     add_output_options(found)
     found.add_argument(
-        "--only", default="", metavar="TEXT", help="contenders whose name has this text in it"
+        "--only", default="", metavar="TEXT", help="candidates whose name has this text in it"
     )
     return found
 
@@ -86,25 +86,25 @@ def scratch_folder() -> Iterator[Path]:
 def compare(
     options: argparse.Namespace,
     descriptors: int,
-    contenders: Callable[[], tuple[Sequence[Contender], Versions]],
-    measure: Callable[[Contender, Path], figures.Figures],
+    candidates: Callable[[], tuple[Sequence[Candidate], Versions]],
+    measure: Callable[[Candidate, Path], figures.Figures],
     ratio_of: Sequence[str] = (),
 ) -> int:
-    """Measure all contenders in turn, and print what came out; the exit status.
+    """Measure all candidates in turn, and print what came out; the exit status.
 
     descriptors: how many files a load opens at the same time.
-    contenders: all of them, and their libraries' versions; may install what is missing.
-    measure: one run of one contender, with a folder for its files.
-    ratio_of: the figures in which each contender is divided by each other.
+    candidates: all of them, and their libraries' versions; may install what is missing.
+    measure: one run of one candidate, with a folder for its files.
+    ratio_of: the figures in which each candidate is divided by each other.
     """
     load.allow_descriptors(descriptors)
     before = machine()
-    everybody, versions = contenders()
+    everybody, versions = candidates()
     with scratch_folder() as folder:
         results = rounds.measured(
             rounds.chosen(everybody, options.only),
             options.rounds,
-            lambda contender: measure(contender, folder),
+            lambda candidate: measure(candidate, folder),
         )
     figures.print_report(report(options, before, results, ratio_of, versions), options.json)
     return 0

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import command, environments, load
-from benchmarks.servers import Contender, Server, channels, cluster, peer
+from benchmarks.servers import Candidate, Server, channels, cluster, peer
 from workers.cli.argument_types import positive, seconds
 
 PAYLOAD = b"12345 31 31 1 abcdef"
@@ -24,7 +24,7 @@ IN_FLIGHT = (1, 8)
 WARM_UP_S = 0.5
 
 
-def contenders(cache: Path) -> tuple[list[Contender], dict[str, dict[str, str]]]:
+def candidates(cache: Path) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
     """All servers, and their libraries' versions. Installs what is missing."""
     names = ("autobahn", "websockets", "picows", "channels")
     pythons = {name: environments.python_for(name, cache) for name in names}
@@ -42,12 +42,12 @@ def contenders(cache: Path) -> tuple[list[Contender], dict[str, dict[str, str]]]
 
 
 def measure(
-    contender: Contender, folder: Path, connections: int, seconds: float
+    candidate: Candidate, folder: Path, connections: int, seconds: float
 ) -> dict[str, float]:
     """One run of one server: µs CPU a message and messages a second, for each load."""
     found = {}
-    with Server(contender, folder) as server:
-        sockets = load.connect(server.port, contender.path, connections)
+    with Server(candidate, folder) as server:
+        sockets = load.connect(server.port, candidate.path, connections)
         try:
             load.check_echo(sockets[0], PAYLOAD)
             for in_flight in IN_FLIGHT:
@@ -76,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return command.compare(
         options,
         options.connections,
-        lambda: contenders(options.cache),
-        lambda contender, folder: measure(contender, folder, options.connections, options.seconds),
+        lambda: candidates(options.cache),
+        lambda candidate, folder: measure(candidate, folder, options.connections, options.seconds),
         ratio_of=[f"µs, {in_flight} in flight" for in_flight in IN_FLIGHT],
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.servers import Failed
 
 Figures = dict[str, float]
-"""What one run of one contender gave, by the figure's name, unit included."""
+"""What one run of one candidate gave, by the figure's name, unit included."""
 
 
 def medians(runs: Sequence[Figures]) -> Figures:

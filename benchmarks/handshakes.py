@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import command, environments, figures, load
-from benchmarks.servers import Contender, Server, channels, cluster, peer
+from benchmarks.servers import Candidate, Server, channels, cluster, peer
 from workers.cli.argument_types import positive
 
 AT_ONCE = 100
@@ -23,7 +23,7 @@ WARM_UP = 200  # connections
 SETTLE_S = 0.3  # until the last handler has been started, too
 
 
-def contenders(cache: Path) -> tuple[list[Contender], dict[str, dict[str, str]]]:
+def candidates(cache: Path) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
     """All servers and their libraries' versions."""
     names = ("autobahn", "websockets", "picows", "channels")
     pythons = {name: environments.python_for(name, cache) for name in names}
@@ -39,14 +39,14 @@ def contenders(cache: Path) -> tuple[list[Contender], dict[str, dict[str, str]]]
     return found, {name: environments.versions(name, pythons[name]) for name in names}
 
 
-def measure(contender: Contender, folder: Path, connections: int) -> figures.Figures:
+def measure(candidate: Candidate, folder: Path, connections: int) -> figures.Figures:
     """One run of one server."""
-    with Server(contender, folder) as server:
-        sockets = load.connect(server.port, contender.path, WARM_UP, AT_ONCE)
+    with Server(candidate, folder) as server:
+        sockets = load.connect(server.port, candidate.path, WARM_UP, AT_ONCE)
         try:
             time.sleep(SETTLE_S)
             before, start = server.cpu(), time.perf_counter()
-            sockets += load.connect(server.port, contender.path, connections, AT_ONCE)
+            sockets += load.connect(server.port, candidate.path, connections, AT_ONCE)
             seconds = time.perf_counter() - start
             time.sleep(SETTLE_S)
             used = server.cpu() - before
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return command.compare(
         options,
         options.connections + WARM_UP,
-        lambda: contenders(options.cache),
-        lambda contender, folder: measure(contender, folder, options.connections),
+        lambda: candidates(options.cache),
+        lambda candidate, folder: measure(candidate, folder, options.connections),
         ratio_of=["handshakes/CPU s"],
     )
 

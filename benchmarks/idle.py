@@ -20,15 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import command, environments, figures, load
-from benchmarks.servers import Contender, Server, cluster, kernel_kb_now, peer
+from benchmarks.servers import Candidate, Server, cluster, kernel_kb_now, peer
 from workers.cli.argument_types import positive, seconds
 
 SETTLE_S = 1.0  # between the server's start and the first look: the last imports
 
 
-def contenders(
+def candidates(
     cache: Path, nodes: int, ping: float
-) -> tuple[list[Contender], dict[str, dict[str, str]]]:
+) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
     """All servers, pinging every `ping` seconds, and their libraries' versions."""
     names = ("autobahn", "websockets", "picows")
     pythons = {name: environments.python_for(name, cache) for name in names}
@@ -51,12 +51,12 @@ def contenders(
     return found, {name: environments.versions(name, pythons[name]) for name in names}
 
 
-def measure(contender: Contender, folder: Path, connections: int, hold: float) -> figures.Figures:
+def measure(candidate: Candidate, folder: Path, connections: int, hold: float) -> figures.Figures:
     """One run of one server."""
-    with Server(contender, folder) as server:
+    with Server(candidate, folder) as server:
         time.sleep(SETTLE_S)
         empty, kernel = server.rss_kb(), kernel_kb_now()
-        sockets = load.connect(server.port, contender.path, connections)
+        sockets = load.connect(server.port, candidate.path, connections)
         try:
             load.hold(sockets, hold / 2)
             before = server.cpu()
@@ -103,14 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     several = cluster(options.nodes).name
 
-    def connections(contender: Contender) -> int:
-        return options.connections if contender.name == several else options.peer_connections
+    def connections(candidate: Candidate) -> int:
+        return options.connections if candidate.name == several else options.peer_connections
 
     return command.compare(
         options,
         max(options.connections, options.peer_connections),
-        lambda: contenders(options.cache, options.nodes, options.ping),
-        lambda contender, folder: measure(contender, folder, connections(contender), options.hold),
+        lambda: candidates(options.cache, options.nodes, options.ping),
+        lambda candidate, folder: measure(candidate, folder, connections(candidate), options.hold),
         ratio_of=["KB RSS"],
     )
 

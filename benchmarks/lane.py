@@ -74,23 +74,23 @@ def serve(variant: str, load: str, reactor_name: str) -> None:
 def _lanes(load: str, with_hub: bool) -> Any:
     from twisted.internet import reactor
 
-    from cluster.net.flush import FlushList
-    from cluster.net.frames import text_frame
-    from cluster.net.lane import Lane
-    from cluster.net.lane_factory import LaneFactory
-    from cluster.net.read_hub import ReadHub
+    from cluster.net.loop.epoll_reader import EpollReader
+    from cluster.net.loop.flush import FlushList
+    from cluster.net.websocket.connection import ServerConnection
+    from cluster.net.websocket.connection_factory import ConnectionFactory
+    from cluster.net.websocket.frames import text_frame
 
     twisted_reactor: Any = reactor
     flush_list = FlushList(twisted_reactor)
-    hub = ReadHub(twisted_reactor, flush_list) if with_hub else None
-    factory = LaneFactory(flush_list, hub)
-    lanes: list[Lane] = []
+    hub = EpollReader(twisted_reactor, flush_list) if with_hub else None
+    factory = ConnectionFactory(flush_list, hub)
+    lanes: list[ServerConnection] = []
     dirty = flush_list.dirty
 
-    def opened(lane: Lane) -> None:
+    def opened(lane: ServerConnection) -> None:
         number = len(lanes)
         lanes.append(lane)
-        neighbours: list[Lane] = []
+        neighbours: list[ServerConnection] = []
 
         def relay(payload: bytes, is_binary: bool) -> None:
             if not neighbours:

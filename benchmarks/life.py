@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import command, environments, rounds
-from benchmarks.servers import ROOT, Contender, Failed, Server, cluster, peer
+from benchmarks.servers import ROOT, Candidate, Failed, Server, cluster, peer
 from workers.cli.argument_types import positive
 
 
@@ -76,7 +76,7 @@ def median(games: Iterable[Game], kind: str | None = None) -> float:
 
 
 def report(results: dict[str, list[Game]]) -> list[dict[str, Any]]:
-    """The medians of each contender, as the JSON output has them."""
+    """The medians of each candidate, as the JSON output has them."""
     rows = []
     for name, games in results.items():
         kinds = sorted({kind for game in games for kind in game.cpu})
@@ -118,7 +118,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         print(f"{row['server']:{width}}  " + "  ".join(ratios))
 
 
-def contenders(options: argparse.Namespace) -> list[Contender]:
+def candidates(options: argparse.Namespace) -> list[Candidate]:
     found = [cluster(nodes) for nodes in options.nodes]
     if not options.no_peers:
         autobahn = environments.python_for("autobahn", options.cache)
@@ -161,15 +161,15 @@ def _numbers(text: str) -> list[int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    everybody = contenders(options)
-    results: dict[str, list[Game]] = {contender.name: [] for contender in everybody}
+    everybody = candidates(options)
+    results: dict[str, list[Game]] = {candidate.name: [] for candidate in everybody}
     with command.scratch_folder() as folder:
-        for number, contender in rounds.turns(everybody, options.rounds):
-            with Server(contender, folder) as server:
+        for number, candidate in rounds.turns(everybody, options.rounds):
+            with Server(candidate, folder) as server:
                 game = play(server, options.size, options.steps, options.processes)
-            results[contender.name].append(game)
+            results[candidate.name].append(game)
             said = f"{game.steps_per_second:.1f} steps/s, {game.cpu_ms:.1f} ms CPU a step"
-            rounds.note(number, contender.name, said)
+            rounds.note(number, candidate.name, said)
     rows = report(results)
     if options.json:
         names = ("size", "steps", "rounds")

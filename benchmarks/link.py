@@ -72,8 +72,8 @@ def _forward(reactor: Any, address: str, batch: int) -> Callable[[], None]:
 
 
 def _node(reactor: Any, name: str, address: str) -> tuple[Any, list[Any]]:
-    from cluster.bus.pubsub import PubSub
-    from cluster.bus.zmq_bus import ZmqBus
+    from cluster.pubsub.pubsub import PubSub
+    from cluster.pubsub.zmq_bus import ZmqBus
 
     dirty: list[Any] = []
     bus = ZmqBus(name, address, reactor)
@@ -130,13 +130,13 @@ def _receive(reactor: Any, address: str, batch: int) -> Callable[[], None]:
         print(received, flush=True)
 
     pubsub.listen(b"end", end)
-    take_pack = pubsub.bus_pack
+    take_pack = pubsub.bus_batch
 
-    def bus_pack(origin: str, data: bytes) -> None:
+    def bus_batch(origin: str, data: bytes) -> None:
         take_pack(origin, data)
         take()
 
-    pubsub.bus_pack = bus_pack
+    pubsub.bus_batch = bus_batch
     pubsub.on_up = lambda: print("ready", flush=True)
     return lambda: None
 

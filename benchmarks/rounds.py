@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from benchmarks.figures import Figures, shown
-from benchmarks.servers import Contender, Failed
+from benchmarks.servers import Candidate, Failed
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def note(number: int, name: str, what: object) -> None:
 
 
 class Results(dict[str, list[Figures]]):
-    """The runs of each contender, and what was said of those that failed and were done again."""
+    """The runs of each candidate, and what was said of those that failed and were done again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,35 +31,35 @@ class Results(dict[str, list[Figures]]):
 
 
 def measured(
-    contenders: Sequence[Contender],
+    candidates: Sequence[Candidate],
     rounds: int,
-    measure: Callable[[Contender], Figures],
+    measure: Callable[[Candidate], Figures],
 ) -> Results:
-    """`measure` each contender in each round; progress goes to standard error.
+    """`measure` each candidate in each round; progress goes to standard error.
 
     A run that fails is done again, once, and noted in `failed`, as leaving it out is a choice of
     what to report; Failed if it fails again.
     """
     results = Results()
-    results.update((contender.name, []) for contender in contenders)
-    for number, contender in turns(contenders, rounds):
+    results.update((candidate.name, []) for candidate in candidates)
+    for number, candidate in turns(candidates, rounds):
         try:
-            figures = measure(contender)
+            figures = measure(candidate)
         except Failed as error:
-            note(number, contender.name, error)
+            note(number, candidate.name, error)
             reason = str(error).partition("\n")[0]
-            results.failed.append(f"round {number}, {contender.name}: {reason}")
-            figures = measure(contender)
-        results[contender.name].append(figures)
+            results.failed.append(f"round {number}, {candidate.name}: {reason}")
+            figures = measure(candidate)
+        results[candidate.name].append(figures)
         said = ", ".join(f"{name} {shown(value)}" for name, value in figures.items())
-        note(number, contender.name, said)
+        note(number, candidate.name, said)
     return results
 
 
-def chosen(contenders: Sequence[Contender], only: str) -> list[Contender]:
-    """The contenders --only names; Failed if there is none."""
-    found = [contender for contender in contenders if only.lower() in contender.name.lower()]
+def chosen(candidates: Sequence[Candidate], only: str) -> list[Candidate]:
+    """The candidates --only names; Failed if there is none."""
+    found = [candidate for candidate in candidates if only.lower() in candidate.name.lower()]
     if not found:
-        names = ", ".join(contender.name for contender in contenders)
-        raise Failed(f"no contender has {only!r} in its name; they are: {names}")
+        names = ", ".join(candidate.name for candidate in candidates)
+        raise Failed(f"no candidate has {only!r} in its name; they are: {names}")
     return found

@@ -25,7 +25,7 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class Candidate:
     """A server to measure. `ready` finds the port in its output; `path` is what clients ask for."""
 
     name: str
@@ -41,9 +41,9 @@ def cluster(
     name: str = "",
     path: str = "/",
     environment: Mapping[str, str] | None = None,
-) -> Contender:
+) -> Candidate:
     """This project on a free port, with `arguments` of `twistd c10k` besides."""
-    return Contender(
+    return Candidate(
         name or f"cluster, {nodes} node{'s' if nodes > 1 else ''}",
         (
             *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n"),
@@ -56,13 +56,13 @@ def cluster(
     )
 
 
-def peer(name: str, python: str, module: str, *arguments: str, path: str = "/") -> Contender:
+def peer(name: str, python: str, module: str, *arguments: str, path: str = "/") -> Candidate:
     """A module of benchmarks.peers, which prints where it listens."""
     command = (python, "-m", f"benchmarks.peers.{module}", "--port", "0", *arguments)
-    return Contender(name, command, r":(\d+)/", path)
+    return Candidate(name, command, r":(\d+)/", path)
 
 
-def channels(server: str, python: str, workers: int, path: str, redis: str = "") -> Contender:
+def channels(server: str, python: str, workers: int, path: str, redis: str = "") -> Candidate:
     """The Channels site on "uvicorn" or "Daphne"; ready when all workers are."""
     if server == "uvicorn":
         command = [python, "-m", "uvicorn", "benchmarks.peers.channels_site:application"]
@@ -71,7 +71,7 @@ def channels(server: str, python: str, workers: int, path: str, redis: str = "")
     else:
         command = [python, "-m", "benchmarks.peers.daphne_channels"]
         started, port = "Listening on TCP", r"listening on ws://[^:]+:(\d+)/"
-    return Contender(
+    return Candidate(
         f"{server} + Channels" + (" + Redis" if redis else ""),
         (*command, "--workers", str(workers)),
         rf"(?s)\A(?=(?:.*?{started}){{{workers}}}).*{port}",
@@ -81,24 +81,24 @@ def channels(server: str, python: str, workers: int, path: str, redis: str = "")
 
 
 class Server:
-    """A contender's process tree, as a context manager."""
+    """A candidate's process tree, as a context manager."""
 
-    def __init__(self, contender: Contender, folder: Path) -> None:
-        self._contender = contender
-        self._output = folder / f"{re.sub(r'[^a-z0-9]+', '-', contender.name.lower())}.log"
+    def __init__(self, candidate: Candidate, folder: Path) -> None:
+        self._candidate = candidate
+        self._output = folder / f"{re.sub(r'[^a-z0-9]+', '-', candidate.name.lower())}.log"
         paths = [str(ROOT), str(ROOT / "twistd_plugins"), os.environ.get("PYTHONPATH", "")]
         # A runtime folder of its own: a cluster that someone else runs here is left alone.
         self._environment = dict(
             os.environ,
             PYTHONPATH=os.pathsep.join(path for path in paths if path),
             XDG_RUNTIME_DIR=str(folder),
-            **contender.environment,
+            **candidate.environment,
         )
 
     def __enter__(self) -> "Server":
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                self._contender.command,
+                self._candidate.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -119,11 +119,11 @@ class Server:
     def _port(self) -> int:
         deadline = time.monotonic() + START_WITHIN
         while time.monotonic() < deadline and self._process.poll() is None:
-            found = re.search(self._contender.ready, self.output())
+            found = re.search(self._candidate.ready, self.output())
             if found:
                 return int(found[1])
             time.sleep(0.05)
-        raise Failed(f"{self._contender.name} did not start:\n{self.output()}")
+        raise Failed(f"{self._candidate.name} did not start:\n{self.output()}")
 
     def __exit__(self, *error: object) -> None:
         if self._process.poll() is not None:
@@ -156,7 +156,7 @@ class Server:
             kind = "server"
             if b"cluster" in command:
                 kind = command[command.index(b"cluster") + 1].decode()
-            elif self._contender.name.startswith("cluster"):
+            elif self._candidate.name.startswith("cluster"):
                 kind = "supervisor"
             used[pid] = kind, cpu_of(stat)
         return used

@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks import command, figures, load
-from benchmarks.servers import Contender, Failed, Server, cluster
+from benchmarks.servers import Candidate, Failed, Server, cluster
 from workers.cli.argument_types import positive
 
 PATH = "/echo/"
@@ -128,13 +128,13 @@ def ask(port: int, path: str, count: int, said: Connection) -> None:
         said.send(f"the views: {error}")
 
 
-def measure(contender: Contender, folder: Path, views: int) -> figures.Figures:
+def measure(candidate: Candidate, folder: Path, views: int) -> figures.Figures:
     """One run: the views' figures, and the echoes' before and meanwhile."""
-    with Server(contender, folder) as server, select.epoll() as poll:
+    with Server(candidate, folder) as server, select.epoll() as poll:
         sockets = load.connect(server.port, PATH, SOCKETS)
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("fork").Process(
-            target=ask, args=(server.port, contender.path, views, theirs), daemon=True
+            target=ask, args=(server.port, candidate.path, views, theirs), daemon=True
         )
         try:
             echoes = Echoes(sockets, poll)
@@ -163,7 +163,7 @@ def measure(contender: Contender, folder: Path, views: int) -> figures.Figures:
     }
 
 
-def contenders() -> list[Contender]:
+def candidates() -> list[Candidate]:
     """One node, once for each kind of view."""
     return [
         cluster(
@@ -187,8 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return command.compare(
         options,
         options.views + SOCKETS,
-        lambda: (contenders(), {}),
-        lambda contender, folder: measure(contender, folder, options.views),
+        lambda: (candidates(), {}),
+        lambda candidate, folder: measure(candidate, folder, options.views),
     )
 
 

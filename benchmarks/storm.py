@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import command, figures, load
-from benchmarks.servers import Contender, Failed, Server, cluster
+from benchmarks.servers import Candidate, Failed, Server, cluster
 from workers.cli.argument_types import positive
 
 PATH = "/echo/async/"
@@ -101,9 +101,9 @@ def storm(server: Server, connections: int) -> figures.Figures:
     }
 
 
-def measure(contender: Contender, folder: Path, connections: int) -> figures.Figures:
+def measure(candidate: Candidate, folder: Path, connections: int) -> figures.Figures:
     """One run on a fresh server."""
-    with Server(contender, folder) as server:
+    with Server(candidate, folder) as server:
         return storm(server, connections)
 
 
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options,
         options.connections + BYSTANDERS,
         lambda: ([cluster(options.nodes)], {}),
-        lambda contender, folder: measure(contender, folder, options.connections),
+        lambda candidate, folder: measure(candidate, folder, options.connections),
     )
 
 

@@ -2,22 +2,15 @@
 
 From top to bottom; each floor imports only from those below it::
 
-    4  options                      the command line; its parts:
-       option_parser, option_values how it is read; what a bus, a settings module … must be
-       tap, __main__, development   what it and manage.py start; only they choose a reactor
-    3  supervisor                   keeps the processes alive; its parts:
-       children, control            the processes, and the connection to each
-       slots, heartbeat             each node's sockets; who still answers
-       admin                        answers operators
-       node, broker, web            the processes' services
-       views, figures               Django's views in threads; what a node counts
-       mistakes                     why a site does not start, in a line
-       publish_socket               a node's door for processes outside that publish
-    3  testing                      a node in memory, for the tests of applications
-    2  django                       what Django developers touch
-       bus                          what carries messages between nodes
-    1  net                          sockets, WebSocket frames, ZeroMQ
-    0  core                         decisions without I/O
+    4  cli          the command lines; what twistd, manage.py and the supervisor start
+    3  supervisor   keeps the processes alive and answers operators
+       node         the process that serves HTTP and WebSocket
+       broker       the process that routes between nodes
+       testing      a node in memory, for the tests of applications
+    2  django       what Django developers use
+       pubsub       topics, barriers and presence of one node, on any bus
+    1  net          sockets: WebSocket connections, ZeroMQ, the event loop
+    0  core         decisions without I/O
 
 The names below are the public ones.
 """
@@ -26,23 +19,23 @@ from importlib import import_module
 from typing import Any
 
 _PUBLIC = {
-    "websocket": "cluster.django.handlers",
-    "WebSocket": "cluster.django.connection",
-    "Accept": "cluster.django.handlers",
-    "in_database": "cluster.django.database",
+    "websocket": "cluster.django.websocket.decorator",
+    "WebSocket": "cluster.django.websocket.websocket",
+    "Accept": "cluster.django.websocket.decorator",
+    "in_database": "cluster.django.api.database",
     "DatabaseQueueFull": "cluster.core.exceptions",
     "revoke": "cluster.django.revocation",
-    "feed": "cluster.django.feeds",
-    "publish": "cluster.django.publishing",
-    "Receipt": "cluster.core.outside",
-    "publish_to": "cluster.django.audiences",
-    "audience_socket": "cluster.django.audience_socket",
-    "topic_messages": "cluster.django.messages",
-    "members": "cluster.django.topics",
-    "listen": "cluster.django.topics",
-    "barrier": "cluster.django.topics",
-    "text_frame": "cluster.net.frames",
-    "binary_frame": "cluster.net.frames",
+    "feed": "cluster.django.feeds.decorator",
+    "publish": "cluster.django.api.publishing",
+    "Receipt": "cluster.core.wire_external",
+    "publish_to": "cluster.django.api.audiences",
+    "audience_socket": "cluster.django.contrib.websocket_redis",
+    "topic_messages": "cluster.django.api.topic_messages",
+    "members": "cluster.django.api.topics",
+    "listen": "cluster.django.api.topics",
+    "barrier": "cluster.django.api.topics",
+    "text_frame": "cluster.net.websocket.frames",
+    "binary_frame": "cluster.net.websocket.frames",
     "EVERY_NODE": "cluster.core.barrier",
     "BarrierRefused": "cluster.core.exceptions",
     "ClusterError": "cluster.core.exceptions",

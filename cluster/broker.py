@@ -19,8 +19,8 @@ from twisted.logger import Logger
 from cluster.core import wire
 from cluster.core.exceptions import WireError
 from cluster.core.exchange import Exchange, Outbox
-from cluster.core.outbound import WaterMarks
-from cluster.net.zmq_link import ZmqLink, make_socket, monitor
+from cluster.core.water_marks import WaterMarks
+from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
 
 HIGH_WATER = 64 << 20
 LOW_WATER = 16 << 20
@@ -39,10 +39,10 @@ LAST_LOOK_S = 10.0
 class _Waiting:
     """What waits for one node."""
 
-    __slots__ = ("marks", "packs")
+    __slots__ = ("batches", "marks")
 
     def __init__(self) -> None:
-        self.packs: deque[list[bytes]] = deque()
+        self.batches: deque[list[bytes]] = deque()
         self.marks = WaterMarks(HIGH_WATER, LOW_WATER)
 
 
@@ -62,7 +62,7 @@ class Broker(Service):
         self._retry: Any = None
         self._look: Any = None
         self._dropped: Counter[str] = Counter()
-        self._packs = 0
+        self._batches = 0
         self._bytes = 0
 
     def startService(self) -> None:
@@ -80,7 +80,7 @@ class Broker(Service):
             raise
         finally:
             os.umask(umask)
-        self._link = ZmqLink(self._reactor, socket, self._received)
+        self._link = ZmqSocket(self._reactor, socket, self._received)
         self._monitor = monitor(self._reactor, socket, lambda: None, self._someone_lost)
         self._link.start()
         self.ready.callback(None)
@@ -96,11 +96,11 @@ class Broker(Service):
         self._context.destroy(linger=0)
 
     def stats(self) -> dict[str, Any]:
-        """Figures for the metrics page; sizes in bytes."""
+        """Statistics for the metrics page; sizes in bytes."""
         return {
             "ready": bool(self.running),
             "nodes": len(self._exchange.nodes),
-            "packs_forwarded": self._packs,
+            "packs_forwarded": self._batches,
             "bytes_forwarded": self._bytes,
             "queue_bytes": sum(waiting.marks.level for waiting in self._waiting.values()),
             "messages_dropped": dict(self._dropped),
@@ -109,7 +109,7 @@ class Broker(Service):
 
     def _received(self, parts: list[bytes]) -> None:
         sender = parts[0]
-        if len(parts) == 3 and parts[1][:1] == wire.PACK:
+        if len(parts) == 3 and parts[1][:1] == wire.BATCH:
             if sender not in self._known:
                 self._dropped["unknown_sender"] += 1
                 self._not_known(sender)
@@ -118,9 +118,9 @@ class Broker(Service):
             if destination not in self._known:
                 self._dropped["peer_gone"] += 1
                 return
-            self._packs += 1
+            self._batches += 1
             self._bytes += len(parts[2])
-            self._send([destination, wire.PACK + sender, parts[2]])
+            self._send([destination, wire.BATCH + sender, parts[2]])
             return
         try:
             if len(parts) != 2:
@@ -171,7 +171,7 @@ class Broker(Service):
                 self._leave(node)
                 return
             waiting = self._waiting[node] = _Waiting()
-        waiting.packs.append(parts)
+        waiting.batches.append(parts)
         if waiting.marks.add(len(parts[-1])):
             self._tell_others(node, wire.Congested(node.decode()))
         if waiting.marks.level > STALLED:
@@ -189,13 +189,13 @@ class Broker(Service):
         self._retry = None
         for node, waiting in list(self._waiting.items()):
             try:
-                while waiting.packs and self._link.send(waiting.packs[0]):
-                    size = len(waiting.packs.popleft()[-1])
+                while waiting.batches and self._link.send(waiting.batches[0]):
+                    size = len(waiting.batches.popleft()[-1])
                     if waiting.marks.remove(size):
                         self._tell_others(node, wire.Cleared(node.decode()))
             except zmq.ZMQError:
                 self._leave(node)
-            if not waiting.packs and self._waiting.get(node) is waiting:
+            if not waiting.batches and self._waiting.get(node) is waiting:
                 del self._waiting[node]
         if self._waiting and self._retry is None:
             self._retry = self._reactor.callLater(RETRY_S, self._try_again)
@@ -229,9 +229,9 @@ class Broker(Service):
 
     def _drop_waiting(self, node: bytes, reason: str = "peer_gone") -> None:
         waiting = self._waiting.pop(node, None)
-        if waiting is not None and waiting.packs:
-            self._dropped[reason] += sum(len(parts) == 3 for parts in waiting.packs)
-            waiting.packs.clear()
+        if waiting is not None and waiting.batches:
+            self._dropped[reason] += sum(len(parts) == 3 for parts in waiting.batches)
+            waiting.batches.clear()
 
     def _tell_others(self, node: bytes, message: wire.Message) -> None:
         name = node.decode()

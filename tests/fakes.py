@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 
-from cluster.bus.interface import IBusReceiver
 from cluster.core import wire
+from cluster.pubsub.bus import BusReceiver
 
 
 class RecordingTransport:
@@ -69,7 +69,7 @@ class RecordingBus:
         self.sent: list[Any] = []
         self.receiver: Any = None
 
-    def start(self, receiver: IBusReceiver) -> None:
+    def start(self, receiver: BusReceiver) -> None:
         self.receiver = receiver
 
     def stop(self) -> None:
@@ -80,7 +80,7 @@ class RecordingBus:
         if self.is_up:
             self.sent.append(message)
 
-    def send_pack(self, peer: str, data: bytes) -> None:
+    def send_batch(self, peer: str, data: bytes) -> None:
         assert self.is_up, "a bus that is down takes no packs"
         self.sent.append((peer, data))
 
@@ -99,7 +99,7 @@ class RecordingBus:
 
 
 class RecordingReceiver:
-    """An IBusReceiver that writes down what it is told; ``told(event)`` is called for each."""
+    """An BusReceiver that writes down what it is told; ``told(event)`` is called for each."""
 
     def __init__(self, told: Callable[[Any], None] = lambda event: None) -> None:
         self.events: list[Any] = []
@@ -118,14 +118,14 @@ class RecordingReceiver:
     def bus_message(self, message: wire.Message) -> None:
         self._note(message)
 
-    def bus_pack(self, origin: str, data: bytes) -> None:
+    def bus_batch(self, origin: str, data: bytes) -> None:
         self._note((origin, data))
 
     def bus_full(self, full: bool) -> None:
         self._note("full" if full else "free")
 
 
-class RecordingLane:
+class RecordingConnection:
     """A connection for PubSub: what goes into ``out`` and through ``send_frame`` is in ``out``."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 
 import cluster
 from cluster import testing
-from cluster.django.connection import WebSocket
+from cluster.django.websocket.websocket import WebSocket
 from tests.django.site import load_site
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "api.md"

@@ -30,7 +30,7 @@ from benchmarks import (
     tables,
     watchers,
 )
-from benchmarks.servers import Contender, Failed, Server, channels, cluster, cpu_of, kernel_kb, peer
+from benchmarks.servers import Candidate, Failed, Server, channels, cluster, cpu_of, kernel_kb, peer
 
 MEASURING: Any = [broadcast, echo, handshakes, idle, lane, life, link]
 MEASURING += [slow_views, storm, watchers]
@@ -72,19 +72,19 @@ class CommandTests(SynchronousTestCase):
     def test_a_comparison(self) -> None:
         """From the options to the report, without a server."""
         options = command.arguments("echo", "").parse_args(["--rounds", "2", "--json"])
-        contenders = [Contender("fast", [], ""), Contender("slow", [], "")]
+        candidates = [Candidate("fast", [], ""), Candidate("slow", [], "")]
         folders = []
 
-        def measure(contender: Contender, folder: Path) -> figures.Figures:
+        def measure(candidate: Candidate, folder: Path) -> figures.Figures:
             folders.append(folder)
             self.assertTrue(folder.is_dir())
-            return {"ms": 1.0 if contender.name == "fast" else 4.0}
+            return {"ms": 1.0 if candidate.name == "fast" else 4.0}
 
         output = io.StringIO()
         versions = {"peer": {"library": "1.2"}}
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
             status = command.compare(
-                options, 10, lambda: (contenders, versions), measure, ratio_of=["ms"]
+                options, 10, lambda: (candidates, versions), measure, ratio_of=["ms"]
             )
         self.assertEqual(status, 0)
         said = json.loads(output.getvalue())
@@ -98,24 +98,24 @@ class CommandTests(SynchronousTestCase):
         self.assertFalse(folders[0].exists())
 
     def test_nobody_chosen(self) -> None:
-        contenders = [Contender("Fast", ["fast"], ""), Contender("slow", ["slow"], "")]
-        self.assertEqual(rounds.chosen(contenders, ""), contenders)
-        self.assertEqual(rounds.chosen(contenders, "fAST"), contenders[:1])
+        candidates = [Candidate("Fast", ["fast"], ""), Candidate("slow", ["slow"], "")]
+        self.assertEqual(rounds.chosen(candidates, ""), candidates)
+        self.assertEqual(rounds.chosen(candidates, "fAST"), candidates[:1])
         with self.assertRaisesRegex(Failed, "they are: Fast, slow"):
-            rounds.chosen(contenders, "quick")
+            rounds.chosen(candidates, "quick")
 
 
 class FigureTests(SynchronousTestCase):
-    def test_contenders_take_turns(self) -> None:
-        contenders = [Contender("a", [], ""), Contender("b", [], "")]
+    def test_candidates_take_turns(self) -> None:
+        candidates = [Candidate("a", [], ""), Candidate("b", [], "")]
         turns = []
 
-        def measure(contender: Contender) -> figures.Figures:
-            turns.append(contender.name)
+        def measure(candidate: Candidate) -> figures.Figures:
+            turns.append(candidate.name)
             return {"turn": len(turns)}
 
         with contextlib.redirect_stderr(io.StringIO()):
-            results = rounds.measured(contenders, 2, measure)
+            results = rounds.measured(candidates, 2, measure)
         self.assertEqual(turns, ["a", "b", "a", "b"])
         self.assertEqual(
             results, {"a": [{"turn": 1}, {"turn": 3}], "b": [{"turn": 2}, {"turn": 4}]}
@@ -125,7 +125,7 @@ class FigureTests(SynchronousTestCase):
         for failures in (1, 2):
             outcomes: list[Failed | figures.Figures] = [Failed("no")] * failures + [{"ms": 1.0}]
 
-            def measure(contender: Contender, outcomes: list[Any] = outcomes) -> figures.Figures:
+            def measure(candidate: Candidate, outcomes: list[Any] = outcomes) -> figures.Figures:
                 outcome = outcomes.pop(0)
                 if isinstance(outcome, Failed):
                     raise outcome
@@ -134,13 +134,13 @@ class FigureTests(SynchronousTestCase):
             said = io.StringIO()
             with contextlib.redirect_stderr(said):
                 if failures == 1:
-                    results = rounds.measured([Contender("a", [], "")], 1, measure)
+                    results = rounds.measured([Candidate("a", [], "")], 1, measure)
                     self.assertEqual(results, {"a": [{"ms": 1.0}]})
                     self.assertIn("round 1, a: no", said.getvalue())
                     self.assertEqual(results.failed, ["round 1, a: no"])
                 else:
-                    contenders = [Contender("a", [], "")]
-                    self.assertRaises(Failed, rounds.measured, contenders, 1, measure)
+                    candidates = [Candidate("a", [], "")]
+                    self.assertRaises(Failed, rounds.measured, candidates, 1, measure)
 
     def test_medians(self) -> None:
         runs = [{"ms": 3.0, "lost": 0.0}, {"ms": 100.0, "lost": 0.0}, {"ms": 2.0, "lost": 1.0}]
@@ -232,23 +232,23 @@ class ReadingTests(SynchronousTestCase):
         self.assertRaises(ValueError, kernel_kb, "", sockstat)
 
     def test_ready_when_all_workers_are(self) -> None:
-        contender = channels("uvicorn", "python", 2, "/echo/")
+        candidate = channels("uvicorn", "python", 2, "/echo/")
         running = "INFO: Uvicorn running on http://127.0.0.1:8123 (Press CTRL+C to quit)\n"
         started = "INFO: Application startup complete.\n"
-        self.assertNotRegex(running + started, contender.ready)
-        self.assertRegex(running + started + started, contender.ready)
-        self.assertRegex(started + running + started, contender.ready)
+        self.assertNotRegex(running + started, candidate.ready)
+        self.assertRegex(running + started + started, candidate.ready)
+        self.assertRegex(started + running + started, candidate.ready)
 
     def test_cluster_is_ready(self) -> None:
-        contender = cluster(4)
-        self.assertEqual(contender.name, "cluster, 4 nodes")
+        candidate = cluster(4)
+        self.assertEqual(candidate.name, "cluster, 4 nodes")
         line = "c10k ready: http://127.0.0.1:8123/ (4 nodes), admin http://127.0.0.1:9123/"
-        self.assertRegex(line, contender.ready)
+        self.assertRegex(line, candidate.ready)
 
     def test_who_does_not_start(self) -> None:
-        contender = Contender("broken", [sys.executable, "-c", "raise SystemExit('no')"], "ready")
+        candidate = Candidate("broken", [sys.executable, "-c", "raise SystemExit('no')"], "ready")
         with self.assertRaisesRegex(Failed, r"broken did not start:\nno"):
-            Server(contender, Path(self.mktemp_folder())).__enter__()
+            Server(candidate, Path(self.mktemp_folder())).__enter__()
 
     def mktemp_folder(self) -> str:
         path = Path(self.mktemp())
@@ -359,9 +359,9 @@ class RunTests(SynchronousTestCase):
         self.patch(slow_views, "QUIET_S", 0.1)
         # A second in all, so that there are echoes meanwhile even if we have to wait for our turn.
         environment = {"SLOW_SITE_THREADS": "1", "SLOW_SITE_SECONDS": "0.05"}
-        contender = replace(slow_views.contenders()[0], environment=environment)
+        candidate = replace(slow_views.candidates()[0], environment=environment)
         with command.scratch_folder() as folder:  # a socket's address has at most 107 bytes
-            found = slow_views.measure(contender, folder, 20)
+            found = slow_views.measure(candidate, folder, 20)
         self.assertEqual((found["served"], found["refused"]), (20, 0))
         self.assertGreater(found["echo p50 ms"], 0)
 

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster import broker as module
 from cluster.broker import Broker
 from cluster.core import wire
-from cluster.core.fields import encode_pack
-from tests.bus.links import LinkedNode, LinksTestCase, kill, reactor
+from cluster.core.wire_fields import encode_batch
+from tests.pubsub.links import LinkedNode, LinksTestCase, kill, reactor
 
 ROUNDS = 30
 TOPICS = 20
@@ -48,8 +48,10 @@ class ClusterTests(LinksTestCase):
         broker = self.start_broker()
         a, b, c = await self.nodes("a", "b", "c")
         received = c.subscribe(b"t")
-        await self.until(lambda: all(node.pubsub.peers.interest.get(b"t") for node in (a, b)))
-        packs = broker.stats()["packs_forwarded"]
+        await self.until(
+            lambda: all(node.pubsub.remote_nodes.subscriptions.get(b"t") for node in (a, b))
+        )
+        batches = broker.stats()["packs_forwarded"]
         sent = 0
 
         def publish() -> None:
@@ -66,8 +68,8 @@ class ClusterTests(LinksTestCase):
         for publisher in (b"a", b"b"):
             of_it = [frame for frame in received if frame.startswith(publisher)]
             self.assertEqual(of_it, [b"%s %d" % (publisher, n) for n in range(5_000)])
-        self.assertLessEqual(broker.stats()["packs_forwarded"] - packs, 200)
-        self.assertEqual(c.pubsub.peers.gaps, 0)
+        self.assertLessEqual(broker.stats()["packs_forwarded"] - batches, 200)
+        self.assertEqual(c.pubsub.remote_nodes.gaps, 0)
 
     async def test_another_broker_at_the_same_address(self) -> None:
         """Nodes come back and say all anew; what was published meanwhile arrives, once."""
@@ -82,7 +84,10 @@ class ClusterTests(LinksTestCase):
             )
         a.pubsub.publish_retained(b"kept", b"before", 1)
         await self.until(
-            lambda: kept == [b"before"] and len(a.pubsub.peers.interest.get(b"t") or ()) == 2
+            lambda: (
+                kept == [b"before"]
+                and len(a.pubsub.remote_nodes.subscriptions.get(b"t") or ()) == 2
+            )
         )
         a.pubsub.publish(b"t", b"1")
         await self.until(lambda: all_have(received, 1))
@@ -91,7 +96,7 @@ class ClusterTests(LinksTestCase):
         await self.until(self.looking(lambda: not any(n.bus.is_up for n in (a, b, c))))
         for n in range(3, 6):
             a.pubsub.publish(b"t", b"%d" % n)
-            await self.until(self.looking(lambda: not a.pubsub.peers.dirty))
+            await self.until(self.looking(lambda: not a.pubsub.remote_nodes.dirty))
         a.pubsub.publish_retained(b"kept", b"meanwhile", 1)
         late = b.subscribe(b"kept")
         self.assertGreater(a.pubsub.queued_bytes, 0)
@@ -102,7 +107,7 @@ class ClusterTests(LinksTestCase):
         for frames, node in zip(received, (b, c), strict=True):
             # The one published before the loss was noticed may be lost, but not unseen.
             self.assertEqual([f for f in frames if f != b"2"], [b"1", b"3", b"4", b"5"])
-            self.assertEqual(node.pubsub.peers.gaps, 0 if b"2" in frames else 1)
+            self.assertEqual(node.pubsub.remote_nodes.gaps, 0 if b"2" in frames else 1)
         self.assertEqual(kept, [b"before", b"meanwhile"])
         # That it was taken is told on a link of its own, perhaps after b and c have heard it.
         await self.until(lambda: a.pubsub.queued_bytes == 0)
@@ -127,7 +132,10 @@ class ClusterTests(LinksTestCase):
         for node, name in ((a, "a"), (c, "c")):
             node.pubsub.barriers.arrive("all", 0, lambda n=name: released.append(n), self.fail)
         await self.until(
-            lambda: b"t" in a.pubsub.peers.interest and b"t" in c.pubsub.peers.interest
+            lambda: (
+                b"t" in a.pubsub.remote_nodes.subscriptions
+                and b"t" in c.pubsub.remote_nodes.subscriptions
+            )
         )
         self.assertEqual(released, [])
         kill(b.bus)
@@ -178,7 +186,7 @@ class NonsenseTests(LinksTestCase):
         broker = self.start_broker()
         stranger, other = self.start_stranger(b"\xff\xfe"), self.start_stranger(b"named")
         stranger.send(wire.encode(wire.Hello()))
-        stranger.send(wire.PACK + b"named", b"a pack")
+        stranger.send(wire.BATCH + b"named", b"a pack")
         await self.until(lambda: len(stranger.answers) == 1)  # to the pack: who are you?
         await self.answered(other)
         self.assertEqual(broker.stats()["nodes"], 1)
@@ -196,8 +204,8 @@ class NonsenseTests(LinksTestCase):
         ((_, a_told),) = await self.buses("a")
         stranger = self.start_stranger()
         for _ in range(5):
-            stranger.send(wire.PACK + b"a", encode_pack(1, [b"t", b"x"]))
-        stranger.send(wire.encode(wire.Interest("stranger", (b"t",))))
+            stranger.send(wire.BATCH + b"a", encode_batch(1, [b"t", b"x"]))
+        stranger.send(wire.encode(wire.NodeSubscriptions("stranger", (b"t",))))
         stranger.send(wire.encode(wire.Hello()))
         await self.until(lambda: len(stranger.answers) == 2)
         first, second = (wire.decode(parts[0]) for parts in stranger.answers)
@@ -210,8 +218,8 @@ class NonsenseTests(LinksTestCase):
         broker = self.start_broker()
         (a, _), (_, b_told) = await self.buses("a", "b")
         for name in ("", "nobody", "ä" * 300):
-            a.send_pack(name, b"a pack")
-        a.send_pack("b", b"for b")
+            a.send_batch(name, b"a pack")
+        a.send_batch("b", b"for b")
         await self.until(lambda: b_told.events == [("a", b"for b")])
         self.assertEqual(broker.stats()["messages_dropped"], {"peer_gone": 3})
         self.assertEqual(broker.stats()["nodes"], 2)
@@ -242,7 +250,7 @@ class LifeTests(LinksTestCase):
     async def test_stats(self) -> None:
         broker = self.start_broker()
         (a, _), (_, b_told) = await self.buses("a", "b")
-        a.send_pack("b", b"12345")
+        a.send_batch("b", b"12345")
         await self.until(lambda: len(b_told.events) == 1)
         self.assertEqual(
             broker.stats(),
@@ -292,7 +300,7 @@ class FakeLink:
 
 
 class UnreachableTests(SynchronousTestCase):
-    """Peers that ZeroMQ refuses to send to, at the worst moments."""
+    """RemoteNodes that ZeroMQ refuses to send to, at the worst moments."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -303,8 +311,8 @@ class UnreachableTests(SynchronousTestCase):
             self.broker._received([name.encode(), wire.encode(wire.Hello())])
         self.link.sent.clear()
 
-    def pack(self, size: int, sender: bytes = b"a", destination: bytes = b"b") -> None:
-        self.broker._received([sender, wire.PACK + destination, bytes(size)])
+    def batch(self, size: int, sender: bytes = b"a", destination: bytes = b"b") -> None:
+        self.broker._received([sender, wire.BATCH + destination, bytes(size)])
 
     def messages(self) -> list[tuple[bytes, Any]]:
         """What was sent since this was last asked, without looks who is there."""
@@ -334,7 +342,7 @@ class UnreachableTests(SynchronousTestCase):
 
     def test_gone_when_a_pack_is_for_it(self) -> None:
         self.link.gone.add(b"b")
-        self.pack(10)
+        self.batch(10)
         left = wire.Left("b")
         self.assertEqual(self.messages(), [(b"a", left), (b"c", left)])
         self.assertEqual(self.broker.stats()["messages_dropped"], {"peer_gone": 1})
@@ -348,7 +356,7 @@ class UnreachableTests(SynchronousTestCase):
     def test_gone_while_packs_wait_for_it(self) -> None:
         self.link.full.add(b"b")
         for _ in range(3):
-            self.pack(10)
+            self.batch(10)
         self.link.gone.add(b"b")
         self.clock.advance(module.RETRY_S)
         self.assertEqual([message for _, message in self.messages()], [wire.Left("b")] * 2)
@@ -358,21 +366,21 @@ class UnreachableTests(SynchronousTestCase):
     def test_order_is_kept_while_packs_wait(self) -> None:
         self.link.full.add(b"b")
         for size in (1, 2):
-            self.pack(size)
+            self.batch(size)
         self.clock.advance(module.RETRY_S)
         self.link.full.clear()
-        self.pack(3)
+        self.batch(3)
         self.clock.advance(module.RETRY_S)
-        self.pack(4)
-        self.assertEqual([len(pack) for _, pack in self.messages()], [1, 2, 3, 4])
+        self.batch(4)
+        self.assertEqual([len(batch) for _, batch in self.messages()], [1, 2, 3, 4])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_who_joins_is_told_of_those_above_the_mark_and_no_others(self) -> None:
         self.patch(module, "HIGH_WATER", 100)
         self.patch(module, "LOW_WATER", 10)
         self.link.full |= {b"b", b"c"}
-        self.pack(101)
-        self.pack(50, destination=b"c")
+        self.batch(101)
+        self.batch(50, destination=b"c")
         self.messages()
         self.broker._received([b"d", wire.encode(wire.Hello())])
         welcome, *rest = [message for node, message in self.messages() if node == b"d"]
@@ -382,7 +390,7 @@ class UnreachableTests(SynchronousTestCase):
     def test_a_hello_starts_with_an_empty_queue(self) -> None:
         """What waited was for the link that it had before."""
         self.link.full.add(b"b")
-        self.pack(5)
+        self.batch(5)
         self.link.full.clear()
         self.broker._received([b"b", wire.encode(wire.Hello())])
         self.clock.advance(module.RETRY_S)
@@ -396,8 +404,8 @@ class UnreachableTests(SynchronousTestCase):
         self.patch(module, "LOW_WATER", 10)
         self.patch(module, "STALLED", 200)
         self.link.full |= {b"b", b"c"}
-        self.pack(101)
-        self.pack(195, destination=b"c")
+        self.batch(101)
+        self.batch(195, destination=b"c")
         self.link.full.discard(b"b")
         self.clock.advance(module.RETRY_S)
         self.assertIn((b"a", wire.Left("c")), self.messages())

@@ -36,50 +36,26 @@ class Floor:
 FLOORS = (
     Floor("core", ("cluster.core",), (), (STDLIB,)),
     Floor("net", ("cluster.net",), ("core",)),
-    Floor("bus", ("cluster.bus",), ("core", "net")),
+    Floor("pubsub", ("cluster.pubsub",), ("core", "net")),
     Floor("django", ("cluster.django",), ("core", "net")),
+    Floor("node", ("cluster.node", "cluster.broker"), ("core", "net", "pubsub", "django")),
+    # Messages reach nodes and the broker only through their control connections.
+    Floor("supervisor", ("cluster.supervisor",), ("core", "net")),
     Floor(
-        "services",
-        (
-            "cluster.broker",
-            "cluster.node",
-            "cluster.web",
-            "cluster.views",
-            "cluster.figures",
-            "cluster.supervisor",
-            "cluster.control",
-            "cluster.admin",
-            "cluster.children",
-            "cluster.heartbeat",
-            "cluster.mistakes",
-            "cluster.slots",
-            "cluster.process",
-            "cluster.publish_socket",
-        ),
-        ("core", "net", "bus", "django"),
-    ),
-    Floor(
-        "top",
-        (
-            "cluster.options",
-            "cluster.option_parser",
-            "cluster.option_values",
-            "cluster.tap",
-            "cluster.__main__",
-            "cluster.development",
-        ),
-        ("core", "net", "bus", "django", "services"),
+        "cli",
+        ("cluster.cli", "cluster.__main__"),
+        ("core", "net", "pubsub", "django", "node", "supervisor"),
     ),
     # What tests of applications use, in the process of the test.
-    Floor("testing", ("cluster.testing",), ("core", "net", "bus", "django", "public")),
+    Floor("testing", ("cluster.testing",), ("core", "net", "pubsub", "django", "public")),
     Floor(
-        "commands",
+        "management",
         ("cluster.django.management",),
-        ("core", "net", "bus", "django", "services", "top"),
+        ("core", "net", "pubsub", "django", "node", "supervisor", "cli"),
     ),
     Floor("plugin", ("twistd_plugins",), (), (STDLIB, "twisted")),
     # The package itself: what applications import.
-    Floor("public", ("cluster",), ("core", "net", "bus", "django")),
+    Floor("public", ("cluster",), ("core", "net", "pubsub", "django")),
     Floor("applications", ("django_project",), ("public",)),
     Floor("workers", ("workers",), ()),
     Floor(
@@ -90,13 +66,16 @@ FLOORS = (
 )
 
 COMPOSITION_ROOTS = {
-    "cluster.__main__",
-    "cluster.development",
-    "cluster.process",
-    "cluster.tap",
+    "cluster.cli.child",
+    "cluster.cli.process_setup",
+    "cluster.cli.runserver",
+    "cluster.cli.twistd",
     "workers.processes.process_setup",
 }
 """Only these choose or import the global reactor; all others are given one."""
+
+MAX_MODULES = 14
+"""Modules of a folder's own, apart from `__init__`: more than that are more than one subject."""
 
 NO_CLOCK = {"time", "datetime", "asyncio", "threading", "socket", "select", "selectors", "random"}
 """Standard library all the same, but the core is told the time, and moves no bytes."""
@@ -180,6 +159,32 @@ def forbidden(found: Import) -> str | None:
     return f"{found}, but {floor.name} must not"
 
 
+def cycles(found: list[Import]) -> list[set[str]]:
+    """The groups of modules that import each other, directly or through others of the group."""
+    modules = sources()
+    targets: dict[str, set[str]] = {module: set() for module in modules}
+    for each in found:
+        # `import a.b` runs a/__init__.py too, but our packages import nothing of their own.
+        if each.name in modules:
+            targets[each.module].add(each.name)
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for target in targets[waiting.pop()] - seen:
+                seen.add(target)
+                waiting.append(target)
+        return seen
+
+    reach = {module: reachable(module) for module in modules}
+    groups: list[set[str]] = []
+    for module in modules:
+        if module in reach[module] and not any(module in group for group in groups):
+            groups.append({other for other in reach[module] if module in reach[other]})
+    return groups
+
+
 class FloorsTests(TestCase):
     def setUp(self) -> None:
         self.imports = [
@@ -207,6 +212,18 @@ class FloorsTests(TestCase):
 
     def test_imports_go_down(self) -> None:
         self.assertEqual([], [reason for each in self.imports if (reason := forbidden(each))])
+
+    def test_no_module_imports_itself_through_others(self) -> None:
+        self.assertEqual([], cycles(self.imports))
+
+    def test_no_folder_has_too_many_modules(self) -> None:
+        crowded = {}
+        for top in ("cluster", "workers"):
+            for folder in [ROOT / top, *(ROOT / top).rglob("*/")]:
+                modules = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+                if len(modules) > MAX_MODULES:
+                    crowded[str(folder.relative_to(ROOT))] = len(modules)
+        self.assertEqual({}, crowded)
 
     def test_only_composition_roots_import_a_reactor(self) -> None:
         reactors = [
@@ -245,26 +262,34 @@ class RulesTests(TestCase):
             "django.conf",
             "time",
             "socket",
-            "cluster.net.lane",
+            "cluster.net.websocket.connection",
         ):
             self.assertIsNotNone(self.check("cluster.core.wire", name), name)
 
     def test_upwards_is_forbidden(self) -> None:
-        self.assertIsNotNone(self.check("cluster.net.lane", "cluster.bus.zmq_bus"))
-        self.assertIsNotNone(self.check("cluster.bus.zmq_bus", "cluster.django.handlers"))
-        self.assertIsNotNone(self.check("cluster.node", "cluster.tap"))
-        self.assertIsNone(self.check("cluster.tap", "cluster.node"))
+        self.assertIsNotNone(
+            self.check("cluster.net.websocket.connection", "cluster.pubsub.zmq_bus")
+        )
+        self.assertIsNotNone(
+            self.check("cluster.pubsub.zmq_bus", "cluster.django.websocket.decorator")
+        )
+        self.assertIsNotNone(self.check("cluster.node.node", "cluster.cli.twistd"))
+        self.assertIsNone(self.check("cluster.cli.twistd", "cluster.node.node"))
 
     def test_applications_use_public_names(self) -> None:
         self.assertIsNone(self.check("django_project.gameoflife.handlers", "cluster"))
-        self.assertIsNotNone(self.check("django_project.gameoflife.handlers", "cluster.net.lane"))
+        self.assertIsNotNone(
+            self.check("django_project.gameoflife.handlers", "cluster.net.websocket.connection")
+        )
 
     def test_workers_stand_alone(self) -> None:
-        for name in ("cluster", "cluster.net.lane", "django_project.settings"):
+        for name in ("cluster", "cluster.net.websocket.connection", "django_project.settings"):
             self.assertIsNotNone(self.check("workers.life.rules", name), name)
 
     def test_relative_and_local_imports_are_seen(self) -> None:
         path = Path(self.mktemp())
-        path.write_text("def f():\n    from ..net import lane\n    from . import wire\n")
+        path.write_text(
+            "def f():\n    from ..net.websocket import connection\n    from . import wire\n"
+        )
         found = {each.name for each in imports("cluster.core.routing", path)}
-        self.assertEqual({"cluster.net.lane", "cluster.core.wire"}, found)
+        self.assertEqual({"cluster.net.websocket.connection", "cluster.core.wire"}, found)

@@ -13,11 +13,13 @@ from twisted.python import usage
 from twisted.trial.unittest import TestCase
 
 import cluster
-from cluster import admin, option_values, options, testing
+from cluster import testing
+from cluster.cli import option_values, options
 from cluster.django import conf
 from cluster.django.management.commands import publish
 from cluster.django.revocation import CLOSE_REVOKED
-from cluster.net import lane
+from cluster.net.websocket import connection
+from cluster.supervisor import admin_port
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -180,7 +182,7 @@ class ReferenceTests(TestCase):
         self.assertEqual({f"--{name}" for name in options}, table - {"-"})
 
     def test_metrics(self) -> None:
-        text = generate_latest(admin.ClusterCollector({}, {})).decode()
+        text = generate_latest(admin_port.ClusterCollector({}, {})).decode()
         metrics = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
         table = first_column((REFERENCE / "metrics.md").read_text())
         named = {name: kind for name, kind in table.items() if name.startswith("c10k_")}
@@ -199,7 +201,7 @@ class ReferenceTests(TestCase):
         text = (REFERENCE / "close-codes.md").read_text()
         codes = {int(code) for code in re.findall(r"^\| (\d{4}) \|", text, re.MULTILINE)}
         # 1010 is a client's word.
-        self.assertEqual(set(lane.SENDABLE_CODES) - {1010} | {CLOSE_REVOKED}, codes)
+        self.assertEqual(set(connection.SENDABLE_CODES) - {1010} | {CLOSE_REVOKED}, codes)
 
 
 class ContributorTests(TestCase):

@@ -1,17 +1,18 @@
 """Floor 0: what the cluster decides, without any I/O.
 
-wire       messages of the node-broker link <-> bytes; wire_topics has those about what topics
-           keep, message what they have in common, fields the encoding, and packs
-routing    RoutingTable: topic -> subscribers
-barrier    Barrier: arrivals of parties -> released
-retained   the newest frames of a topic, for those who subscribe late
-presence   who is on a topic
-exchange   what the broker decides: interest, barriers, retained topics
-sequence   sequence numbers per origin: in order, duplicate, gap
-outside    what processes outside the cluster and a node say to each other <-> bytes
-outbound   what to do with output for a connection that does not drain
-liveness   who has not been heard of for too long
-exceptions the error tree
+routing        RoutingTable: topic -> subscribers
+exchange       the broker's state machine
+barrier        Barrier: counts arrivals until it releases all parties
+retained       the newest frames of a topic, for late subscribers and for resuming
+presence       PresenceTable: who is on a topic
+sequence       sequence numbers of an origin: in order, duplicate or gap
+water_marks    the fill level of a queue, with hysteresis
+liveness       which processes have been silent for too long
+exceptions     the tree of exceptions
+wire           messages of the node-broker link <-> bytes
+wire_topics    those about retained topics and presence
+wire_message   what all messages have in common; wire_fields: fields and batches <-> bytes
+wire_external  messages between a node and an external publisher <-> bytes
 
 Standard library only; no clock, no reactor, no Twisted, no Django. Time is an argument.
 """

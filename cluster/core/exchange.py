@@ -48,7 +48,7 @@ class Exchange:
     def __init__(self, epoch: str, max_barriers: int = MAX_BARRIERS) -> None:
         self.epoch = epoch
         self.max_barriers = max_barriers
-        self.interest: RoutingTable[str] = RoutingTable()
+        self.subscriptions: RoutingTable[str] = RoutingTable()
         self.retained = RetainedFrames(epoch=epoch)
         self.presence = PresenceTable()
         self._nodes: dict[str, None] = {}
@@ -73,8 +73,8 @@ class Exchange:
         if node not in self._nodes:
             return [(node, wire.NotKnown())]
         match message:
-            case wire.Interest(_, added, removed):
-                return self._interest(node, added, removed, now)
+            case wire.NodeSubscriptions(_, added, removed):
+                return self._node_subscriptions(node, added, removed, now)
             case wire.Arrive(name, expected, tokens, released):
                 return self._arrive(node, name, expected, tokens, released)
             case wire.Withdraw(name, tokens):
@@ -116,7 +116,7 @@ class Exchange:
         outbox.append((node, wire.Welcome(self.epoch, peers)))
         for peer in peers:
             if peer in self._spoken:  # else the others may know better, from another broker's life
-                outbox.append((node, wire.Interest(peer, self.interest.topics(peer))))
+                outbox.append((node, wire.NodeSubscriptions(peer, self.subscriptions.topics(peer))))
             if peer in self._told_presence:  # be it nobody: the node may know of some that left
                 outbox.append((node, wire.Presence(peer, True, self.presence.places(peer))))
         outbox += self._to_others(node, wire.Joined(node))
@@ -127,7 +127,7 @@ class Exchange:
         self._taken.pop(node, None)
         self._spoken.discard(node)
         self._told_presence.discard(node)
-        self.interest.drop(node)
+        self.subscriptions.drop(node)
         self.presence.drop(node)
         for name, barrier in list(self._barriers.items()):
             barrier.forget(node)
@@ -135,15 +135,15 @@ class Exchange:
                 del self._barriers[name]
         return self._to_others(node, wire.Left(node))
 
-    def _interest(
+    def _node_subscriptions(
         self, node: str, added: tuple[bytes, ...], removed: tuple[bytes, ...], now: int
     ) -> Outbox:
         self._spoken.add(node)
         for topic in removed:
-            self.interest.remove(topic, node)
+            self.subscriptions.remove(topic, node)
         for topic in added:
-            self.interest.add(topic, node)
-        outbox = self._to_others(node, wire.Interest(node, added, removed))
+            self.subscriptions.add(topic, node)
+        outbox = self._to_others(node, wire.NodeSubscriptions(node, added, removed))
         for topic in added:
             kept = self._kept(topic, now)
             if kept is not None:
@@ -211,12 +211,12 @@ class Exchange:
         full = len(entry.frames) == 1
         news = wire.Retained(topic, depth, offset, (frame,), entry.epochs, times, sources, 0, full)
         if not number:
-            return [(other, news) for other in self.interest.get(topic) or ()]
+            return [(other, news) for other in self.subscriptions.get(topic) or ()]
         outbox: Outbox = [
             (other, news if other != node else replace(news, number=number))
-            for other in self.interest.get(topic) or ()
+            for other in self.subscriptions.get(topic) or ()
         ]
-        if node not in (self.interest.get(topic) or ()):
+        if node not in (self.subscriptions.get(topic) or ()):
             outbox.append((node, wire.Taken(number)))
         return outbox
 
@@ -236,7 +236,7 @@ class Exchange:
         # Others may have missed frames that only this node had received.
         news = self._kept(topic, now)
         assert news is not None
-        return [(node, news) for node in self.interest.get(topic) or ()]
+        return [(node, news) for node in self.subscriptions.get(topic) or ()]
 
     def _kept(self, topic: bytes, now: int) -> wire.Retained | None:
         kept = self.retained.get(topic, now)

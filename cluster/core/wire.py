@@ -4,7 +4,8 @@ Every message is one byte of kind, then its fields (see fields.py)::
 
     node -> broker                               broker -> node
     H Hello     I am this node                   W Welcome   these peers are alive
-    I Interest  topics I want, or no longer      I Interest  … of a peer
+    I NodeSubscriptions  topics I want,          I NodeSubscriptions  … of a peer
+                         or no longer
     A Arrive    parties at a barrier             R Release   all parties are here
     B Withdraw  … that are gone again            F Refuse    parties that came too late
     K Retain    publish and keep                 T Retained  frames of a retained topic
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from cluster.core.exceptions import WireError
-from cluster.core.fields import (
+from cluster.core.wire_fields import (
     FLAG,
     NUMBER,
     TEXT,
@@ -36,11 +37,11 @@ from cluster.core.fields import (
     decode_fields,
     encode_fields,
 )
-from cluster.core.message import Message
+from cluster.core.wire_message import Message
 from cluster.core.wire_topics import Ask, Presence, Restore, Retain, Retained, Taken
 
 __all__ = [
-    "PACK",
+    "BATCH",
     "VERSION",
     "Arrive",
     "Ask",
@@ -48,10 +49,10 @@ __all__ = [
     "Congested",
     "Goodbye",
     "Hello",
-    "Interest",
     "Joined",
     "Left",
     "Message",
+    "NodeSubscriptions",
     "NotKnown",
     "Presence",
     "Refuse",
@@ -70,7 +71,7 @@ __all__ = [
 VERSION = 4
 """Nodes and broker of different versions refuse each other instead of guessing."""
 
-PACK = b"P"
+BATCH = b"P"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class Cleared(_NodeMessage):
 
 
 @dataclass(frozen=True, slots=True)
-class Interest(Message):
+class NodeSubscriptions(Message):
     """Topics that ``node`` wants from now on, and topics that it wants no longer."""
 
     KIND: ClassVar[bytes] = b"I"
@@ -232,7 +233,7 @@ _KINDS: dict[bytes, type[Message]] = {
     cls.KIND: cls
     for cls in (
         Hello, Welcome, Unwelcome, NotKnown, Goodbye, Joined, Left, Congested, Cleared,
-        Interest, Arrive, Withdraw, Refuse, Release, Retain, Taken, Restore, Retained, Ask,
+        NodeSubscriptions, Arrive, Withdraw, Refuse, Release, Retain, Taken, Restore, Retained, Ask,
         Presence,
     )
 }  # fmt: skip

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from cluster.core.exceptions import WireError
-from cluster.core.fields import FLAG, NUMBER, TEXT, TOKENS, Codec
-from cluster.core.message import Message
 from cluster.core.presence import Place
 from cluster.core.retained import parse_epochs, parse_sources
+from cluster.core.wire_fields import FLAG, NUMBER, TEXT, TOKENS, Codec
+from cluster.core.wire_message import Message
 
 
 @dataclass(frozen=True, slots=True)

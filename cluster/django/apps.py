@@ -15,8 +15,9 @@ class ClusterConfig(AppConfig):
     verbose_name = "c10k"
 
     def ready(self) -> None:
-        from cluster.django import checks, revocation, signals, topics
+        from cluster.django import checks, revocation, session_signals
+        from cluster.django.api import topics
 
         checks.register()
-        signals.connect()
+        session_signals.connect()
         topics.listen(revocation.TOPIC, revocation.registry.take)

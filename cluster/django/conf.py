@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.core.outbound import HIGH_WATER, LOW_WATER
-from cluster.django import patterns
+from cluster.core.water_marks import HIGH_WATER, LOW_WATER
+from cluster.django import topics_setting
 
 
 class Kind(NamedTuple):
@@ -125,7 +125,7 @@ def check(given: object) -> list[str]:
         elif not _KEYS[key][1].fits(value):
             problems.append(f"C10K[{key!r}] must be {_KEYS[key][1].words}, not {value!r}")
         elif key == "TOPICS":
-            problems += patterns.problems(value)
+            problems += topics_setting.problems(value)
     if not problems:
         high, low = ((DEFAULTS | dict(given))[f"SEND_QUEUE_{mark}_WATER"] for mark in _MARKS)
         if low > high:

@@ -15,7 +15,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from cluster.django import conf
-from cluster.net.sockets import connection_capacity
+from cluster.net.listening_sockets import connection_capacity
 
 MIB = 1 << 20
 
@@ -96,7 +96,7 @@ def check_database(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
             continue
         wanted = nodes * min(threads, _pool_size(connection.settings_dict) or threads)
         try:
-            granted = _granted(connection)
+            allowed = _allowed(connection)
         except Exception as error:  # whatever the driver raises
             found.append(
                 checks.Warning(
@@ -108,11 +108,11 @@ def check_database(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
             continue
         finally:
             connection.close()
-        if wanted > granted:
+        if wanted > allowed:
             found.append(
                 checks.Warning(
                     f"{nodes} nodes with {threads} threads each may open {wanted} connections to"
-                    f" database {alias!r}, which grants {granted}.",
+                    f" database {alias!r}, which grants {allowed}.",
                     hint="Lower C10K's NODES, WSGI_THREADS or DATABASE_THREADS, raise the"
                     " database's max_connections, or put a pooler in between.",
                     id="c10k.W004",
@@ -121,7 +121,7 @@ def check_database(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
     return found
 
 
-def _granted(connection: Any) -> int:
+def _allowed(connection: Any) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT name, setting FROM pg_settings WHERE name IN"

@@ -25,7 +25,7 @@ from django.utils.crypto import salted_hmac
 from twisted.logger import Logger
 
 from cluster.core.exceptions import NotRunning
-from cluster.django import publishing
+from cluster.django.api import publishing
 
 CLOSE_REVOKED = 4401
 """The session has ended: don't reconnect, ask the user to log in. (As HTTP's 401.)"""

@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http.request import validate_host
 
-from cluster.django.topics import Payload
+from cluster.django.api.topics import Payload
 from cluster.testing.conversation import Closed, Conversation, opening
 from cluster.testing.publications import commit
 from cluster.testing.site import Site
@@ -46,7 +46,7 @@ class Client:
         self._changed = asyncio.Event()
         self._told = False
         self._site: Any = None
-        self._lane: Any = None
+        self._connection: Any = None
         self._transport: Any = None
 
     # What a test does.
@@ -71,7 +71,7 @@ class Client:
         await self._until(lambda: bool(talk.messages or talk.closed), "message", timeout)
         if not talk.messages:
             self._told = True
-            talk.raise_if_closed(self._lane.error)
+            talk.raise_if_closed(self._connection.error)
         return talk.messages.popleft()
 
     async def receive_json(self, timeout: float = TIMEOUT_S) -> Any:
@@ -116,9 +116,9 @@ class Client:
         """Connect; raises Refused."""
         self._transport = MemoryTransport(asyncio.get_running_loop(), self._heard, peer)
         self._site = site
-        self._lane = site.lanes.buildProtocol(None)
-        self._lane.is_secure = secure
-        self._transport.start(self._lane)
+        self._connection = site.connection_factory.buildProtocol(None)
+        self._connection.is_secure = secure
+        self._transport.start(self._connection)
         self._transport.say(request)
         talk = self._conversation
         await self._until(lambda: bool(talk.answer or talk.is_over), "answer", TIMEOUT_S)
@@ -134,12 +134,12 @@ class Client:
 
     def raise_unseen(self) -> None:
         """Raise what the application raised, if no method has told the test so far."""
-        if self._lane.error is not None and not self._told:
-            raise self._lane.error
+        if self._connection.error is not None and not self._told:
+            raise self._connection.error
 
     async def _over(self) -> None:
         await self._until(lambda: self._conversation.is_over, "end of the connection", TIMEOUT_S)
-        task = self._site.serving.task(self._lane)
+        task = self._site.dispatcher.task(self._connection)
         if task is not None:
             _, running = await asyncio.wait([task], timeout=TIMEOUT_S)
             if running:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.core.exceptions import ClusterError, Disconnected
-from cluster.django.topics import Payload
+from cluster.django.api.topics import Payload
 from cluster.testing import wire
 from cluster.testing.visitors import cookie_header
 

@@ -29,7 +29,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.test import TransactionTestCase, override_settings
 
-from cluster.django import outside
+from cluster.django.api import external_publisher
 from cluster.testing.conversation import opening
 from cluster.testing.live_client import LiveClient
 from cluster.testing.visitors import log_in, plain
@@ -103,11 +103,11 @@ def _published_through(port: int) -> Iterator[None]:
     """In this process publish() goes to the cluster whose first port this is."""
     own = {**getattr(settings, "C10K", {}), "CLUSTER_PORT": port}
     with override_settings(C10K=own):
-        outside.from_tests = True
+        external_publisher.from_tests = True
         try:
             yield
         finally:
-            outside.from_tests = False
+            external_publisher.from_tests = False
 
 
 class _Cluster:

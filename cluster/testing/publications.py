@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from cluster.bus.pubsub import PubSub
-from cluster.django import topics
-from cluster.django.topics import Payload, as_message
+from cluster.django.api import topics
+from cluster.django.api.topics import Payload, as_message
+from cluster.pubsub.pubsub import PubSub
 
 INTERNAL = b"c10k/"
 """How the topics begin by which nodes talk to each other."""
@@ -92,9 +92,9 @@ class RecordingPubSub(PubSub):
         record(topic, frame)
         return super().publish_here(topic, frame)
 
-    def publish_except(self, lane: Any, topic: bytes, frame: bytes) -> tuple[int, int]:
+    def publish_except(self, skip: Any, topic: bytes, frame: bytes) -> tuple[int, int]:
         record(topic, frame)
-        return super().publish_except(lane, topic, frame)
+        return super().publish_except(skip, topic, frame)
 
     def publish_retained(self, topic: bytes, frame: bytes, *how: Any, **more: Any) -> Any:
         record(topic, frame)

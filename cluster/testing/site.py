@@ -17,13 +17,14 @@ from typing import Any, cast
 from django.test.signals import setting_changed
 from twisted.python.failure import Failure
 
-from cluster.bus.local_bus import LocalBus
 from cluster.core.exceptions import Disconnected, NotRunning
-from cluster.django import conf, outside, patterns, topics
-from cluster.django.serving import Serving
-from cluster.net.flush import FlushList
-from cluster.net.lane import Lane
-from cluster.net.lane_factory import LaneFactory
+from cluster.django import conf
+from cluster.django.api import external_publisher, retention, topics
+from cluster.django.handshake.dispatcher import Dispatcher
+from cluster.net.loop.flush import FlushList
+from cluster.net.websocket.connection import ServerConnection
+from cluster.net.websocket.connection_factory import ConnectionFactory
+from cluster.pubsub.local_bus import LocalBus
 from cluster.testing.loop import LoopReactor
 from cluster.testing.publications import RecordingPubSub
 
@@ -32,7 +33,7 @@ ANSWER_TIMEOUT_S = 5.0
 _sites: dict[asyncio.AbstractEventLoop, "Site"] = {}
 
 
-class MemoryLane(Lane):
+class MemoryConnection(ServerConnection):
     """Keeps what the application raised, for the test that asks why the connection was closed."""
 
     error: BaseException | None = None
@@ -48,30 +49,30 @@ class MemoryLane(Lane):
         super().fail(failure)
 
 
-class MemoryLanes(LaneFactory):
+class MemoryConnectionFactory(ConnectionFactory):
     """Makes them."""
 
-    protocol = MemoryLane
+    protocol = MemoryConnection
 
 
-class RecordingServing(Serving):
+class RecordingDispatcher(Dispatcher):
     """Leaves on each lane what its handler raised."""
 
-    def task(self, lane: Any) -> asyncio.Task[None] | None:
+    def task(self, connection: Any) -> asyncio.Task[None] | None:
         """The task of a connection's handler; None once it has ended."""
-        return self._tasks.get(lane)
+        return self._tasks.get(connection)
 
-    async def _run(self, lane: Any, websocket: Any, run: Any, args: Any, kwargs: Any) -> None:
+    async def _run(self, connection: Any, websocket: Any, run: Any, args: Any, kwargs: Any) -> None:
         async def watched(*given: Any, **captured: Any) -> None:
             try:
                 await run(*given, **captured)
             except Disconnected:
                 raise
             except Exception as error:
-                lane.error = error
+                connection.error = error
                 raise
 
-        await super()._run(lane, websocket, watched, args, kwargs)
+        await super()._run(connection, websocket, watched, args, kwargs)
 
 
 class Site:
@@ -92,10 +93,10 @@ class Site:
         )
         self.flush_list.after.append(self.pubsub.flush)
         settings = conf.load()
-        self.serving = RecordingServing(
+        self.dispatcher = RecordingDispatcher(
             self.pubsub, settings, lambda: True, settings["PROXY_HEADERS"]
         )
-        self.lanes = MemoryLanes(
+        self.connection_factory = MemoryConnectionFactory(
             self.flush_list,
             None,
             ping_interval=0.0,
@@ -106,10 +107,10 @@ class Site:
             low_water=settings["SEND_QUEUE_LOW_WATER"],
             compression=settings["COMPRESSION"],
         )
-        self.lanes.on_request = self.serving.request
-        self.lanes.on_open = self.serving.opened
-        self.lanes.on_close = self.serving.closed
-        self.lanes.on_abandoned = self.serving.abandoned
+        self.connection_factory.on_request = self.dispatcher.request
+        self.connection_factory.on_open = self.dispatcher.opened
+        self.connection_factory.on_close = self.dispatcher.closed
+        self.connection_factory.on_abandoned = self.dispatcher.abandoned
 
     @classmethod
     def current(cls) -> "Site":
@@ -177,7 +178,7 @@ async def _enter(generator: AsyncIterator[None]) -> None:
 
 def of_running_loop() -> Site | None:
     """For publications that come before any client, from the test's coroutine."""
-    if outside.from_tests:
+    if external_publisher.from_tests:
         return None  # the node is a real one
     try:
         return Site.current()
@@ -188,7 +189,7 @@ def of_running_loop() -> Site | None:
 def forget_topics(setting: str, **more: Any) -> None:
     """For override_settings: which topics are kept is remembered."""
     if setting == "C10K":
-        patterns.forget()
+        retention.forget()
 
 
 topics.stand_in = of_running_loop

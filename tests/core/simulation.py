@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from cluster.core import wire
 from cluster.core.exchange import Exchange, Outbox
 
-Views = dict[str, frozenset[bytes]]
+ViewThreads = dict[str, frozenset[bytes]]
 """Live node -> the topics it has said it wants."""
 
 
@@ -21,7 +21,7 @@ class SimulatedNode:
 
     name: str
     up: deque[wire.Message] = field(default_factory=deque)
-    down: deque[tuple[wire.Message, Views]] = field(default_factory=deque)
+    down: deque[tuple[wire.Message, ViewThreads]] = field(default_factory=deque)
     welcomed: bool = False
     said: set[bytes] = field(default_factory=set)
     view: dict[str, set[bytes]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class SimulatedNode:
         for topic, offset in self.offsets.items():
             frames = tuple(self.frames[topic])
             self.send(wire.Restore(topic, 2, offset, frames, self.epochs[topic]))
-        self.send(wire.Interest(self.name, tuple(sorted(self.said))))
+        self.send(wire.NodeSubscriptions(self.name, tuple(sorted(self.said))))
         for parties, released in ((self.inside, True), (self.waiting, False)):
             for barrier, tokens in parties.items():
                 if tokens:
@@ -111,7 +111,7 @@ class SimulatedCluster:
         """The process is gone, and nobody has noticed."""
         del self.nodes[name]
 
-    def put_out(self, name: str) -> None:
+    def evicted(self, name: str) -> None:
         """The shell says that the node is gone, whether this is so or not."""
         self._performed(name, None, self.exchange.leave(name))
 
@@ -127,7 +127,7 @@ class SimulatedCluster:
         for topic in removed - added:
             node.offsets.pop(topic, None)
             node.frames.pop(topic, None)
-        node.send(wire.Interest(name, tuple(sorted(added)), tuple(sorted(removed))))
+        node.send(wire.NodeSubscriptions(name, tuple(sorted(added)), tuple(sorted(removed))))
 
     def arrive(self, name: str, barrier: str, parties: int) -> None:
         tokens = tuple(range(self.tokens + 1, self.tokens + parties + 1))
@@ -165,10 +165,12 @@ class SimulatedCluster:
     def settle(self) -> None:
         """Let everything travel, then compare what all know."""
         for name in self.live - set(self.nodes):
-            self.put_out(name)
+            self.evicted(name)
         for name, node in self.nodes.items():
             if name not in self.live:
-                node.send(wire.Interest(name))  # whoever was put out learns it when it next speaks
+                node.send(
+                    wire.NodeSubscriptions(name)
+                )  # whoever was put out learns it when it next speaks
         while any(node.up or node.down for node in self.nodes.values()):
             for name, node in self.nodes.items():
                 self.carry_up(name, len(node.up))
@@ -206,7 +208,7 @@ class SimulatedCluster:
                 self.told[sender] = set()
             case None | wire.Goodbye():
                 self._take_back(sender)
-            case wire.Interest(_, added, removed) if known:
+            case wire.NodeSubscriptions(_, added, removed) if known:
                 self.told[sender] = self.told[sender] - set(removed) | set(added)
             case wire.Arrive(name, expected, tokens, released) if known:
                 refused = {
@@ -245,7 +247,7 @@ class SimulatedCluster:
         if isinstance(message, wire.NotKnown | wire.Unwelcome):
             return
         assert name in self.live, f"{message} for {name}, which is gone"
-        if isinstance(message, wire.Joined | wire.Left | wire.Interest):
+        if isinstance(message, wire.Joined | wire.Left | wire.NodeSubscriptions):
             assert message.node != name, f"{message} for itself"
 
     def _check_releases(self, outbox: Outbox) -> None:
@@ -265,7 +267,7 @@ class SimulatedCluster:
                 assert barrier.released or not barrier.complete(self.live), "not released"
         assert set(let_go) <= set(self.barriers)
 
-    def _taken(self, node: SimulatedNode, message: wire.Message, views: Views) -> None:
+    def _taken(self, node: SimulatedNode, message: wire.Message, views: ViewThreads) -> None:
         """A node takes a message. Until its Hello is answered, what comes is of the time before."""
         if isinstance(message, wire.Welcome):
             assert message.epoch == self.exchange.epoch
@@ -281,7 +283,7 @@ class SimulatedCluster:
                 node.view[peer] = set()
             case wire.Left(peer):
                 del node.view[peer]
-            case wire.Interest(peer, added, removed):
+            case wire.NodeSubscriptions(peer, added, removed):
                 node.view[peer] = node.view[peer] - set(removed) | set(added)
             case wire.Release(barrier, tokens):
                 others = {peer: topics for peer, topics in views.items() if peer != node.name}

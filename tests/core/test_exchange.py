@@ -37,12 +37,12 @@ class TakingPartTests(ExchangeTestCase):
         self.assertEqual(exchange.nodes, ("a",))
 
     def test_who_joins_learns_of_the_others_and_they_of_it(self) -> None:
-        self.receive("b", wire.Interest("b", (b"t", b"u")))
+        self.receive("b", wire.NodeSubscriptions("b", (b"t", b"u")))
         self.assertEqual(
             self.receive("d", wire.Hello()),
             [
                 ("d", wire.Welcome("first", ("a", "b", "c"))),
-                ("d", wire.Interest("b", (b"t", b"u"))),
+                ("d", wire.NodeSubscriptions("b", (b"t", b"u"))),
                 ("a", wire.Joined("d")),
                 ("b", wire.Joined("d")),
                 ("c", wire.Joined("d")),
@@ -56,15 +56,15 @@ class TakingPartTests(ExchangeTestCase):
         self.assertNotIn("d", self.exchange.nodes)
 
     def test_a_node_that_comes_back_in_another_version_is_gone(self) -> None:
-        self.receive("c", wire.Interest("c", (b"t",)))
+        self.receive("c", wire.NodeSubscriptions("c", (b"t",)))
         *told, (node, answer) = self.receive("c", wire.Hello(wire.VERSION + 1))
         self.assertEqual(told, [("a", wire.Left("c")), ("b", wire.Left("c"))])
         self.assertEqual((node, type(answer)), ("c", wire.Unwelcome))
         self.assertEqual(self.exchange.nodes, ("a", "b"))
-        self.assertNotIn(b"t", self.exchange.interest)
+        self.assertNotIn(b"t", self.exchange.subscriptions)
 
     def test_a_second_hello_starts_anew(self) -> None:
-        self.receive("a", wire.Interest("a", (b"t",)))
+        self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         self.assertEqual(
             self.receive("a", wire.Hello()),
             [
@@ -75,21 +75,21 @@ class TakingPartTests(ExchangeTestCase):
                 ("c", wire.Joined("a")),
             ],
         )
-        self.assertNotIn(b"t", self.exchange.interest)
+        self.assertNotIn(b"t", self.exchange.subscriptions)
 
     def test_goodbye_and_leave_are_told_to_the_others(self) -> None:
-        self.receive("a", wire.Interest("a", (b"t",)))
+        self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         left = [("b", wire.Left("a")), ("c", wire.Left("a"))]
         self.assertEqual(self.receive("a", wire.Goodbye()), left)
         self.assertEqual(self.exchange.leave("a"), [])
         self.assertEqual(self.exchange.leave("b"), [("c", wire.Left("b"))])
         self.assertEqual(self.exchange.nodes, ("c",))
-        self.assertEqual(len(self.exchange.interest), 0)
+        self.assertEqual(len(self.exchange.subscriptions), 0)
 
     def test_who_has_not_said_hello_is_not_known(self) -> None:
-        self.assertAnswered("d", wire.Interest("d", (b"t",)), wire.NotKnown())
+        self.assertAnswered("d", wire.NodeSubscriptions("d", (b"t",)), wire.NotKnown())
         self.assertAnswered("d", wire.Goodbye(), wire.NotKnown())
-        self.assertNotIn(b"t", self.exchange.interest)
+        self.assertNotIn(b"t", self.exchange.subscriptions)
 
     def test_messages_that_only_a_broker_sends_are_unwelcome(self) -> None:
         reason = "a node does not send Release"
@@ -97,34 +97,37 @@ class TakingPartTests(ExchangeTestCase):
         self.assertIn("a", self.exchange.nodes)
 
 
-class InterestTests(ExchangeTestCase):
-    """Interest is told to all others."""
+class NodeSubscriptionsTests(ExchangeTestCase):
+    """NodeSubscriptions is told to all others."""
 
     def test_the_others_are_told_who_wants_what(self) -> None:
-        message = wire.Interest("a", (b"t",), (b"u",))
+        message = wire.NodeSubscriptions("a", (b"t",), (b"u",))
         self.assertEqual(self.receive("a", message), [("b", message), ("c", message)])
-        self.assertEqual(self.exchange.interest.topics("a"), (b"t",))
+        self.assertEqual(self.exchange.subscriptions.topics("a"), (b"t",))
 
     def test_who_wants_nothing_and_has_said_so(self) -> None:
         """Who joins may remember what it wanted before; of c, who has not spoken, nobody knows."""
-        self.receive("a", wire.Interest("a", (b"t",)))
-        self.receive("a", wire.Interest("a", (), (b"t",)))
-        self.receive("b", wire.Interest("b"))
+        self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
+        self.receive("a", wire.NodeSubscriptions("a", (), (b"t",)))
+        self.receive("b", wire.NodeSubscriptions("b"))
         outbox = self.receive("d", wire.Hello())
-        told = [message for _, message in outbox if isinstance(message, wire.Interest)]
-        self.assertEqual(told, [wire.Interest("a"), wire.Interest("b")])
+        told = [message for _, message in outbox if isinstance(message, wire.NodeSubscriptions)]
+        self.assertEqual(told, [wire.NodeSubscriptions("a"), wire.NodeSubscriptions("b")])
         self.receive("b", wire.Hello())
-        self.assertNotIn(("c", wire.Interest("b")), self.receive("c", wire.Hello()))
+        self.assertNotIn(("c", wire.NodeSubscriptions("b")), self.receive("c", wire.Hello()))
 
     def test_the_name_is_that_of_the_link(self) -> None:
         self.assertEqual(
-            self.receive("a", wire.Interest("b", (b"t",))),
-            [("b", wire.Interest("a", (b"t",))), ("c", wire.Interest("a", (b"t",)))],
+            self.receive("a", wire.NodeSubscriptions("b", (b"t",))),
+            [
+                ("b", wire.NodeSubscriptions("a", (b"t",))),
+                ("c", wire.NodeSubscriptions("a", (b"t",))),
+            ],
         )
 
     def test_a_topic_removed_and_added_is_wanted(self) -> None:
-        self.receive("a", wire.Interest("a", (b"t",), (b"t",)))
-        self.assertIn(b"t", self.exchange.interest)
+        self.receive("a", wire.NodeSubscriptions("a", (b"t",), (b"t",)))
+        self.assertIn(b"t", self.exchange.subscriptions)
 
 
 class BarrierTests(ExchangeTestCase):
@@ -239,7 +242,7 @@ class RetainedTopicTests(ExchangeTestCase):
     def setUp(self) -> None:
         super().setUp()
         for name in "ab":
-            self.receive(name, wire.Interest(name, (b"t",)))
+            self.receive(name, wire.NodeSubscriptions(name, (b"t",)))
 
     def test_everyone_interested_gets_the_frame_with_its_number(self) -> None:
         for offset, (sender, frame) in enumerate([("a", b"x"), ("c", b"y")], 1):
@@ -255,7 +258,7 @@ class RetainedTopicTests(ExchangeTestCase):
     def test_who_comes_late_gets_what_was_kept(self) -> None:
         for frame in (b"x", b"y", b"z"):
             self.receive("a", wire.Retain(b"t", 2, frame))
-        message = wire.Interest("c", (b"t", b"u"))
+        message = wire.NodeSubscriptions("c", (b"t", b"u"))
         self.assertEqual(
             self.receive("c", message),
             [("a", message), ("b", message), ("c", self.kept(2, 3, (b"y", b"z")))],
@@ -319,7 +322,7 @@ class RetainedTopicTests(ExchangeTestCase):
         for number in (1, 2):
             self.receive("a", wire.Retain(b"t", 2, b"x", number=number))
         self.receive("a", wire.Hello())
-        self.receive("a", wire.Interest("a", (b"t",)))
+        self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         again = wire.Retain(b"t", 2, b"x", number=2)
         self.assertAnswered("a", again, wire.Taken(2))
         outbox = self.receive("a", wire.Retain(b"t", 2, b"y", number=3))
@@ -412,7 +415,7 @@ TOPICS = st.sampled_from([b"t", b"u", b"v"])
 TOPIC_SETS = st.sets(TOPICS, max_size=2)
 BARRIERS = {"pair": 2, "four": 4, "all": EVERY_NODE}
 BARRIER_NAMES = st.sampled_from(sorted(BARRIERS))
-FATES = st.sampled_from(["crash", "cut", "stop", "put_out", "broker"])
+FATES = st.sampled_from(["crash", "cut", "stop", "evicted", "broker"])
 FAR = st.sampled_from([0, 0, 1, 2])
 """How far messages travel after an event: not at all, to the exchange, all the way."""
 
@@ -448,7 +451,7 @@ class ClusterMachine(RuleBasedStateMachine):
         elif name in self.cluster.nodes:
             getattr(self.cluster, fate)(name)
         else:
-            self.cluster.put_out(name)
+            self.cluster.evicted(name)
 
     @rule(name=NAMES, added=TOPIC_SETS, removed=TOPIC_SETS, far=FAR)
     def want(self, name: str, added: set[bytes], removed: set[bytes], far: int) -> None:

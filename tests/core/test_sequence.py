@@ -48,11 +48,11 @@ class SequenceTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(0, 3), max_size=60), st.data())
     def test_each_is_delivered_at_most_once_and_the_lost_are_counted(
-        self, copies: list[int], data: st.DataObject
+        self, retained_cache: list[int], data: st.DataObject
     ) -> None:
         """A FIFO link with losses (0 copies), and re-sending from an earlier number after a cut."""
         stream: list[int] = []
-        for number, times in enumerate(copies, 1):
+        for number, times in enumerate(retained_cache, 1):
             stream += [number] * times
             if stream and data.draw(st.booleans()):
                 again = data.draw(st.integers(1, stream[-1]))

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
 from cluster.core.exceptions import WireError
-from cluster.core.fields import encode_fields
+from cluster.core.wire_fields import encode_fields
 
 TEXT = st.text(max_size=12)
 TOPICS = st.lists(st.binary(max_size=12), max_size=5).map(tuple)
@@ -55,7 +55,7 @@ BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.Left: st.builds(wire.Left, TEXT),
     wire.Congested: st.builds(wire.Congested, TEXT),
     wire.Cleared: st.builds(wire.Cleared, TEXT),
-    wire.Interest: st.builds(wire.Interest, TEXT, TOPICS, TOPICS),
+    wire.NodeSubscriptions: st.builds(wire.NodeSubscriptions, TEXT, TOPICS, TOPICS),
     wire.Arrive: st.builds(wire.Arrive, TEXT, NUMBERS, TOKENS, st.booleans()),
     wire.Withdraw: st.builds(wire.Withdraw, TEXT, TOKENS),
     wire.Refuse: st.builds(wire.Refuse, TEXT, TOKENS),
@@ -96,7 +96,7 @@ class WireTests(SynchronousTestCase):
         self.assertEqual(classes, set(BY_CLASS))
 
     def test_kinds_are_single_bytes_and_distinct(self) -> None:
-        kinds = [*KINDS, wire.PACK]
+        kinds = [*KINDS, wire.BATCH]
         self.assertEqual([len(kind) for kind in kinds], [1] * len(kinds))
         self.assertEqual(len(set(kinds)), len(kinds))
 
@@ -112,7 +112,7 @@ class WireTests(SynchronousTestCase):
     def test_layout(self) -> None:
         self.assertEqual(wire.encode(wire.Goodbye()), b"G" + encode_fields([]))
         self.assertEqual(
-            wire.encode(wire.Interest("node1", (b"a", b"b"), (b"c",))),
+            wire.encode(wire.NodeSubscriptions("node1", (b"a", b"b"), (b"c",))),
             b"I" + encode_fields([b"node1", b"\2" + bytes(7), b"a", b"b", b"c"]),
         )
         self.assertEqual(
@@ -156,7 +156,7 @@ class WireTests(SynchronousTestCase):
     def test_nothing_and_unknown_kinds(self) -> None:
         self.assertRefused(b"", "unknown message kind b''")
         self.assertRefused(b"?" + encode_fields([]), "unknown message kind b'?'")
-        self.assertRefused(wire.PACK + encode_fields([]), "unknown message kind b'P'")
+        self.assertRefused(wire.BATCH + encode_fields([]), "unknown message kind b'P'")
 
     def test_wrong_number_of_fields(self) -> None:
         self.assertRefused(b"G" + encode_fields([b""]), "1 fields instead of 0")

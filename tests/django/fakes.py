@@ -5,11 +5,11 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from cluster.net.frames import frame_payload
-from cluster.net.handshake import CLOSING, OPEN
+from cluster.net.websocket.frames import frame_payload
+from cluster.net.websocket.handshake import CLOSING, OPEN
 
 
-class RecordingLane:
+class RecordingConnection:
     """A WebSocket connection as its owner sees it; records what the owner does.
 
     ``block(octets)`` says that the client does not read, ``drain()`` that it does again.
@@ -115,8 +115,8 @@ class RecordingPubSub:
         self.published.append((topic, frame, "here"))
         return self.receipt
 
-    def publish_except(self, lane: Any, topic: bytes, frame: bytes) -> tuple[int, int]:
-        self.published.append((topic, frame, "not to", lane))
+    def publish_except(self, connection: Any, topic: bytes, frame: bytes) -> tuple[int, int]:
+        self.published.append((topic, frame, "not to", connection))
         return self.receipt
 
     def publish_retained(
@@ -130,20 +130,22 @@ class RecordingPubSub:
     def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
         self.listeners.append((topic, listener))
 
-    def subscribe(self, lane: Any, topic: bytes) -> None:
-        self.plain.add((lane, topic))
+    def subscribe(self, connection: Any, topic: bytes) -> None:
+        self.plain.add((connection, topic))
 
-    def subscribe_skipping(self, lane: Any, topic: bytes, skipped: Callable[[], None]) -> None:
-        self.skipping[lane, topic] = skipped
+    def subscribe_skipping(
+        self, connection: Any, topic: bytes, skipped: Callable[[], None]
+    ) -> None:
+        self.skipping[connection, topic] = skipped
 
-    def unsubscribe(self, lane: Any, topic: bytes) -> None:
-        self.plain.discard((lane, topic))
-        self.skipping.pop((lane, topic), None)
+    def unsubscribe(self, connection: Any, topic: bytes) -> None:
+        self.plain.discard((connection, topic))
+        self.skipping.pop((connection, topic), None)
 
-    def drop(self, lane: Any, skipping_topics: tuple[bytes, ...] = ()) -> None:
-        self.plain = {entry for entry in self.plain if entry[0] is not lane}
+    def drop(self, connection: Any, skipping_topics: tuple[bytes, ...] = ()) -> None:
+        self.plain = {entry for entry in self.plain if entry[0] is not connection}
         for topic in skipping_topics:
-            self.unsubscribe(lane, topic)
+            self.unsubscribe(connection, topic)
 
 
 class RecordingNode:

@@ -9,8 +9,8 @@ from django.core.management import CommandError, call_command
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import NotRunning
-from cluster.core.outside import Receipt
-from cluster.django import publishing
+from cluster.core.wire_external import Receipt
+from cluster.django.api import publishing
 from tests.django.site import load_site
 
 

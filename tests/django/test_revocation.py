@@ -14,11 +14,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.django import publishing, revocation, sessions, signals, topics
+from cluster.django import revocation, session_signals
+from cluster.django.api import publishing, topics
+from cluster.django.handshake import sessions
 from cluster.django.revocation import Registry, digest, revoke
 from tests.django.fakes import RecordingNode
+from tests.django.handshake.test_sessions import COOKIES, request_of
 from tests.django.site import load_database
-from tests.django.test_sessions import COOKIES, request_of
 from tests.django.visitors import guest, log_in, new_user
 
 
@@ -123,7 +125,7 @@ class SignalTests(RevocationTestCase):
         seen: list[bool] = []
 
         def clear(store: object) -> None:
-            seen.append(signals.post_delete.has_listeners(Session))
+            seen.append(session_signals.post_delete.has_listeners(Session))
 
         self.patch(SessionStore, "clear_expired", classmethod(clear))
         for threads in (1, 2):

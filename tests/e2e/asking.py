@@ -76,7 +76,7 @@ async def metrics(admin_url: str) -> str:
         await deferLater(reactor, LOOK_AGAIN_S, lambda: None)
 
 
-async def figures(cluster: Cluster, name: str, **labels: str) -> dict[str, float]:
+async def statistics(cluster: Cluster, name: str, **labels: str) -> dict[str, float]:
     """A metric of each node that has it with these labels, summed over the other labels."""
     page = await metrics(cluster.admin_url)
     wanted = {f'{label}="{value}"' for label, value in labels.items()}
@@ -89,12 +89,12 @@ async def figures(cluster: Cluster, name: str, **labels: str) -> dict[str, float
     return found
 
 
-async def figures_until(
+async def statistics_until(
     cluster: Cluster, condition: Callable[[dict[str, float]], object], name: str, **labels: str
 ) -> dict[str, float]:
     """The same as soon as the condition holds of them."""
     deadline = reactor.seconds() + PATIENCE_S
-    while not condition(found := await figures(cluster, name, **labels)):
+    while not condition(found := await statistics(cluster, name, **labels)):
         if reactor.seconds() > deadline:
             raise AssertionError(f"{name}{labels} still is {found} after {PATIENCE_S} s")
         await deferLater(reactor, LOOK_AGAIN_S, lambda: None)
@@ -103,4 +103,4 @@ async def figures_until(
 
 async def total_until(cluster: Cluster, total: float, name: str, **labels: str) -> None:
     """Wait until a metric's sum over all nodes is this."""
-    await figures_until(cluster, lambda found: sum(found.values()) == total, name, **labels)
+    await statistics_until(cluster, lambda found: sum(found.values()) == total, name, **labels)

@@ -12,7 +12,7 @@ from tests.e2e.postgres import OPTIONS, start_postgres
 from tests.e2e.processes import TEST_TIMEOUT_S, Program, start_program
 from tests.once import once
 
-GRANTED = int(OPTIONS["max_connections"]) - 3
+ALLOWED = int(OPTIONS["max_connections"]) - 3
 """Without those that PostgreSQL keeps for its superuser."""
 
 SETTINGS = """
@@ -51,12 +51,12 @@ class CheckDeployTests(TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.database = await start_postgres(self)
         # Beside those of the views a node has two: in_database's one, and the async ORM's.
-        enough = await self.check(3, GRANTED // 3 - 2)
+        enough = await self.check(3, ALLOWED // 3 - 2)
         self.assertIn("c10k.W010", enough.text)
         self.assertNotIn("c10k.W004", enough.text)
-        too_few = await self.check(3, GRANTED // 3 - 1)
+        too_few = await self.check(3, ALLOWED // 3 - 1)
         self.assertIn("c10k.W004", too_few.text)
-        self.assertIn(f"which grants {GRANTED}", too_few.text)
+        self.assertIn(f"which grants {ALLOWED}", too_few.text)
         self.assertEqual(too_few.status, 1)
         await self.database.stop()
         gone = await self.check(1, 1)

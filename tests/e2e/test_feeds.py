@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.e2e import test_sessions
-from tests.e2e.asking import figures, get, ready, total_until, until
+from tests.e2e.asking import get, ready, statistics, total_until, until
 from tests.e2e.browser import start_browser
 from tests.e2e.processes import TEST_TIMEOUT_S, Cluster, reactor, start_cluster
 from tests.e2e.streams import Stream, open_stream, poll
@@ -97,7 +97,7 @@ class FeedTests(TestCase):
         await self.publish(cluster, "kept", "before", 2)
         for stream in streams:
             await stream.messages_until(2)
-        counts = await figures(cluster, "c10k_feed_clients", kind="stream")
+        counts = await statistics(cluster, "c10k_feed_clients", kind="stream")
         victim = max(counts, key=lambda node: counts[node])
         replaced = cluster.line(f"{victim} ready")
         os.kill(cluster.pids[victim], signal.SIGKILL)
@@ -164,11 +164,11 @@ class FeedTests(TestCase):
         text = "x" * 5000
         sent = 0
         ended = {"name": "c10k_feed_streams_ended_total", "reason": "slow_consumer"}
-        while not sum((await figures(cluster, **ended)).values()):
+        while not sum((await statistics(cluster, **ended)).values()):
             await self.publish(cluster, "plain", text, 100)
             sent += 100
             await quick.messages_until(sent)
-        dropped = await figures(cluster, "c10k_messages_dropped_total", reason="slow_consumer")
+        dropped = await statistics(cluster, "c10k_messages_dropped_total", reason="slow_consumer")
         self.assertGreater(sum(dropped.values()), 0)
         transport.resumeProducing()
         await slow.closed

@@ -14,10 +14,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.e2e import wsclient
-from tests.e2e.asking import figures, get
+from tests.e2e.asking import get, statistics
 from tests.e2e.processes import PATIENCE_S, TEST_TIMEOUT_S, Cluster, reactor, start_cluster
-from tests.net import clients
-from tests.net.wire import request, text
+from tests.net.websocket import clients
+from tests.net.websocket.wire import request, text
 from workers.life.rules import Grid, neighbours, next_generation
 
 Place = tuple[int, int]
@@ -146,14 +146,14 @@ class LifeTestCase(TestCase):
 
     async def total(self, name: str) -> float:
         """A metric, summed over nodes and labels."""
-        return sum((await figures(self.cluster, name)).values())
+        return sum((await statistics(self.cluster, name)).values())
 
 
 class GameTests(LifeTestCase):
     async def test_each_frame_once_whatever_node_the_neighbours_are_on(self) -> None:
         await self.start()
         players = await self.whole_game(5)
-        connections = await figures(self.cluster, "c10k_connections")
+        connections = await statistics(self.cluster, "c10k_connections")
         self.assertEqual(set(connections), {"node0", "node1"})
         grid = await self.play(players, soup(5), 0, 20)
 
@@ -288,10 +288,10 @@ class WatcherTests(LifeTestCase):
     async def watcher_of_each_node(self) -> list[wsclient.Client]:
         """The kernel chooses the node: so many are opened until there is one of each."""
         found: dict[str, wsclient.Client] = {}
-        before = await figures(self.cluster, "c10k_connections")
+        before = await statistics(self.cluster, "c10k_connections")
         while len(found) < len(before):
             watcher = await self.connect("/watcher/", BINARY)
-            now = await figures(self.cluster, "c10k_connections")
+            now = await statistics(self.cluster, "c10k_connections")
             for node in (node for node, number in now.items() if number > before[node]):
                 found.setdefault(node, watcher)
             before = now

@@ -12,11 +12,11 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from cluster.core.outside import Publish, Receipt
-from cluster.django.outside import OutsidePublisher, site_name
-from cluster.net.frames import text_frame
-from cluster.net.runtime_dir import running_clusters
-from cluster.net.sockets import claim, parse_address
+from cluster.core.wire_external import Publish, Receipt
+from cluster.django.api.external_publisher import ExternalPublisher, site_name
+from cluster.net.listening_sockets import claim, parse_address
+from cluster.net.runtime_directory import running_clusters
+from cluster.net.websocket.frames import text_frame
 from tests.e2e.asking import get, get_until, ready
 from tests.e2e.processes import (
     TEST_TIMEOUT_S,
@@ -60,7 +60,7 @@ class LoneProcessesTests(TestCase):
         # Each has a folder, through which others may publish.
         folders = [running_clusters({"XDG_RUNTIME_DIR": str(node.runtime)}, os.getuid())
                    for node in nodes]  # fmt: skip
-        publisher = OutsidePublisher(lambda: folders[0], site=lambda: site_name("tests"))
+        publisher = ExternalPublisher(lambda: folders[0], site=lambda: site_name("tests"))
         self.addCleanup(publisher._disconnect)
         receipt = await deferToThread(publisher.publish, Publish(b"live", text_frame(b"hello")))
         self.assertEqual(receipt, Receipt(0, 0))

@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
-from cluster.net.sockets import claim, parse_address
+from cluster.net.listening_sockets import claim, parse_address
 from tests.e2e.processes import (
     PATIENCE_S,
     ROOT,

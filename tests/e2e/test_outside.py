@@ -12,11 +12,11 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from cluster.core.exceptions import NotRunning
-from cluster.core.outside import Publish, Receipt
-from cluster.django.outside import OutsidePublisher, site_name
-from cluster.net.frames import text_frame
-from cluster.net.runtime_dir import running_clusters
-from tests.e2e.asking import figures, until
+from cluster.core.wire_external import Publish, Receipt
+from cluster.django.api.external_publisher import ExternalPublisher, site_name
+from cluster.net.runtime_directory import running_clusters
+from cluster.net.websocket.frames import text_frame
+from tests.e2e.asking import statistics, until
 from tests.e2e.processes import (
     ROOT,
     TEST_TIMEOUT_S,
@@ -53,7 +53,7 @@ PROBE = "ready?"
 """Published until it goes to both nodes."""
 
 
-class OutsideTests(TestCase):
+class ExternalPublisherTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
     async def start(self) -> Cluster:
@@ -65,7 +65,7 @@ class OutsideTests(TestCase):
         options = ("--nodes", "2", "--settings", "outside_settings")
         self.cluster: Cluster = await start_cluster(self, *options, extra={"PYTHONPATH": path})
         environ = {"XDG_RUNTIME_DIR": str(self.cluster.runtime)}
-        self.publisher = OutsidePublisher(
+        self.publisher = ExternalPublisher(
             lambda: running_clusters(environ, os.getuid()), site=lambda: site_name("for tests")
         )
         self.addCleanup(self.publisher._disconnect)
@@ -111,7 +111,7 @@ class OutsideTests(TestCase):
                 message = await client.next_message()
                 messages = [message] if messages[-1] == PROBE else [*messages, message]
             self.assertEqual(messages, texts)
-        counted = await figures(self.cluster, "c10k_published_outside_total")
+        counted = await statistics(self.cluster, "c10k_published_outside_total")
         self.assertEqual(len(counted), 2)
         self.assertGreaterEqual(sum(counted.values()), 51)
 

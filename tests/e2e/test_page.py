@@ -218,13 +218,13 @@ class PageTests(TestCase):
             }
 
         found = await browser.call(measures)
-        board, figures = found["board"], found["figures"]
+        board, statistics = found["board"], found["figures"]
         self.assertEqual(found["page"], PHONE["width"])
         self.assertAlmostEqual(board["width"], board["height"])
         self.assertGreater(board["width"], 0.9 * PHONE["width"])
         self.assertAlmostEqual(found["sharp"], 3 * board["width"], delta=0.1)
-        self.assertLessEqual(board["y"] + board["height"], figures["y"])
-        self.assertLessEqual(figures["y"] + figures["height"], PHONE["height"])
+        self.assertLessEqual(board["y"] + board["height"], statistics["y"])
+        self.assertLessEqual(statistics["y"] + statistics["height"], PHONE["height"])
 
     async def test_it_reconnects_by_itself(self) -> None:
         browser, cluster = await self.prepare(nodes=1)

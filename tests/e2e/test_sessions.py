@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from tests.e2e.asking import figures
+from tests.e2e.asking import statistics
 from tests.e2e.processes import (
     TEST_TIMEOUT_S,
     Cluster,
@@ -115,7 +115,7 @@ class SessionTests(TestCase):
     async def sockets(self, user: str) -> list[Client]:
         """Some on each node, of one session: the kernel chooses the node."""
         cookie = f"sessionid={self.keys[user]}"
-        before = await figures(self.cluster, "c10k_connections")
+        before = await statistics(self.cluster, "c10k_connections")
         found = [await self.socket(cookie) for _ in range(SOCKETS)]
         while min((await self.gained(before)).values()) == 0:
             found.append(await self.socket(cookie))
@@ -123,7 +123,7 @@ class SessionTests(TestCase):
 
     async def gained(self, before: dict[str, float]) -> dict[str, float]:
         """How many connections more each node has."""
-        now = await figures(self.cluster, "c10k_connections")
+        now = await statistics(self.cluster, "c10k_connections")
         return {node: number - before[node] for node, number in now.items()}
 
     async def assert_closed(self, clients: list[Client], pace: Pace) -> None:
@@ -163,7 +163,7 @@ class SessionTests(TestCase):
         await self.log_out(self.keys["anna"])
         await self.assert_closed(annas, pace)
         await self.assert_open(bens + guests)
-        revoked = await figures(self.cluster, "c10k_revoked_total")
+        revoked = await statistics(self.cluster, "c10k_revoked_total")
         self.assertEqual((sum(revoked.values()), len(revoked)), (len(annas), 2))
         self.assertGreater(min(revoked.values()), 0, "there were sockets on each node")
         # Who is out stays out.

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.e2e.asking import figures_until
+from tests.e2e.asking import statistics_until
 from tests.e2e.browser import DESKTOP, PHONE, Browser, start_browser
 from tests.e2e.processes import ROOT, TEST_TIMEOUT_S, Cluster, environment, start_cluster
 from tests.once import once
@@ -108,7 +108,7 @@ class SiteTestCase(TestCase):
 
     async def sockets(self, cluster: Cluster, count: int) -> dict[str, float]:
         """Node -> its WebSockets, once there are ``count`` in all."""
-        return await figures_until(
+        return await statistics_until(
             cluster, lambda found: sum(found.values()) == count, "c10k_connections"
         )
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from tests.e2e import wsclient
-from tests.e2e.asking import figures, get, until
+from tests.e2e.asking import get, statistics, until
 from tests.e2e.processes import TEST_TIMEOUT_S, reactor, start_cluster
 
 NODES = 2
@@ -53,7 +53,7 @@ class SlowViewTests(TestCase):
             client.send("meanwhile")
             answer = json.loads(await client.next_message())
             self.assertEqual(answer, {"node": node, "echo": "meanwhile"})
-        waiting = await figures(cluster, "c10k_wsgi_queue_depth")
+        waiting = await statistics(cluster, "c10k_wsgi_queue_depth")
         self.assertEqual([SETTINGS["WSGI_QUEUE"]] * NODES, list(waiting.values()))
         self.assertEqual(len(codes), VIEWS - PLACES, "a slow view has been answered")
         fcntl.flock(lock, fcntl.LOCK_UN)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from cluster.options import Options
+from cluster.cli.options import Options
 from tests.e2e.processes import PATIENCE_S, ROOT
 from tests.once import once
 

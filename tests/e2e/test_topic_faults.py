@@ -26,7 +26,7 @@ TOPIC = "drill"
 SETTINGS = {"TOPICS": {TOPIC: {"history": MESSAGES}}}
 
 
-class Follower:
+class CallbackSubscriber:
     """Hears a topic, and comes back with its position whenever its connection is lost.
 
     Messages are the numbers from 1, published by one publisher.
@@ -90,14 +90,16 @@ class TopicFaultTests(TestCase):
         self.addCleanup(self.publisher.abort)
         self.published = 0
         await self.publish(1)
-        self.followers: list[Follower] = []
+        self.callback_subscribers: list[CallbackSubscriber] = []
         nodes: set[int] = set()
-        while len(self.followers) < CLIENTS or len(nodes) < NODES:
-            follower = Follower(self.url, ("read", "subscribe")[len(self.followers) % 2])
-            self.addCleanup(follower.stop)
-            await follower.answered
-            self.followers.append(follower)
-            nodes.add(follower.node)
+        while len(self.callback_subscribers) < CLIENTS or len(nodes) < NODES:
+            subscriber = CallbackSubscriber(
+                self.url, ("read", "subscribe")[len(self.callback_subscribers) % 2]
+            )
+            self.addCleanup(subscriber.stop)
+            await subscriber.answered
+            self.callback_subscribers.append(subscriber)
+            nodes.add(subscriber.node)
 
     async def publish(self, count: int) -> None:
         """One after the other, each when the one before is answered."""
@@ -111,14 +113,16 @@ class TopicFaultTests(TestCase):
         def state() -> str:
             return "\n".join(
                 f"node {f.node}, {f.recovered}: {f.heard[:5]} … {f.heard[-5:]}"
-                for f in self.followers
+                for f in self.callback_subscribers
             )
 
         everything = list(range(1, self.published + 1))
-        await until(lambda: all(f.heard[-1:] == everything[-1:] for f in self.followers), state)
-        for follower in self.followers:
-            self.assertEqual(follower.heard, everything, state())
-            self.assertEqual(set(follower.recovered[1:]) - {True}, set(), state())
+        await until(
+            lambda: all(f.heard[-1:] == everything[-1:] for f in self.callback_subscribers), state
+        )
+        for subscriber in self.callback_subscribers:
+            self.assertEqual(subscriber.heard, everything, state())
+            self.assertEqual(set(subscriber.recovered[1:]) - {True}, set(), state())
 
     async def test_nodes_are_killed(self) -> None:
         await self.start()
@@ -134,7 +138,7 @@ class TopicFaultTests(TestCase):
             await self.publish(MESSAGES // 6)
             await again
         await self.assert_all_heard()
-        self.assertGreater(sum(len(f.recovered) > 1 for f in self.followers), 0)
+        self.assertGreater(sum(len(f.recovered) > 1 for f in self.callback_subscribers), 0)
 
     async def test_the_broker_is_killed(self) -> None:
         await self.start()
@@ -142,9 +146,9 @@ class TopicFaultTests(TestCase):
         again = self.cluster.line("broker ready")
         os.kill(self.cluster.pids["broker"], signal.SIGKILL)
         await self.publish(MESSAGES // 3)
-        for follower in self.followers[::3]:  # some come back while there is no broker
-            assert follower.client is not None
-            follower.client.abort()
+        for subscriber in self.callback_subscribers[::3]:  # some come back while there is no broker
+            assert subscriber.client is not None
+            subscriber.client.abort()
         await again
         await self.publish(MESSAGES // 3)
         await self.assert_all_heard()

@@ -7,7 +7,7 @@ from django.test import override_settings
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from cluster import Disconnected, publish
-from cluster.django import topics
+from cluster.django.api import topics
 from cluster.testing import Closed, Refused, asynchronous, connect
 from tests.django.site import load_site
 from tests.testing import urls

@@ -3,17 +3,17 @@
 from twisted.application.service import ServiceMaker
 
 c10k = ServiceMaker(
-    "c10k", "cluster.tap.cluster", "Real-time Django on a cluster of processes.", "c10k"
+    "c10k", "cluster.cli.twistd.cluster", "Real-time Django on a cluster of processes.", "c10k"
 )
 c10k_node = ServiceMaker(
     "c10k-node",
-    "cluster.tap.node",
+    "cluster.cli.twistd.node",
     "One node of a c10k cluster, without a supervisor.",
     "c10k-node",
 )
 c10k_broker = ServiceMaker(
     "c10k-broker",
-    "cluster.tap.broker",
+    "cluster.cli.twistd.broker",
     "The broker of a c10k cluster, without a supervisor.",
     "c10k-broker",
 )

@@ -49,7 +49,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from cluster.django.publishing import publish
+        from cluster.django.api.publishing import publish
 
         if options["lines"] and options["message"] != "-":
             raise CommandError("--lines reads standard input: give - for the message")

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.apps import apps
 
-from cluster.development import DevelopmentServer
+from cluster.cli.runserver import DevelopmentServer
 
 Base: Any
 if apps.is_installed("django.contrib.staticfiles"):

@@ -1,0 +1,171 @@
+"""What some options' values mean, and whether they will work once they are used.
+
+A value that will not work is refused by a ConfigurationError with one sentence for the user.
+Nothing is changed by looking, except that ``check_settings`` imports the settings module.
+"""
+
+import importlib
+import os
+import re
+import resource
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from cluster.core.exceptions import ConfigurationError
+from cluster.django import conf
+from cluster.net.listening_sockets import Address, connection_capacity, unix_path_fits
+
+DEFAULT_SETTINGS = "django_project.settings"
+
+PROBE_TIMEOUT_S = 3.0
+"""Time an external broker has to take our connection."""
+
+SETTING_OF = {
+    "nodes": "NODES",
+    "ping-interval": "PING_INTERVAL",
+    "ping-timeout": "PING_TIMEOUT",
+    "max-message-size": "MAX_MESSAGE_SIZE",
+    "drain-timeout": "DRAIN_TIMEOUT",
+    "proxy-headers": "PROXY_HEADERS",
+}
+"""Options whose default is a key of the site's C10K setting."""
+
+
+def default_of(name: str) -> str:
+    """For an option's help: its default, which a setting has."""
+    key = SETTING_OF[name]
+    return f"[default: C10K[{key!r}], or {conf.DEFAULTS[key]:.0f}]"
+
+
+def parse_bus(text: str) -> str | None:
+    """The ZeroMQ endpoint that ``--bus`` names; None for a broker of the cluster's own."""
+    if text == "zmq+ipc":
+        return None
+    path = text.removeprefix("zmq+ipc://")
+    if path != text:
+        if not path.startswith("/"):
+            raise ConfigurationError(f"--bus {text}: the path must begin with / (zmq+ipc:///PATH)")
+        if not unix_path_fits(path):
+            raise ConfigurationError(f"--bus {text}: a Unix socket's path has at most 107 bytes")
+        return f"ipc://{path}"
+    match = re.fullmatch(r"zmq\+tcp://(\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(\d{1,5})", text, re.ASCII)
+    if match is None or not 0 < int(match[2]) <= 65535:
+        raise ConfigurationError(
+            f"--bus must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT, not {text!r}"
+        )
+    host = "127.0.0.1" if match[1] == "localhost" else match[1]
+    if host != "[::1]" and not re.fullmatch(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}", host):
+        raise ConfigurationError(
+            f"--bus {text}: only this machine's loopback for now, because a bus across hosts"
+            " must be encrypted (CURVE keys), which is not there yet"
+        )
+    return f"tcp://{host}:{match[2]}"
+
+
+def probe_bus(endpoint: str) -> None:
+    """Raise ConfigurationError if no broker takes connections at an external bus."""
+    if not bus_answers(endpoint):
+        raise ConfigurationError(
+            f"no broker answers at {endpoint}:"
+            f" start one with twistd c10k-broker --bus zmq+{endpoint}"
+        )
+
+
+def check_socket_path(path: str) -> None:
+    """Raise ConfigurationError if a broker could not bind there, or would take a file away."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        problem = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        problem = f"this user may not write to {folder}"
+    elif os.path.lexists(path) and not Path(path).is_socket():
+        problem = f"{path} is something else already"
+    else:
+        return
+    raise ConfigurationError(f"cannot listen at zmq+ipc://{path}: {problem}")
+
+
+def bus_answers(endpoint: str) -> bool:
+    """Whether somebody takes connections at a ZeroMQ endpoint."""
+    scheme, _, place = endpoint.partition("://")
+    try:
+        if scheme == "ipc":
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(PROBE_TIMEOUT_S)
+                sock.connect(place)
+        else:
+            host, _, port = place.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), PROBE_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def check_settings(name: str | None) -> str:
+    """The settings module to use, imported once to see that it can be and that C10K is right."""
+    # Like manage.py, which also finds a project in the folder where it is started.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    name = name or os.environ.get("DJANGO_SETTINGS_MODULE") or DEFAULT_SETTINGS
+    try:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ModuleNotFoundError(name=name)
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if name == missing or name.startswith(f"{missing}."):
+            raise ConfigurationError(
+                f"there is no settings module {name!r} (looked in {os.getcwd()} and in what is"
+                " installed; see --settings)"
+            ) from None
+        raise ConfigurationError(
+            f"the settings module {name} needs {missing!r}, which is not installed"
+        ) from None
+    except Exception as error:
+        raise ConfigurationError(
+            f"the settings module {name} does not work: {type(error).__name__}: {error}"
+        ) from error
+    problems = conf.check(getattr(module, "C10K", {}))
+    if problems:
+        raise ConfigurationError(f"{name}: {'; '.join(problems)}")
+    for key in ("SECRET_KEY", "ROOT_URLCONF"):
+        if not getattr(module, key, None):
+            raise ConfigurationError(
+                f"the settings module {name} has no {key}: no site runs without"
+            )
+    return name
+
+
+def cluster_setting(name: str) -> dict[str, Any]:
+    """The C10K of a settings module that check_settings has checked, with all defaults."""
+    return conf.DEFAULTS | dict(getattr(importlib.import_module(name), "C10K", {}))
+
+
+def check_descriptors() -> None:
+    """Raise ConfigurationError if this machine grants no node as many files as it needs itself."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and not connection_capacity(1, hard):
+        raise ConfigurationError(
+            f"the limit of {hard} open files leaves none for connections: raise it"
+            " (ulimit -Hn, LimitNOFILE= of a systemd unit)"
+        )
+
+
+def check_certificate(address: Address) -> None:
+    """Raise ConfigurationError if an ssl address's key and certificate cannot be used."""
+    if address.scheme != "ssl":
+        return
+    from twisted.internet.endpoints import serverFromString
+
+    try:
+        serverFromString(None, address.text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {address.text!r}: {error.filename}: {error.strerror}"
+        ) from None
+    except Exception as error:
+        raise ConfigurationError(
+            f"cannot listen on {address.text!r}: its key or certificate cannot be used ({error})"
+        ) from None

@@ -1,0 +1,272 @@
+"""The command lines of ``twistd c10k``, ``c10k-node`` and ``c10k-broker``.
+
+Each option is declared once, with its unit and default, and checked in ``postOptions``: whatever
+can be known to fail later (a busy port, a settings module that does not exist, a broker that nobody
+runs) is refused here, before anything has been started or any process forked, in one line.
+
+What a bus, a settings module or a certificate must be like is in ``cluster.cli.option_values``.
+After parsing, ``options.listens``, ``options.admin``, ``options.bus`` and
+``options.node_config()`` hold what was meant; the texts stay in the mapping.
+"""
+
+import os
+import re
+import sys
+from typing import Any, ClassVar
+
+from cluster.cli.option_parser import ClusterOptions
+from cluster.cli.option_values import (
+    DEFAULT_SETTINGS,
+    SETTING_OF,
+    bus_answers,
+    check_certificate,
+    check_descriptors,
+    check_settings,
+    check_socket_path,
+    cluster_setting,
+    default_of,
+    parse_bus,
+    probe_bus,
+)
+from cluster.core.exceptions import ConfigurationError
+from cluster.net.listening_sockets import Address, parse_address, probe
+
+MAX_NODES = 256
+"""Far more than any machine has use for: beyond one node a core there is nothing to gain, and each
+node costs a Django process."""
+
+MAX_MESSAGE_SIZE = 1 << 30
+"""A message is held in memory, several times over while it is packed and sent."""
+
+NODE_PARAMETERS = [
+    [
+        "settings",
+        None,
+        None,
+        f"Django settings module [default: $DJANGO_SETTINGS_MODULE, or {DEFAULT_SETTINGS}]",
+    ],
+    *[
+        [name, None, None, f"{text} {default_of(name)}"]
+        for name, text in (
+            ("ping-interval", "seconds between pings to a WebSocket client"),
+            ("ping-timeout", "seconds a client has to answer a ping"),
+            ("max-message-size", "bytes of the largest message a client may send"),
+            ("drain-timeout", "seconds that running views and closing connections have at a stop"),
+        )
+    ],
+]
+NODE_FLAGS = [
+    [
+        "proxy-headers",
+        None,
+        "believe X-Forwarded-For and X-Forwarded-Proto (behind a proxy only)"
+        " [default: C10K['PROXY_HEADERS']]",
+    ],
+    ["access-log", None, "log every HTTP request"],
+]
+
+
+class ServingOptions(ClusterOptions):
+    """What ``c10k`` and ``c10k-node`` have in common."""
+
+    def opt_listen(self, endpoint: str) -> None:
+        self.listen_texts.append(endpoint)
+
+    # Not as a docstring, whose line breaks would be printed as gaps.
+    opt_listen.__doc__ = (
+        "where to serve: tcp:PORT, tcp:PORT:interface=ADDRESS or"
+        " ssl:PORT:privateKey=FILE:certKey=FILE; repeatable; port 0 takes a free one"
+        " [default: tcp:8000, all IPv4 interfaces]"
+    )
+
+    def load_settings(self) -> None:
+        """Set ``settings``, the module's name, and ``site``, its C10K with all defaults."""
+        self.settings = check_settings(self["settings"])
+        self.site = cluster_setting(self.settings)
+
+    def given(self, name: str) -> tuple[str, str]:
+        """What was not given on the command line is as the site's settings say."""
+        if self[name] is not None or name not in SETTING_OF:
+            return super().given(name)
+        return str(self.site[SETTING_OF[name]]), f"C10K[{SETTING_OF[name]!r}]"
+
+    def check_serving(self) -> None:
+        """Check what both have; sets ``listens`` and the numbers. Call ``load_settings`` first."""
+        self.listens = [parse_address(text) for text in self.listen_texts or ["tcp:8000"]]
+        for position, address in enumerate(self.listens):
+            earlier = self.listens[:position]
+            if address.port and any(address.place == other.place for other in earlier):
+                raise ConfigurationError(f"--listen names {address.place} twice")
+        self.ping_interval = self.seconds("ping-interval")
+        self.ping_timeout = self.seconds("ping-timeout")
+        self.max_message_size = self.number("max-message-size", 1, MAX_MESSAGE_SIZE)
+        self.drain_timeout = self.seconds("drain-timeout", may_be_zero=True)
+        self.proxy_headers = bool(self["proxy-headers"]) or self.site["PROXY_HEADERS"]
+        check_descriptors()
+        for address in self.listens:
+            check_certificate(address)
+            probe(address)
+
+    def node_config(self, name: str, bus: str) -> dict[str, Any]:
+        """The fields of a NodeConfig."""
+        return {
+            "name": name,
+            "settings": self.settings,
+            "bus": bus,
+            "ping_interval": self.ping_interval,
+            "ping_timeout": self.ping_timeout,
+            "max_message_size": self.max_message_size,
+            "drain_timeout": self.drain_timeout,
+            "proxy_headers": self.proxy_headers,
+            "access_log": bool(self["access-log"]),
+        }
+
+
+class Options(ServingOptions):
+    """``twistd c10k``: a whole cluster."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serves a Django site over HTTP and WebSocket by a cluster of processes on this machine:"
+        " a supervisor, its nodes, and the broker between them."
+    )
+    optParameters: ClassVar[list[list[Any]]] = [
+        [
+            "nodes",
+            None,
+            None,
+            "number of node processes [default: C10K['NODES'], or one for each core]",
+        ],
+        [
+            "bus",
+            None,
+            "zmq+ipc",
+            "what connects the nodes: zmq+ipc (a broker of the cluster's own), or"
+            " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (one started by twistd c10k-broker)",
+        ],
+        [
+            "admin",
+            None,
+            None,
+            "where /healthz, /readyz and /metrics are served: tcp:PORT, on loopback"
+            " unless an interface is given [default: the first --listen port + 1000]",
+        ],
+        *NODE_PARAMETERS,
+    ]
+    optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
+
+    def postOptions(self) -> None:
+        self.load_settings()
+        if self["nodes"] is None and self.site["NODES"] is None:
+            self["nodes"] = str(min(MAX_NODES, len(os.sched_getaffinity(0))))
+        self.nodes = self.number("nodes", 1, MAX_NODES)
+        bus = parse_bus(self["bus"])
+        # One node has nobody to talk to, unless told of a broker that others use as well.
+        self.bus: str | None = "local" if bus is None and self.nodes == 1 else bus
+        self.check_serving()
+        self.admin = self._admin_address()
+        probe(self.admin)
+        if bus is not None:
+            probe_bus(bus)
+
+    def _admin_address(self) -> Address:
+        first = self.listens[0].port
+        if self["admin"] is not None:
+            address = parse_address(self["admin"], default_host="127.0.0.1")
+            if address.scheme != "tcp":
+                raise ConfigurationError("--admin is plain HTTP for this machine: write tcp:PORT")
+        elif first + 1000 > 65535:
+            raise ConfigurationError(
+                f"port {first} leaves no room for the admin port {first + 1000}:"
+                " choose one with --admin tcp:PORT"
+            )
+        else:
+            port = first + 1000 if first else 0
+            address = parse_address(f"tcp:{port}", default_host="127.0.0.1")
+        if address.port and any(address.port == other.port for other in self.listens):
+            raise ConfigurationError(
+                f"the admin port {address.port} is one of the --listen ports:"
+                " choose another with --admin tcp:PORT"
+            )
+        return address
+
+
+class NodeOptions(ServingOptions):
+    """``twistd c10k-node``: one node, for supervisors of other kinds."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Runs one node in this process."
+        " Give each node of a cluster its own --name and the same --bus."
+    )
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["name", None, None, "the node's name, unique on its bus [default: HOST-PROCESS]"],
+        [
+            "bus",
+            None,
+            "local",
+            "what connects the nodes: local (this is the only one),"
+            " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (started by twistd c10k-broker)",
+        ],
+        *NODE_PARAMETERS,
+    ]
+    optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
+
+    @staticmethod
+    def installed_reactor() -> object:
+        """The reactor that twistd was told to use; None while there is a choice."""
+        return sys.modules.get("twisted.internet.reactor")
+
+    def postOptions(self) -> None:
+        reactor = self.installed_reactor()
+        if reactor is not None and not hasattr(reactor, "_asyncioEventloop"):
+            raise ConfigurationError(
+                f"a node needs the asyncio reactor, not {type(reactor).__name__}:"
+                " leave --reactor out, or write twistd --reactor asyncio c10k-node"
+            )
+        name = self["name"]
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
+            raise ConfigurationError(
+                "--name must be 1 to 63 letters, digits, dots, hyphens or underscores,"
+                f" not {name!r}"
+            )
+        bus = "local" if self["bus"] == "local" else parse_bus(self["bus"])
+        if bus is None:
+            raise ConfigurationError(
+                "a node of its own needs a broker with a name: --bus zmq+ipc:///PATH or"
+                " zmq+tcp://127.0.0.1:PORT (or local, if it is the only node)"
+            )
+        self.bus = bus
+        self.load_settings()
+        self.check_serving()
+        if bus != "local":
+            probe_bus(bus)
+
+
+class BrokerOptions(ClusterOptions):
+    """``twistd c10k-broker``: the broker, for supervisors of other kinds."""
+
+    synopsis = "[options]"
+    longdesc = "Runs the broker that c10k-node processes, or c10k --bus, connect to."
+    optParameters: ClassVar[list[list[Any]]] = [
+        [
+            "bus",
+            None,
+            "zmq+tcp://127.0.0.1:7000",
+            "where to bind: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT",
+        ],
+    ]
+
+    def postOptions(self) -> None:
+        bus = parse_bus(self["bus"])
+        if bus is None:
+            raise ConfigurationError("a broker of its own needs a place: --bus zmq+ipc:///PATH")
+        self.bus = bus
+        if bus.startswith("tcp://"):
+            host, _, port = bus.removeprefix("tcp://").rpartition(":")
+            probe(Address(self["bus"], "tcp", host.strip("[]"), int(port)))
+            return
+        check_socket_path(bus.removeprefix("ipc://"))
+        if bus_answers(bus):
+            # ZeroMQ would bind all the same, and take the path away from the broker that has it.
+            raise ConfigurationError(f"another broker listens at {bus}")

@@ -1,0 +1,251 @@
+"""A node under Django's own ``manage.py runserver``.
+
+``DevelopmentServer`` is what that command takes for its server class, so its options, banner,
+checks and autoreload stay Django's. What it runs is a node like any other, alone in its process:
+handlers, topics and views behave as in a cluster, and no broker is needed.
+
+With the autoreloader the node runs in a thread, because Django watches the files in the main one;
+that thread ends, and with it the node, when the interpreter does.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    globalLogBeginner,
+)
+from twisted.python.failure import Failure
+from zope.interface import provider
+
+from cluster.cli import process_setup
+from cluster.core.exceptions import ConfigurationError
+from cluster.net.listening_sockets import BACKLOG
+from cluster.net.runtime_directory import RuntimeDirectory
+from cluster.node.node import Listener, Node, NodeConfig
+
+DRAIN_TIMEOUT_S = 1.0
+"""Nobody wants to wait for the old code."""
+
+EXIT_TIMEOUT_S = DRAIN_TIMEOUT_S + 1.0
+
+_LEVELS = {
+    LogLevel.debug: logging.DEBUG,
+    LogLevel.info: logging.INFO,
+    LogLevel.warn: logging.WARNING,
+    LogLevel.error: logging.ERROR,
+    LogLevel.critical: logging.CRITICAL,
+}
+
+_server_log = logging.getLogger("django.server")
+
+
+class DevelopmentServer:
+    """One node on one address: Django calls ``set_app``, then ``serve_forever``.
+
+    Django mixes ThreadingMixIn in, unless told ``--nothreading``; that is how we know. Raises
+    OSError as a socket does if the address cannot be had.
+    """
+
+    def __init__(self, address: tuple[str, int], handler: object, ipv6: bool = False) -> None:
+        family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        self._application: Any = None
+        self._failure: Failure | None = None
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind(address)
+            self._socket.listen(BACKLOG)
+            self._socket.setblocking(False)
+        except OSError:
+            self._socket.close()
+            raise
+        self.server_port: int = self._socket.getsockname()[1]
+
+    def set_app(self, application: Any) -> None:
+        """The WSGI application, which may serve static files, too."""
+        self._application = application
+
+    def serve_forever(self) -> None:
+        """Run the reactor until the process is told to stop; raises what kept the node from
+        starting, and KeyboardInterrupt after Ctrl-C."""
+        if "twisted.internet.reactor" not in sys.modules:
+            process_setup.install_asyncio_reactor()
+        from twisted.internet import reactor
+
+        run: Any = reactor
+        if not hasattr(run, "_asyncioEventloop"):
+            raise ConfigurationError(
+                f"a node needs the asyncio reactor, but {type(run).__name__} is installed already:"
+                " some module of yours imports twisted.internet.reactor"
+            )
+        _log_as_django_does()
+        self._runtime = self._claim_folder()
+        self._node = self._make_node(run)
+        run.callWhenRunning(self._start, run)
+        run.addSystemEventTrigger("before", "shutdown", self._stop)
+        if threading.current_thread() is threading.main_thread():
+            process_setup.hear_signals_once(run)
+            run.addSystemEventTrigger("before", "shutdown", _leave_running_views)
+            run.run()
+            interrupted = getattr(run, "_exitSignal", None) is not None
+        else:
+            ended = threading.Event()
+            atexit.register(_stop_and_wait, run, ended)
+            try:
+                run.run(installSignalHandlers=False)
+            finally:
+                ended.set()
+            interrupted = False
+        if self._failure is not None:
+            self._failure.raiseException()
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def _claim_folder(self) -> RuntimeDirectory:
+        try:
+            return RuntimeDirectory.claim(self.server_port, os.environ, os.getuid())
+        except ConfigurationError as error:
+            raise OSError(str(error)) from None  # which runserver shows as one line
+
+    def _make_node(self, reactor: Any) -> "DevelopmentNode":
+        from django.conf import settings
+
+        from cluster.django import conf
+
+        ours = conf.load()
+        config = NodeConfig(
+            name="runserver",
+            settings=settings.SETTINGS_MODULE,
+            ping_interval=ours["PING_INTERVAL"],
+            ping_timeout=ours["PING_TIMEOUT"],
+            max_message_size=ours["MAX_MESSAGE_SIZE"],
+            drain_timeout=DRAIN_TIMEOUT_S,
+            proxy_headers=ours["PROXY_HEADERS"],
+            publish_socket=self._runtime.publish_socket(0),
+        )
+        family = self._socket.family
+        listener = Listener(self._socket.detach(), family, f"tcp:{self.server_port}")
+        threads = None if isinstance(self, socketserver.ThreadingMixIn) else 1
+        return DevelopmentNode(config, listener, reactor, self._application, threads)
+
+    def _start(self, reactor: Any) -> None:
+        def failed(failure: Failure) -> None:
+            self._failure = failure
+            reactor.stop()
+
+        self._node.ready.addErrback(failed)
+        self._node.startService()
+
+    def _stop(self) -> "Deferred[Any]":
+        stopped = maybeDeferred(self._node.stopService if self._node.running else lambda: None)
+        return stopped.addBoth(self._release)
+
+    def _release(self, result: Any) -> Any:
+        self._runtime.release()
+        return result
+
+
+class DevelopmentNode(Node):
+    """A node of an application of its own, that logs each request as Django's server does.
+
+    ``threads``: how many views may run at the same time; None for what the settings say.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        listener: Listener,
+        reactor: Any,
+        application: Any,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(config, [listener], reactor)
+        self._wsgi = application
+        self._threads = threads
+
+    def _application(self) -> Any:
+        return self._wsgi
+
+    def _load_django(self) -> None:
+        super()._load_django()
+        if self._threads is not None:
+            self.site.pool.adjustPoolsize(0, self._threads)
+        self.site.on_response = _log_request
+        opened, closed = self.connection_factory.on_open, self.connection_factory.on_close
+
+        def log_opened(connection: Any) -> None:
+            _log_line(101, '"WebSocket %s" opened', connection.http_request_uri)
+            opened(connection)
+
+        def log_closed(connection: Any, code: int, was_clean: bool) -> None:
+            _log_line(code, '"WebSocket %s" closed %d', connection.http_request_uri, code)
+            closed(connection, code, was_clean)
+
+        self.connection_factory.on_open, self.connection_factory.on_close = log_opened, log_closed
+
+
+def _log_request(request: Any) -> None:
+    line = b"%s %s %s" % (request.method, request.uri, request.clientproto)
+    _log_line(request.code, '"%s" %d %d', line.decode("latin-1"), request.code, request.sentLength)
+
+
+def _log_line(status: int, text: str, *values: object) -> None:
+    """Django colours the line by ``status``, and writes bad ones as warnings and errors."""
+    bad = logging.ERROR if status in range(500, 600) else logging.WARNING
+    level = bad if status in range(400, 600) else logging.INFO
+    _write_line(level, text, *values, status_code=status if status < 600 else 200)
+
+
+def _write_line(level: int, text: str, *values: object, **extra: object) -> None:
+    now = datetime.now().strftime("%d/%b/%Y %H:%M:%S")
+    _server_log.log(level, text, *values, extra={"server_time": now, **extra})
+
+
+def _log_as_django_does() -> None:
+    """What the node logs (refused handshakes, errors in handlers) goes where requests do."""
+
+    @provider(ILogObserver)
+    def observer(event: LogEvent) -> None:
+        text = formatEvent(event) or ""
+        if "log_failure" in event:
+            text = f"{text}\n{event['log_failure'].getTraceback()}"
+        _write_line(_LEVELS[event["log_level"]], "%s", text.rstrip())
+
+    predicate: Any = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
+    predicate.setLogLevelForNamespace("cluster", LogLevel.info)
+    filtering: Any = FilteringLogObserver(observer, [predicate])
+    globalLogBeginner.beginLoggingTo([filtering], redirectStandardIO=False)
+
+
+def _leave_running_views() -> None:
+    process_setup.hard_exit_after(DRAIN_TIMEOUT_S, lambda: os._exit(0))
+
+
+def _stop_and_wait(reactor: Any, ended: threading.Event) -> None:
+    """The interpreter ends, to be started again or for good: say goodbye to the clients."""
+    if not ended.is_set():
+        reactor.callFromThread(_stop_once, reactor.stop)
+        ended.wait(EXIT_TIMEOUT_S)
+
+
+def _stop_once(stop: Callable[[], None]) -> None:
+    from twisted.internet.error import ReactorNotRunning
+
+    with contextlib.suppress(ReactorNotRunning):  # it stops already
+        stop()

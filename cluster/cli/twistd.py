@@ -1,0 +1,173 @@
+"""What twistd runs: the options and services of ``c10k``, ``c10k-node`` and ``c10k-broker``.
+
+Nothing that imports a reactor is imported before makeService, so that c10k-node can still choose.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cluster.cli import process_setup
+from cluster.cli.options import BrokerOptions, NodeOptions, Options
+from cluster.cli.startup_errors import log_failed_start
+from cluster.net import listening_sockets
+from cluster.net.runtime_directory import RuntimeDirectory
+
+
+@dataclass(frozen=True)
+class Tap:
+    """What a twistd plugin names: twistd looks for these two attributes."""
+
+    Options: Callable[[], Any]
+    makeService: Callable[[Any], Service]
+
+
+def _make_cluster(options: Options) -> Service:
+    from twisted.internet import reactor
+
+    from cluster.supervisor.supervisor import ClusterConfig, Supervisor
+
+    _prepare(reactor)
+    node = options.node_config("", "")
+    del node["name"], node["bus"]
+    config = ClusterConfig(
+        nodes=options.nodes,
+        listens=options.listens,
+        admin=options.admin,
+        bus=options.bus,
+        node=node,
+        drain_timeout=options.drain_timeout,
+    )
+    return Supervisor(config, reactor)
+
+
+def _make_node(options: NodeOptions) -> Service:
+    if "twisted.internet.reactor" not in sys.modules:
+        process_setup.install_asyncio_reactor()
+    from twisted.internet import reactor
+
+    _prepare(reactor)
+    return LoneNode(options, reactor)
+
+
+def _make_broker(options: BrokerOptions) -> Service:
+    from twisted.internet import reactor
+
+    _prepare(reactor)
+    return LoneBroker(options, reactor)
+
+
+def _prepare(reactor: Any) -> None:
+    process_setup.print_configuration_errors()
+    process_setup.hear_signals_once(reactor)
+
+
+class LoneNode(Service):
+    """A node without a supervisor: has its own sockets and runtime folder."""
+
+    log = Logger()
+
+    def __init__(self, options: NodeOptions, reactor: Any) -> None:
+        self._options = options
+        self._reactor = reactor
+        self._sockets: list[socket.socket] = []
+        self._runtime: RuntimeDirectory | None = None
+
+    def privilegedStartService(self) -> None:
+        self._listens, (self._sockets,) = listening_sockets.open_slots(self._options.listens, 1)
+
+    def startService(self) -> None:
+        from cluster.node.node import Listener, Node, NodeConfig
+
+        if not self._sockets:
+            self.privilegedStartService()
+        super().startService()
+        name = self._options["name"] or f"{socket.gethostname()}-{os.getpid()}"
+        self._runtime = RuntimeDirectory.claim(self._listens[0].port, os.environ, os.getuid())
+        config = NodeConfig(
+            **self._options.node_config(name, self._options.bus),
+            publish_socket=self._runtime.publish_socket(0),
+        )
+        # Detached, because the node closes what it is given; a descriptor closed twice may by then
+        # be another one, of ZeroMQ's for instance, which aborts the process.
+        listeners = [
+            Listener(sock.detach(), address.family, address.text)
+            for sock, address in zip(self._sockets, self._listens, strict=True)
+        ]
+        self._capacity = listening_sockets.connection_capacity(
+            1, listening_sockets.raise_descriptor_limit()
+        )
+        self._node = Node(config, listeners, self._reactor)
+        # Not before: Django and the bus would be started in a process that may still be stopped.
+        self._reactor.callWhenRunning(self._start)
+
+    def _start(self) -> None:
+        self._node.ready.addCallbacks(self._announce, self._failed)
+        self._node.startService()
+
+    def _announce(self, _: None) -> None:
+        self.log.info(
+            "c10k-node ready: {urls} ({name}, up to {capacity:,} connections)",
+            urls=", ".join(address.url for address in self._listens),
+            name=self._node.config.name,
+            capacity=self._capacity,
+        )
+
+    def _failed(self, failure: Failure) -> None:
+        log_failed_start(self.log, failure)
+        process_setup.exit_with_failure(self._reactor)
+
+    def stopService(self) -> "Deferred[Any]":
+        """Drain; the process ends even if a view does not return."""
+        super().stopService()
+        process_setup.hard_exit_after(self._options.drain_timeout, lambda: os._exit(0))
+        stopped = self._node.stopService() if self._node.running else succeed(None)
+        return stopped.addBoth(self._clean_up)
+
+    def _clean_up(self, result: Any) -> Any:
+        if self._runtime is not None:
+            self._runtime.release()
+        return result
+
+
+class LoneBroker(Service):
+    """A broker without a supervisor."""
+
+    log = Logger()
+
+    def __init__(self, options: BrokerOptions, reactor: Any) -> None:
+        self._address = options.bus
+        self._reactor = reactor
+
+    def startService(self) -> None:
+        from cluster.broker import Broker
+
+        super().startService()
+        listening_sockets.raise_descriptor_limit()
+        self._broker = Broker(self._address, self._reactor)
+        self._broker.ready.addCallbacks(self._announce, self._failed)
+        self._broker.startService()
+
+    def _announce(self, _: None) -> None:
+        self.log.info("c10k-broker ready: zmq+{address}", address=self._address)
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("cannot start", failure)
+        process_setup.exit_with_failure(self._reactor)
+
+    def stopService(self) -> Any:
+        super().stopService()
+        return self._broker.stopService()
+
+
+cluster = Tap(Options, _make_cluster)
+node = Tap(NodeOptions, _make_node)
+broker = Tap(BrokerOptions, _make_broker)

@@ -1,0 +1,109 @@
+"""Fields, alone and in lists, <-> bytes: the one encoding of the node-broker link.
+
+::
+
+    fields = u32 n, n * u32 length, the n byte strings one after the other    (little-endian)
+    pack   = u64 sequence, fields (topic, frame, topic, frame, …)
+
+and in a field that is not a topic or a frame::
+
+    text = UTF-8        number = u64        flag = number, 0 for false        tokens = n * u64
+
+A pack carries publications from one node to another. All lengths stand together at the front, so
+that one ``array`` call reads or writes them all instead of a struct call for each.
+"""
+
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+from cluster.core.exceptions import WireError
+
+_BIG_ENDIAN = sys.byteorder == "big"
+
+
+def encode_fields(items: Sequence[bytes]) -> bytes:
+    """A list of byte strings as one. One ``array`` call for all lengths."""
+    header = array("I", (len(items), *map(len, items)))
+    if _BIG_ENDIAN:
+        header.byteswap()
+    return header.tobytes() + b"".join(items)
+
+
+def decode_fields(data: bytes, start: int = 0) -> list[bytes]:
+    """Back to the list; raises WireError unless the lengths add up exactly."""
+    lengths = array("I")
+    head = start + 4
+    if len(data) < head:
+        raise WireError(f"{len(data)} bytes are too short for fields from byte {start} on")
+    count = int.from_bytes(data[start:head], "little")
+    body = head + 4 * count
+    if len(data) < body:
+        raise WireError(f"{count} fields announced in {len(data) - start} bytes")
+    lengths.frombytes(data[head:body])
+    if _BIG_ENDIAN:
+        lengths.byteswap()
+    ends = list(accumulate(lengths, initial=body))
+    if ends[-1] != len(data):
+        raise WireError(f"fields end at {ends[-1]}, the message at {len(data)}")
+    return [data[a:b] for a, b in pairwise(ends)]
+
+
+def encode_batch(sequence: int, items: Sequence[bytes]) -> bytes:
+    """Publications (topic, frame, topic, frame, …) as one pack."""
+    return sequence.to_bytes(8, "little") + encode_fields(items)
+
+
+def decode_batch(data: bytes) -> tuple[int, list[bytes]]:
+    """Back to (sequence, [topic, frame, topic, frame, …]); raises WireError."""
+    items = decode_fields(data, 8)
+    if len(items) % 2:
+        raise WireError("a pack with a topic that has no frame")
+    return int.from_bytes(data[:8], "little"), items
+
+
+def publications(batch: bytes) -> int:
+    """How many publications are in a pack that encode_pack made."""
+    return int.from_bytes(batch[8:12], "little") // 2
+
+
+class Codec(NamedTuple):
+    """One kind of field: a value as bytes, and back. ``decode`` raises WireError."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+def _text(field: bytes) -> str:
+    try:
+        return field.decode()
+    except UnicodeDecodeError as error:
+        raise WireError(f"not UTF-8: {field[:40]!r}") from error
+
+
+def _from_number(value: int) -> bytes:
+    return value.to_bytes(8, "little")
+
+
+def _number(field: bytes) -> int:
+    if len(field) != 8:
+        raise WireError(f"a number of {len(field)} bytes")
+    return int.from_bytes(field, "little")
+
+
+def _from_tokens(tokens: Sequence[int]) -> bytes:
+    return b"".join(map(_from_number, tokens))
+
+
+def _tokens(field: bytes) -> tuple[int, ...]:
+    if len(field) % 8:
+        raise WireError(f"tokens of {len(field)} bytes")
+    return tuple(int.from_bytes(field[at : at + 8], "little") for at in range(0, len(field), 8))
+
+
+TEXT = Codec(str.encode, _text)
+NUMBER = Codec(_from_number, _number)
+FLAG = Codec(_from_number, lambda field: bool(_number(field)))
+TOKENS = Codec(_from_tokens, _tokens)

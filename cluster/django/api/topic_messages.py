@@ -1,0 +1,107 @@
+"""topic_messages: a topic's messages for a coroutine.
+
+::
+
+    async with topic_messages("prices") as messages:
+        async for message in messages:
+            ...
+"""
+
+import asyncio
+from collections import deque
+from typing import Any, Self
+
+from cluster.core.exceptions import TooSlow
+from cluster.core.retained import format_position
+from cluster.django import conf
+from cluster.django.api.topics import (
+    Payload,
+    Topic,
+    as_message,
+    as_topic,
+    node_of_this_loop,
+    set_result,
+)
+from cluster.django.websocket.subscription import place_after
+
+
+class topic_messages:
+    """The messages of a topic from now on, those that are kept first; to be entered with ``async
+    with``, and iterated over. It has no end of its own.
+
+    ``since``: a position; then only what came after it. Once entered, ``recovered`` says whether
+    all of that is still there, and ``position`` is that of the last message that was taken
+    (empty for a topic that keeps nothing).
+
+    At most C10K["TOPIC_QUEUE_MESSAGES"] messages wait for the loop; one more, and the iteration
+    raises TooSlow after those that wait, and the rest is counted as dropped (``slow_handler``).
+    Raises NotRunning outside of a node's event loop, which is where handlers run; an asynchronous
+    view has a loop of its own.
+    """
+
+    def __init__(self, topic: Topic, *, since: str | None = None) -> None:
+        self.recovered = False
+        self._topic = as_topic(topic)
+        self._since = place_after(since)
+        self._queue: deque[tuple[bytes, str, int]] = deque()
+        self._limit: int = conf.load()["TOPIC_QUEUE_MESSAGES"]
+        self._lost = 0
+        self._place = ("", 0)
+        self._waiter: asyncio.Future[None] | None = None
+        self._subscriber: Any = None
+
+    @property
+    def position(self) -> str:
+        """Where the loop is in the topic's numbering, to go on from with ``since``."""
+        return format_position(*self._place) if self._place[0] else ""
+
+    async def __aenter__(self) -> Self:
+        self._pubsub = node_of_this_loop().pubsub
+        known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answer(recovered: bool, epoch: str, offset: int) -> None:
+            self.recovered = recovered
+            self._place = (epoch, offset)
+            set_result(known)
+
+        self._subscriber = self._pubsub.follow(
+            self._topic, self._take, since=self._since, answer=answer
+        )
+        try:
+            await known
+            # What was missed has followed the answer at once.
+            if self._queue and self._queue[0][2]:
+                self._place = (self._place[0], self._queue[0][2] - 1)
+        except BaseException:
+            self._subscriber.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._subscriber.stop()
+        self._queue.clear()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Payload:
+        while not self._queue:
+            if self._lost:
+                raise TooSlow(f"{self._lost} messages of {self._topic!r} were dropped")
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        frame, epoch, offset = self._queue.popleft()
+        if offset:
+            self._place = (epoch, offset)
+        return as_message(frame)
+
+    def _take(self, frame: bytes, offset: int) -> None:
+        if self._lost or len(self._queue) >= self._limit:
+            self._lost += 1
+            self._pubsub.dropped["slow_handler"] += 1
+            return
+        # The answer has just told the epoch; later it may be another, of another exchange.
+        epoch = self._place[0] if self._subscriber is None else self._subscriber.epoch
+        self._queue.append((frame, epoch, offset))
+        if self._waiter is not None:
+            set_result(self._waiter)

@@ -1,0 +1,214 @@
+"""The audiences' WebSocket, in the form of django-websocket-redis.
+
+::
+
+    from cluster import audience_socket
+
+    urlpatterns = [path("ws/<path:facility>", audience_socket)]
+
+A client says by the URL what it wants: ``/ws/FACILITY?subscribe-user&publish-broadcast&echo``, with
+any of subscribe-broadcast, subscribe-user, subscribe-group, subscribe-session, the same with
+publish-, and echo. Its messages, text or binary, go to the audiences it publishes to: everybody,
+its own user, that user's groups, its own session. The rules:
+
+* C10K["AUDIENCE_PERMISSION"] names the function that decides: ``allowed(request, channels)`` gets
+  the set of what is asked for and returns what of it is granted; the rest is silently left out.
+  PermissionDenied, or nothing granted of what was asked for, is a 403. Without such a function
+  everybody may subscribe and nobody may publish. ``request.facility`` is the facility, without the
+  slashes around it that a URL may have: to decide by the path would be to decide by its spelling;
+* a client without a user is in no user's and no group's audience, one without a session in no
+  session's, which is no error. Groups are those at the time of connecting;
+* the last message of each audience, if it is kept, comes first;
+* a message equal to the one before, which this client got or sent itself, is not sent to it: it
+  is taken for a state that the client has already. With ``echo`` every message is;
+* C10K["AUDIENCE_HEARTBEAT"] is a text that is sent to every client each HEARTBEAT_S seconds, and
+  that is no message when a client sends it.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.utils.module_loading import import_string
+
+from cluster.django import conf
+from cluster.django.api.audiences import broadcast_topic, group_topic, session_topic, user_topic
+from cluster.django.api.database import in_database
+from cluster.django.api.topics import as_frame, as_topic, running_node
+from cluster.django.handshake.admission import run_permission
+from cluster.django.websocket.decorator import websocket
+from cluster.django.websocket.websocket import WebSocket
+
+HEARTBEAT_S = 4.0
+"""As in django-websocket-redis, whose clients wait 5 s for one and give up after three."""
+
+KINDS = ("broadcast", "user", "group", "session")
+SUBSCRIBE = frozenset(f"subscribe-{kind}" for kind in KINDS)
+PUBLISH = frozenset(f"publish-{kind}" for kind in KINDS)
+
+
+class Requested(NamedTuple):
+    """What a URL asks for."""
+
+    channels: frozenset[str]
+    echo: bool
+
+
+class Allowed(NamedTuple):
+    """What a client gets: topics, each once."""
+
+    subscribed: tuple[str, ...]
+    published: tuple[str, ...]
+    echo: bool
+
+
+def requested_by(parameters: Iterable[str]) -> Requested:
+    """Of a query's parameters; those we do not know mean nothing."""
+    given = {name.strip().lower() for name in parameters}
+    return Requested(frozenset(given & (SUBSCRIBE | PUBLISH)), "echo" in given)
+
+
+def without_function(request: Any, channels: Collection[str]) -> frozenset[str]:
+    """Who may do what where C10K["AUDIENCE_PERMISSION"] names nobody to decide."""
+    return SUBSCRIBE.intersection(channels)
+
+
+def allowed_channels(asked: Collection[str], answer: Any) -> frozenset[str]:
+    """What of the asked-for a permission function granted; raises PermissionDenied for nothing.
+
+    A function that forgets to return grants nothing.
+    """
+    allowed = frozenset(asked) & frozenset(answer or ())
+    if asked and not allowed:
+        raise PermissionDenied("none of these audiences is for you")
+    return allowed
+
+
+def topics_of(channels: Collection[str], verb: str, own: Mapping[str, Iterable[str]]) -> list[str]:
+    """The topics behind the channels of one verb; ``own``: kind of audience -> the client's."""
+    return [topic for kind in KINDS if f"{verb}-{kind}" in channels for topic in own[kind]]
+
+
+async def admit(request: Any, facility: str) -> None:
+    """Decide on a handshake: leaves what is granted in ``request.granted``."""
+    facility = facility.strip("/")
+    if not facility:
+        raise Http404
+    request.facility = facility
+    if "facility" in request.resolver_match.kwargs:  # which the function may look at as well
+        request.resolver_match.kwargs["facility"] = facility
+    requested = requested_by(request.GET)
+    path = conf.load()["AUDIENCE_PERMISSION"]
+    decide = import_string(path) if path else without_function
+    answer = await run_permission(decide, request, {}, (set(requested.channels),))
+    channels = allowed_channels(requested.channels, answer)
+    own: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    own["broadcast"] = [broadcast_topic(facility)]
+    if request.user.is_authenticated:
+        own["user"] = [user_topic(facility, request.user)]
+        if channels & {"subscribe-group", "publish-group"}:
+            names = await in_database(_group_names, request.user)
+            own["group"] = [group_topic(facility, name) for name in names]
+    if request.session.session_key:
+        own["session"] = [session_topic(facility, request.session)]
+    request.allowed = Allowed(
+        tuple(topics_of(channels, "subscribe", own)),
+        tuple(topics_of(channels, "publish", own)),
+        requested.echo,
+    )
+
+
+def _group_names(user: Any) -> list[str]:
+    return list(user.groups.values_list("name", flat=True))
+
+
+@websocket(accept=admit)
+async def audience_socket(ws: WebSocket, facility: str) -> None:
+    """One client of a facility's audiences."""
+    request: Any = ws.request
+    heartbeat = conf.load()["AUDIENCE_HEARTBEAT"]
+    listener = Listener(ws, request.allowed, heartbeat)
+    if heartbeat is not None:
+        heartbeats.add(ws, heartbeat)
+    try:
+        listener.begin()
+        ws.on_message(listener.said)
+        await ws.wait_closed()
+    finally:
+        heartbeats.remove(ws)
+        listener.end()
+
+
+class Listener:
+    """What one client hears and says. Its state is the last message that it got or sent."""
+
+    def __init__(self, ws: Any, allowed: Allowed, heartbeat: str | None) -> None:
+        self._ws = ws
+        self._allowed = allowed
+        self._heartbeat = None if heartbeat is None else heartbeat.encode()
+        self._state = b""
+        self._callback_subscribers: list[Any] = []
+
+    def begin(self) -> None:
+        """Subscribe: what is kept comes at once."""
+        for topic in self._allowed.subscribed:
+            if self._allowed.echo:
+                self._ws.subscribe(topic)
+            else:
+                follow = running_node().pubsub.follow
+                self._callback_subscribers.append(
+                    follow(as_topic(topic), self._heard, for_client=True)
+                )
+
+    def end(self) -> None:
+        """The client is gone."""
+        for subscriber in self._callback_subscribers:
+            subscriber.stop()
+
+    def said(self, payload: bytes, is_binary: bool) -> None:
+        """A message of the client's own."""
+        if payload == self._heartbeat and not is_binary:
+            return
+        message = payload if is_binary else payload.decode()
+        self._state = as_frame(message)
+        for topic in self._allowed.published:
+            self._ws.publish(topic, message)
+
+    def _heard(self, frame: bytes, offset: int) -> None:
+        if frame != self._state:
+            self._state = frame
+            self._ws.send_frame(frame)
+
+
+class Heartbeats:
+    """Sends each client its text every HEARTBEAT_S seconds; one timer for all of them."""
+
+    def __init__(self) -> None:
+        self._frames: dict[Any, bytes] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, ws: Any, text: str) -> None:
+        """From now on, until ``remove``."""
+        self._frames[ws] = as_frame(text)
+        if self._timer is None:
+            self._wait()
+
+    def remove(self, ws: Any) -> None:
+        """The client is gone; or has no heartbeat, which is fine."""
+        self._frames.pop(ws, None)
+        if not self._frames and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(HEARTBEAT_S, self._beat)
+
+    def _beat(self) -> None:
+        for ws, frame in list(self._frames.items()):
+            ws.send_frame(frame)
+        self._wait()
+
+
+heartbeats = Heartbeats()

@@ -1,0 +1,15 @@
+"""Floor 2: topics, barriers and presence of one node, on any bus.
+
+pubsub                 PubSub joins the parts: publish, subscribe, barriers
+subscriptions          which subscribers of this node want which topic
+pending_subscribers    subscribers that wait for a topic's history
+callback_subscribers   functions of this node, and connections that skip messages
+retained_cache         the retained frames of subscribed topics
+retained_outbox        publications that wait until the exchange has taken them
+remote_nodes           the other nodes: their subscriptions, batches to and from them
+presence               who is on which topic
+barriers               the parties of this node at barriers
+bus                    Bus and BusReceiver: the interfaces between PubSub and a bus
+zmq_bus                the bus over a ZeroMQ link to the broker (the default)
+local_bus              the bus of a cluster of one node: the exchange runs in this process
+"""

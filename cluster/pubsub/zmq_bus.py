@@ -1,0 +1,176 @@
+"""The bus over ZeroMQ: this node's DEALER link to the broker.
+
+start-up     the socket connects, and after each ZeroMQ handshake Hello is sent; the broker's
+             Welcome makes the bus up. Nothing else is sent before. What an old connection has left
+             is taken before Hello, or the answer to an earlier one could be mistaken for the next.
+congestion   what ZeroMQ does not take waits here in order. Above the high-water mark the receiver
+             is told (``bus_full``) and stops reading from the clients that publish; at four times
+             the mark, publications are dropped and counted (``bus_queue_full``).
+reliability  packs that still wait here when the bus goes down are handed back to the receiver. What
+             was in ZeroMQ's own queues when a broker died is lost; sequence numbers make the
+             receivers see that (PubSub counts the gaps).
+"""
+
+from collections import Counter, deque
+from typing import Any
+
+import zmq
+from twisted.logger import Logger
+
+from cluster.core import wire
+from cluster.core.exceptions import WireError
+from cluster.core.water_marks import WaterMarks
+from cluster.core.wire_fields import publications
+from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
+from cluster.pubsub.bus import BusReceiver
+
+HIGH_WATER = 8 << 20
+LOW_WATER = 2 << 20
+"""Bytes of publications that wait: a second or so of a busy node's traffic."""
+
+HARD_LIMIT = 4 * HIGH_WATER
+"""Bytes at which publications are dropped: only publishers that are no clients come this far."""
+
+RECONNECT_MS = 50
+RECONNECT_MAX_MS = 1000
+
+
+class ZmqBus:
+    """Connects the node called ``name`` (unique for each process) to the broker at ``address``."""
+
+    log = Logger()
+
+    def __init__(self, name: str, address: str, reactor: Any) -> None:
+        self.name = name
+        self.dropped: Counter[str] = Counter()
+        self._address = address
+        self._reactor = reactor
+        self._queue: deque[list[bytes]] = deque()
+        self._marks = WaterMarks(HIGH_WATER, LOW_WATER)
+        self._up = False
+        self._hello_due = False
+        self._awaiting_welcome = False
+        self._receiver: BusReceiver | None = None
+
+    def start(self, receiver: BusReceiver) -> None:
+        self._receiver = receiver
+        self._context: zmq.Context[Any] = zmq.Context()
+        socket = make_socket(self._context, zmq.DEALER)
+        socket.setsockopt(zmq.ROUTING_ID, self.name.encode())
+        # Without IMMEDIATE, what was queued for a dead broker reaches the next one before Hello.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        self._link = ZmqSocket(self._reactor, socket, self._received, self._writable)
+        # Before connecting, or the first handshake could pass unseen.
+        self._monitor = monitor(self._reactor, socket, self._connected, self._lost)
+        try:
+            socket.connect(self._address)
+        except zmq.ZMQError:
+            self.stop()  # a context with open sockets would block when it is collected
+            raise
+        self._link.start()
+
+    def stop(self) -> None:
+        if self._receiver is None:
+            return
+        if self._up:
+            self._link.send([wire.encode(wire.Goodbye())])
+        self._receiver = None
+        self._up = False
+        self._monitor.close()
+        # The Goodbye may still be in ZeroMQ's queue: give its thread a moment to send it.
+        self._link.close(linger_ms=200)
+        self._context.term()
+
+    @property
+    def is_up(self) -> bool:
+        return self._up
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._marks.level
+
+    def send(self, message: wire.Message) -> None:
+        if self._up:
+            self._put([wire.encode(message)])
+
+    def send_batch(self, peer: str, data: bytes) -> None:
+        if self._marks.level > HARD_LIMIT:
+            self.dropped["bus_queue_full"] += publications(data)
+            return
+        self._put([wire.BATCH + peer.encode(), data])
+
+    def _put(self, parts: list[bytes]) -> None:
+        if not self._queue and self._link.send(parts):
+            return
+        self._queue.append(parts)
+        if self._marks.add(len(parts[-1])) and self._receiver is not None:
+            self._receiver.bus_full(True)
+
+    def _writable(self) -> None:
+        if self._hello_due:
+            self._say_hello()
+        freed = False
+        while self._queue and self._link.send(self._queue[0]):
+            freed |= self._marks.remove(len(self._queue.popleft()[-1]))
+        if freed and self._receiver is not None:
+            self._receiver.bus_full(False)
+
+    def _connected(self) -> None:
+        self._awaiting_welcome = False  # what it said to an earlier Hello counts no more
+        self._link.drain()
+        self._say_hello()
+
+    def _say_hello(self) -> None:
+        self._down()
+        # ZeroMQ may refuse for a moment after the handshake; then it is said when it takes more.
+        self._hello_due = not self._link.send([wire.encode(wire.Hello())])
+        self._awaiting_welcome = True
+
+    def _lost(self) -> None:
+        if self._up:
+            self.log.warn("the broker at {address} is gone", address=self._address)
+        self._awaiting_welcome = False
+        self._hello_due = False
+        self._down()
+
+    def _down(self) -> None:
+        if not self._up:
+            return
+        self._up = False
+        waiting, self._queue = self._queue, deque()
+        was_full = self._marks.full
+        self._marks = WaterMarks(HIGH_WATER, LOW_WATER)
+        assert self._receiver is not None
+        batches = [(parts[0][1:].decode(), parts[1]) for parts in waiting if len(parts) == 2]
+        self._receiver.bus_down(batches)
+        if was_full:
+            self._receiver.bus_full(False)
+
+    def _received(self, parts: list[bytes]) -> None:
+        if self._receiver is None:
+            return
+        if parts == [b""]:  # the broker only looked whether we are still there
+            return
+        try:
+            if len(parts) == 2 and parts[0][:1] == wire.BATCH:
+                origin = parts[0][1:].decode()
+                self._receiver.bus_batch(origin, parts[1])
+                return
+            message = wire.decode(parts[-1])
+        except (WireError, UnicodeDecodeError) as error:
+            self.dropped["malformed"] += 1
+            self.log.warn("dropped a message from the broker: {error}", error=error)
+            return
+        if isinstance(message, wire.Welcome):
+            if self._awaiting_welcome:
+                self._awaiting_welcome = False
+                self._up = True
+                self._receiver.bus_up(message)
+        elif isinstance(message, wire.NotKnown):
+            self._say_hello()
+        elif isinstance(message, wire.Unwelcome):
+            self.log.error("the broker refuses this node: {reason}", reason=message.reason)
+        else:
+            self._receiver.bus_message(message)

@@ -1,0 +1,251 @@
+"""Child processes that are started again when they end, and what they print.
+
+twisted.runner.procmon does most of it. What is different here:
+
+* a child that ends before it was ready always counts as ended too early, however long its start
+  took; else a site that fails after two seconds of imports would be restarted without a pause;
+* a child counts as ended when the process has ended, not when its output is closed, because what it
+  started may hold the output open for ever;
+* a line too long for the log is cut in pieces (procmon would stop reading, and block the child);
+* stopping asks over the control connection, waits for each process's end, and has an order.
+"""
+
+import os
+import site
+import sys
+import sysconfig
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from twisted.runner.procmon import LineLogger, LoggingProtocol, ProcessMonitor
+
+from cluster.supervisor.control_connection import CANNOT_START
+
+MAX_LINE = 8192
+"""Bytes of a child's line before it is cut."""
+
+
+FAILED = f"{LogLevel.critical.name}: {CANNOT_START}".encode()
+"""How a child's line begins that says why it does not start."""
+
+
+class _Lines(LineLogger):
+    """Logs lines under the child's name."""
+
+    service: "Children"
+
+    MAX_LENGTH = MAX_LINE
+
+    def __init__(self, monitor: "Children", name: str) -> None:
+        self.service = monitor
+        self.tag = name
+        self.stream = ""
+
+    def lineReceived(self, line: bytes) -> None:
+        if not self.service.was_said(line):
+            super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        for part in line.split(self.delimiter):
+            for start in range(0, len(part), MAX_LINE):
+                self.lineReceived(part[start : start + MAX_LINE])
+
+    def finish(self) -> None:
+        """Log what came without a line end."""
+        rest = self.clearLineBuffer()
+        if rest:
+            self.lineReceived(rest)
+
+
+class _Relay(LoggingProtocol):
+    """One run of one child."""
+
+    service: "Children"
+    transport: Any
+
+    def __init__(self, monitor: "Children", name: str) -> None:
+        self.service = monitor
+        self.name = name
+        self._lines = (_Lines(monitor, name), _Lines(monitor, name))
+
+    def connectionMade(self) -> None:
+        pass
+
+    def outReceived(self, data: bytes) -> None:
+        self._lines[0].dataReceived(data)
+
+    def errReceived(self, data: bytes) -> None:
+        self._lines[1].dataReceived(data)
+
+    def processExited(self, reason: Failure) -> None:
+        self.service._monitoredProcessExited(self.name, reason)
+
+    def processEnded(self, reason: Failure) -> None:
+        for lines in self._lines:
+            lines.finish()
+
+
+class Children(ProcessMonitor):
+    """Add children with ``addProcess`` before starting the service; their order is kept.
+
+    ``ended(name)`` is called at each end of a process. ``ask_to_stop(name)`` returns False if the
+    child cannot be asked (it is not connected yet); then it gets SIGTERM. Whoever has not ended
+    ``killTime`` seconds later gets SIGKILL. ``stop_last`` names the child that the others need
+    until they have ended.
+    """
+
+    log = Logger()
+    minRestartDelay: Any = 0.25
+    maxRestartDelay = 30
+    threshold = 5
+
+    def __init__(
+        self,
+        reactor: Any,
+        ended: Callable[[str], None],
+        ask_to_stop: Callable[[str], bool],
+        stop_last: str = "",
+    ) -> None:
+        super().__init__(reactor)
+        # Typed as interfaces upstream, of which mypy does not know that they have no self.
+        self._reactor: Any = reactor
+        self._clock: Any = reactor
+        self.restart: dict[str, Any] = {}
+        self.starts: Counter[str] = Counter()
+        self._ended = ended
+        self._ask_to_stop = ask_to_stop
+        self._stop_last = stop_last
+        self._ready: set[str] = set()
+        self._why = b""
+        self._waiting: dict[str, Deferred[None]] = {}
+
+    def pid(self, name: str) -> int | None:
+        """The process number of a child that runs."""
+        relay = self.protocols.get(name)
+        return None if relay is None or relay.transport is None else relay.transport.pid
+
+    def is_ready(self, name: str) -> bool:
+        """Whether this run of the child said that it serves."""
+        return name in self._ready
+
+    def became_ready(self, name: str) -> None:
+        """This run of the child has succeeded: if it ends now, it is started again at once."""
+        self._ready.add(name)
+        self._why = b""
+
+    def was_said(self, line: bytes) -> bool:
+        """Whether this line of a child is the reason for which another, or it itself, did not start
+        the last time: a mistake in the site is the same for all, again and again."""
+        if not line.startswith(FAILED):
+            return False
+        before, self._why = self._why, line
+        return line == before
+
+    def kill(self, name: str) -> None:
+        """End a child that does not listen any more. SIGKILL also ends a stopped process."""
+        relay = self.protocols.get(name)
+        if relay is not None and relay.transport is not None:
+            self._forceStopProcess(relay.transport)
+
+    def startProcess(self, name: str) -> None:
+        if name in self.protocols:
+            return
+        process = self._processes[name]
+        relay = _Relay(self, name)
+        self.protocols[name] = relay
+        self.timeStarted[name] = self._clock.seconds()
+        self.starts[name] += 1
+        try:
+            self._reactor.spawnProcess(
+                relay, process.args[0], process.args, env=process.env, path=process.cwd
+            )
+        except OSError as error:
+            self.log.error("cannot start {name}: {error}", name=name, error=error)
+            self._monitoredProcessExited(name, None)
+
+    def _monitoredProcessExited(self, name: str, reason: Failure | None = None) -> None:
+        if name in self._ready:
+            self._ready.remove(name)
+        else:
+            self.timeStarted[name] = self._clock.seconds()
+        super()._monitoredProcessExited(name, None)
+        if not self.running:
+            self.log.info("{name} stopped", name=name)
+        else:
+            restart = self.restart[name]
+            self.log.warn(
+                "{name} ended ({how}); starting it again in {delay:.2f} s",
+                name=name,
+                how=_how_it_ended(reason),
+                delay=max(0.0, restart.getTime() - self._clock.seconds()),
+            )
+        self._ended(name)
+        waiting = self._waiting.pop(name, None)
+        if waiting is not None:
+            waiting.callback(None)
+
+    def stopService(self) -> "Deferred[None]":  # type: ignore[override]  # procmon does not wait
+        """Stop all children; fires when every process has ended."""
+        Service.stopService(self)
+        for restart in self.restart.values():
+            if restart.active():
+                restart.cancel()
+        first = [name for name in self._processes if name != self._stop_last]
+        return DeferredList([self._stop(name) for name in first]).addCallback(
+            lambda _: self._stop(self._stop_last)
+        )
+
+    def _stop(self, name: str) -> "Deferred[None]":
+        relay: Any = self.protocols.get(name)
+        if relay is None or relay.transport is None:
+            return succeed(None)
+        if not self._ask_to_stop(name):
+            with suppress(ProcessExitedAlready):
+                relay.transport.signalProcess("TERM")
+        self.murder[name] = self._clock.callLater(
+            self.killTime, self._forceStopProcess, relay.transport
+        )
+        self._waiting[name] = Deferred()
+        return self._waiting[name]
+
+
+def _how_it_ended(reason: Failure | None) -> str:
+    if reason is None:
+        return "it could not be started"
+    if reason.check(ProcessDone):
+        return "exit status 0"
+    signal = getattr(reason.value, "signal", None)
+    return f"signal {signal}" if signal else f"exit status {getattr(reason.value, 'exitCode', '?')}"
+
+
+def child_environment(environ: Mapping[str, str], path: Iterable[str]) -> dict[str, str]:
+    """The environment for children: ours, and whatever we can import they can as well.
+
+    The interpreter's own folders are left out, because a program of another Python version that a
+    view starts inherits the variable too.
+    """
+    own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()}
+    entries = [os.path.abspath(entry) for entry in path]
+    kept = [
+        entry
+        for entry in dict.fromkeys(entries)
+        if entry not in own and not entry.endswith(("lib-dynload", ".zip"))
+    ]
+    # The children's lines are to reach the log at once, not when 8 KB are together.
+    return {**environ, "PYTHONPATH": os.pathsep.join(kept), "PYTHONUNBUFFERED": "1"}
+
+
+def child_command(*arguments: str) -> list[str]:
+    """The command line of ``cluster.cli.child`` under this interpreter.
+
+    -P: the working directory, which may hold anything, is not searched before what is installed;
+    where it should be, ``child_environment`` says so.
+    """
+    return [sys.executable, "-P", "-m", "cluster", *arguments]

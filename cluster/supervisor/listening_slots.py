@@ -1,0 +1,138 @@
+"""The place of each node: its listening sockets, which outlive its processes.
+
+A connection that arrives while a slot's process is being replaced waits in the kernel's queue. The
+rules:
+
+* a slot without a serving process keeps its sockets for SLOT_GRACE_S, and is closed then, so that
+  the kernel gives its share of new connections to the others;
+* the next process gets new sockets on the same ports, and listens on them when it serves: nobody is
+  to wait for one that may come to nothing;
+* those are closed at once if that process ends before it was ready;
+* a process that has a slot's sockets when the time is over keeps them, as they would stay open for
+  it anyway: they are the slot's again if it serves, and else closed at once.
+"""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.logger import Logger
+
+from cluster.core.exceptions import ConfigurationError
+from cluster.net import listening_sockets
+from cluster.net.listening_sockets import Address
+
+SLOT_GRACE_S = 5.0
+"""A slot's queue of new connections waits so long for a replacement (a second or two is usual)."""
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    name: str
+    sockets: list[socket.socket] = field(default_factory=list)
+    closing: Any = None
+    """The delayed call that will close the sockets, while no process serves."""
+    reopened: bool = False
+    """Kept open for nobody but a process that has not been ready yet."""
+    starting: bool = False
+    """A process that has not been ready yet has the sockets, too."""
+
+    def keep(self) -> None:
+        """Do not close later."""
+        if self.closing is not None:
+            self.closing.cancel()
+            self.closing = None
+
+    def close(self) -> None:
+        """Close now."""
+        listening_sockets.close_all(self.sockets)
+        self.sockets = []
+        self.reopened = False
+
+
+class ListeningSlots:
+    """One slot for each name, numbered from 0; each has a socket for each address.
+
+    Call ``open`` first and ``close`` at the end, and in between tell of every process that serves
+    (``served``) or has ended (``vacated``).
+    """
+
+    log = Logger()
+
+    def __init__(self, names: Sequence[str], listens: Sequence[Address], clock: Any) -> None:
+        self._wanted = listens
+        self._slots = [_Slot(name) for name in names]
+        self._clock = clock
+        self.listens: list[Address] = []
+        """The addresses with the ports they got; empty before ``open``."""
+
+    def open(self) -> None:
+        """Open all sockets; ConfigurationError if one cannot be, and then none is."""
+        self.listens, opened = listening_sockets.open_slots(self._wanted, len(self._slots))
+        for slot, its_sockets in zip(self._slots, opened, strict=True):
+            slot.sockets = its_sockets
+
+    def is_open(self, number: int) -> bool:
+        """Whether a slot takes connections."""
+        return bool(self._slots[number].sockets)
+
+    def listeners(self, number: int) -> list[tuple[int, int, str]]:
+        """An open slot's sockets for its process: (descriptor, family, endpoint)."""
+        return [
+            (sock.fileno(), address.family, address.text)
+            for sock, address in zip(self._slots[number].sockets, self.listens, strict=True)
+        ]
+
+    def reopen(self, number: int) -> None:
+        """Open a slot for its next process, unless it is open; ConfigurationError if a port has
+        been taken meanwhile."""
+        slot = self._slots[number]
+        if slot.sockets:
+            slot.starting = True
+            return
+        # When all slots are closed, anybody may have taken the port.
+        shared = any(other.sockets for other in self._slots)
+        opened: list[socket.socket] = []
+        try:
+            for address in self.listens:
+                opened.append(listening_sockets.reserve(address, shared))
+        except ConfigurationError:
+            listening_sockets.close_all(opened)
+            raise
+        slot.sockets = opened
+        slot.reopened = slot.starting = True
+
+    def served(self, number: int) -> None:
+        """The slot's process is ready."""
+        slot = self._slots[number]
+        slot.reopened = slot.starting = False
+        slot.keep()
+
+    def vacated(self, number: int) -> None:
+        """The slot's process has ended."""
+        slot = self._slots[number]
+        slot.starting = False
+        if slot.reopened:
+            slot.close()
+        elif slot.closing is None and slot.sockets:
+            slot.closing = self._clock.callLater(SLOT_GRACE_S, self._give_up, slot)
+
+    def close(self) -> None:
+        """Close all slots."""
+        for slot in self._slots:
+            slot.keep()
+            slot.close()
+
+    def _give_up(self, slot: _Slot) -> None:
+        slot.closing = None
+        if slot.starting:
+            slot.reopened = True
+            return
+        self.log.warn(
+            "{name} has had no serving process for {seconds:.0f} s:"
+            " its new connections go to others",
+            name=slot.name,
+            seconds=SLOT_GRACE_S,
+        )
+        slot.close()

@@ -1,0 +1,266 @@
+"""The supervisor: keeps a broker and its nodes alive, and holds the listening sockets for them.
+
+It sees no message of any client. What it does, and with whom:
+
+* starts the children, and starts them again when they end, waiting longer each time one ends before
+  it was ready (``cluster.supervisor.children``);
+* holds the listening sockets of each node's slot, and gives up those of a slot that stays without a
+  serving process (``cluster.supervisor.listening_slots``);
+* gives each child that registers its configuration and its slot's sockets
+  (``cluster.supervisor.control_connection``);
+* asks each child for its figures every second, and replaces one that does not answer
+  (``cluster.supervisor.health``);
+* answers operators (``cluster.supervisor.admin_port``);
+* stops the nodes first, which drain, and then the broker.
+
+Importing this module imports the default reactor, because twisted.runner.procmon does; so the taps
+import it only when asked to make the service.
+"""
+
+import math
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.logger import Logger
+
+from cluster.core.exceptions import ConfigurationError
+from cluster.net import listening_sockets
+from cluster.net.listening_sockets import Address
+from cluster.net.runtime_directory import RuntimeDirectory
+from cluster.supervisor.admin_port import make_site
+from cluster.supervisor.children import Children, child_command, child_environment
+from cluster.supervisor.control_connection import BROKER_SLOT, ChildLink, ControlFactory, Refused
+from cluster.supervisor.health import Heartbeat, Statistics
+from cluster.supervisor.listening_slots import ListeningSlots
+
+BROKER = "broker"
+
+KILL_AFTER_DRAIN_S = 4.0
+"""After the drain timeout a child exits by itself within 2 s; then SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """What the operator asked for."""
+
+    nodes: int
+    listens: Sequence[Address]
+    admin: Address
+    bus: str | None
+    """"local", the endpoint of an external broker, or None for a broker of our own."""
+    node: dict[str, Any]
+    """The fields of a NodeConfig, without name and bus."""
+    drain_timeout: float
+    command: Sequence[str] = field(default_factory=child_command)
+
+
+class Supervisor(Service):
+    """A whole cluster. ConfigurationError from the start methods is meant for the operator."""
+
+    log = Logger()
+
+    def __init__(self, config: ClusterConfig, reactor: Any) -> None:
+        self.config = config
+        self.stopping = False
+        self._reactor = reactor
+        self._nodes = [f"node{number}" for number in range(config.nodes)]
+        self._own_broker = config.bus is None
+        self.names = [BROKER, *self._nodes] if self._own_broker else self._nodes
+        self._slots = ListeningSlots(self._nodes, config.listens, reactor)
+        self._admin_socket: socket.socket | None = None
+        self._ports: list[Any] = []
+        self._runtime: RuntimeDirectory | None = None
+        self._announced = False
+        self._stopped: Deferred[None] | None = None
+        self.children = Children(reactor, self._child_ended, self._ask_to_stop, BROKER)
+        self.children.killTime = math.ceil(config.drain_timeout + KILL_AFTER_DRAIN_S)
+        self._heartbeat = Heartbeat(self.names, self.children, reactor)
+
+    # Start.
+
+    def privilegedStartService(self) -> None:
+        """Open all listening sockets, while there may still be the rights for it."""
+        self._slots.open()
+        try:
+            self._admin_socket = listening_sockets.claim(self.config.admin)
+        except ConfigurationError:
+            self._slots.close()
+            raise
+
+    def startService(self) -> None:
+        if not self._slots.listens:
+            self.privilegedStartService()
+        super().startService()
+        limit = listening_sockets.raise_descriptor_limit()
+        self._capacity = listening_sockets.connection_capacity(self.config.nodes, limit)
+        self.log.info(
+            "up to {capacity:,} connections (descriptor limit {limit:,} for each of {nodes})",
+            capacity=self._capacity,
+            limit=limit,
+            nodes=_count(self.config.nodes, "node"),
+        )
+        self._runtime = RuntimeDirectory.claim(self._slots.listens[0].port, os.environ, os.getuid())
+        self._ports.append(
+            self._reactor.listenUNIX(self._runtime.control, ControlFactory(self), mode=0o600)
+        )
+        self._listen_admin()
+        for name in self.names:
+            self.children.addProcess(
+                name,
+                [*self.config.command, *self._arguments(name)],
+                env=child_environment(os.environ, sys.path),
+            )
+        # Not before: the end of a process is noticed only once the reactor has its signal handlers.
+        self._reactor.callWhenRunning(self._start_children)
+
+    def _start_children(self) -> None:
+        if self.stopping:
+            return
+        self.children.startService()
+        self._heartbeat.start()
+
+    def _arguments(self, name: str) -> list[str]:
+        assert self._runtime is not None
+        if name == BROKER:
+            return ["broker", "--control", self._runtime.control]
+        slot = self._nodes.index(name)
+        return ["node", "--control", self._runtime.control, "--slot", str(slot)]
+
+    def _listen_admin(self) -> None:
+        assert self._admin_socket is not None
+        self._admin = self.config.admin.at_port(self._admin_socket.getsockname()[1])
+        self._ports.append(
+            self._reactor.adoptStreamPort(
+                self._admin_socket.fileno(), self._admin.family, make_site(self)
+            )
+        )
+        self._admin_socket.close()  # the port has its own copy
+        self._admin_socket = None
+
+    # The children's side (control.Registry).
+
+    def registered(self, link: ChildLink, slot: int, pid: int) -> dict[str, Any]:
+        """A child has come: its configuration. Raises Refused."""
+        name = self._name(slot)
+        if self.stopping or self.children.pid(name) != pid:
+            raise Refused(f"process {pid} is not {name} of this cluster")
+        assert self._runtime is not None
+        if slot == BROKER_SLOT:
+            config = {"address": self._runtime.broker, "drain_timeout": self.config.drain_timeout}
+        else:
+            try:
+                self._slots.reopen(slot)
+            except ConfigurationError as error:
+                self.log.error("{name}: {error}", name=name, error=error)
+                raise Refused(str(error)) from None
+            bus = self._runtime.broker if self._own_broker else self.config.bus
+            publish_socket = self._runtime.publish_socket(slot)
+            config = {
+                **self.config.node, "name": name, "bus": bus, "publish_socket": publish_socket
+            }  # fmt: skip
+        self._heartbeat.joined(name, link)
+        return config
+
+    def listeners(self, slot: int) -> list[tuple[int, int, str]]:
+        """The listening sockets for a child: (descriptor, family, endpoint)."""
+        return [] if slot == BROKER_SLOT else self._slots.listeners(slot)
+
+    def became_ready(self, link: ChildLink) -> None:
+        """The child serves."""
+        assert link.slot is not None
+        name = self._name(link.slot)
+        if self.children.pid(name) != link.pid:
+            return  # it has said so and ended, and its process's end was heard of first
+        self.children.became_ready(name)
+        self._heartbeat.became_ready(name)
+        if name != BROKER:
+            self._slots.served(link.slot)
+        self.log.info("{name} ready (process {pid})", name=name, pid=link.pid)
+        if not self._announced and all(map(self.children.is_ready, self.names)):
+            self._announced = True
+            self.log.info(
+                "c10k ready: {urls} ({nodes} of {settings}, up to {capacity:,} connections),"
+                " admin {admin}",
+                urls=", ".join(address.url for address in self._slots.listens),
+                nodes=_count(self.config.nodes, "node"),
+                settings=self.config.node["settings"],
+                capacity=self._capacity,
+                admin=self._admin.url,
+            )
+
+    def left(self, link: ChildLink) -> None:
+        """A registered child's connection is gone."""
+        assert link.slot is not None
+        self._heartbeat.left(self._name(link.slot), link)
+
+    def _name(self, slot: int) -> str:
+        if slot == BROKER_SLOT and self._own_broker:
+            return BROKER
+        if 0 <= slot < len(self._nodes):
+            return self._nodes[slot]
+        raise Refused(f"there is no slot {slot}")
+
+    def _child_ended(self, name: str) -> None:
+        self._heartbeat.ended(name)
+        if name != BROKER and not self.stopping:
+            self._slots.vacated(self._nodes.index(name))
+
+    # The operators' side (admin.Source).
+
+    def survey(self) -> "Deferred[Statistics]":
+        """The figures of every child; None for one that is not there or does not answer in time."""
+        return self._heartbeat.survey()
+
+    def starts(self) -> Mapping[str, int]:
+        """How often each child was started."""
+        return self.children.starts
+
+    def missing(self, statistics: Statistics) -> list[str]:
+        """What keeps the cluster from being ready, one phrase each; empty if it is."""
+        return ["stopping"] if self.stopping else self._heartbeat.missing(statistics)
+
+    # Stop.
+
+    def stopService(self) -> "Deferred[None]":
+        """Let the nodes drain, then stop the broker; fires when all processes have ended."""
+        if self._stopped is None:
+            super().stopService()
+            self.stopping = True
+            self.log.info("stopping")
+            self._heartbeat.stop()
+            # The nodes close theirs when they begin to drain; then the kernel refuses new ones.
+            self._slots.close()
+            if self._admin_socket is not None:
+                self._admin_socket.close()
+            self._stopped = self.children.stopService().addCallback(self._clean_up)
+        # Each caller gets a Deferred of its own, because each may add to its result.
+        waiting: Deferred[None] = Deferred()
+        self._stopped.addBoth(lambda _: waiting.callback(None))
+        return waiting
+
+    def _clean_up(self, _: object) -> "Deferred[None]":
+        closed = [maybeDeferred(port.stopListening) for port in self._ports]
+        self._ports = []
+
+        def release(_: object) -> None:
+            if self._runtime is not None:
+                self._runtime.release()
+
+        return gatherResults(closed, consumeErrors=True).addBoth(release)
+
+    def _ask_to_stop(self, name: str) -> bool:
+        link = self._heartbeat.link(name)
+        if link is None:
+            return False
+        link.stop()
+        return True
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

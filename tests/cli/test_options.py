@@ -1,0 +1,283 @@
+"""Tests of cluster.cli.options: what each command line means, and how it refuses."""
+
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.cli.options import (
+    MAX_NODES,
+    BrokerOptions,
+    ClusterOptions,
+    NodeOptions,
+    Options,
+)
+from cluster.net.listening_sockets import claim, parse_address
+
+FREE = ("--listen", "tcp:0:interface=127.0.0.1")
+
+
+class FreeNodeOptions(NodeOptions):
+    """As before any reactor was chosen; trial has one installed."""
+
+    @staticmethod
+    def installed_reactor() -> object:
+        return None
+
+
+class OptionsTestCase(SynchronousTestCase):
+    kind: type[ClusterOptions] = Options
+
+    def setUp(self) -> None:
+        self.patch(sys, "path", list(sys.path))
+
+    def parse(self, *arguments: str) -> ClusterOptions:
+        options = self.kind()
+        options.parseOptions(list(arguments))
+        return options
+
+    def assert_refused(self, because: str, *arguments: str) -> None:
+        options = self.kind()
+        error = self.assertRaises(UsageError, options.parseOptions, list(arguments))
+        self.assertIn(because, str(error))
+        self.assertNotIn("\n", str(error))
+        # twistd prints the usage before the error.
+        self.assertEqual(options.getUsage(), "Try --help for a list of the options.")
+
+    def loopback_listener(self) -> int:
+        sock = claim(parse_address("tcp:0:interface=127.0.0.1"))
+        self.addCleanup(sock.close)
+        return int(sock.getsockname()[1])
+
+
+class ClusterTests(OptionsTestCase):
+    def parse(self, *arguments: str) -> Options:
+        options = super().parse(*arguments)
+        assert isinstance(options, Options)
+        return options
+
+    def test_too_few_descriptors_for_any_connection(self) -> None:
+        self.patch(resource, "getrlimit", lambda what: (50, 100))
+        self.assert_refused("the limit of 100 open files leaves none for connections", *FREE)
+        for hard in (101, resource.RLIM_INFINITY):
+            self.patch(resource, "getrlimit", lambda what, hard=hard: (50, hard))
+            self.parse(*FREE)
+
+    def test_a_word_that_is_no_option(self) -> None:
+        self.assert_refused("takes options only, not 'nodes=4'", *FREE, "nodes=4")
+
+    def test_defaults(self) -> None:
+        self.patch(os, "environ", {"PATH": ""})
+        options = self.parse(*FREE)
+        self.assertEqual(options.nodes, len(os.sched_getaffinity(0)))
+        self.assertEqual(options.settings, "django_project.settings")
+        self.assertEqual(
+            options.node_config("node3", "tcp://127.0.0.1:7000"),
+            {
+                "name": "node3",
+                "settings": "django_project.settings",
+                "bus": "tcp://127.0.0.1:7000",
+                "ping_interval": 20.0,
+                "ping_timeout": 30.0,
+                "max_message_size": 1 << 20,
+                "drain_timeout": 10.0,
+                "proxy_headers": False,
+                "access_log": False,
+            },
+        )
+
+    def test_default_address_is_port_8000_everywhere(self) -> None:
+        self.patch(sys.modules["cluster.cli.options"], "probe", lambda address: None)
+        options = self.parse()
+        self.assertEqual([address.place for address in options.listens], ["0.0.0.0:8000"])
+        self.assertEqual(options.admin.place, "127.0.0.1:9000")
+
+    def test_everything_given(self) -> None:
+        options = self.parse(
+            *FREE, "--listen", "tcp:0", "--nodes", "3", "--admin", "tcp:0:interface=127.0.0.2",
+            "--ping-interval", "0.5", "--ping-timeout", "2", "--max-message-size", "100",
+            "--drain-timeout", "0", "--proxy-headers", "--access-log",
+        )  # fmt: skip
+        self.assertEqual(len(options.listens), 2)
+        self.assertEqual(options.nodes, 3)
+        self.assertEqual(options.admin.host, "127.0.0.2")
+        config = options.node_config("", "")
+        self.assertEqual(config["ping_interval"], 0.5)
+        self.assertEqual(config["drain_timeout"], 0.0)
+        self.assertTrue(config["proxy_headers"] and config["access_log"])
+
+    def test_nodes(self) -> None:
+        for nodes in ("0", "-1", "9999", "two", "1.5", "", "1e1", "²"):
+            self.assert_refused(
+                f"--nodes must be a whole number from 1 to {MAX_NODES}, not {nodes!r}",
+                *FREE, "--nodes", nodes,
+            )  # fmt: skip
+
+    def test_one_node_has_no_broker(self) -> None:
+        self.assertEqual(self.parse(*FREE, "--nodes", "1").bus, "local")
+        self.assertIsNone(self.parse(*FREE, "--nodes", "2").bus)
+
+    def test_seconds(self) -> None:
+        for option in ("--ping-interval", "--ping-timeout", "--drain-timeout"):
+            for text in ("-1", "nan", "inf", "soon", "", "1e9"):
+                self.assert_refused(
+                    f"{option} must be a number of seconds", *FREE, f"{option}={text}"
+                )
+        self.assert_refused("above 0", *FREE, "--ping-timeout", "0")
+
+    def test_message_size(self) -> None:
+        for text in ("0", "-5", "1MiB", str(1 << 40)):
+            self.assert_refused("--max-message-size must be", *FREE, f"--max-message-size={text}")
+
+    def test_addresses(self) -> None:
+        self.assert_refused("cannot listen on 'garbage'", "--listen", "garbage")
+        self.assert_refused("cannot listen on ''", "--listen", "")
+        self.assert_refused("names 0.0.0.0:8123 twice", "--listen=tcp:8123", "--listen=tcp:8123")
+
+    def test_busy_port(self) -> None:
+        port = self.loopback_listener()
+        self.assert_refused(
+            f"cannot listen on 127.0.0.1:{port}: another program",
+            "--listen", f"tcp:{port}:interface=127.0.0.1", "--admin", "tcp:0",
+        )  # fmt: skip
+
+    def test_busy_admin_port(self) -> None:
+        port = self.loopback_listener()
+        self.assert_refused(f"cannot listen on 127.0.0.1:{port}", *FREE, "--admin", f"tcp:{port}")
+
+    def test_privileged_port(self) -> None:
+        class Unprivileged(socket.socket):
+            def bind(self, address: object) -> None:
+                raise PermissionError(13, "Permission denied")
+
+        self.patch(socket, "socket", Unprivileged)
+        self.assert_refused("cannot listen on 0.0.0.0:80: ports below", "--listen", "tcp:80")
+
+    def test_admin_port(self) -> None:
+        self.assert_refused("leaves no room for the admin port 65536", "--listen", "tcp:64536")
+        self.assert_refused("--admin tcp:PORT", "--listen", "tcp:65000")
+        self.assert_refused("is one of the --listen ports", "--listen=tcp:8123", "--admin=tcp:8123")
+        self.assert_refused("plain HTTP", *FREE, "--admin", "ssl:9000")
+        self.assertEqual(self.parse(*FREE, "--admin", "tcp:0").admin.host, "127.0.0.1")
+
+    def test_certificate(self) -> None:
+        self.assert_refused("/none.pem: No such file", "--listen=ssl:0:privateKey=/none.pem")
+
+    def test_settings(self) -> None:
+        self.assert_refused("no settings module 'no.such'", *FREE, "--settings", "no.such")
+
+    def test_bus_that_nobody_runs(self) -> None:
+        self.assert_refused("no broker answers", *FREE, "--bus", "zmq+ipc:///no/such/socket")
+
+    def test_external_bus(self) -> None:
+        port = self.loopback_listener()
+        for nodes in ("1", "2"):
+            options = self.parse(*FREE, "--nodes", nodes, "--bus", f"zmq+tcp://localhost:{port}")
+            self.assertEqual(options.bus, f"tcp://127.0.0.1:{port}")
+
+    def test_unknown_option(self) -> None:
+        self.assert_refused("--bogus", "--bogus")
+
+    def test_settings_are_the_defaults_of_options(self) -> None:
+        with TemporaryDirectory() as folder:
+            (Path(folder) / "site_for_options.py").write_text(
+                "C10K = {'NODES': 3, 'PING_INTERVAL': 7, 'PING_TIMEOUT': 8.5, 'DRAIN_TIMEOUT': 0,"
+                " 'MAX_MESSAGE_SIZE': 99, 'PROXY_HEADERS': True}\n"
+                "SECRET_KEY = ROOT_URLCONF = 'x'\n"
+            )
+            sys.path.insert(0, folder)
+            self.addCleanup(sys.modules.pop, "site_for_options", None)
+            site = ("--settings", "site_for_options")
+            options = self.parse(*FREE, *site)
+            self.assertEqual(options.nodes, 3)
+            config = options.node_config("", "")
+            self.assertEqual((config["ping_interval"], config["ping_timeout"]), (7.0, 8.5))
+            self.assertEqual((config["drain_timeout"], config["max_message_size"]), (0.0, 99))
+            self.assertIs(config["proxy_headers"], True)
+            given = self.parse(*FREE, *site, "--nodes", "1", "--ping-interval", "5")
+            self.assertEqual((given.nodes, given.ping_interval), (1, 5.0))
+            sys.modules["site_for_options"].C10K = {"NODES": 1000}  # type: ignore[attr-defined]
+            self.assert_refused("C10K['NODES'] must be a whole number from 1 to", *FREE, *site)
+            sys.modules["site_for_options"].C10K = {"PING_TIMEOUT": 1e9}  # type: ignore[attr-defined]
+            self.assert_refused("C10K['PING_TIMEOUT'] must be a number of", *FREE, *site)
+
+    def test_help_names_units_and_defaults(self) -> None:
+        text = " ".join(str(Options()).split())
+        for words in (
+            "seconds between pings",
+            "[default: C10K['PING_INTERVAL'], or 20]",
+            "bytes of the",
+            "tcp:8000",
+        ):
+            self.assertIn(words, text)
+
+
+class NodeTests(OptionsTestCase):
+    kind = FreeNodeOptions
+
+    def test_alone_by_default(self) -> None:
+        options = self.parse(*FREE)
+        assert isinstance(options, NodeOptions)
+        self.assertEqual(options.bus, "local")
+
+    def test_names(self) -> None:
+        self.assertEqual(self.parse(*FREE, "--name", "web-1.eu")["name"], "web-1.eu")
+        for name in ("", "a b", "-x", "x" * 64, "ä"):
+            self.assert_refused("--name must be", *FREE, f"--name={name}")
+
+    def test_needs_a_named_broker(self) -> None:
+        self.assert_refused("needs a broker with a name", *FREE, "--bus", "zmq+ipc")
+
+    def test_needs_the_asyncio_reactor(self) -> None:
+        self.patch(FreeNodeOptions, "installed_reactor", staticmethod(lambda: object()))
+        self.assert_refused("--reactor asyncio", *FREE)
+
+
+class BrokerTests(OptionsTestCase):
+    kind = BrokerOptions
+
+    def test_endpoint(self) -> None:
+        with TemporaryDirectory() as folder:
+            options = self.parse("--bus", f"zmq+ipc://{folder}/broker.ipc")
+        assert isinstance(options, BrokerOptions)
+        self.assertEqual(options.bus, f"ipc://{folder}/broker.ipc")
+
+    def test_a_path_that_cannot_be_a_socket(self) -> None:
+        """ZeroMQ would remove a file that is in its way."""
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "notes.txt")
+            file.touch()
+            for path, because in (
+                (f"{folder}/none/broker.ipc", f"there is no folder {folder}/none"),
+                (f"{file}/broker.ipc", f"there is no folder {file}"),
+                (str(file), f"{file} is something else already"),
+                (folder, f"{folder} is something else already"),
+            ):
+                self.assert_refused(because, "--bus", f"zmq+ipc://{path}")
+            self.assertTrue(file.exists())
+            access = os.access
+            self.patch(os, "access", lambda path, mode: path != folder and access(path, mode))
+            self.assert_refused(f"may not write to {folder}", "--bus", f"zmq+ipc://{folder}/b.ipc")
+
+    def test_a_socket_that_a_dead_broker_has_left(self) -> None:
+        with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(f"{folder}/broker.ipc")
+            self.parse("--bus", f"zmq+ipc://{folder}/broker.ipc")
+
+    def test_needs_a_place(self) -> None:
+        self.assert_refused("needs a place", "--bus", "zmq+ipc")
+
+    def test_busy_port(self) -> None:
+        port = self.loopback_listener()
+        self.assert_refused("another program", "--bus", f"zmq+tcp://127.0.0.1:{port}")
+
+    def test_a_path_that_another_broker_has(self) -> None:
+        with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as other:
+            other.bind(f"{folder}/broker.ipc")
+            other.listen()
+            self.assert_refused("another broker listens", "--bus", f"zmq+ipc://{folder}/broker.ipc")

@@ -1,0 +1,93 @@
+"""What a process outside the cluster and a node say to each other, <-> bytes."""
+
+import contextlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.exceptions import WireError
+from cluster.core.wire_external import (
+    MAX_MESSAGE,
+    VERSION,
+    Closing,
+    Hello,
+    Message,
+    Messages,
+    Publish,
+    Receipt,
+    Refusal,
+    encode,
+)
+from cluster.core.wire_fields import encode_fields
+from tests import profiles  # noqa: F401  (loads it)
+
+NUMBERS = st.integers(0, 2**64 - 1)
+OCTETS = st.binary(max_size=30)
+MESSAGES: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Hello, st.text(max_size=5), NUMBERS),
+    st.builds(Publish, OCTETS, OCTETS, NUMBERS, NUMBERS),
+    st.builds(Receipt, NUMBERS, NUMBERS),
+    st.builds(Refusal, st.text(max_size=20)),
+    st.builds(Closing),
+)
+
+
+def length(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "little") + body
+
+
+class MessagesTests(SynchronousTestCase):
+    @given(st.lists(MESSAGES, max_size=5), st.integers(1, 50))
+    def test_back_and_forth_in_pieces_of_any_size(self, sent: list[Message], size: int) -> None:
+        stream = b"".join(map(encode, sent))
+        messages = Messages()
+        received: list[Message] = []
+        for at in range(0, len(stream), size):
+            received += messages.feed(stream[at : at + size])
+        self.assertEqual(received, sent)
+
+    def test_the_bytes_of_a_publication(self) -> None:
+        """Processes of another release read these."""
+        self.assertEqual(
+            encode(Publish(b"t", b"\x81\2hi", 15, 3_600_000)),
+            # length, kind, fields: count, lengths, contents
+            b"\x2a\0\0\0P\4\0\0\0"
+            b"\1\0\0\0\4\0\0\0\x08\0\0\0\x08\0\0\0"
+            b"t"
+            b"\x81\2hi"
+            b"\x0f" + bytes(7) + b"\x80\xee\x36" + bytes(5),
+        )
+        self.assertEqual(encode(Hello("s")), b"\x16\0\0\0H\2\0\0\0\1\0\0\0\x08\0\0\0s\1" + bytes(7))
+        self.assertEqual(encode(Closing()), b"\5\0\0\0C" + bytes(4))
+
+    def test_a_message_too_long_is_not_encoded(self) -> None:
+        encode(Publish(b"t", bytes(MAX_MESSAGE - 100)))
+        with self.assertRaises(ValueError) as raised:
+            encode(Publish(b"t", bytes(MAX_MESSAGE)))
+        self.assertIn("16,777,216 may be", str(raised.exception))
+
+    def test_a_message_too_long_is_refused_by_its_length_alone(self) -> None:
+        self.assertRaises(WireError, Messages().feed, (MAX_MESSAGE + 1).to_bytes(4, "little"))
+        self.assertEqual(Messages().feed(MAX_MESSAGE.to_bytes(4, "little")), [])
+
+    def test_what_is_no_message(self) -> None:
+        number = VERSION.to_bytes(8, "little")
+        for body in (
+            b"",
+            b"P",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"Q" + encode_fields([]),
+            b"C" + encode_fields([b"what"]),
+            b"R" + encode_fields([number]),
+            b"R" + encode_fields([number, b"short"]),
+            b"F" + encode_fields([b"\xff"]),
+            b"P" + encode_fields([b"t", b"f", number]),
+            b"C" + encode_fields([]) + b"more",
+        ):
+            self.assertRaises(WireError, Messages().feed, length(body))
+
+    @given(st.binary(max_size=60))
+    def test_garbage_is_refused_or_waited_for(self, data: bytes) -> None:
+        with contextlib.suppress(WireError):
+            Messages().feed(data)

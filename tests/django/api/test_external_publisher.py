@@ -1,0 +1,370 @@
+"""publish from a process that is no node, against nodes that do as the test says."""
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from django.core import mail
+from django.test.utils import setup_test_environment, teardown_test_environment
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.exceptions import ConfigurationError, NotPublished, NotRunning
+from cluster.core.wire_external import (
+    MAX_MESSAGE,
+    VERSION,
+    Closing,
+    Hello,
+    Message,
+    Messages,
+    Publish,
+    Receipt,
+    Refusal,
+    encode,
+)
+from cluster.django.api import external_publisher
+from cluster.django.api.external_publisher import ExternalPublisher, publish_externally
+from tests.django.site import load_site
+
+Answer = Callable[[Publish], bytes]
+
+PATIENCE_S = 60
+"""After which a thread of a busy machine will never end."""
+
+
+def number_of_nodes_is_the_depth(publication: Publish) -> bytes:
+    return encode(Receipt(publication.depth, 1))
+
+
+class FakeNode:
+    """Listens on a publish socket, writes down what comes, answers what ``answer`` returns.
+
+    An answer of b"" hangs up instead.
+    """
+
+    def __init__(
+        self, path: Path, answer: Answer = number_of_nodes_is_the_depth, site: str = "ours"
+    ) -> None:
+        self.answer = answer
+        self.hello = encode(Hello(site))
+        self.received: list[Message] = []
+        self.connections: list[socket.socket] = []
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                accepted, _ = self._listening.accept()
+            except OSError:
+                return
+            self.connections.append(accepted)
+            self._threads.append(threading.Thread(target=self._serve, args=(accepted,)))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        messages = Messages()
+        # A publisher may leave while it is answered.
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(self.hello)
+            while self.hello and (data := connection.recv(65536)):
+                for message in messages.feed(data):
+                    assert isinstance(message, Publish)
+                    self.received.append(message)
+                    answer = self.answer(message)
+                    if not answer:
+                        return
+                    connection.sendall(answer)
+
+    def say(self, message: Message) -> None:
+        for connection in self.connections:
+            connection.sendall(encode(message))
+
+    def hang_up(self) -> None:
+        for connection in self.connections:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+        self._listening.close()
+
+
+class ExternalPublisherTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        # Not trial's own folder, whose path is too long for a Unix socket.
+        self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.running = {8000: str(self.folder)}
+        self.port: int | None = None
+        self.publisher = ExternalPublisher(lambda: self.running, lambda: self.port, lambda: "ours")
+        self.addCleanup(self.publisher._disconnect)
+        self.slot = 0
+
+    def node(self, answer: Answer = number_of_nodes_is_the_depth) -> FakeNode:
+        path = self.folder / f"publish-{self.slot}.sock"
+        self.slot += 1
+        node = FakeNode(path, answer)
+        # After the publisher's own clean-up, so that the node's threads see the end.
+        self.addCleanup(node.stop)
+        self.addCleanup(self.publisher._disconnect)
+        return node
+
+    def publish(self, depth: int = 3) -> Receipt:
+        return self.publisher.publish(Publish(b"live", b"\x81\x02hi", depth))
+
+    def test_a_receipt_for_each_on_one_connection(self) -> None:
+        node = self.node()
+        self.assertEqual(self.publish(3), Receipt(3, 1))
+        self.assertEqual(self.publish(4), Receipt(4, 1))
+        expected = [Publish(b"live", b"\x81\x02hi", depth) for depth in (3, 4)]
+        self.assertEqual(node.received, expected)
+        self.assertEqual(len(node.connections), 1)
+
+    def test_goodbye_together_with_a_receipt(self) -> None:
+        """The node has not hung up yet, but will not answer any more."""
+        node = self.node(lambda publication: encode(Receipt(1, 1)) + encode(Closing()))
+        self.publish()
+        node.answer = number_of_nodes_is_the_depth
+        self.assertEqual(self.publish(3), Receipt(3, 1))
+        self.assertEqual(len(node.connections), 2)
+
+    def test_no_cluster(self) -> None:
+        self.running = {}
+        error = self.assertRaises(NotRunning, self.publish)
+        self.assertIn("twistd c10k", str(error))
+        self.running, self.port = {8000: str(self.folder)}, 8001
+        self.assertIn("on port 8001", str(self.assertRaises(NotRunning, self.publish)))
+
+    def another_cluster(self, site: str) -> FakeNode:
+        """It runs on port 8001."""
+        folder = Path(tempfile.mkdtemp(prefix="c10k-"))
+        self.addCleanup(shutil.rmtree, folder)
+        self.running[8001] = str(folder)
+        node = FakeNode(folder / "publish-0.sock", site=site)
+        self.addCleanup(node.stop)
+        self.addCleanup(self.publisher._disconnect)
+        return node
+
+    def test_several_clusters(self) -> None:
+        node = self.node()
+        self.another_cluster("ours")
+        error = self.assertRaises(ConfigurationError, self.publish)
+        self.assertIn("(ports 8000, 8001)", str(error))
+        self.assertIn("CLUSTER_PORT", str(error))
+        self.port = 8000
+        self.publish()
+        self.assertEqual(len(node.received), 1)
+
+    def test_clusters_of_other_sites_are_left_alone(self) -> None:
+        node, other = self.node(), self.another_cluster("theirs")
+        self.publish()
+        self.assertEqual((len(node.received), other.received), (1, []))
+
+    def test_only_a_cluster_of_another_site(self) -> None:
+        self.running.clear()
+        other = self.another_cluster("theirs")
+        error = self.assertRaises(NotRunning, self.publish)
+        self.assertIn("port 8001 serves another site", str(error))
+        self.assertEqual(other.received, [])
+
+    def test_a_refusal_is_an_error_and_certain(self) -> None:
+        node = self.node(lambda _: encode(Refusal("too loud")))
+        error = self.assertRaises(NotPublished, self.publish)
+        self.assertIn("too loud", str(error))
+        self.assertFalse(error.uncertain)
+        node.answer = number_of_nodes_is_the_depth
+        self.publish()
+
+    def test_a_node_that_ends_before_it_answers(self) -> None:
+        node = self.node(lambda _: b"")
+        error = self.assertRaises(NotPublished, self.publish)
+        self.assertIn("may have gone out", str(error))
+        self.assertTrue(error.uncertain)
+        self.assertEqual(len(node.received), 1, "sent again, it could arrive twice")
+
+    def test_a_node_that_does_not_answer(self) -> None:
+        patience = external_publisher.ANSWER_TIMEOUT_S
+        self.patch(external_publisher, "ANSWER_TIMEOUT_S", 0.05)
+        answers = [b"\x05\0\0", number_of_nodes_is_the_depth(Publish(b"", b"", 3))]
+        node = self.node(lambda _: answers.pop(0))
+        error = self.assertRaises(NotPublished, self.publish)
+        self.assertIn("did not answer", str(error))
+        self.assertTrue(error.uncertain)
+        self.patch(external_publisher, "ANSWER_TIMEOUT_S", patience)
+        self.assertEqual(self.publish(), Receipt(3, 1))
+        self.assertEqual(len(node.connections), 2, "an answer to the first might still come")
+
+    def test_a_node_that_answers_garbage(self) -> None:
+        node = self.node()
+        for garbage in (b"HTTP/1.1 400 Bad Request\r\n\r\n", encode(Publish(b"", b""))):
+            node.answer = lambda _, garbage=garbage: garbage  # type: ignore[misc]
+            error = self.assertRaises(NotPublished, self.publish)
+            self.assertTrue(error.uncertain)
+        self.assertEqual(len(node.received), 2)
+
+    def test_a_node_that_stops_passes_its_publisher_on(self) -> None:
+        stopping = self.node(lambda _: encode(Closing()))
+        self.publisher._connected()
+        other = self.node()
+        os.unlink(self.folder / "publish-0.sock")
+        self.assertEqual(self.publish(), Receipt(3, 1))
+        self.assertEqual((len(stopping.received), len(other.received)), (1, 1))
+
+    def test_a_node_that_said_goodbye_is_asked_no_more(self) -> None:
+        for goodbye in (lambda node: node.say(Closing()), FakeNode.hang_up):
+            old = self.node()
+            self.publish()
+            goodbye(old)
+            os.unlink(self.folder / f"publish-{self.slot - 1}.sock")
+            new = self.node()
+            self.assertEqual(self.publish(), Receipt(3, 1))
+            self.assertEqual((len(old.received), len(new.received)), (1, 1))
+            os.unlink(self.folder / f"publish-{self.slot - 1}.sock")
+            self.publisher._disconnect()
+
+    def test_nothing_is_sent_to_who_says_no_hello(self) -> None:
+        """Such as a connection that was in the kernel's queue when its node stopped."""
+        both = encode(Hello("ours")) + encode(Closing())
+        for hello in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", encode(Closing()), both):
+            silent = self.node()
+            silent.hello = hello
+            other = self.node()
+            self.publish()
+            while not silent.connections:
+                self.publisher._disconnect()
+                self.publish()
+            self.assertEqual(silent.received, [])
+            self.assertGreater(len(other.received), 0)
+            for slot in (self.slot - 1, self.slot - 2):
+                os.unlink(self.folder / f"publish-{slot}.sock")
+            self.publisher._disconnect()
+
+    def test_a_cluster_of_another_release(self) -> None:
+        node = self.node()
+        node.hello = encode(Hello("ours", VERSION + 1))
+        error = self.assertRaises(ConfigurationError, self.publish)
+        self.assertIn("restart", str(error))
+        self.assertEqual(node.received, [])
+
+    def test_waits_for_a_node_that_is_being_replaced(self) -> None:
+        (self.folder / "publish-77.sock").touch()
+        self.patch(external_publisher.time, "sleep", lambda seconds: self.slot or self.node())
+        self.assertEqual(self.publish(), Receipt(3, 1))
+
+    def test_does_not_wait_for_ever(self) -> None:
+        self.patch(external_publisher, "CONNECT_TIMEOUT_S", 0.01)
+        self.assertIn("no node answers", str(self.assertRaises(NotRunning, self.publish)))
+
+    def test_waits_once_for_a_cluster_that_does_not_answer(self) -> None:
+        """Else a command that saves ten thousand users would wait as often."""
+        now = [100.0]
+
+        def sleep(seconds: float) -> None:
+            now[0] += seconds
+
+        self.patch(external_publisher.time, "sleep", sleep)
+        self.patch(external_publisher.time, "monotonic", lambda: now[0])
+        self.assertRaises(NotRunning, self.publish)
+        waited = now[0] - 100
+        self.assertGreaterEqual(waited, external_publisher.CONNECT_TIMEOUT_S)
+        for _ in range(100):
+            self.assertRaises(NotRunning, self.publish)
+        self.assertEqual(now[0] - 100, waited)
+        self.node()
+        self.publish()  # once it answers, all is as before
+        self.publisher._disconnect()
+        (self.folder / "publish-0.sock").unlink()
+        self.assertRaises(NotRunning, self.publish)
+        self.assertGreaterEqual(now[0] - 100 - waited, external_publisher.CONNECT_TIMEOUT_S)
+        now[0] += external_publisher.HOPELESS_S
+        before = now[0]
+        self.assertRaises(NotRunning, self.publish)
+        self.assertGreater(now[0], before)
+
+    def test_too_long_a_message(self) -> None:
+        node = self.node()
+        self.publish()
+        long = Publish(b"live", bytes(MAX_MESSAGE))
+        self.assertRaises(ValueError, self.publisher.publish, long)
+        self.publish()
+        self.assertEqual((len(node.received), len(node.connections)), (2, 1))
+
+    def test_threads_get_their_own_receipts(self) -> None:
+        node = self.node()
+        receipts: dict[int, set[Receipt]] = {}
+
+        def run(depth: int) -> None:
+            receipts[depth] = {self.publish(depth) for _ in range(30)}
+
+        threads = [threading.Thread(target=run, args=(depth,)) for depth in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        self.assertEqual(receipts, {depth: {Receipt(depth, 1)} for depth in range(4)})
+        self.assertEqual((len(node.received), len(node.connections)), (120, 1))
+
+    def test_a_forked_process_has_a_connection_of_its_own(self) -> None:
+        self.patch(external_publisher, "_publisher", self.publisher)
+        os.register_at_fork(after_in_child=self.publisher.forget)
+        node = self.node()
+        publish_externally(b"live", b"\x81\x02hi", 1, 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads
+            child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = publish_externally(b"live", b"\x81\x02hi", 2, 0.5).nodes
+            finally:
+                os._exit(status)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 2)
+        publish_externally(b"live", b"\x81\x02hi", 3, 0)
+        self.assertEqual(len(node.connections), 2)
+        asked = [(m.depth, m.lifetime) for m in node.received if isinstance(m, Publish)]
+        self.assertEqual(asked, [(1, 0), (2, 500), (3, 0)])
+
+    def test_only_tests_reach_no_cluster(self) -> None:
+        """A mail backend has an outbox in other processes, too."""
+        load_site()
+        self.patch(external_publisher, "_publisher", self.publisher)
+        node = self.node()
+        mail.outbox = []  # type: ignore[attr-defined]
+        self.addCleanup(delattr, mail, "outbox")
+        self.assertEqual(publish_externally(b"live", b"\x81\x02hi", 1, 0), (1, 1))
+        setup_test_environment()
+        try:
+            self.assertEqual(publish_externally(b"live", b"\x81\x02hi", 1, 0), (0, 0))
+        finally:
+            teardown_test_environment()
+            mail.outbox = []  # type: ignore[attr-defined]
+        self.assertEqual(len(node.received), 1)
+
+    def test_an_interruption_leaves_no_answer_behind(self) -> None:
+        """A task queue stops a task by raising an exception wherever it is."""
+
+        class Interrupted(Exception):
+            pass
+
+        node = self.node()
+
+        def interrupt(*args: object) -> None:
+            raise Interrupted
+
+        receive = external_publisher._receive
+        self.publisher._connected()
+        self.patch(external_publisher, "_receive", interrupt)
+        self.assertRaises(Interrupted, self.publish, 1)
+        self.patch(external_publisher, "_receive", receive)
+        self.assertEqual(self.publish(2), Receipt(2, 1))
+        self.assertEqual(len(node.connections), 2)

@@ -1,0 +1,77 @@
+"""@feed as a view: what an ordinary request to its URL gets."""
+
+import asyncio
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster import feed as public
+from cluster.django.feeds.decorator import feed
+from cluster.django.handshake.requests import ReactorRequest
+from cluster.django.websocket.decorator import UpgradeRequired
+from tests.django.site import load_site
+
+
+@feed
+def plain(request: HttpRequest) -> list[str]:
+    """What it is for."""
+    return []
+
+
+def sync_page(request: HttpRequest, name: str) -> HttpResponse:
+    return HttpResponse(f"page of {name}")
+
+
+async def async_page(request: HttpRequest, name: str) -> HttpResponse:
+    return HttpResponse(f"page of {name}")
+
+
+class ViewTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        load_site()
+        self.requests = RequestFactory()
+
+    def from_the_reactor(self) -> ReactorRequest:
+        return ReactorRequest("/x/", "", [("host", "localhost")], secure=False, client="1.2.3.4")
+
+    def test_it_is_public(self) -> None:
+        self.assertIs(public, feed)
+
+    def test_406(self) -> None:
+        response = plain(self.requests.get("/x/"))
+        self.assertEqual(response.status_code, 406)
+        self.assertEqual(response["Vary"], "Accept, Prefer")
+        self.assertIn(b"c10k.v1", response.content)
+
+    def test_other_methods(self) -> None:
+        response = plain(self.requests.post("/x/"))
+        self.assertEqual((response.status_code, response["Allow"]), (405, "GET, HEAD"))
+
+    def test_its_name(self) -> None:
+        self.assertEqual(plain.__name__, "plain")
+        self.assertEqual(plain.__doc__, "What it is for.")
+        self.assertEqual(plain.__module__, __name__)
+
+    def test_a_page(self) -> None:
+        for page in (sync_page, async_page):
+            view = feed(page=page)(plain.feed.topics)  # type: ignore[attr-defined]
+            self.assertEqual(view.__name__, page.__name__)
+            for request in (self.requests.get("/x/"), self.requests.post("/x/")):
+                response: Any = view(request, name="anna")
+                if asyncio.iscoroutine(response):
+                    response = asyncio.run(response)
+                self.assertEqual(response.content, b"page of anna")
+                self.assertEqual(response["Vary"], "Accept, Prefer")
+            through: Any = view(self.from_the_reactor(), name="anna")
+            if asyncio.iscoroutine(through):
+                through = asyncio.run(through)
+            self.assertIsInstance(through, UpgradeRequired)
+
+    def test_the_reactor_s_requests_are_let_through(self) -> None:
+        self.assertIsInstance(plain(self.from_the_reactor()), UpgradeRequired)
+
+    def test_what_is_no_function(self) -> None:
+        self.assertRaises(TypeError, feed, "live")
+        self.assertRaises(TypeError, feed, page="page.html")

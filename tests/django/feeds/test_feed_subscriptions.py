@@ -1,0 +1,147 @@
+"""Where a client of a feed is in its topics, whatever happens to them."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.django.feeds.feed_subscriptions import FeedSubscriptions
+from cluster.django.websocket.subscription import NO_POSITION
+from cluster.net.websocket.frames import text_frame
+
+
+class RecordingSubscriber:
+    """One topic's follower; the test says what it hears."""
+
+    def __init__(self, take: Any, answer: Any) -> None:
+        self.take = take
+        self.answer = answer
+        self.epoch = ""
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class FeedSubscriptionsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.callback_subscribers: dict[bytes, RecordingSubscriber] = {}
+        self.asked: list[tuple[bytes, Any]] = []
+        self.soon: deque[Callable[[], None]] = deque()
+        self.said: list[str] = []
+        self.at_once: Callable[[RecordingSubscriber], None] = lambda subscriber: None
+        self.following = FeedSubscriptions(self, self, self.soon.append)
+
+    # The PubSub.
+
+    def follow(
+        self, topic: bytes, take: Any, *, since: Any, answer: Any, for_client: bool
+    ) -> RecordingSubscriber:
+        self.assertTrue(for_client)
+        self.asked.append((topic, since))
+        subscriber = self.callback_subscribers[topic] = RecordingSubscriber(take, answer)
+        self.at_once(subscriber)
+        return subscriber
+
+    # The client.
+
+    def answered(self, topic: str, said: bytes, recovered: bool) -> None:
+        self.said.append(f"{topic} {recovered} at {self.following.place}")
+
+    def took(self, topic: str, said: bytes) -> None:
+        self.said.append(f"{topic} at {self.following.place}")
+
+    # The test.
+
+    def heard(self) -> list[str]:
+        while self.soon:
+            self.soon.popleft()()
+        said, self.said = self.said, []
+        return said
+
+    def test_nothing_is_kept(self) -> None:
+        self.following.begin(["a", "b"], {})
+        self.assertEqual(self.asked, [(b"a", None), (b"b", None)])
+        self.assertEqual(self.following.waiting, {"a", "b"})
+        self.callback_subscribers[b"a"].answer(False, "", 0)
+        self.assertEqual(self.heard(), ["a False at "])
+        self.assertEqual(self.following.waiting, {"b"})
+        self.callback_subscribers[b"a"].take(text_frame(b"x"), 0)
+        self.assertEqual(self.heard(), ["a at "])
+
+    def test_it_is_not_further_than_what_it_has_been_sent(self) -> None:
+        self.following.begin(["a"], {"a": "e:3"})
+        self.assertEqual(self.asked, [(b"a", ("e", 3))])
+        self.assertEqual(self.following.place, "a=e:3")
+        subscriber = self.callback_subscribers[b"a"]
+        subscriber.epoch = "e"
+        subscriber.answer(True, "e", 5)
+        subscriber.take(text_frame(b"4"), 4)
+        subscriber.take(text_frame(b"5"), 5)
+        self.assertEqual(self.heard(), ["a True at a=e:3", "a at a=e:4", "a at a=e:5"])
+
+    def test_nothing_was_missed(self) -> None:
+        self.following.begin(["a"], {"a": "e:5"})
+        self.callback_subscribers[b"a"].answer(True, "e", 5)
+        self.assertEqual(self.heard(), ["a True at a=e:5"])
+
+    def test_all_is_known_at_once(self) -> None:
+        def at_once(subscriber: RecordingSubscriber) -> None:
+            subscriber.answer(False, "f", 9)
+            subscriber.take(text_frame(b"8"), 8)
+            subscriber.take(text_frame(b"9"), 9)
+
+        self.at_once = at_once
+        self.following.begin(["a"], {"a": "e:5"})
+        self.assertEqual(self.heard(), ["a False at a=f:7", "a at a=f:8", "a at a=f:9"])
+
+    def test_another_numbering_while_it_listens(self) -> None:
+        self.following.begin(["a"], {})
+        subscriber = self.callback_subscribers[b"a"]
+        subscriber.answer(False, "", 0)
+        subscriber.take(text_frame(b"x"), 0)
+        subscriber.epoch = "e"
+        subscriber.take(text_frame(b"x"), 1)
+        subscriber.epoch = "f"
+        subscriber.take(text_frame(b"x"), 40)
+        self.assertEqual(self.heard()[1:], ["a at ", "a at a=e:1", "a at a=f:40"])
+
+    def test_nonsense_is_no_position(self) -> None:
+        self.following.begin(["a"], {"a": "e:1\nid: 7"})
+        self.assertEqual(self.asked, [(b"a", NO_POSITION)])
+        self.assertEqual(self.following.place, "")
+
+    def test_a_topic_that_keeps_nothing_any_more(self) -> None:
+        self.following.begin(["a"], {"a": "e:5"})
+        self.callback_subscribers[b"a"].answer(False, "", 0)
+        self.assertEqual(self.heard(), ["a False at "])
+
+    def test_beginning_anew(self) -> None:
+        self.following.begin(["a"], {})
+        first = self.callback_subscribers[b"a"]
+        first.answer(False, "e", 5)
+        self.following.add("a", "e:2")
+        self.assertTrue(first.stopped)
+        self.callback_subscribers[b"a"].answer(True, "e", 5)
+        self.assertEqual(self.heard(), ["a True at a=e:5"])
+
+    def test_stopped(self) -> None:
+        self.following.begin(["a", "b"], {"a": "e:5"})
+        self.callback_subscribers[b"a"].answer(True, "e", 5)
+        self.following.stop()
+        self.assertEqual(self.heard(), [])
+        self.assertTrue(
+            self.callback_subscribers[b"a"].stopped and self.callback_subscribers[b"b"].stopped
+        )
+        self.following.add("c")
+        self.assertNotIn(b"c", self.callback_subscribers)
+
+    def test_closed_by_what_it_hears_at_once(self) -> None:
+        def at_once(subscriber: RecordingSubscriber) -> None:
+            self.following.stop()
+
+        self.at_once = at_once
+        self.following.begin(["a", "b"], {})
+        self.assertEqual(list(self.callback_subscribers), [b"a"])
+        self.assertTrue(self.callback_subscribers[b"a"].stopped)

@@ -1,0 +1,619 @@
+"""The sockets of Life: what each client may say, and that nothing is left of one that goes."""
+
+import asyncio
+import json
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.barrier import EVERY_NODE
+from cluster.core.exceptions import Disconnected
+from cluster.django.api import topics
+from cluster.django.websocket.websocket import WebSocket
+from cluster.net.websocket.frames import text_frame
+from django_project.gameoflife import game as games
+from tests.django.fakes import RecordingConnection, RecordingNode
+from tests.django.site import load_site
+
+GAME = "0123456789abcdef"
+
+BAD_SIZES = [
+    "",
+    "0",
+    "-1",
+    "1001",
+    "abc",
+    "032",
+    "1e3",
+    " 32",
+    "32\n",
+    "+5",
+    "3.5",
+    "²",
+    "9" * 5000,
+]
+
+BAD_NEIGHBOURS = [
+    "", "run", "SUB", "1", "1 2 3", "a b", "1 -1", "2 0", "0 2", "01 0", "1  0", " 1 0", "1 0 ",
+    "1,0", "² 0", b"0 1", "9" * 5000 + " 0", "sub\n",
+]  # fmt: skip
+
+BAD_FRAMES = [
+    "", "sub", "0 0 0", "0 0 0 1 1", "0 0 0 2", "0 0 0 -1", "0 2 0 1", "0 0 2 1", "1 0 0 1",
+    "-1 0 0 1", "a 0 0 1", "0 a 0 1", "0 0 0 a", "00 0 0 1", "0 0 0 01", "0  0 0 1", "0 0 0 1\n",
+    "0\t0 0 1", "0 0 0 ²", b"0 0 0 1", "9" * 5000 + " 0 0 1",
+]  # fmt: skip
+
+
+async def settle() -> None:
+    """Let every task go on until all of them wait, and timers of 0 s have run."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Client:
+    """A connection and its handler, as the node runs it."""
+
+    def __init__(self, node: RecordingNode, view: Any, subprotocol: str | None = None) -> None:
+        self.connection = RecordingConnection()
+        self.ws = WebSocket(
+            self.connection,
+            node.pubsub,
+            (64, 1 << 20, 1 << 18),
+            path="/",
+            query={},
+            headers={},
+            client="test",
+            subprotocol=subprotocol,
+        )
+        run: Callable[[WebSocket], Awaitable[None]] = view.websocket_handler.run
+        self.task = self.ws.task = asyncio.create_task(self.serve(run))
+
+    async def serve(self, run: Callable[[WebSocket], Awaitable[None]]) -> None:
+        try:
+            await run(self.ws)
+        except Disconnected:
+            return
+        self.connection.close(1000)
+
+    async def says(self, *messages: str | bytes) -> None:
+        for message in messages:
+            if isinstance(message, str):
+                self.connection.text(message)
+            else:
+                self.connection.binary(message)
+        await settle()
+
+    async def leaves(self, code: int = 1006) -> None:
+        self.connection.state = 0
+        if not self.ws.connection_closed(code):
+            self.task.cancel()
+        await settle()
+        assert self.task.done()
+
+
+class LifeTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        load_site()
+        from django_project.gameoflife import handlers
+
+        self.handlers = handlers
+        self.node = RecordingNode()
+        self.pubsub = self.node.pubsub
+        self.barriers = self.pubsub.barriers
+        self.patch(topics, "node", self.node)
+        self.patch(games, "current", None)
+        self.patch(games, "text_watchers", set())
+        self.patch(games, "_arrivals", set())
+        self.patch(games, "STATUS_S", 0)
+        self.patch(games, "SUMMARY_S", 0)
+
+    def new_game(self, size: int) -> games.Game:
+        games.current = games.Game(GAME, size)
+        return games.current
+
+    async def client(self, view: Any, subprotocol: str | None = None) -> Client:
+        client = Client(self.node, view, subprotocol)
+        await settle()
+        return client
+
+    async def worker(self) -> Client:
+        return await self.client(self.handlers.worker)
+
+    async def running(self, *neighbours: str) -> Client:
+        """A worker that has been told to run; as if all the others had been there too."""
+        client = await self.worker()
+        self.barriers.release()
+        await settle()
+        await client.says(*neighbours, "sub")
+        self.barriers.release()
+        await settle()
+        return client
+
+    def published(self, topic: str) -> list[bytes]:
+        return [entry[1] for entry in self.pubsub.published if entry[0] == topic.encode()]
+
+    def assert_closed(self, client: Client, code: int) -> str:
+        self.assertEqual([code_ for code_, _ in client.connection.closes], [code])
+        return client.connection.closes[0][1]
+
+    def assert_nothing_left(self, game: games.Game) -> None:
+        self.assertEqual(game.workers, set())
+        self.assertEqual(game.claims, {})
+        self.assertEqual(game.subscribed, 0)
+        self.assertEqual(self.barriers.parties, {})
+        self.assertEqual(self.pubsub.plain, set())
+        self.assertEqual(self.pubsub.skipping, {})
+
+
+class ResetTests(LifeTestCase):
+    def test_every_bad_size(self) -> None:
+        async def run() -> None:
+            for size in (*BAD_SIZES, b"32"):
+                client = await self.client(self.handlers.reset)
+                await client.says(size)
+                reason = self.assert_closed(client, 1008)
+                self.assertEqual(reason, "the size must be a whole number from 1 to 1000")
+            self.assertEqual(self.pubsub.published, [])
+            self.assertEqual(self.barriers.parties, {})
+
+        asyncio.run(run())
+
+    def test_closes_when_every_node_has_taken_the_new_game(self) -> None:
+        async def run() -> None:
+            for size in (1, 1000):
+                client = await self.client(self.handlers.reset)
+                await client.says(str(size))
+                topic, frame, retained = self.pubsub.published.pop()
+                self.assertEqual((topic, retained), (b"life/game", 1))
+                game_id, told = json.loads(topics.as_message(frame))
+                self.assertEqual(told, size)
+                parties = list(self.barriers.parties.values())
+                self.assertEqual(parties, [(f"life/{game_id}/reset", EVERY_NODE)])
+                self.assertEqual(client.connection.closes, [])
+                self.barriers.release()
+                await settle()
+                self.assert_closed(client, 1000)
+                self.assertEqual(self.barriers.parties, {})
+
+        asyncio.run(run())
+
+    def test_whoever_does_not_wait_for_it_leaves_no_arrival(self) -> None:
+        async def run() -> None:
+            client = await self.client(self.handlers.reset)
+            await client.says("32")
+            await client.leaves()
+            self.assertEqual(self.barriers.parties, {})
+
+        asyncio.run(run())
+
+    def test_gone_before_a_word(self) -> None:
+        async def run() -> None:
+            client = await self.client(self.handlers.reset)
+            await client.leaves()
+            self.assertEqual(self.pubsub.published, [])
+
+        asyncio.run(run())
+
+
+class WorkerTests(LifeTestCase):
+    def test_watchers_are_told_that_it_runs(self) -> None:
+        """Also when the last count was told before: the bus may take longer than that."""
+
+        async def run() -> None:
+            self.new_game(1)
+            client = await self.worker()
+            self.barriers.release()
+            await settle()
+            await client.says("sub")
+            told = [json.loads(topics.as_message(frame)) for frame in self.published(games.STATUS)]
+            self.assertEqual(told[-1][2:], [1, 1, False])
+            self.barriers.release()
+            await settle()
+            told = [json.loads(topics.as_message(frame)) for frame in self.published(games.STATUS)]
+            self.assertEqual(told[-1][2:], [1, 1, True])
+            await client.leaves()
+
+        asyncio.run(run())
+
+    def test_no_game(self) -> None:
+        async def run() -> None:
+            reason = self.assert_closed(await self.worker(), 1013)
+            self.assertIn("/reset/", reason)
+
+        asyncio.run(run())
+
+    def test_from_sub_to_run(self) -> None:
+        async def run() -> None:
+            game = self.new_game(3)
+            client = await self.worker()
+            self.assertEqual(client.connection.sent, [])
+            self.assertEqual(self.barriers.parties, {1: (f"life/{GAME}/connected", 9)})
+            self.barriers.release()
+            self.assertEqual(client.connection.sent, ["sub"])
+            await settle()
+            await client.says("0 1", "2 2")
+            self.assertEqual(
+                self.pubsub.plain,
+                {(client.connection, game.topic(0, 1)), (client.connection, game.topic(2, 2))},
+            )
+            self.assertEqual((game.subscribed, game.running), (0, False))
+            await client.says("sub")
+            self.assertEqual((game.subscribed, game.running), (1, False))
+            self.assertEqual(self.barriers.parties[2], (f"life/{GAME}/subscribed", 9))
+            self.barriers.release()
+            self.assertEqual(client.connection.sent, ["sub", "run"])
+            await settle()
+            self.assertTrue(game.running)
+            await client.says("0 1 2 1", "1 1 2 0", "2 1 2 0")
+            self.assertEqual(
+                self.published(f"life/{GAME}/1/2"),
+                [text_frame(frame) for frame in (b"0 1 2 1", b"1 1 2 0", b"2 1 2 0")],
+            )
+            self.assertEqual(game.claims, {(1 * 3 + 2) * 2: client.ws})
+            await client.leaves()
+            self.assert_nothing_left(game)
+
+        asyncio.run(run())
+
+    def test_all_eight_neighbours_and_no_more(self) -> None:
+        async def run() -> None:
+            self.new_game(3)
+            places = [f"{row} {column}" for row in range(3) for column in range(3)]
+            client = await self.running(*places[:8])
+            self.assertEqual(client.connection.sent, ["sub", "run"])
+            client = await self.worker_subscribing()
+            await client.says(*places)
+            self.assertIn("more than 8", self.assert_closed(client, 1008))
+
+        asyncio.run(run())
+
+    async def worker_subscribing(self) -> Client:
+        assert games.current is not None
+        games.current.running = False
+        client = await self.worker()
+        self.barriers.release()
+        await settle()
+        return client
+
+    def test_what_is_said_before_run_is_read_comes_first_and_in_order(self) -> None:
+        async def run() -> None:
+            game = self.new_game(1)
+            client = await self.worker_subscribing()
+            await client.says("0 0", "sub")
+            self.barriers.release()
+            # "run" is out, but the handler has not gone on yet
+            client.connection.text("0 0 0 1")
+            client.connection.text("1 0 0 0")
+            await settle()
+            await client.says("2 0 0 1")
+            self.assertEqual(
+                self.published(f"life/{GAME}/0/0"),
+                [text_frame(frame) for frame in (b"0 0 0 1", b"1 0 0 0", b"2 0 0 1")],
+            )
+            await client.leaves()
+            self.assert_nothing_left(game)
+
+        asyncio.run(run())
+
+    def test_nothing_is_relayed_behind_a_bad_frame(self) -> None:
+        async def run() -> None:
+            self.new_game(1)
+            client = await self.worker_subscribing()
+            await client.says("sub")
+            self.barriers.release()
+            for frame in ("0 0 0 1", "2 0 0 1", "1 0 0 1"):
+                client.connection.text(frame)
+            await settle()
+            await client.says("1 0 0 1")
+            self.assertEqual(self.published(f"life/{GAME}/0/0"), [text_frame(b"0 0 0 1")])
+            self.assertEqual(self.assert_closed(client, 1008), "expected step 1, not 2")
+
+        asyncio.run(run())
+
+    def test_full(self) -> None:
+        async def run() -> None:
+            game = self.new_game(1)
+            client = await self.worker()
+            late = await self.worker()
+            self.barriers.refuse(2)
+            await settle()
+            self.assertEqual(self.assert_closed(late, 1013), "the game is full")
+            self.assertEqual(game.workers, {client.ws})
+            await late.leaves(1013)
+            self.assertEqual(game.workers, {client.ws})
+            self.assertEqual(self.barriers.parties, {1: (f"life/{GAME}/connected", 1)})
+
+        asyncio.run(run())
+
+    def test_a_game_that_has_run_does_not_begin_again(self) -> None:
+        async def run() -> None:
+            game = self.new_game(1)
+            await (await self.running()).leaves()
+            self.assert_closed(await self.worker(), 1013)
+            self.assert_nothing_left(game)
+
+        asyncio.run(run())
+
+    def test_every_bad_neighbour(self) -> None:
+        async def run() -> None:
+            game = self.new_game(2)
+            for message in BAD_NEIGHBOURS:
+                client = await self.worker_subscribing()
+                await client.says("0 1", message)
+                self.assertTrue(self.assert_closed(client, 1008), message)
+                await client.leaves(1008)
+                self.assert_nothing_left(game)
+
+        asyncio.run(run())
+
+    def test_every_bad_first_frame(self) -> None:
+        async def run() -> None:
+            for message in BAD_FRAMES:
+                game = self.new_game(2)
+                client = await self.running("0 1")
+                await client.says(message)
+                self.assertTrue(self.assert_closed(client, 1008), message)
+                await client.leaves(1008)
+                self.assert_nothing_left(game)
+            self.assertEqual(self.published(f"life/{GAME}/0/0"), [])
+
+        asyncio.run(run())
+
+    def test_every_bad_later_frame(self) -> None:
+        async def run() -> None:
+            for message in (
+                *BAD_FRAMES[:-2],
+                "0 0 0 1",
+                "2 0 0 1",
+                "1 0 1 1",
+                "1 1 0 1",
+                b"1 0 0 1",
+            ):
+                if message == "1 0 0 1":
+                    continue  # here it is right
+                game = self.new_game(2)
+                client = await self.running("0 1")
+                await client.says("0 0 0 1", message, "1 0 0 1")
+                self.assertTrue(self.assert_closed(client, 1008), message)
+                self.assertEqual(self.published(f"life/{GAME}/0/0"), [text_frame(b"0 0 0 1")])
+                await client.leaves(1008)
+                self.assert_nothing_left(game)
+                self.pubsub.published.clear()
+
+        asyncio.run(run())
+
+    def test_a_cell_is_one_worker_s_until_it_leaves(self) -> None:
+        async def run() -> None:
+            game = self.new_game(2)
+            first, second, third = [await self.worker() for _ in range(3)]
+            self.barriers.release()
+            await settle()
+            for client in (first, second, third):
+                await client.says("sub")
+            self.barriers.release()
+            await settle()
+            await first.says("0 0 0 1")
+            await second.says("0 0 0 0")
+            self.assertEqual(self.assert_closed(second, 1008), "cell 0 0 is another worker's")
+            await second.leaves(1008)
+            self.assertEqual(game.claims, {0: first.ws})
+            await first.leaves()
+            self.assertEqual(game.claims, {})
+            await third.says("0 0 0 1")
+            self.assertEqual(third.connection.closes, [])
+
+        asyncio.run(run())
+
+    def test_leaving_in_every_phase(self) -> None:
+        async def run() -> None:
+            game = self.new_game(2)
+
+            async def connected() -> Client:
+                return await self.worker()
+
+            async def subscribing() -> Client:
+                client = await self.worker_subscribing()
+                await client.says("0 1")
+                return client
+
+            async def subscribed() -> Client:
+                client = await subscribing()
+                await client.says("sub")
+                return client
+
+            async def released() -> Client:
+                client = await subscribed()
+                self.barriers.release()  # it goes before its handler has gone on
+                return client
+
+            async def told() -> Client:
+                client = await subscribed()
+                self.barriers.release()
+                await client.says("0 0 0 1")
+                return client
+
+            for phase in (connected, subscribing, subscribed, released, told):
+                game.running = False
+                client = await phase()
+                await client.leaves()
+                self.assert_nothing_left(game)
+                game.running = False
+                client = await phase()
+                game.end()
+                self.assert_closed(client, 1012)
+                await client.leaves(1012)
+                self.assert_nothing_left(game)
+
+        asyncio.run(run())
+
+    def test_counts_are_told(self) -> None:
+        async def run() -> None:
+            self.new_game(2)
+            client = await self.running()
+            await settle()
+            told = [json.loads(topics.as_message(f)) for f in self.published("life/status")]
+            self.assertEqual([entry[0] for entry in told], [GAME] * len(told))
+            statistics = [entry[2:] for entry in told]
+            self.assertEqual(statistics[0], [1, 0, False])
+            self.assertIn([1, 1, False], statistics)
+            await client.leaves()
+            await settle()
+            last = json.loads(topics.as_message(self.published("life/status")[-1]))
+            self.assertEqual(last[2:], [0, 0, True])
+
+        asyncio.run(run())
+
+    def test_reports_are_told(self) -> None:
+        async def run() -> None:
+            self.new_game(2)
+            client = await self.running()
+            await client.says("0 1 0 1", "1 1 0 1", "2 1 0 0")
+            summaries = b"".join(
+                bytes(topics.as_message(frame))[8:]  # type: ignore[arg-type]
+                for frame in self.published("life/board")
+            )
+            self.assertEqual(summaries, struct.pack("<4I3I4I", 0, 1, 1, 5, 1, 1, 0, 2, 1, 1, 4))
+
+        asyncio.run(run())
+
+
+class GameTests(LifeTestCase):
+    def test_a_new_game_ends_the_old_one(self) -> None:
+        async def run() -> None:
+            old = self.new_game(1)
+            client = await self.running()
+            await client.says("0 0 0 1")
+            games._take_game(json.dumps(["f" * 16, 2]))
+            self.assertEqual(client.connection.closes, [(1012, "a new game was started")])
+            self.assertEqual((old.workers, old.claims), (set(), {}))
+            new = games.current
+            assert new is not None and new is not old
+            self.assertEqual((new.id, new.size, new.running), ("f" * 16, 2, False))
+            told = [topics.as_message(frame) for frame in self.published("life/watch")]
+            self.assertEqual(told[0], b"S\x02\x00" + bytes(5))
+            await settle()
+            self.assertIn((f"life/{'f' * 16}/reset", EVERY_NODE), self.barriers.parties.values())
+            self.pubsub.published.clear()
+            await client.leaves(1012)
+            await settle()
+            self.assertEqual(old.subscribed, 0)
+            self.assertEqual((new.subscribed, new.workers), (0, set()))
+            self.assertEqual(self.published("life/status"), [], "an old game's figures were told")
+            self.barriers.release()
+            await settle()
+            self.assertEqual(games._arrivals, set())
+            self.assertEqual(self.barriers.parties, {})
+
+        asyncio.run(run())
+
+    def test_joining_when_the_others_are_all_there(self) -> None:
+        async def run() -> None:
+            games._take_game(json.dumps([GAME, 2]))
+            await settle()
+            self.barriers.refuse(1)
+            await settle()
+            self.assertEqual(games._arrivals, set())
+
+        asyncio.run(run())
+
+    def test_what_other_games_tell_is_left_out(self) -> None:
+        async def run() -> None:
+            game = self.new_game(1)
+            games._take_status(json.dumps(["f" * 16, "node", 5, 5, True]))
+            games._take_board(bytes.fromhex("f" * 16) + struct.pack("<4I", 0, 1, 1, 1))
+            self.assertEqual(self.pubsub.published, [])
+            games._take_status(json.dumps([GAME, "node", 5, 4, True]))
+            games._take_board(bytes.fromhex(GAME) + struct.pack("<4I", 0, 1, 1, 1))
+            self.assertTrue(game.running)
+            status, delta = (topics.as_message(f) for f in self.published("life/watch"))
+            self.assertEqual(
+                json.loads(status),
+                {"phase": "running", "size": 1, "needed": 1, "connected": 5, "subscribed": 4},
+            )
+            self.assertEqual(delta, b"D" + struct.pack("<3I", 0, 1, 1))
+
+        asyncio.run(run())
+
+    def test_figures_are_the_sum_of_all_nodes_newest(self) -> None:
+        game = self.new_game(2)
+        game.take_counts("a", 2, 1, False)
+        game.take_counts("b", 1, 1, False)
+        game.take_counts("a", 3, 0, False)
+        status = game.status()
+        self.assertEqual((status["connected"], status["subscribed"]), (4, 1))
+        self.assertEqual((status["phase"], status["needed"]), ("gathering", 4))
+
+
+class WatcherTests(LifeTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.binary = "life.v2.bin"
+
+    async def watcher(self, subprotocol: str | None) -> Client:
+        return await self.client(self.handlers.watcher, subprotocol)
+
+    def test_without_a_game(self) -> None:
+        async def run() -> None:
+            client = await self.watcher(self.binary)
+            snapshot, status = client.connection.sent
+            self.assertEqual(snapshot, b"S" + bytes(6))
+            self.assertEqual(json.loads(status)["phase"], "idle")
+            self.assertEqual((await self.watcher(None)).connection.sent, [])
+
+        asyncio.run(run())
+
+    def test_a_late_joiner_gets_the_board_at_once(self) -> None:
+        async def run() -> None:
+            game = self.new_game(2)
+            game.take_summary(struct.pack("<4I", 0, 4, 1, 3) + struct.pack("<3I", 1, 4, 0))
+            client = await self.watcher(self.binary)
+            self.assertEqual(client.connection.sent[0], b"S\x02\x00\x01\x00\x00\x00\x02")
+            self.assertEqual(json.loads(client.connection.sent[1])["needed"], 4)
+            text = await self.watcher(None)
+            self.assertEqual(text.connection.sent, ["1 0 0 0", "1 0 1 1", "1 1 0 0", "1 1 1 0"])
+
+        asyncio.run(run())
+
+    def test_text_watchers_get_every_step(self) -> None:
+        async def run() -> None:
+            game = self.new_game(1)
+            client = await self.watcher(None)
+            game.take_summary(struct.pack("<4I4I3I", 0, 1, 1, 1, 1, 1, 1, 0, 2, 1, 0))
+            told = [topics.as_message(frame) for frame in self.published("life/watch/text")]
+            self.assertEqual(told, ["0 0 0 1", "1 0 0 0", "2 0 0 0"])
+            await client.leaves()
+            self.assertEqual(games.text_watchers, set())
+            game.take_summary(struct.pack("<3I", 3, 1, 0))
+            self.assertEqual(len(self.published("life/watch/text")), 3)
+
+        asyncio.run(run())
+
+    def test_what_it_says_is_ignored(self) -> None:
+        async def run() -> None:
+            for subprotocol in (self.binary, None):
+                client = await self.watcher(subprotocol)
+                await client.says(*["hello", b"\xff"] * 100)
+                self.assertEqual((client.connection.closes, client.connection.pauses), ([], set()))
+                await client.leaves()
+            self.assertEqual(self.pubsub.skipping, {})
+
+        asyncio.run(run())
+
+    def test_a_slow_one_gets_the_newest_when_it_reads_again(self) -> None:
+        async def run() -> None:
+            game = self.new_game(1)
+            client, text = await self.watcher(self.binary), await self.watcher(None)
+            for one, topic in ((client, b"life/watch"), (text, b"life/watch/text")):
+                one.connection.sent.clear()
+                one.connection.block(1 << 20)
+                self.pubsub.skipping[one.connection, topic]()
+            game.take_summary(struct.pack("<4I", 0, 1, 1, 1))
+            client.connection.drain()
+            text.connection.drain()
+            self.assertEqual(client.connection.sent[0], b"S\x01\x00" + bytes(4) + b"\x01")
+            self.assertEqual(text.connection.sent, ["0 0 0 1"])
+
+        asyncio.run(run())

@@ -1,0 +1,84 @@
+"""What blocks the event loop is said in the log."""
+
+import threading
+import time
+
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.net.loop import stall_detector
+from cluster.net.loop.stall_detector import StallDetector
+
+
+class StallDetectorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.watch = StallDetector(self.clock)
+        self.addCleanup(self.watch.stop)
+        self.lines: list[str | None] = []
+        globalLogPublisher.addObserver(self.heard)
+        self.addCleanup(globalLogPublisher.removeObserver, self.heard)
+
+    def heard(self, event: LogEvent) -> None:
+        self.lines.append(formatEvent(event))
+
+    def test_once_for_each(self) -> None:
+        self.watch.start()
+        self.clock.pump([0.5] * 5)
+        self.assertEqual([], self.lines)
+        for seconds in (3.5, 1.6):
+            self.clock.advance(seconds)
+            self.clock.pump([0.5] * 5)
+        first, second = self.lines
+        self.assertRegex(str(first), "stood still for 3.0 s: does a handler")
+        self.assertRegex(str(second), "stood still for 1.1 s")
+
+    def test_a_busy_machine(self) -> None:
+        self.watch.start()
+        self.clock.pump([1.4] * 3)
+        self.assertEqual([], self.lines)
+
+    def test_where_it_stood(self) -> None:
+        self.watch.start()
+
+        def block_for(seconds: float) -> None:
+            loop_thread = threading.get_ident()
+            looking = threading.Thread(
+                target=lambda: self.watch.look(time.monotonic() + seconds, loop_thread)
+            )
+            looking.start()
+            looking.join()
+            self.clock.advance(seconds)
+
+        block_for(3)
+        self.clock.advance(3)  # unseen
+        first, second = self.lines
+        self.assertRegex(
+            str(first),
+            r"of its own\. Seen meanwhile:\n(?s:.*), in block_for\n +looking\.(?s:.*)\S$",
+        )
+        self.assertTrue(str(second).endswith("of its own."))
+
+    def test_a_little_late_is_not_looked_at(self) -> None:
+        self.watch.start()
+        self.watch.look(time.monotonic() + 0.9, threading.get_ident())
+        self.clock.advance(3)
+        self.assertTrue(str(self.lines[0]).endswith("of its own."))
+
+    def test_a_thread_looks(self) -> None:
+        looked = threading.Event()
+        self.patch(stall_detector, "LOOK_S", 0.001)
+        self.patch(self.watch, "look", lambda now, thread: looked.set())
+        self.watch.start()
+        self.assertTrue(looked.wait(60))
+        before = threading.active_count()
+        self.watch.stop()
+        self.assertEqual(before - 1, threading.active_count())
+
+    def test_stop(self) -> None:
+        self.watch.stop()
+        self.watch.start()
+        self.watch.stop()
+        self.watch.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())

@@ -1,0 +1,75 @@
+"""Output that goes straight to the kernel, or behind what waits already."""
+
+import socket
+from typing import Any
+
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.net.direct_output import transport_bytes, unsent_bytes, write_directly
+
+
+class RecordingReactor:
+    """Who asked to be told when they can write."""
+
+    def __init__(self) -> None:
+        self.writers: list[Any] = []
+
+    def addWriter(self, writer: Any) -> None:
+        self.writers.append(writer)
+
+
+class DirectTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        ours, self.theirs = socket.socketpair()
+        for each in (ours, self.theirs):
+            each.setblocking(False)
+            self.addCleanup(each.close)
+        self.reactor = RecordingReactor()
+        self.transport = Connection(ours, Protocol(), self.reactor)  # type: ignore[arg-type]
+        self.transport.connected = True
+
+    def test_at_once(self) -> None:
+        write_directly(self.transport, b"hello")
+        self.assertEqual(self.theirs.recv(100), b"hello")
+        self.assertEqual(self.reactor.writers, [])
+
+    def test_what_the_kernel_does_not_take(self) -> None:
+        size = 10_000_000
+        write_directly(self.transport, b"x" * size)
+        waiting = transport_bytes(self.transport)
+        self.assertTrue(0 < waiting < size)
+        self.assertEqual(self.reactor.writers, [self.transport])
+        read = 0
+        while read < size - waiting:
+            read += len(self.theirs.recv(1_000_000))
+        # There is room now, but this is not next.
+        write_directly(self.transport, b"y")
+        self.assertEqual(transport_bytes(self.transport), waiting + 1)
+        self.assertRaises(BlockingIOError, self.theirs.recv, 1)
+
+    def test_what_waits_is_seen_through_wrappers(self) -> None:
+        self.transport.write(b"hello")
+        factory: Any = WrappingFactory(Factory.forProtocol(Protocol))
+        wrapper = ProtocolWrapper(factory, Protocol())
+        wrapper.makeConnection(self.transport)
+        self.assertEqual([unsent_bytes(each) for each in (self.transport, wrapper)], [5, 5])
+        self.assertEqual(unsent_bytes(StringTransport()), 0)
+
+    def test_a_socket_that_is_lost_is_the_transport_s_to_find(self) -> None:
+        self.theirs.close()
+        write_directly(self.transport, b"hello")
+        self.assertEqual(transport_bytes(self.transport), 5)
+
+    def test_a_transport_that_closes(self) -> None:
+        self.transport.disconnecting = True
+        write_directly(self.transport, b"hello")
+        self.assertRaises(BlockingIOError, self.theirs.recv, 1)
+
+    def test_another_kind_of_transport(self) -> None:
+        transport = StringTransport()
+        write_directly(transport, b"hello")
+        self.assertEqual(transport.value(), b"hello")

@@ -1,0 +1,56 @@
+"""Lanes on recording transports, and what their owner was told."""
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from cluster.net.loop.flush import FlushList
+from cluster.net.websocket.connection import ServerConnection
+from cluster.net.websocket.connection_factory import ConnectionFactory
+from tests.fakes import RecordingTransport
+from tests.net.websocket.wire import request
+
+
+class Owner:
+    """A factory with a flush list on a clock, whose hooks write down what happens."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = Clock()
+        self.flush_list = FlushList(self.clock)
+        self.factory = ConnectionFactory(self.flush_list, None, **options)
+        self.factory.on_open = self.opened
+        self.factory.on_close = self.closed
+        self.events: list[Any] = []
+
+    def opened(self, connection: ServerConnection) -> None:
+        self.events.append("open")
+        connection.receive = self.received
+
+    def received(self, payload: bytes, is_binary: bool) -> None:
+        self.events.append(payload if is_binary else payload.decode())
+
+    def closed(self, connection: ServerConnection, code: int, was_clean: bool) -> None:
+        self.events.append(("closed", code, was_clean))
+
+    def connect(self) -> "tuple[ServerConnection, RecordingTransport]":
+        """A lane before its handshake."""
+        connection = self.factory.buildProtocol(None)
+        transport = RecordingTransport()
+        connection.makeConnection(transport)
+        return connection, transport
+
+    def open(self, *headers: bytes) -> "tuple[ServerConnection, RecordingTransport]":
+        """A lane after its handshake; what was written so far is forgotten."""
+        connection, transport = self.connect()
+        connection.dataReceived(request(*headers))
+        self.clock.advance(0)
+        assert transport.written.startswith(b"HTTP/1.1 101 "), transport.written
+        transport.written = b""
+        transport.writes = 0
+        self.events.remove("open")
+        return connection, transport
+
+    def lose(self, connection: ServerConnection, reason: Exception | None = None) -> None:
+        connection.connectionLost(Failure(reason or ConnectionDone()))

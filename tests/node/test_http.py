@@ -1,0 +1,520 @@
+"""HTTP in a node: limits, headers, upgrades on a connection that spoke HTTP before."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.net.loop.flush import FlushList
+from cluster.net.websocket.connection import ServerConnection
+from cluster.net.websocket.connection_factory import ConnectionFactory
+from cluster.node import http, view_threads
+from tests.net.websocket.wire import request, text
+
+MAX_BODY = 100
+
+
+class Reactor(Clock):
+    """A clock that is its own thread's reactor."""
+
+    def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
+        function(*args)
+
+
+class Pool:
+    """Threads that run when the test says so."""
+
+    def __init__(self, minimum: int, maximum: int, name: str) -> None:
+        self.max = maximum
+        self.waiting: list[tuple[Any, ...]] = []
+
+    def callInThread(self, function: Callable[..., Any], *args: Any) -> None:
+        self.waiting.append((function, *args))
+
+    def run_one(self) -> None:
+        function, *args = self.waiting.pop(0)
+        function(*args)
+
+
+class WebTestCase(SynchronousTestCase):
+    options: dict[str, Any] = {}  # noqa: RUF012  (never changed)
+
+    def setUp(self) -> None:
+        self.patch(http, "ThreadPool", Pool)
+        self.reactor = Reactor()
+        self.environ: dict[str, Any] = {}
+        self.body = b""
+        self.got: list[str] = []
+        self.connection_factory = ConnectionFactory(FlushList(self.reactor), None)
+        self.connection_factory.on_open = self.opened
+        self.site = http.DjangoSite(
+            self.reactor,
+            self.application,
+            self.connection_factory.buildProtocol,
+            **{"threads": 2, "queue": 1, "max_body": MAX_BODY, **self.options},
+        )
+        self.pool: Any = self.site.pool
+
+    def opened(self, connection: ServerConnection) -> None:
+        connection.receive = lambda payload, is_binary: self.got.append(payload.decode())
+
+    def application(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.environ = environ
+        self.body = environ["wsgi.input"].read()
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    def connect(self) -> Any:
+        transport: Any = StringTransport()
+        transport.protocol = self.site.buildProtocol(None)
+        transport.protocol.makeConnection(transport)
+        return transport
+
+    def settle(self) -> None:
+        for _ in range(5):
+            while self.pool.waiting:
+                self.pool.run_one()
+            self.reactor.advance(0)
+
+    def ask(self, *pieces: bytes) -> bytes:
+        """The answer to one connection's bytes."""
+        transport = self.connect()
+        for piece in pieces:
+            transport.protocol.dataReceived(piece)
+        self.settle()
+        self.transport = transport
+        answer: bytes = transport.value()
+        return answer
+
+    def assert_status(self, answer: bytes, status: int) -> None:
+        self.assertTrue(answer.startswith(b"HTTP/1.1 %d " % status), answer)
+
+    def assert_refused(self, answer: bytes, status: int) -> None:
+        """Refused, once, by a response with a body, and the view never ran."""
+        self.assert_status(answer, status)
+        self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        self.assertIn(b"\r\nContent-Length: %d" % len(body), head)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.environ, {})
+        self.assertEqual(self.site.views.active, 0)
+
+
+class BodyTests(WebTestCase):
+    def post(self, *headers: bytes) -> bytes:
+        return b"POST /x?q=1 HTTP/1.1\r\nHost: a\r\n" + b"".join(
+            line + b"\r\n" for line in (*headers, b"")
+        )
+
+    def test_as_large_as_may_be(self) -> None:
+        for body, headers in {
+            b"x" * MAX_BODY: [b"Content-Length: %d" % MAX_BODY],
+            b"64\r\n" + b"x" * MAX_BODY + b"\r\n0\r\n\r\n": [b"Transfer-Encoding: chunked"],
+        }.items():
+            self.assert_status(self.ask(self.post(*headers), body), 200)
+            self.assertEqual(self.body, b"x" * MAX_BODY)
+            self.assertEqual(self.environ["PATH_INFO"], "/x")
+            self.assertEqual(self.environ["QUERY_STRING"], "q=1")
+
+    def test_a_length_that_is_too_large(self) -> None:
+        for length in (MAX_BODY + 1, 10**30):
+            answer = self.ask(self.post(b"Content-Length: %d" % length), b"x" * 50)
+            self.assert_refused(answer, 413)
+            self.assertIn(b"larger than 100 bytes", answer)
+
+    def test_all_of_it_comes_nevertheless(self) -> None:
+        answer = self.ask(self.post(b"Content-Length: 101"), b"x" * 60, b"x" * 60)
+        self.assert_refused(answer, 413)
+
+    def test_it_is_not_told_to_continue(self) -> None:
+        answer = self.ask(self.post(b"Expect: 100-continue", b"Content-Length: 101"))
+        self.assert_refused(answer, 413)
+        answer = self.ask(self.post(b"Expect: 100-continue", b"Content-Length: 4"), b"body")
+        self.assertTrue(answer.startswith(b"HTTP/1.1 100 "), answer)
+        self.assertIn(b"HTTP/1.1 200 ", answer)
+
+    def test_chunks_that_become_too_large(self) -> None:
+        chunk = b"28\r\n" + b"x" * 40 + b"\r\n"
+        pieces = [self.post(b"Transfer-Encoding: chunked")] + [chunk] * 5 + [b"0\r\n\r\n"]
+        self.assert_refused(self.ask(*pieces), 413)
+        self.environ = {}
+        self.assert_refused(self.ask(b"".join(pieces)), 413)
+
+    def test_forms_are_left_to_django(self) -> None:
+        form = [b"Content-Type: application/x-www-form-urlencoded", b"Content-Length: 3"]
+        self.assert_status(self.ask(self.post(*form), b"a=b"), 200)
+        self.assertEqual(self.body, b"a=b")
+
+    def test_a_line_without_an_end(self) -> None:
+        for start in (b"GET /", b"GET / HTTP/1.1\r\nCookie: "):
+            answer = self.ask(start + b"x" * 20_000)
+            self.assert_status(answer, 431)
+            self.assertTrue(self.transport.disconnecting)
+
+
+class QueueTests(WebTestCase):
+    GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    def start(self) -> Any:
+        transport = self.connect()
+        transport.protocol.dataReceived(self.GET)
+        return transport
+
+    def test_beyond_threads_and_queue_is_503(self) -> None:
+        waiting = [self.start() for _ in range(3)]
+        self.assertEqual((self.site.views.active, self.site.views.queue_depth), (3, 1))
+        refused = self.start()
+        self.assert_status(refused.value(), 503)
+        self.assertIn(b"Retry-After: 1\r\n", refused.value())
+        self.assertEqual(self.site.views.refused, 1)
+        self.assertFalse(refused.disconnecting)
+        self.settle()
+        for transport in waiting:
+            self.assert_status(transport.value(), 200)
+        self.assertEqual((self.site.views.active, self.site.views.queue_depth), (0, 0))
+        refused.clear()
+        refused.protocol.dataReceived(self.GET)
+        self.settle()
+        self.assert_status(refused.value(), 200)
+
+    def test_clients_that_leave_make_no_room(self) -> None:
+        for _ in range(3):
+            self.start().protocol.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.site.views.active, 3)
+        self.assert_status(self.start().value(), 503)
+        self.settle()
+        self.assertEqual(self.site.views.active, 0)
+        self.assertEqual(self.environ, {}, "a view ran for nobody")
+
+    def test_a_few_are_begun_in_each_turn(self) -> None:
+        """Those that are asked for in one moment leave the reactor time for others."""
+        self.patch(view_threads, "BEGUN_PER_TURN", 2)
+        waiting = [self.start() for _ in range(3)]
+        self.assertEqual(len(self.pool.waiting), 2)
+        self.assertEqual((self.site.views.active, self.site.views.queue_depth), (3, 1))
+        self.assert_status(self.start().value(), 503)
+        self.reactor.advance(0)
+        self.assertEqual(len(self.pool.waiting), 3)
+        self.settle()
+        for transport in waiting:
+            self.assert_status(transport.value(), 200)
+        self.assert_status(self.ask(self.GET), 200)
+
+    def test_one_that_leaves_before_its_turn(self) -> None:
+        self.patch(view_threads, "BEGUN_PER_TURN", 1)
+        self.start()
+        self.start().protocol.connectionLost(Failure(ConnectionLost()))
+        last = self.start()
+        self.settle()
+        self.assertEqual(self.site.views.active, 0)
+        self.assert_status(last.value(), 200)
+
+    def test_one_that_cannot_be_begun(self) -> None:
+        self.patch(view_threads, "BEGUN_PER_TURN", 1)
+        render = self.site.views._wsgi.render
+        wrong = [ZeroDivisionError()]
+
+        def fail_once(request: Any) -> Any:
+            if wrong:
+                raise wrong.pop()
+            return render(request)
+
+        self.patch(self.site.views._wsgi, "render", fail_once)
+        first, second = self.start(), self.start()
+        self.settle()
+        self.assert_status(first.value(), 500)
+        self.assert_status(second.value(), 200)
+        self.assertEqual(self.site.views.active, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_drain_waits_for_views(self) -> None:
+        drained: list[bool] = []
+        self.start()
+        Deferred.fromCoroutine(self.site.drain(10)).addCallback(drained.append)
+        self.reactor.advance(1)
+        self.assertEqual(drained, [])
+        self.settle()
+        self.reactor.advance(1)
+        self.assertEqual(drained, [True])
+
+    def test_drain_waits_for_views_whose_client_left(self) -> None:
+        drained: list[bool] = []
+        self.start().protocol.connectionLost(Failure(ConnectionLost()))
+        Deferred.fromCoroutine(self.site.drain(10)).addCallback(drained.append)
+        self.reactor.advance(1)
+        self.assertEqual(drained, [])
+        self.reactor.pump([1] * 10)
+        self.assertEqual(drained, [False])
+        self.settle()
+
+    def test_drain_with_nothing_to_wait_for(self) -> None:
+        drained: list[bool] = []
+        Deferred.fromCoroutine(self.site.drain(0)).addCallback(drained.append)
+        self.assertEqual(drained, [True])
+
+    def test_what_is_answered_before_the_views(self) -> None:
+        def take(request: http.BoundedRequest) -> bool:
+            if request.path != b"/ours":
+                return False
+            request.write(b"ours")
+            request.finish()
+            return True
+
+        self.site.on_request = take
+        self.assertIn(b"ours", self.ask(self.GET.replace(b"/ ", b"/ours ")))
+        self.assertEqual(self.environ, {})
+        self.assert_status(self.ask(self.GET), 200)
+        self.assertEqual(self.environ["PATH_INFO"], "/")
+
+    def test_a_view_that_fails(self) -> None:
+        def fail(environ: Any, start_response: Any) -> Any:
+            raise KeyError("secret")
+
+        self.patch(self, "application", fail)
+        self.site.views._wsgi._application = fail
+        answer = self.ask(self.GET)
+        self.assert_status(answer, 500)
+        self.assertNotIn(b"secret", answer)
+        self.assertEqual(self.site.views.active, 0)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class SlowClientTests(WebTestCase):
+    """Clients that ask slowly, or do not take their answers."""
+
+    GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.unsent = 0
+        self.patch(http, "unsent_bytes", lambda transport: self.unsent)
+
+    def seconds(self, count: float) -> None:
+        self.reactor.pump([1.0] * int(count))
+
+    def test_an_answer_that_nobody_takes(self) -> None:
+        self.unsent = 1000
+        for headers in (b"Connection: close\r\n", b""):
+            self.assert_status(self.ask(self.GET + headers + b"\r\n"), 200)
+            self.seconds(http.STALLED_S + (0 if headers else self.site.timeOut))
+            self.assertTrue(self.transport.disconnecting)
+            self.assertTrue(self.transport.disconnected, "not aborted")
+
+    def test_an_answer_that_is_taken_slowly(self) -> None:
+        for headers in (b"Connection: close\r\n", b""):
+            self.unsent = 1000
+            self.ask(self.GET + headers + b"\r\n")
+            for _ in range(5):
+                self.unsent -= 1
+                self.seconds(http.STALLED_S)
+                self.assertFalse(self.transport.disconnected)
+            self.transport.protocol.connectionLost(Failure(ConnectionLost()))
+            self.assertEqual(self.transport.protocol._abortingCall, None)
+
+    def test_a_header_has_its_time_as_a_whole(self) -> None:
+        self.ask(self.GET + b"\r\n")
+        self.seconds(self.site.timeOut - 1)
+        for index in range(self.site.timeOut):
+            self.assertFalse(self.transport.disconnecting)
+            self.transport.protocol.dataReceived(self.GET[index : index + 1] or b"X")
+            self.seconds(1)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_a_body_may_come_in_pieces(self) -> None:
+        self.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        for _ in range(4):
+            self.seconds(self.site.timeOut - 1)
+            self.transport.protocol.dataReceived(b"x")
+        self.settle()
+        self.assertEqual(self.body, b"xxxx")
+
+
+class HeaderTests(WebTestCase):
+    def get(self, *lines: bytes) -> bytes:
+        return self.ask(b"\r\n".join((b"GET / HTTP/1.1", b"Host: a", *lines, b"", b"")))
+
+    def test_names_that_wsgi_cannot_tell_apart(self) -> None:
+        self.get(b"X_Forwarded_For: 6.6.6.6", b"X-Forwarded-For: 1.2.3.4", b"Remote_User: root")
+        self.assertEqual(self.environ["HTTP_X_FORWARDED_FOR"], "1.2.3.4")
+        self.assertNotIn("HTTP_REMOTE_USER", self.environ)
+
+    def test_a_client_that_plays_proxy_is_not_believed(self) -> None:
+        self.get(b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Proto: https")
+        self.assertEqual(self.environ["REMOTE_ADDR"], "192.168.1.1")
+        self.assertEqual(self.environ["wsgi.url_scheme"], "http")
+
+
+class ProxyTests(WebTestCase):
+    options = {"proxy_headers": True, "access_log": True}  # noqa: RUF012
+
+    get = HeaderTests.get
+
+    def test_client_and_scheme(self) -> None:
+        self.get(b"X-Forwarded-For: 6.6.6.6, 1.2.3.4", b"X-Forwarded-Proto: https")
+        self.assertEqual(self.environ["REMOTE_ADDR"], "1.2.3.4")
+        self.assertEqual(self.environ["wsgi.url_scheme"], "https")
+
+    def test_the_last_header_is_the_proxy_s(self) -> None:
+        self.get(
+            b"X-Forwarded-For: 6.6.6.6",
+            b"X-Forwarded-For: ::1",
+            b"X-Forwarded-Proto: https",
+            b"X-Forwarded-Proto: http",
+        )
+        self.assertEqual(self.environ["REMOTE_ADDR"], "::1")
+        self.assertEqual(self.environ["wsgi.url_scheme"], "http")
+
+    def test_no_address(self) -> None:
+        for value in (b"unknown", b"", b"1.2.3.4.5", b"evil\tname"):
+            self.get(b"X-Forwarded-For: " + value)
+            self.assertEqual(self.environ["REMOTE_ADDR"], "192.168.1.1")
+
+    def test_without_headers(self) -> None:
+        self.get()
+        self.assertEqual(self.environ["REMOTE_ADDR"], "192.168.1.1")
+        self.assertEqual(self.environ["wsgi.url_scheme"], "http")
+
+    def test_access_log(self) -> None:
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.get(b"X-Forwarded-For: 1.2.3.4")
+        lines = [event for event in events if event.get("uri") == "/"]
+        self.assertEqual(len(lines), 1)
+        self.assertEqual((lines[0]["client"], lines[0]["code"]), ("1.2.3.4", 200))
+
+
+class AccessLogTests(WebTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.lines: list[tuple[str, int]] = []
+        self.site.on_response = lambda request: self.lines.append((request.path, request.code))
+
+    def lose(self) -> None:
+        self.connection.protocol.connectionLost(Failure(ConnectionLost()))
+
+    def request(self, application: Any) -> None:
+        self.patch(self.site.views._wsgi, "_application", application)
+        self.connection = self.connect()
+        self.connection.protocol.dataReceived(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    def test_a_client_that_leaves_as_soon_as_it_has_the_answer(self) -> None:
+        def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+            start_response("404 Not Found", [("Content-Length", "2")])
+            yield b"ok"
+            self.lose()
+
+        self.request(application)
+        self.settle()
+        self.assertEqual(self.lines, [(b"/a", 404)])
+
+    def test_a_client_that_leaves_before_it_has_one(self) -> None:
+        def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+            self.lose()
+            start_response("200 OK", [])
+            return []
+
+        self.request(application)
+        self.settle()
+        self.assertEqual(self.lines, [(b"/a", 499)])
+
+    def test_once(self) -> None:
+        def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+
+        self.request(application)
+        self.settle()
+        self.lose()
+        self.assertEqual(self.lines, [(b"/a", 200)])
+
+    def test_a_body_that_is_too_large(self) -> None:
+        self.connection = self.connect()
+        self.connection.protocol.dataReceived(
+            b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+        )
+        self.lose()
+        self.assertEqual(self.lines, [])  # the request's line is not known yet
+
+
+class UpgradeRequiredTests(WebTestCase):
+    def application(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("426 Upgrade Required", [("Content-Length", "0")])
+        return []
+
+    def test_says_to_what(self) -> None:
+        answer = self.ask(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertIn(b"\r\nUpgrade: websocket\r\n", answer)
+        self.assertIn(b"\r\nConnection: Upgrade\r\n", answer)
+
+
+class UpgradeTests(WebTestCase):
+    GET = QueueTests.GET
+
+    def assert_echoes(self, answer: bytes, *expected: str) -> None:
+        _, _, second = answer.partition(b"ok")
+        self.assert_status(second, 101)
+        self.assertEqual(self.got, list(expected))
+        self.transport.protocol.dataReceived(text("later"))
+        self.assertEqual(self.got, [*expected, "later"])
+
+    def test_as_second_request(self) -> None:
+        transport = self.connect()
+        transport.protocol.dataReceived(self.GET)
+        self.settle()
+        transport.protocol.dataReceived(request())
+        self.settle()
+        self.transport = transport
+        self.assert_echoes(transport.value())
+        self.assertIsInstance(transport.protocol, ServerConnection)
+        self.assertIsNone(self.site.views.active or None)
+
+    def test_with_frames_behind_it(self) -> None:
+        transport = self.connect()
+        transport.protocol.dataReceived(self.GET)
+        self.settle()
+        transport.protocol.dataReceived(request() + text("a") + text("b")[:3])
+        self.settle()
+        transport.protocol.dataReceived(text("b")[3:])
+        self.transport = transport
+        self.assert_echoes(transport.value(), "a", "b")
+
+    def test_everything_at_once(self) -> None:
+        answer = self.ask(self.GET + request() + text("a"))
+        self.assert_echoes(answer, "a")
+
+    def test_while_the_first_is_not_answered(self) -> None:
+        answer = self.ask(self.GET, request(), text("a"), text("b"))
+        self.assert_echoes(answer, "a", "b")
+
+    def test_no_timeout_of_http_is_left(self) -> None:
+        self.ask(self.GET + request() + text("a"))
+        self.connection_factory.connections.pop().connectionLost(Failure(ConnectionLost()))
+        for call in self.reactor.getDelayedCalls():
+            self.assertNotIn("HTTP", repr(call.func), call)
+
+    def test_its_subprotocol_and_cookies_come_along(self) -> None:
+        seen: list[Any] = []
+        self.connection_factory.on_request = lambda connection, wanted: seen.append(wanted)
+        self.ask(self.GET + request(b"Cookie: a=b", b"Sec-WebSocket-Protocol: x, y"))
+        self.assertEqual(seen[0].headers["cookie"], "a=b")
+        self.assertEqual(seen[0].protocols, ["x", "y"])
+        self.assertEqual(seen[0].path, "/ws")
+
+    def test_a_bad_one_is_refused(self) -> None:
+        answer = self.ask(self.GET + request().replace(b"Version: 13", b"Version: 12"))
+        _, _, second = answer.partition(b"ok")
+        self.assert_status(second, 400)
+        self.assertTrue(self.transport.disconnecting or self.transport.disconnected)
+
+    def test_control_bytes_in_a_header(self) -> None:
+        for byte in (b"\0", b"\r", b"\n "):
+            answer = self.ask(self.GET + request(b"X: a" + byte + b"Origin: b"))
+            self.assertNotIn(b" 101 ", answer, byte)
+        self.assertEqual(self.connection_factory.connections, set())

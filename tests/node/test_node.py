@@ -1,0 +1,452 @@
+"""A node's life: start, readiness, figures, stop."""
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from django.apps import apps
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core import wire
+from cluster.core.exceptions import ConfigurationError, NotRunning
+from cluster.core.wire_external import Publish, encode
+from cluster.django.api import topics
+from cluster.django.api.database import in_database
+from cluster.net.loop import threads
+from cluster.net.websocket.frames import text_frame
+from cluster.node.node import Listener, Node, NodeConfig
+from tests.django.site import load_site
+from tests.fakes import RecordingTransport
+from tests.net.websocket.wire import close, request, text
+
+
+class Port:
+    """An adopted port; ``stop`` holds up whoever stops it."""
+
+    def __init__(self, fd: int, family: int, factory: Any) -> None:
+        self.fd = os.dup(fd)
+        self.family = family
+        self.factory = factory
+        self.stopped = False
+
+    def stopListening(self) -> "Deferred[None]":
+        self.stopped = True
+        os.close(self.fd)
+        return succeed(None)
+
+
+class Reactor(Clock):
+    """A clock with ports and readers that are only written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports: list[Port] = []
+        self.readers: list[Any] = []
+        self.from_thread: list[tuple[Any, ...]] = []
+        self.on_call_from_thread: Callable[[], object] = lambda: None
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.remove(reader)
+
+    def listenUNIX(self, path: str, factory: Any, mode: int) -> Port:
+        self.publish_factory = factory
+        self.ports.append(Port(os.open(os.devnull, os.O_RDONLY), socket.AF_UNIX, factory))
+        return self.ports[-1]
+
+    def adoptStreamPort(self, fd: int, family: int, factory: Any) -> Port:
+        self.ports.append(Port(fd, family, factory))
+        return self.ports[-1]
+
+    def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
+        self.from_thread.append((function, *args))
+        self.on_call_from_thread()
+
+
+class NodeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        load_site()
+        self.patch(topics, "node", None)
+        self.patch(topics, "_listeners", [])
+        self.patch(os, "environ", {**os.environ})
+        self.patch(gc, "freeze", lambda: None)
+        self.patch(gc, "set_threshold", lambda *thresholds: None)
+        self.patch(sys, "setswitchinterval", lambda seconds: None)
+        self.reactor = Reactor()
+        self.config = NodeConfig(name="node0", settings="django_project.settings")
+
+    def make(self, **changes: Any) -> Node:
+        listening = socket.create_server(("127.0.0.1", 0))
+        fd = os.dup(listening.fileno())
+        listening.close()
+        values = {name: getattr(self.config, name) for name in NodeConfig.__slots__}
+        config = NodeConfig(**{**values, **changes})
+        listener = Listener(fd, socket.AF_INET, "tcp:0:interface=127.0.0.1")
+        return Node(config, [listener], self.reactor)
+
+    def start(self, **changes: Any) -> Node:
+        node = self.make(**changes)
+        node.startService()
+        self.assertNoResult(node.ready)
+        self.reactor.advance(0)
+        self.successResultOf(node.ready)
+        return node
+
+    def stop(self, node: Node) -> None:
+        stopped = node.stopService()
+        self.reactor.pump([0.1] * 5)
+        self.successResultOf(stopped)
+
+    async def handlers_end(self) -> None:
+        """Let the handlers learn that their clients are gone."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    def connect(self, data: bytes) -> tuple[Any, RecordingTransport]:
+        transport: Any = RecordingTransport()
+        transport.protocol = self.reactor.ports[0].factory.buildProtocol(None)
+        transport.protocol.makeConnection(transport)
+        transport.protocol.dataReceived(data.replace(b"/ws", b"/worker/"))
+        return transport.protocol, transport
+
+    def test_start_and_stop(self) -> None:
+        node = self.make()
+        self.assertFalse(node.is_ready())
+        self.assertEqual(node.stats(), {"ready": False})
+        node.startService()
+        self.assertIs(topics.node, node)
+        self.assertEqual(self.reactor.ports, [], "listening before the bus is up")
+        self.assertEqual(self.reactor.readers, [node.epoll_reader])
+        self.reactor.advance(0)
+        self.successResultOf(node.ready)
+        self.assertTrue(node.is_ready())
+        self.assertEqual([port.family for port in self.reactor.ports], [socket.AF_INET])
+        self.stop(node)
+        self.assertFalse(node.is_ready())
+        self.assertTrue(self.reactor.ports[0].stopped)
+        self.assertEqual(self.reactor.readers, [])
+        self.assertEqual(node.site.pool.threads, [])
+
+    def test_settings_that_cannot_be_used(self) -> None:
+        from django.test import override_settings
+
+        node = self.make()
+        with override_settings(C10K={"HANDSHAKE_TIMOUT": 1}):
+            node.startService()
+        failure = self.failureResultOf(node.ready, ConfigurationError)
+        self.assertIn("HANDSHAKE_TIMOUT", str(failure.value))
+        self.assertEqual(node.stats(), {"ready": False})
+        self.stop(node)
+        for listener in node._listeners:
+            os.close(listener.fd)
+
+    def test_it_listens_when_it_serves(self) -> None:
+        node = self.make()
+        (listener,) = node._listeners
+        bound = socket.socket()
+        self.addCleanup(bound.close)
+        bound.bind(("127.0.0.1", 0))
+        os.dup2(bound.fileno(), listener.fd)
+        node.startService()
+        place = bound.getsockname()
+        self.assertRaises(ConnectionRefusedError, socket.create_connection, place)
+        self.reactor.advance(0)
+        socket.create_connection(place).close()
+        self.stop(node)
+
+    def test_a_socket_that_cannot_be_served(self) -> None:
+        """Whoever waits for it learns of it, and does so once."""
+        node = self.make()
+
+        def adopt(*socket: Any) -> Any:
+            raise OSError("not today")
+
+        self.patch(self.reactor, "adoptStreamPort", adopt)
+        node.startService()
+        self.reactor.advance(0)
+        self.failureResultOf(node.ready, OSError)
+        self.assertFalse(node.is_ready())
+        node.pubsub.on_up()
+        self.stop(node)
+        for listener in node._listeners:
+            os.close(listener.fd)
+
+    def test_the_application_is_missing(self) -> None:
+        ours, is_installed = "cluster.django", apps.is_installed
+        for missing in (False, True):
+            events: list[Any] = []
+            globalLogPublisher.addObserver(events.append)
+            self.stop(self.start())
+            globalLogPublisher.removeObserver(events.append)
+            lines = [str(formatEvent(event)) for event in events]
+            self.assertEqual(len([line for line in lines if "INSTALLED_APPS" in line]), missing)
+            self.patch(apps, "is_installed", lambda name: name != ours and is_installed(name))
+
+    def test_a_handler_that_blocks_is_noticed(self) -> None:
+        node = self.start()
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.reactor.advance(5)
+        self.stop(node)
+        self.reactor.advance(5)
+        lines = [line for line in map(formatEvent, events) if line and "stood still" in line]
+        self.assertEqual(len(lines), 1)
+
+    def test_stop_before_the_bus_is_up(self) -> None:
+        node = self.make()
+        node.startService()
+        self.stop(node)
+        self.assertNoResult(node.ready)
+        self.assertEqual(self.reactor.ports, [])
+        for listener in node._listeners:
+            os.close(listener.fd)
+
+    def test_figures(self) -> None:
+        async def run() -> None:
+            node = self.start()
+            _, transport = self.connect(request())
+            await asyncio.sleep(0)
+            self.reactor.advance(0)
+            self.assertTrue(transport.written.startswith(b"HTTP/1.1 101 "))
+            self.connect(request().replace(b"/ws", b"/nothing"))
+            self.connect(request(b"Origin: null"))
+            stats = node.stats()
+            self.assertEqual(stats["connections"], 1)
+            self.assertEqual(stats["connections_opened"], 1)
+            self.assertEqual(stats["handshakes_refused"], {"404": 1, "403": 1})
+            self.assertTrue(stats["ready"])
+            for connection in list(node.connection_factory.connections):
+                connection.connectionLost(Failure(ConnectionLost()))
+            stats = node.stats()
+            self.assertEqual((stats["connections"], stats["disconnects"]), (0, {"1006": 1}))
+            slow = self.connect(b"GET")[1]
+            self.reactor.advance(11)
+            self.assertTrue(slow.aborted)
+            self.assertEqual(node.stats()["handshakes_refused"]["timeout"], 1)
+            await self.handlers_end()
+            self.stop(node)
+
+        asyncio.run(run())
+
+    def test_stop_says_goodbye_and_waits_for_the_answers(self) -> None:
+        async def run() -> None:
+            node = self.start()
+            connection, transport = self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            transport.written = b""
+            stopped = node.stopService()
+            self.reactor.advance(0)
+            self.assertIn(b"\x03\xe9the server is going away", transport.written)
+            late = self.connect(request())[1]
+            self.reactor.advance(0)
+            self.assertTrue(late.written.startswith(b"HTTP/1.1 503 "), late.written)
+            self.assertNoResult(stopped)
+            connection.dataReceived(close(1001))
+            connection.connectionLost(Failure(ConnectionLost()))
+            await self.handlers_end()
+            self.reactor.pump([0.1] * 3)
+            self.successResultOf(stopped)
+
+        asyncio.run(run())
+
+    def test_stop_waits_for_no_longer_than_it_was_told(self) -> None:
+        async def run() -> None:
+            node = self.start(drain_timeout=2.0)
+            self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            stopped = node.stopService()
+            self.reactor.pump([0.5] * 3)
+            self.assertNoResult(stopped)
+            self.reactor.pump([0.5] * 3)
+            self.successResultOf(stopped)
+            for connection in list(node.connection_factory.connections):
+                connection.connectionLost(Failure(ConnectionLost()))
+            await asyncio.sleep(0)
+
+        asyncio.run(run())
+
+    def test_stop_answers_handshakes_that_wait_for_their_session(self) -> None:
+        async def run() -> None:
+            node = self.start()
+            _, transport = self.connect(request(b"Cookie: sessionid=abc"))
+            self.assertEqual(node.stats()["handshakes_deciding"], 1)
+            stopped = node.stopService()
+            self.reactor.advance(0)
+            self.assertTrue(transport.written.startswith(b"HTTP/1.1 503 "), transport.written)
+            while node.stats()["handshakes_deciding"] or node.database.active:
+                await asyncio.sleep(0.001)
+            self.reactor.pump([0.1] * 5)
+            self.successResultOf(stopped)
+
+        asyncio.run(run())
+
+    def test_stop_waits_for_the_database(self) -> None:
+        go_on, begun = threading.Event(), threading.Event()
+
+        def slow() -> None:
+            begun.set()
+            go_on.wait(30)
+
+        async def run() -> None:
+            node = self.start(drain_timeout=2.0)
+            call = asyncio.create_task(in_database(slow))
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+            stats = node.stats()
+            self.assertEqual((stats["database_calls"], stats["database_threads"]), (1, 1))
+            stopped = node.stopService()
+            self.reactor.pump([0.5] * 3)
+            self.assertNoResult(stopped)
+            go_on.set()
+            await call
+            self.reactor.pump([0.1] * 3)
+            self.successResultOf(stopped)
+
+        asyncio.run(run())
+
+    def test_stop_waits_for_what_handlers_clean_up(self) -> None:
+        go_on = asyncio.Event()
+        ended: list[str] = []
+
+        async def handler(ws: Any) -> None:
+            try:
+                await ws.wait_closed()
+            finally:
+                await go_on.wait()
+                ended.append("cleaned up")
+
+        async def run() -> None:
+            node = self.start(drain_timeout=2.0)
+            opened = node.connection_factory.on_open
+
+            def open_with(connection: Any) -> None:
+                websocket, _, args, kwargs = connection.owner
+                connection.owner = (websocket, handler, args, kwargs)
+                opened(connection)
+
+            node.connection_factory.on_open = open_with
+            connection, _ = self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            stopped = node.stopService()
+            connection.dataReceived(close(1001))
+            connection.connectionLost(Failure(ConnectionLost()))
+            for _ in range(3):
+                await asyncio.sleep(0)
+                self.reactor.pump([0.1] * 3)
+            self.assertNoResult(stopped)
+            go_on.set()
+            await self.handlers_end()
+            self.reactor.pump([0.1] * 3)
+            self.successResultOf(stopped)
+            self.assertEqual(ended, ["cleaned up"])
+
+        asyncio.run(run())
+
+    def test_a_full_bus_stops_publishers_until_it_is_free(self) -> None:
+        async def run() -> None:
+            node = self.start()
+            connection, transport = self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            node.pubsub.bus_message(wire.Congested("node1"))
+            connection.owner.publish("a", "b")
+            self.assertFalse(transport.reading)
+            connection.dataReceived(text("later"))
+            node.pubsub.bus_message(wire.Cleared("node1"))
+            self.reactor.advance(0)
+            self.assertTrue(transport.reading)
+            connection.connectionLost(Failure(ConnectionLost()))
+            await self.handlers_end()
+            self.stop(node)
+
+        asyncio.run(run())
+
+    def test_the_socket_for_others_that_publish(self) -> None:
+        async def run() -> None:
+            node = self.make(publish_socket="/nowhere/publish-0.sock")
+            node.startService()
+            self.assertEqual(self.reactor.ports, [], "others would publish into the void")
+            self.reactor.advance(0)
+            self.connect(request().replace(b"/ws", b"/watcher/"))
+            await asyncio.sleep(0)
+            outside: Any = self.reactor.publish_factory.buildProtocol(None)
+            outside.makeConnection(StringTransportWithDisconnection())
+            outside.transport.protocol = outside
+            publication = encode(Publish(b"life", text_frame(b"hello")))
+            outside.dataReceived(publication)
+            self.assertEqual(node.stats()["published_outside"], 1)
+            # While its publishers must pause, others must, too.
+            node.pubsub.bus_message(wire.Congested("node1"))
+            outside.dataReceived(publication)
+            self.assertEqual(node.stats()["published_outside"], 1)
+            node.pubsub.bus_message(wire.Cleared("node1"))
+            self.reactor.advance(0)
+            self.assertEqual(node.stats()["published_outside"], 2)
+            for connection in list(node.connection_factory.connections):
+                connection.connectionLost(Failure(ConnectionLost()))
+            await self.handlers_end()
+            self.stop(node)
+            self.assertFalse(outside.transport.connected)
+            self.assertTrue(all(port.stopped for port in self.reactor.ports))
+
+        asyncio.run(run())
+
+    def test_in_reactor(self) -> None:
+        node = self.start()
+        self.assertEqual(node.in_reactor(max, 1, 2), 2)
+        self.stop(node)
+
+    def elsewhere(self, node: Any, *call: Any) -> tuple[threading.Thread, list[Any]]:
+        """A call from another thread, which waits for the reactor by now."""
+        results: list[Any] = []
+
+        def run() -> None:
+            try:
+                results.append(node.in_reactor(*call))
+            except Exception as error:
+                results.append(error)
+
+        asked = threading.Event()
+        self.reactor.on_call_from_thread = asked.set
+        thread = threading.Thread(target=run)
+        thread.start()
+        asked.wait()
+        return thread, results
+
+    def test_in_reactor_from_another_thread(self) -> None:
+        node = self.start()
+        for call, result in (((max, 1, 2), 2), ((divmod, 1, 0), ZeroDivisionError)):
+            thread, results = self.elsewhere(node, *call)
+            self.assertEqual(results, [])
+            for function, *args in self.reactor.from_thread:
+                function(*args)
+            self.reactor.from_thread.clear()
+            thread.join()
+            (got,) = results
+            self.assertTrue(got == result or type(got) is result, got)
+        self.stop(node)
+
+    def test_a_reactor_that_does_not_answer(self) -> None:
+        self.patch(threads, "ANSWER_TIMEOUT_S", 0.01)
+        node = self.start()
+        called: list[int] = []
+        thread, results = self.elsewhere(node, called.append, 1)
+        thread.join()
+        self.assertIsInstance(results[0], NotRunning)
+        for function, *args in self.reactor.from_thread:
+            function(*args)
+        self.assertEqual(called, [])
+        self.stop(node)

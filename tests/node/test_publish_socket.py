@@ -1,0 +1,213 @@
+"""A node's socket for processes outside the cluster that publish."""
+
+import os
+import shutil
+import tempfile
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.wire_external import (
+    Closing,
+    Hello,
+    Message,
+    Messages,
+    Publish,
+    Receipt,
+    Refusal,
+    encode,
+)
+from cluster.net.websocket.frames import binary_frame, text_frame
+from cluster.node.publish_socket import GOODBYE_TIMEOUT_S, PublisherConnection, PublishSocket
+
+HELLO = Publish(b"live", text_frame(b"hello"))
+
+
+class RecordingPubSub:
+    """Writes down what is published; ``raises`` instead, if it is set."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.published: list[tuple[Any, ...]] = []
+        self.raises: Exception | None = None
+
+    def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
+        if self.raises is not None:
+            raise self.raises
+        self.published.append((topic, frame))
+        return 2, 5
+
+    def publish_retained(
+        self, topic: bytes, frame: bytes, depth: int, lifetime: int
+    ) -> tuple[int, int]:
+        self.published.append((topic, frame, depth, lifetime))
+        return 3, 0
+
+
+class Port:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.stopped: Deferred[None] = Deferred()
+
+    def stopListening(self) -> "Deferred[None]":
+        return self.stopped
+
+
+class Reactor(Clock):
+    """Listens on paths, and writes them down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports: list[Port] = []
+        self.factory: Any = None
+        self.mode = 0
+
+    def listenUNIX(self, path: str, factory: Any, mode: int) -> Port:
+        assert not os.path.lexists(path), "bind would fail"
+        self.factory, self.mode = factory, mode
+        self.ports.append(Port(path))
+        return self.ports[-1]
+
+
+class PublishSocketTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="c10k-")
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.pubsub = RecordingPubSub()
+        self.reactor = Reactor()
+        path = os.path.join(self.folder, "publish-0.sock")
+        self.socket = PublishSocket(path, self.pubsub, self.reactor)
+
+    def connect(self) -> tuple[PublisherConnection, StringTransport]:
+        if not self.reactor.ports:
+            self.socket.start("ours")
+        connection = self.reactor.factory.buildProtocol(None)
+        transport = StringTransport()
+        connection.makeConnection(transport)
+        self.assertEqual(self.answers(transport), [Hello("ours")])
+        return connection, transport
+
+    def answers(self, transport: StringTransport) -> list[Message]:
+        answers = Messages().feed(transport.value())
+        transport.clear()
+        return answers
+
+    def refuse(self, data: bytes, because: str) -> None:
+        connection, transport = self.connect()
+        connection.dataReceived(data)
+        (refusal,) = self.answers(transport)
+        assert isinstance(refusal, Refusal)
+        self.assertIn(because, refusal.reason)
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(self.pubsub.published, [])
+
+    def test_publications_and_their_receipts(self) -> None:
+        connection, transport = self.connect()
+        self.assertEqual(self.reactor.mode, 0o600)
+        kept = Publish(b"chat", binary_frame(b"\xff" * 70000), 15, 3_600_000)
+        data = encode(HELLO) + encode(kept)
+        for at in range(0, len(data), 30000):
+            connection.dataReceived(data[at : at + 30000])
+        self.assertEqual(self.answers(transport), [Receipt(2, 5), Receipt(3, 0)])
+        self.assertEqual(
+            self.pubsub.published, [(b"live", HELLO.frame), (b"chat", kept.frame, 15, 3_600_000)]
+        )
+        self.assertEqual(self.socket.published, 2)
+
+    def test_what_a_killed_process_left_is_replaced(self) -> None:
+        with open(os.path.join(self.folder, "publish-0.sock"), "w"):
+            pass
+        self.connect()
+        self.assertEqual(len(self.reactor.ports), 1)
+
+    def test_garbage(self) -> None:
+        self.refuse(b"GET / HTTP/1.1\r\n\r\n", "this is no publication")
+        self.refuse(encode(Receipt(1, 1)), "a node sends Receipt")
+        for frame in (b"", b"\x81", b"\x88\x00", b"\xc1\x01a"):
+            self.refuse(encode(Publish(b"t", frame)), "no frame")
+        for frame in (b"\x81\x05abc", b"\x81\x01abc", b"\x82\x7e\x00\x01a"):
+            self.refuse(encode(Publish(b"t", frame)), "length is wrong")
+        self.refuse(encode(Publish(b"t", text_frame(b"\xff"))), "not UTF-8")
+
+    def test_an_error_of_ours_is_logged_and_said(self) -> None:
+        connection, transport = self.connect()
+        self.pubsub.raises = ZeroDivisionError()
+        connection.dataReceived(encode(HELLO))
+        (refusal,) = self.answers(transport)
+        assert isinstance(refusal, Refusal)
+        self.assertIn("internal error", refusal.reason)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.pubsub.raises = None
+        connection.dataReceived(encode(HELLO))
+        self.assertEqual(self.answers(transport), [Receipt(2, 5)])
+
+    def test_while_publishers_must_pause_nothing_is_taken_or_read(self) -> None:
+        connection, transport = self.connect()
+        self.pubsub.full = True
+        connection.dataReceived(encode(HELLO) * 2)
+        self.assertEqual((self.answers(transport), self.pubsub.published), ([], []))
+        self.assertEqual(transport.producerState, "paused")
+        self.pubsub.full = False
+        self.socket.resume()
+        self.assertEqual(self.answers(transport), [Receipt(2, 5)] * 2)
+        self.assertEqual(transport.producerState, "producing")
+
+    def test_a_process_that_left_meanwhile(self) -> None:
+        connection, _ = self.connect()
+        self.pubsub.full = True
+        connection.dataReceived(encode(HELLO))
+        connection.connectionLost(Failure(ConnectionDone()))
+        self.pubsub.full = False
+        self.socket.resume()
+        self.assertEqual(self.pubsub.published, [])
+        self.assertEqual(self.socket.connections, set())
+
+    def test_stop_says_that_what_waits_did_not_go_out(self) -> None:
+        first, transport = self.connect()
+        second, idle = self.connect()
+        first.dataReceived(encode(HELLO))
+        self.pubsub.full = True
+        first.dataReceived(encode(HELLO))
+        stopped = self.socket.stop()
+        third, late = self.connect()  # it waited for accept
+        self.assertNoResult(stopped)
+        self.reactor.ports[0].stopped.callback(None)
+        self.assertEqual(self.answers(transport), [Receipt(2, 5), Closing()])
+        self.assertEqual(self.answers(idle), [Closing()])
+        self.assertEqual(self.answers(late), [Closing()])
+        self.assertTrue(transport.disconnecting and idle.disconnecting)
+        # A reactor that ends closes connections whether all has been written or not.
+        self.assertNoResult(stopped)
+        for connection in (first, second, third):
+            self.assertNoResult(stopped)
+            connection.connectionLost(Failure(ConnectionDone()))
+        self.successResultOf(stopped)
+        self.pubsub.full = False
+        self.socket.resume()
+        self.assertEqual(len(self.pubsub.published), 1)
+
+    def test_stop_does_not_wait_for_who_does_not_read(self) -> None:
+        connection, _ = self.connect()
+        stopped = self.socket.stop()
+        self.reactor.ports[0].stopped.callback(None)
+        self.reactor.advance(GOODBYE_TIMEOUT_S)
+        self.successResultOf(stopped)
+        connection.connectionLost(Failure(ConnectionDone()))
+
+    def test_stop_when_the_folder_is_gone(self) -> None:
+        """As that of a login session when it ends: the node has other things to stop."""
+        _, transport = self.connect()
+        stopped = self.socket.stop()
+        self.reactor.ports[0].stopped.errback(FileNotFoundError(2, "No such file or directory"))
+        self.assertEqual(self.answers(transport), [Closing()])
+        self.reactor.advance(GOODBYE_TIMEOUT_S)
+        self.successResultOf(stopped)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_stop_before_start(self) -> None:
+        self.successResultOf(self.socket.stop())

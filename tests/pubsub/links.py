@@ -1,0 +1,209 @@
+"""Real links: brokers and nodes over ipc in a folder of their own, and how to wait for them."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import zmq
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from cluster.broker import Broker
+from cluster.core import wire
+from cluster.net import zmq_socket
+from cluster.net.zmq_socket import ZmqSocket
+from cluster.pubsub import remote_nodes
+from cluster.pubsub.pubsub import PubSub
+from cluster.pubsub.zmq_bus import ZmqBus
+from tests.fakes import RecordingConnection, RecordingReceiver
+
+reactor: Any = _reactor
+
+
+class Frames(list[bytes]):
+    """The queue of a connection, which says when something comes."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        super().__init__()
+        self._changed = changed
+
+    def append(self, frame: bytes) -> None:
+        super().append(frame)
+        self._changed()
+
+
+class _Telling:
+    """A receiver that says when something was told to another."""
+
+    def __init__(self, receiver: Any, changed: Callable[[], None]) -> None:
+        self._receiver = receiver
+        self._changed = changed
+
+    def __getattr__(self, name: str) -> Any:
+        def tell(*told: Any) -> None:
+            getattr(self._receiver, name)(*told)
+            self._changed()
+
+        return tell
+
+
+class LinkedNode:
+    """PubSub on a ZmqBus, flushed in each iteration in which something is published."""
+
+    def __init__(self, name: str, address: str, changed: Callable[[], None]) -> None:
+        self.bus = ZmqBus(name, address, reactor)
+        self.pubsub = PubSub(self.bus, [], self._schedule, reactor)
+        self._changed = changed
+        self._scheduled: Any = None
+        self.bus.start(_Telling(self.pubsub, changed))
+
+    def subscribe(self, *topics: bytes) -> list[bytes]:
+        """What comes for these topics from now on, in one list."""
+        connection = RecordingConnection()
+        connection.out = Frames(self._changed)
+        for topic in topics:
+            self.pubsub.subscribe(connection, topic)
+        return connection.out
+
+    def stop(self) -> None:
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+        self.pubsub.stop()
+
+    def _schedule(self) -> None:
+        if self._scheduled is None:
+            self._scheduled = reactor.callLater(0, self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = None
+        self.pubsub.flush()
+        self._changed()
+
+
+class Stranger:
+    """A bare socket that says to the broker what it likes, and keeps what it is answered."""
+
+    def __init__(self, address: str, changed: Callable[[], None], identity: bytes) -> None:
+        self.answers: list[list[bytes]] = []
+        self._changed = changed
+        self._context: zmq.Context[Any] = zmq.Context()
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.ROUTING_ID, identity)
+        socket.connect(address)
+        self.link = ZmqSocket(reactor, socket, self._received)
+        self.link.start()
+
+    def send(self, *parts: bytes) -> None:
+        assert self.link.send(parts)
+
+    def _received(self, parts: list[bytes]) -> None:
+        self.answers.append(parts)
+        self._changed()
+
+    def stop(self) -> None:
+        self.link.close()
+        self._context.term()
+
+
+class LinksTestCase(TestCase):
+    """All that is started is stopped at the end of the test."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        # Longer than any test: on a busy machine ZeroMQ's threads may not get their turn for 3 s,
+        # and a node that comes and goes for that is not what is tested.
+        self.patch(zmq_socket, "HEARTBEAT_TIMEOUT_MS", 10 * 1000 * self.timeout)
+        # So is the time that nodes wait for one another after a broker's death.
+        self.patch(remote_nodes, "COME_BACK_S", 10 * self.timeout)
+        # Not mktemp(): an ipc address has at most 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="c10k-test-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.address = f"ipc://{self.folder}/broker.ipc"
+        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def start_broker(self) -> Broker:
+        broker = Broker(self.address, reactor)
+        broker.startService()
+        self.addCleanup(self.stop_broker, broker)
+        return broker
+
+    def stop_broker(self, broker: Broker) -> None:
+        """As if it was killed: nobody is told."""
+        if broker.running:
+            broker.stopService()
+
+    def start_bus(self, name: str) -> tuple[ZmqBus, RecordingReceiver]:
+        bus = ZmqBus(name, self.address, reactor)
+        receiver = RecordingReceiver(lambda event: self.changed())
+        bus.start(receiver)
+        self.addCleanup(bus.stop)
+        return bus, receiver
+
+    def start_node(self, name: str) -> LinkedNode:
+        node = LinkedNode(name, self.address, self.changed)
+        self.addCleanup(node.stop)
+        return node
+
+    def start_stranger(self, identity: bytes = b"stranger") -> Stranger:
+        stranger = Stranger(self.address, self.changed, identity)
+        self.addCleanup(stranger.stop)
+        return stranger
+
+    async def nodes(self, *names: str) -> list[LinkedNode]:
+        """Nodes that know one another."""
+        nodes = [self.start_node(name) for name in names]
+        await self.until(
+            lambda: all(len(node.pubsub.remote_nodes.names) == len(names) - 1 for node in nodes)
+        )
+        return nodes
+
+    async def buses(self, *names: str) -> list[tuple[ZmqBus, RecordingReceiver]]:
+        """Buses that are up and have told their receivers of one another; this is forgotten."""
+        buses: list[tuple[ZmqBus, RecordingReceiver]] = []
+        for name in names:
+            bus, receiver = self.start_bus(name)
+            await self.until(lambda bus=bus: bus.is_up)
+            joined = wire.Joined(name)
+            for _, other in buses:
+                await self.until(lambda told=other.events, joined=joined: joined in told)
+            buses.append((bus, receiver))
+        for _, receiver in buses:
+            receiver.events.clear()
+        return buses
+
+    def until(self, is_so: Callable[[], bool]) -> "Deferred[None]":
+        """Fires when it is so; looked at whenever something is told."""
+        so: Deferred[None] = Deferred()
+        self._waiting.append((is_so, so))
+        self.changed()
+        return so
+
+    def changed(self) -> None:
+        for entry in self._waiting[:]:
+            if entry[0]():
+                self._waiting.remove(entry)
+                # Not at once: who waits may stop what is just telling us.
+                reactor.callLater(0, entry[1].callback, None)
+
+
+def pause(bus: ZmqBus) -> None:
+    """Read nothing from the bus any more, as a process that hangs."""
+    reactor.removeReader(bus._link)
+
+
+def unpause(bus: ZmqBus) -> None:
+    bus._link.start()
+
+
+def kill(bus: ZmqBus) -> None:
+    """Close without a goodbye, as a process that is killed."""
+    bus._monitor.close()
+    bus._link.close()
+    bus._context.term()
+    bus._receiver = None

@@ -1,0 +1,496 @@
+"""A cluster of PubSubs around an Exchange, with FIFO links instead of sockets and a clock.
+
+Whoever drives it says when messages travel, so any interleaving can be had. What is on a link when
+it breaks is lost, and written down as lost; ``settle`` lets everything travel and then checks that
+each publication has come to each subscriber it was for, once and in order, or is accounted for.
+"""
+
+from collections import Counter, deque
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from cluster.core import wire
+from cluster.core.exchange import Exchange
+from cluster.core.wire_fields import decode_batch
+from cluster.pubsub.pubsub import PubSub
+from cluster.pubsub.remote_nodes import COME_BACK_S
+from tests.fakes import RecordingConnection
+
+RETAINED = b"retained"
+
+Publication = tuple[str, int]
+"""Publisher and its number."""
+
+
+class SimulatedBus:
+    """An Bus whose link is two queues."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.dropped: Counter[str] = Counter()
+        self.is_up = False
+        self.queued_bytes = 0
+        self.to_broker: deque[Any] = deque()
+        self.to_node: deque[Any] = deque()
+
+    def start(self, receiver: Any) -> None:
+        raise AssertionError("the simulation says hello")
+
+    def stop(self) -> None:
+        self.is_up = False
+
+    def send(self, message: wire.Message) -> None:
+        if self.is_up:
+            self.to_broker.append(message)
+
+    def send_batch(self, peer: str, data: bytes) -> None:
+        assert self.is_up, "a bus that is down takes no packs"
+        self.to_broker.append((peer, data))
+
+
+class SimulatedNode:
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name = name
+        self.bus = SimulatedBus(name)
+        self.pubsub = PubSub(self.bus, [], lambda: None, clock)
+        self.connections: dict[bytes, list[tuple[RecordingConnection, int]]] = {}
+        """Topic -> its subscribers, and when they came."""
+        self.excused: set[bytes] = set()
+        """Retained frames that a subscriber may not have, because of several faults."""
+        self.published = 0
+
+
+class Roamer:
+    """Follows the retained topic on one node after another, each time from where it was.
+
+    ``before`` says what the exchange put in front of each frame: a roamer must have heard that,
+    unless it was told that it cannot, or the node has counted what it missed. It hears nothing
+    twice. That is not promised for two faults at once.
+    """
+
+    def __init__(self, before: dict[bytes, bytes | None]) -> None:
+        self.before = before
+        self.node: SimulatedNode | None = None
+        self.position: tuple[str, int] | None = None
+        self.last: bytes | None = None
+        self.heard: set[bytes] = set()
+        self.ever: set[bytes] = set()
+        self.missed = 0
+        self.wrong: list[str] = []
+        self.subscriber: Any = None
+
+    def move(self, node: SimulatedNode | None) -> None:
+        if self.subscriber is not None:
+            self.subscriber.stop()
+            self.subscriber = None
+        self.node = node
+        if node is not None:
+            self.missed = node.pubsub.subscriptions.retained_cache.missed
+            self.subscriber = node.pubsub.follow(
+                RETAINED, self.hear, since=self.position, answer=self.answer
+            )
+
+    def forgive(self) -> None:
+        """What was heard may have been anything."""
+        self.last = None
+        self.heard.clear()
+        self.wrong.clear()
+
+    def answer(self, recovered: bool, epoch: str, offset: int) -> None:
+        if not recovered:
+            self.last = None
+            self.heard.clear()
+            self.position = (epoch, offset) if epoch else None
+
+    def hear(self, frame: bytes, offset: int) -> None:
+        assert self.node is not None
+        missed = self.node.pubsub.subscriptions.retained_cache.missed
+        before = self.before.get(frame)
+        # What a follower raises goes to the log: keep it for later.
+        if frame in self.heard:
+            self.wrong.append(f"{frame!r} twice")
+        if self.heard and before is not None and missed == self.missed and before not in self.heard:
+            self.wrong.append(f"{frame!r} without {before!r}")
+        self.missed = missed
+        self.last = frame
+        self.heard.add(frame)
+        self.ever.add(frame)
+        if self.subscriber is not None:  # not yet, if the answer comes at once
+            self.position = (self.subscriber.epoch, offset)
+        else:
+            kept = self.node.pubsub.subscriptions.retained_cache.get(RETAINED)
+            assert kept is not None
+            self.position = (kept.epoch, offset)
+
+
+class SimulatedCluster:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.before: dict[bytes, bytes | None] = {}
+        self.retained: dict[bytes, str] = {}
+        """Retained frames and their publishers; those of late, which no broker's death may undo as
+        long as all nodes live."""
+        self.settled: set[bytes] = set()
+        """Retained frames that everybody has had time to hear."""
+        self.roamers = [Roamer(self.before) for _ in range(2)]
+        self.faults: list[str] = []
+        self.members: dict[str, Counter[tuple[bytes, str]]] = {}
+        self.nodes: dict[str, SimulatedNode] = {}
+        self.started = 0
+        self.life = 0
+        self.moment = 0
+        self.expected: dict[Publication, dict[str, tuple[bytes, int]]] = {}
+        """Publication -> the nodes it was queued to: for which topic, and when."""
+        self.lost: set[tuple[Publication, str]] = set()
+        self.lost_batches: Counter[tuple[str, str]] = Counter()
+        self.meeting_life = 0
+        self.start_broker()
+        self.faults.clear()
+
+    # What may happen.
+
+    def fault(self, kind: str) -> None:
+        """A broker dies, or a link, a node, somebody's patience; before all is well again."""
+        self.faults.append(kind)
+
+    @property
+    def several_faults(self) -> bool:
+        """Whether more has happened at once than a broker's death."""
+        return "broker" in self.faults and len(self.faults) > 1
+
+    def start_broker(self) -> None:
+        """The broker is gone with what was on the links; nodes come to the new one by connect."""
+        self.fault("broker")
+        self.life += 1
+        self.exchange = Exchange(f"life{self.life}")
+        for node in self.nodes.values():
+            self._break(node)
+
+    def start(self) -> SimulatedNode:
+        self.started += 1
+        node = SimulatedNode(f"n{self.started}", self.clock)
+        self.nodes[node.name] = node
+        self.connect(node.name)
+        return node
+
+    def connect(self, name: str) -> None:
+        """The link is there (again): Hello is said before all else."""
+        node = self.nodes[name]
+        welcomed = any(isinstance(item, wire.Welcome) for item in node.bus.to_node)
+        if not node.bus.is_up and not welcomed and wire.Hello() not in node.bus.to_broker:
+            node.bus.to_broker.append(wire.Hello())
+
+    def cut(self, name: str, noticed: bool) -> None:
+        """A link is lost with all that was on it; the broker may learn of it by the next Hello."""
+        self.fault("link")
+        self._break(self.nodes[name])
+        if noticed:
+            self._answer(self.exchange.leave(name))
+
+    def crash(self, name: str) -> None:
+        node = self.nodes.pop(name)
+        self._lose(node.bus.to_broker, name)
+        node.pubsub.stop()
+        self.members.pop(name, None)
+        self.retained.clear()
+        self.fault("node")
+        for roamer in self.roamers:
+            if roamer.node is node:
+                roamer.node = roamer.subscriber = None
+        self._answer(self.exchange.leave(name))
+        for expected in self.expected.values():
+            expected.pop(name, None)
+        self.expected = {key: value for key, value in self.expected.items() if key[0] != name}
+
+    def subscribe(self, name: str, topic: bytes) -> None:
+        connection = RecordingConnection()
+        self.moment += 1
+        self.nodes[name].connections.setdefault(topic, []).append((connection, self.moment))
+        self.nodes[name].pubsub.subscribe(connection, topic)
+
+    def unsubscribe(self, name: str, topic: bytes) -> None:
+        """The oldest subscriber goes."""
+        connections = self.nodes[name].connections.get(topic)
+        if connections:
+            connection, _ = connections.pop(0)
+            self.nodes[name].pubsub.drop(connection)
+
+    def publish(self, name: str, topic: bytes) -> None:
+        node = self.nodes[name]
+        node.published += 1
+        self.moment += 1
+        publication = (name, node.published)
+        peers = node.pubsub.remote_nodes.subscriptions.get(topic) or ()
+        self.expected[publication] = {peer.name: (topic, self.moment) for peer in peers}
+        connections = node.connections.get(topic, ())
+        receipt = node.pubsub.publish(topic, b"%s %d" % (name.encode(), node.published))
+        assert receipt == (len(peers) + bool(connections), len(connections))
+        if connections:
+            self.expected[publication][name] = (topic, self.moment)
+
+    def retain(self, name: str) -> None:
+        self.moment += 1
+        frame = b"r %d" % self.moment
+        self.nodes[name].pubsub.publish_retained(RETAINED, frame, 2)
+        self.retained[frame] = name
+
+    def roam(self, roamer: int, name: str | None) -> None:
+        self.roamers[roamer].move(None if name is None else self.nodes[name])
+
+    def join(self, name: str, topic: bytes, member: str) -> None:
+        self.members.setdefault(name, Counter())[topic, member] += 1
+        self.nodes[name].pubsub.presence.join(topic, member)
+
+    def leave(self, name: str, topic: bytes, member: str) -> None:
+        held = self.members.get(name, Counter())
+        if held[topic, member]:
+            held[topic, member] -= 1
+            self.nodes[name].pubsub.presence.leave(topic, member)
+
+    def meet(self) -> None:
+        """All nodes wait for one another, each with a topic of its own; who is let go knows all."""
+        self.meeting_life += 1
+        barrier = f"meeting {self.meeting_life}"
+        life, names = self.life, list(self.nodes)
+        for name in names:
+            topic = f"{barrier} {name}".encode()
+            self.subscribe(name, topic)
+
+            def released(name: str = name) -> None:
+                for other in names:
+                    if name in self.nodes and other in self.nodes and self.life == life:
+                        topic = f"{barrier} {other}".encode()
+                        nodes, _ = self.nodes[name].pubsub.publish(topic, b"m 0")
+                        assert nodes == 1, f"{name} was let go before it knew what {other} wants"
+
+            self.nodes[name].pubsub.barriers.arrive(barrier, len(names), released, lambda why: None)
+
+    def flush(self, name: str) -> None:
+        self.nodes[name].pubsub.flush()
+
+    def carry_up(self, name: str, count: int = 1) -> None:
+        """Messages of a node reach the broker, which does with them what cluster.broker does."""
+        queue = self.nodes[name].bus.to_broker
+        for _ in range(min(count, len(queue))):
+            item = queue.popleft()
+            if isinstance(item, wire.Retain):
+                self._retained(name, item)
+            elif isinstance(item, wire.Message):
+                self._answer(self.exchange.receive(name, item))
+            elif name in self.exchange.nodes and item[0] in self.exchange.nodes:
+                self.nodes[item[0]].bus.to_node.append((name, item[1]))
+            else:
+                self._lose([item], name)
+
+    def _retained(self, name: str, message: wire.Retain) -> None:
+        kept = self.exchange.retained.get(RETAINED)
+        offset, before = (0, None) if kept is None else (kept.offset, kept.frames[-1])
+        self._answer(self.exchange.receive(name, message))
+        kept = self.exchange.retained.get(RETAINED)
+        if kept is not None and kept.offset > offset:  # not one that was sent again in vain
+            self.before[message.frame] = before
+
+    def carry_down(self, name: str, count: int = 1) -> None:
+        """Messages of the broker reach a node."""
+        node = self.nodes[name]
+        for _ in range(min(count, len(node.bus.to_node))):
+            item = node.bus.to_node.popleft()
+            if isinstance(item, tuple):
+                node.pubsub.bus_batch(*item)
+            elif isinstance(item, wire.Welcome):
+                node.bus.is_up = True
+                node.pubsub.bus_up(item)
+            else:
+                assert not isinstance(item, wire.NotKnown | wire.Unwelcome)
+                node.pubsub.bus_message(item)
+
+    def take_away_a_batch(self, name: str) -> None:
+        """Something between the broker and a node swallows a pack."""
+        queue = self.nodes[name].bus.to_node
+        for index, item in enumerate(queue):
+            if isinstance(item, tuple):
+                self._note_lost(item[1], item[0], name)
+                del queue[index]
+                return
+
+    def wait(self) -> None:
+        """Longer than anybody is waited for, and than what the exchange has taken is kept."""
+        self.retained.clear()
+        self.fault("patience")
+        self.clock.advance(COME_BACK_S + 1)
+
+    def settle(self) -> None:
+        """Let everybody connect and everything travel, then check."""
+        for name in self.nodes:
+            self.connect(name)
+        self._travel()
+        self.clock.advance(COME_BACK_S + 1)  # for those who are gone, and nobody has said so
+        self._travel()
+        for name, node in self.nodes.items():  # so that what was lost last is seen, too
+            for topic in [topic for other in self.nodes.values() for topic in other.connections]:
+                if topic != RETAINED and node.pubsub.remote_nodes.subscriptions.get(topic):
+                    self.publish(name, topic)
+        self._travel()
+        self.unaccounted: set[tuple[Publication, str]] = set()
+        for node in self.nodes.values():
+            self._check_views(node)
+            self._check_connections(node)
+            self._check_gaps(node)
+            self._check_members(node)
+            assert node.pubsub.queued_bytes == 0
+            assert not node.pubsub.full
+        missing = Counter(publisher for (publisher, _), _ in self.unaccounted)
+        for name, count in missing.items():
+            assert count <= self.nodes[name].pubsub.dropped["peer_gone"], self.unaccounted
+        assert not self.clock.getDelayedCalls()
+        kept = self.exchange.retained.get(RETAINED)
+        if not self.several_faults:
+            self._check_history()
+        for roamer in self.roamers:
+            assert self.several_faults or not roamer.wrong, roamer.wrong
+            if self.several_faults:
+                roamer.forgive()
+            if roamer.node is not None and kept is not None:
+                assert roamer.last is None or kept.frames[-1] in roamer.ever, (roamer.last, kept)
+                # None: the numbering is another, and what was heard before was not said again.
+                news = kept.after(*roamer.position) if roamer.position is not None else None
+                # What is in the history twice, because of several faults, is told once.
+                again = roamer.ever | self.settled if self.several_faults else set()
+                assert not news or again.issuperset(news), news
+        if self.several_faults:
+            for node in self.nodes.values():
+                node.excused |= self.before.keys()
+                for connection, _ in node.connections.get(RETAINED, ()):
+                    connection.out.clear()
+        self.settled = set(self.before)
+        self.retained.clear()
+        self.faults.clear()
+
+    # What must follow.
+
+    def _check_history(self) -> None:
+        """What was published of late to the retained topic is part of its history."""
+        kept = self.exchange.retained.get(RETAINED)
+        history: list[bytes] = []
+        frame = None if kept is None else kept.frames[-1]
+        while frame is not None:
+            assert frame not in history, f"{frame!r} twice"
+            history.append(frame)
+            frame = self.before[frame]
+        lost = [frame for frame in self.retained if frame not in history]
+        assert not lost, f"{lost} lost, of {history}"
+
+    def _check_views(self, node: SimulatedNode) -> None:
+        """Everybody knows what everybody wants, no more and no less."""
+        others = {name for name in self.nodes if name != node.name}
+        assert set(node.pubsub.remote_nodes.names) == others
+        for name in others:
+            wanted = {
+                topic for topic, connections in self.nodes[name].connections.items() if connections
+            }
+            if any(roamer.node is self.nodes[name] for roamer in self.roamers):
+                wanted.add(RETAINED)
+            assert (
+                set(
+                    node.pubsub.remote_nodes.subscriptions.topics(
+                        node.pubsub.remote_nodes.by_name[name]
+                    )
+                )
+                == wanted
+            )
+
+    def _check_members(self, node: SimulatedNode) -> None:
+        """Everybody knows who is where."""
+        held = [place for held in self.members.values() for place in held if held[place]]
+        for topic in (b"t", b"u"):
+            wanted = {member for where, member in held if where == topic}
+            assert set(node.pubsub.presence.members(topic)) == wanted
+
+    def _check_connections(self, node: SimulatedNode) -> None:
+        for topic, connections in node.connections.items():
+            for connection, since in connections:
+                if topic == RETAINED:
+                    self._check_retained(node, connection)
+                    continue
+                seen = [tuple(frame.decode().split()) for frame in connection.out]
+                numbers: dict[str, list[int]] = {}
+                for publisher, number in seen:
+                    if publisher != "m":
+                        numbers.setdefault(publisher, []).append(int(number))
+                for publisher, received in numbers.items():
+                    ordered = sorted(set(received))
+                    assert received == ordered, f"{publisher}: {received}"
+                self._check_complete(node, topic, since, numbers)
+
+    def _check_complete(
+        self, node: SimulatedNode, topic: bytes, since: int, numbers: dict[str, list[int]]
+    ) -> None:
+        """Who was there before a publication has it, unless a broken link had it."""
+        for (publisher, number), expected in self.expected.items():
+            wanted, moment = expected.get(node.name, (b"", 0))
+            if wanted != topic or moment < since or number in numbers.get(publisher, ()):
+                continue
+            if ((publisher, number), node.name) not in self.lost:
+                assert publisher != node.name
+                self.unaccounted.add(((publisher, number), node.name))
+
+    def _check_retained(self, node: SimulatedNode, connection: RecordingConnection) -> None:
+        assert self.several_faults or len(connection.out) == len(set(connection.out)), (
+            f"twice: {connection.out}"
+        )
+        kept = self.exchange.retained.get(RETAINED)
+        if kept is not None and self.life == 1:
+            assert connection.out[-1:] == [kept.frames[-1]]
+        if kept is not None and not self.several_faults:
+            never_heard = set(kept.frames).difference(connection.out, node.excused)
+            assert not never_heard, f"{never_heard} not heard, only {connection.out}"
+
+    def _check_gaps(self, node: SimulatedNode) -> None:
+        """What was lost of a node that still talks to this one is known to be missing."""
+        for name, other in self.nodes.items():
+            tracker = node.pubsub.remote_nodes.origins.get(name)
+            peer = other.pubsub.remote_nodes.by_name.get(node.name)
+            if tracker is not None and peer is not None and tracker.last == peer.sequence:
+                lost = self.lost_batches[name, node.name]
+                given_up = other.pubsub.dropped["peer_gone"]
+                assert lost <= tracker.missing <= lost + given_up
+                assert bool(tracker.missing) <= bool(node.pubsub.remote_nodes.gaps)
+        assert not node.pubsub.dropped["duplicate_pack"]
+        assert not node.pubsub.dropped["malformed"]
+
+    def _answer(self, outbox: list[tuple[str, wire.Message]]) -> None:
+        for name, message in outbox:
+            if name in self.nodes:
+                self.nodes[name].bus.to_node.append(message)
+
+    def _travel(self) -> None:
+        while True:
+            for node in self.nodes.values():
+                node.pubsub.flush()
+            if not any(node.bus.to_broker or node.bus.to_node for node in self.nodes.values()):
+                return
+            for name, node in self.nodes.items():
+                self.carry_up(name, len(node.bus.to_broker))
+                self.carry_down(name, len(node.bus.to_node))
+
+    def _break(self, node: SimulatedNode) -> None:
+        for origin, data in [item for item in node.bus.to_node if isinstance(item, tuple)]:
+            self._note_lost(data, origin, node.name)
+        self._lose(node.bus.to_broker, node.name)
+        node.bus.to_broker.clear()
+        node.bus.to_node.clear()
+        if node.bus.is_up:
+            node.bus.is_up = False
+            node.pubsub.bus_down([])
+
+    def _lose(self, items: Any, origin: str) -> None:
+        for item in items:
+            if isinstance(item, tuple):
+                self._note_lost(item[1], origin, item[0])
+
+    def _note_lost(self, batch: bytes, origin: str, destination: str) -> None:
+        self.lost_batches[origin, destination] += 1
+        for frame in decode_batch(batch)[1][1::2]:
+            publisher, number = frame.decode().split()
+            self.lost.add(((publisher, int(number)), destination))

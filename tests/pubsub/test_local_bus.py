@@ -1,0 +1,94 @@
+"""The bus of a cluster of one."""
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core import wire
+from cluster.pubsub.local_bus import LocalBus
+from cluster.pubsub.pubsub import PubSub
+from tests.fakes import RecordingConnection, RecordingReceiver
+
+
+class LocalBusTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.bus = LocalBus("only", self.clock)
+        self.receiver = RecordingReceiver()
+
+    def start(self) -> None:
+        self.bus.start(self.receiver)
+        self.clock.advance(0)
+        (welcome,) = self.receiver.events
+        self.epoch = welcome.epoch
+        self.receiver.events.clear()
+
+    def test_up_in_the_next_iteration(self) -> None:
+        self.assertFalse(self.bus.is_up)
+        self.bus.start(self.receiver)
+        self.assertEqual(self.receiver.events, [])
+        self.clock.advance(0)
+        (welcome,) = self.receiver.events
+        self.assertIsInstance(welcome, wire.Welcome)
+        self.assertEqual(welcome.peers, ())
+        self.assertTrue(self.bus.is_up)
+        self.assertEqual(self.bus.queued_bytes, 0)
+
+    def test_answers_come_together_and_never_from_within_a_call(self) -> None:
+        self.start()
+        self.bus.send(wire.NodeSubscriptions("only", (b"t",)))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.bus.send(wire.Arrive("game", 1, (1,)))
+        self.bus.send(wire.Retain(b"t", 1, b"frame"))
+        self.assertEqual(self.receiver.events, [])
+        self.clock.advance(0)
+        self.assertEqual(
+            self.receiver.events,
+            [wire.Release("game", (1,)), wire.Retained(b"t", 1, 1, (b"frame",), self.epoch)],
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_an_answer_causes_is_answered_next(self) -> None:
+        self.receiver = RecordingReceiver(
+            lambda event: (
+                event == wire.Release("game", (1,)) and self.bus.send(wire.Arrive("next", 1, (2,)))
+            )
+        )
+        self.start()
+        self.bus.send(wire.Arrive("game", 1, (1,)))
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.assertEqual(self.receiver.events[1:], [wire.Release("next", (2,))])
+
+    def test_nothing_is_told_after_stop(self) -> None:
+        self.receiver = RecordingReceiver(lambda event: self.bus.stop())
+        self.start()
+        self.bus.start(self.receiver)
+        self.bus.send(wire.Arrive("game", 1, (1,)))
+        self.clock.advance(0)
+        self.assertEqual(len(self.receiver.events), 1)
+        self.assertFalse(self.bus.is_up)
+
+    def test_there_is_nobody_to_send_to(self) -> None:
+        self.start()
+        self.bus.send_batch("other", b"pack")
+        self.assertEqual(self.bus.dropped["peer_gone"], 1)
+
+    def test_a_node_of_its_own(self) -> None:
+        """PubSub and exchange in one process: retained frames, and a barrier of one."""
+        connection, late = RecordingConnection(), RecordingConnection()
+        events: list[str] = []
+        pubsub = PubSub(self.bus, [], lambda: None, self.clock)
+        pubsub.on_up = lambda: events.append("up")
+        self.bus.start(pubsub)
+        self.clock.advance(0)
+        pubsub.subscribe(connection, b"t")
+        pubsub.publish_retained(b"t", b"kept", 1)
+        pubsub.barriers.arrive("game", 1, lambda: events.append("released"), events.append)
+        self.assertEqual(pubsub.publish(b"t", b"frame"), (1, 1))
+        pubsub.flush()
+        self.clock.advance(0)
+        pubsub.subscribe(late, b"t")
+        self.assertEqual((connection.out, late.out), ([b"frame", b"kept"], [b"kept"]))
+        self.assertEqual(events, ["up", "released"])
+        pubsub.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

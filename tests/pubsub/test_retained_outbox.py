@@ -1,0 +1,98 @@
+"""What waits for the exchange, what is sent again, and for how long it is kept."""
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.pubsub import retained_outbox as module
+from cluster.pubsub.retained_outbox import GRACE_S, RetainedOutbox
+
+
+class RetainedOutboxTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.held = 0
+        self.outbox = RetainedOutbox(self.clock.seconds, self.hold)
+
+    def hold(self, size: int) -> None:
+        self.held += size
+
+    def add(self, *frames: bytes, skip: object = None) -> None:
+        for frame in frames:
+            self.outbox.add(b"t", 3, frame, 0, skip)
+
+    def unsent(self) -> list[tuple[int, bytes]]:
+        return [(retain.number, retain.frame) for retain in self.outbox.unsent()]
+
+    def test_each_is_sent_once_while_the_bus_is_up(self) -> None:
+        self.add(b"a", b"b")
+        self.assertEqual(self.unsent(), [(1, b"a"), (2, b"b")])
+        self.add(b"c")
+        self.assertTrue(self.outbox.has_unsent)
+        self.assertEqual(self.unsent(), [(3, b"c")])
+        self.outbox.taken(2)
+        self.add(b"d")
+        self.assertEqual(self.unsent(), [(4, b"d")])
+        self.assertFalse(self.outbox.has_unsent)
+
+    def test_what_waits_is_counted(self) -> None:
+        self.add(b"four", b"five!")
+        self.assertEqual(self.held, 9)
+        self.unsent()
+        self.assertEqual(self.held, 9)
+        self.outbox.taken(1)
+        self.assertEqual(self.held, 5)
+        self.outbox.taken(2)
+        self.outbox.taken(2)
+        self.assertEqual(self.held, 0)
+
+    def test_what_was_not_taken_is_sent_again_to_the_same_broker(self) -> None:
+        self.add(b"a", b"b", b"c")
+        self.unsent()
+        self.outbox.taken(1)
+        self.outbox.bus_down()
+        self.add(b"d")
+        self.outbox.bus_up(same_broker=True)
+        self.assertEqual(self.unsent(), [(2, b"b"), (3, b"c"), (4, b"d")])
+
+    def test_another_broker_may_not_know_what_was_just_taken(self) -> None:
+        self.add(b"old", b"a", b"b")
+        self.unsent()
+        self.outbox.taken(1)
+        self.clock.advance(GRACE_S)
+        self.outbox.taken(2)
+        self.clock.advance(0.1)
+        self.outbox.bus_down()
+        self.clock.advance(100)  # without any broker
+        self.outbox.bus_up(same_broker=False)
+        self.assertEqual(self.held, 2)
+        self.assertEqual(self.unsent(), [(2, b"a"), (3, b"b")])
+        self.outbox.taken(3)
+        self.assertEqual(self.held, 0)
+
+    def test_and_neither_may_the_one_after_it(self) -> None:
+        self.add(b"a")
+        for _ in range(3):
+            self.outbox.bus_up(same_broker=False)
+            self.assertEqual(self.unsent(), [(1, b"a")])
+            self.outbox.taken(1)
+            self.outbox.bus_down()
+
+    def test_the_memory_for_it_is_bounded(self) -> None:
+        self.patch(module, "GRACE_BYTES", 5)
+        self.add(b"aa", b"bb", b"cc")
+        self.unsent()
+        self.outbox.taken(3)
+        self.outbox.bus_down()
+        self.outbox.bus_up(same_broker=False)
+        self.assertEqual(self.unsent(), [(2, b"bb"), (3, b"cc")])
+        self.assertEqual(self.held, 4)
+
+    def test_who_is_not_to_have_it(self) -> None:
+        me, other = object(), object()
+        self.add(b"a", skip=me)
+        self.add(b"b", skip=other)
+        self.add(b"c")
+        self.unsent()
+        self.assertIs(self.outbox.taken(1), me)
+        self.assertIs(self.outbox.taken(1), None)
+        self.assertIs(self.outbox.taken(3), None)

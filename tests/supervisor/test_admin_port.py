@@ -1,0 +1,148 @@
+"""Tests of cluster.supervisor.admin_port, through the real Site and a transport in memory."""
+
+from collections.abc import Mapping
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.supervisor.admin_port import make_site
+from cluster.supervisor.health import Statistics
+
+NODE = {
+    "ready": True,
+    "connections": 3,
+    "connections_opened": 10,
+    "disconnects": {"1000": 5, "1013": 2},
+    "messages_received": 100,
+    "messages_sent": 250,
+    "messages_dropped": {"slow_consumer": 7},
+    "messages_conflated": 1,
+    "feed_clients": {"stream": 5, "poll": 0},
+    "send_queue_bytes": 4096,
+    "bus_gaps": 0,
+    "bus_queue_bytes": 12,
+    "wsgi_queue_depth": 2,
+    "wsgi_threads": 10,
+    "handshakes_refused": {"origin": 4},
+    "a figure of a later version": object(),
+}
+BROKER = {"ready": True, "nodes": 2, "packs_forwarded": 9, "bytes_forwarded": 99, "queue_bytes": 0}
+
+
+class FixedSource:
+    """Stands for the supervisor."""
+
+    def __init__(self) -> None:
+        self.statistics: Deferred[Statistics] = succeed(
+            {"broker": BROKER, "node0": NODE, "node1": None}
+        )
+        self.phrases: list[str] = []
+
+    def survey(self) -> "Deferred[Statistics]":
+        return self.statistics
+
+    def missing(self, statistics: Statistics) -> list[str]:
+        return self.phrases
+
+    def starts(self) -> Mapping[str, int]:
+        return {"broker": 1, "node0": 3}
+
+
+class AdminTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.source = FixedSource()
+
+    def send(self, path: str, method: str = "GET") -> StringTransport:
+        site = make_site(self.source)
+        site.reactor = Clock()
+        transport = StringTransport()
+        self.protocol = site.buildProtocol(None)
+        self.protocol.makeConnection(transport)
+        request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        self.protocol.dataReceived(request.encode())
+        return transport
+
+    def get(self, path: str, method: str = "GET") -> tuple[int, str]:
+        head, _, body = self.send(path, method).value().decode().partition("\r\n\r\n")
+        return int(head.split()[1]), body
+
+    def test_index_lists_the_pages(self) -> None:
+        status, body = self.get("/")
+        self.assertEqual(status, 200)
+        for page in ("/healthz", "/readyz", "/metrics"):
+            self.assertIn(page, body)
+
+    def test_health(self) -> None:
+        self.assertEqual(self.get("/healthz"), (200, "ok\n"))
+
+    def test_ready(self) -> None:
+        self.assertEqual(self.get("/readyz"), (200, "ready\n"))
+
+    def test_not_ready_says_why(self) -> None:
+        self.source.phrases = ["broker is not running", "node1 is starting"]
+        self.assertEqual(
+            self.get("/readyz"), (503, "not ready: broker is not running; node1 is starting\n")
+        )
+
+    def test_other_paths_are_not_found(self) -> None:
+        # A probe with a slip in its path must not think that all is well.
+        for path in ("/ready", "//readyz", "/readyz/", "/readyz/x", "/healthz/x", "/favicon.ico"):
+            self.assertEqual(self.get(path)[0], 404, path)
+
+    def test_nothing_can_be_changed(self) -> None:
+        for path in ("/", "/healthz", "/readyz", "/metrics"):
+            self.assertEqual(self.get(path, "POST")[0], 405, path)
+
+    def test_head(self) -> None:
+        self.assertEqual(self.get("/healthz", "HEAD"), (200, ""))
+        self.assertEqual(self.get("/readyz", "HEAD"), (200, ""))
+
+    def test_metrics(self) -> None:
+        status, body = self.get("/metrics")
+        self.assertEqual(status, 200)
+        samples = {
+            (sample.name, sample.labels.pop("node"), *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(body)
+            for sample in family.samples
+        }
+        expected = {
+            ("c10k_up", "broker"): 1,
+            ("c10k_up", "node0"): 1,
+            ("c10k_up", "node1"): 0,
+            ("c10k_ready", "node1"): 0,
+            ("c10k_starts_total", "node0"): 3,
+            ("c10k_connections", "node0"): 3,
+            ("c10k_connections_opened_total", "node0"): 10,
+            ("c10k_disconnects_total", "node0", "1013"): 2,
+            ("c10k_messages_received_total", "node0"): 100,
+            ("c10k_messages_sent_total", "node0"): 250,
+            ("c10k_messages_dropped_total", "node0", "slow_consumer"): 7,
+            ("c10k_handshakes_refused_total", "node0", "origin"): 4,
+            ("c10k_send_queue_bytes", "node0"): 4096,
+            ("c10k_bus_queue_bytes", "node0"): 12,
+            ("c10k_feed_clients", "node0", "stream"): 5,
+            ("c10k_feed_clients", "node0", "poll"): 0,
+            ("c10k_bus_gaps_total", "node0"): 0,
+            ("c10k_wsgi_queue_depth", "node0"): 2,
+            ("c10k_broker_nodes", "broker"): 2,
+            ("c10k_broker_packs_forwarded_total", "broker"): 9,
+        }
+        self.assertEqual({key: samples.get(key) for key in expected}, expected)
+        self.assertNotIn(("c10k_connections", "node1"), samples)
+
+    def test_a_client_that_leaves_before_the_answer(self) -> None:
+        self.source.statistics = Deferred()
+        transport = self.send("/readyz")
+        self.protocol.connectionLost(Failure(ConnectionLost()))
+        self.source.statistics.callback({})
+        self.assertEqual(transport.value(), b"")
+
+    def test_an_error_of_ours_is_logged_and_answered(self) -> None:
+        self.source.statistics = succeed({"node0": {"disconnects": "not a dict"}})
+        self.assertEqual(self.get("/metrics")[0], 500)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)

@@ -1,0 +1,258 @@
+"""Tests of cluster.supervisor.children, with processes that exist only in memory."""
+
+import os
+import sys
+import sysconfig
+from typing import Any
+
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import formatEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.supervisor.children import MAX_LINE, Children, child_command, child_environment
+
+
+class MemoryProcess:
+    """What spawnProcess returns: records signals, ends when the test says so."""
+
+    def __init__(self, protocol: Any, args: list[str], env: dict[str, str], pid: int) -> None:
+        self.protocol = protocol
+        self.args = args
+        self.env = env
+        self.pid = pid
+        self.signals: list[str] = []
+        self.ended = False
+
+    def signalProcess(self, name: str) -> None:
+        if self.ended:
+            raise ProcessExitedAlready
+        self.signals.append(name)
+
+    def end(self, status: int = 0, signal: int | None = None) -> None:
+        """The process ends; its output is closed after that."""
+        self.ended = True
+        kind = ProcessTerminated(status, signal) if status or signal else ProcessDone(0)
+        self.protocol.processExited(Failure(kind))
+        self.protocol.processEnded(Failure(kind))
+
+
+class MemoryProcessReactor(MemoryReactorClock):
+    """Starts processes in memory; ``cannot_start`` makes it fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: list[MemoryProcess] = []
+        self.cannot_start = False
+
+    def spawnProcess(
+        self, protocol: Any, executable: str, args: Any = (), env: Any = None, path: Any = None
+    ) -> MemoryProcess:
+        if self.cannot_start:
+            raise OSError(11, "Resource temporarily unavailable")
+        process = MemoryProcess(protocol, list(args), dict(env or {}), 1000 + len(self.processes))
+        self.processes.append(process)
+        protocol.makeConnection(process)
+        return process
+
+    def live(self) -> list[MemoryProcess]:
+        """Those that have not ended."""
+        return [process for process in self.processes if not process.ended]
+
+
+class ChildrenTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = MemoryProcessReactor()
+        self.ended: list[str] = []
+        self.asked: list[str] = []
+        self.reachable = False
+        self.children = Children(self.reactor, self.ended.append, self.ask_to_stop, "broker")
+        self.children.killTime = 14
+        self.lines: list[str] = []
+        self.children.log = Recorder(self.lines)  # type: ignore[assignment]
+
+    def ask_to_stop(self, name: str) -> bool:
+        if self.reachable:
+            self.asked.append(name)
+        return self.reachable
+
+    def start(self, *names: str) -> list[MemoryProcess]:
+        for name in names:
+            self.children.addProcess(name, ["program", name], env={"A": "1"})
+        self.children.startService()
+        return self.reactor.processes
+
+    def test_starts_with_the_given_environment(self) -> None:
+        (process,) = self.start("node0")
+        self.assertEqual((process.args, process.env), (["program", "node0"], {"A": "1"}))
+        self.assertEqual(self.children.pid("node0"), 1000)
+        self.assertIsNone(self.children.pid("node1"))
+
+    def test_one_that_was_ready_is_replaced_at_once(self) -> None:
+        (process,) = self.start("node0")
+        self.reactor.advance(60)
+        self.children.became_ready("node0")
+        self.assertTrue(self.children.is_ready("node0"))
+        process.end(signal=9)
+        self.assertEqual(self.ended, ["node0"])
+        self.assertFalse(self.children.is_ready("node0"))
+        self.reactor.advance(0)
+        self.assertEqual(len(self.reactor.live()), 1)
+        self.assertEqual(self.children.starts["node0"], 2)
+        self.assertIn("node0 ended (signal 9); starting it again in 0.00 s", self.lines)
+
+    def test_one_that_never_becomes_ready_waits_longer_each_time(self) -> None:
+        self.start("node0")
+        delays = []
+        for _ in range(10):
+            self.reactor.advance(20)  # a long start, that fails all the same
+            (process,) = self.reactor.live()
+            process.end(1)
+            waited = 0.0
+            while not self.reactor.live():
+                self.reactor.advance(0.25)
+                waited += 0.25
+            delays.append(waited)
+        self.assertEqual(delays, [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30])
+
+    def test_why_none_of_them_starts_is_said_once(self) -> None:
+        reason = b"critical: cannot start: NameError\n"
+        for process in self.start("node0", "node1"):
+            process.protocol.outReceived(b"info: loading\n" + reason)
+        for process in list(self.reactor.processes):
+            process.end(1)
+        self.reactor.advance(0.25)
+        for process in self.reactor.live():
+            process.protocol.outReceived(reason)
+        said = [line for line in self.lines if line.startswith("[")]
+        loading = ["[node0] info: loading", "[node1] info: loading"]
+        failed = "[node0] critical: cannot start: NameError"
+        self.assertEqual(said, [loading[0], failed, loading[1]])
+        first, second = self.reactor.live()
+        first.protocol.outReceived(b"critical: cannot start: ValueError\n")
+        self.assertEqual(self.lines[-1], "[node0] critical: cannot start: ValueError")
+        self.children.became_ready("node0")
+        second.protocol.outReceived(b"critical: cannot start: ValueError\n")
+        self.assertEqual(self.lines[-1], "[node1] critical: cannot start: ValueError")
+
+    def test_success_ends_the_waiting(self) -> None:
+        self.start("node0")
+        for _ in range(4):
+            self.reactor.live()[0].end(1)
+            self.reactor.advance(4)
+        self.reactor.advance(10)
+        self.children.became_ready("node0")
+        self.reactor.live()[0].end(1)
+        self.reactor.advance(0)
+        self.assertEqual(len(self.reactor.live()), 1)
+
+    def test_a_process_that_cannot_be_started_is_tried_again(self) -> None:
+        self.reactor.cannot_start = True
+        self.start("node0")
+        self.assertIn("cannot start node0", self.lines[0])
+        self.reactor.cannot_start = False
+        self.reactor.advance(0.25)
+        self.assertEqual(len(self.reactor.live()), 1)
+
+    def test_a_process_has_ended_though_its_output_is_held_open(self) -> None:
+        (process,) = self.start("node0")
+        process.ended = True
+        process.protocol.processExited(Failure(ProcessTerminated(0, 9)))
+        self.reactor.advance(1)
+        self.assertEqual(len(self.reactor.live()), 1)
+        process.protocol.outReceived(b"last words\n")
+        self.assertIn("[node0] last words", self.lines)
+
+    def test_output_is_logged_by_line_and_name(self) -> None:
+        first, second = self.start("node0", "node1")
+        first.protocol.outReceived(b"info: one\ninfo: t")
+        second.protocol.errReceived(b"oops\n")
+        first.protocol.outReceived(b"wo\nrest")
+        first.end()
+        self.assertEqual(
+            [line for line in self.lines if line.startswith("[")],
+            ["[node0] info: one", "[node1] oops", "[node0] info: two", "[node0] rest"],
+        )
+
+    def test_lines_of_any_length_and_content_are_logged(self) -> None:
+        (process,) = self.start("node0")
+        process.protocol.outReceived(b"x" * (3 * MAX_LINE) + b"\n\xff\n")
+        process.protocol.outReceived(b"y" * (MAX_LINE + 10))
+        process.protocol.outReceived(b"\nend\n")
+        text = "".join(self.lines)
+        self.assertEqual(text.count("x"), 3 * MAX_LINE + 1)  # and that of \xff
+        self.assertEqual(text.count("y"), MAX_LINE + 10)
+        self.assertEqual(self.lines[-1], "[node0] end")
+
+    def test_kill(self) -> None:
+        (process,) = self.start("node0")
+        self.children.kill("node0")
+        self.assertEqual(process.signals, ["KILL"])
+        process.end(signal=9)
+        self.children.kill("node0")
+        self.children.kill("unknown")
+
+    def test_stop_asks_the_nodes_first_and_the_broker_last(self) -> None:
+        broker, node0, node1 = self.start("broker", "node0", "node1")
+        self.reachable = True
+        stopped = self.children.stopService()
+        self.assertEqual(self.asked, ["node0", "node1"])
+        node0.end()
+        self.assertNotIn("broker", self.asked)
+        node1.end()
+        self.assertEqual(self.asked, ["node0", "node1", "broker"])
+        self.assertNoResult(stopped)
+        broker.end()
+        self.successResultOf(stopped)
+        self.assertEqual([p.signals for p in (broker, node0, node1)], [[], [], []])
+        self.reactor.advance(100)
+        self.assertEqual(self.reactor.live(), [])
+
+    def test_stop_signals_who_cannot_be_asked_and_kills_who_does_not_end(self) -> None:
+        (node,) = self.start("node0")
+        stopped = self.children.stopService()
+        self.reactor.advance(13)
+        self.assertEqual(node.signals, ["TERM"])
+        self.reactor.advance(1)
+        self.assertEqual(node.signals, ["TERM", "KILL"])
+        node.end(signal=9)
+        self.successResultOf(stopped)
+
+    def test_stop_while_waiting_to_restart(self) -> None:
+        (node,) = self.start("node0")
+        node.end(1)
+        self.successResultOf(self.children.stopService())
+        self.reactor.advance(100)
+        self.assertEqual(self.reactor.live(), [])
+
+    def test_stop_before_start(self) -> None:
+        self.successResultOf(self.children.stopService())
+
+
+class Recorder:
+    """A logger that keeps the text of what is logged."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def info(self, format: str, **values: Any) -> None:
+        self._lines.append(str(formatEvent({"log_format": format, **values})))
+
+    warn = error = info
+
+
+class EnvironmentTests(SynchronousTestCase):
+    def test_children_find_what_we_find(self) -> None:
+        environment = child_environment(
+            {"HOME": "/root", "PYTHONPATH": "old"},
+            ["", "/site", sysconfig.get_path("stdlib"), "/x/python311.zip", "/site"],
+        )
+        self.assertEqual(environment["PYTHONPATH"], os.pathsep.join([os.getcwd(), "/site"]))
+        self.assertEqual(environment["HOME"], "/root")
+        self.assertEqual(environment["PYTHONUNBUFFERED"], "1")
+
+    def test_command(self) -> None:
+        command = child_command("node", "--slot", "2")
+        self.assertEqual(command[0], sys.executable)
+        self.assertEqual(command[-5:], ["-m", "cluster", "node", "--slot", "2"])

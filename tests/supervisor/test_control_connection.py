@@ -1,0 +1,157 @@
+"""The control connection: both ends, joined in memory."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IUNIXTransport
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from cluster.supervisor.control_connection import ChildLink, ControlFactory, Refused, SupervisorLink
+
+
+@implementer(IUNIXTransport)
+class Pipe:
+    """One end of a Unix connection in memory; what is sent waits until ``pump`` delivers it."""
+
+    def __init__(self, queue: deque[tuple[Any, Any]]) -> None:
+        self._queue = queue
+        self.other: Any = None
+
+    def write(self, data: bytes) -> None:
+        self._queue.append((self.other.dataReceived, data))
+
+    def writeSequence(self, parts: Iterable[bytes]) -> None:
+        self.write(b"".join(parts))
+
+    def sendFileDescriptor(self, descriptor: int) -> None:
+        self._queue.append((self.other.fileDescriptorReceived, descriptor))
+
+    def loseConnection(self) -> None:
+        self._queue.append((self.other.connectionLost, Failure(ConnectionLost())))
+
+    def getPeer(self) -> Any:
+        return "peer"
+
+    getHost = getPeer
+
+
+def join(one: amp.AMP, other: amp.AMP) -> Callable[[], None]:
+    """Connect two protocols; call what is returned to deliver all that they have sent."""
+    queue: deque[tuple[Any, Any]] = deque()
+    first, second = Pipe(queue), Pipe(queue)
+    first.other, second.other = other, one
+    other.makeConnection(second)
+    one.makeConnection(first)
+
+    def pump() -> None:
+        while queue:
+            deliver, what = queue.popleft()
+            deliver(what)
+
+    return pump
+
+
+class RecordingRegistry:
+    """Stands for the supervisor."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.refusal: str | None = None
+
+    def registered(self, link: ChildLink, slot: int, pid: int) -> dict[str, Any]:
+        if self.refusal:
+            raise Refused(self.refusal)
+        self.events.append(("registered", slot, pid))
+        return {"name": f"node{slot}", "drain_timeout": 10.0}
+
+    def listeners(self, slot: int) -> list[tuple[int, int, str]]:
+        return [(40, 2, "tcp:8000"), (41, 10, r"tcp:8000:interface=\:\:1")]
+
+    def became_ready(self, link: ChildLink) -> None:
+        self.events.append(("ready", link.slot))
+
+    def left(self, link: ChildLink) -> None:
+        self.events.append(("left", link.slot))
+
+
+class ControlTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.registry = RecordingRegistry()
+        self.parent = ControlFactory(self.registry).buildProtocol(None)
+        self.events: list[str] = []
+        self.statistics: Any = {"ready": True, "connections": 3}
+        self.child = SupervisorLink(
+            lambda: self.events.append("made"),
+            lambda: self.statistics,
+            lambda: self.events.append("stop"),
+            lambda: self.events.append("lost"),
+        )
+        self.pump = join(self.child, self.parent)
+
+    def register(self) -> "Deferred[dict[str, Any]]":
+        registered = self.child.register(2, 4711)
+        self.pump()
+        return registered
+
+    def stats(self) -> "Deferred[dict[str, Any]]":
+        answered = self.parent.stats()
+        self.pump()
+        return answered
+
+    def test_registering_brings_configuration_and_sockets(self) -> None:
+        config = self.successResultOf(self.register())
+        self.assertEqual(config, {"name": "node2", "drain_timeout": 10.0})
+        self.assertEqual(
+            self.child.listeners, [(40, 2, "tcp:8000"), (41, 10, r"tcp:8000:interface=\:\:1")]
+        )
+        self.assertEqual(self.registry.events, [("registered", 2, 4711)])
+        self.assertEqual((self.parent.slot, self.parent.pid), (2, 4711))
+
+    def test_a_stranger_is_refused(self) -> None:
+        self.registry.refusal = "process 4711 is not node2 of this cluster"
+        failures: list[Failure] = []
+        # At once, as every caller must: AMP takes an error nobody handles for its own.
+        self.child.register(2, 4711).addErrback(failures.append)
+        self.pump()
+        self.assertIsInstance(failures[0].value, Refused)
+        self.assertIn("is not node2", str(failures[0].value))
+        self.parent.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.registry.events, [])
+
+    def test_ready(self) -> None:
+        self.register()
+        told = self.child.ready()
+        self.pump()
+        self.successResultOf(told)
+        self.assertEqual(self.registry.events[-1], ("ready", 2))
+
+    def test_stats(self) -> None:
+        self.assertEqual(self.successResultOf(self.stats()), self.statistics)
+
+    def test_stats_that_fail_do_not_end_the_connection(self) -> None:
+        self.statistics = object()  # JSON has no such thing
+        self.assertEqual(self.successResultOf(self.stats()), {})
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertEqual(self.events, ["made"])
+
+    def test_stop(self) -> None:
+        self.parent.stop()
+        self.pump()
+        self.assertEqual(self.events, ["made", "stop"])
+
+    def test_the_child_learns_that_the_supervisor_is_gone(self) -> None:
+        self.child.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.events, ["made", "lost"])
+
+    def test_the_supervisor_learns_that_a_child_is_gone(self) -> None:
+        self.register()
+        self.parent.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.registry.events[-1], ("left", 2))
+        self.failureResultOf(self.parent.stats())
+        self.parent.stop()  # no error

@@ -1,0 +1,211 @@
+"""Tests of cluster.supervisor.health: connections and processes that exist only in memory."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.supervisor.health import Heartbeat
+from tests.supervisor.test_children import Recorder
+
+
+class RecordingLink:
+    """Stands for a child's control connection; answers when the test says so."""
+
+    def __init__(self, slot: int, pid: int) -> None:
+        self.slot = slot
+        self.pid = pid
+        self.questions: list[Deferred[dict[str, Any]]] = []
+        self.told_to_stop = False
+        self.gone = False
+
+    def stats(self) -> "Deferred[dict[str, Any]]":
+        if self.gone:
+            return fail(ConnectionLost())
+        self.questions.append(Deferred())
+        return self.questions[-1]
+
+    def answer(self, **statistics: Any) -> None:
+        """Answer all open questions."""
+        questions, self.questions = self.questions, []
+        for question in questions:
+            question.callback(statistics)
+
+    def stop(self) -> None:
+        self.told_to_stop = True
+
+
+class RecordingProcesses:
+    """Stands for the children's processes: who runs, serves, and was killed."""
+
+    def __init__(self) -> None:
+        self.pids: dict[str, int] = {}
+        self.ready: set[str] = set()
+        self.killed: list[str] = []
+
+    def pid(self, name: str) -> int | None:
+        return self.pids.get(name)
+
+    def is_ready(self, name: str) -> bool:
+        return name in self.ready
+
+    def kill(self, name: str) -> None:
+        self.killed.append(name)
+
+
+class HeartbeatTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.processes = RecordingProcesses()
+        self.lines: list[str] = []
+        self.heartbeat = Heartbeat(["broker", "node0", "node1"], self.processes, self.clock)
+        self.heartbeat.log = Recorder(self.lines)  # type: ignore[assignment]
+        self.heartbeat.start()
+
+    def spawn(self, name: str) -> None:
+        """A child's process starts."""
+        self.processes.pids[name] = 1000 + len(self.processes.pids)
+
+    def register(self, name: str) -> RecordingLink:
+        """A child comes."""
+        self.spawn(name)
+        link = RecordingLink(0, self.processes.pids[name])
+        self.heartbeat.joined(name, link)  # type: ignore[arg-type]
+        return link
+
+    def serve(self, name: str) -> RecordingLink:
+        """A child comes, and is ready at once."""
+        link = self.register(name)
+        self.processes.ready.add(name)
+        self.heartbeat.became_ready(name)
+        return link
+
+    def beat(self, seconds: int, *answering: RecordingLink) -> None:
+        """Let time pass; the links given answer."""
+        for _ in range(seconds):
+            self.clock.advance(1)
+            for link in answering:
+                link.answer(ready=True)
+
+
+class SilenceTests(HeartbeatTestCase):
+    def test_who_answers_stays(self) -> None:
+        self.beat(100, self.serve("broker"), self.serve("node0"))
+        self.assertEqual(self.processes.killed, [])
+
+    def test_who_serves_and_is_silent_for_ten_seconds_is_killed_once(self) -> None:
+        self.serve("node0")
+        silent = self.serve("node1")
+        answering = self.serve("broker")
+        self.heartbeat.ended("node0")
+        self.beat(10, answering)
+        self.assertEqual(self.processes.killed, [])
+        self.beat(8, answering)
+        self.assertEqual(self.processes.killed, ["node1"])
+        self.assertEqual(len(silent.questions), 1)  # not asked again and again
+        self.assertEqual(
+            self.lines, ["node1 (process 1001) has not answered for 10 s; replacing it"]
+        )
+
+    def test_a_late_answer_counts(self) -> None:
+        link = self.serve("node0")
+        self.beat(9)
+        link.answer()
+        self.beat(9)
+        self.assertEqual(self.processes.killed, [])
+
+    def test_a_slow_start_has_a_minute(self) -> None:
+        self.spawn("node0")
+        self.beat(1 + 60)
+        self.assertEqual(self.processes.killed, [])
+        self.beat(1)
+        self.assertEqual(self.processes.killed, ["node0"])
+
+    def test_a_start_that_answers_may_take_longer(self) -> None:
+        self.beat(100, self.register("node0"))
+        self.assertEqual(self.processes.killed, [])
+
+    def test_the_next_process_has_its_own_time(self) -> None:
+        self.spawn("node0")
+        self.beat(50)
+        self.heartbeat.ended("node0")
+        self.beat(50)
+        self.assertEqual(self.processes.killed, [])
+
+    def test_our_own_absence_is_not_held_against_them(self) -> None:
+        link = self.serve("node0")
+        self.beat(1, link)
+        self.clock.advance(60)  # one step, as after SIGSTOP or a suspended machine
+        self.beat(5, link)
+        self.assertEqual(self.processes.killed, [])
+
+    def test_no_more_questions_once_stopped(self) -> None:
+        link = self.serve("node0")
+        self.heartbeat.stop()
+        self.heartbeat.stop()
+        self.beat(20)
+        self.assertEqual((link.questions, self.processes.killed), ([], []))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LinkTests(HeartbeatTestCase):
+    def test_a_link_that_left_is_not_asked(self) -> None:
+        link = self.serve("node0")
+        self.heartbeat.left("node0", link)  # type: ignore[arg-type]
+        self.assertIsNone(self.heartbeat.link("node0"))
+        self.beat(1)
+        self.assertEqual(link.questions, [])
+
+    def test_an_old_link_does_not_take_the_new_one_along(self) -> None:
+        old = self.serve("node0")
+        new = self.serve("node0")
+        self.heartbeat.left("node0", old)  # type: ignore[arg-type]
+        self.assertIs(self.heartbeat.link("node0"), new)
+
+    def test_an_old_links_answer_is_no_sign_of_life(self) -> None:
+        old = self.serve("node0")
+        self.beat(1)
+        self.serve("node0")
+        self.beat(9)
+        old.answer()
+        self.beat(2)
+        self.assertEqual(self.processes.killed, ["node0"])
+
+
+class SurveyTests(HeartbeatTestCase):
+    def missing(self) -> list[str]:
+        return self.heartbeat.missing(self.successResultOf(self.survey))
+
+    def test_all_serve(self) -> None:
+        links = [self.serve(name) for name in ("broker", "node0", "node1")]
+        self.survey = self.heartbeat.survey()
+        for number, link in enumerate(links):
+            self.assertNoResult(self.survey)
+            link.answer(ready=True, connections=number)
+        statistics = self.successResultOf(self.survey)
+        self.assertEqual(list(statistics), ["broker", "node0", "node1"])
+        self.assertEqual(statistics["node1"], {"ready": True, "connections": 2})
+        self.assertEqual(self.heartbeat.missing(statistics), [])
+
+    def test_says_what_is_missing(self) -> None:
+        self.register("broker")
+        silent = self.serve("node0")
+        self.survey = self.heartbeat.survey()
+        self.clock.advance(1.1)
+        self.assertEqual(
+            self.missing(),
+            ["broker is starting", "node0 does not answer", "node1 is not running"],
+        )
+        self.survey = self.heartbeat.survey()
+        silent.answer(ready=False)
+        self.clock.advance(1.1)
+        self.assertIn("node0 is draining or without the bus", self.missing())
+
+    def test_a_connection_that_fails_has_no_figures(self) -> None:
+        self.serve("node0").gone = True
+        self.survey = self.heartbeat.survey()
+        self.assertEqual(
+            self.successResultOf(self.survey), {"broker": None, "node0": None, "node1": None}
+        )

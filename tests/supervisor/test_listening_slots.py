@@ -1,0 +1,165 @@
+"""Tests of cluster.supervisor.listening_slots: real sockets, time in memory."""
+
+import os
+import socket
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.exceptions import ConfigurationError
+from cluster.net.listening_sockets import claim, parse_address, probe
+from cluster.supervisor.listening_slots import ListeningSlots
+from tests.supervisor.test_children import Recorder
+
+FREE = "tcp:0:interface=127.0.0.1"
+
+
+class SlotsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.lines: list[str] = []
+
+    def open(self, count: int = 2, *listens: str) -> ListeningSlots:
+        slots = self.make(count, *listens)
+        slots.open()
+        self.address = parse_address(f"tcp:{slots.listens[0].port}:interface=127.0.0.1")
+        return slots
+
+    def make(self, count: int, *listens: str) -> ListeningSlots:
+        names = [f"node{number}" for number in range(count)]
+        slots = ListeningSlots(
+            names, [parse_address(text) for text in listens or [FREE]], self.clock
+        )
+        slots.log = Recorder(self.lines)  # type: ignore[assignment]
+        self.addCleanup(slots.close)
+        return slots
+
+    def close_all(self, slots: ListeningSlots, *numbers: int) -> None:
+        """Let the grace of these slots pass."""
+        for number in numbers:
+            slots.vacated(number)
+        self.clock.advance(5.1)
+
+    def test_each_slot_has_a_socket_for_each_address(self) -> None:
+        slots = self.open(2, FREE, "tcp:0:interface=127.0.0.2")
+        places = [(address.host, address.port) for address in slots.listens]
+        self.assertNotIn(0, [port for _, port in places])
+        descriptors = set()
+        for number in range(2):
+            for place, listener in zip(places, slots.listeners(number), strict=True):
+                descriptor, family, endpoint = listener
+                self.assertEqual(family, socket.AF_INET)
+                self.assertEqual(endpoint, f"tcp:0:interface={place[0]}")
+                with socket.socket(fileno=os.dup(descriptor)) as sock:
+                    self.assertEqual(sock.getsockname(), place)
+                descriptors.add(descriptor)
+        self.assertEqual(len(descriptors), 4)
+
+    def test_a_busy_port_leaves_nothing_open(self) -> None:
+        taken = claim(parse_address(FREE))
+        self.addCleanup(taken.close)
+        slots = self.make(2, f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1")
+        self.assertRaises(ConfigurationError, slots.open)
+        self.assertFalse(slots.is_open(0) or slots.is_open(1))
+        self.assertEqual(slots.listens, [])
+
+    def test_a_replacement_in_time_keeps_the_socket(self) -> None:
+        slots = self.open()
+        before = slots.listeners(0)
+        slots.vacated(0)
+        self.clock.advance(4.9)
+        slots.reopen(0)
+        slots.served(0)
+        self.clock.advance(10)
+        self.assertEqual(slots.listeners(0), before)
+        self.assertEqual(self.lines, [])
+
+    def test_closed_after_five_seconds_without_a_process_and_reopened(self) -> None:
+        slots = self.open()
+        slots.vacated(0)
+        self.clock.advance(4)
+        slots.vacated(0)  # the replacement came to nothing: the time goes on
+        self.clock.advance(0.9)
+        self.assertTrue(slots.is_open(0))
+        self.clock.advance(0.2)
+        self.assertFalse(slots.is_open(0))
+        self.assertTrue(slots.is_open(1))
+        self.assertEqual(
+            self.lines,
+            ["node0 has had no serving process for 5 s: its new connections go to others"],
+        )
+        slots.reopen(0)
+        ((descriptor, _, _),) = slots.listeners(0)
+        with socket.socket(fileno=os.dup(descriptor)) as sock:
+            self.assertEqual(sock.getsockname(), ("127.0.0.1", self.address.port))
+
+    def test_nobody_waits_for_a_process_that_may_come_to_nothing(self) -> None:
+        """It listens when it serves; until then new connections go to others, or are refused."""
+        slots = self.open(1)
+        self.close_all(slots, 0)
+        slots.reopen(0)
+        place = (self.address.host, self.address.port)
+        self.assertRaises(ConnectionRefusedError, socket.create_connection, place)
+        ((descriptor, _, _),) = slots.listeners(0)
+        with socket.socket(fileno=os.dup(descriptor)) as sock:
+            sock.listen()
+            socket.create_connection(place).close()
+
+    def test_closed_at_once_if_the_one_it_was_reopened_for_fails(self) -> None:
+        slots = self.open()
+        self.close_all(slots, 0)
+        slots.vacated(0)  # closed slots stay so
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        slots.reopen(0)
+        self.assertTrue(slots.is_open(0))
+        slots.vacated(0)
+        self.assertFalse(slots.is_open(0))
+
+    def test_a_replacement_that_is_ready_after_the_grace(self) -> None:
+        """It has the sockets already: they are those of its slot, also for the next process."""
+        slots = self.open()
+        before = [slots.listeners(number) for number in range(2)]
+        for number in range(2):
+            slots.vacated(number)
+            self.clock.advance(4.9)
+            slots.reopen(number)
+            self.clock.advance(1)
+            slots.served(number)
+        self.assertEqual([slots.listeners(number) for number in range(2)], before)
+        self.assertEqual(self.lines, [], "nothing was given up")
+        self.close_all(slots, 0)
+        self.assertFalse(slots.is_open(0))
+        slots.reopen(0)  # beside the other slot, which has the port
+        self.assertTrue(slots.is_open(0))
+
+    def test_a_replacement_that_ends_after_the_grace(self) -> None:
+        slots = self.open()
+        slots.vacated(0)
+        slots.reopen(0)
+        self.clock.advance(5.1)
+        slots.vacated(0)
+        self.assertFalse(slots.is_open(0))
+
+    def test_once_it_served_it_has_the_grace_again(self) -> None:
+        slots = self.open()
+        self.close_all(slots, 0)
+        slots.reopen(0)
+        slots.served(0)
+        slots.vacated(0)
+        self.assertTrue(slots.is_open(0))
+
+    def test_a_port_taken_meanwhile_is_not_shared_with_the_taker(self) -> None:
+        slots = self.open(1)
+        self.close_all(slots, 0)
+        with claim(self.address):
+            self.assertRaises(ConfigurationError, slots.reopen, 0)
+            self.assertFalse(slots.is_open(0))
+        slots.reopen(0)
+        self.assertTrue(slots.is_open(0))
+
+    def test_close_frees_the_port_and_leaves_no_timer(self) -> None:
+        slots = self.open()
+        slots.vacated(0)
+        slots.close()
+        probe(self.address)
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -1,0 +1,322 @@
+"""Tests of cluster.supervisor.supervisor: real sockets, but processes and time in memory."""
+
+import os
+import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.exceptions import ConfigurationError
+from cluster.net.listening_sockets import claim, parse_address, probe
+from cluster.supervisor.control_connection import BROKER_SLOT, Refused
+from cluster.supervisor.supervisor import ClusterConfig, Supervisor
+from tests.supervisor.test_children import MemoryProcess, MemoryProcessReactor, Recorder
+from tests.supervisor.test_health import RecordingLink
+
+
+class SupervisorTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        temporary = TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.base = Path(temporary.name)
+        self.patch(os, "environ", {"XDG_RUNTIME_DIR": temporary.name})
+        self.reactor = MemoryProcessReactor()
+        self.lines: list[str] = []
+
+    def make(self, nodes: int = 2, bus: str | None = None, listen: str = "") -> Supervisor:
+        config = ClusterConfig(
+            nodes=nodes,
+            listens=[parse_address(listen or "tcp:0:interface=127.0.0.1")],
+            admin=parse_address("tcp:0", "127.0.0.1"),
+            bus=bus,
+            node={"settings": "site.settings", "drain_timeout": 10.0},
+            drain_timeout=10.0,
+            command=["child"],
+        )
+        supervisor = Supervisor(config, self.reactor)
+        supervisor.log = Recorder(self.lines)  # type: ignore[assignment]
+        return supervisor
+
+    def start(self, nodes: int = 2, bus: str | None = None) -> Supervisor:
+        supervisor = self.make(nodes, bus)
+        supervisor.privilegedStartService()
+        supervisor.startService()
+        self.addCleanup(self.finish, supervisor)
+        self.reactor.run()
+        self.port = supervisor._slots.listens[0].port
+        return supervisor
+
+    def finish(self, supervisor: Supervisor) -> None:
+        stopped = supervisor.stopService()
+        for _ in range(2):
+            for process in self.reactor.live():
+                process.end()
+        self.successResultOf(stopped)
+
+    def process(self, supervisor: Supervisor, name: str) -> MemoryProcess:
+        (found,) = [p for p in self.reactor.live() if p.pid == supervisor.children.pid(name)]
+        return found
+
+    def register(self, supervisor: Supervisor, slot: int) -> RecordingLink:
+        name = "broker" if slot == BROKER_SLOT else f"node{slot}"
+        link = RecordingLink(slot, supervisor.children.pid(name) or 0)
+        self.config = supervisor.registered(link, slot, link.pid)  # type: ignore[arg-type]
+        return link
+
+    def ready(self, supervisor: Supervisor, slot: int) -> RecordingLink:
+        link = self.register(supervisor, slot)
+        supervisor.became_ready(link)  # type: ignore[arg-type]
+        return link
+
+    def all_ready(self, supervisor: Supervisor, nodes: int = 2) -> dict[int, RecordingLink]:
+        return {slot: self.ready(supervisor, slot) for slot in (BROKER_SLOT, *range(nodes))}
+
+    def lose(self, supervisor: Supervisor, link: RecordingLink) -> None:
+        """A child's process ends, and so does its connection."""
+        name = "broker" if link.slot == BROKER_SLOT else f"node{link.slot}"
+        link.gone = True
+        supervisor.left(link)  # type: ignore[arg-type]
+        self.process(supervisor, name).end(signal=9)
+
+    def beat(self, links: dict[int, RecordingLink], seconds: int = 1) -> None:
+        """Let time pass; the links given answer."""
+        for _ in range(seconds):
+            self.reactor.advance(1)
+            for link in links.values():
+                link.answer(ready=True)
+
+
+class StartTests(SupervisorTestCase):
+    def test_children_and_their_command_lines(self) -> None:
+        supervisor = self.start()
+        folder = self.base / f"c10k-{os.getuid()}" / str(self.port)
+        control = ["--control", str(folder / "control.sock")]
+        self.assertEqual(
+            [process.args for process in self.reactor.processes],
+            [
+                ["child", "broker", *control],
+                ["child", "node", *control, "--slot", "0"],
+                ["child", "node", *control, "--slot", "1"],
+            ],
+        )
+        self.assertEqual(supervisor.names, ["broker", "node0", "node1"])
+        self.assertEqual(self.reactor.unixServers[0][0], str(folder / "control.sock"))
+        self.assertEqual(len(self.reactor.adoptedPorts), 1)
+
+    def test_no_broker_of_its_own_where_there_is_another_bus(self) -> None:
+        for bus in ("local", "tcp://127.0.0.1:7000"):
+            supervisor = self.start(1, bus)
+            self.assertEqual(supervisor.names, ["node0"])
+            self.register(supervisor, 0)
+            self.assertEqual(self.config["bus"], bus)
+            self.assertRaises(Refused, supervisor.registered, None, BROKER_SLOT, 1000)
+            self.finish(supervisor)
+            self.reactor = MemoryProcessReactor()
+
+    def test_a_node_gets_its_configuration_and_its_slots_socket(self) -> None:
+        supervisor = self.start()
+        self.register(supervisor, 1)
+        folder = f"{self.base}/c10k-{os.getuid()}/{self.port}"
+        broker = f"ipc://{folder}/broker.ipc"
+        self.assertEqual(
+            self.config,
+            {
+                "settings": "site.settings",
+                "drain_timeout": 10.0,
+                "name": "node1",
+                "bus": broker,
+                "publish_socket": f"{folder}/publish-1.sock",
+            },
+        )
+        ((descriptor, family, endpoint),) = supervisor.listeners(1)
+        self.assertEqual(family, socket.AF_INET)
+        self.assertEqual(endpoint, "tcp:0:interface=127.0.0.1")
+        with socket.socket(fileno=os.dup(descriptor)) as sock:
+            self.assertEqual(sock.getsockname(), ("127.0.0.1", self.port))
+        self.assertNotEqual(supervisor.listeners(0), supervisor.listeners(1))
+
+    def test_the_broker_gets_its_address_and_no_sockets(self) -> None:
+        supervisor = self.start()
+        self.register(supervisor, BROKER_SLOT)
+        self.assertTrue(self.config["address"].startswith("ipc://"))
+        self.assertEqual(supervisor.listeners(BROKER_SLOT), [])
+
+    def test_strangers_are_refused(self) -> None:
+        supervisor = self.start()
+        for slot, pid in ((0, 1), (2, 1001), (-2, 1001), (1, 1001)):
+            self.assertRaises(Refused, supervisor.registered, None, slot, pid)
+
+    def test_announced_once_when_all_are_ready(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        self.lose(supervisor, links[0])
+        self.reactor.advance(0.25)
+        self.ready(supervisor, 0)
+        announcements = [line for line in self.lines if "c10k ready" in line]
+        self.assertEqual(len(announcements), 1)
+        self.assertRegex(
+            announcements[0],
+            rf"^c10k ready: http://127\.0\.0\.1:{self.port}/ \(2 nodes of"
+            r" site\.settings, up to [\d,]+ connections\),"
+            r" admin http://127\.0\.0\.1:\d+/$",
+        )
+
+    def test_a_last_word_of_one_that_has_ended_is_not_its_replacements(self) -> None:
+        supervisor = self.start()
+        link = self.register(supervisor, 0)
+        self.process(supervisor, "node0").end()
+        self.reactor.advance(1)
+        supervisor.became_ready(link)  # type: ignore[arg-type]
+        self.assertFalse(supervisor.children.is_ready("node0"))
+        self.assertFalse(any("node0 ready" in line for line in self.lines))
+
+    def test_not_announced_while_one_is_missing(self) -> None:
+        supervisor = self.start()
+        self.ready(supervisor, BROKER_SLOT)
+        self.ready(supervisor, 0)
+        self.assertEqual([line for line in self.lines if "c10k ready" in line], [])
+
+    def test_a_busy_port_is_refused_and_nothing_stays_open(self) -> None:
+        taken = claim(parse_address("tcp:0:interface=127.0.0.1"))
+        self.addCleanup(taken.close)
+        listen = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        supervisor = self.make(listen=listen)
+        self.assertRaises(ConfigurationError, supervisor.privilegedStartService)
+
+    def test_a_runtime_folder_in_use_is_refused(self) -> None:
+        first = self.start()
+        other = self.make(listen=f"tcp:{self.port}:interface=127.0.0.2")
+        self.assertRaises(ConfigurationError, other.startService)
+        other._slots.close()
+        self.assertIsNotNone(first.children.pid("node0"))
+
+
+class SlotTests(SupervisorTestCase):
+    """What happens to whom is in test_slots; here, that the slots are told."""
+
+    def is_open(self, supervisor: Supervisor, slot: int) -> bool:
+        return supervisor._slots.is_open(slot)
+
+    def test_the_replacement_gets_the_same_socket(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        before = supervisor.listeners(0)
+        self.lose(supervisor, links[0])
+        self.reactor.advance(0.25)
+        self.ready(supervisor, 0)
+        self.assertEqual(supervisor.listeners(0), before)
+        self.reactor.advance(10)
+        self.assertTrue(self.is_open(supervisor, 0))
+
+    def test_closed_after_five_seconds_without_a_process_and_reopened(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        self.reactor.cannot_start = True
+        self.lose(supervisor, links.pop(0))
+        self.reactor.advance(5.1)
+        self.assertFalse(self.is_open(supervisor, 0))
+        self.assertTrue(self.is_open(supervisor, 1))
+        self.reactor.cannot_start = False
+        self.reactor.advance(30)
+        self.ready(supervisor, 0)
+        self.assertTrue(self.is_open(supervisor, 0))
+
+    def test_a_child_whose_port_was_taken_meanwhile_is_refused(self) -> None:
+        supervisor = self.start(1, "local")
+        self.process(supervisor, "node0").end(1)
+        for _ in range(5):  # never ready again
+            self.reactor.advance(4)
+            self.process(supervisor, "node0").end(1)
+        self.assertFalse(self.is_open(supervisor, 0))
+        taker = claim(parse_address(f"tcp:{self.port}:interface=127.0.0.1"))
+        self.reactor.advance(30)
+        self.assertRaises(Refused, self.register, supervisor, 0)
+        self.assertTrue(any(line.startswith("node0: cannot listen") for line in self.lines))
+        taker.close()
+        self.ready(supervisor, 0)
+        self.assertTrue(self.is_open(supervisor, 0))
+
+    def test_the_brokers_end_closes_nothing(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        self.lose(supervisor, links[BROKER_SLOT])
+        self.reactor.advance(10)
+        self.assertTrue(self.is_open(supervisor, 0) and self.is_open(supervisor, 1))
+
+
+class HeartbeatTests(SupervisorTestCase):
+    """Who counts as silent is in test_heartbeat; here, that the heartbeat is told."""
+
+    def test_who_answers_stays(self) -> None:
+        supervisor = self.start()
+        self.beat(self.all_ready(supervisor), 30)
+        self.assertEqual([process.signals for process in self.reactor.processes], [[], [], []])
+
+    def test_a_silent_child_is_killed_and_replaced(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        silent = links.pop(1)
+        process = self.process(supervisor, "node1")
+        self.beat(links, 12)
+        self.assertEqual(process.signals, ["KILL"])
+        self.lose(supervisor, silent)
+        self.reactor.advance(0)
+        self.assertEqual(len(self.reactor.live()), 3)
+
+    def test_a_start_is_watched_from_the_start_of_the_process(self) -> None:
+        supervisor = self.start(1, "local")
+        self.reactor.pump([1] * 59)
+        self.register(supervisor, 0)
+        self.assertEqual(self.reactor.processes[0].signals, [])
+        self.reactor.pump([1] * 5)
+        self.assertEqual(self.reactor.processes[0].signals, ["KILL"])
+
+    def test_operators_are_told(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        survey = supervisor.survey()
+        links[BROKER_SLOT].answer(ready=True)
+        links[0].answer(ready=True, connections=1)
+        self.reactor.advance(1.1)
+        statistics = self.successResultOf(survey)
+        self.assertEqual(
+            statistics,
+            {"broker": {"ready": True}, "node0": {"ready": True, "connections": 1}, "node1": None},
+        )
+        self.assertEqual(supervisor.missing(statistics), ["node1 does not answer"])
+        self.assertEqual(supervisor.starts(), {"broker": 1, "node0": 1, "node1": 1})
+
+
+class StopTests(SupervisorTestCase):
+    def test_nodes_then_broker_then_the_folder(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        folder = self.base / f"c10k-{os.getuid()}" / str(self.port)
+        stopped = supervisor.stopService()
+        again = supervisor.stopService()
+        self.assertEqual(supervisor.missing({}), ["stopping"])
+        probe(parse_address(f"tcp:{self.port}:interface=127.0.0.1"))
+        self.assertTrue(links[0].told_to_stop and links[1].told_to_stop)
+        self.assertFalse(links[BROKER_SLOT].told_to_stop)
+        for name in ("node0", "node1"):
+            self.process(supervisor, name).end()
+        self.assertTrue(links[BROKER_SLOT].told_to_stop)
+        self.assertTrue(folder.exists())
+        self.process(supervisor, "broker").end()
+        self.successResultOf(stopped)
+        self.successResultOf(again)
+        self.assertFalse(folder.exists())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_nobody_may_register_any_more(self) -> None:
+        supervisor = self.start()
+        supervisor.stopService()
+        self.assertRaises(Refused, self.register, supervisor, 0)
+
+    def test_stop_before_the_reactor_runs(self) -> None:
+        supervisor = self.make()
+        supervisor.startService()
+        self.successResultOf(supervisor.stopService())
+        self.reactor.run()
+        self.assertEqual(self.reactor.processes, [])
