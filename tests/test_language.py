@@ -30,11 +30,9 @@ WITH_A_DOT = {".ci", ".github", ".editorconfig", ".pre-commit-config.yaml"}
 """The hidden files and folders that are part of the project."""
 
 EXEMPT: tuple[str, ...] = (
-    "CHANGELOG.md",
     "README.md",
     "benchmarks",
     "cluster",
-    "deploy",
     "django_project",
     "docs",
     "tests",
