@@ -7,6 +7,7 @@
 #   make lint     ruff's checks alone
 #   make format   has ruff correct what it can
 #   make types    mypy alone
+#   make docs     builds the documentation as a site, in site/
 #   make package  builds sdist and wheel, and checks them
 #   make clean    removes .venv and what builds and tests leave behind
 
@@ -20,7 +21,7 @@ PORT ?= 8000
 DEMO = --size $(SIZE) --nodes $(NODES) --port $(PORT) $(if $(STEPS),--steps $(STEPS)) \
 	$(if $(RATE),--rate $(RATE))
 
-.PHONY: demo test lint format types package clean
+.PHONY: demo test lint format types docs package clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -29,7 +30,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tox
 	$(VENV)/bin/tox run
 
-lint format types package: $(VENV)/.tox
+lint format types docs package: $(VENV)/.tox
 	$(VENV)/bin/tox run -e $@
 
 $(VENV)/.installed: pyproject.toml setup.py
@@ -51,5 +52,5 @@ $(VENV)/.tox: $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) .tox build dist django_c10k.egg-info _trial_temp* .coverage* .hypothesis \
-	  .mypy_cache .ruff_cache
+	  .mypy_cache .ruff_cache site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} + -o -name dropin.cache -exec rm {} +

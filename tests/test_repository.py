@@ -241,7 +241,7 @@ class CleanTests(TestCase):
         folder.mkdir()
         shutil.copy(ROOT / "Makefile", folder)
         made = [".venv/bin/python", ".tox/log", ".coverage", ".mypy_cache/a", ".ruff_cache/a"]
-        made += [".hypothesis/a", "_trial_temp-1/test.log", "build/a", "dist/a"]
+        made += [".hypothesis/a", "_trial_temp-1/test.log", "build/a", "dist/a", "site/a"]
         made += [
             "django_c10k.egg-info/a",
             "a/__pycache__/a.pyc",
