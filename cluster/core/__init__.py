@@ -9,6 +9,7 @@ sequence       sequence numbers of an origin: in order, duplicate or gap
 water_marks    the fill level of a queue, with hysteresis
 liveness       which processes have been silent for too long
 exceptions     the tree of exceptions
+interfaces     protocols through which the floors above see each other
 wire           messages of the node-broker link <-> bytes
 wire_topics    those about retained topics and presence
 wire_message   what all messages have in common; wire_fields: fields and batches <-> bytes
