@@ -12,7 +12,7 @@ exceptions     the tree of exceptions
 interfaces     protocols through which the floors above see each other
 wire           messages of the node-broker link <-> bytes
 wire_topics    those about retained topics and presence
-wire_message   what all messages have in common; wire_fields: fields and batches <-> bytes
+wire_fields    the base of all messages; fields and batches <-> bytes
 wire_external  messages between a node and an external publisher <-> bytes
 
 Standard library only; no clock, no reactor, no Twisted, no Django. Time is an argument.

@@ -34,10 +34,10 @@ from cluster.core.wire_fields import (
     TEXT,
     TOKENS,
     Codec,
+    Message,
     decode_fields,
     encode_fields,
 )
-from cluster.core.wire_message import Message
 from cluster.core.wire_topics import Ask, Presence, Restore, Retain, Retained, Taken
 
 __all__ = [

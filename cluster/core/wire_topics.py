@@ -7,8 +7,7 @@ from typing import ClassVar, Self
 from cluster.core.exceptions import WireError
 from cluster.core.presence import Place
 from cluster.core.retained import parse_epochs, parse_sources
-from cluster.core.wire_fields import FLAG, NUMBER, TEXT, TOKENS, Codec
-from cluster.core.wire_message import Message
+from cluster.core.wire_fields import FLAG, NUMBER, TEXT, TOKENS, Codec, Message
 
 
 @dataclass(frozen=True, slots=True)
