@@ -1,7 +1,7 @@
 """Protocols through which the floors above the core see each other.
 
-``cluster.net``, ``cluster.pubsub`` and ``cluster.django`` do not import each other's classes: a node
-joins them. These protocols say what each needs of the others.
+``cluster.net``, ``cluster.pubsub`` and ``cluster.django`` do not import classes of each other. A
+node joins them; these protocols say what each needs of the others.
 
 Subscriber         a connection as topics see it: something to queue frames on
 ClientConnection   a connection as its handler sees it
