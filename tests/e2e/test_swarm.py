@@ -67,7 +67,7 @@ class SwarmTests(TestCase):
             "testecho", "--clients", "20", "--delay", DELAY_S, module="django_project"
         )
         await swarm.line("20 clients are connected!")
-        await swarm.line("20 transcripts right, 0 clients failed")
+        await swarm.line("20 correct transcripts, 0 failed clients")
         await swarm.end()
         self.assertEqual(0, swarm.status, swarm.text)
 

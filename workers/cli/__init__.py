@@ -1,6 +1,6 @@
 """What the subcommands of `swarm` share.
 
 argument_types    types of command line arguments
-reactor_run       common options, one run of the reactor, Ctrl-C, exit status
-run               the run of `swarm echo`, `idle`, `broadcast` and `storm`
+options           the options that all subcommands have
+run               one run: limits, the reactor, Ctrl-C, output, exit status
 """

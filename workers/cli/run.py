@@ -1,84 +1,106 @@
-"""What `swarm echo`, `idle`, `broadcast` and `storm` share: options, course, output, exit status.
+"""One run of a subcommand of `swarm`: limits, the reactor, Ctrl-C, output, exit status.
 
-A subcommand's `run` says how many clients there are and where they connect, and gives `play` its
-course: a coroutine function that takes the Run and returns an Outcome.
+A subcommand has `add_arguments(parser)` and `run(options)`, which returns the exit status. Its
+`run` makes a Run with its course, a coroutine function that takes the Run and returns an Outcome,
+and returns the Run's `status()`.
 """
 
-import argparse
 import json
+import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from workers.cli import reactor_run
-from workers.cli.reactor_run import INTERRUPTED, ReactorRun, Refused, complain
-from workers.connection.dialer import Dialer, say_why
-from workers.connection.failure_reasons import hint, why_not_opened
+from workers.cli.options import DEFAULT_URL
+from workers.connection import limits
 from workers.connection.ramp import UNDER_WAY
-from workers.connection.read_hub import FlushList, ReadHub
-from workers.connection.target import Target
-from workers.processes.client import Plan
+from workers.connection.single_connection import NotOpened, open_once
+from workers.connection.target import BadURL, Target, resolve
+from workers.processes.plan import Plan
 from workers.processes.process_setup import the_reactor
-from workers.processes.swarm import Report, Stopped, Swarm
-from workers.reporting.status_line import Status
-from workers.reporting.summary import Outcome, failures_of
+from workers.processes.shard import Shard
+from workers.processes.swarm import Swarm
+from workers.reporting.status_line import StatusLine
+from workers.reporting.summary import Outcome, failure_lines
 
-EPILOG = """\
-Exit status: 0 all well, 1 something failed, 2 bad usage, 130 Ctrl-C. Times are milliseconds; a
-percentile is at most 1% too high.
-"""
+INTERRUPTED = 130  # a shell's exit status for a program ended by Ctrl-C: 128 + SIGINT
 
 Course = Callable[["Run"], Awaitable[Outcome]]
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = EPILOG
-    reactor_run.add_common_arguments(parser, "for a connection, for its handshake, for a reply")
+class Refused(Exception):
+    """The run cannot begin. Each argument is a line for the user."""
 
 
-def play(
-    options: Mapping[str, Any],
-    clients: int,
-    paths: Sequence[str],
-    course: Course,
-    rate_of: tuple[str, str] = ("opened", "connects/s"),
-    at_once: int = UNDER_WAY,
-) -> int:
-    """Run the reactor, so once in a process, in its main thread; returns the exit status.
+def complain(text: str) -> None:
+    print(f"swarm: {text}", file=sys.stderr, flush=True)
 
-    paths: where the clients will connect, tried with one connection each before all others.
+
+def refuse(options: Mapping[str, Any], *why: str, warnings: Sequence[str] = ()) -> int:
+    """Say why the run cannot begin, on stderr and with --json on stdout; returns exit status 1."""
+    for line in why:
+        complain(line)
+    if options["json"]:
+        print_json({}, warnings, why, interrupted=False)
+    return 1
+
+
+def print_json(
+    values: Mapping[str, Any], warnings: Sequence[str], errors: Sequence[str], interrupted: bool
+) -> None:
+    last = {"warnings": warnings, "errors": errors, "interrupted": interrupted}
+    print(json.dumps({**values, **last}), flush=True)
+
+
+class Run:
+    """One run of the reactor, so one in a process, in its main thread: call `status` once.
+
+    options: the values of the subcommand's arguments.
+    clients: how many connections the course opens.
+    paths: where the clients will connect; each is tried with one connection before the course.
+    rate_of: the count whose growth a second the status line shows, and the name of that rate.
+    at_once: handshakes under way at once, in each process.
     """
-    return Run(the_reactor(), options, clients, paths, course, rate_of, at_once).status()
-
-
-class Run(ReactorRun):
-    """For courses: the attributes, `common`, `load` and `through`."""
 
     def __init__(
         self,
-        reactor: Any,
         options: Mapping[str, Any],
         clients: int,
-        paths: Sequence[str],
         course: Course,
-        rate_of: tuple[str, str],
-        at_once: int,
+        paths: Sequence[str] = (),
+        rate_of: tuple[str, str] = ("opened", "connects/s"),
+        at_once: int = UNDER_WAY,
+        reactor: Any = None,
     ) -> None:
-        super().__init__(reactor, options, clients, at_once)
+        self.reactor = reactor or the_reactor()
+        self.options = options
         self.clients = clients
-        self.status_line = Status(sys.stderr, reactor.seconds, options["json"], rate_of)
-        self.stopped: Stopped | None = None
-        self._paths = paths
+        self.targets: tuple[Target, ...] = ()
+        self.status_line = StatusLine(
+            sys.stderr, self.reactor.seconds, silent=options["json"], rate_of=rate_of
+        )
         self._course = course
-        self._load: Swarm | None = None
-        self._failures: list[str] = []
+        self._paths = paths
+        self._at_once = at_once
+        self._descriptors = limits.descriptors()
+        self.processes = min(clients, options["processes"] or self._default_processes())
+        self._warnings: list[str] = []
+        self._swarm: Swarm | None = None
+        self._exit_status = 1
+
+    def _default_processes(self) -> int:
+        return max(
+            limits.processes_for(self.clients, len(os.sched_getaffinity(0))),
+            limits.processes_needed(self.clients, self._descriptors),
+        )
 
     # For courses
 
     def common(self, path: str) -> dict[str, Any]:
-        """The part of a plan that is the same for all."""
+        """The fields of a Plan that the options determine. path: of the WebSocket."""
         return {
             "clients": self.clients,
             "targets": self.targets,
@@ -87,97 +109,115 @@ class Run(ReactorRun):
             "shards": self.processes,
         }
 
-    def load(self, kind: str, plan: Plan, on_tally: Callable[[Any], None] | None = None) -> Swarm:
-        """A Swarm whose counts are shown, and which ends at Ctrl-C."""
+    def swarm(
+        self,
+        shard_type: type[Shard],
+        plan: Plan,
+        on_tally: Callable[[Any], None] = lambda tally: None,
+    ) -> Swarm:
+        """Make a swarm whose counts are shown, and which ends at Ctrl-C."""
 
         def tallied(tally: Any) -> None:
             self.status_line.show(tally)
-            if on_tally is not None:
-                on_tally(tally)
+            on_tally(tally)
 
-        self._load = Swarm(self.reactor, kind, plan, tallied)
-        return self._load
+        return self.interruptible(Swarm(self.reactor, shard_type, plan, tallied))
+
+    def interruptible(self, swarm: Swarm) -> Swarm:
+        """Have Ctrl-C end this swarm."""
+        self._swarm = swarm
+        return swarm
 
     def stop_without_clients(self, tally: Mapping[str, int]) -> None:
         """An `on_tally` for courses that have nothing to wait for once all clients are lost."""
-        if self._load is not None and tally["failed"] >= self.clients and not tally["open"]:
-            self._load.stop("no client is connected any more")
-
-    async def through(self, load: Swarm, steps: Awaitable[None]) -> list[Report]:
-        """Start the load, go through the steps or be stopped, end it; what the shards report."""
-        try:
-            load.start()
-            await steps
-        except Stopped as stopped:
-            self.stopped = stopped
-        self.status_line.end()
-        reports = await load.end()
-        self._failures = failures_of(reports)
-        return reports
+        if self._swarm is not None and tally["failed"] >= self.clients and not tally["open"]:
+            self._swarm.stop("no client is connected any more")
 
     # The run itself
 
-    def end_early(self) -> bool:
-        if self._load is not None:
-            self._load.stop(None)
-        return self._load is not None
+    def status(self) -> int:
+        """Run the reactor; returns the exit status."""
+        self.reactor.callWhenRunning(self._begin)
+        self.reactor.run()
+        return self._exit_status
 
-    async def play(self) -> None:
-        for target in self.targets:
-            for path in self._paths:
-                why = await probe(self.reactor, target, path, self.options["timeout"])
-                if why is not None:
-                    raise Refused(f"cannot connect to {target.url}{path}: {why}{hint(why)}")
-        self._report(await self._course(self))
+    def _begin(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._signalled)
+        Deferred.fromCoroutine(self._all()).addErrback(self._crashed).addBoth(self._end)
+
+    def _signalled(self, number: int, frame: Any) -> None:
+        self.reactor.callFromThread(self._interrupted)
+
+    def _interrupted(self) -> None:
+        is_first = self._exit_status != INTERRUPTED
+        self._exit_status = INTERRUPTED
+        if is_first and self._swarm is not None:
+            self._swarm.stop(None)
+            return
+        if self.options["json"]:
+            print_json({}, self._warnings, (), interrupted=True)
+        self._end(None)
+
+    def _crashed(self, failure: Any) -> None:
+        sys.stderr.write(failure.getTraceback())
+
+    def _end(self, result: Any) -> None:
+        if self.reactor.running:
+            self.reactor.stop()
+
+    async def _all(self) -> None:
+        try:
+            urls = self.options["url"] or [DEFAULT_URL]
+            self.targets = tuple([await resolve(self.reactor, url) for url in urls])
+            self._check_limits()
+            timeout = self.options["timeout"]
+            for target in self.targets:
+                for path in self._paths:
+                    await open_once(self.reactor, target, path, timeout, lambda c: c.close(1000))
+            self._report(await self._course(self))
+        except (BadURL, NotOpened, Refused) as error:
+            # At Ctrl-C the reactor stops, and the first connection is lost for that reason only.
+            if self._exit_status != INTERRUPTED:
+                self._exit_status = refuse(self.options, *error.args, warnings=self._warnings)
+        finally:
+            self.status_line.end()
+
+    def _check_limits(self) -> None:
+        findings = limits.check(
+            self.clients,
+            self.processes,
+            self.targets,
+            self._at_once,
+            allowed=self._descriptors,
+            room=limits.waiting_room(self.targets),
+        )
+        self._warnings = [finding.text for finding in findings if not finding.fatal]
+        if not self.options["json"]:
+            for warning in self._warnings:
+                complain(warning)
+        fatal = [finding.text for finding in findings if finding.fatal]
+        if fatal:
+            raise Refused(*fatal)
 
     def _report(self, outcome: Outcome) -> None:
-        interrupted = self.stopped is not None and self.stopped.why is None
+        self.status_line.end()
+        stopped = self._swarm.stopped if self._swarm is not None else None
+        interrupted = stopped is not None and stopped.why is None
         problems = outcome.problems
-        if self.stopped is not None:
-            problems = [] if interrupted else [str(self.stopped.why), *self._failures]
+        if stopped is not None and self._swarm is not None:
+            failures = failure_lines(self._swarm.reports)
+            problems = [] if stopped.why is None else [stopped.why, *failures]
         if self.options["json"]:
-            summary = {
-                **outcome.figures,
-                "processes": self.processes,
-                "warnings": self.warnings,
-                "errors": problems,
-                "interrupted": interrupted,
-            }
-            print(json.dumps(summary), flush=True)
-        else:
+            values = {**outcome.values, "processes": self.processes}
+            print_json(values, self._warnings, problems, interrupted)
+        elif outcome.lines:
             if interrupted:
-                outcome.lines.insert(0, "interrupted; so far:")
+                print("interrupted; so far:")
             print("\n".join(outcome.lines), flush=True)
         for problem in problems:
             complain(problem)
         if interrupted:
-            self.exit_status = INTERRUPTED
+            self._exit_status = INTERRUPTED
         else:
-            self.exit_status = 1 if problems else 0
-
-
-async def probe(reactor: Any, target: Target, path: str, timeout: float) -> str | None:
-    """Open and close one connection; why that did not work, or None."""
-    flush_list = FlushList(reactor)
-    hub = ReadHub(reactor, flush_list)
-    dialer = Dialer(reactor, [target], path, timeout, flush_list, hub)
-    over: Deferred[str | None] = Deferred()
-    was_open = False
-    hub.start()
-    try:
-        connection = await dialer.dial(0)
-
-        def opened() -> None:
-            nonlocal was_open
-            was_open = True
-            connection.close(1000)
-
-        connection.opened = opened
-        connection.closed = lambda code, reason, was_clean: over.callback(
-            None if was_open else why_not_opened(reason)
-        )
-        return await over
-    except Exception as error:
-        return say_why(error)
-    finally:
-        hub.stop()
+            self._exit_status = 1 if problems else 0

@@ -1,12 +1,13 @@
 """One client's WebSocket connection, and what it takes to open many of them.
 
-target             the servers: their URLs and addresses
-source_address     the address that a connection comes from
-dialer             opens TCP connections to the servers
-ramp               opens connections at a rate
-websocket          the WebSocket itself: Autobahn's client with a fast path for small messages
-frames             pure: masks and parses small frames
-read_hub           reads all connections together, and sends once to each that has output
-limits             what this machine allows, and whether that is enough
-failure_reasons    why a connection failed, in the user's words
+target               the servers: their URLs and addresses
+source_address       the address that a connection comes from
+dialer               opens TCP connections to the servers
+ramp                 opens connections at a rate
+single_connection    opens one connection by itself, before all others
+websocket            the WebSocket: Autobahn's client with a fast path for small messages
+frames               pure: masks and parses small frames
+read_hub             reads all connections together, and sends once to each that has output
+limits               what this machine allows, and whether that is enough
+failure_reasons      why a connection failed, in the user's words
 """

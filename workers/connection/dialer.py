@@ -8,8 +8,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError
-from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.error import TimeoutError as TimedOut
 from twisted.python.failure import Failure
 
 from workers.connection.read_hub import FlushList, ReadHub
@@ -87,14 +85,3 @@ def _no_port_left(error: BaseException | None) -> bool:
         errno.EADDRNOTAVAIL,
         errno.EADDRINUSE,
     )
-
-
-def say_why(error: BaseException | None) -> str:
-    """Why a connection could not be made, in a few words."""
-    if isinstance(error, Refused):
-        return "connection refused"
-    if isinstance(error, TimedOut):
-        return "no answer in time"
-    if isinstance(error, ConnectError) and error.osError == errno.EMFILE:
-        return "too many open files in this process; use more --processes"
-    return str(error)

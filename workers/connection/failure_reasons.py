@@ -1,19 +1,36 @@
-"""Why a client failed, in the user's words, and what may be done about it."""
+"""Why a client failed, in the user's words, and what to do about it."""
 
+import errno
 import re
+
+from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import TimeoutError as TimedOut
 
 HINTS = {
     "connection refused": "is the server running, and is --url right?",
-    "no answer in time": "the server is too slow for so many at once: give it more --nodes, or "
-    "give it time with --timeout",
+    "no answer in time": "the server is too slow for so many connections at once: give it more "
+    "--nodes, or give it time with --timeout",
     "connection lost": "the server's log says more; it may be out of open files (ulimit -n)",
     "handshake refused: 503": "the server is starting, stopping or overloaded",
     "handshake refused: 404": "the server has nothing at this path",
 }
+"""By the beginning of the reason."""
+
+
+def why_not_connected(error: BaseException | None) -> str:
+    """The reason why a TCP connection could not be opened, from Twisted's exception."""
+    if isinstance(error, Refused):
+        return "connection refused"
+    if isinstance(error, TimedOut):
+        return "no answer in time"
+    if isinstance(error, ConnectError) and error.osError == errno.EMFILE:
+        return "too many open files in this process; use more --processes"
+    return str(error)
 
 
 def why_not_opened(reason: str) -> str:
-    """Autobahn's words for a handshake that failed, without what is around them."""
+    """The reason why a WebSocket handshake failed, from Autobahn's text."""
     if refused := re.search(r"upgrade failed \[(\d+)\]: ([^)]*)", reason):
         return f"handshake refused: {refused[1]} {refused[2]}"
     if not reason or "without previous WebSocket closing handshake" in reason:
@@ -22,15 +39,15 @@ def why_not_opened(reason: str) -> str:
 
 
 def why_closed(code: int, reason: str) -> str:
-    """A reason for a connection that ended though nobody here wanted that."""
+    """The reason why an open connection ended although the swarm did not close it."""
     if code == 1006:
         return "connection lost (1006)"
     return f"closed by the server: {code}{f' {reason}' if reason else ''}"
 
 
 def hint(reason: str) -> str:
-    """What to do about it, if anything is known."""
-    for known, what in HINTS.items():
-        if reason.startswith(known):
-            return f"; {what}"
+    """What the user can do about it, to append to the reason; empty if nothing is known."""
+    for beginning, advice in HINTS.items():
+        if reason.startswith(beginning):
+            return f"; {advice}"
     return ""

@@ -1,4 +1,4 @@
-"""The options of `swarm life` and of `manage.py gameoflife`, and what both do with them.
+"""`swarm life` and `manage.py gameoflife`: their options, and a run with them.
 
 parser = argparse.ArgumentParser(); add_arguments(parser)
 exit_status = run(vars(parser.parse_args()))
@@ -12,22 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from workers.cli.argument_types import natural, rate, whole
-from workers.cli.reactor_run import (
-    INTERRUPTED,
-    ReactorRun,
-    Refused,
-    add_common_arguments,
-    add_ramp,
-    complain,
-    refuse,
-)
+from workers.cli.options import add_common_arguments, add_ramp
+from workers.cli.run import Run, refuse
 from workers.life import patterns, progress, rules
-from workers.life.game import LifeGame, Played, Summary
-from workers.life.plan import Listener, Plan
+from workers.life.cell_clients import LifePlan
+from workers.life.game import Game, reset
 from workers.life.rules import Grid
-from workers.life.shard import LifeShard
-from workers.life.shard_process import LifeShardProcess
-from workers.processes.process_setup import keep_garbage_collection_short, the_reactor
+from workers.reporting.summary import Outcome
 
 DESCRIPTION = """\
 Play Conway's Game of Life, one WebSocket connection for each cell. The server relays what
@@ -75,69 +66,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Mapping[str, Any]) -> int:
-    """Play a game as `options` say (the names of `add_arguments`); returns the exit status.
+    """Play a game with these options; returns the exit status.
 
-    Runs the reactor, so once in a process, in its main thread.
+    Runs the reactor, so call it once in a process, in its main thread.
     """
     try:
         start = _start(options)
     except patterns.BadPattern as error:
-        return refuse(options, Refused(str(error)))
-    return _Run(the_reactor(), options, start).status()
+        return refuse(options, str(error))
+
+    async def play(run: Run) -> Outcome:
+        return await _play(run, start)
+
+    return Run(options, start.size**2, play).status()
 
 
-class _Run(ReactorRun):
-    def __init__(self, reactor: Any, options: Mapping[str, Any], start: Grid) -> None:
-        super().__init__(reactor, options, start.size**2)
-        self._start = start
-        self._game: LifeGame | None = None
+async def _play(run: Run, start: Grid) -> Outcome:
+    options = run.options
+    plan = LifePlan.of(
+        start,
+        targets=run.targets,
+        timeout=options["timeout"],
+        shards=run.processes,
+        wrap=not options["no_wrap"],
+        last=options["steps"],
+        rate=options["limit"],
+        ramp=options["ramp"],
+        verify=options["verify"],
+    )
 
-    def end_early(self) -> bool:
-        if self._game is not None:
-            self._game.interrupt()
-        return self._game is not None
-
-    async def play(self) -> None:
-        options = self.options
-        plan = Plan(
-            start=self._start,
-            targets=self.targets,
-            wrap=not options["no_wrap"],
-            last=options["steps"],
-            rate=options["limit"],
-            ramp=options["ramp"],
-            timeout=options["timeout"],
-            verify=options["verify"],
-            shards=self.processes,
-        )
-        shown = progress.for_stream(
-            sys.stderr, self.reactor.seconds, self.connections, plan.last, options["json"]
-        )
-        self._game = LifeGame(self.reactor, plan, self._make_shard(plan), shown, self._event)
-        self.exit_status = self._report(await self._game.play())
-
-    def _make_shard(self, plan: Plan) -> Any:
-        def make(number: int, listener: Listener) -> Played:
-            if plan.shards == 1:
-                return LifeShard(self.reactor, plan, number, listener)
-            return LifeShardProcess(self.reactor, plan, number, listener)
-
-        return make
-
-    def _event(self, name: str) -> None:
-        if name == "connected":
-            keep_garbage_collection_short()
-        if self.options["events"]:
+    def on_event(name: str) -> None:
+        if options["events"]:
             print(json.dumps({"event": name}), flush=True)
 
-    def _report(self, summary: Summary) -> int:
-        text = summary.as_json() if self.options["json"] else summary.as_text()
-        if text:
-            print(text, flush=True)
-        if summary.error is not None:
-            complain(summary.error)
-            return 1
-        return INTERRUPTED if summary.interrupted else 0
+    await reset(run.reactor, run.targets[0], start.size, options["timeout"])
+    shown = progress.for_stream(
+        sys.stderr, run.reactor.seconds, run.clients, plan.last, options["json"]
+    )
+    game = Game(run.reactor, plan, shown, on_event)
+    run.interruptible(game.swarm)
+    return await game.play()
 
 
 def _start(options: Mapping[str, Any]) -> Grid:

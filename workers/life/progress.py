@@ -1,7 +1,7 @@
-"""What a person sees while a game gathers and runs.
+"""The progress of a game on stderr.
 
-On a terminal a bar that moves (with `rich`, where it is installed), elsewhere a line about once a
-second, for `--json` nothing. All of it goes to stderr: stdout is for the summary.
+On a terminal it is a progress bar, if `rich` is installed; otherwise a line about once a second;
+with `--json` nothing.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ LINE_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """How far the cells are; `step` is the one that all have reached."""
+class Counts:
+    """How many cells are connected and subscribed, and the step that all have reached."""
 
     connected: int = 0
     subscribed: int = 0
@@ -21,7 +21,7 @@ class Gathered:
 
 
 class Progress(Protocol):
-    def show(self, now: Gathered, running: bool) -> None:
+    def show(self, now: Counts, running: bool) -> None:
         """Called about ten times a second for each process."""
 
     def end(self) -> None:
@@ -29,7 +29,7 @@ class Progress(Protocol):
 
 
 class Silence:
-    def show(self, now: Gathered, running: bool) -> None:
+    def show(self, now: Counts, running: bool) -> None:
         pass
 
     def end(self) -> None:
@@ -37,7 +37,7 @@ class Silence:
 
 
 class _Pace:
-    """Steps a second since the last time it was asked."""
+    """Steps a second since the last call."""
 
     def __init__(self) -> None:
         self._before: tuple[float, int] | None = None
@@ -49,14 +49,14 @@ class _Pace:
         return (step - before[1]) / (seconds - before[0])
 
 
-def _gathering(now: Gathered, cells: int) -> str:
+def _connecting(now: Counts, cells: int) -> str:
     if now.connected < cells:
         return f"connected {now.connected:,} of {cells:,} cells"
     return f"subscribed {now.subscribed:,} of {cells:,} cells"
 
 
 class Lines:
-    """`seconds` is a clock, `last` the step after which it ends, if any."""
+    """seconds: a clock. last: the step after which the game ends; None: never."""
 
     def __init__(
         self, stream: TextIO, seconds: Callable[[], float], cells: int, last: int | None
@@ -68,7 +68,7 @@ class Lines:
         self._pace = _Pace()
         self._shown: float | None = None
 
-    def show(self, now: Gathered, running: bool) -> None:
+    def show(self, now: Counts, running: bool) -> None:
         seconds = self._seconds()
         if self._shown is not None and seconds < self._shown + LINE_EVERY:
             return
@@ -77,7 +77,7 @@ class Lines:
             pace = self._pace.of(seconds, now.step)
             line = f"step {now.step:,}{self._of}, {pace:.1f} steps/s"
         else:
-            line = _gathering(now, self._cells)
+            line = _connecting(now, self._cells)
         print(line, file=self._stream, flush=True)
 
     def end(self) -> None:
@@ -85,7 +85,7 @@ class Lines:
 
 
 class Bar:
-    """The same with `rich`, refreshed by our own events: no thread of its own."""
+    """The same with `rich`, refreshed at each `show`: it starts no thread."""
 
     def __init__(
         self, stream: TextIO, seconds: Callable[[], float], cells: int, last: int | None
@@ -99,7 +99,7 @@ class Bar:
         self._last = last
         self._of = "" if last is None else f" of {last:,}"
         self._pace = _Pace()
-        self._paced = (0.0, 0.0)  # when it was taken, steps a second
+        self._paced = (0.0, 0.0)  # when the pace was taken; steps a second
         self._progress: Any = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -113,11 +113,11 @@ class Bar:
         self._running = False
         self._progress.start()
 
-    def show(self, now: Gathered, running: bool) -> None:
+    def show(self, now: Counts, running: bool) -> None:
         if running:
             if not self._running:
                 self._running = True
-                # Another one, as a total can be changed but not taken away.
+                # Another task, because the total of a task can be changed but not removed.
                 self._progress.remove_task(self._task)
                 self._task = self._progress.add_task("running", total=self._last, right="")
             seconds = self._seconds()
@@ -131,7 +131,7 @@ class Bar:
                 self._task,
                 description="connecting" if now.connected < self._cells else "subscribing",
                 completed=done,
-                right=_gathering(now, self._cells),
+                right=_connecting(now, self._cells),
             )
         self._progress.refresh()
 
@@ -142,12 +142,12 @@ class Bar:
 def for_stream(
     stream: TextIO, seconds: Callable[[], float], cells: int, last: int | None, silent: bool
 ) -> Progress:
-    """The one that suits: `silent` for machines, a bar for a terminal, lines for a file."""
+    """No output if `silent`, a bar for a terminal, lines for anything else."""
     if silent:
         return Silence()
     if stream.isatty():
         try:
             return Bar(stream, seconds, cells, last)
         except ImportError:
-            pass  # rich is not installed: lines do
+            pass  # rich is not installed
     return Lines(stream, seconds, cells, last)

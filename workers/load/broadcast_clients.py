@@ -1,17 +1,18 @@
 """Publishers and subscribers of one topic.
 
-Clients 0 to publishers - 1 of the run publish, the others listen. Being connected is not yet being
-subscribed on every node. So publishers call (`do("call")`) until every subscriber has heard each of
-them; only then the run lets them begin (`do("go", at=…)`), on a schedule that was known before, so
-that everybody knows how many messages there will be.
+Clients 0 to publishers - 1 of the run publish, the others are subscribers. A client that is
+connected may not yet be subscribed on every node. So publishers send announcements
+(`do("announce")`) until every subscriber has received one from each of them. Only then the run
+starts the broadcast (`do("publish", at=…)`), on a schedule that is known before, so that every
+process knows how many messages there will be.
 
-    called     {}    all subscribers of this shard have heard every publisher
-    published  {}    all publishers of this shard have sent all
-    done       {}    all subscribers of this shard have had all
+    announced  {}    all subscribers of this shard have received every publisher's announcement
+    published  {}    all publishers of this shard have sent all messages
+    done       {}    all subscribers of this shard have received all messages
 
-At the end: "published", "delivered" (messages that were new to a subscriber), "duplicates",
-"out_of_order", "delivery" (times from sending to hearing), "late" (by how much at most a message
-was sent after its time, seconds).
+"ended" adds: "published"; "delivered", messages that were new to a subscriber; "duplicates";
+"out_of_order"; "delivery", a histogram of the times from sending to receiving; "late", by how many
+seconds a message was sent after its scheduled time, at most.
 """
 
 from collections import Counter
@@ -22,21 +23,22 @@ from typing import Any
 
 from workers.connection.dialer import Dialer
 from workers.load import broadcast_delivery as delivery
-from workers.processes.client import Client, Plan
-from workers.processes.shard import Shard, Tell
+from workers.processes.client import Client
+from workers.processes.plan import Plan
+from workers.processes.shard import Emit, Shard
 from workers.reporting.latency import Latencies
 
-CALL_EVERY = 0.2  # seconds
-FOLD_AT = 20_000  # times kept before they go into the histogram
+ANNOUNCE_EVERY = 0.2  # seconds
+FOLD_AT = 20_000  # delivery times kept before they go into the histogram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BroadcastPlan(Plan):
-    """`path` is the subscribers', `clients` counts both."""
+    """`path` is that of the subscribers; `clients` counts publishers and subscribers."""
 
     publishers: int = 1
     publisher_path: str
-    rate: float = 100.0  # messages a second, of all publishers together, who take turns
+    rate: float = 100.0  # messages a second, of all publishers together, which take turns
     messages: int = 1000  # of all publishers together
 
     @property
@@ -62,50 +64,52 @@ class Subscriber(Client):
         self.delivery = delivery.Delivery(publishers)
 
     def received(self, messages: Sequence[bytes]) -> None:
-        # Hot: a hundred thousand messages a second. Local names, and no call if all is well.
-        following = self.delivery.following
+        # Hot: runs for every message that every subscriber receives. Local names, and no call for
+        # the expected message but the parser's.
+        expected = self.delivery.expected
         times = self.shard.times
         now = monotonic()
         parse = delivery.parse
         for text in messages:
             try:
                 publisher, number, sent = parse(text)
-                if following[publisher] == number:
-                    following[publisher] = number + 1
+                if expected[publisher] == number:
+                    expected[publisher] = number + 1
                     times.append(now - sent)
-                elif number == delivery.CALL:
-                    if self.delivery.called(publisher):
-                        self.shard.subscriber_called()
-                elif self.delivery.odd(publisher, number, self.shard.counts):
+                elif number == delivery.ANNOUNCEMENT:
+                    if self.delivery.announced(publisher):
+                        self.shard.subscriber_ready()
+                elif self.delivery.unexpected(publisher, number, self.shard.counts):
                     times.append(now - sent)
-            except (delivery.NoMessage, IndexError):
+            except (delivery.UnknownMessage, IndexError):
                 self.shard.fail(f"not a message of this broadcast: {text[:40]!r}")
         if len(times) > FOLD_AT:
             self.shard.fold_times()
 
 
 class BroadcastShard(Shard):
-    """All publishers and subscribers in one process."""
+    """The publishers and subscribers of one process."""
 
+    plan_type = BroadcastPlan
     tallied = (*Shard.tallied, "published", "delivered")
 
-    def __init__(self, reactor: Any, plan: BroadcastPlan, number: int, tell: Tell) -> None:
-        self.times: list[float] = []
+    def __init__(self, reactor: Any, plan: BroadcastPlan, number: int, emit: Emit) -> None:
+        self.times: list[float] = []  # from sending to receiving
         self.counts: Counter[str] = Counter(duplicates=0, out_of_order=0)
-        self._told_done = False
+        self._done = False
         self._delivery = Latencies()
         self._late = 0.0
         self._broadcast = plan
-        super().__init__(reactor, plan, number, tell)
+        super().__init__(reactor, plan, number, emit)
         self._publisher_dialer = self.dialer(plan.publisher_path)
         self._publishers = {c.number: c for c in self._clients if isinstance(c, Publisher)}
-        self._uncalled = len(self._clients) - len(self._publishers)
-        self._expected = self._uncalled * plan.messages
-        # Message n is publisher n % publishers' and due n / rate after the beginning.
+        self._not_ready = len(self._clients) - len(self._publishers)
+        self._expected = self._not_ready * plan.messages
+        # Message n belongs to publisher n % publishers, and is due n / rate after the beginning.
         self._mine = [
             n for n in range(plan.messages) if n % plan.publishers % plan.shards == number
         ]
-        self._next = 0  # of _mine
+        self._next = 0  # an index of _mine
         self._began = 0.0
 
     def client(self, number: int) -> Client:
@@ -116,31 +120,32 @@ class BroadcastShard(Shard):
     def dialer_for(self, client: Client) -> Dialer:
         return self._publisher_dialer if isinstance(client, Publisher) else self._dialer
 
-    def do(self, what: str, **values: Any) -> None:
-        if what == "call":
-            self._call()
-            if not self._uncalled:
-                self.tell("called", {})
-        elif what == "go":
+    def do(self, command: str, **values: Any) -> None:
+        if command == "announce":
+            self._announce()
+            if not self._not_ready:
+                self.emit("announced", {})
+        elif command == "publish":
             self._began = values["at"]
             self.timers.cancel("publish")
             self._publish()
         else:
-            super().do(what, **values)
+            super().do(command, **values)
 
-    def _call(self) -> None:
+    def _announce(self) -> None:
         for publisher in self._publishers.values():
             if publisher.connection is not None:
-                publisher.connection.send(delivery.call(publisher.number))
-        self.timers.after("publish", CALL_EVERY, self._call)
+                publisher.connection.send(delivery.announcement(publisher.number))
+        self.timers.after("publish", ANNOUNCE_EVERY, self._announce)
 
-    def subscriber_called(self) -> None:
-        self._uncalled -= 1
-        if not self._uncalled:
-            self.tell("called", {})
+    def subscriber_ready(self) -> None:
+        """A subscriber has received an announcement from every publisher."""
+        self._not_ready -= 1
+        if not self._not_ready:
+            self.emit("announced", {})
 
     def _publish(self) -> None:
-        """Send what is due, and come again when the next one is."""
+        """Send the messages that are due, and set a timer for the next one."""
         mine = self._mine
         rate = self._broadcast.rate
         now = monotonic()
@@ -154,15 +159,14 @@ class BroadcastShard(Shard):
             self._late = max(self._late, now - due)
             publisher = self._publishers[n % self._broadcast.publishers]
             if publisher.connection is not None and publisher.is_open:
-                publisher.connection.send(
-                    delivery.message(publisher.number, publisher.sent, monotonic())
-                )
+                text = delivery.message(publisher.number, publisher.sent, monotonic())
+                publisher.connection.send(text)
                 publisher.sent += 1
                 self.tally["published"] += 1
-        self.tell("published", {})
+        self.emit("published", {})
 
     def fold_times(self) -> None:
-        """Count what has been delivered."""
+        """Count and measure what has been delivered since the last call."""
         self._delivery.add(self.times)
         self.tally["delivered"] += len(self.times)
         self.times.clear()
@@ -170,11 +174,11 @@ class BroadcastShard(Shard):
     def _fold(self) -> None:
         super()._fold()
         self.fold_times()
-        if self._began and self.tally["delivered"] == self._expected and not self._told_done:
-            self._told_done = True
-            self.tell("done", {})
+        if self._began and self.tally["delivered"] == self._expected and not self._done:
+            self._done = True
+            self.emit("done", {})
 
-    def figures(self) -> dict[str, Any]:
+    def measurements(self) -> dict[str, Any]:
         return {
             "duplicates": self.counts["duplicates"],
             "out_of_order": self.counts["out_of_order"],

@@ -1,4 +1,4 @@
-"""`swarm broadcast`: what one says, a thousand hear; how soon, how often, and in which order."""
+"""`swarm broadcast`: checks and measures the delivery of messages to many subscribers."""
 
 import argparse
 import re
@@ -8,26 +8,37 @@ from time import monotonic
 from typing import Any
 
 from workers.cli.argument_types import positive, seconds
-from workers.cli.run import Run, add_common_arguments, play
-from workers.load.broadcast_clients import BroadcastPlan
-from workers.processes.swarm import Report, Stopped, added, counted
-from workers.reporting.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
+from workers.cli.options import add_common_arguments
+from workers.cli.run import Run
+from workers.load.broadcast_clients import BroadcastPlan, BroadcastShard
+from workers.processes.swarm import Stopped
+from workers.reporting.summary import (
+    Outcome,
+    Reports,
+    cpu_seconds_of,
+    failure_lines,
+    merged_counts,
+    merged_latencies,
+    milliseconds,
+    plural,
+    times_line,
+)
 
 PATH = "/broadcast/{}/?role={}"
-LEAD = 0.2  # seconds from "go" to the first message: for "go" to reach every process
+LEAD = 0.2  # seconds from the command to the first message: for it to reach every process
 
 DESCRIPTION = """\
 Subscribe many clients to one topic, publish to it at a steady rate, and check that every subscriber
-gets every message once and in its publisher's order. Delivery latency is from a message's sending
-to its hearing, by a clock that all processes of this machine share.
+receives every message once and in its publisher's order. Delivery latency is the time from sending
+a message to receiving it, by the clock that all processes of this machine share.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
-    add("--subscribers", type=positive, default=1000, metavar="N", help="clients that hear (1000)")
-    add("--publishers", type=positive, default=1, metavar="N", help="clients that speak (1)")
+    add("--subscribers", type=positive, default=1000, metavar="N", help="subscribers (1000)")
+    add("--publishers", type=positive, default=1, metavar="N", help="publishers (1)")
     add(
         "--rate",
         type=seconds,
@@ -40,29 +51,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="how long they speak (10)",
+        help="how long to publish (10)",
     )
     add(
         "--drain",
         type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="how long to wait for messages after the last was sent (10)",
+        help="how long to wait for messages after the last one was sent (10)",
     )
-    add("--topic", type=_topic, metavar="NAME", help="what they speak of; default: a new topic")
+    add("--topic", type=_topic, metavar="NAME", help="the topic's name; default: a new topic")
     add_common_arguments(parser)
 
 
 def run(options: Mapping[str, Any]) -> int:
-    """The exit status."""
+    """Returns the exit status."""
     options = {**options, "topic": options["topic"] or f"swarm-{secrets.token_hex(6)}"}
-    return play(
+    return Run(
         options,
         options["publishers"] + options["subscribers"],
-        [PATH.format(options["topic"], "subscriber")],
         _broadcast,
+        paths=[PATH.format(options["topic"], "subscriber")],
         rate_of=("delivered", "deliveries/s"),
-    )
+    ).status()
 
 
 async def _broadcast(run: Run) -> Outcome:
@@ -74,59 +85,61 @@ async def _broadcast(run: Run) -> Outcome:
         rate=options["rate"],
         messages=max(1, round(options["rate"] * options["seconds"])),
     )
-    load = run.load("broadcast", plan, run.stop_without_clients)
-    spoke = 0.0
+    swarm = run.swarm(BroadcastShard, plan, run.stop_without_clients)
+    published = 0.0
 
     async def steps() -> None:
-        nonlocal spoke
-        reports = await load.all("connected")
+        nonlocal published
+        reports = await swarm.all("connected")
         missing = plan.clients - sum(report["opened"] for report in reports)
         if missing:
             raise Stopped(f"{missing:,} of {plan.clients:,} clients could not connect")
-        load.do("call")
-        if not await load.all("called", options["timeout"]):
+        swarm.do("announce")
+        if not await swarm.all("announced", options["timeout"]):
             raise Stopped(
-                f"not every subscriber heard every publisher's call within {options['timeout']:g} s"
+                "not every subscriber has received an announcement from every publisher within "
+                f"{options['timeout']:g} s"
             )
-        run.status_line.say(f"all {plan.subscribers:,} subscribers hear every publisher")
+        run.status_line.say("every subscriber is subscribed; publishing begins")
         began = monotonic() + LEAD
-        load.do("go", at=began)
-        await load.all("published")
-        spoke = monotonic() - began
-        await load.all("done", options["drain"])
+        swarm.do("publish", at=began)
+        await swarm.all("published")
+        published = monotonic() - began
+        await swarm.all("done", options["drain"])
 
-    reports = await run.through(load, steps())
-    return _outcome(plan, reports, spoke)
+    reports = await swarm.through(steps())
+    return _outcome(plan, reports, published)
 
 
-def _outcome(plan: BroadcastPlan, reports: list[Report], spoke: float) -> Outcome:
-    tally = counted(reports, "tally")
+def _outcome(plan: BroadcastPlan, reports: Reports, published: float) -> Outcome:
+    """published: how many seconds the publishers took."""
+    tally = merged_counts(reports, "tally")
     wrong = {
         "lost": max(0, tally["published"] * plan.subscribers - tally["delivered"]),
         "duplicates": sum(report["duplicates"] for report in reports),
         "out_of_order": sum(report["out_of_order"] for report in reports),
     }
-    latency = milliseconds(added(reports, "delivery"), 50, 99, 99.9, 100)
+    wrong_line = (
+        f"{wrong['lost']:,} lost, {plural(wrong['duplicates'], 'duplicate')}, "
+        f"{wrong['out_of_order']:,} out of order"
+    )
+    latency = milliseconds(merged_latencies(reports, "delivery"), 50, 99, 99.9, 100)
     late = round(max((report["late"] for report in reports), default=0.0) * 1000, 3)
-    speed = round(tally["published"] / spoke, 1) if spoke else None
-    problems = failures_of(reports)
+    speed = round(tally["published"] / published, 1) if published else None
+    problems = failure_lines(reports)
     if tally["published"] < plan.messages:
         problems.append(f"only {tally['published']:,} of {plan.messages:,} messages were sent")
     if any(wrong.values()):
-        problems.append(
-            f"{wrong['lost']:,} deliveries lost, {wrong['duplicates']:,} twice, "
-            f"{wrong['out_of_order']:,} out of order"
-        )
+        problems.append(f"deliveries: {wrong_line}")
     lines = [
-        f"{tally['published']:,} messages to {plan.subscribers:,} subscribers: "
-        f"{tally['delivered']:,} deliveries",
-        f"{wrong['lost']:,} lost, {wrong['duplicates']:,} twice, "
-        f"{wrong['out_of_order']:,} out of order",
-        times_line("delivery", latency),
+        f"{plural(tally['published'], 'message')} to {plural(plan.subscribers, 'subscriber')}: "
+        f"{plural(tally['delivered'], 'delivery', 'deliveries')}",
+        wrong_line,
+        times_line("delivery latency", latency),
     ]
     if speed is not None:
-        lines.append(f"{speed:,.0f} messages/s sent, at most {late:,.1f} ms after their time")
-    figures = {
+        lines.append(f"{speed:,.0f} messages/s sent, at most {late:,.1f} ms behind schedule")
+    values = {
         "subscribers": plan.subscribers,
         "publishers": plan.publishers,
         "rate": plan.rate,
@@ -135,13 +148,13 @@ def _outcome(plan: BroadcastPlan, reports: list[Report], spoke: float) -> Outcom
         "delivered": tally["delivered"],
         **wrong,
         "failed": tally["failed"],
-        "failures": counted(reports, "failures"),
+        "failures": merged_counts(reports, "failures"),
         "latency_ms": latency,
         "sent_late_ms": late,
-        "seconds": round(spoke, 3),
-        "cpu_seconds": cpu_of(reports),
+        "seconds": round(published, 3),
+        "cpu_seconds": cpu_seconds_of(reports),
     }
-    return Outcome(figures, lines, problems)
+    return Outcome(values, lines, problems)
 
 
 def _topic(text: str) -> str:

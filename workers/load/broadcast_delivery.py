@@ -1,20 +1,22 @@
-"""Messages of a broadcast, and what one subscriber has had of them.
+"""The messages of a broadcast, and which of them one subscriber has received.
 
-    PUBLISHER NUMBER SENT     numbers from 0 on; when it was sent, in nanoseconds of the system's
-                              monotonic clock, which all processes of one machine share
-    PUBLISHER                 a call before the broadcast begins: who hears it is subscribed
+    PUBLISHER NUMBER SENT    a message: NUMBER counts from 0 for each publisher; SENT is when it was
+                             sent, in nanoseconds of the system's monotonic clock, which is the same
+                             for all processes of a machine
+    PUBLISHER                an announcement, before the broadcast begins: a client that receives
+                             one is subscribed
 
-Nothing here knows connections.
+Pure: nothing here knows connections.
 """
 
 from collections import Counter
 from functools import lru_cache
 
-CALL = -1  # the number of a message that is a call
+ANNOUNCEMENT = -1  # the number that `parse` returns for an announcement
 
 
-class NoMessage(Exception):
-    """A subscriber got something that no publisher of this broadcast has sent."""
+class UnknownMessage(Exception):
+    """A subscriber has received something that no publisher of this broadcast has sent."""
 
 
 def message(publisher: int, number: int, sent: float) -> bytes:
@@ -22,54 +24,57 @@ def message(publisher: int, number: int, sent: float) -> bytes:
     return b"%d %d %d" % (publisher, number, int(sent * 1e9))
 
 
-def call(publisher: int) -> bytes:
+def announcement(publisher: int) -> bytes:
     return b"%d" % publisher
 
 
 @lru_cache(maxsize=4096)
 def parse(text: bytes) -> tuple[int, int, float]:
-    """-> (publisher, number or CALL, seconds). Raises NoMessage.
+    """-> (publisher, number or ANNOUNCEMENT, seconds). Raises UnknownMessage.
 
-    Remembered, because each message comes to all subscribers of a process: 0.1 µs instead of 1.
+    Cached, because each message arrives once for every subscriber of a process.
     """
     try:
         match text.split():
             case [publisher]:
-                return int(publisher), CALL, 0.0
+                return int(publisher), ANNOUNCEMENT, 0.0
             case [publisher, number, sent]:
                 return int(publisher), int(number), int(sent) / 1e9
     except ValueError:
         pass
-    raise NoMessage(f"not a message of this broadcast: {text[:40]!r}")
+    raise UnknownMessage(f"not a message of this broadcast: {text[:40]!r}")
 
 
 class Delivery:
-    """One subscriber's part.
+    """What one subscriber has received.
 
-    `following[publisher]` is the number that comes next if all is well. Hot code may look for
-    itself and count it up; whatever else comes goes to `odd`.
+    `expected[publisher]` is the number of the publisher's next message if none is lost. Hot code
+    compares and increments it itself, and calls `unexpected` with any other number.
     """
 
-    __slots__ = ("_missing", "_uncalled", "following")
+    __slots__ = ("_missing", "_unannounced", "expected")
 
     def __init__(self, publishers: int) -> None:
-        self.following = [0] * publishers
-        self._uncalled = set(range(publishers))
+        self.expected = [0] * publishers
+        self._unannounced = set(range(publishers))
         self._missing: set[tuple[int, int]] = set()
 
-    def called(self, publisher: int) -> bool:
-        """It has heard this one's call; True if that was the last one it waited for."""
-        if publisher not in self._uncalled:
+    def announced(self, publisher: int) -> bool:
+        """Note an announcement; returns whether it was the last one that was missing."""
+        if publisher not in self._unannounced:
             return False
-        self._uncalled.discard(publisher)
-        return not self._uncalled
+        self._unannounced.discard(publisher)
+        return not self._unannounced
 
-    def odd(self, publisher: int, number: int, counts: Counter[str]) -> bool:
-        """A message that is not the next one; counts what is wrong, says whether it is new."""
-        following = self.following[publisher]
-        if number >= following:
-            self._missing.update((publisher, n) for n in range(following, number))
-            self.following[publisher] = number + 1
+    def unexpected(self, publisher: int, number: int, counts: Counter[str]) -> bool:
+        """Note a message that is not the expected one; returns whether it is new.
+
+        counts: is incremented at "out_of_order" or "duplicates".
+        """
+        expected = self.expected[publisher]
+        if number >= expected:
+            self._missing.update((publisher, n) for n in range(expected, number))
+            self.expected[publisher] = number + 1
             return True
         if (publisher, number) in self._missing:
             self._missing.discard((publisher, number))

@@ -1,10 +1,11 @@
-"""Clients that hold the conversation of transcript.py, with a pause before each of their messages.
+"""Clients that hold the conversation of echo_transcript.py, with a pause before each message.
 
-    full    {}    all of this shard's clients are open at the same time
-    done    {}    every client has come to its end, well or badly
+    full  {}    all clients of this shard are open at the same time
+    done  {}    the last client of this shard has ended its conversation, or has failed
 
-At the end: "most", as many were open at once; "full_at", when that were all; "first_end", when the
-first of them was not open any more; "reply", how long the server took to answer.
+"ended" adds: "most", how many clients were open at the same time; "full_at", when all were;
+"first_end", when the first of them was no longer open; "reply", a histogram of the times that the
+server took to reply; "messages", how many replies the finished clients have received.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,18 @@ from time import monotonic
 from typing import Any
 
 from workers.connection.failure_reasons import why_closed
-from workers.load.echo_transcript import HEARD, SAID, Transcript, WrongTranscript
-from workers.processes.client import Client, Plan
-from workers.processes.shard import Shard, Tell
+from workers.load.echo_transcript import (
+    CLIENT_MESSAGES,
+    SERVER_MESSAGES,
+    Transcript,
+    WrongTranscript,
+)
+from workers.processes.client import Client
+from workers.processes.plan import Plan
+from workers.processes.shard import Emit, Shard
 from workers.reporting.latency import Latencies
 
-LOOK_EVERY = 1.0  # seconds between two searches for clients that have waited for too long
+LOOK_EVERY = 1.0  # seconds between two searches for clients whose reply is overdue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +41,7 @@ class EchoClient(Client):
     def __init__(self, shard: "EchoShard", number: int) -> None:
         super().__init__(shard, number)
         self.transcript = Transcript()
-        self._since = 0.0  # when it said, or began to wait for, something
+        self._since = 0.0  # when it last sent or received a message
 
     def opened(self) -> None:
         self._since = monotonic()
@@ -43,30 +50,27 @@ class EchoClient(Client):
     def received(self, messages: Sequence[bytes]) -> None:
         transcript = self.transcript
         try:
-            answers = transcript.receive(messages)
+            replies = transcript.receive(messages)
         except WrongTranscript as error:
             self._give_up(str(error))
             return
         now = monotonic()
-        if answers:
+        if replies:
             self.shard.reply_times.append(now - self._since)
         self._since = now
-        if transcript.may_speak:
-            self.shard.timer_wheel.later(self.shard.delay, self._say)
+        if transcript.may_send:
+            self.shard.timer_wheel.later(self.shard.delay, self._send)
 
-    def _say(self) -> None:
+    def _send(self) -> None:
         if self.connection is not None and not self.dropped:
             self._since = monotonic()
-            self.connection.send(self.transcript.say())
+            self.connection.send(self.transcript.next_message())
 
     def look(self, since: float) -> None:
-        """Give up if the server has owed something since before `since`."""
-        if self.is_open and not self.dropped and self._since < since and not self._pausing:
+        """Give up if the server should have sent something and has not done so since then."""
+        is_waiting = self.is_open and not self.dropped and not self.transcript.may_send
+        if is_waiting and self._since < since:
             self._give_up("no reply in time")
-
-    @property
-    def _pausing(self) -> bool:
-        return self.transcript.may_speak
 
     def _give_up(self, reason: str) -> None:
         self.drop()
@@ -78,8 +82,8 @@ class EchoClient(Client):
         try:
             transcript.finish(code)
         except WrongTranscript as error:
-            # A server that goes away, or sends clients away, has not got its words wrong.
-            left = code != 1000 and transcript.heard < len(HEARD)
+            # A server that stops, or disconnects clients, has not sent a wrong message.
+            left = code != 1000 and transcript.received < len(SERVER_MESSAGES)
             self.shard.fail(why_closed(code, reason) if left else str(error))
         else:
             self.shard.tally["done"] += 1
@@ -87,19 +91,20 @@ class EchoClient(Client):
 
 
 class EchoShard(Shard):
-    """All clients of this kind in one process."""
+    """The echo clients of one process."""
 
+    plan_type = EchoPlan
     tallied = (*Shard.tallied, "done")
 
-    def __init__(self, reactor: Any, plan: EchoPlan, number: int, tell: Tell) -> None:
+    def __init__(self, reactor: Any, plan: EchoPlan, number: int, emit: Emit) -> None:
         self.delay = plan.delay
         self.reply_times: list[float] = []
         self._replies = Latencies()
         self._most = 0
         self._full_at: float | None = None
         self._first_end: float | None = None
-        self._ended = 0
-        super().__init__(reactor, plan, number, tell)
+        self._done = 0
+        super().__init__(reactor, plan, number, emit)
 
     def client(self, number: int) -> Client:
         return EchoClient(self, number)
@@ -120,33 +125,34 @@ class EchoShard(Shard):
         self._most = max(self._most, self.tally["open"])
         if self.tally["open"] == len(self._clients):
             self._full_at = monotonic()
-            self._tell_tally()
-            self.tell("full", {})
+            self._emit_tally()
+            self.emit("full", {})
 
     def client_left(self) -> None:
+        """A client that was open has ended its conversation, or has failed."""
         if self._first_end is None:
             self._first_end = monotonic()
-        self._one_ended()
+        self._one_done()
 
     def not_opened(self, client: Client, reason: str) -> None:
         super().not_opened(client, reason)
-        self._one_ended()
+        self._one_done()
 
-    def _one_ended(self) -> None:
-        self._ended += 1
-        if self._ended == len(self._clients):
-            self.tell("done", {})
+    def _one_done(self) -> None:
+        self._done += 1
+        if self._done == len(self._clients):
+            self.emit("done", {})
 
     def _fold(self) -> None:
         super()._fold()
         self._replies.add(self.reply_times)
         self.reply_times.clear()
 
-    def figures(self) -> dict[str, Any]:
+    def measurements(self) -> dict[str, Any]:
         return {
             "most": self._most,
             "full_at": self._full_at,
             "first_end": self._first_end,
             "reply": self._replies.counts(),
-            "messages": len(SAID) * self.tally["done"],
+            "messages": len(CLIENT_MESSAGES) * self.tally["done"],
         }

@@ -1,4 +1,4 @@
-"""The conversation of `swarm echo`, and whether the server keeps to it.
+"""The conversation of `swarm echo`: a state machine without I/O that checks what the server sends.
 
     < Hello!
     > Spam?
@@ -8,60 +8,68 @@
     > Python.
     < 3. Python.
     < Goodbye!
-    close 1000
+    < close 1000
 
-Nothing here knows connections or time.
+`<` is what the server sends, `>` what the client sends.
 """
 
 from collections.abc import Sequence
 
-SAID = (b"Spam?", b"Eggs!", b"Python.")
-HEARD = (b"Hello!", *(b"%d. %s" % said for said in enumerate(SAID, 1)), b"Goodbye!")
+CLIENT_MESSAGES = (b"Spam?", b"Eggs!", b"Python.")
+SERVER_MESSAGES = (
+    b"Hello!",
+    *(b"%d. %s" % numbered for numbered in enumerate(CLIENT_MESSAGES, 1)),
+    b"Goodbye!",
+)
 
 
 class WrongTranscript(Exception):
-    """The server said something else; the text is the reason, without whose client it was."""
+    """The server has sent something else. The text is the failure reason, without the client."""
 
 
 class Transcript:
-    """One client's part. After a WrongTranscript it is of no further use."""
+    """One client's conversation. Do not use it any more after a WrongTranscript."""
 
-    __slots__ = ("heard", "said")
+    __slots__ = ("received", "sent")
 
     def __init__(self) -> None:
-        self.heard = 0  # messages of HEARD
-        self.said = 0  # messages of SAID
+        self.received = 0  # of SERVER_MESSAGES
+        self.sent = 0  # of CLIENT_MESSAGES
 
     @property
-    def may_speak(self) -> bool:
-        """It is the client's turn; otherwise the server's, to say something or to close."""
-        return self.said < len(SAID) and self.heard == self.said + 1
+    def may_send(self) -> bool:
+        """Whether it is the client's turn; otherwise it is the server's, to send or to close."""
+        return self.sent < len(CLIENT_MESSAGES) and self.received == self.sent + 1
 
     def receive(self, messages: Sequence[bytes]) -> int:
-        """The server's messages; returns how many of them answered one of ours."""
-        answers = 0
+        """Take the server's messages; returns how many of them reply to one of the client's.
+
+        Raises WrongTranscript.
+        """
+        replies = 0
         for message in messages:
-            # A reply before its question is as wrong as any other.
-            due = self.heard <= self.said or self.heard == len(SAID) + 1
-            if not due or message != HEARD[self.heard]:
-                expected = repr(HEARD[self.heard].decode()) if due else "nothing"
+            # A reply before the client's message is as wrong as any other text.
+            due = self.received <= self.sent or self.received == len(CLIENT_MESSAGES) + 1
+            if not due or message != SERVER_MESSAGES[self.received]:
+                expected = repr(SERVER_MESSAGES[self.received].decode()) if due else "nothing"
                 got = message[:40].decode(errors="replace")
                 raise WrongTranscript(f"wrong transcript: expected {expected}, got {got!r}")
-            answers += 0 < self.heard <= len(SAID)
-            self.heard += 1
-        return answers
+            replies += 0 < self.received <= len(CLIENT_MESSAGES)
+            self.received += 1
+        return replies
 
-    def say(self) -> bytes:
-        """The next message; only if the client may speak."""
-        message = SAID[self.said]
-        self.said += 1
+    def next_message(self) -> bytes:
+        """The message to send now. Call it only if `may_send`."""
+        message = CLIENT_MESSAGES[self.sent]
+        self.sent += 1
         return message
 
     def finish(self, code: int) -> None:
-        """The server has closed; raises WrongTranscript if that was not the end."""
-        if self.heard < len(HEARD):
+        """The server has closed with `code`. Raises WrongTranscript if that was not the end."""
+        if self.received < len(SERVER_MESSAGES):
             raise WrongTranscript(
-                f"wrong transcript: closed {code} after {self.heard} of {len(HEARD)} messages"
+                f"wrong transcript: closed {code} after {self.received} of "
+                f"{len(SERVER_MESSAGES)} messages"
             )
         if code != 1000:
             raise WrongTranscript(f"wrong transcript: closed {code} instead of 1000")

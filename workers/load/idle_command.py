@@ -1,4 +1,4 @@
-"""`swarm idle`: what a connection costs while nothing happens on it."""
+"""`swarm idle`: measures what a connection costs while nothing happens on it."""
 
 import argparse
 from collections.abc import Mapping
@@ -6,35 +6,45 @@ from time import monotonic
 from typing import Any
 
 from workers.cli.argument_types import path, positive, rate
-from workers.cli.reactor_run import add_ramp
-from workers.cli.run import Run, add_common_arguments, play
-from workers.processes.client import Plan
-from workers.processes.swarm import added, counted
+from workers.cli.options import add_common_arguments, add_ramp
+from workers.cli.run import Run
+from workers.processes.plan import Plan
+from workers.processes.shard import Shard
 from workers.reporting.server_memory import Memory, is_here, listening_processes, measure
-from workers.reporting.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
+from workers.reporting.summary import (
+    Outcome,
+    cpu_seconds_of,
+    failure_lines,
+    merged_counts,
+    merged_latencies,
+    milliseconds,
+    plural,
+    times_line,
+)
 
 PATH = "/echo/async/"
 
 DESCRIPTION = """\
-Connect many clients, hold them, and report what that took: time, and, of a server on this machine,
-memory for each connection. RSS is that of the processes that listen on the port (or --pids), after
-minus before: measure a server that has just been started, as one that has had many clients before
-has their memory still. The kernel's figures are the whole machine's, so they hold both ends.
+Connect many clients, hold the connections, and report the time that this took and, for a server on
+this machine, the memory for each connection. RSS is that of the processes that listen on the port
+(or --pids), after minus before: measure a server that has just been started, because one that has
+had many clients keeps their memory. The kernel's memory is counted for the whole machine, which is
+both ends of each connection.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
-    add("--clients", type=positive, default=10_000, metavar="N", help="how many (10000)")
+    add("--clients", type=positive, default=10_000, metavar="N", help="clients (10000)")
     add(
         "--hold",
         type=rate,
         default=10.0,
         metavar="SECONDS",
-        help="how long after the last has connected (10)",
+        help="how long to hold the connections after the last client has connected (10)",
     )
-    add("--path", type=path, default=PATH, help=f"of the WebSocket ({PATH})")
+    add("--path", type=path, default=PATH, help=f"path of the WebSocket ({PATH})")
     add(
         "--pids",
         type=_pids,
@@ -46,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Mapping[str, Any]) -> int:
-    """The exit status."""
-    return play(options, options["clients"], [options["path"]], _idle)
+    """Returns the exit status."""
+    return Run(options, options["clients"], _idle, paths=[options["path"]]).status()
 
 
 async def _idle(run: Run) -> Outcome:
@@ -56,50 +66,51 @@ async def _idle(run: Run) -> Outcome:
     if pids is None:
         pids = listening_processes(t.port for t in run.targets if is_here(t.address))
     plan = Plan(**run.common(options["path"]), ramp=options["ramp"])
-    load = run.load("idle", plan, run.stop_without_clients)
+    swarm = run.swarm(Shard, plan, run.stop_without_clients)
     measured: list[Memory] = []
-    took = 0.0
+    took = 0.0  # seconds until the last client had connected
 
     async def steps() -> None:
         nonlocal took
         began = monotonic()
         measured.append(measure(pids))
-        reports = await load.all("connected")
+        reports = await swarm.all("connected")
         took = max(report["at"] for report in reports) - began
-        await load.pause(options["hold"])
+        await swarm.pause(options["hold"])
         measured.append(measure(pids))
 
-    reports = await run.through(load, steps())
-    tally = counted(reports, "tally")
+    reports = await swarm.through(steps())
+    tally = merged_counts(reports, "tally")
     held = tally["opened"] - tally["failed"] if reports else 0
-    connect = milliseconds(added(reports, "connect"), 50, 99, 100)
-    speed = round(tally["opened"] / took, 1) if took else None
-    figures: dict[str, Any] = {
+    values: dict[str, Any] = {
         "clients": run.clients,
         "opened": tally["opened"],
         "failed": tally["failed"],
-        "failures": counted(reports, "failures"),
-        "connect_ms": connect,
+        "failures": merged_counts(reports, "failures"),
+        "connect_ms": milliseconds(merged_latencies(reports, "connect"), 50, 99, 100),
         "connect_seconds": round(took, 3),
-        "connects_per_second": speed,
+        "connects_per_second": round(tally["opened"] / took, 1) if took else None,
         "hold_seconds": options["hold"],
-        "memory": None,
-        "cpu_seconds": cpu_of(reports),
+        "memory": _memory(measured, held, pids) if len(measured) == 2 and held else None,
+        "cpu_seconds": cpu_seconds_of(reports),
     }
-    lines = [
-        f"{tally['opened']:,} of {run.clients:,} clients connected, {tally['failed']:,} failed"
+    return Outcome(values, _lines(values), failure_lines(reports))
+
+
+def _lines(values: Mapping[str, Any]) -> list[str]:
+    speed = values["connects_per_second"]
+    return [
+        f"{values['opened']:,} of {plural(values['clients'], 'client')} connected, "
+        f"{values['failed']:,} failed",
+        *([f"{speed:,.0f} connects/s, {values['connect_seconds']:.1f} s"] if speed else []),
+        times_line("connect time", values["connect_ms"]),
+        *(_memory_lines(values["memory"]) if values["memory"] else []),
     ]
-    if speed is not None:
-        lines.append(f"{speed:,.0f} connects/s, {took:.1f} s")
-    lines.append(times_line("connect", connect))
-    if len(measured) == 2 and held:
-        figures["memory"] = memory = _memory(measured[0], measured[1], held, pids)
-        lines += _memory_lines(memory)
-    return Outcome(figures, lines, failures_of(reports))
 
 
-def _memory(before: Memory, after: Memory, connections: int, pids: list[int]) -> dict[str, Any]:
-    """Bytes for each connection; of RSS only if we know whose."""
+def _memory(measured: list[Memory], connections: int, pids: list[int]) -> dict[str, Any]:
+    """Bytes for each connection; RSS is None if a process of the server could not be read."""
+    before, after = measured
     known = before.resident and after.resident
     rss = round((after.resident - before.resident) / connections) if known else None
     return {
@@ -116,14 +127,14 @@ def _memory_lines(memory: Mapping[str, Any]) -> list[str]:
     lines = []
     if memory["rss_per_connection"] is None:
         lines.append(
-            "the server's processes are not on this machine, not ours, or not all alive: no RSS"
+            "server's RSS: unknown, because its processes are not on this machine, belong to "
+            "another user, or have ended"
         )
     else:
-        count = len(memory["pids"])
         lines.append(
             f"server's RSS: {memory['rss_per_connection'] / 1024:.1f} KiB a connection "
-            f"({memory['rss_before'] >> 20:,} -> {memory['rss_after'] >> 20:,} MiB in {count} "
-            f"process{'es' if count > 1 else ''})"
+            f"({memory['rss_before'] >> 20:,} -> {memory['rss_after'] >> 20:,} MiB in "
+            f"{plural(len(memory['pids']), 'process', 'processes')})"
         )
     lines.append(
         f"kernel, both ends: {memory['kernel_slab_per_connection'] / 1024:.1f} KiB of slab and "

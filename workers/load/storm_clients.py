@@ -1,13 +1,13 @@
-"""Clients that go all at once, without a word, and come back.
+"""Clients that disconnect all at once without a closing handshake, and reconnect.
 
-`do("drop", jitter=seconds)` starts it, once; in return come
+`do("drop", jitter=seconds)` starts the storm, once. Then the shard emits
 
-    dropped  {"at": seconds}   the clients have begun to go
-    back     {"at": seconds}   all of this shard's clients are open again
+    dropped      {"at": seconds}   the connections are being aborted
+    reconnected  {"at": seconds}   all clients of this shard are open again
 
-An attempt to come back that fails is counted, and made again after half a second to a second, as a
-decent client would. At the end: "first" are the connect times before the storm, "back" the times
-from the drop until each client was open again.
+An attempt to reconnect that fails is counted, and repeated after half a second to a second. "ended"
+adds: "first", the connect times before the storm; "reconnect", the times from the drop until each
+client was open again.
 """
 
 import random
@@ -15,11 +15,12 @@ from time import monotonic
 from typing import Any
 
 from workers.connection.failure_reasons import why_closed
-from workers.processes.client import Client, Plan
-from workers.processes.shard import Shard, Tell
+from workers.processes.client import Client
+from workers.processes.plan import Plan
+from workers.processes.shard import Emit, Shard
 from workers.reporting.latency import Latencies
 
-AGAIN_AFTER = 0.5, 1.0  # seconds, at least and at most
+RETRY_AFTER = 0.5, 1.0  # seconds, at least and at most
 
 
 class StormClient(Client):
@@ -38,82 +39,82 @@ class StormClient(Client):
 
 
 class StormShard(Shard):
-    """All clients of this kind in one process."""
+    """The storm clients of one process."""
 
-    def __init__(self, reactor: Any, plan: Plan, number: int, tell: Tell) -> None:
+    def __init__(self, reactor: Any, plan: Plan, number: int, emit: Emit) -> None:
         self._first = Latencies()
-        self._back = Latencies()
-        self._back_times: list[float] = []
+        self._reconnect = Latencies()
+        self._reconnect_times: list[float] = []
         self._dropped_at: float | None = None
-        self._going = 0
+        self._going = 0  # connections that are being aborted
         self._jitter = 0.0
-        self._told_back = False
-        super().__init__(reactor, plan, number, tell)
+        self._reconnected = False
+        super().__init__(reactor, plan, number, emit)
 
     def client(self, number: int) -> Client:
         return StormClient(self, number)
 
-    def do(self, what: str, **values: Any) -> None:
-        if what != "drop":
-            super().do(what, **values)
+    def do(self, command: str, **values: Any) -> None:
+        if command != "drop":
+            super().do(command, **values)
         self._jitter = values["jitter"]
         self._fold()
         self._first, self.connect_times = self.connect_times, Latencies()
         self._dropped_at = monotonic()
-        self.tell("dropped", {"at": self._dropped_at})
+        self.emit("dropped", {"at": self._dropped_at})
         going = [client for client in self._clients if client.is_open]
         self._going = len(going)
         for client in going:
             client.drop()
         if not going:
-            self._come_back()
+            self._start_reconnecting()
 
     def client_gone(self) -> None:
         self._going -= 1
         if not self._going and not self.closing:
-            self._come_back()
+            self._start_reconnecting()
 
-    def _come_back(self) -> None:
-        everybody = self._plan.clients
-        rate = everybody / self._jitter if self._jitter else 0.0
-        self._ramp = self.ramp(rate, at_once=everybody)
+    def _start_reconnecting(self) -> None:
+        clients = self._plan.clients
+        rate = clients / self._jitter if self._jitter else 0.0
+        self._ramp = self.ramp(rate, at_once=clients)
         self._ramp.start()
 
     def client_opened(self) -> None:
         if self._dropped_at is None:
             return
-        self._back_times.append(monotonic() - self._dropped_at)
-        if self.tally["open"] == len(self._clients) and not self._told_back:
-            self._told_back = True
-            self.tell("back", {"at": monotonic()})
+        self._reconnect_times.append(monotonic() - self._dropped_at)
+        if self.tally["open"] == len(self._clients) and not self._reconnected:
+            self._reconnected = True
+            self.emit("reconnected", {"at": monotonic()})
 
     def client_lost(self, client: Client, reason: str) -> None:
         """The server has ended a connection."""
         if self._dropped_at is None:
             self.fail(reason)
         else:
-            self._try_again(client, reason)
+            self._retry(client, reason)
 
     def not_opened(self, client: Client, reason: str) -> None:
         if self._dropped_at is None:
             super().not_opened(client, reason)
         else:
-            self._try_again(client, reason)
+            self._retry(client, reason)
 
-    def _try_again(self, client: Client, reason: str) -> None:
+    def _retry(self, client: Client, reason: str) -> None:
         self.count_failure(reason)
-        self.tally["again"] += 1
-        self.timer_wheel.later(random.uniform(*AGAIN_AFTER), lambda: self._connect_again(client))
+        self.tally["retries"] += 1
+        self.timer_wheel.later(random.uniform(*RETRY_AFTER), lambda: self._connect_again(client))
 
     def _connect_again(self, client: Client) -> None:
         self.connect(client)
 
     def _fold(self) -> None:
         super()._fold()
-        self._back.add(self._back_times)
-        self._back_times.clear()
+        self._reconnect.add(self._reconnect_times)
+        self._reconnect_times.clear()
 
-    def figures(self) -> dict[str, Any]:
-        if self._dropped_at is None:  # it has not come to the storm
-            return {"first": self.connect_times.counts(), "connect": [], "back": []}
-        return {"first": self._first.counts(), "back": self._back.counts()}
+    def measurements(self) -> dict[str, Any]:
+        if self._dropped_at is None:  # the run has ended before the storm
+            return {"first": self.connect_times.counts(), "connect": [], "reconnect": []}
+        return {"first": self._first.counts(), "reconnect": self._reconnect.counts()}

@@ -1,4 +1,4 @@
-"""`swarm storm`: everybody is cut off at once, and comes back at once."""
+"""`swarm storm`: all clients are disconnected at once, and reconnect at once."""
 
 import argparse
 from collections.abc import Mapping
@@ -6,124 +6,121 @@ from time import monotonic
 from typing import Any
 
 from workers.cli.argument_types import path, positive, rate, seconds
-from workers.cli.run import Run, add_common_arguments, play
-from workers.processes.client import Plan
-from workers.processes.swarm import Report, Stopped, added, counted
-from workers.reporting.summary import Outcome, cpu_of, failures_of, milliseconds, times_line
+from workers.cli.options import add_common_arguments
+from workers.cli.run import Run
+from workers.load.storm_clients import StormShard
+from workers.processes.plan import Plan
+from workers.processes.swarm import Stopped
+from workers.reporting.summary import (
+    Outcome,
+    cpu_seconds_of,
+    failure_lines,
+    merged_counts,
+    merged_latencies,
+    milliseconds,
+    plural,
+    times_line,
+)
 
 PATH = "/echo/async/"
 
 DESCRIPTION = """\
-Connect many clients, drop all of them at once without a closing handshake, as when a network
-fails, and let them come back at once. Who cannot connect tries again after half a second to a
-second. Fails unless all are connected again in time.
+Connect many clients, disconnect all of them at once without a closing handshake, as when a network
+fails, and let them reconnect at once. A client that cannot connect tries again after half a second
+to a second. The run fails unless all clients are connected again in time.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
-    add("--clients", type=positive, default=10_000, metavar="N", help="how many (10000)")
+    add("--clients", type=positive, default=10_000, metavar="N", help="clients (10000)")
     add(
         "--jitter",
         type=rate,
         default=0.0,
         metavar="SECONDS",
-        help="over which clients spread their return, 0: all at once (0)",
+        help="time over which clients spread their reconnecting; 0: all at once (0)",
     )
     add(
         "--within",
         type=seconds,
         default=60.0,
         metavar="SECONDS",
-        help="for all to be back, from the drop (60)",
+        help="time for all clients to reconnect, from the drop on (60)",
     )
-    add("--path", type=path, default=PATH, help=f"of the WebSocket ({PATH})")
+    add("--path", type=path, default=PATH, help=f"path of the WebSocket ({PATH})")
     add_common_arguments(parser)
 
 
 def run(options: Mapping[str, Any]) -> int:
-    """The exit status."""
+    """Returns the exit status."""
     clients = options["clients"]
-    return play(options, clients, [options["path"]], _storm, at_once=clients)
+    return Run(options, clients, _storm, paths=[options["path"]], at_once=clients).status()
 
 
 async def _storm(run: Run) -> Outcome:
-    options = run.options
-    within = options["within"]
-    load = run.load("storm", Plan(**run.common(options["path"])))
-    dropped_at = back_at = connected = 0.0
+    within = run.options["within"]
+    swarm = run.swarm(StormShard, Plan(**run.common(run.options["path"])))
+    connected = 0.0  # seconds until the last client had connected, before the storm
+    took: float | None = None  # seconds from the drop until the last client had reconnected
     in_time = True
 
     async def steps() -> None:
-        nonlocal dropped_at, back_at, connected, in_time
+        nonlocal connected, took, in_time
         began = monotonic()
-        reports = await load.all("connected")
+        reports = await swarm.all("connected")
         connected = max(report["at"] for report in reports) - began
-        opened = sum(report["opened"] for report in reports)
-        if opened < run.clients:
+        missing = run.clients - sum(report["opened"] for report in reports)
+        if missing:
             raise Stopped(
-                f"{run.clients - opened:,} of {run.clients:,} clients could not connect even "
-                "before the storm"
+                f"{missing:,} of {run.clients:,} clients could not connect before the storm"
             )
-        run.status_line.say(f"{run.clients} clients are connected; now the storm")
-        load.do("drop", jitter=options["jitter"])
+        run.status_line.say(f"{plural(run.clients, 'client')} connected; the storm begins")
+        swarm.do("drop", jitter=run.options["jitter"])
         dropped_at = monotonic()
-        reports = await load.all("back", within)
+        reports = await swarm.all("reconnected", within)
         if reports:
-            back_at = max(report["at"] for report in reports)
-        in_time = bool(back_at) and back_at - dropped_at <= within
+            took = max(report["at"] for report in reports) - dropped_at
+        in_time = took is not None and took <= within
 
-    reports = await run.through(load, steps())
-    return _outcome(run, reports, dropped_at, back_at, connected, in_time)
+    reports = await swarm.through(steps())
+    tally = merged_counts(reports, "tally")
+    failures = failure_lines(reports)
+    reconnect_times = merged_latencies(reports, "reconnect")
+    problems = failures if tally["failed"] else []
+    if not in_time:
+        missing = max(1, run.clients - len(reconnect_times) + tally["failed"])
+        problems = [
+            f"{missing:,} of {run.clients:,} clients did not reconnect within {within:g} s",
+            *problems,
+        ]
+    values = {
+        "clients": run.clients,
+        "all_back": took is not None and in_time,
+        "back_seconds": None if took is None else round(took, 3),
+        "connect_seconds": round(connected, 3),
+        "retries": tally["retries"],
+        "failed": tally["failed"],
+        "failures": merged_counts(reports, "failures"),
+        "connect_before_ms": milliseconds(merged_latencies(reports, "first"), 50, 99, 100),
+        "connect_ms": milliseconds(merged_latencies(reports, "connect"), 50, 99, 100),
+        "back_ms": milliseconds(reconnect_times, 50, 99, 100),
+        "cpu_seconds": cpu_seconds_of(reports),
+    }
+    return Outcome(values, _lines(values, failures), problems)
 
 
-def _outcome(
-    run: Run,
-    reports: list[Report],
-    dropped_at: float,
-    back_at: float,
-    connected: float,
-    in_time: bool,
-) -> Outcome:
-    took = back_at - dropped_at if back_at else None
-    tally = counted(reports, "tally")
-    failures = failures_of(reports)
-    connect = milliseconds(added(reports, "connect"), 50, 99, 100)
-    first = milliseconds(added(reports, "first"), 50, 99, 100)
-    back = milliseconds(added(reports, "back"), 50, 99, 100)
-    lines = [
-        f"{run.clients:,} clients connected in {connected:.1f} s",
-        f"all back {took:.1f} s after the drop" if took is not None else "not all came back",
-        times_line("connect before", first),
-        times_line("connect after", connect),
-        times_line("back since the drop", back),
-        f"{tally['again']:,} further attempts",
+def _lines(values: Mapping[str, Any], failures: list[str]) -> list[str]:
+    took = values["back_seconds"]
+    return [
+        f"{plural(values['clients'], 'client')} connected in {values['connect_seconds']:.1f} s",
+        "not all clients reconnected"
+        if took is None
+        else f"all clients reconnected {took:.1f} s after the drop",
+        times_line("connect time before the drop", values["connect_before_ms"]),
+        times_line("connect time after the drop", values["connect_ms"]),
+        times_line("from the drop to reconnected", values["back_ms"]),
+        plural(values["retries"], "retry", "retries"),
         *(f"failed attempts: {failure}" for failure in failures),
     ]
-    problems = []
-    if not in_time:
-        within = run.options["within"]
-        missing = run.clients - len(added(reports, "back")) + tally["failed"]
-        problems.append(
-            f"{max(missing, 1):,} of {run.clients:,} clients were not back within {within:g} s"
-        )
-    if tally["failed"]:
-        problems += failures
-    return Outcome(
-        {
-            "clients": run.clients,
-            "all_back": took is not None and in_time,
-            "back_seconds": None if took is None else round(took, 3),
-            "connect_seconds": round(connected, 3),
-            "attempts_again": tally["again"],
-            "failed": tally["failed"],
-            "failures": counted(reports, "failures"),
-            "connect_before_ms": first,
-            "connect_ms": connect,
-            "back_ms": back,
-            "cpu_seconds": cpu_of(reports),
-        },
-        lines,
-        problems,
-    )

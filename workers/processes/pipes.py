@@ -1,8 +1,8 @@
-"""A child process and its parent, one JSON text a line each way.
+"""A child process and its parent, which exchange JSON objects, one a line.
 
 The child imports a module and calls its `main`, which calls `run_child`. It ignores Ctrl-C, which a
-terminal sends to parent and children alike: the parent decides. At the end of its input, which says
-that the parent is gone, it ends at once.
+terminal sends to parent and children alike, because the parent decides when children end. It ends
+at once when its standard input ends, because the parent is gone then.
 """
 
 import json
@@ -29,11 +29,16 @@ main()
 
 LONGEST_LINE = 1 << 20  # bytes: a generation of the largest Life grid takes 250,000
 
-Said = dict[str, Any]
+Message = dict[str, Any]
 
 
 class Child(ProcessProtocol):
-    """The parent's side. `start` it, then `say`; `heard` and `ended` (why) are called."""
+    """The parent's side. Call `start`, then `send`.
+
+    module: what the child imports to call its `main`.
+    received: is called with each message of the child.
+    ended: is called once, when the process has ended, with Twisted's text for its exit status.
+    """
 
     transport: Any = None
 
@@ -41,12 +46,12 @@ class Child(ProcessProtocol):
         self,
         reactor: Any,
         module: str,
-        heard: Callable[[Said], None],
+        received: Callable[[Message], None],
         ended: Callable[[str], None],
     ) -> None:
         self._reactor = reactor
         self._module = module
-        self._heard = heard
+        self._received = received
         self._ended = ended
         self._rest = b""
 
@@ -62,15 +67,15 @@ class Child(ProcessProtocol):
             childFDs={0: "w", 1: "r", 2: 2},
         )
 
-    def say(self, what: Said) -> None:
-        """Lost if the child has ended."""
+    def send(self, message: Message) -> None:
+        """Without effect if the child has ended."""
         if self.transport is not None:
-            self.transport.write(json.dumps(what).encode() + b"\n")
+            self.transport.write(json.dumps(message).encode() + b"\n")
 
     def outReceived(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._heard(json.loads(line))
+            self._received(json.loads(line))
 
     def processEnded(self, reason: Failure) -> None:
         self.transport = None
@@ -78,33 +83,38 @@ class Child(ProcessProtocol):
 
 
 class Parent(LineOnlyReceiver):
-    """The child's side: `say`, and after the last word `hang_up`."""
+    """The child's side. Call `send`, and `disconnect` after the last message."""
 
     transport: Any = None
     delimiter = b"\n"
     MAX_LENGTH = LONGEST_LINE
 
-    def __init__(self, reactor: Any, heard: Callable[["Parent", Said], None]) -> None:
+    def __init__(self, reactor: Any, received: Callable[["Parent", Message], None]) -> None:
         self._reactor = reactor
-        self._heard = heard
+        self._received = received
 
-    def say(self, what: Said) -> None:
-        self.transport.write(json.dumps(what).encode() + b"\n")
+    def send(self, message: Message) -> None:
+        self.transport.write(json.dumps(message).encode() + b"\n")
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
+        """End the child, when everything has been sent."""
         self.transport.loseConnection()
 
     def lineReceived(self, line: bytes) -> None:
-        self._heard(self, json.loads(line))
+        self._received(self, json.loads(line))
 
     def connectionLost(self, reason: Any = None) -> None:
         if self._reactor.running:
             self._reactor.stop()
 
 
-def run_child(heard: Callable[[Any, Parent, Said], None]) -> None:
-    """Be a child until the parent, or `hang_up`, ends it: heard(reactor, parent, what was said)."""
+def run_child(received: Callable[[Any, Parent, Message], None]) -> None:
+    """Run the reactor of a child until the parent is gone or `Parent.disconnect` is called.
+
+    received(reactor, parent, message) is called with each message of the parent.
+    """
     descriptors()
     reactor = the_reactor()
-    StandardIO(Parent(reactor, lambda parent, said: heard(reactor, parent, said)), reactor=reactor)
+    parent = Parent(reactor, lambda parent, message: received(reactor, parent, message))
+    StandardIO(parent, reactor=reactor)
     reactor.run(installSignalHandlers=False)

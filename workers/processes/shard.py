@@ -1,14 +1,15 @@
 """One process's clients: opens their connections, counts, measures, closes them.
 
-Client `number` of a run belongs to shard `number % shards`. A shard tells its run with
-`tell(event, values)`, the values being JSON:
+Client `number` of a run belongs to shard `number % shards`. A shard reports to its swarm with
+`emit(event, values)`; the values are JSON objects:
 
-    tally      {name: count}              now and then: connecting, open, opened, failed, and more
-    connected  {"at": seconds, "opened": n, "cpu": seconds}   every handshake is over, well or badly
-    ended      {…}                        the last: every connection is closed; what was measured
+    tally      {name: count}  about ten times a second: connecting, open, opened, failed, and more
+    connected  {"at": seconds, "opened": count, "cpu": seconds}  every first handshake is over,
+               successful or not
+    ended      {…}  the last event: every connection is closed; these are the measurements
 
-Each kind of clients has its own events between these. Times are of the system's monotonic clock,
-which all processes of a machine share.
+Each kind of clients has its own events between these. Times come from the system's monotonic clock,
+which is the same for all processes of a machine.
 """
 
 from collections import Counter
@@ -19,46 +20,53 @@ from typing import Any, ClassVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from workers.connection.dialer import Dialer, say_why
-from workers.connection.failure_reasons import why_not_opened
+from workers.connection.dialer import Dialer
+from workers.connection.failure_reasons import why_not_connected, why_not_opened
 from workers.connection.ramp import Ramp
 from workers.connection.read_hub import FlushList, ReadHub
 from workers.connection.websocket import Connection
-from workers.processes.client import Client, Plan
+from workers.processes.client import Client
+from workers.processes.plan import Plan
 from workers.processes.process_setup import cpu_seconds, keep_garbage_collection_short
 from workers.processes.timer_wheel import TimerWheel
 from workers.processes.timers import Timers
 from workers.reporting.latency import Latencies
 
-TELL_EVERY = 0.1  # seconds between two tallies
-CLOSE_WITHIN = 10.0  # seconds for all closing handshakes together; after that, abort
-MOST_REASONS = 20  # different reasons of failures that are kept apart
+TALLY_EVERY = 0.1  # seconds between two tallies
+CLOSE_WITHIN = 10.0  # seconds for all closing handshakes together; then connections are aborted
+MOST_REASONS = 20  # different failure reasons that are counted separately
 
-Tell = Callable[[str, dict[str, Any]], None]
+Emit = Callable[[str, dict[str, Any]], None]
 
 
 class Shard:
-    """`start` it; `do` what its kind can; `close` it; "ended" is the last that it tells."""
+    """Call `start`, then `do` with the commands of its kind, then `close`.
 
+    number: which of the plan's shards this is, from 0 on.
+    emit: is called with each event. The last event is "ended".
+    """
+
+    plan_type: ClassVar[type[Plan]] = Plan
     tallied: ClassVar[tuple[str, ...]] = ("connecting", "open", "opened", "failed")
 
-    def __init__(self, reactor: Any, plan: Plan, number: int, tell: Tell) -> None:
+    def __init__(self, reactor: Any, plan: Plan, number: int, emit: Emit) -> None:
         self.reactor = reactor
-        self.tell = tell
+        self.emit = emit
         self.tally: Counter[str] = Counter(dict.fromkeys(self.tallied, 0))
+        self.timers = Timers(reactor)
         self.timer_wheel = TimerWheel(reactor)
         self.connect_times = Latencies()
         self.closing = False
         self._plan = plan
+        self._number = number
         self._flush_list = FlushList(reactor)
         self._hub = ReadHub(reactor, self._flush_list)
         self._dialer = self.dialer(plan.path)
         self._failures: Counter[str] = Counter()
-        self._with_connection: set[Client] = set()
+        self._connected: set[Client] = set()  # with a TCP connection
         self._settled = 0  # clients whose first handshake is over
-        self._told_connected = self._told_ended = False
+        self._all_settled = self._ended = False
         self._new_times: list[float] = []
-        self.timers = Timers(reactor)
         self._clients = [self.client(n) for n in range(number, plan.clients, plan.shards)]
         self._ramp = self.ramp(plan.ramp, plan.at_once)
 
@@ -67,16 +75,19 @@ class Shard:
         return Dialer(self.reactor, plan.targets, path, plan.timeout, self._flush_list, self._hub)
 
     def ramp(self, rate: float, at_once: int) -> Ramp:
-        """Connects every client once; rate is of all shards together."""
+        """A ramp that connects every client once.
+
+        rate: connections a second of all shards together; 0: no limit.
+        """
         return Ramp(
             self.reactor,
             len(self._clients),
             rate / self._plan.shards,
-            lambda place: self.connect(self._clients[place]),
+            lambda position: self.connect(self._clients[position]),
             at_once,
         )
 
-    # For each kind
+    # For each kind of clients to override
 
     def client(self, number: int) -> Client:
         """Make the run's client `number`."""
@@ -85,16 +96,16 @@ class Shard:
     def dialer_for(self, client: Client) -> Dialer:
         return self._dialer
 
-    def do(self, what: str, **values: Any) -> None:
-        """The run wants something that this kind can do."""
-        raise NotImplementedError(what)
+    def do(self, command: str, **values: Any) -> None:
+        """Carry out a command of this kind of clients."""
+        raise NotImplementedError(command)
 
     def not_opened(self, client: Client, reason: str) -> None:
-        """A connection could not be opened; by default that is a failure."""
+        """A connection could not be opened; by default the client has failed."""
         self.fail(reason)
 
-    def figures(self) -> dict[str, Any]:
-        """What this kind adds to what is told at the end."""
+    def measurements(self) -> dict[str, Any]:
+        """What this kind of clients adds to the event "ended"."""
         return {}
 
     # Connecting
@@ -102,10 +113,13 @@ class Shard:
     def start(self) -> None:
         self._hub.start()
         self._ramp.start()
-        self._tell_tally()
+        self._emit_tally()
 
     def connect(self, client: Client) -> Deferred[Any]:
-        """Open its connection. Fires, always well, when the handshake is over or has failed."""
+        """Open the client's connection.
+
+        Fires when the handshake is over or has failed; there is no errback.
+        """
         over: Deferred[Any] = Deferred()
         began = monotonic()
         self.tally["connecting"] += 1
@@ -116,7 +130,7 @@ class Shard:
             connection.opened = is_open
             connection.received = client.received
             connection.closed = is_closed
-            self._with_connection.add(client)
+            self._connected.add(client)
             if self.closing:
                 connection.abort()
 
@@ -130,7 +144,7 @@ class Shard:
 
         def is_closed(code: int, reason: str, was_clean: bool) -> None:
             client.connection = None
-            self._with_connection.discard(client)
+            self._connected.discard(client)
             if client.is_open:
                 client.is_open = False
                 self.tally["open"] -= 1
@@ -142,19 +156,19 @@ class Shard:
                 if not self.closing:
                     self.not_opened(client, why_not_opened(reason))
                 settled()
-            self._perhaps_ended()
+            self._end_if_closed()
 
         def not_connected(failure: Failure) -> None:
             if not self.closing:
-                self.not_opened(client, say_why(failure.value))
+                self.not_opened(client, why_not_connected(failure.value))
             settled()
 
         def settled() -> None:
             self.tally["connecting"] -= 1
             self._settled += 1
             over.callback(None)
-            if self._settled >= len(self._clients) and not self._told_connected:
-                self._told_connected = True
+            if self._settled >= len(self._clients) and not self._all_settled:
+                self._all_settled = True
                 self.all_connected()
 
         dialled = self.dialer_for(client).dial(client.number)
@@ -162,20 +176,20 @@ class Shard:
         return over
 
     def all_connected(self) -> None:
-        """Every handshake of the first round is over."""
+        """Every client's first handshake is over."""
         if not self.closing:
             keep_garbage_collection_short()
-            self._tell_tally()
+            self._emit_tally()
             opened = self.tally["opened"]
-            self.tell("connected", {"at": monotonic(), "opened": opened, "cpu": cpu_seconds()})
+            self.emit("connected", {"at": monotonic(), "opened": opened, "cpu": cpu_seconds()})
 
     def fail(self, reason: str) -> None:
-        """A client has failed."""
+        """Count a client that has failed."""
         self.tally["failed"] += 1
         self.count_failure(reason)
 
     def count_failure(self, reason: str) -> None:
-        """Something went wrong that is not yet the end of a client."""
+        """Count a reason, also one that does not end the client."""
         if len(self._failures) >= MOST_REASONS and reason not in self._failures:
             reason = "other reasons"
         self._failures[reason] += 1
@@ -183,7 +197,7 @@ class Shard:
     # Ending
 
     def close(self) -> None:
-        """Close every connection, 1000; "ended" follows. Harmless if called again."""
+        """Close every connection with 1000; "ended" follows. Calling it again has no effect."""
         if self.closing:
             return
         self.closing = True
@@ -191,45 +205,46 @@ class Shard:
         self.timer_wheel.stop()
         self.timers.stop()
         self.timers.after("close", CLOSE_WITHIN, self._abort)
-        for client in list(self._with_connection):
+        for client in list(self._connected):
             assert client.connection is not None
             if not client.is_open:
                 client.connection.abort()
             elif not client.dropped:
                 client.connection.close(1000)
-        self.reactor.callLater(0, self._perhaps_ended)
+        self.reactor.callLater(0, self._end_if_closed)
 
     def _abort(self) -> None:
-        for client in list(self._with_connection):
+        for client in list(self._connected):
             if client.connection is not None:
                 client.connection.abort()
 
-    def _perhaps_ended(self) -> None:
-        if not self.closing or self._with_connection or self._told_ended:
+    def _end_if_closed(self) -> None:
+        if not self.closing or self._connected or self._ended:
             return
-        self._told_ended = True
+        self._ended = True
         self.timers.stop()
         self._hub.stop()
         self._fold()
-        self.tell(
+        self.emit(
             "ended",
             {
                 "tally": self.tally,
                 "failures": self._failures,
                 "connect": self.connect_times.counts(),
                 "cpu": cpu_seconds(),
-                **self.figures(),
+                **self.measurements(),
             },
         )
 
-    # Timers and tallies
+    # Tallies
 
-    def _tell_tally(self) -> None:
+    def _emit_tally(self) -> None:
         self._fold()
-        self.tell("tally", dict(self.tally))
+        self.emit("tally", dict(self.tally))
         if not self.closing:
-            self.timers.after("tally", TELL_EVERY, self._tell_tally)
+            self.timers.after("tally", TALLY_EVERY, self._emit_tally)
 
     def _fold(self) -> None:
+        """Move the durations collected since the last call into their histograms."""
         self.connect_times.add(self._new_times)
         self._new_times.clear()

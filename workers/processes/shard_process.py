@@ -1,110 +1,82 @@
-"""A shard of the clients in a process of its own.
+"""A shard in a child process. Parent and child exchange JSON objects, one a line.
 
-> {"number": …, "kind": "echo", "plan": {…}}   once, first
-> {"do": "drop", "values": {…}}                something that the kind can do, or "close"
-< {"tell": "tally", "values": {…}}             what clients.py says that a shard tells
+> {"shard": "workers.load.echo_clients.EchoShard", "number": …, "plan": {…}}   once, first
+> {"do": "drop", "values": {…}}      a command of the kind of clients, or "close"
+< {"event": "tally", "values": {…}}  what the shard emits (see shard.py)
 """
 
-import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
-from workers.connection.target import Target
-from workers.load.broadcast_clients import BroadcastPlan, BroadcastShard
-from workers.load.echo_clients import EchoPlan, EchoShard
-from workers.load.storm_clients import StormShard
-from workers.processes.client import Plan
-from workers.processes.pipes import Child, Parent, Said, run_child
-from workers.processes.shard import Shard, Tell
+from twisted.python.reflect import namedAny, qual
 
-KINDS: dict[str, tuple[type[Plan], type[Shard]]] = {
-    "echo": (EchoPlan, EchoShard),
-    "idle": (Plan, Shard),
-    "storm": (Plan, StormShard),
-    "broadcast": (BroadcastPlan, BroadcastShard),
-}
-
-
-class ShardLike(Protocol):
-    """What a run needs of a shard, here or in another process."""
-
-    def start(self) -> None: ...
-
-    def do(self, what: str, **values: Any) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def plan_as_json(plan: Plan) -> dict[str, Any]:
-    return dataclasses.asdict(plan)
-
-
-def plan_from_json(kind: str, values: dict[str, Any]) -> Plan:
-    targets = tuple(Target(**target) for target in values["targets"])
-    return KINDS[kind][0](**{**values, "targets": targets})
-
-
-def make_shard(reactor: Any, kind: str, plan: Plan, number: int, tell: Tell) -> Shard:
-    return KINDS[kind][1](reactor, plan, number, tell)
+from workers.processes.pipes import Child, Message, Parent, run_child
+from workers.processes.plan import Plan
+from workers.processes.shard import Emit, Shard
 
 
 class ShardProcess:
-    """A shard in a child process; tells the same, and "died" {"why": …} if it ends early."""
+    """A shard in a child process, with a shard's methods.
 
-    def __init__(self, reactor: Any, kind: str, plan: Plan, number: int, tell: Tell) -> None:
-        self._tell = tell
-        self._first = {"number": number, "kind": kind, "plan": plan_as_json(plan)}
-        self._last: dict[str, Any] | None = None
-        self._child = Child(reactor, "workers.processes.shard_process", self._heard, self._ended)
+    It emits the same events; if the process ends early, the last one is "died" {"why": text}.
+    """
+
+    def __init__(
+        self, reactor: Any, shard_type: type[Shard], plan: Plan, number: int, emit: Emit
+    ) -> None:
+        self._emit = emit
+        self._first = {"shard": qual(shard_type), "number": number, "plan": plan.as_json()}
+        self._ended_values: dict[str, Any] | None = None
+        self._child = Child(reactor, __name__, self._received, self._process_ended)
 
     def start(self) -> None:
         self._child.start()
-        self._child.say(self._first)
+        self._child.send(self._first)
 
-    def do(self, what: str, **values: Any) -> None:
-        self._child.say({"do": what, "values": values})
+    def do(self, command: str, **values: Any) -> None:
+        self._child.send({"do": command, "values": values})
 
     def close(self) -> None:
         self.do("close")
 
-    def _heard(self, said: Said) -> None:
-        if said["tell"] == "ended":
-            self._last = said["values"]
+    def _received(self, message: Message) -> None:
+        if message["event"] == "ended":
+            # Emitted when the process has ended, so that no process outlives the run.
+            self._ended_values = message["values"]
         else:
-            self._tell(said["tell"], said["values"])
+            self._emit(message["event"], message["values"])
 
-    def _ended(self, why: str) -> None:
-        # Only now, so that no process of the swarm outlives the run.
-        if self._last is not None:
-            self._tell("ended", self._last)
+    def _process_ended(self, why: str) -> None:
+        if self._ended_values is not None:
+            self._emit("ended", self._ended_values)
         else:
-            self._tell("died", {"why": why})
+            self._emit("died", {"why": why})
 
 
-class _Child:
-    """The child's side."""
+class _ShardOfChild:
+    """The child's side: makes the shard that the parent names, and passes commands on to it."""
 
     def __init__(self) -> None:
-        self._clients: Shard | None = None
+        self._shard: Shard | None = None
 
-    def heard(self, reactor: Any, parent: Parent, said: Said) -> None:
-        if "plan" in said:
+    def received(self, reactor: Any, parent: Parent, message: Message) -> None:
+        if "plan" in message:
 
-            def tell(event: str, values: dict[str, Any]) -> None:
-                parent.say({"tell": event, "values": values})
+            def emit(event: str, values: dict[str, Any]) -> None:
+                parent.send({"event": event, "values": values})
                 if event == "ended":
-                    parent.hang_up()
+                    parent.disconnect()
 
-            kind = said["kind"]
-            plan = plan_from_json(kind, said["plan"])
-            self._clients = make_shard(reactor, kind, plan, said["number"], tell)
-            self._clients.start()
-        elif self._clients is not None:
-            if said["do"] == "close":
-                self._clients.close()
+            shard_type: type[Shard] = namedAny(message["shard"])
+            plan = shard_type.plan_type.from_json(message["plan"])
+            self._shard = shard_type(reactor, plan, message["number"], emit)
+            self._shard.start()
+        elif self._shard is not None:
+            if message["do"] == "close":
+                self._shard.close()
             else:
-                self._clients.do(said["do"], **said["values"])
+                self._shard.do(message["do"], **message["values"])
 
 
 def main() -> None:
-    """A child's whole life; pipes.py calls it."""
-    run_child(_Child().heard)
+    """Run the child process; pipes.py calls it there."""
+    run_child(_ShardOfChild().received)

@@ -1,82 +1,117 @@
-"""All shards of one run: starts them, waits for what they tell, ends them, sums up.
+"""All shards of one run: starts them, waits for their events, ends them.
 
-load = Swarm(reactor, "idle", plan)
-try:
-    load.start()
-    await load.all("connected")
+swarm = Swarm(reactor, EchoShard, plan)
+
+async def steps():
+    await swarm.all("connected")
     …
-except Stopped: …
-reports = await load.end()
+
+reports = await swarm.through(steps())
 """
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from workers.processes.client import Plan
-from workers.processes.shard_process import ShardLike, ShardProcess, make_shard
-from workers.reporting.latency import Latencies
+from workers.processes.plan import Plan
+from workers.processes.shard import Shard
+from workers.processes.shard_process import ShardProcess
 
 Report = dict[str, Any]
+"""The values of an event of a shard."""
 
 
 class Stopped(Exception):
-    """The run ends before its time. `why` is for the user; None: it is the user who wants it."""
+    """The run ends early. `why` is for the user; None: the user has asked for it."""
 
     def __init__(self, why: str | None) -> None:
         super().__init__(why)
         self.why = why
 
 
-class Swarm:
-    """`start` it, wait for `all` shards, and whatever happens, `await end()` at the end.
+class RunningShard(Protocol):
+    """What a swarm needs of a shard, in this process or in another one."""
 
-    on_tally(counts, all shards together) is called about ten times a second for each shard.
+    def start(self) -> None: ...
+
+    def do(self, command: str, **values: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Swarm:
+    """The clients of one run: one shard in this process, or several in child processes.
+
+    on_tally: is called with the counts of all shards together, about ten times a second for each.
+    on_event: event -> what to call with its values, once for each shard that emits it. The swarm
+    keeps the values of all other events, for `all`.
+
+    After `through`, `reports` holds the values of "ended" of each shard, and `stopped` says why the
+    run has ended early, if it has.
     """
 
     def __init__(
         self,
         reactor: Any,
-        kind: str,
+        shard_type: type[Shard],
         plan: Plan,
         on_tally: Callable[[Counter[str]], None] = lambda tally: None,
-        make: Callable[..., ShardLike] | None = None,
+        on_event: Mapping[str, Callable[[Report], None]] | None = None,
     ) -> None:
+        self.tallies: list[Mapping[str, int]] = [{} for _ in range(plan.shards)]
+        self.reports: list[Report] = []
+        self.stopped: Stopped | None = None
         self._reactor = reactor
         self._plan = plan
         self._on_tally = on_tally
-        self._tallies: list[dict[str, int]] = [{} for _ in range(plan.shards)]
-        self._told: dict[str, list[Report]] = {}
+        self._on_event = on_event or {}
+        self._emitted: dict[str, list[Report]] = {}
         self._waiting: dict[str, Deferred[list[Report]]] = {}
-        self._stopped: Stopped | None = None
+        self._over = False  # the steps are done, or given up
         self._left = plan.shards
         self._all_ended: Deferred[None] = Deferred()
-        self._started = False
-        make = make or (make_shard if plan.shards == 1 else ShardProcess)
-        self._shards = [make(reactor, kind, plan, n, self._hears(n)) for n in range(plan.shards)]
+        self._shards: list[RunningShard] = []
+        for number in range(plan.shards):
+            emit = self._emit(number)
+            if plan.shards == 1:
+                self._shards.append(shard_type(reactor, plan, number, emit))
+            else:
+                self._shards.append(ShardProcess(reactor, shard_type, plan, number, emit))
 
-    def start(self) -> None:
-        self._started = True
+    async def through(self, steps: Awaitable[None]) -> list[Report]:
+        """Start the shards, await the steps, close all connections; returns the reports.
+
+        Steps that wait when the swarm is stopped get Stopped; they may also raise it themselves.
+        """
         for shard in self._shards:
             shard.start()
-
-    def do(self, what: str, **values: Any) -> None:
-        """Tell every shard."""
+        try:
+            await steps
+        except Stopped as stopped:
+            self.stopped = stopped
+        self._over = True
         for shard in self._shards:
-            shard.do(what, **values)
+            shard.close()
+        await self._all_ended
+        return self.reports
+
+    def do(self, command: str, **values: Any) -> None:
+        """Send a command to every shard."""
+        for shard in self._shards:
+            shard.do(command, **values)
 
     def all(self, event: str, within: float | None = None) -> Deferred[list[Report]]:
-        """Fires with what the shards told, when each has told this event; fails with Stopped.
+        """Wait until every shard has emitted an event; fires with the values, fails with Stopped.
 
-        within: fires with nothing in the list if they have not after so many seconds.
+        within: seconds after which it fires with an empty list.
         """
         waiting: Deferred[list[Report]] = Deferred()
-        if self._stopped is not None:
-            waiting.errback(self._stopped)
-        elif len(self._told.get(event, ())) == self._plan.shards:
-            waiting.callback(self._told[event])
+        if self.stopped is not None:
+            waiting.errback(self.stopped)
+        elif len(self._emitted.get(event, ())) == self._plan.shards:
+            waiting.callback(self._emitted[event])
         else:
             self._waiting[event] = waiting
             if within is not None:
@@ -85,56 +120,54 @@ class Swarm:
         return waiting
 
     def pause(self, seconds: float) -> Deferred[list[Report]]:
-        """Fires after so many seconds; fails with Stopped."""
+        """Wait so many seconds; fails with Stopped."""
         return self.all("pause", within=seconds)
 
     def _give_up(self, event: str) -> None:
         self._waiting.pop(event).callback([])
 
     def stop(self, why: str | None) -> None:
-        """Whoever waits gets Stopped; only the first call counts."""
-        if self._stopped is None:
-            self._stopped = Stopped(why)
+        """End the run early: all that wait get Stopped. Without effect once the run ends."""
+        if self.stopped is None and not self._over:
+            self.stopped = Stopped(why)
             waiting, self._waiting = self._waiting, {}
             for deferred in waiting.values():
-                deferred.errback(self._stopped)
+                deferred.errback(self.stopped)
 
     @property
     def tally(self) -> Counter[str]:
-        """All shards together, as far as known."""
+        """The latest counts of all shards together."""
         total: Counter[str] = Counter()
-        for tally in self._tallies:
+        for tally in self.tallies:
             total.update(tally)
         return total
 
-    async def end(self) -> list[Report]:
-        """Close all connections, wait for all processes; what each shard says at its end."""
-        if self._started:
-            for shard in self._shards:
-                shard.close()
-            await self._all_ended
-        return self._told.get("ended", [])
-
-    def _hears(self, shard: int) -> Callable[[str, Report], None]:
-        def hear(event: str, values: Report) -> None:
+    def _emit(self, number: int) -> Callable[[str, Report], None]:
+        def emit(event: str, values: Report) -> None:
             if event == "tally":
-                self._tallies[shard] = values
+                self.tallies[number] = values
                 self._on_tally(self.tally)
-            elif event == "died":
-                self.stop(f"a process of the swarm ended early: {values['why']}")
+            elif event == "ended":
+                self.tallies[number] = values["tally"]
+                self.reports.append(values)
                 self._one_ended()
+            elif event == "died":
+                why = f"a process of the swarm ended early: {values['why']}"
+                self.stop(why)
+                self.stopped = self.stopped or Stopped(why)  # its report is missing
+                self._one_ended()
+            elif event in self._on_event:
+                self._on_event[event](values)
             else:
-                self._hear(event, values)
+                self._keep(event, values)
 
-        return hear
+        return emit
 
-    def _hear(self, event: str, values: Report) -> None:
-        told = self._told.setdefault(event, [])
-        told.append(values)
-        if event == "ended":
-            self._one_ended()
-        elif len(told) == self._plan.shards and event in self._waiting:
-            self._waiting.pop(event).callback(told)
+    def _keep(self, event: str, values: Report) -> None:
+        emitted = self._emitted.setdefault(event, [])
+        emitted.append(values)
+        if len(emitted) == self._plan.shards and event in self._waiting:
+            self._waiting.pop(event).callback(emitted)
 
     def _one_ended(self) -> None:
         self._left -= 1
@@ -146,19 +179,3 @@ def _cancelling(result: Any, call: Any) -> Any:
     if call.active():
         call.cancel()
     return result
-
-
-def added(reports: list[Report], name: str) -> Latencies:
-    """A histogram of all shards together."""
-    total = Latencies()
-    for report in reports:
-        total.merge(Latencies((bucket, count) for bucket, count in report[name]))
-    return total
-
-
-def counted(reports: list[Report], name: str) -> Counter[str]:
-    """A counter of all shards together."""
-    total: Counter[str] = Counter()
-    for report in reports:
-        total.update(report[name])
-    return total

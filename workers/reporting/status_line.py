@@ -1,19 +1,17 @@
-"""What a person sees while a run lasts: one line that changes, or a line a second for a file.
-
-All of it goes to stderr: stdout is for the summary.
-"""
+"""Progress on stderr: one line that changes on a terminal, otherwise one line a second."""
 
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-LINE_EVERY = 1.0  # seconds, if lines stay
-CHANGE_EVERY = 0.1  # seconds, if the line changes
+LINE_EVERY = 1.0  # seconds between two lines that stay
+CHANGE_EVERY = 0.1  # seconds between two changes of the line
 
 
-class Status:
-    """`show` counts as often as there are new ones; `say` what is worth a line that stays.
+class StatusLine:
+    """Call `show` with new counts, `say` with a line that stays, and `end` at the end.
 
-    rate_of: the count whose growth a second is shown, and the name it is shown by.
+    seconds: a clock. silent: print nothing.
+    rate_of: the count whose growth a second is shown, and the name of that rate.
     """
 
     def __init__(
@@ -57,7 +55,7 @@ class Status:
             print(line, file=self._stream, flush=True)
 
     def end(self) -> None:
-        """Leave nothing of the changing line."""
+        """Erase the changing line."""
         if self._on_line:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

@@ -1,49 +1,75 @@
 """What a run comes to, for machines and for people."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from workers.connection.failure_reasons import hint
-from workers.processes.swarm import Report, counted
 from workers.reporting.latency import Latencies
+
+Reports = Sequence[Mapping[str, Any]]
+"""The last event of each shard (see processes/shard.py)."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """figures: the JSON summary's own part. lines: for people. problems: each a line of stderr,
-    and one is enough for exit status 1."""
+    """values: the JSON summary's part of this subcommand. lines: the summary for people.
 
-    figures: dict[str, Any]
+    problems: each is a line of stderr; if there is one, the exit status is 1.
+    """
+
+    values: dict[str, Any]
     lines: list[str]
     problems: list[str] = field(default_factory=list)
 
 
-def failures_of(reports: Sequence[Report]) -> list[str]:
-    """A line for each reason, the most frequent first."""
-    failures = counted(list(reports), "failures")
+def merged_latencies(reports: Reports, name: str) -> Latencies:
+    """A histogram of all shards together."""
+    total = Latencies()
+    for report in reports:
+        total.merge(Latencies((bucket, count) for bucket, count in report[name]))
+    return total
+
+
+def merged_counts(reports: Reports, name: str) -> Counter[str]:
+    """A counter of all shards together."""
+    total: Counter[str] = Counter()
+    for report in reports:
+        total.update(report[name])
+    return total
+
+
+def plural(count: int, singular: str, several: str | None = None) -> str:
+    """`1 process`, `1,024 processes`: several is the singular and an s by default."""
+    return f"{count:,} {singular if count == 1 else several or f'{singular}s'}"
+
+
+def failure_lines(reports: Reports) -> list[str]:
+    """A line for each failure reason, the most frequent first."""
     return [
-        f"{count:,} time{'' if count == 1 else 's'} {reason}{hint(reason)}"
-        for reason, count in failures.most_common()
+        f"{plural(count, 'time')} {reason}{hint(reason)}"
+        for reason, count in merged_counts(reports, "failures").most_common()
     ]
 
 
 def milliseconds(times: Latencies, *percents: float) -> dict[str, float | None]:
-    """{"p50": 1.234, …}; 100 is "max"."""
-    figures = {}
+    """Percentiles for the JSON summary: {"p50": 1.234, …}; 100 is "max"."""
+    values = {}
     for percent in percents:
         value = times.percentile(percent)
         name = "max" if percent == 100 else f"p{percent:g}"
-        figures[name] = None if value is None else round(value * 1000, 3)
-    return figures
+        values[name] = None if value is None else round(value * 1000, 3)
+    return values
 
 
-def times_line(name: str, figures: Mapping[str, float | None]) -> str:
-    if None in figures.values():
+def times_line(name: str, values: Mapping[str, float | None]) -> str:
+    """The same percentiles for people."""
+    if None in values.values():
         return f"{name}: nothing to measure"
-    return f"{name}: " + ", ".join(f"{key} {value:,.1f} ms" for key, value in figures.items())
+    return f"{name}: " + ", ".join(f"{key} {value:,.1f} ms" for key, value in values.items())
 
 
-def cpu_of(reports: Sequence[Report]) -> float:
-    """Seconds of all of the swarm's processes that had clients."""
+def cpu_seconds_of(reports: Reports) -> float:
+    """CPU time of all processes of the swarm that had clients."""
     return round(sum(report["cpu"] for report in reports), 2)

@@ -1,71 +1,19 @@
-"""`swarm life` as its user meets it: output, exit status, Ctrl-C. Real processes."""
+"""`swarm` as its user meets it: output, exit status, Ctrl-C. Real processes."""
 
 import json
-import os
 import signal
-import sys
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.protocol import ProcessProtocol
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
 
 from benchmarks.peers.autobahn_life import LifeFactory
-from tests.workers.load.test_clients import Server
 from tests.workers.patience import be_patient
-from workers.connection.limits import processes_for
+from tests.workers.swarm_process import SwarmProcess
+from tests.workers.swarm_server import Server
 
 reactor: Any = _reactor
-ROOT = Path(__file__).resolve().parents[3]
-
-
-class Swarm(ProcessProtocol):
-    """A `swarm` process: `ended` fires with its exit status, `said(text)` when stderr has it.
-
-    What it has not said when it ends is an error of the test, at once.
-    """
-
-    def __init__(self, *arguments: str, command: str = "life") -> None:
-        self.out = b""
-        self.err = b""
-        self.ended: Deferred[int] = Deferred()
-        self._waiting: list[tuple[bytes, Deferred[None]]] = []
-        reactor.spawnProcess(
-            self,
-            sys.executable,
-            [sys.executable, "-m", "workers", command, *arguments],
-            env=dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), *sys.path])),
-        )
-
-    def said(self, text: bytes) -> Deferred[None]:
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append((text, waiting))
-        self._look()
-        return waiting
-
-    def outReceived(self, data: bytes) -> None:
-        self.out += data
-
-    def errReceived(self, data: bytes) -> None:
-        self.err += data
-        self._look()
-
-    def _look(self) -> None:
-        for entry in list(self._waiting):
-            if entry[0] in self.err:
-                self._waiting.remove(entry)
-                entry[1].callback(None)
-            elif self.ended.called:
-                self._waiting.remove(entry)
-                entry[1].errback(
-                    AssertionError(f"ended without {entry[0]!r}:\n{self.err.decode()}")
-                )
-
-    def processEnded(self, reason: Any) -> None:
-        self.ended.callback(reason.value.exitCode)
-        self._look()
 
 
 class CommandTests(TestCase):
@@ -79,7 +27,7 @@ class CommandTests(TestCase):
         self.url = f"ws://127.0.0.1:{port.getHost().port}"
 
     async def fails(self, *arguments: str, says: str, status: int = 1) -> None:
-        swarm = Swarm(*arguments)
+        swarm = SwarmProcess(*arguments)
         self.assertEqual(await swarm.ended, status)
         self.assertIn(says, swarm.err.decode())
         self.assertNotIn("Traceback", swarm.err.decode())
@@ -88,7 +36,7 @@ class CommandTests(TestCase):
             self.assertEqual(len(swarm.err.splitlines()), 1)
 
     async def test_verified(self) -> None:
-        swarm = Swarm(
+        swarm = SwarmProcess(
             "--url", self.url, "-p", "glider", "-s", "6", "-n", "5", "-l", "0", "--verify"
         )
         self.assertEqual(await swarm.ended, 0)
@@ -97,7 +45,9 @@ class CommandTests(TestCase):
         self.assertIn(b"connected 0 of 36 cells", swarm.err)
 
     async def test_json_is_all(self) -> None:
-        swarm = Swarm("--url", self.url, "-s", "4", "-n", "2", "-l", "0", "--verify", "--json")
+        swarm = SwarmProcess(
+            "--url", self.url, "-s", "4", "-n", "2", "-l", "0", "--verify", "--json"
+        )
         self.assertEqual(await swarm.ended, 0)
         self.assertEqual(swarm.err, b"")
         summary = json.loads(swarm.out)
@@ -106,12 +56,12 @@ class CommandTests(TestCase):
         self.assertEqual((summary["errors"], summary["reconnects"]), ([], 0))
 
     async def test_not_asked_to_verify(self) -> None:
-        swarm = Swarm("--url", self.url, "-s", "4", "-n", "2", "-l", "0", "--json")
+        swarm = SwarmProcess("--url", self.url, "-s", "4", "-n", "2", "-l", "0", "--json")
         self.assertEqual(await swarm.ended, 0)
         self.assertIsNone(json.loads(swarm.out)["verified"])
 
     async def test_events(self) -> None:
-        swarm = Swarm(
+        swarm = SwarmProcess(
             "--url",
             self.url,
             "-s",
@@ -132,13 +82,30 @@ class CommandTests(TestCase):
 
     async def test_ctrl_c(self) -> None:
         for processes in "12":
-            swarm = Swarm("--url", self.url, "-s", "4", "-l", "50", "--processes", processes)
-            await swarm.said(b"step ")
+            swarm = SwarmProcess("--url", self.url, "-s", "4", "-l", "50", "--processes", processes)
+            await swarm.printed(b"step ")
             assert swarm.transport is not None
             swarm.transport.signalProcess(signal.SIGINT)
             self.assertEqual(await swarm.ended, 130)
             self.assertIn("steps/s", swarm.out.decode())
             self.assertNotIn("Traceback", swarm.err.decode())
+
+    async def test_ctrl_c_before_the_server_answers(self) -> None:
+        class Silent(Protocol):
+            def connectionMade(self) -> None:
+                assert swarm.transport is not None
+                swarm.transport.signalProcess(signal.SIGINT)
+
+        port = reactor.listenTCP(0, Factory.forProtocol(Silent), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        for command in ("life", "idle"):
+            url = f"ws://127.0.0.1:{port.getHost().port}"
+            swarm = SwarmProcess("--url", url, "--json", command=command)
+            self.assertEqual(await swarm.ended, 130)
+            self.assertEqual(
+                json.loads(swarm.out), {"warnings": [], "errors": [], "interrupted": True}
+            )
+            self.assertEqual(swarm.err, b"")
 
     async def test_one_clear_line(self) -> None:
         await self.fails(
@@ -154,7 +121,7 @@ class CommandTests(TestCase):
             ("life", ("-p", "nothing"), "no pattern or file"),
             ("idle", ("--url", "ws://127.0.0.1:1"), "connection refused"),
         ):
-            swarm = Swarm(*arguments, "--json", command=command)
+            swarm = SwarmProcess(*arguments, "--json", command=command)
             self.assertEqual(await swarm.ended, 1)
             summary = json.loads(swarm.out)
             self.assertIn(why, summary["errors"][0])
@@ -179,10 +146,10 @@ class LostServerTests(TestCase):
         self.url = f"ws://127.0.0.1:{self.port.getHost().port}"
 
     async def loses_all(self, *arguments: str) -> None:
-        swarm = Swarm("--url", self.url, *arguments[1:], command=arguments[0])
-        await swarm.said(b"open 5,")
-        for peer in list(self.server.peers):
-            peer.transport.abortConnection()
+        swarm = SwarmProcess("--url", self.url, *arguments[1:], command=arguments[0])
+        await swarm.printed(b"open 5,")
+        for connection in list(self.server.connections):
+            connection.transport.abortConnection()
         self.assertEqual(await swarm.ended, 1)
         *_, what, why = swarm.err.decode().splitlines()
         self.assertEqual(what, "swarm: no client is connected any more")
@@ -193,12 +160,3 @@ class LostServerTests(TestCase):
 
     async def test_broadcast(self) -> None:
         await self.loses_all("broadcast", "--subscribers", "4", "--seconds", "1000")
-
-
-class ProcessesTests(SynchronousTestCase):
-    def test_half_of_the_cores_at_most_and_only_if_worth_it(self) -> None:
-        self.assertEqual(processes_for(1024, cores=32), 1)
-        self.assertEqual(processes_for(10_000, cores=2), 1)
-        self.assertEqual(processes_for(10_000, cores=1), 1)
-        self.assertEqual(processes_for(10_000, cores=4), 2)
-        self.assertEqual(processes_for(10_000, cores=32), 3)

@@ -2,7 +2,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.connection.limits import Finding, check, listening, processes_needed, waiting_room
+from workers.connection.limits import (
+    Finding,
+    check,
+    listening,
+    processes_for,
+    processes_needed,
+    waiting_room,
+)
 from workers.connection.target import Target
 
 HERE = Target("ws://127.0.0.1:8000", "127.0.0.1", 8000)
@@ -66,3 +73,12 @@ class ProcTests(SynchronousTestCase):
         self.assertIsNone(waiting_room([HERE, THERE], self.proc))
         (self.proc / "sys/net/core/somaxconn").unlink()
         self.assertIsNone(waiting_room([HERE], self.proc))
+
+
+class ProcessesTests(SynchronousTestCase):
+    def test_half_of_the_cores_at_most_and_only_if_worth_it(self) -> None:
+        self.assertEqual(processes_for(1024, cores=32), 1)
+        self.assertEqual(processes_for(10_000, cores=2), 1)
+        self.assertEqual(processes_for(10_000, cores=1), 1)
+        self.assertEqual(processes_for(10_000, cores=4), 2)
+        self.assertEqual(processes_for(10_000, cores=32), 3)

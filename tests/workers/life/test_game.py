@@ -1,5 +1,6 @@
-"""Whole games in this process, against a plain relay, right and wrong."""
+"""Whole games against a plain relay that is right, and against some that are wrong."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from autobahn.websocket.types import ConnectionDeny
@@ -9,21 +10,24 @@ from twisted.trial.unittest import TestCase
 
 from benchmarks.peers.autobahn_life import LifeFactory, LifeProtocol
 from tests.workers.patience import PATIENCE_S, be_patient
+from workers.cli.run import Refused
 from workers.connection import dialer
-from workers.connection.target import BadURL, Target, resolve
-from workers.life.game import LifeGame, Summary
+from workers.connection.single_connection import NotOpened
+from workers.connection.target import Target
+from workers.life.cell_clients import LifePlan
+from workers.life.game import Game, reset
 from workers.life.patterns import BUILT_IN, place
-from workers.life.plan import Plan
-from workers.life.progress import Gathered, Silence
+from workers.life.progress import Counts, Silence
 from workers.life.rules import Grid
-from workers.life.shard import LifeShard
-from workers.life.shard_process import LifeShardProcess, plan_as_json, plan_from_json
+from workers.processes import shard
+from workers.reporting.latency import Latencies
+from workers.reporting.summary import Outcome, merged_latencies
 
 reactor: Any = _reactor
 
 
 class Corrupting(LifeProtocol):
-    """Turns the states of one cell in one step round on their way."""
+    """Changes the state of one cell in one step on its way."""
 
     def sendPreparedMessage(self, message: Any) -> None:
         if message.payload[2:] == b"2 1 3 1"[2:] and message.payload.startswith(b"2 "):
@@ -52,14 +56,47 @@ class Closing(LifeProtocol):
 
 class Recorded(Silence):
     def __init__(self) -> None:
-        self.last = Gathered()
+        self.last = Counts()
         self.ended = 0
 
-    def show(self, now: Gathered, running: bool) -> None:
+    def show(self, now: Counts, running: bool) -> None:
         self.last = now
 
     def end(self) -> None:
         self.ended += 1
+
+
+@dataclass
+class Played:
+    """A game that is over."""
+
+    game: Game
+    outcome: Outcome
+
+    @property
+    def verified(self) -> bool | None:
+        return self.game.verified
+
+    @property
+    def compared(self) -> int:
+        return self.game.verification.generations
+
+    @property
+    def error(self) -> str:
+        """Why the game has ended early; empty if it has not, or if it was interrupted."""
+        stopped = self.game.swarm.stopped
+        return (stopped and stopped.why) or ""
+
+    @property
+    def latencies(self) -> Latencies:
+        return merged_latencies(self.game.swarm.reports, "latency")
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.outcome.lines)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.outcome.values[name]
 
 
 class GameTests(TestCase):
@@ -76,60 +113,59 @@ class GameTests(TestCase):
         self.progress = Recorded()
         self.events: list[str] = []
 
-    def plan(self, start: Grid, **options: Any) -> Plan:
+        # It is meant for a process that does nothing else.
+        self.patch(shard, "keep_garbage_collection_short", lambda: None)
+
+    def game(self, start: Grid, **options: Any) -> Game:
         options.setdefault("targets", (self.target,))
         options.setdefault("verify", True)
         options.setdefault("timeout", float(PATIENCE_S))
-        return Plan(start, **options)
+        plan = LifePlan.of(start, **options)
+        return Game(reactor, plan, self.progress, self.events.append)
 
-    def game(self, plan: Plan) -> LifeGame:
-        make: Any = LifeShard if plan.shards == 1 else LifeShardProcess
-        return LifeGame(
-            reactor,
-            plan,
-            lambda number, listener: make(reactor, plan, number, listener),
-            self.progress,
-            self.events.append,
-        )
+    async def play_game(self, game: Game) -> Played:
+        plan = game._plan
+        await reset(reactor, plan.targets[0], plan.size, plan.timeout)
+        return Played(game, await game.play())
 
-    async def play(self, start: Grid, **options: Any) -> Summary:
-        return await self.game(self.plan(start, **options)).play()
+    async def play(self, start: Grid, **options: Any) -> Played:
+        return await self.play_game(self.game(start, **options))
 
     def glider(self, size: int) -> Grid:
         return Grid.of(size, place(BUILT_IN["glider"], size))
 
     async def test_every_cell_equals_the_oracle(self) -> None:
-        summary = await self.play(self.glider(7), last=12)
-        self.assertEqual(summary.error, None)
-        self.assertTrue(summary.verified)
-        self.assertEqual((summary.steps, summary.checked), (12, 13))
-        self.assertEqual(summary.totals.sent, 49 * (8 + 1 + 13))
-        self.assertEqual(summary.totals.received, 49 * (2 + 8 * 13))
-        self.assertGreater(len(summary.totals.latencies), 49 * 13 // 2)
+        played = await self.play(self.glider(7), last=12)
+        self.assertEqual(played.error, "")
+        self.assertTrue(played.verified)
+        self.assertEqual((played["steps"], played.compared), (12, 13))
+        self.assertEqual(played["messages_sent"], 49 * (8 + 1 + 13))
+        self.assertEqual(played["messages_received"], 49 * (2 + 8 * 13))
+        self.assertGreater(len(played.latencies), 49 * 13 // 2)
         self.assertEqual(self.events, ["connected", "running", "stepped"])
-        self.assertEqual(self.progress.last, Gathered(49, 49, 12))
+        self.assertEqual(self.progress.last, Counts(49, 49, 12))
         self.assertEqual(self.progress.ended, 1)
         self.assertTrue(
-            summary.as_text().endswith("verified: 12 steps of 7×7, every cell equals the oracle")
+            played.text.endswith("verified: 12 steps of 7×7, every cell equals the oracle")
         )
 
     async def test_small_grids_with_and_without_wrap(self) -> None:
         for size in (1, 2, 3):
             for wrap in (True, False):
                 start = Grid(size, (1 << size * size) - 1)
-                summary = await self.play(start, wrap=wrap, last=4)
-                self.assertIsNone(summary.error)
-                self.assertTrue(summary.verified, (size, wrap))
+                played = await self.play(start, wrap=wrap, last=4)
+                self.assertEqual(played.error, "")
+                self.assertTrue(played.verified, (size, wrap))
 
     async def test_no_steps_at_all(self) -> None:
-        summary = await self.play(self.glider(4), last=0)
-        self.assertTrue(summary.verified)
-        self.assertEqual(summary.checked, 1)
+        played = await self.play(self.glider(4), last=0)
+        self.assertTrue(played.verified)
+        self.assertEqual(played.compared, 1)
 
     async def test_several_servers_take_turns(self) -> None:
         """Two names of one server: cells alternate, and all get there."""
-        summary = await self.play(self.glider(5), last=3, targets=(self.target, self.target))
-        self.assertTrue(summary.verified)
+        played = await self.play(self.glider(5), last=3, targets=(self.target, self.target))
+        self.assertTrue(played.verified)
 
     async def test_further_loopback_addresses_when_ports_run_out(self) -> None:
         """Five ports an address: cells 5-9 come from 127.0.0.2, and so on."""
@@ -143,59 +179,57 @@ class GameTests(TestCase):
                 super().onOpen()
 
         self.factory.protocol = Noting
-        summary = await self.play(self.glider(4), last=2)
-        self.assertTrue(summary.verified)
+        played = await self.play(self.glider(4), last=2)
+        self.assertTrue(played.verified)
         self.assertEqual(
             sorted(sources),
             ["127.0.0.1"] * 5 + ["127.0.0.2"] * 5 + ["127.0.0.3"] * 5 + ["127.0.0.4"],
         )
 
     async def test_shares_in_processes(self) -> None:
-        summary = await self.play(self.glider(6), last=8, shards=2)
-        self.assertIsNone(summary.error)
-        self.assertTrue(summary.verified)
-        self.assertEqual(summary.totals.received, 36 * (2 + 8 * 9))
+        played = await self.play(self.glider(6), last=8, shards=2)
+        self.assertEqual(played.error, "")
+        self.assertTrue(played.verified)
+        self.assertEqual(played["messages_received"], 36 * (2 + 8 * 9))
         # One that is complete as soon as the cell hears of it is not measured.
-        self.assertGreater(len(summary.totals.latencies), 36 * 9 // 2)
+        self.assertGreater(len(played.latencies), 36 * 9 // 2)
 
     async def test_keeps_its_pace(self) -> None:
-        summary = await self.play(self.glider(4), last=3, rate=5.0)
-        self.assertTrue(summary.verified)
+        played = await self.play(self.glider(4), last=3, rate=5.0)
+        self.assertTrue(played.verified)
         # Three steps are 0.6 s, but the clock is looked at a moment after the first has begun.
-        self.assertGreaterEqual(summary.seconds, 0.5)
+        self.assertGreaterEqual(played["seconds"], 0.5)
 
     async def test_a_changed_message_is_found(self) -> None:
         """A blinker whose middle is not heard of: its neighbours come out wrong."""
         self.factory.protocol = Corrupting
         start = Grid.of(5, [(1, 2), (1, 3), (1, 4)])
-        summary = await self.play(start, last=5)
-        self.assertIs(summary.verified, False)
-        self.assertEqual(summary.checked, 3)
-        self.assertIn("wrong: step 3, cell", summary.error or "")
-        self.assertNotIn("verified", summary.as_text())
+        played = await self.play(start, last=5)
+        self.assertIs(played.verified, False)
+        self.assertEqual(played.compared, 3)
+        self.assertIn("wrong: step 3, cell", played.error)
+        self.assertNotIn("verified", played.text)
 
     async def test_a_message_twice_is_found(self) -> None:
         self.factory.protocol = Doubling
-        summary = await self.play(self.glider(5), last=5)
-        self.assertIn("b'1 2 2 ", summary.error or "")
-        self.assertIn("a second time", summary.error or "")
-        self.assertIsNot(summary.verified, True)
+        played = await self.play(self.glider(5), last=5)
+        self.assertIn("b'1 2 2 ", played.error)
+        self.assertIn("a second time", played.error)
+        self.assertIsNot(played.verified, True)
 
     async def test_a_lost_connection(self) -> None:
         self.factory.protocol = Closing
-        summary = await self.play(self.glider(5), last=5)
-        self.assertIn("the server went away: cell 2,2", summary.error or "")
-        self.assertIsNone(summary.verified)
+        played = await self.play(self.glider(5), last=5)
+        self.assertIn("the connection of cell 2,2 was lost", played.error)
+        self.assertIsNone(played.verified)
 
     async def test_a_full_game(self) -> None:
-        game = self.game(self.plan(self.glider(5), last=3))
-
-        def take_a_place(size: int) -> None:
+        def leave_no_slot_for_the_last(size: int) -> None:
             self.factory.game.cells -= 1
 
-        self.patch(LifeProtocol, "reset", self.resetting(take_a_place))
-        summary = await game.play()
-        self.assertEqual(summary.error, "the game is full: the game is full (1013)")
+        self.patch(LifeProtocol, "reset", self.resetting(leave_no_slot_for_the_last))
+        played = await self.play(self.glider(5), last=3)
+        self.assertEqual(played.error, "the game is full: the game is full (1013)")
 
     def resetting(self, then: Any) -> Any:
         original = LifeProtocol.reset
@@ -211,30 +245,60 @@ class GameTests(TestCase):
         while "running" not in self.events:
             await self.next_turn()
         other = await self.play(self.glider(5), last=2)
-        summary = await playing
-        self.assertIn("(1012)", summary.error or "")
+        played = await playing
+        self.assertIn("(1012)", played.error)
         self.assertTrue(other.verified)
 
     async def test_interrupted(self) -> None:
-        game = self.game(self.plan(self.glider(4)))
-        playing = Deferred.fromCoroutine(game.play())
+        game = self.game(self.glider(4))
+        playing = Deferred.fromCoroutine(self.play_game(game))
         while self.progress.last.step < 3:
             await self.next_turn()
-        game.interrupt()
-        summary = await playing
-        self.assertTrue(summary.interrupted)
-        self.assertIsNone(summary.error)
-        self.assertIsNone(summary.verified)
-        self.assertGreaterEqual(summary.checked, 3)
-        self.assertNotIn("verified:", summary.as_text())
+        game.swarm.stop(None)
+        played = await playing
+        self.assertIsNotNone(game.swarm.stopped)
+        self.assertEqual(played.error, "")
+        self.assertIsNone(played.verified)
+        self.assertGreaterEqual(played.compared, 3)
+        self.assertRegex(played.text, r"compared \d+ generations with the oracle: no difference$")
 
-    async def test_interrupted_before_it_began(self) -> None:
-        self.patch(LifeProtocol, "reset", lambda protocol, payload: game.interrupt())
-        game = self.game(self.plan(self.glider(4)))
-        summary = await game.play()
-        self.assertTrue(summary.interrupted)
-        self.assertIsNone(summary.error)
-        self.assertEqual(summary.as_text(), "")
+    async def test_interrupted_before_it_has_connected(self) -> None:
+        game = self.game(self.glider(4))
+        game.swarm.stop(None)
+        played = await self.play_game(game)
+        self.assertEqual((played.error, played.text), ("", ""))
+        self.assertEqual((played["steps"], played["seconds"]), (0, 0))
+
+    async def test_a_failed_handshake(self) -> None:
+        def refuse_cells(protocol: LifeProtocol, request: Any) -> None:
+            original(protocol, request)
+            if request.path == "/worker/":
+                raise ConnectionDeny(503, "Busy")
+
+        original = LifeProtocol.onConnect
+        self.patch(LifeProtocol, "onConnect", refuse_cells)
+        played = await self.play(self.glider(4), last=1)
+        self.assertEqual(
+            played.error,
+            f"cannot connect to {self.target.url}: handshake refused: 503 Busy; the server is "
+            "starting, stopping or overloaded",
+        )
+
+    def next_turn(self) -> Deferred[None]:
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0, turn.callback, None)
+        return turn
+
+    # What comes before a game
+
+    async def reset(self, path: str = "") -> str:
+        """Why the server could not be reset."""
+        target = Target(self.target.url + path, "127.0.0.1", self.target.port)
+        try:
+            await reset(reactor, target, 4, PATIENCE_S)
+        except (NotOpened, Refused) as error:
+            return str(error)
+        self.fail("it was reset")
 
     async def test_a_refused_reset(self) -> None:
         self.patch(
@@ -244,75 +308,10 @@ class GameTests(TestCase):
                 code=1008, reasonUtf8=b"too large", isReply=False
             ),
         )
-        summary = await self.play(self.glider(4), last=1)
-        self.assertIn("/reset/ did not start a game: too large (1008)", summary.error or "")
-        self.assertEqual(self.progress.ended, 1)
-
-    async def test_no_such_page(self) -> None:
-        target = Target(self.target.url + "/elsewhere", "127.0.0.1", self.target.port)
-        summary = await self.play(self.glider(4), last=1, targets=(target,))
-        self.assertIn("404", summary.error or "")
-
-    async def test_nobody_there(self) -> None:
-        target = Target("ws://127.0.0.1:1", "127.0.0.1", 1)
-        summary = await self.play(self.glider(4), last=1, targets=(target,))
         self.assertEqual(
-            summary.error,
-            "cannot connect to ws://127.0.0.1:1: connection refused; "
-            "is the server running, and is --url right?",
+            await self.reset(),
+            f"{self.target.url}/reset/ did not start a game: too large (1008)",
         )
 
-    async def test_a_server_of_something_else(self) -> None:
-        def refuse(peer: LifeProtocol, request: Any) -> None:
-            raise ConnectionDeny(404, "Not Found")
-
-        self.patch(LifeProtocol, "onConnect", refuse)
-        summary = await self.play(self.glider(4), last=1)
-        why = "handshake refused: 404 Not Found; the server has nothing at this path"
-        self.assertIn(f"/reset/ did not start a game: {why}", summary.error or "")
-
-    def next_turn(self) -> Deferred[None]:
-        turn: Deferred[None] = Deferred()
-        reactor.callLater(0, turn.callback, None)
-        return turn
-
-
-class PlanTests(TestCase):
-    def test_survives_the_pipe(self) -> None:
-        plan = Plan(
-            Grid(3, 0b101),
-            (Target("ws://h", "127.0.0.1", 80),),
-            wrap=False,
-            last=7,
-            rate=2.5,
-            shards=3,
-        )
-        self.assertEqual(plan_from_json(plan_as_json(plan)), plan)
-
-
-class ResolveTests(TestCase):
-    async def test_base_urls(self) -> None:
-        for url, expected in {
-            "ws://127.0.0.1:8000": Target("ws://127.0.0.1:8000", "127.0.0.1", 8000),
-            "ws://127.0.0.1:8000/": Target("ws://127.0.0.1:8000", "127.0.0.1", 8000),
-            "127.0.0.1:81/life/": Target("ws://127.0.0.1:81/life", "127.0.0.1", 81),
-            "ws://[::1]": Target("ws://[::1]", "::1", 80),
-        }.items():
-            self.assertEqual(await resolve(reactor, url), expected)
-
-    async def test_others(self) -> None:
-        for url in (
-            "http://127.0.0.1",
-            "wss://127.0.0.1",
-            "ws://",
-            "ws://127.0.0.1:x",
-            "ws://h?a=b",
-            "ws://[::1",
-            "ws://127.0.0.1/a b",
-            "",
-        ):
-            try:
-                await resolve(reactor, url)
-            except BadURL:
-                continue
-            self.fail(url)
+    async def test_no_such_path(self) -> None:
+        self.assertIn("/elsewhere/reset/: handshake refused: 404", await self.reset("/elsewhere"))

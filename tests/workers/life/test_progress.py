@@ -3,7 +3,7 @@ import io
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.life.progress import Bar, Gathered, Lines, Silence, for_stream
+from workers.life.progress import Bar, Counts, Lines, Silence, for_stream
 
 
 class Terminal(io.StringIO):
@@ -16,11 +16,11 @@ class LinesTests(SynchronousTestCase):
         clock, stream = Clock(), io.StringIO()
         lines = Lines(stream, clock.seconds, cells=1024, last=50)
         for now, running in (
-            (Gathered(0, 0), False),
-            (Gathered(1000, 10), False),
-            (Gathered(1024, 700), False),
-            (Gathered(1024, 1024, 3), True),
-            (Gathered(1024, 1024, 13), True),
+            (Counts(0, 0), False),
+            (Counts(1000, 10), False),
+            (Counts(1024, 700), False),
+            (Counts(1024, 1024, 3), True),
+            (Counts(1024, 1024, 13), True),
         ):
             lines.show(now, running)
             clock.advance(0.5)
@@ -43,15 +43,15 @@ class BarTests(SynchronousTestCase):
     def test_says_the_same(self) -> None:
         stream = Terminal()
         bar = Bar(stream, Clock().seconds, cells=9, last=4)
-        bar.show(Gathered(3, 0), False)
-        bar.show(Gathered(9, 9, 2), True)
+        bar.show(Counts(3, 0), False)
+        bar.show(Counts(9, 9, 2), True)
         bar.end()
         self.assertIn("connected 3 of 9 cells", stream.getvalue())
         self.assertIn("step 2 of 4, 0.0 steps/s", stream.getvalue())
 
     def test_without_an_end_there_is_nothing_to_fill(self) -> None:
         bar = Bar(Terminal(), Clock().seconds, cells=9, last=None)
-        bar.show(Gathered(9, 9, 2), True)
+        bar.show(Counts(9, 9, 2), True)
         (task,) = bar._progress.tasks
         self.assertEqual((task.description, task.total), ("running", None))
         bar.end()

@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.load.broadcast_delivery import CALL, Delivery, NoMessage, call, message, parse
+from workers.load.broadcast_delivery import (
+    ANNOUNCEMENT,
+    Delivery,
+    UnknownMessage,
+    announcement,
+    message,
+    parse,
+)
 
 
 class MessageTests(SynchronousTestCase):
@@ -12,46 +19,46 @@ class MessageTests(SynchronousTestCase):
         publisher, number, sent = parse(message(3, 17, 12.5))
         self.assertEqual((publisher, number), (3, 17))
         self.assertAlmostEqual(sent, 12.5, places=6)
-        self.assertEqual(parse(call(3))[:2], (3, CALL))
+        self.assertEqual(parse(announcement(3))[:2], (3, ANNOUNCEMENT))
 
     def test_anything_else(self) -> None:
         for text in (b"", b"x", b"1 2", b"1 2 x", b"1 2 3 4", "é".encode()):
-            self.assertRaises(NoMessage, parse, text)
+            self.assertRaises(UnknownMessage, parse, text)
 
 
-def follow(numbers: list[int]) -> tuple[int, Counter[str]]:
-    """How many were new, and what was wrong."""
+def receive(numbers: list[int]) -> tuple[int, Counter[str]]:
+    """How many messages were new, and how many were wrong."""
     delivery = Delivery(2)
     counts: Counter[str] = Counter()
     new = 0
     for number in numbers:
-        if delivery.following[1] == number:
-            delivery.following[1] += 1
+        if delivery.expected[1] == number:
+            delivery.expected[1] += 1
             new += 1
         else:
-            new += delivery.odd(1, number, counts)
+            new += delivery.unexpected(1, number, counts)
     return new, counts
 
 
 class DeliveryTests(SynchronousTestCase):
     def test_all_well(self) -> None:
-        self.assertEqual(follow([0, 1, 2]), (3, Counter()))
+        self.assertEqual(receive([0, 1, 2]), (3, Counter()))
 
     def test_one_lost(self) -> None:
-        self.assertEqual(follow([0, 2, 3]), (3, Counter()))
+        self.assertEqual(receive([0, 2, 3]), (3, Counter()))
 
     def test_one_twice(self) -> None:
-        self.assertEqual(follow([0, 1, 1, 0, 2]), (3, Counter(duplicates=2)))
+        self.assertEqual(receive([0, 1, 1, 0, 2]), (3, Counter(duplicates=2)))
 
     def test_one_late(self) -> None:
-        self.assertEqual(follow([0, 2, 3, 1, 1]), (4, Counter(out_of_order=1, duplicates=1)))
+        self.assertEqual(receive([0, 2, 3, 1, 1]), (4, Counter(out_of_order=1, duplicates=1)))
 
     @given(st.lists(st.integers(0, 20)))
     def test_new_ones_are_counted_once(self, numbers: list[int]) -> None:
-        new, counts = follow(numbers)
+        new, counts = receive(numbers)
         self.assertEqual(new, len(set(numbers)))
         self.assertEqual(counts["duplicates"], len(numbers) - new)
 
-    def test_calls(self) -> None:
+    def test_announcements(self) -> None:
         delivery = Delivery(2)
-        self.assertEqual([delivery.called(n) for n in (1, 1, 0, 0)], [False, False, True, False])
+        self.assertEqual([delivery.announced(n) for n in (1, 1, 0, 0)], [False, False, True, False])

@@ -1,6 +1,11 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.load.echo_transcript import HEARD, SAID, Transcript, WrongTranscript
+from workers.load.echo_transcript import (
+    CLIENT_MESSAGES,
+    SERVER_MESSAGES,
+    Transcript,
+    WrongTranscript,
+)
 
 
 class TranscriptTests(SynchronousTestCase):
@@ -9,52 +14,56 @@ class TranscriptTests(SynchronousTestCase):
 
     def test_the_whole(self) -> None:
         transcript = Transcript()
-        self.assertEqual(HEARD[1:4], (b"1. Spam?", b"2. Eggs!", b"3. Python."))
-        self.assertFalse(transcript.may_speak)
+        self.assertEqual(SERVER_MESSAGES[1:4], (b"1. Spam?", b"2. Eggs!", b"3. Python."))
+        self.assertFalse(transcript.may_send)
         self.assertEqual(transcript.receive([b"Hello!"]), 0)
-        for number, said in enumerate(SAID, 1):
-            self.assertTrue(transcript.may_speak)
-            self.assertEqual(transcript.say(), said)
-            self.assertFalse(transcript.may_speak)
-            self.assertEqual(transcript.receive([b"%d. %s" % (number, said)]), 1)
-        self.assertFalse(transcript.may_speak)
+        for number, message in enumerate(CLIENT_MESSAGES, 1):
+            self.assertTrue(transcript.may_send)
+            self.assertEqual(transcript.next_message(), message)
+            self.assertFalse(transcript.may_send)
+            self.assertEqual(transcript.receive([b"%d. %s" % (number, message)]), 1)
+        self.assertFalse(transcript.may_send)
         transcript.receive([b"Goodbye!"])
         transcript.finish(1000)
 
     def test_two_in_one_chunk(self) -> None:
         transcript = Transcript()
-        transcript.receive(HEARD[:1])
+        transcript.receive(SERVER_MESSAGES[:1])
         for number in (1, 2):
-            transcript.say()
-            transcript.receive(HEARD[number : number + 1])
-        transcript.say()
-        self.assertEqual(transcript.receive(HEARD[3:]), 1)
+            transcript.next_message()
+            transcript.receive(SERVER_MESSAGES[number : number + 1])
+        transcript.next_message()
+        self.assertEqual(transcript.receive(SERVER_MESSAGES[3:]), 1)
         transcript.finish(1000)
 
-    def test_other_words(self) -> None:
+    def test_another_message(self) -> None:
         self.assertEqual(
             self.wrong(Transcript(), b"Hi!"), "wrong transcript: expected 'Hello!', got 'Hi!'"
         )
 
-    def test_an_answer_before_the_question(self) -> None:
-        self.assertIn("expected nothing, got '1. Spam?'", self.wrong(Transcript(), *HEARD[:2]))
+    def test_a_reply_too_early(self) -> None:
+        self.assertIn(
+            "expected nothing, got '1. Spam?'", self.wrong(Transcript(), *SERVER_MESSAGES[:2])
+        )
 
-    def test_an_answer_twice(self) -> None:
+    def test_a_reply_twice(self) -> None:
         transcript = Transcript()
-        transcript.receive(HEARD[:1])
-        transcript.say()
-        self.assertIn("got '1. Spam?'", self.wrong(transcript, HEARD[1], HEARD[1]))
+        transcript.receive(SERVER_MESSAGES[:1])
+        transcript.next_message()
+        self.assertIn(
+            "got '1. Spam?'", self.wrong(transcript, SERVER_MESSAGES[1], SERVER_MESSAGES[1])
+        )
 
     def test_more_after_the_end(self) -> None:
         transcript = Transcript()
-        transcript.heard, transcript.said = len(HEARD), len(SAID)
+        transcript.received, transcript.sent = len(SERVER_MESSAGES), len(CLIENT_MESSAGES)
         self.assertIn("expected nothing", self.wrong(transcript, b"Hello!"))
 
     def test_the_end_too_early_or_with_another_code(self) -> None:
         transcript = Transcript()
-        transcript.receive(HEARD[:1])
+        transcript.receive(SERVER_MESSAGES[:1])
         early = self.assertRaises(WrongTranscript, transcript.finish, 1000)
         self.assertIn("closed 1000 after 1 of 5 messages", str(early))
-        transcript.heard = len(HEARD)
+        transcript.received = len(SERVER_MESSAGES)
         code = self.assertRaises(WrongTranscript, transcript.finish, 1001)
         self.assertIn("closed 1001 instead of 1000", str(code))

@@ -3,7 +3,7 @@ import io
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.reporting.status_line import Status
+from workers.reporting.status_line import StatusLine
 
 
 class Terminal(io.StringIO):
@@ -11,18 +11,18 @@ class Terminal(io.StringIO):
         return True
 
 
-class StatusTests(SynchronousTestCase):
+class StatusLineTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
 
-    def show_all(self, status: Status) -> None:
+    def show_all(self, status: StatusLine) -> None:
         for opened in range(0, 3000, 125):
             status.show({"connecting": 3000 - opened, "open": opened, "opened": opened})
             self.clock.advance(0.125)
 
     def test_a_file_gets_a_line_a_second(self) -> None:
         file = io.StringIO()
-        status = Status(file, self.clock.seconds, silent=False)
+        status = StatusLine(file, self.clock.seconds, silent=False)
         self.show_all(status)
         status.say("3000 clients are connected!")
         self.assertEqual(
@@ -37,7 +37,7 @@ class StatusTests(SynchronousTestCase):
 
     def test_a_terminal_has_one_that_changes(self) -> None:
         terminal = Terminal()
-        status = Status(terminal, self.clock.seconds, silent=False)
+        status = StatusLine(terminal, self.clock.seconds, silent=False)
         self.show_all(status)
         shown = terminal.getvalue()
         self.assertGreater(shown.count("\r\x1b[K"), 20)
@@ -48,7 +48,7 @@ class StatusTests(SynchronousTestCase):
 
     def test_silence(self) -> None:
         terminal = Terminal()
-        status = Status(terminal, self.clock.seconds, silent=True)
+        status = StatusLine(terminal, self.clock.seconds, silent=True)
         self.show_all(status)
         status.say("x")
         status.end()

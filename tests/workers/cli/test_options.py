@@ -1,4 +1,4 @@
-"""The subcommands' options, and what they say of what they have seen."""
+"""The options of all subcommands, and the reference that lists them."""
 
 import argparse
 import re
@@ -8,12 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.connection.failure_reasons import hint
 from workers.life import command as life_command
 from workers.load import broadcast_command, echo_command, idle_command, storm_command
-from workers.load.echo_command import peak_reached, why_missed
-from workers.reporting.latency import Latencies
-from workers.reporting.summary import failures_of, milliseconds, times_line
 
 COMMANDS: dict[str, Any] = {
     "echo": echo_command,
@@ -79,44 +75,3 @@ class OptionTests(SynchronousTestCase):
                     default = told[action.option_strings[-1]].strip().strip("`")
                     wanted = action.default
                     self.assertEqual(default, f"{wanted:g}" if wanted != str(wanted) else wanted)
-
-
-class PeakTests(SynchronousTestCase):
-    def report(self, full_at: float | None, first_end: float | None) -> dict[str, Any]:
-        return {"full_at": full_at, "first_end": first_end}
-
-    def test_all_full_before_the_first_end(self) -> None:
-        self.assertTrue(peak_reached([self.report(10, 15), self.report(11, 14)]))
-        self.assertTrue(peak_reached([self.report(10, None)]))
-
-    def test_one_full_too_late_or_never(self) -> None:
-        self.assertFalse(peak_reached([self.report(10, 11), self.report(12, 13)]))
-        self.assertFalse(peak_reached([self.report(10, 15), self.report(None, 14)]))
-        self.assertFalse(peak_reached([]))
-
-    def test_why(self) -> None:
-        self.assertEqual(why_missed(12, 20, 5, 0.9, 1), "12 failed")
-        slow = why_missed(0, 20, 5, busy=0.5, processes=1)
-        self.assertIn("connecting took 20.0 s, but the first clients ended after 15 s", slow)
-        self.assertIn("use --delay 12, or a server with more --nodes", slow)
-        self.assertIn("--processes 2", why_missed(0, 20, 5, busy=0.95, processes=1))
-
-
-class WordsTests(SynchronousTestCase):
-    def test_times(self) -> None:
-        times = Latencies()
-        times.add([0.001] * 98 + [0.1, 2.0])
-        figures = milliseconds(times, 50, 99, 99.9, 100)
-        self.assertEqual(list(figures), ["p50", "p99", "p99.9", "max"])
-        assert figures["max"] is not None
-        self.assertTrue(2000 <= figures["max"] <= 2064)
-        self.assertEqual(
-            times_line("x", {"p50": 1.234, "max": 2000}), "x: p50 1.2 ms, max 2,000.0 ms"
-        )
-        self.assertEqual(times_line("x", milliseconds(Latencies(), 50)), "x: nothing to measure")
-
-    def test_failures(self) -> None:
-        lines = failures_of([{"failures": {"odd": 1}}, {"failures": {"connection refused": 2}}])
-        self.assertEqual(lines[1], "1 time odd")
-        self.assertTrue(lines[0].startswith("2 times connection refused; is the server running"))
-        self.assertEqual(hint("odd"), "")

@@ -1,0 +1,142 @@
+"""One cell, and many of them with messages in random order."""
+
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from workers.life.cell import Cell, Course, Phase, UnexpectedMessage, parse_update
+from workers.life.rules import Grid, next_generation
+
+
+class ParseTests(SynchronousTestCase):
+    def test_an_update(self) -> None:
+        self.assertEqual(parse_update(b"12 3 45 1"), (12, (3, 45), 1))
+
+    def test_nonsense(self) -> None:
+        for nonsense in (b"", b"1 2 3", b"1 2 3 2", b"1  2 3 1", b"-1 2 3 1", b"1 2 3 1\n", b"x"):
+            self.assertRaises(UnexpectedMessage, parse_update, nonsense)
+
+
+class CellTests(SynchronousTestCase):
+    def running(self, course: Course, row: int = 0, col: int = 0, alive: bool = True) -> Cell:
+        cell = Cell(course, row, col, alive)
+        cell.receive([b"sub"])
+        cell.receive([b"run"])
+        return cell
+
+    def test_says_whom_it_follows_and_then_its_state(self) -> None:
+        cell = Cell(Course(2), 0, 0, alive=True)
+        said = cell.receive([b"sub"])
+        self.assertEqual(sorted(said[:-1]), [b"0 1", b"1 0", b"1 1"])
+        self.assertEqual(said[-1], b"sub")
+        self.assertEqual(cell.receive([b"run"]), [b"0 0 0 1"])
+
+    def test_goes_on_when_it_knows_everything(self) -> None:
+        cell = self.running(Course(2), alive=False)
+        self.assertEqual(cell.receive([b"0 0 1 1", b"0 1 0 0"]), [])
+        self.assertEqual(cell.missing, 1)
+        # (0,1) counts twice, (1,1) four times: six living neighbours
+        self.assertEqual(cell.receive([b"0 1 1 1"]), [b"1 0 0 0"])
+
+    def test_hears_neighbours_that_are_a_step_ahead(self) -> None:
+        cell = self.running(Course(2), alive=False)
+        said = cell.receive([b"0 0 1 0", b"1 0 1 0", b"0 1 0 0", b"1 1 0 0", b"0 1 1 0"])
+        self.assertEqual(said, [b"1 0 0 0"])
+        self.assertEqual(cell.receive([b"1 1 1 0"]), [b"2 0 0 0"])
+
+    def test_catches_up_two_steps_at_once(self) -> None:
+        cell = self.running(Course(2), alive=False)
+        ahead = [b"1 0 1 0", b"1 1 0 0", b"1 1 1 0"]
+        now = [b"0 0 1 0", b"0 1 0 0", b"0 1 1 0"]
+        self.assertEqual(cell.receive(ahead), [])
+        self.assertEqual(cell.receive(now), [b"1 0 0 0", b"2 0 0 0"])
+
+    def test_run_and_the_first_updates_in_one_chunk(self) -> None:
+        cell = Cell(Course(1), 0, 0, alive=True)
+        cell.receive([b"sub"])
+        self.assertEqual(cell.receive([b"run", b"0 0 0 1"]), [b"0 0 0 1", b"1 0 0 0"])
+
+    def test_waits_for_the_horizon(self) -> None:
+        course = Course(1, horizon=0)
+        cell = self.running(course)
+        self.assertEqual(cell.receive([b"0 0 0 1"]), [])
+        self.assertTrue(cell.ready)
+        self.assertEqual(cell.go_on(), [])
+        course.horizon = 1
+        self.assertEqual(cell.go_on(), [b"1 0 0 0"])
+        self.assertFalse(cell.ready)
+
+    def test_finishes_when_it_knows_the_last_step(self) -> None:
+        cell = self.running(Course(1, last=1))
+        self.assertEqual(cell.receive([b"0 0 0 1"]), [b"1 0 0 0"])
+        self.assertIs(cell.phase, Phase.RUNNING)
+        self.assertEqual(cell.receive([b"1 0 0 0"]), [])
+        self.assertIs(cell.phase, Phase.FINISHED)
+        self.assertRaises(UnexpectedMessage, cell.receive, [b"2 0 0 0"])
+
+    def test_without_neighbours_one_step_a_call(self) -> None:
+        cell = Cell(Course(1, wrap=False), 0, 0, alive=True)
+        self.assertEqual(cell.receive([b"sub"]), [b"sub"])
+        self.assertEqual(cell.receive([b"run"]), [b"0 0 0 1", b"1 0 0 0"])
+        self.assertEqual(cell.go_on(), [b"2 0 0 0"])
+        self.assertTrue(cell.alone)
+
+    def test_refuses_what_it_must_not_hear(self) -> None:
+        course = Course(5)
+        for wrong, why in (
+            ([b"0 3 3 1"], "no neighbour"),
+            ([b"0 0 1 1", b"0 0 1 1"], "second time"),
+            ([b"1 0 1 1", b"1 0 1 1"], "second time"),
+            ([b"2 0 1 1"], "at step 0"),
+            ([b"run"], "no update"),
+        ):
+            error = self.assertRaises(UnexpectedMessage, self.running(course).receive, wrong)
+            self.assertIn(why, str(error))
+        self.assertRaises(UnexpectedMessage, Cell(course, 0, 0, True).receive, [b"run"])
+
+    def test_a_game_of_cells_equals_the_oracle(self) -> None:
+        dice = random.Random(7)
+        for size, wrap in ((1, True), (2, True), (2, False), (3, True), (3, False), (7, True)):
+            self.play(Grid(size, dice.getrandbits(size * size)), wrap, steps=6, dice=dice)
+
+    def play(self, grid: Grid, wrap: bool, steps: int, dice: random.Random) -> None:
+        """Relay between cells in random order, but in order from each to each."""
+        size = grid.size
+        course = Course(size, wrap, last=steps)
+        cells = {
+            (row, col): Cell(course, row, col, grid.alive(row, col))
+            for row in range(size)
+            for col in range(size)
+        }
+        followers: dict[bytes, list[tuple[int, int]]] = {}
+        for place, cell in cells.items():
+            for follow in cell.receive([b"sub"])[:-1]:
+                followers.setdefault(follow, []).append(place)
+        sent: dict[int, set[tuple[int, int]]] = {}
+        queues: dict[tuple[bytes, tuple[int, int]], list[bytes]] = {}
+
+        def relay(updates: list[bytes]) -> None:
+            for update in updates:
+                step, place, state = parse_update(update)
+                if state:
+                    sent.setdefault(step, set()).add(place)
+                name = b"%d %d" % place
+                for follower in followers.get(name, ()):
+                    queues.setdefault((name, follower), []).append(update)
+
+        for cell in cells.values():
+            relay(cell.receive([b"run"]))
+        while queues:
+            link = dice.choice(sorted(queues))
+            update = queues[link].pop(0)
+            if not queues[link]:
+                del queues[link]
+            relay(cells[link[1]].receive([update]))
+        while any(cell.ready for cell in cells.values()):  # without neighbours: nobody to hear
+            for cell in cells.values():
+                relay(cell.go_on())
+        for cell in cells.values():
+            self.assertIs(cell.phase, Phase.FINISHED)
+        for step in range(steps + 1):
+            self.assertEqual(Grid.of(size, sent.get(step, ())), grid)
+            grid = next_generation(grid, wrap)
