@@ -1,7 +1,7 @@
-"""The site's database: its tables are made before the first request, by whoever comes first.
+"""The site's database; its tables are created before the first request.
 
 Nobody has to run ``migrate``, in a wheel or in a checkout. Several nodes start together and all of
-them call ``prepare``: the first makes the tables, the others wait for it and find nothing to do.
+them call ``prepare``: the first creates the tables, the others wait for it and find nothing to do.
 """
 
 import fcntl
@@ -23,10 +23,10 @@ _log = logging.getLogger(__name__)
 
 
 def prepare() -> None:
-    """Apply the migrations that are missing; returns when the tables are there.
+    """Apply the missing migrations; returns when the tables exist.
 
-    In a thread of its own, because a node calls this in the thread of its event loop, where Django
-    refuses to touch a database. Raises what the database raises.
+    Migrates in a thread of its own, because a node calls this in the thread of its event loop,
+    where Django refuses to use a database. Errors of the database are raised here.
     """
     failures: list[BaseException] = []
 
@@ -49,7 +49,7 @@ def _migrate() -> None:
     with _locked(settings.STATE):
         if is_current():
             return
-        _log.info("making the database's tables")
+        _log.info("creating the database's tables")
         call_command("migrate", interactive=False, verbosity=0)
 
 
@@ -61,7 +61,7 @@ def is_current() -> bool:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: a kernel lock, which ends with its process however that ends."""
+    """Hold the folder's lock, a kernel lock: it ends with its process, even a killed one."""
     descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,7 +1,6 @@
-"""The content security policy of every page: what this site serves itself, and nothing inline.
+"""The content security policy of every page: only files of this site, nothing inline.
 
-A page needs no exception for its own scripts, styles and images as long as they are files under
-``static/``.
+Pages need no exception for their scripts, styles and images if these are files under ``static/``.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ _POLICY = (
 
 
 class ContentSecurityPolicyMiddleware:
-    """Adds the policy to each response that does not bring one of its own."""
+    """Adds the policy to each response that does not have one already."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -30,9 +29,9 @@ class ContentSecurityPolicyMiddleware:
 
 
 def _sockets_of(request: HttpRequest) -> str:
-    """The page's own WebSocket origins, named: in older Safari 'self' means http(s) alone."""
+    """The page's own WebSocket origins: older versions of Safari do not include them in 'self'."""
     try:
         host = request.get_host()
     except DisallowedHost:
-        return ""  # the response is a 400, and a name that is not ours has no place in it
+        return ""  # the response is a 400, and must not contain a host name that is not ours
     return f" ws://{host} wss://{host}"

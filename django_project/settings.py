@@ -1,10 +1,10 @@
-"""Settings that need no setting up: they work from an installed wheel, in any folder.
+"""The settings. They work unchanged in any folder, also from an installed wheel.
 
 Environment variables that change them:
 
 C10K_STATE_DIR       folder for the secret key and the database; see state.py for its default
-DJANGO_SECRET_KEY    the secret key itself; then none is made or kept
-C10K_ALLOWED_HOSTS   host names beside localhost's, separated by commas
+DJANGO_SECRET_KEY    the secret key; without it a random one is created and kept in the folder
+C10K_ALLOWED_HOSTS   host names in addition to localhost, separated by commas
 C10K_DEBUG           "1" turns Django's debug pages on
 """
 
@@ -42,7 +42,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django_project.security.ContentSecurityPolicyMiddleware",
-    # Before everything that a static file does not need.
+    # Before the middleware that static files do not need.
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -69,8 +69,8 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": STATE / "db.sqlite3",
-        # Every node writes to this one file: wait for the others instead of failing at once,
-        # and let readers go on while one writes.
+        # Every node writes to this one file: wait for the others instead of failing at once, and
+        # do not block readers while a node writes.
         "OPTIONS": {
             "timeout": 20,  # s
             "transaction_mode": "IMMEDIATE",
@@ -80,7 +80,7 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# In the database, so that logging out ends a session on all nodes; database.py makes the tables.
+# In the database, so that a logout ends the session on all nodes; database.py creates the tables.
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -94,12 +94,12 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
 
-# WhiteNoise reads the apps' static folders itself, once, at start: nobody has to run
-# ``collectstatic``, in a wheel or in a checkout, and a request is one dictionary look-up.
+# WhiteNoise reads the apps' static folders itself, once, at the start. So nobody has to run
+# ``collectstatic``, in a wheel or in a checkout, and a request costs one dictionary look-up.
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [PACKAGE / "static"]
 WHITENOISE_USE_FINDERS = True
-# Names carry no content hash, so that a browser must ask again soon after an upgrade.
+# File names have no content hash, so a browser must ask again soon after an upgrade.
 WHITENOISE_MAX_AGE = 60  # s
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -107,7 +107,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# The cluster's own settings; what is not here has a default that fits.
+# The settings of c10k; the defaults of all others fit.
 C10K: dict[str, Any] = {
     "TOPICS": {
         "chat": {"history": 15, "expire": 86_400},
@@ -116,5 +116,5 @@ C10K: dict[str, Any] = {
     },
     "AUDIENCE_PERMISSION": "django_project.audiences.permission.allowed",
     "AUDIENCE_HEARTBEAT": "--heartbeat--",
-    "COMPRESSION": True,  # for conformance suites, which test it where it is offered
+    "COMPRESSION": True,  # so that conformance suites test it
 }

@@ -1,12 +1,13 @@
-"""Where the site keeps what must outlive a process: one private folder with its key and database.
+"""The private folder with the site's secret key and database.
 
 Rules:
 
 * The folder is ``$C10K_STATE_DIR``, else ``$XDG_STATE_HOME/c10k``, else ``~/.local/state/c10k``.
-* The key is made once, by whichever process comes first, and is complete the moment its name
-  exists: several nodes start together, and each must read the same key, or a session signed by
-  one would be a forgery to the others.
-* A folder that cannot be written is an error, never a key kept in memory, for the same reason.
+* The first process creates the key, and the file is complete from the moment it exists. Several
+  nodes start together and must all read the same key; otherwise a node would reject the sessions
+  that another one signed.
+* A folder that cannot be written is an error. A key that only one process knows would not help, for
+  the same reason.
 """
 
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 KEY_FILE = "secret_key"
-KEY_BYTES = 50  # of randomness: 67 characters, past the 50 that ``check --deploy`` asks for
+KEY_BYTES = 50  # random ones: 67 characters, more than the 50 that ``check --deploy`` wants
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
@@ -30,7 +31,7 @@ def state_folder(environ: Mapping[str, str]) -> Path:
     if chosen:
         return Path(chosen).expanduser().absolute()
     xdg = environ.get("XDG_STATE_HOME")
-    # The XDG specification says that a relative path is to be ignored.
+    # The XDG Base Directory Specification: relative paths must be ignored.
     if xdg and os.path.isabs(xdg):
         return Path(xdg) / "c10k"
     try:
@@ -43,9 +44,9 @@ def state_folder(environ: Mapping[str, str]) -> Path:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder, private to its user, unless it exists.
+    """Create the folder, readable by its user alone, unless it exists.
 
-    Raises ImproperlyConfigured, naming the variable to set, if that cannot be done.
+    Raises ImproperlyConfigured, with the variable to set, if that fails.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,15 +55,15 @@ def prepare_folder(folder: Path) -> None:
 
 
 def secret_key(environ: Mapping[str, str], folder: Path) -> str:
-    """``$DJANGO_SECRET_KEY``, or the key kept in ``folder``, made now if there is none.
+    """``$DJANGO_SECRET_KEY``, or the key in ``folder``, which is created if there is none.
 
-    Any number of processes may call this at once; all get the same key. ``folder`` is made if it
-    is needed. Raises ImproperlyConfigured if the key can be neither read nor kept.
+    Several processes may call this at the same time; all get the same key. Creates ``folder`` if
+    necessary. Raises ImproperlyConfigured if the key can be neither read nor saved.
     """
     given = environ.get("DJANGO_SECRET_KEY")
     if given:
         with suppress(ImproperlyConfigured):
-            prepare_folder(folder)  # for the database; who uses that is told if it is missing
+            prepare_folder(folder)  # for the database, whose users report a missing folder
         return given
     prepare_folder(folder)
     path = folder / KEY_FILE
@@ -71,20 +72,20 @@ def secret_key(environ: Mapping[str, str], folder: Path) -> str:
             key = path.read_text("ascii").strip()
         except FileNotFoundError:
             _keep_new_key(path)
-            # Not what was just made: another process may have been first.
+            # Another process may have been first: read the key instead of using the new one.
             key = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(folder, error) from error
     if not key:
-        raise ImproperlyConfigured(f"{path} is empty: delete it, and a new secret key is made")
+        raise ImproperlyConfigured(f"{path} is empty: delete it, and a new secret key is created")
     return key
 
 
 def _keep_new_key(path: Path) -> None:
-    """Write a key under a name of our own, then link it to ``path`` unless that exists by now.
+    """Write a key to a temporary file, then link it to ``path`` unless that exists by now.
 
-    Opening ``path`` itself with O_EXCL would let another process read it between its creation
-    and the write; link() shows it complete or not at all.
+    If ``path`` itself were opened with O_EXCL, another process could read it between its creation
+    and the write. link() makes the complete file visible in one step.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -96,7 +97,7 @@ def _keep_new_key(path: Path) -> None:
         try:
             os.link(draft, path)
         except FileExistsError:
-            return  # another process was first: its key is the key
+            return  # another process was first; all use its key
     finally:
         os.unlink(draft)
 

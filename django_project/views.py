@@ -8,7 +8,7 @@ from django.views.decorators.http import require_safe
 
 
 class Demo(NamedTuple):
-    """A card on the index: ``page`` is the name of its URL, ``sockets`` are what it talks to."""
+    """A card on the index: ``page`` names its URL, ``sockets`` are the URLs that it connects to."""
 
     page: str
     title: str
@@ -20,15 +20,15 @@ DEMOS = (
     Demo(
         "gameoflife:page",
         "Game of Life",
-        "Each cell is a WebSocket client. The servers know no rules: they bring the cells "
-        "together and relay what each says to its neighbours.",
+        "Each cell is a WebSocket client. The servers do not know the rules: they relay each "
+        "cell's state to its neighbours.",
         ("/worker/", "/watcher/"),
     ),
     Demo(
         "chat:lobby",
         "Chat",
-        "Rooms with a memory of fifteen messages, the same on every node. Lose your connection "
-        "and come back: what you missed is there.",
+        "Rooms on every node, which keep their newest fifteen messages. After a reconnect you "
+        "receive the messages that you missed.",
         ("/chat/ROOM/ws/",),
     ),
     Demo(
@@ -56,7 +56,7 @@ DEMOS = (
         "echo:wsgi",
         "Forms",
         "Plain Django by WSGI: a form by GET and one by POST, answered by the process that "
-        "holds the WebSockets.",
+        "serves the WebSockets.",
         (),
     ),
 )
@@ -64,5 +64,5 @@ DEMOS = (
 
 @require_safe
 def demos(request: HttpRequest) -> HttpResponse:
-    """What there is to see."""
+    """The list of the demos."""
     return render(request, "demos.html", {"demos": DEMOS})

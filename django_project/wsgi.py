@@ -14,7 +14,7 @@ from django_project import database  # noqa: E402 - needs the settings
 try:
     database.prepare()
 except Exception:
-    # The Game of Life and most other pages need no database: serve those.
+    # The Game of Life and most other pages need no database: serve them nevertheless.
     logging.getLogger(__name__).exception(
-        "the database cannot be used: logging in and whatever needs a session will fail"
+        "the database cannot be used: log-in and all that needs a session will fail"
     )

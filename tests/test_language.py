@@ -33,7 +33,6 @@ EXEMPT: tuple[str, ...] = (
     "README.md",
     "benchmarks",
     "cluster",
-    "django_project",
     "docs",
     "tests",
     "workers",

@@ -1,10 +1,10 @@
-"""Who may do what: named in settings, as C10K["AUDIENCE_PERMISSION"]."""
+"""The site's permission function, which the setting C10K["AUDIENCE_PERMISSION"] names."""
 
 from django.http import HttpRequest
 
 
 def allowed(request: HttpRequest, channels: set[str]) -> set[str]:
-    """Everybody may listen to what is for them; to publish takes an account."""
+    """Allow everybody to subscribe, and users who are logged in to publish."""
     if request.user.is_authenticated:
         return channels
     return {channel for channel in channels if channel.startswith("subscribe-")}

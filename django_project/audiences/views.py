@@ -15,7 +15,7 @@ EVERYBODY, USER, GROUP, SESSION = "broadcast", "user", "group", "session"
 
 
 class MessageForm(forms.Form):
-    """What is to be sent, and to whom."""
+    """A message, and its receivers."""
 
     facility = forms.SlugField(max_length=40)
     to = forms.ChoiceField(
@@ -39,7 +39,7 @@ class MessageForm(forms.Form):
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest) -> HttpResponse:
-    """GET shows the page; POST publishes, and tells a script how far the message went."""
+    """GET shows the page; POST publishes, and answers a script with the receipt."""
     if request.method != "POST":
         return render(request, "audiences/page.html", shown(request, MessageForm()))
     form = MessageForm(request.POST)
@@ -55,7 +55,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def send(request: HttpRequest, given: dict[str, Any]) -> Any:
-    """Publish what a valid form says; returns the receipt."""
+    """Publish the message of a valid form; returns the receipt."""
     to = given["to"]
     return publish_to(
         given["message"],
@@ -69,8 +69,11 @@ def send(request: HttpRequest, given: dict[str, Any]) -> Any:
 
 
 def shown(request: HttpRequest, form: MessageForm) -> dict[str, Any]:
-    """What the page needs. Guests get a session, so that there is one to send to; one with nothing
-    in it would not be kept."""
+    """The context of the page.
+
+    A guest gets a session, so that messages can be sent to it. Django does not save an empty
+    session, so something is stored in it.
+    """
     if not request.session.session_key:
         request.session["audiences"] = True
     user: Any = request.user
@@ -79,5 +82,5 @@ def shown(request: HttpRequest, form: MessageForm) -> dict[str, Any]:
 
 
 def errors_of(form: MessageForm) -> list[str]:
-    """What is wrong with a form, sentence by sentence."""
+    """The errors of a form, one sentence each."""
     return [str(error) for errors in form.errors.values() for error in errors]

@@ -1,6 +1,6 @@
-"""Chat: rooms on every node, with a memory of fifteen messages.
+"""Chat: rooms on every node, which keep their newest fifteen messages.
 
-names.py     who somebody is: their user name, or a guest's name that the session keeps
-handlers.py  the socket of a room
+names.py     a person's name: the user name, or a guest's name that the session keeps
+handlers.py  the WebSocket of a room
 views.py     the page of a room
 """

@@ -1,4 +1,4 @@
-"""The socket of a room.
+"""The WebSocket of a room.
 
 ::
 
@@ -7,10 +7,10 @@
     > {"message": "hello"}
     < {"message": ["guest-3c4d", "hello"]}                 to everyone else
 
-A client may give its message an ``"id"`` of its own, a string; it goes along with the message. One
-that comes back after a pause knows by it which messages of the buffer it has seen already.
-``{"ping": any}`` is answered with ``{"pong": any}``: browsers have no other way to find out whether
-the server is still there.
+A client may add an ``"id"`` to its message, a string, which is sent along with the message. After
+a reconnect a client recognises by it the messages of the buffer that it has already. The handler
+answers ``{"ping": any}`` with ``{"pong": any}``: scripts in browsers cannot send WebSocket pings to
+find out whether the server still answers.
 """
 
 import json
@@ -27,17 +27,17 @@ POLICY_VIOLATION = 1008
 
 
 class BadMessage(ValueError):
-    """What a client sent is not what the protocol says; the text tells the client what is."""
+    """A client's message does not follow the protocol; the text for the client says how."""
 
 
 def topic_of(room: str) -> str:
-    """The lobby's topic is "chat"; settings say how much of each is kept."""
+    """The topic of a room; the lobby's is "chat". The settings say how much history it keeps."""
     return f"chat/{room}" if room else "chat"
 
 
 @websocket
 async def chat(ws: WebSocket, room: str = "") -> None:
-    """One person in a room, from connecting to leaving."""
+    """One person in a room, until their connection closes."""
     name = name_of(ws.user, ws.session)
     topic = topic_of(room)
 
@@ -64,13 +64,16 @@ async def chat(ws: WebSocket, room: str = "") -> None:
 
 
 def buffer(kept: Sequence[str | bytes]) -> list[str]:
-    """What a client gets in place of the room's newest messages: one frame with all of them."""
+    """Replay the room's newest messages as one frame with all of them."""
     return [json.dumps({"buffer": [found for found in map(_kept, kept) if found is not None]})]
 
 
 def _kept(message: str | bytes) -> dict[str, Any] | None:
-    """A message of the room; None for what was published there by something else than its socket,
-    which must not keep everybody out for as long as it is kept."""
+    """A retained message, or None if it is no chat message.
+
+    Other code can publish to the topic, too. Its messages must not raise here: nobody could enter
+    the room until they expire.
+    """
     try:
         found = json.loads(message)
     except ValueError:
@@ -82,9 +85,9 @@ def _kept(message: str | bytes) -> dict[str, Any] | None:
 
 
 def said(received: Any) -> dict[str, Any] | None:
-    """The message of a frame and its id, if it has one; None if it is empty.
+    """The message that a client sent, with its id if it has one; None for an empty message.
 
-    Raises BadMessage.
+    Raises BadMessage if it does not follow the protocol.
     """
     if not isinstance(received, dict) or not isinstance(received.get("message"), str):
         raise BadMessage('expected {"message": "text"}')

@@ -7,7 +7,7 @@ from django_project.chat import handlers, views
 
 
 class RoomConverter(SlugConverter):
-    """A room's name: what a slug has, and not too long to be shown."""
+    """A room's name: a slug that is short enough for the heading."""
 
     regex = "[-a-zA-Z0-9_]{1,40}"
 

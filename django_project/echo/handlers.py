@@ -1,10 +1,10 @@
-"""The echo sockets.
+"""The echo WebSockets.
 
-/test/ws/           a short conversation whose whole transcript a client can verify
-/echo/              every message comes back unchanged, by a callback: as cheap as it gets
-/echo/async/        the same by a coroutine with recv and send, as most handlers are written
-/broadcast/NAME/    what any client sends goes to all who are connected there, on every node; with
-                    ?role=publisher a client sends only, with ?role=subscriber it listens only
+/test/ws/           a short conversation whose transcript a client can verify
+/echo/              sends every message back unchanged, from a callback: the cheapest way
+/echo/async/        the same in a coroutine with recv and send, as most handlers are written
+/broadcast/NAME/    sends each message to all clients of this URL, on every node; with
+                    ?role=publisher a client only sends, with ?role=subscriber it only receives
 """
 
 from cluster import WebSocket, binary_frame, text_frame, websocket
@@ -14,7 +14,7 @@ REPLIES = 3
 
 @websocket
 async def conversation(ws: WebSocket) -> None:
-    """Hello!, each message back with its number, Goodbye! after the third."""
+    """Send Hello!, each message back with its number, and Goodbye! after the third."""
     await ws.send("Hello!")
     for number in range(1, REPLIES + 1):
         message = await ws.recv()
@@ -25,7 +25,7 @@ async def conversation(ws: WebSocket) -> None:
 
 @websocket
 async def echo(ws: WebSocket) -> None:
-    """Raw echo without a coroutine in between."""
+    """Raw echo from a callback."""
 
     def send_back(payload: bytes, is_binary: bool) -> None:
         ws.send_frame(binary_frame(payload) if is_binary else text_frame(payload))
@@ -36,7 +36,7 @@ async def echo(ws: WebSocket) -> None:
 
 @websocket
 async def echo_async(ws: WebSocket) -> None:
-    """Raw echo by a coroutine."""
+    """Raw echo from a coroutine."""
     async for message in ws:
         await ws.send(message)
 

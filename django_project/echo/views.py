@@ -1,4 +1,4 @@
-"""The pages: a conversation to try out, and a form that shows WSGI at work in the same process."""
+"""The pages: a conversation to try out, and forms that the same process answers by WSGI."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -9,13 +9,13 @@ MAX_SHOWN = 1000
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """Talks to /test/ws/."""
+    """The page of the conversation; its script connects to /test/ws/."""
     return render(request, "echo/page.html")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def wsgi(request: HttpRequest) -> HttpResponse:
-    """Shows what arrived by GET or by POST."""
+    """Show the fields that the browser sent by GET or by POST."""
     arrived = request.POST if request.method == "POST" else request.GET
     shown = [(name, value[:MAX_SHOWN]) for name, values in arrived.lists() for value in values]
     return render(

@@ -1,4 +1,4 @@
-"""The application: takes part in the cluster's games from the moment it is loaded."""
+"""The application; it takes part in the cluster's games as soon as it is loaded."""
 
 from django.apps import AppConfig
 

@@ -1,9 +1,9 @@
-"""The board that watchers see, put together from what the cells of all nodes report.
+"""The board that watchers see, put together from the reports of the cells of all nodes.
 
-Each node counts and collects the reports of its own cells, and every few milliseconds tells all
-nodes what came since (a summary). A step is complete when as many cells have reported it as there
-are; so the board moves from one whole generation to the next, however far cells have run ahead.
-Nothing here knows the rules of the game: a cell is what it says it is.
+Each node collects the reports of its own cells, and every few milliseconds publishes them to all
+nodes as a summary. A step is complete when every cell has reported it. So the board moves from one
+complete generation to the next, even when some cells are several steps ahead. This module does not
+know the rules of the game.
 
 A cell's state is coded as ``index * 2 + state`` with ``index = row * size + column``.
 """
@@ -16,12 +16,12 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 
 MAX_STEPS_AHEAD = 4096
-"""Steps that may be under way at once. Cells are at most as many steps apart as the grid is wide;
-more comes only from clients that do not wait for their neighbours."""
+"""Incomplete steps that a board keeps. Correct cells are at most as many steps apart as the grid is
+wide; only clients that do not wait for their neighbours are further ahead."""
 
 
 class Summary:
-    """The reports of one node since its last summary: step -> how many, and the cells changed."""
+    """One node's reports since its last summary: step -> their number, and the changed cells."""
 
     __slots__ = ("steps",)
 
@@ -29,7 +29,7 @@ class Summary:
         self.steps: dict[int, tuple[list[int], array[int]]] = {}
 
     def report(self, step: int, code: int, changed: bool) -> None:
-        """A cell has told its state of a step; ``changed``: it is not that of the step before."""
+        """Add a cell's report; ``changed``: its state differs from that of the step before."""
         entry = self.steps.get(step)
         if entry is None:
             entry = self.steps[step] = ([0], array("I"))
@@ -38,7 +38,10 @@ class Summary:
             entry[1].append(code)
 
     def take(self) -> bytes:
-        """What came since the last call; each step: u32 step, u32 reports, u32 n, n * u32 code."""
+        """The reports since the last call, encoded.
+
+        For each step: u32 step, u32 reports, u32 n, n * u32 code.
+        """
         words = array("I")
         for step, (count, codes) in self.steps.items():
             words.extend((step, count[0], len(codes)))
@@ -48,7 +51,7 @@ class Summary:
 
 
 def read_summary(data: bytes) -> Iterator[tuple[int, int, array[int]]]:
-    """Back to (step, reports, codes of changed cells)."""
+    """Decode a summary: (step, number of reports, codes of the changed cells) for each step."""
     words = array("I")
     words.frombytes(data)
     if sys.byteorder == "big":
@@ -70,10 +73,10 @@ class Board:
         self._under_way: dict[int, tuple[list[int], array[int]]] = {}
 
     def apply(self, summary: bytes, each: Callable[[], object] = lambda: None) -> array[int] | None:
-        """Take a node's summary; returns the cells changed by steps now complete, None if none is.
+        """Add a node's summary; returns the changes of the steps that it completes, or None.
 
-        If several steps became complete, the changes are those of all of them, newest last.
-        ``each`` is called after each of them, when the board is that step's.
+        If it completes several steps, the changes are those of all of them, newest last. ``each``
+        is called after each of these steps, while the board shows it.
         """
         for step, count, codes in read_summary(summary):
             if not self.step < step <= self.step + MAX_STEPS_AHEAD:
@@ -112,7 +115,7 @@ class Board:
         return head + _to_little_endian(codes)
 
     def frames(self) -> Iterable[str]:
-        """Every cell as the frame its worker sent: "step row column state"."""
+        """Every cell as the frame that its worker sent: "step row column state"."""
         if self.step < 0:
             return
         size, step = self.size, self.step

@@ -1,8 +1,8 @@
-"""One game: which cells play here, and what all nodes know of it.
+"""One game: its workers on this node, and its state on all nodes.
 
 The nodes agree on the game through the topic ``life/game``, which is retained: a node that starts
-later learns of it, and all see games in the same order. Each node tells the others how many of its
-workers are connected and subscribed (``life/status``), and what its cells reported
+later receives it, and all nodes receive games in the same order. Each node publishes how many of
+its workers are connected and subscribed (``life/status``), and the reports of its cells
 (``life/board``).
 """
 
@@ -21,7 +21,7 @@ WATCH = "life/watch"
 WATCH_TEXT = "life/watch/text"
 
 SUMMARY_S = 0.025
-"""How often a node tells what its cells reported: the eye sees no more than 40 steps a second."""
+"""Between summaries of a node; at most 40 a second, because people cannot see more steps."""
 
 STATUS_S = 0.25
 
@@ -52,7 +52,7 @@ class Game:
         return b"life/%s/%d/%d" % (self.id.encode(), row, column)
 
     def status(self) -> dict[str, Any]:
-        """What a watcher is told while the game gathers and when its workers come and go."""
+        """The text message for watchers, sent when workers connect, subscribe or leave."""
         return {
             "phase": "running" if self.running else "gathering",
             "size": self.size,
@@ -62,25 +62,25 @@ class Game:
         }
 
     def counts_changed(self) -> None:
-        """A worker came, subscribed or left: tell all nodes, a few times a second at most."""
+        """Call it when a worker connects, subscribes or leaves; publishes the counts soon."""
         if not self._status_due:
             self._status_due = True
             asyncio.get_running_loop().call_later(STATUS_S, self._tell_counts)
 
     def reported(self) -> None:
-        """A cell's report is in ``summary``: see that it is told."""
+        """Call it when ``summary`` has a new report; publishes the summary soon."""
         if not self._summary_due:
             self._summary_due = True
             asyncio.get_running_loop().call_later(SUMMARY_S, self._tell_summary)
 
     def take_counts(self, node: str, connected: int, subscribed: int, running: bool) -> None:
-        """A node's figures; tells this node's watchers."""
+        """Take a node's counts, and publish the new status to this node's watchers."""
         self._counts[node] = (connected, subscribed)
         self.running = self.running or running
         publish(WATCH, json.dumps(self.status()), here=True)
 
     def take_summary(self, summary: bytes) -> None:
-        """A node's reports; tells this node's watchers if a step is complete."""
+        """Take a node's summary, and publish the changes of complete steps to the watchers."""
         changes = self.board.apply(summary, self._tell_frames)
         if changes is not None:
             publish(WATCH, self.board.delta(changes), here=True)
@@ -90,7 +90,7 @@ class Game:
             publish(WATCH_TEXT, frame, here=True)
 
     def end(self) -> None:
-        """Another game has begun: its workers are closed."""
+        """Close all workers, because another game has begun."""
         for worker in self.workers:
             worker.close_now(1012, "a new game was started")
         self.workers.clear()
@@ -111,14 +111,14 @@ class Game:
 
 
 current: Game | None = None
-"""The game that is on, if any."""
+"""The newest game; None before the first."""
 
 text_watchers: set[WebSocket] = set()
 """Watchers of this node that want every cell's frame as text."""
 
 
 async def start(size: int) -> None:
-    """Begin a new game on all nodes; returns when each has forgotten the old one."""
+    """Begin a new game on all nodes; returns when every node has ended the old one."""
     game_id = os.urandom(8).hex()
     publish(GAME, json.dumps([game_id, size]), retain=1)
     await barrier(f"life/{game_id}/reset", EVERY_NODE)
@@ -138,13 +138,13 @@ def _take_game(message: str | bytes) -> None:
 
 
 _arrivals: set["asyncio.Task[None]"] = set()
-"""Kept, because the event loop itself holds tasks only weakly."""
+"""Running tasks. The event loop has only weak references to them, so something must hold them."""
 
 
 def _arrived(arrival: "asyncio.Task[None]") -> None:
     _arrivals.discard(arrival)
     if not arrival.cancelled():
-        arrival.exception()  # refused: this node joined when the others were all there
+        arrival.exception()  # BarrierRefused: this node joined after all others had arrived
 
 
 def _take_status(message: str | bytes) -> None:
@@ -160,7 +160,7 @@ def _take_board(message: str | bytes) -> None:
 
 
 def join() -> None:
-    """Take part in the games of the cluster; called once when the application is loaded."""
+    """Listen to the game's topics; call it once, when the application is loaded."""
     listen(GAME, _take_game)
     listen(STATUS, _take_status)
     listen(BOARD, _take_board)

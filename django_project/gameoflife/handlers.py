@@ -1,7 +1,7 @@
 """The game's WebSockets: /reset/, /worker/ and /watcher/.
 
-The servers only bring the cells together: they wait until all are there, relay what each says to
-those that follow it, and show the board. The rules of the game are the clients' business.
+The servers do not know the rules of the game. They wait until all cells are connected, relay each
+cell's frames to its subscribers, and send the board to watchers.
 """
 
 import json
@@ -20,7 +20,7 @@ NO_BOARD = b"S" + bytes(6)
 
 
 class BadFrame(ValueError):
-    """A client's message is not what the protocol says; the text tells the client what is."""
+    """A client's message does not follow the protocol; the text for the client says how."""
 
 
 def _number(text: str | bytes, limit: int) -> int:
@@ -61,7 +61,7 @@ async def worker(ws: WebSocket) -> None:
     if game is None:
         await ws.close(TRY_AGAIN_LATER, "there is no game: send its size to /reset/ first")
         return
-    if game.running:  # even if all of its workers have left: its board cannot begin again
+    if game.running:  # even if all workers have left: the board cannot go back to step 0
         await ws.close(TRY_AGAIN_LATER, "the game is full")
         return
     game.workers.add(ws)
@@ -74,7 +74,7 @@ async def worker(ws: WebSocket) -> None:
         await ws.barrier(f"life/{game.id}/subscribed", game.cells, announce="run")
         if not game.running:
             game.running = True
-            game.counts_changed()  # who watches may have been told the last count before
+            game.counts_changed()  # watchers may have received the last count before "running"
         ws.on_message(cell.message)
         await ws.wait_closed()
     except BarrierRefused:
@@ -102,7 +102,7 @@ async def _follow(ws: WebSocket, game: Game) -> None:
 
 
 class Cell:
-    """What is relayed for one worker: "step row column state", one step after the other."""
+    """The frames of one worker, "step row column state", which must come in the order of steps."""
 
     __slots__ = ("code", "following", "game", "rest", "state", "step", "topic", "ws")
 
@@ -123,7 +123,7 @@ class Cell:
         self.game.counts_changed()
 
     def message(self, payload: bytes, is_binary: bool) -> None:
-        """The hot path: called for every frame of every cell, so it compares bytes where it can."""
+        """Relay a frame. Hot path, called for every step of every cell: it compares bytes."""
         label, _, rest = payload.partition(b" ")
         step = self.step + 1
         if step and rest in self.rest and label == b"%d" % step and not is_binary:
@@ -142,14 +142,14 @@ class Cell:
         self.state = state
 
     def leave(self) -> None:
-        """The worker is gone."""
+        """Forget the worker, whose connection is closed."""
         if self.following:
             self.game.subscribed -= 1
         if self.game.claims.get(self.code) is self.ws:
             del self.game.claims[self.code]
 
     def _first(self, payload: bytes, is_binary: bool) -> int:
-        """The cell's first frame says which cell it is; any other that comes here is wrong."""
+        """Parse a frame in full: the first one, which names the cell, or one that is wrong."""
         parts = payload.split(b" ")
         if is_binary or len(parts) != 4:
             raise BadFrame('expected "step row column state"')
@@ -173,7 +173,7 @@ class Cell:
 
 @websocket(subprotocols=["life.v2.bin"])
 async def watcher(ws: WebSocket) -> None:
-    """Whoever looks on. What it sends is ignored."""
+    """A watcher. Messages from it are ignored."""
     if ws.subprotocol is None:
         await _watch_text(ws)
         return

@@ -1,4 +1,4 @@
-"""The game's page, mounted at the root, and its WebSockets."""
+"""The game's page at the root, and its WebSockets."""
 
 from django.urls import path
 

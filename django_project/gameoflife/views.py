@@ -7,5 +7,5 @@ from django.views.decorators.http import require_safe
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """The board; its scripts do the rest over the socket at ``watcher/``."""
+    """The board; the page's scripts connect to ``watcher/``."""
     return render(request, "gameoflife/page.html")

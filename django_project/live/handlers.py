@@ -1,4 +1,4 @@
-"""The feed twice: /live/ws/ as plain messages, /live/events/ for whoever reads feeds."""
+"""The topic by two URLs: /live/ws/ sends plain messages, /live/events/ is a feed."""
 
 from django.http import HttpRequest
 
@@ -9,7 +9,7 @@ TOPIC = "live"
 
 @websocket
 async def raw(ws: WebSocket) -> None:
-    """Every message from now on. What the client sends is ignored."""
+    """Send every message from now on. Messages from the client are ignored."""
     ws.subscribe(TOPIC, replay=False)
     async for _ in ws:
         pass
@@ -17,5 +17,5 @@ async def raw(ws: WebSocket) -> None:
 
 @feed
 def events(request: HttpRequest) -> list[str]:
-    """By WebSocket, as server-sent events or by polling; who comes back hears what they missed."""
+    """The topic as a feed; a client that reconnects receives the messages that it missed."""
     return [TOPIC]

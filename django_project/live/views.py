@@ -14,7 +14,7 @@ MAX_CHARACTERS = 500
 
 
 class MessageForm(forms.Form):
-    """What is to appear on all pages."""
+    """A message for all open pages."""
 
     message = forms.CharField(max_length=MAX_CHARACTERS)
 
@@ -23,8 +23,8 @@ class MessageForm(forms.Form):
 def page(request: HttpRequest) -> HttpResponse:
     """GET shows the feed; POST publishes.
 
-    A script asks for JSON and is told how far the message went; a browser without scripts is sent
-    back to the page.
+    A script that asks for JSON receives the receipt. A browser without scripts is redirected to the
+    page.
     """
     if request.method != "POST":
         return render(request, "live/page.html", {"form": MessageForm()})

@@ -1,4 +1,4 @@
-// What pages have in common that show a connection, and a form by which a view publishes.
+// Shared by the pages that show the state of a connection and have a form whose view publishes.
 
 const SHOWN = 100; // messages that stay on a page
 
@@ -7,13 +7,13 @@ export const element = (id) => document.getElementById(id);
 /** A message as text. */
 export const textOf = (data) => (typeof data === "string" ? data : `${data.byteLength} bytes`);
 
-/** Put an item on top of a list, from which the oldest go. */
+/** Put an item on top of a list, and remove the oldest if there are too many. */
 export function addOnTop(list, item) {
   list.prepend(item);
   while (list.childElementCount > SHOWN) list.lastElementChild.remove();
 }
 
-/** Show the state of a connection of c10k.js; `open` is what to call an open one. */
+/** Show the state of a connection of c10k.js; `open` is the text for an open one. */
 export function showState({ state, code, reason }, open = "Connected") {
   const link = element("link");
   const names = { connecting: "Connecting", open, waiting: "Reconnecting" };
@@ -22,7 +22,7 @@ export function showState({ state, code, reason }, open = "Connected") {
   link.title = state === "refused" ? `${code} ${reason}` : "";
 }
 
-/** Send a form to the page's own view, which publishes, and show how far the message went. */
+/** Send a form to the page's own view, which publishes the message, and show the receipt. */
 export async function publish(form) {
   const body = new FormData(form);
   const field = form.elements.message;
@@ -32,14 +32,12 @@ export async function publish(form) {
     const headers = { Accept: "application/json" };
     answer = await (await fetch("", { method: "POST", body, headers })).json();
   } catch {
-    // As answered.
+    // Keep the error from above.
   }
   if (answer.error) field.value ||= body.get("message"); // for another try
-  element("receipt").textContent = told(answer);
+  element("receipt").textContent = describe(answer);
 }
 
-function told({ error, nodes, connections }) {
-  if (error) return error;
-  const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-  return `Published on ${plural(nodes, "node")}, to ${plural(connections, "connection")} of the one that answered.`;
+function describe({ error, nodes }) {
+  return error ?? `Delivered to subscribers on ${nodes} node${nodes === 1 ? "" : "s"}.`;
 }

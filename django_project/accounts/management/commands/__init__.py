@@ -1,1 +1,1 @@
-"""createdemousers: people to log in as."""
+"""createdemousers: creates users for the demos."""

@@ -1,4 +1,4 @@
-"""`manage.py createdemousers`: people and groups to try the demos with."""
+"""`manage.py createdemousers`: creates users and groups to try the demos with."""
 
 import secrets
 from typing import Any
@@ -16,19 +16,19 @@ PEOPLE = {
 }
 """User name -> groups."""
 
-PASSWORD_BYTES = 9  # of randomness: 12 characters, which nobody guesses through a login page
+PASSWORD_BYTES = 9  # random ones: 12 characters, too many to guess through a login page
 
 
 class Command(BaseCommand):
     help = (
-        "Make the users ada, alan and grace, and the groups engineers and mathematicians. "
-        "Those that exist get a new password."
+        "Create the users ada, alan and grace, and the groups engineers and mathematicians. "
+        "Users that exist get a new password."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--password",
-            help="the same password for all; default: one is made for each, and shown",
+            help="one password for all (default: a random one for each, which is printed)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +42,7 @@ class Command(BaseCommand):
 
 @transaction.atomic
 def make_user(name: str, password: str, groups: tuple[str, ...]) -> None:
-    """A user who can log in with this password, in these groups and no others."""
+    """Create or update a user with this password, in exactly these groups."""
     user, _ = User.objects.get_or_create(username=name)
     user.set_password(password)
     user.is_active = True

@@ -1,11 +1,12 @@
-// The page says by its socket's URL what it wants to hear; a change of the wishes is a new socket.
+// The URL of the WebSocket names what the page subscribes and publishes to. When the user changes
+// the form, the page opens a new WebSocket.
 
 import { socket } from "../c10k/c10k.mjs";
 import { addOnTop, element, publish, showState, textOf } from "../django_project/page.js";
 
-const HEARTBEAT = "--heartbeat--"; // as C10K["AUDIENCE_HEARTBEAT"]; c10k.js misses it if it stays away
+const HEARTBEAT = "--heartbeat--"; // as C10K["AUDIENCE_HEARTBEAT"]; without it c10k.js reconnects
 
-const wishes = element("wishes");
+const requested = element("requested");
 const facility = element("facility");
 const log = element("log");
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
@@ -13,8 +14,8 @@ const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 let connection = null;
 
 function connect() {
-  if (!wishes.checkValidity()) return;
-  const boxes = wishes.querySelectorAll("input[type=checkbox]:checked:not(:disabled)");
+  if (!requested.checkValidity()) return;
+  const boxes = requested.querySelectorAll("input[type=checkbox]:checked:not(:disabled)");
   const path = `/ws/${facility.value}?${[...boxes].map((box) => box.name).join("&")}`;
   showUrl(path);
   element("publish").elements.facility.value = facility.value;
@@ -25,7 +26,7 @@ function connect() {
   current.addEventListener("state", (event) => current === connection && showState(event));
 }
 
-/** It may be broken after an "&" only. */
+/** Lines may break after an "&" only. */
 function showUrl(path) {
   const parts = path.split(/(?<=&)/).flatMap((part) => [part, document.createElement("wbr")]);
   element("url").replaceChildren(...parts);
@@ -64,8 +65,8 @@ function on(id, event, call) {
   });
 }
 
-on("wishes", "change", connect);
-on("wishes", "submit", connect);
+on("requested", "change", connect);
+on("requested", "submit", connect);
 on("say", "submit", say);
 on("publish", "submit", publish);
 on("to", "change", nameIsNeeded);

@@ -1,5 +1,5 @@
-// The page of a room: what comes from the socket goes to the transcript, and what is new there to
-// the screen. One can write without a connection, too: it is sent when there is one again.
+// The page of a room. Messages from the WebSocket go to the transcript, and those that are new there
+// to the screen. Messages that are written without a connection are sent after the reconnect.
 
 import { socket } from "../c10k/c10k.mjs";
 import { element, showState } from "../django_project/page.js";
@@ -13,8 +13,8 @@ const field = element("message");
 const own = form.dataset.name;
 
 const transcript = new Transcript();
-const waiting = new Map(); // id → its element's remark, until it is sent
-let ready = false; // the room's newest messages have come over this connection
+const waiting = new Map(); // id → the remark in its element, until the message is sent
+let ready = false; // whether the room's newest messages have arrived on this connection
 let first = true;
 
 const connection = socket("ws/", { heartbeat: PING });
@@ -78,7 +78,7 @@ function note(text, kind = "") {
   return append(item);
 }
 
-/** Whoever reads further up is not pulled away from there. */
+/** Scroll to the end, unless the user has scrolled up to read older messages. */
 function append(item) {
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   list.append(item);

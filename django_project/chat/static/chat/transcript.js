@@ -1,10 +1,10 @@
-// What was said in a room, as far as this page knows. It knows neither socket nor screen.
+// The messages of a room that this page knows. This module knows neither the WebSocket nor the screen.
 //
-// After a pause the server sends the room's newest messages again. Those seen before are told from
-// new ones by their id, which the sender's page made up; programs need not give one, and then name
-// and text stand for it. A message of our own that is missing there was lost on its way.
+// After a reconnect the server sends the room's newest messages again. The id of a message, which the
+// sender's page made, shows whether it is known already. Programs may leave the id out; then name and
+// text identify the message. A message of our own that is missing in the buffer was lost on its way.
 
-export const DEPTH = 15; // how many messages a room remembers
+export const DEPTH = 15; // how many messages a room keeps
 
 export class Transcript {
   #known = new Map(); // key → when it was added
@@ -27,8 +27,8 @@ export class Transcript {
 
   /**
    * Take the room's newest messages.
-   * @returns {{fresh: object[], unsent: object[], gap: boolean}} what is new to us, what of our own
-   *   has to be sent (again), and whether there may be more that was missed
+   * @returns {{fresh: object[], unsent: object[], gap: boolean}} messages that are new, messages of
+   *   our own to be sent (again), and whether others may have been missed
    */
   merge(buffer) {
     const seen = buffer.map((message) => this.#known.get(keyOf(message)));
@@ -37,7 +37,7 @@ export class Transcript {
     const arrived = new Set(buffer.map((message) => message.id));
     const unsent = [];
     for (const [id, message] of this.#sent) {
-      // One that is missing may also have been pushed out by newer ones. Not if older ones are there.
+      // Newer messages may also have displaced it from the buffer, but not if older ones are there.
       const when = this.#known.get(keyOf(message));
       const complete = buffer.length < DEPTH || known.some((other) => other < when);
       if (!arrived.has(id) && complete) unsent.push(message);
@@ -51,7 +51,7 @@ function keyOf({ id, name, text }) {
   return id === undefined ? `text ${name}\n${text}` : `id ${id}`;
 }
 
-/** Frame of the socket → what happened; null for what a later version, or somebody else, may send. */
+/** Read a frame of the WebSocket; null for frames that only other versions know. */
 export function parse(frame) {
   let said = null;
   try {

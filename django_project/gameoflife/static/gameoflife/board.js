@@ -1,8 +1,8 @@
-// The board as far as it has been told, and when each of its cells last changed.
+// The board as the server sent it so far, and the step in which each cell last changed.
 
 import { MalformedFrame } from "./decode.js";
 
-/** Steps after which nobody asks any more how old a change is; draw.js fades over as many. */
+/** Steps over which draw.js fades a change; the exact age of older changes does not matter. */
 export const OLD = 24;
 
 export class Board {
@@ -15,7 +15,7 @@ export class Board {
   }
 
   /**
-   * Take in what decode() returned.
+   * Apply a message that decode() returned.
    * @throws {MalformedFrame} for a delta that does not fit this board; nothing is changed then
    */
   apply(message) {
@@ -25,12 +25,12 @@ export class Board {
 
   #replace({ size, step, states }) {
     if (size === this.size && step > this.step) {
-      // Not another game but this one, some steps on: what is as it was has not changed since.
+      // The same game at a later step: assume that cells with the same state did not change.
       for (let cell = 0; cell < states.length; cell++) {
         if (states[cell] !== this.states[cell]) this.stamps[cell] = step;
       }
     } else {
-      // A snapshot does not say when its cells changed: long ago, then.
+      // A snapshot does not say when its cells changed; treat them as old.
       this.stamps = new Uint32Array(states.length).fill(step - OLD);
     }
     this.size = size;

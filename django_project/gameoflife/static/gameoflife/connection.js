@@ -1,19 +1,19 @@
-// A WebSocket that comes back by itself. It knows nothing of what is sent over it.
+// A WebSocket that reconnects by itself. It does not interpret the messages.
 //
 // States:  connecting → open → waiting → connecting → …
-//          refused: the server said that coming back would not help; only retry() leaves it
+//          refused: the close code says that a reconnect would not help; only retry() leaves it
 //
-// How long to wait is drawn between 0 and a limit that doubles with each failure ("full jitter"):
-// ten thousand pages that lost the same node must not all come back at the same moment.
+// The delay is random, between 0 and a limit that doubles with each failure ("full jitter"): ten
+// thousand pages that lost the same node must not all reconnect at the same moment.
 
 const FIRST_LIMIT = 1; // s
 const LAST_LIMIT = 30; // s
-const RESTART_LIMIT = 0.5; // s; the server said that it restarts, its successor is there already
-const STEADY = 5; // s; open for so long, a connection counts as a success
+const RESTART_LIMIT = 0.5; // s; after a restart another process accepts connections already
+const STEADY = 5; // s; a connection that was open for this long counts as a success
 
 const RESTARTING = new Set([1001, 1012]); // going away, service restart
-const USELESS = new Set([1002, 1003, 1007, 1008, 1009, 1010]); // it is what we do that is wrong
-const RESYNC = 4000; // our own: what we hold no longer agrees with what was sent
+const USELESS = new Set([1002, 1003, 1007, 1008, 1009, 1010]); // this page did something wrong
+const RESYNC = 4000; // our own code: the page's state no longer agrees with the server's
 
 export class Connection {
   #options;
@@ -42,7 +42,7 @@ export class Connection {
     };
   }
 
-  /** Connect; from then on the connection looks after itself. */
+  /** Connect, and reconnect from then on. */
   open() {
     const { WebSocket, url, protocol, onMessage, now } = this.#options;
     this.#timer = null;
@@ -62,18 +62,18 @@ export class Connection {
     };
   }
 
-  /** Try at once instead of waiting on: the network came back, or someone is looking. */
+  /** Reconnect now: the network is back, or the page has become visible. */
   retry() {
     if (this.state !== "waiting" && this.state !== "refused") return;
     if (this.#timer !== null) this.#options.clearTimeout(this.#timer);
     this.open();
   }
 
-  /** Drop this connection for a new one, which starts from the whole board again. */
+  /** Replace this connection by a new one, which begins with a snapshot. */
   resync(reason) {
     const socket = this.#socket;
     if (socket === null || this.state !== "open") return;
-    // Its own close event may take as long as the server likes.
+    // Do not wait for its close event, which may take as long as the server needs.
     this.#lost(RESYNC, reason);
     socket.close(RESYNC, reason);
   }

@@ -1,8 +1,8 @@
-// What the watcher's socket sends, read into plain objects. Nothing here knows of a page.
+// Decodes the messages of the watcher's WebSocket into plain objects. It does not use the DOM.
 //
 //   binary, little-endian:
 //     'S' u16 size  u32 step  ceil(size*size/8) bytes   the whole board; bit i of byte b is cell 8*b+i
-//     'D' u32 step  u32 n  n * u32                      what changed: cell*2 + state
+//     'D' u32 step  u32 n  n * u32                      the changes: cell*2 + state
 //   text:
 //     JSON, {"phase": …, "size": …, "connected": …, "subscribed": …, "needed": …}
 
@@ -13,7 +13,7 @@ const DELTA = 0x44; // 'D'
 const SNAPSHOT_HEADER = 7; // bytes
 const DELTA_HEADER = 9; // bytes
 
-/** A frame that does not follow the grammar; the board can no longer be trusted to be complete. */
+/** A frame that does not follow the grammar; the board may be incomplete from now on. */
 export class MalformedFrame extends Error {}
 
 /**
@@ -68,9 +68,9 @@ function decodeDelta(view) {
 }
 
 /**
- * Read one text frame. Keys that are not known are left out, numbers that make no sense are 0.
+ * Read one text frame. Unknown keys are left out, invalid numbers become 0.
  * @returns {{phase: string, size: number, connected: number, subscribed: number, needed: number}
- *         | null} null for what is no such message: a newer server may send others.
+ *         | null} null for other messages, which a newer server may send.
  */
 export function decodeProgress(text) {
   let value;

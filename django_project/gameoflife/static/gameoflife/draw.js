@@ -1,15 +1,15 @@
-// The board on a canvas: one pixel a cell in an image of its own, scaled up without smoothing.
+// Draws the board on a canvas: an image with one pixel per cell, scaled up without smoothing.
 //
-// All cells are coloured anew for each step drawn: one look-up in a small table a cell, so that a
-// million cells take a few milliseconds, and scaling the image is the graphics card's work.
+// Each drawing colours all cells with one look-up per cell in a small table. A million cells take a
+// few milliseconds; the graphics card scales the image.
 
 import { OLD } from "./board.js";
 
 const HUE_STEP = 20; // degrees from one step to the next
-const HUE_RANGE = 256; // the hue starts again here, short of the whole circle's 360 degrees
-const STILL_HUE = 215; // degrees, for those who ask for no motion
-const LINE_FROM = 6; // device pixels a cell; grid lines between smaller ones would be all one sees
-const MAX_LOSS = 1 / 12; // of the side, given up so that all cells are equally wide
+const HUE_RANGE = 256; // degrees, after which the hue starts again at 0
+const STILL_HUE = 215; // degrees, for users who prefer reduced motion
+const LINE_FROM = 6; // device pixels per cell; between smaller cells, grid lines hide the board
+const MAX_LOSS = 1 / 12; // of the side, left empty so that all cells are equally wide
 
 // Alive is dark and dead is light in both schemes; in the dark one the whole board is dimmed.
 // Each pair is saturation and lightness in percent.
@@ -27,9 +27,9 @@ const SCHEMES = {
 };
 
 /**
- * The hue of a step: 20 degrees on from the one before, modulo 256. A cell that changes takes it
- * on and keeps it while it fades, so that the eye sees the updates as a wave running over the
- * board; all that is at rest follows the current step, palely.
+ * The hue of a step: 20 degrees more than the step before, modulo 256. A cell that changes takes the
+ * hue of the step and keeps it while it fades. Cells that did not change for long have the hue of the
+ * current step, paler.
  */
 export function hueOf(step) {
   return (step * HUE_STEP) % HUE_RANGE;
@@ -66,8 +66,8 @@ export function paletteOf(step, scheme, still) {
 }
 
 /**
- * The side in device pixels that a board of `size` gets out of `room`: a whole number of pixels a
- * cell if little of the room is lost by it, else all of the room.
+ * The side of a board of `size` cells in device pixels, at most `room`: a whole number of pixels per
+ * cell if that leaves little of the room empty, otherwise all of the room.
  */
 export function sideFor(size, room) {
   const whole = Math.floor(room / size) * size;

@@ -1,7 +1,7 @@
-// The page: what comes from the socket goes to the board, and the board to the screen.
+// The page: it applies messages from the WebSocket to the board, and draws the board.
 //
-// Messages only change the model; the screen follows once a frame, so that a fast game costs no
-// more than the screen can show, and a page in the background nothing.
+// Messages only change the model. The page draws at most once per animation frame, so a fast game
+// costs no more than the screen can show, and a page in the background costs nothing.
 
 import { Board } from "./board.js";
 import { Connection } from "./connection.js";
@@ -9,8 +9,8 @@ import { MalformedFrame, decode, decodeProgress } from "./decode.js";
 import { Painter } from "./draw.js";
 import { Rate } from "./rate.js";
 
-const FIGURES_EVERY = 500; // ms; steps/s must fall when nothing comes in, too
-const STALLED = 3; // s without a step, after which missing clients are worth a word
+const NUMBERS_EVERY_MS = 500; // the steps/s must also fall when no message arrives
+const STALLED = 3; // s without a step, after which the page reports missing clients
 
 const element = (id) => document.getElementById(id);
 const number = (value) => value.toLocaleString("en");
@@ -24,7 +24,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 let progress = { phase: "idle", size: 0, connected: 0, subscribed: 0, needed: 0 };
-let known = false; // whether the server has said anything on this connection
+let known = false; // whether the server has sent anything on this connection
 let steppedAt = 0; // s
 let frame = null;
 
@@ -39,7 +39,7 @@ function receive(value) {
   known = true;
   if (typeof value === "string") {
     progress = decodeProgress(value) ?? progress;
-    // Figures may lag behind the board: a game whose cells have moved gathers no more.
+    // The counts may lag behind the board: a game with a first step no longer gathers.
     if (progress.phase === "gathering" && board.step > 0) progress.phase = "running";
   } else {
     try {
@@ -47,7 +47,7 @@ function receive(value) {
     } catch (error) {
       if (!(error instanceof MalformedFrame)) throw error;
       console.warn(`watcher: ${error.message}`);
-      // The board may lack something now. A new connection starts with all of it.
+      // The board may be incomplete now. A new connection starts with a snapshot.
       connection.resync("malformed frame");
       return;
     }
@@ -73,10 +73,10 @@ function refresh() {
 }
 
 function draw() {
-  // An odd pixel beside the board is better than half a one under every cell.
+  // Whole pixels: a fraction would blur every cell.
   const room = Math.floor(Math.min(stage.clientWidth, stage.clientHeight)) - 2 * margin();
   painter.draw(board, Math.max(room, 1), devicePixelRatio);
-  // In one turn with the drawing: who reads these reads what the pixels show.
+  // Set together with the drawing, so that tests read what the pixels show.
   painter.canvas.dataset.size = board.size;
   painter.canvas.dataset.step = board.step;
   painter.canvas.dataset.phase = progress.phase;
@@ -92,7 +92,7 @@ function repaint() {
 }
 
 function show() {
-  showFigures();
+  showNumbers();
   showPhase();
 }
 
@@ -101,7 +101,7 @@ function setText(id, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-function showFigures() {
+function showNumbers() {
   const playing = board.size > 0;
   const speed = rate.perSecond(seconds());
   setText("size", playing ? `${board.size} × ${board.size}` : "–");
@@ -122,7 +122,7 @@ function showPhase() {
   if (connection.state === "open" && known) setText("status", sentence());
 }
 
-/** Read aloud whenever it changes: so nothing is in it that changes with every step. */
+/** Screen readers read each change aloud, so it contains nothing that changes with every step. */
 function sentence() {
   const { phase, connected, needed } = progress;
   const { size } = board;
@@ -158,7 +158,7 @@ function showLink(state, { delay, code, reason }) {
 }
 
 function showCommand() {
-  // The swarm's own default needs no --url.
+  // --url may be left out where it is the swarm's default.
   if (/^http:\/\/(localhost|127\.0\.0\.1):8000$/.test(location.origin)) return;
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   setText("command", `swarm life --url ${scheme}://${location.host}/`);
@@ -171,7 +171,7 @@ addEventListener("online", () => connection.retry());
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && connection.state === "waiting") connection.retry();
 });
-setInterval(show, FIGURES_EVERY);
+setInterval(show, NUMBERS_EVERY_MS);
 
 showCommand();
 repaint();

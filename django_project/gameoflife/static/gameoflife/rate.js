@@ -1,7 +1,7 @@
-// Steps a second, over the last few seconds, so that it neither flickers nor lags.
+// Steps per second, averaged over the last few seconds.
 
-const WINDOW = 5; // s; at the usual one step a second, still a handful of them
-const SPACING = 0.1; // s between the points kept, so that a fast game does not pile them up
+const WINDOW = 5; // s; at one step per second, still a handful of steps
+const SPACING = 0.1; // s between two kept points, which bounds their number in a fast game
 
 export class Rate {
   #points = []; // [time in s, step], oldest first
@@ -21,13 +21,14 @@ export class Rate {
     this.#points = [];
   }
 
-  /** Steps a second, null while there is too little to tell; falls to 0 when the steps stop. */
+  /** Steps per second; null before the second step, and falling to 0 when the steps stop. */
   perSecond(now) {
     if (this.#points.length < 2) return null;
     const [since, first] = this.#points[0];
     const [until, last] = this.#points.at(-1);
     if (now - until > WINDOW) return 0;
-    // The step under way counts only once it is late: else the figure would sag between steps.
+    // Count the time since the last step only once the next step is late; otherwise the rate would
+    // drop between two steps.
     const usual = (until - since) / (last - first);
     const span = Math.max(until - since, now - since - 2 * usual);
     return (last - first) / span;

@@ -1,4 +1,4 @@
-// The live feed: what is published appears here, whoever published it and on whatever node.
+// The live feed: it shows every message that is published to the topic, on any node.
 
 import { feed } from "../c10k/c10k.mjs";
 import { addOnTop, element, publish, showState, textOf } from "../django_project/page.js";
@@ -13,7 +13,7 @@ let connection = null;
 
 function connect(ways) {
   connection?.close();
-  list.replaceChildren(); // what the topic keeps comes anew
+  list.replaceChildren(); // the server sends the retained messages again
   const current = feed("events/", { ways });
   connection = current;
   current.addEventListener("message", (event) => show(event.data));
