@@ -74,18 +74,18 @@ def serve(variant: str, load: str, reactor_name: str) -> None:
 def _lanes(load: str, with_hub: bool) -> Any:
     from twisted.internet import reactor
 
+    from cluster.net.loop.end_of_turn import EndOfTurn
     from cluster.net.loop.epoll_reader import EpollReader
-    from cluster.net.loop.flush import FlushList
     from cluster.net.websocket.connection import ServerConnection
     from cluster.net.websocket.connection_factory import ConnectionFactory
     from cluster.net.websocket.frames import text_frame
 
     twisted_reactor: Any = reactor
-    flush_list = FlushList(twisted_reactor)
-    hub = EpollReader(twisted_reactor, flush_list) if with_hub else None
-    factory = ConnectionFactory(flush_list, hub)
+    end_of_turn = EndOfTurn(twisted_reactor)
+    hub = EpollReader(twisted_reactor, end_of_turn) if with_hub else None
+    factory = ConnectionFactory(end_of_turn, hub)
     lanes: list[ServerConnection] = []
-    dirty = flush_list.dirty
+    direct = end_of_turn.direct
 
     def opened(lane: ServerConnection) -> None:
         number = len(lanes)
@@ -101,9 +101,9 @@ def _lanes(load: str, with_hub: bool) -> Any:
             for neighbour in neighbours:
                 out = neighbour.out
                 if not out:
-                    dirty.append(neighbour)
+                    direct.append(neighbour)
                 out.append(frame)
-            flush_list.schedule()
+            end_of_turn.schedule()
 
         def echo(payload: bytes, is_binary: bool) -> None:
             lane.send_frame(text_frame(payload))

@@ -19,8 +19,8 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from cluster.net.listening_sockets import BACKLOG
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.epoll_reader import EpollReader
-from cluster.net.loop.flush import FlushList
 from cluster.net.loop.stall_detector import StallDetector
 from cluster.net.loop.threads import call_in_reactor
 from cluster.net.protocol_detection import ProtocolDetectorFactory
@@ -81,14 +81,17 @@ class Node(Service):
         self._serving = False
         self._started = False
         alone = config.bus == "local"
-        self.flush_list = FlushList(reactor, 0.0 if alone else PACE)
-        self.epoll_reader = EpollReader(reactor, self.flush_list)
+        self.end_of_turn = EndOfTurn(reactor, 0.0 if alone else PACE)
+        self.epoll_reader = EpollReader(reactor, self.end_of_turn)
         self.pubsub = PubSub(
-            self._make_bus(), self.flush_list.paced, self.flush_list.schedule_paced, reactor
+            self._make_bus(),
+            self.end_of_turn.published,
+            self.end_of_turn.schedule_published,
+            reactor,
         )
         self.pubsub.remote_nodes.on_full = self._bus_full
         self.pubsub.on_up = self._bus_up
-        self.flush_list.after.append(self.pubsub.flush)
+        self.end_of_turn.send_to_bus = self.pubsub.flush
         self._site = ""
         self.publish_socket = PublishSocket(config.publish_socket, self.pubsub, reactor)
         self._stall_detector = StallDetector(reactor)
@@ -181,7 +184,11 @@ class Node(Service):
             access_log=self.config.access_log,
         )
         self.feeds = FeedRequests(
-            self.pubsub, settings, lambda: self._serving, self.dispatcher.occupancy, self.flush_list
+            self.pubsub,
+            settings,
+            lambda: self._serving,
+            self.dispatcher.occupancy,
+            self.end_of_turn,
         )
         self.site.on_request = self.feeds.take
         self.protocol_detection = ProtocolDetectorFactory(
@@ -201,7 +208,7 @@ class Node(Service):
 
     def _make_connection_factory(self, settings: dict[str, Any]) -> ConnectionFactory:
         connections = ConnectionFactory(
-            self.flush_list,
+            self.end_of_turn,
             self.epoll_reader,
             ping_interval=self.config.ping_interval,
             ping_timeout=self.config.ping_timeout,
@@ -209,7 +216,6 @@ class Node(Service):
             close_timeout=settings["CLOSE_TIMEOUT"],
             handshake_timeout=settings["HANDSHAKE_TIMEOUT"],
             high_water=settings["SEND_QUEUE_HIGH_WATER"],
-            low_water=settings["SEND_QUEUE_LOW_WATER"],
             compression=settings["COMPRESSION"],
         )
         connections.on_request = self.dispatcher.request
@@ -258,7 +264,7 @@ class Node(Service):
                 connection.close(CLOSE_GOING_AWAY, "the server is going away")
             self.feeds.close_all()
             self.dispatcher.refuse_undecided()
-            self.flush_list.flush_all()
+            self.end_of_turn.flush_all()
             while (
                 self.connection_factory.connections or self.feeds.unsent
             ) and self._reactor.seconds() < deadline:

@@ -27,7 +27,7 @@ from cluster.pubsub.subscriptions import Subscriptions
 class PubSub:
     """Call ``flush`` at the end of each iteration in which something was published.
 
-    ``dirty`` and ``schedule`` are those of the FlushList the connections use. ``on_up`` is called
+    ``dirty`` and ``schedule`` are those of the EndOfTurn the connections use. ``on_up`` is called
     whenever the bus comes up, ``peers.on_full`` when publishers must pause or may go on. The
     clock's seconds are Unix time, as Twisted's reactors have it: retained frames expire by it.
     """

@@ -21,7 +21,7 @@ from cluster.core.exceptions import Disconnected, NotRunning
 from cluster.django import conf
 from cluster.django.api import external_publisher, retention, topics
 from cluster.django.handshake.dispatcher import Dispatcher
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
 from cluster.pubsub.local_bus import LocalBus
@@ -84,27 +84,26 @@ class Site:
         self._end: AsyncIterator[None] | None = None
         self.is_up: asyncio.Future[None] = loop.create_future()
         self.reactor = cast(Any, LoopReactor(loop))
-        self.flush_list = FlushList(self.reactor)
+        self.end_of_turn = EndOfTurn(self.reactor)
         self.pubsub = RecordingPubSub(
             LocalBus("test", self.reactor),
-            self.flush_list.paced,
-            self.flush_list.schedule_paced,
+            self.end_of_turn.published,
+            self.end_of_turn.schedule_published,
             self.reactor,
         )
-        self.flush_list.after.append(self.pubsub.flush)
+        self.end_of_turn.send_to_bus = self.pubsub.flush
         settings = conf.load()
         self.dispatcher = RecordingDispatcher(
             self.pubsub, settings, lambda: True, settings["PROXY_HEADERS"]
         )
         self.connection_factory = MemoryConnectionFactory(
-            self.flush_list,
+            self.end_of_turn,
             None,
             ping_interval=0.0,
             max_message_size=settings["MAX_MESSAGE_SIZE"],
             close_timeout=settings["CLOSE_TIMEOUT"],
             handshake_timeout=settings["HANDSHAKE_TIMEOUT"],
             high_water=settings["SEND_QUEUE_HIGH_WATER"],
-            low_water=settings["SEND_QUEUE_LOW_WATER"],
             compression=settings["COMPRESSION"],
         )
         self.connection_factory.on_request = self.dispatcher.request

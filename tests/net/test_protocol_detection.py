@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.protocol_detection import MAX_HEADER, ProtocolDetectorFactory
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
@@ -199,7 +199,7 @@ class AnswerTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.connection_factory = ConnectionFactory(FlushList(self.clock), None)
+        self.connection_factory = ConnectionFactory(EndOfTurn(self.clock), None)
         self.got: list[str] = []
         self.connection_factory.on_open = self.opened
         site = Site(None, reactor=self.clock)  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
 from cluster.node import http, view_threads
@@ -51,7 +51,7 @@ class WebTestCase(SynchronousTestCase):
         self.environ: dict[str, Any] = {}
         self.body = b""
         self.got: list[str] = []
-        self.connection_factory = ConnectionFactory(FlushList(self.reactor), None)
+        self.connection_factory = ConnectionFactory(EndOfTurn(self.reactor), None)
         self.connection_factory.on_open = self.opened
         self.site = http.DjangoSite(
             self.reactor,

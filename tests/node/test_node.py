@@ -334,8 +334,7 @@ class NodeTests(SynchronousTestCase):
             opened = node.connection_factory.on_open
 
             def open_with(connection: Any) -> None:
-                websocket, _, args, kwargs = connection.owner
-                connection.owner = (websocket, handler, args, kwargs)
+                node.dispatcher._handlers[connection] = (handler, (), {})
                 opened(connection)
 
             node.connection_factory.on_open = open_with

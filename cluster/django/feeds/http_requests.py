@@ -49,7 +49,7 @@ from cluster.django.handshake.requests import ReactorRequest, from_web
 from cluster.django.handshake.resolving import NoHandler, find_view
 from cluster.django.revocation import registry
 from cluster.django.websocket.decorator import UpgradeRequired
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
 from cluster.net.websocket.handshake import Refusal
 
@@ -86,7 +86,7 @@ class FeedRequests:
     ``dropped`` messages that were not delivered; ``opened`` clients by kind.
 
     ``settings`` is the C10K setting; ``is_serving`` says whether new clients are taken. Streams are
-    flushed with the connections of ``flush_list``.
+    sent at the ``end_of_turn``.
     """
 
     log = Logger()
@@ -97,7 +97,7 @@ class FeedRequests:
         settings: dict[str, Any],
         is_serving: Callable[[], bool],
         occupancy: Occupancy,
-        flush_list: FlushList,
+        end_of_turn: EndOfTurn,
     ) -> None:
         self.opened: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -108,14 +108,14 @@ class FeedRequests:
         self._origins = settings["ALLOWED_ORIGINS"]
         self._is_serving = is_serving
         self._occupancy = occupancy
-        self._clock = flush_list.reactor
+        self._clock = end_of_turn.reactor
         self._streams = Streams(
             CoarseTimers(self._clock),
             settings["SEND_QUEUE_HIGH_WATER"],
             settings["STREAM_HEARTBEAT"],
-            flush_list.schedule_paced,
+            end_of_turn.schedule_published,
         )
-        flush_list.after.append(self._streams.flush)
+        end_of_turn.send_to_streams = self._streams.flush
         self._clients: dict[Any, str] = {}
         self._closing: list[Any] = []
         self._tasks: set[asyncio.Task[None]] = set()

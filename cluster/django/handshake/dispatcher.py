@@ -10,7 +10,7 @@ view waits for a database thread; ``deciding`` has those.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
@@ -40,6 +40,9 @@ MAX_CODES = 64
 time series to whoever collects the metrics."""
 
 OTHER = "other"
+
+Call = tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]
+"""A handler with the arguments that its URL gives."""
 
 
 class Dispatcher:
@@ -75,6 +78,7 @@ class Dispatcher:
         self._proxy_headers = proxy_headers
         self._has_sessions = sessions.are_used()
         self._is_limited = self.occupancy.is_limited
+        self._handlers: dict[Any, Call] = {}  # of accepted connections that are not open yet
         self._tasks: dict[Any, asyncio.Task[None]] = {}
         self._places: dict[Any, Place] = {}  # empty without limits
         self._unwatch: dict[Any, Callable[[], None]] = {}  # of clients with a session
@@ -121,7 +125,8 @@ class Dispatcher:
         )
         if self._is_limited:
             self._places[connection] = self.occupancy.enter(client)
-        connection.owner = (websocket, handler.run, match.args, match.kwargs)
+        connection.owner = websocket
+        self._handlers[connection] = (handler.run, match.args, match.kwargs)
         if handler.accept is None and match.func is handler.view and not is_for_users(handler.view):
             cookies = headers.get("cookie")
             if cookies is None or not (self._has_sessions and sessions.may_have_one(cookies)):
@@ -177,9 +182,9 @@ class Dispatcher:
 
     def opened(self, connection: Any) -> None:
         """The handshake is done: start the handler."""
-        websocket, run, args, kwargs = connection.owner
+        websocket = connection.owner
+        run, args, kwargs = self._handlers.pop(connection)
         self.opened_total += 1
-        connection.owner = websocket
         if websocket.identified_by is not None:
             self._unwatch[connection] = registry.add(websocket.identified_by, connection.close)
             if connection.state != OPEN:
@@ -213,6 +218,7 @@ class Dispatcher:
     def abandoned(self, connection: Any) -> None:
         """The client of a handshake that was not completed is gone."""
         self._leave(connection)
+        self._handlers.pop(connection, None)
         connection.owner = None
 
     def refuse_undecided(self) -> None:

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 
 if TYPE_CHECKING:
     from cluster.net.websocket.connection import ServerConnection
@@ -41,9 +41,9 @@ class EpollReader:
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorFDSet, flush_list: FlushList) -> None:
+    def __init__(self, reactor: IReactorFDSet, end_of_turn: EndOfTurn) -> None:
         self._reactor: Any = reactor  # zope interfaces have no self
-        self._flush_list = flush_list
+        self._end_of_turn = end_of_turn
         self._epoll = select.epoll()
         self._connections: dict[int, ServerConnection] = {}
 
@@ -87,8 +87,8 @@ class EpollReader:
 
     def doRead(self) -> None:
         """Called by the reactor: read every ready socket once, then flush."""
-        flush_list = self._flush_list
-        flush_list.begin()
+        end_of_turn = self._end_of_turn
+        end_of_turn.begin()
         connections = self._connections
         for fd, _event in self._epoll.poll(0, BATCH):
             connection = connections.get(fd)
@@ -107,7 +107,7 @@ class EpollReader:
                 connection.dataReceived(data)
             except Exception:
                 connection.fail(Failure())
-        flush_list.flush()
+        end_of_turn.flush()
 
     def fileno(self) -> int:
         return self._epoll.fileno()

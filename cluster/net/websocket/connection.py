@@ -11,7 +11,6 @@ What all lanes of a node share is in lane_factory.py.
 """
 
 from contextlib import suppress
-from typing import Any
 
 from autobahn.twisted.util import create_transport_details, peer2str
 from autobahn.util import encode_truncate
@@ -46,8 +45,9 @@ class ServerConnection(FrameWriter, MessageReader):
     # AttributeError swallowed, and Nagle stays on: that costs a third of the throughput.
     tcpNoDelay = True
 
-    owner: Any = None
-    """For the owner's per-connection object."""
+    owner: object | None = None
+    """What the application keeps for this connection. ``on_request`` sets it if it accepts the
+    handshake; then ``on_close`` is called at the end, or ``on_abandoned`` if it never opened."""
 
     _utf8validator: Utf8Validator | None = None
     _opened = False

@@ -13,9 +13,9 @@ from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflat
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionRequest
 
-from cluster.core.water_marks import HIGH_WATER, LOW_WATER
+from cluster.core.water_marks import HIGH_WATER
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.epoll_reader import EpollReader
-from cluster.net.loop.flush import FlushList
 from cluster.net.loop.timers import CoarseTimers
 from cluster.net.websocket.autobahn_slots import ALWAYS_SET
 from cluster.net.websocket.connection import ServerConnection
@@ -34,7 +34,7 @@ class ConnectionFactory(_Factory):
 
     def __init__(
         self,
-        flush_list: FlushList,
+        end_of_turn: EndOfTurn,
         epoll_reader: EpollReader | None,
         *,
         ping_interval: float = 20.0,
@@ -43,7 +43,6 @@ class ConnectionFactory(_Factory):
         close_timeout: float = 5.0,
         handshake_timeout: float = 10.0,
         high_water: int = HIGH_WATER,
-        low_water: int = LOW_WATER,
         compression: bool = False,
     ) -> None:
         """Times are in seconds (0: none), sizes and marks in bytes.
@@ -51,11 +50,10 @@ class ConnectionFactory(_Factory):
         Without a ``hub`` the reactor reads each socket. ``compression`` accepts permessage-deflate
         from clients; what we send stays uncompressed, which the extension allows.
         """
-        super().__init__(server="c10k", reactor=flush_list.reactor)
-        self.flush_list = flush_list
+        super().__init__(server="c10k", reactor=end_of_turn.reactor)
+        self.end_of_turn = end_of_turn
         self.epoll_reader = epoll_reader
         self.high_water = high_water
-        self.low_water = low_water
         self.on_request: Callable[[ServerConnection, ConnectionRequest], Any] = (
             lambda connection, request: None
         )
@@ -71,7 +69,7 @@ class ConnectionFactory(_Factory):
         self.dropped: Counter[str] = Counter()
         self.handshakes_refused: Counter[str] = Counter()
         self.traffic = TrafficStats()
-        self._batched_timer = CoarseTimers(flush_list.reactor)
+        self._batched_timer = CoarseTimers(end_of_turn.reactor)
         self.setProtocolOptions(
             webStatus=False,
             serveFlashSocketPolicy=False,
@@ -98,8 +96,8 @@ class ConnectionFactory(_Factory):
 
     @property
     def messages_sent(self) -> int:
-        """Data frames handed to the kernel (or to TLS) by this factory's flush list."""
-        return max(0, self.flush_list.frames_sent - self.control_frames)
+        """Data frames handed to the kernel (or to TLS) by this factory's end of turn."""
+        return max(0, self.end_of_turn.frames_sent - self.control_frames)
 
 
 def _accept_none(offers: list[Any]) -> None:

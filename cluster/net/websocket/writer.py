@@ -42,7 +42,7 @@ SINK = _Sink()
 class FrameWriter:
     """Mixed into a protocol; the protocol sets ``transport`` and ``factory`` and calls ``attach``.
 
-    The factory has ``flush_list``, ``high_water`` (bytes) and ``dropped`` (a Counter).
+    The factory has ``end_of_turn``, ``high_water`` (bytes) and ``dropped`` (a Counter).
     """
 
     factory: Any
@@ -96,9 +96,9 @@ class FrameWriter:
         """Queue one ready frame (frames.py); dropped when the connection is closing."""
         out = self.out
         if not out:
-            flush_list = self.factory.flush_list
-            flush_list.dirty.append(self)
-            flush_list.schedule()
+            end_of_turn = self.factory.end_of_turn
+            end_of_turn.direct.append(self)
+            end_of_turn.schedule()
         out.append(frame)
 
     def flush_queue(self) -> None:
@@ -140,9 +140,9 @@ class FrameWriter:
             self._hold()
             self.out = SINK
             self.send = None
-            flush_list = self.factory.flush_list
-            flush_list.dirty.append(self)
-            flush_list.schedule()
+            end_of_turn = self.factory.end_of_turn
+            end_of_turn.direct.append(self)
+            end_of_turn.schedule()
 
     def drain_to_transport(self) -> bool:
         """Before the transport is told to close: hand all output to it. True if none is left."""
@@ -230,9 +230,8 @@ class FrameWriter:
             except OSError:
                 self.broken(len(held))
                 return
-        flush_list = self.factory.flush_list
-        flush_list.frames_sent += len(held)
-        flush_list.bytes_sent += len(output)
+        end_of_turn = self.factory.end_of_turn
+        end_of_turn.frames_sent += len(held)
         if taken != len(output):
             self.wait_for_socket(output[taken:])
 

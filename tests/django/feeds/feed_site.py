@@ -20,7 +20,7 @@ from cluster.django.feeds import feed_subscriptions
 from cluster.django.feeds.decorator import feed
 from cluster.django.feeds.http_requests import FeedRequests
 from cluster.django.handshake.limits import Occupancy
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.frames import text_frame
 from cluster.node.http import DjangoSite
 from cluster.pubsub.local_bus import LocalBus
@@ -143,7 +143,7 @@ class FeedSiteTestCase(SynchronousTestCase):
         settings = {**DEFAULTS, **self.settings}
         self.occupancy = Occupancy(settings)
         self.feeds = FeedRequests(
-            self.pubsub, settings, lambda: self.up, self.occupancy, FlushList(self.clock)
+            self.pubsub, settings, lambda: self.up, self.occupancy, EndOfTurn(self.clock)
         )
         self.site = DjangoSite(
             self.clock, None, lambda peer: None, threads=1, queue=1, max_body=1000

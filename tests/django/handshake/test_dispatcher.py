@@ -17,7 +17,7 @@ from cluster.core.exceptions import Disconnected
 from cluster.django.conf import DEFAULTS
 from cluster.django.handshake.dispatcher import Dispatcher
 from cluster.django.websocket.decorator import websocket
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
 from tests.django.fakes import RecordingPubSub
@@ -69,7 +69,7 @@ class DispatcherTestCase(SynchronousTestCase):
         self.dispatcher = Dispatcher(
             self.pubsub, {**DEFAULTS, **settings}, lambda: self.up, proxy_headers
         )
-        self.connection_factory = ConnectionFactory(FlushList(self.clock), None)
+        self.connection_factory = ConnectionFactory(EndOfTurn(self.clock), None)
         self.connection_factory.on_request = self.dispatcher.request
         self.connection_factory.on_open = self.dispatcher.opened
         self.connection_factory.on_close = self.dispatcher.closed

@@ -103,11 +103,12 @@ class ReadHubTests(TestCase):
     async def test_one_flush_for_a_batch(self) -> None:
         pairs = [await self.server.client() for _ in range(3)]
         flushes: list[int] = []
-        self.server.flush_list.after.append(lambda: flushes.append(1))
+        self.server.end_of_turn.send_to_bus = lambda: flushes.append(1)
 
         def receive(payload: bytes, is_binary: bool) -> None:
             for _, connection in pairs:
                 connection.send_frame(text_frame(payload))
+            self.server.end_of_turn.schedule_published()
 
         for client, connection in pairs:
             connection.receive = receive
@@ -165,14 +166,14 @@ if kind != "epoll":
         loop = uvloop.new_event_loop()
     asyncioreactor.install(loop)
 from twisted.internet import reactor
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.frames import binary_frame, text_frame
 from cluster.net.websocket.connection_factory import ConnectionFactory
 from cluster.net.loop.epoll_reader import EpollReader
 
-flush_list = FlushList(reactor)
-epoll_reader = EpollReader(reactor, flush_list)
-factory = ConnectionFactory(flush_list, epoll_reader)
+end_of_turn = EndOfTurn(reactor)
+epoll_reader = EpollReader(reactor, end_of_turn)
+factory = ConnectionFactory(end_of_turn, epoll_reader)
 
 def opened(connection):
     connection.receive = lambda payload, is_binary: connection.send_frame(

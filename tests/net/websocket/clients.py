@@ -8,8 +8,8 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.epoll_reader import EpollReader
-from cluster.net.loop.flush import FlushList
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
 from tests.net.websocket.wire import request
@@ -56,9 +56,9 @@ class Server:
 
     def __init__(self, reactor: Any, *, with_epoll_reader: bool = True, **options: Any) -> None:
         self._reactor = reactor
-        self.flush_list = FlushList(reactor)
-        self.epoll_reader = EpollReader(reactor, self.flush_list) if with_epoll_reader else None
-        self.factory = ConnectionFactory(self.flush_list, self.epoll_reader, **options)
+        self.end_of_turn = EndOfTurn(reactor)
+        self.epoll_reader = EpollReader(reactor, self.end_of_turn) if with_epoll_reader else None
+        self.factory = ConnectionFactory(self.end_of_turn, self.epoll_reader, **options)
         self.factory.on_open = self.opened
         self.factory.on_close = self.closed
         self.connections: list[ServerConnection] = []

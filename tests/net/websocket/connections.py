@@ -6,7 +6,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
 from tests.fakes import RecordingTransport
@@ -18,8 +18,8 @@ class Owner:
 
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
-        self.flush_list = FlushList(self.clock)
-        self.factory = ConnectionFactory(self.flush_list, None, **options)
+        self.end_of_turn = EndOfTurn(self.clock)
+        self.factory = ConnectionFactory(self.end_of_turn, None, **options)
         self.factory.on_open = self.opened
         self.factory.on_close = self.closed
         self.events: list[Any] = []

@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.net.loop.flush import FlushList
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
@@ -80,7 +80,7 @@ class Stock(WebSocketServerProtocol):  # type: ignore[misc]  # its two bases dif
 
 
 def make_connection(clock: Clock, limit: int) -> Side:
-    factory = ConnectionFactory(FlushList(clock), None, max_message_size=limit, compression=True)
+    factory = ConnectionFactory(EndOfTurn(clock), None, max_message_size=limit, compression=True)
     connection = factory.buildProtocol(None)
     side = Side(connection)
 

@@ -7,8 +7,8 @@ from twisted.internet.endpoints import SSL4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
+from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.epoll_reader import EpollReader
-from cluster.net.loop.flush import FlushList
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
 from cluster.net.websocket.frames import binary_frame, text_frame
@@ -20,11 +20,11 @@ class TLSTests(TestCase):
     def setUp(self) -> None:
         key = ssl.KeyPair.generate(size=2048)
         certificate = key.selfSignedCert(1, CN="localhost")
-        self.flush_list = FlushList(reactor)
-        self.epoll_reader = EpollReader(reactor, self.flush_list)
+        self.end_of_turn = EndOfTurn(reactor)
+        self.epoll_reader = EpollReader(reactor, self.end_of_turn)
         self.epoll_reader.start()
         self.addCleanup(self.epoll_reader.stop)
-        self.factory = ConnectionFactory(self.flush_list, self.epoll_reader, close_timeout=30.0)
+        self.factory = ConnectionFactory(self.end_of_turn, self.epoll_reader, close_timeout=30.0)
         self.opened: defer.Deferred[ServerConnection] = defer.Deferred()
         self.ended: defer.Deferred[tuple[int, bool]] = defer.Deferred()
         self.factory.on_open = self.opened.callback
@@ -64,10 +64,10 @@ class TLSTests(TestCase):
         sent = 0
         while not connection.blocked:
             connection.send_frame(binary_frame(bytes([sent % 256]) * 100_000))
-            self.flush_list.flush()
+            self.end_of_turn.flush()
             sent += 1
         connection.send_frame(text_frame(b"held"))
-        self.flush_list.flush()
+        self.end_of_turn.flush()
         self.assertEqual(connection.queued_bytes, 6)
         client.transport.resumeProducing()
         await drained

@@ -1,0 +1,190 @@
+"""The writer of a connection on real sockets: Nagle, partial sends, the end of a connection."""
+
+import socket
+from typing import Any
+
+from twisted.internet import defer, reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from cluster.net.websocket.frames import binary_frame, text_frame
+from cluster.net.websocket.writer import SINK
+from tests.net.websocket.clients import Client, Server
+from tests.net.websocket.wire import request, text
+
+
+class BrokenSocket:
+    """Refuses each send."""
+
+    def send(self, output: bytes) -> int:
+        raise BrokenPipeError
+
+
+class WriterTests(TestCase):
+    def setUp(self) -> None:
+        self.server = Server(reactor, high_water=1 << 20, close_timeout=30.0)
+        self.addCleanup(lambda: defer.ensureDeferred(self.server.stop()))
+
+    async def fill(self, connection: Any, frame: bytes) -> int:
+        """Send until the kernel takes no more; how many frames that were."""
+        sent = 0
+        while not connection.blocked:
+            connection.send_frame(frame)
+            self.server.end_of_turn.flush()
+            sent += 1
+        return sent
+
+    async def test_nagle_is_off(self) -> None:
+        client, connection = await self.server.client()
+        self.assertTrue(connection.transport.getTcpNoDelay())
+        client.transport.abortConnection()
+        await self.server.next_end()
+
+    async def test_blocked_then_drained_and_all_in_order(self) -> None:
+        client, connection = await self.server.client()
+        client.transport.pauseProducing()
+        frames: list[bytes] = []
+        drained: defer.Deferred[None] = defer.Deferred()
+        connection.on_drained = lambda: drained.callback(None)
+
+        def send() -> None:
+            frames.append(binary_frame(bytes([len(frames) % 256]) * 100_000))
+            connection.send_frame(frames[-1])
+            self.server.end_of_turn.flush()
+
+        while not connection.blocked:
+            send()
+        for _ in range(3):
+            send()
+        self.assertIsNone(connection.send)
+        self.assertGreater(connection.queued_bytes, 300_000)
+        connection.close(1000)
+        self.assertIs(connection.out, SINK)
+        client.transport.resumeProducing()
+        await drained
+        self.assertEqual(connection.queued_bytes, 0)
+        await client.until(lambda: client.received.endswith(b"\x88\x02\x03\xe8"))
+        self.assertEqual(client.received[:-4], b"".join(frames))
+        client.transport.abortConnection()
+        await self.server.next_end()
+
+    async def test_what_a_broken_socket_did_not_take_is_counted(self) -> None:
+        end_of_turn, dropped = self.server.end_of_turn, self.server.factory.dropped
+        for blocked in (False, True):
+            dropped.clear()
+            client, connection = await self.server.client()
+            sent = end_of_turn.frames_sent
+            broken = BrokenSocket()
+            connection.socket, connection.send = broken, None if blocked else broken.send
+            for payload in (b"a", b"b"):
+                connection.send_frame(text_frame(payload))
+            end_of_turn.flush()
+            self.assertEqual((dropped["disconnected"], end_of_turn.frames_sent), (2, sent))
+            connection.socket = connection.transport.socket
+            client.transport.abortConnection()
+            await self.server.next_end()
+            self.assertEqual(dropped["disconnected"], 2)
+
+    async def test_free_again_after_it_drained(self) -> None:
+        client, connection = await self.server.client()
+        drained: defer.Deferred[None] = defer.Deferred()
+        connection.on_drained = lambda: drained.callback(None)
+        client.transport.pauseProducing()
+        await self.fill(connection, binary_frame(b"x" * 100_000))
+        client.transport.resumeProducing()
+        await drained
+        self.assertFalse(connection.blocked)
+        connection.send_frame(text_frame(b"and on"))
+        self.assertIsNotNone(connection.send)
+        self.server.end_of_turn.flush()
+        await client.until_received(b"and on")
+        client.transport.abortConnection()
+        await self.server.next_end()
+
+    async def test_slow_reader_is_cut_off(self) -> None:
+        client, connection = await self.server.client()
+        connection.closeHandshakeTimeout = 0.5
+        client.transport.pauseProducing()
+        frame = binary_frame(b"x" * 100_000)
+        await self.fill(connection, frame)
+        for _ in range(12):
+            connection.send_frame(frame)
+            self.server.end_of_turn.flush()
+        self.assertGreaterEqual(self.server.factory.dropped["slow_consumer"], 8)
+        ended = self.server.next_end()
+        await ended  # it never reads: aborted after close_timeout
+        self.assertEqual(self.server.ends[0][1:], (1006, False))
+
+    async def test_queued_frames_arrive_before_the_close(self) -> None:
+        """The peer closes while more is queued than the kernel takes."""
+        client, connection = await self.server.client()
+        client.transport.pauseProducing()
+        frame = binary_frame(b"x" * 100_000)
+        sent = await self.fill(connection, frame)
+        connection.send_frame(frame)
+        connection.dataReceived(b"\x88\x82\x00\x00\x00\x00\x03\xe8")
+        client.transport.resumeProducing()
+        await client.until_lost()
+        self.assertEqual(client.received, frame * (sent + 1) + b"\x88\x02\x03\xe8")
+        self.assertEqual(self.server.ends[0][1:], (1000, True))
+
+    async def test_reset_while_sending(self) -> None:
+        client, connection = await self.server.client()
+        other, other_connection = await self.server.client()
+        linger_zero = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        client.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
+        ended = self.server.next_end()
+        client.transport.abortConnection()
+        await client.until_lost()
+        for _ in range(3):
+            connection.send_frame(text_frame(b"into the void"))
+            other_connection.send_frame(text_frame(b"fine"))
+            self.server.end_of_turn.flush()
+        await ended
+        await other.until_received(text_frame(b"fine") * 3)
+        self.assertEqual([end[0] for end in self.server.ends], [connection])
+        other.transport.write(text("bye"))
+        other.transport.loseConnection()
+        await self.server.next_end()
+
+    async def test_paused_client_that_resets_is_noticed(self) -> None:
+        client, connection = await self.server.client()
+        connection.pause("full")
+        ended = self.server.next_end()
+        client.transport.abortConnection()
+        await client.until_lost()
+        while not ended.called:
+            connection.send_frame(text_frame(b"x"))
+            self.server.end_of_turn.flush()
+            await deferLater(reactor, 0, lambda: None)
+        self.assertEqual(self.server.ends[0][1:], (1006, False))
+
+    async def test_taking_over_a_connection_with_unsent_output(self) -> None:
+        """An HTTP protocol has written something, and is the transport's producer."""
+        factory = self.server.factory
+
+        class Before(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                transport: Any = self.transport
+                transport.registerProducer(transport, True)
+                transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                transport.protocol = factory.buildProtocol(None)
+                transport.protocol.makeConnection(transport)
+                transport.protocol.dataReceived(data)
+
+        opened: defer.Deferred[Any] = defer.Deferred()
+        self.server._opened.append(opened)
+        port = reactor.listenTCP(0, Factory.forProtocol(Before), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        client: Any = await connectProtocol(endpoint, Client())
+        client.transport.write(request())
+        connection = await opened
+        connection.send_frame(text_frame(b"first"))
+        await client.until_received(text_frame(b"first"))
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 "))
+        self.assertFalse(connection.blocked)
+        client.transport.abortConnection()
+        await self.server.next_end()
