@@ -223,7 +223,7 @@ class LiveTests(SiteTestCase):
             publish(one, "from a form")
             for page in (one, two, stream):
                 wait_for(page, "#feed", "from a form")
-            one.wait_for_selector("#receipt:has-text('Published on 2 nodes')")
+            one.wait_for_selector("#receipt:has-text('Delivered to subscribers on 2 nodes')")
             plain = browser.open(f"{cluster.base_url}live/", java_script_enabled=False)
             publish(plain, "without scripts")
             for page in (one, two, stream):
