@@ -2,7 +2,7 @@
 
 decorator            @feed makes a Django view from a function that returns topics
 feed_subscriptions   the topics of one client, and its position in each
-envelope             the message format c10k.v1
+message_format       the format of messages, c10k.v1
 websocket            a feed over WebSocket
 http_requests        feeds over HTTP: which requests are theirs, and who serves them
 server_sent_events   a feed as server-sent events

@@ -25,7 +25,7 @@ from asgiref.sync import iscoroutinefunction as is_async_view
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.utils.cache import patch_vary_headers
 
-from cluster.django.feeds.envelope import SUBPROTOCOL
+from cluster.django.feeds.message_format import SUBPROTOCOL
 from cluster.django.feeds.websocket import serve
 from cluster.django.handshake.admission import refused_with, run_permission
 from cluster.django.handshake.requests import ReactorRequest

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from cluster.core.retained import format_position
 from cluster.django.api.topics import as_topic
-from cluster.django.feeds.envelope import MessageMemo, encode, format_place
+from cluster.django.feeds.message_format import MessageMemo, encode, format_place
 from cluster.django.websocket.subscription import NO_POSITION, place_after
 
 clients: Counter[str] = Counter()

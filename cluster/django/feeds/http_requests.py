@@ -22,7 +22,6 @@ from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 
 from cluster.django.feeds.decorator import Feed, allowed_topics, chosen_topics
-from cluster.django.feeds.envelope import parse_place
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
 from cluster.django.feeds.http_refusals import (
     HEADERS,
@@ -34,6 +33,7 @@ from cluster.django.feeds.http_refusals import (
     let_read,
 )
 from cluster.django.feeds.long_polling import MAX_WAIT_S, LongPoll
+from cluster.django.feeds.message_format import parse_place
 from cluster.django.feeds.server_sent_events import CONTENT_TYPE, EventStream, Streams, tcp_of
 from cluster.django.handshake.admission import (
     check_login,
@@ -46,7 +46,7 @@ from cluster.django.handshake.admission import (
 from cluster.django.handshake.limits import Occupancy, Place
 from cluster.django.handshake.origins import check_host_and_origin, check_site
 from cluster.django.handshake.requests import ReactorRequest, from_web
-from cluster.django.handshake.resolving import NoHandler, find_view
+from cluster.django.handshake.url_resolver import NoHandler, find_view
 from cluster.django.revocation import registry
 from cluster.django.websocket.decorator import UpgradeRequired
 from cluster.net.loop.end_of_turn import EndOfTurn

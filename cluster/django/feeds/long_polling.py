@@ -17,8 +17,8 @@ time is over. Topics without history lose what comes between two polls.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cluster.django.feeds.envelope import encode_value
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, Later
+from cluster.django.feeds.message_format import encode_value
 
 CONTENT_TYPE = b"application/json"
 

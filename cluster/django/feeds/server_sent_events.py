@@ -31,8 +31,8 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from cluster.django.feeds.envelope import encode
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions
+from cluster.django.feeds.message_format import encode
 from cluster.net.direct_output import write_directly
 from cluster.net.loop.timers import CoarseTimers, Timeout
 

@@ -8,7 +8,8 @@ import asyncio
 from typing import Any
 
 from cluster.django.api import topics
-from cluster.django.feeds.envelope import (
+from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
+from cluster.django.feeds.message_format import (
     BadEnvelope,
     Ping,
     Subscribe,
@@ -18,7 +19,6 @@ from cluster.django.feeds.envelope import (
     parse_place,
     parse_request,
 )
-from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
 from cluster.net.websocket.frames import text_frame
 
 CLOSE_NOT_TEXT = 1003

@@ -1,7 +1,7 @@
 """From a client's request to its handler.
 
 dispatcher   accepts clients and runs a handler for each
-resolving    the URLconf: path -> handler
+url_resolver the URLconf: path -> handler
 admission    who is accepted: accept functions, login, permission functions of feeds
 requests     a client's HttpRequest
 sessions     its session and user

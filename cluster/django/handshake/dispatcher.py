@@ -25,7 +25,7 @@ from cluster.django.handshake.limits import Occupancy, Place, message_rate
 from cluster.django.handshake.origins import check_host_and_origin
 from cluster.django.handshake.proxies import forwarded
 from cluster.django.handshake.requests import of_handshake
-from cluster.django.handshake.resolving import NoHandler, find_handler
+from cluster.django.handshake.url_resolver import NoHandler, find_handler
 from cluster.django.revocation import registry
 from cluster.django.websocket.decorator import Handler
 from cluster.django.websocket.websocket import WebSocket

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.django.handshake.resolving import NoHandler, find_handler
+from cluster.django.handshake.url_resolver import NoHandler, find_handler
 from cluster.django.websocket.decorator import websocket
 from tests import profiles  # noqa: F401  (loads it)
 from tests.django.site import load_site

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.django.feeds import envelope
-from cluster.django.feeds.envelope import (
+from cluster.django.feeds.message_format import (
     BadEnvelope,
     MessageMemo,
     Ping,
