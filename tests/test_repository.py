@@ -112,6 +112,21 @@ class DocumentsTests(TestCase):
                 if word.startswith("--"):
                     self.assertIn(word[2:].partition("=")[0], known)
 
+    def test_named_source_files_exist(self) -> None:
+        """The explanations name files by their path, those of the library without its folder."""
+        missing = []
+        for page in (ROOT / "docs" / "topics").glob("*.md"):
+            for name in re.findall(r"`((?:[\w.]+/)+(?:\w+\.py)?)`", page.read_text()):
+                folders = (ROOT, ROOT / "cluster", ROOT / "workers")
+                if not any((folder / name).exists() for folder in folders):
+                    missing.append(f"{page.name}: {name}")
+        self.assertEqual([], missing)
+
+    def test_named_benchmarks_exist(self) -> None:
+        for page in documents():
+            for name in re.findall(r"python -m benchmarks\.(\w+)", page.read_text()):
+                self.assertTrue((ROOT / "benchmarks" / f"{name}.py").exists(), f"{page}: {name}")
+
     def test_python_examples_compile(self) -> None:
         for page in documents():
             for language, text in FENCED.findall(page.read_text()):
