@@ -116,7 +116,7 @@ class DocumentsTests(TestCase):
         """The explanations name files by their path, those of the library without its folder."""
         missing = []
         for page in (ROOT / "docs" / "topics").glob("*.md"):
-            for name in re.findall(r"`((?:[\w.]+/)+(?:\w+\.py)?)`", page.read_text()):
+            for name in re.findall(r"`((?:[\w.]+/)+\w+\.py)`", page.read_text()):
                 folders = (ROOT, ROOT / "cluster", ROOT / "workers")
                 if not any((folder / name).exists() for folder in folders):
                     missing.append(f"{page.name}: {name}")
