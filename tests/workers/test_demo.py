@@ -1,33 +1,46 @@
-"""workers.demo: which of its two programs is said to have failed."""
+"""workers.demo: whether it notices that the cluster has died when the swarm fails."""
 
-import argparse
-from queue import SimpleQueue
-from types import SimpleNamespace
+import asyncio
 from typing import Any
 
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from workers.demo import Demo, Failed, Happened, Line
+from workers import demo
 
 
-class WatchTests(TestCase):
-    def watch(self, cluster_ends_after: float) -> str:
-        """What is said when the swarm has failed, and the cluster's process ends so much later."""
-        cluster: Any = SimpleNamespace(
-            ends_within=lambda seconds: seconds > cluster_ends_after,
-            last_words=lambda: "",
-            status=-9,
-        )
-        swarm: Any = SimpleNamespace(status=1)
-        events: SimpleQueue[Happened] = SimpleQueue()
-        events.put(Line(swarm, None))
-        demo = Demo(argparse.Namespace(steps=None), events)
-        return str(self.assertRaises(Failed, demo._watch, cluster, swarm))
+class EndedSwarm:
+    def __init__(self, status: int) -> None:
+        self.returncode = status
 
-    def test_a_dead_cluster_s_swarm_is_heard_first(self) -> None:
-        """Its connections are lost before the cluster's process has ended."""
-        self.assertEqual(self.watch(0.1), "the cluster died (exit status -9)")
+    async def wait(self) -> int:
+        return self.returncode
 
-    def test_the_swarm_s_own_failure(self) -> None:
-        said = self.watch(float("inf"))
-        self.assertEqual(said, "the swarm failed (exit status 1); it says why above")
+
+class WatchTests(SynchronousTestCase):
+    def watch(self, turns: int | None, status: int) -> tuple[bool, int | None]:
+        """Whether the cluster has died, `turns` of the loop later or never; the swarm's status."""
+
+        async def die() -> None:
+            if turns is None:
+                await asyncio.Event().wait()
+            for _ in range(turns or 0):
+                await asyncio.sleep(0)
+
+        async def main() -> tuple[bool, int | None]:
+            died = asyncio.create_task(die())
+            swarm: Any = EndedSwarm(status)
+            returned = await demo.watch(died, swarm)
+            return died.done(), returned
+
+        return asyncio.run(main())
+
+    def test_a_swarm_that_fails_before_its_cluster_has_ended(self) -> None:
+        """Its connections are lost before the last process of the cluster has ended."""
+        self.assertEqual(self.watch(turns=10, status=1), (True, 1))
+
+    def test_a_failed_swarm(self) -> None:
+        self.patch(demo, "DEATH_SECONDS", 0.01)
+        self.assertEqual(self.watch(turns=None, status=2), (False, 2))
+
+    def test_success(self) -> None:
+        self.assertEqual(self.watch(turns=None, status=0), (False, 0))
