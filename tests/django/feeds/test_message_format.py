@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.django.feeds import envelope
+from cluster.django.feeds import message_format
 from cluster.django.feeds.message_format import (
     BadEnvelope,
     MessageMemo,
@@ -53,7 +53,7 @@ class RequestTests(SynchronousTestCase):
             '{"ping": 1e999}',
             '{"ping": %s}' % ("9" * 10_000),
             "[" * 10_000,
-            '{"ping": "%s"}' % ("x" * envelope.MAX_REQUEST),
+            '{"ping": "%s"}' % ("x" * message_format.MAX_REQUEST),
         ):
             with self.assertRaises(BadEnvelope, msg=text[:40]):
                 parse_request(text)
@@ -132,7 +132,7 @@ class MemoTests(SynchronousTestCase):
         )
 
     def test_it_does_not_grow(self) -> None:
-        self.patch(envelope, "MEMO_BYTES", 1000)
+        self.patch(message_format, "MEMO_BYTES", 1000)
         memo = MessageMemo()
         for number in range(100):
             memo.encode("t", text_frame(b"%0100d" % number), None)
