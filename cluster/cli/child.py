@@ -1,13 +1,15 @@
 """A child of the supervisor: ``python -m cluster node|broker --control PATH [--slot K]``.
 
-Not meant to be typed; ``twistd c10k`` starts these. A child connects to the control socket, is told
-its configuration, serves, and says so. It ends
+``twistd c10k`` starts these processes; users do not. A child connects to the control socket,
+receives its configuration, serves, and reports that it does. It ends
 
-* when told to stop, or by SIGTERM (nodes only: the broker must outlive the nodes, and a service
-  manager may signal all processes at once): after draining, and at the latest 2 s after the drain
-  timeout, because a view that does not return would hold Twisted's thread pool for ever;
-* at once when the control connection is lost: then the supervisor is gone, and holding the ports
-  without it would keep the next one from starting.
+* with EXIT_STOPPED when the supervisor asks for it, or by SIGTERM (nodes only: the broker must
+  outlive the nodes, and a service manager may signal all processes at once): after draining, and
+  at the latest 2 s after the drain timeout, because Twisted's thread pool would wait indefinitely
+  for a view that does not return;
+* with EXIT_FAILED when it cannot start, after it has reported the reason;
+* with EXIT_ORPHANED at once when the control connection is lost: then the supervisor is gone, and
+  a child that kept the ports would prevent the next one from starting.
 """
 
 import argparse
@@ -33,10 +35,11 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import provider
 
-from cluster.cli.process_setup import hard_exit_after, hear_signals_once, install_asyncio_reactor
-from cluster.cli.startup_errors import log_failed_start
+from cluster.cli.process_setup import hard_exit_after, install_asyncio_reactor, stop_on_first_signal
+from cluster.cli.startup_errors import failure_reason, is_permanent
 from cluster.supervisor.control_connection import BROKER_SLOT, SupervisorLink
 
+EXIT_STOPPED = 0
 EXIT_FAILED = 1
 EXIT_ORPHANED = 3
 
@@ -59,8 +62,8 @@ MakeService = Callable[[dict[str, Any], list[tuple[int, int, str]]], ChildServic
 class Child:
     """One child's life: register, start, report, stop.
 
-    ``make_service(config, listeners)`` is called once registered. ``exit(status)`` must end the
-    process without ceremony.
+    ``make_service(config, listeners)`` is called when the child has registered. ``exit(status)``
+    must end the process at once.
     """
 
     log = Logger()
@@ -72,7 +75,7 @@ class Child:
         make_service: MakeService,
         exit: Callable[[int], Any] = os._exit,
     ) -> None:
-        self.status = 0
+        self.status = EXIT_STOPPED
         self._reactor = reactor
         self._slot = slot
         self._make_service = make_service
@@ -83,7 +86,7 @@ class Child:
         self.link = SupervisorLink(self._connected, self._stats, self.stop, self._orphaned)
 
     def connect(self, path: str) -> None:
-        """Connect to the supervisor; everything else follows from what it says."""
+        """Connect to the supervisor, which decides what happens next."""
         factory = _LinkFactory(self.link, self._orphaned)
         self._reactor.connectUNIX(path, factory)
 
@@ -101,9 +104,10 @@ class Child:
     def _failed(self, failure: Any) -> None:
         if self._stopping:
             return
-        log_failed_start(self.log, failure)
         self.status = EXIT_FAILED
-        self.stop()
+        reason = failure_reason(self.log, failure)
+        reported = self.link.start_failed(reason, is_permanent(failure.value))
+        reported.addBoth(lambda _: self.stop())
 
     def stop(self) -> None:
         """Drain and end. Idempotent."""
@@ -121,7 +125,7 @@ class Child:
     def _drained(self, result: Any) -> None:
         if isinstance(result, Failure):
             self.log.failure("error while stopping", result)
-        # From here on it is the reactor that closes connections, the control connection too.
+        # From here on the reactor closes all connections, also the control connection.
         self._exit = lambda status: None
 
     def _stats(self) -> dict[str, Any]:
@@ -132,7 +136,7 @@ class Child:
 
 
 class _LinkFactory(ClientFactory):
-    """Makes the one connection."""
+    """Uses one SupervisorLink, once."""
 
     noisy = False
 
@@ -148,7 +152,7 @@ class _LinkFactory(ClientFactory):
 
 
 def make_node(config: dict[str, Any], listeners: list[tuple[int, int, str]]) -> ChildService:
-    """A node as configured, with its slot's listening sockets."""
+    """The node of a slot, with the slot's listening sockets."""
     from twisted.internet import reactor
 
     from cluster.node.node import Listener, Node, NodeConfig
@@ -165,33 +169,36 @@ def make_broker(config: dict[str, Any], _: list[tuple[int, int, str]]) -> ChildS
     return Broker(config["address"], reactor)
 
 
-def log_plainly(write: Callable[[str], object]) -> None:
-    """Log level and text only: the supervisor's log adds time and name."""
+def log_to_supervisor(write: Callable[[str], object]) -> None:
+    """Write each line of the log as ``level: text``; the supervisor adds the time and the name."""
 
     @provider(ILogObserver)
     def observer(event: LogEvent) -> None:
-        level = event.get("log_level", LogLevel.info)
+        level = event.get("log_level", LogLevel.info).name
         text = formatEvent(event) or ""
         if "log_failure" in event:
             text = f"{text}\n{event['log_failure'].getTraceback()}"
-        write(f"{level.name}: {text.rstrip()}\n")
+        # In one call, so that no other thread's output comes between the lines.
+        write("".join(f"{level}: {line}\n" for line in text.rstrip().splitlines()))
 
     predicate: Any = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
+    # Messages of the main loop, such as "Main loop terminated."; the supervisor logs the same.
+    predicate.setLogLevelForNamespace("twisted", LogLevel.warn)
     filtering: Any = FilteringLogObserver(observer, [predicate])
     globalLogBeginner.beginLoggingTo([filtering], redirectStandardIO=False)
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill us when the supervisor dies: even if our loop is blocked just then.
+    """Ask the kernel to kill this process when the supervisor dies, even if its loop is blocked.
 
-    Linux only; elsewhere the control connection does it.
+    Linux only; elsewhere the process ends when it notices that the control connection is lost.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line that ``Supervisor`` writes."""
+    """Parse the command line that ``Supervisor`` writes."""
     parser = argparse.ArgumentParser(
         prog="python -m cluster", description="A child process of twistd c10k; started by it."
     )
@@ -202,25 +209,25 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> NoReturn:
-    """Run a child until it is told to stop."""
+    """Run a child until the supervisor asks it to stop."""
     arguments = parse_arguments(argv)
     die_with_parent()
-    # Ctrl-C reaches the whole process group; when to stop is the supervisor's to say.
+    # Ctrl-C reaches the whole process group, but the supervisor decides when each child stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     is_node = arguments.kind == "node"
     if is_node:
         install_asyncio_reactor()
-    log_plainly(sys.stdout.write)
+    log_to_supervisor(sys.stdout.write)
     from twisted.internet import reactor
 
     main_loop: Any = reactor
     child = Child(main_loop, arguments.slot, make_node if is_node else make_broker)
     if is_node:
-        hear_signals_once(main_loop, child.stop)
-    else:  # once running, because a reactor starts by installing its own handler
+        stop_on_first_signal(main_loop, child.stop)
+    else:  # when it runs, because a reactor that starts installs its own handler
         main_loop.callWhenRunning(signal.signal, signal.SIGTERM, signal.SIG_IGN)
     child.connect(arguments.control)
     main_loop.run()
     sys.stdout.flush()
-    # Past the interpreter's own end, which would wait for the threads of views that still run.
+    # Not sys.exit(): the interpreter would wait for the threads of views that still run.
     os._exit(child.status)

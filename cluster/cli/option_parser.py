@@ -1,7 +1,10 @@
-"""How the command lines read numbers, and how they refuse: in one sentence."""
+"""The parser of the three command lines: its numbers, its error messages and ``--version``."""
 
+import importlib.metadata
 import math
+import platform
 import re
+import sys
 from collections.abc import Sequence
 
 from twisted.python import usage
@@ -12,40 +15,50 @@ MAX_SECONDS = 86_400.0
 
 
 class ClusterOptions(usage.Options):
-    """What the three command lines have in common: how they refuse."""
+    """The part that the three command lines have in common."""
 
     def __init__(self) -> None:
         self.listen_texts: list[str] = []
-        self.refused = False
         super().__init__()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse and check; UsageError has one sentence for the user."""
+        """Parse and check. Under twistd, an error is printed as one line and ends the process.
+
+        Raises:
+            UsageError: An option is wrong, and there is no twistd.
+        """
         try:
             super().parseOptions(options)
         except ConfigurationError as error:
-            self.refused = True
-            raise usage.UsageError(str(error)) from None
-        except usage.UsageError:
-            self.refused = True
-            raise
+            self._refuse(str(error))
+        except usage.UsageError as error:
+            self._refuse(f"{error} (--help lists the options)")
+
+    def _refuse(self, message: str) -> None:
+        if self.parent is None:
+            raise usage.UsageError(message) from None
+        # twistd would print its own usage above the message.
+        sys.exit(f"twistd {self.parent.subCommand}: {message}")
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        print(f"c10k {_version('django-c10k')}")
+        print(
+            f"Django {_version('Django')}, Twisted {_version('Twisted')},"
+            f" Python {platform.python_version()}"
+        )
+        sys.exit(0)
 
     def parseArgs(self, *words: str) -> None:
         if words:
             raise ConfigurationError(f"this command takes options only, not {words[0]!r}")
 
-    def getUsage(self, width: int | None = None) -> str:
-        # twistd prints the usage above every error. Sixty lines would bury the one that matters.
-        if self.refused:
-            return "Try --help for a list of the options."
-        return super().getUsage(width)
-
     def given(self, name: str) -> tuple[str, str]:
-        """An option's text, and where it comes from, for messages."""
+        """The text of an option, and its source for error messages."""
         return self[name], f"--{name}"
 
     def number(self, name: str, low: int, high: int) -> int:
-        """The whole number given for an option."""
+        """The whole number of an option. Raises ConfigurationError if it is not within limits."""
         text, source = self.given(name)
         if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
             raise ConfigurationError(
@@ -54,7 +67,7 @@ class ClusterOptions(usage.Options):
         return int(text)
 
     def seconds(self, name: str, may_be_zero: bool = False) -> float:
-        """The time given for an option."""
+        """The seconds of an option. Raises ConfigurationError if they are not within limits."""
         text, source = self.given(name)
         try:
             value = float(text)
@@ -66,3 +79,10 @@ class ClusterOptions(usage.Options):
                 f" and at most {MAX_SECONDS:.0f}, not {text!r}"
             )
         return value
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "(run from a checkout, not installed)"

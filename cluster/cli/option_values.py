@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cluster.cli.startup_errors import error_line
 from cluster.core.exceptions import ConfigurationError
 from cluster.django import conf
 from cluster.net.listening_sockets import Address, connection_capacity, unix_path_fits
@@ -113,19 +114,15 @@ def check_settings(name: str | None) -> str:
         if not all(part.isidentifier() for part in name.split(".")):
             raise ModuleNotFoundError(name=name)
         module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = error.name or name
-        if name == missing or name.startswith(f"{missing}."):
+    except Exception as error:
+        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        if missing and (name == missing or name.startswith(f"{missing}.")):
             raise ConfigurationError(
                 f"there is no settings module {name!r} (looked in {os.getcwd()} and in what is"
                 " installed; see --settings)"
             ) from None
         raise ConfigurationError(
-            f"the settings module {name} needs {missing!r}, which is not installed"
-        ) from None
-    except Exception as error:
-        raise ConfigurationError(
-            f"the settings module {name} does not work: {type(error).__name__}: {error}"
+            f"the settings module {name} cannot be imported: {error_line(error)}"
         ) from error
     problems = conf.check(getattr(module, "C10K", {}))
     if problems:

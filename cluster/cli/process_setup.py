@@ -1,6 +1,7 @@
-"""What the process around a service needs: its reactor, its signals, and an end that comes."""
+"""The process around a service: its reactor, signals and log, and its exit."""
 
 import asyncio
+import atexit
 import os
 import signal
 import sys
@@ -8,10 +9,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, globalLogPublisher
+from zope.interface import provider
 
 HARD_EXIT_AFTER_DRAIN_S = 2.0
-"""What is left for closing files and flushing logs when the drain timeout is over."""
+"""Seconds for closing files and flushing logs after the drain timeout."""
+
+EXIT_FAILED = 1
+"""The exit status of twistd for errors, which Python has for uncaught exceptions, too."""
 
 _log = Logger()
 
@@ -36,13 +41,13 @@ def _uvloop() -> asyncio.AbstractEventLoop | None:
     return uvloop.new_event_loop()
 
 
-def hear_signals_once(reactor: Any, stop: Callable[[], Any] | None = None) -> None:
-    """Let the first SIGINT or SIGTERM count, and the next ones only be logged.
+def stop_on_first_signal(reactor: Any, stop: Callable[[], Any] | None = None) -> None:
+    """Stop at the first SIGINT or SIGTERM, and only log the next ones.
 
-    Twisted answers a second one with a traceback, as its reactor is no longer running. ``stop`` is
-    called in the reactor's thread; without it Twisted's own handler does what it does.
+    Twisted's own handler would log a traceback for a second one, because its reactor is no longer
+    running. ``stop`` is called in the reactor's thread; without it, Twisted's handler is.
     """
-    heard = False
+    stopping = False
 
     def install() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -52,9 +57,9 @@ def hear_signals_once(reactor: Any, stop: Callable[[], Any] | None = None) -> No
 
     def handler(previous: Any) -> Callable[[int, Any], None]:
         def received(number: int, frame: Any) -> None:
-            nonlocal heard
-            # Set before anything else: the next one may interrupt us at any line.
-            again, heard = heard, True
+            nonlocal stopping
+            # Set before anything else: the next signal may interrupt this function at any line.
+            again, stopping = stopping, True
             if again:
                 _log.info("{name} again: stopping already", name=signal.Signals(number).name)
             elif stop is not None:
@@ -64,20 +69,20 @@ def hear_signals_once(reactor: Any, stop: Callable[[], Any] | None = None) -> No
 
         return received
 
-    # Not before: a reactor starts by installing its own.
+    # Not before: a reactor that starts installs its own handlers.
     reactor.callWhenRunning(install)
 
 
 def hard_exit_after(drain_timeout: float, exit: Callable[[], Any]) -> None:
-    """Call ``exit`` from a thread, a little after the drain timeout, if the process still lives.
+    """Call ``exit`` from a thread, HARD_EXIT_AFTER_DRAIN_S after the drain timeout.
 
-    From a thread, because the reactor itself can wait for a view that does not return: it joins the
-    threads of its pool.
+    From a thread, because the reactor joins the threads of its pool when it stops, and so waits for
+    a view that does not return.
     """
 
     def too_late() -> None:
         print(
-            f"warn: not stopped {seconds:.0f} s after the signal: leaving what still runs",
+            f"warn: still running {seconds:.0f} s after the signal: exiting without waiting",
             file=sys.stderr,
             flush=True,
         )
@@ -89,21 +94,45 @@ def hard_exit_after(drain_timeout: float, exit: Callable[[], Any]) -> None:
     timer.start()
 
 
-def exit_with_failure(reactor: Any) -> None:
-    """Stop the reactor and have the process end with status 1, which twistd has no means for."""
-    reactor.addSystemEventTrigger("after", "shutdown", lambda: os._exit(1))
+def exit_with_failure(reactor: Any, program: str, reason: str) -> None:
+    """Stop the reactor; then print the reason, as the last line, and exit with EXIT_FAILED.
+
+    twistd has no means for an exit status, so an exit handler sets it when twistd has finished.
+    """
+    atexit.register(_exit_failed, f"{program}: cannot start: {reason}")
     reactor.stop()
 
 
-def print_configuration_errors() -> None:
-    """Show an uncaught ConfigurationError as one line instead of a traceback."""
+def _exit_failed(message: str) -> None:
+    sys.stdout.flush()
+    print(message, file=sys.__stderr__, flush=True)  # twistd sends sys.stderr to its log
+    os._exit(EXIT_FAILED)
+
+
+def name_log_lines(name: str) -> None:
+    """Begin each line of twistd's log with ``[name#level]`` instead of the class that logs it.
+
+    Lines that name their system already keep it. Call it before twistd opens its log.
+    """
+
+    @provider(ILogObserver)
+    def observer(event: LogEvent) -> None:
+        # Observers are called in order and receive the same dict: the later ones see the name.
+        if event.get("log_system", "-") == "-":
+            event["log_system"] = f"{name}#{event.get('log_level', LogLevel.info).name}"
+
+    globalLogPublisher.addObserver(observer)
+
+
+def print_configuration_errors(program: str) -> None:
+    """Print an uncaught ConfigurationError as one line instead of a traceback."""
     from cluster.core.exceptions import ConfigurationError
 
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         if issubclass(kind, ConfigurationError):
-            print(f"c10k: {error}", file=sys.stderr)
+            print(f"{program}: {error}", file=sys.stderr)
         else:
             previous(kind, error, traceback)
 

@@ -100,7 +100,7 @@ class DevelopmentServer:
         run.callWhenRunning(self._start, run)
         run.addSystemEventTrigger("before", "shutdown", self._stop)
         if threading.current_thread() is threading.main_thread():
-            process_setup.hear_signals_once(run)
+            process_setup.stop_on_first_signal(run)
             run.addSystemEventTrigger("before", "shutdown", _leave_running_views)
             run.run()
             interrupted = getattr(run, "_exitSignal", None) is not None

@@ -1,19 +1,20 @@
-"""What keeps a node from starting, in one line where a line says it.
+"""Why a process does not start: a one-line summary, and whether a restart can help.
 
-The site's own code (settings, urls, an application's ``ready``) is at fault far more often than
-ours, and its author needs the error and the place. A traceback of thirty lines, from each node at
-each of its restarts, hides both. What may be a mistake of ours is logged with its traceback.
+Most errors at the start are in the site's own code (settings, urls, an application's ``ready``),
+and their author needs the error, the file and the line. A traceback from each node at each restart
+would hide them. An error that may be a bug of c10k is logged with its traceback.
 """
 
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.supervisor.control_connection import CANNOT_START, Refused
+from cluster.supervisor.control_connection import RegistrationRefused
 
 OURS = str(Path(__file__).parents[1])
 INSTALLED = ("site-packages", "dist-packages")
@@ -21,36 +22,74 @@ INSTALLED = ("site-packages", "dist-packages")
 HINT = "manage.py check says more"
 
 
-def log_failed_start(log: Logger, failure: Failure) -> None:
-    """Say why a node does not start."""
-    reason = None if failure.value is None else one_line_summary(failure.value)
+def failure_reason(log: Logger, failure: Failure) -> str:
+    """Why a process does not start, as one line; what may be a bug of c10k is logged, too."""
+    error = failure.value
+    assert isinstance(error, BaseException)
+    reason = one_line_summary(error)
     if reason is None:
         log.failure("cannot start", failure)
-    else:
-        log.critical("{cannot}{reason}", cannot=CANNOT_START, reason=reason)
+        reason = f"{error_line(error)}; the log has the traceback"
+    return reason
 
 
 def one_line_summary(error: BaseException) -> str | None:
-    """The error and where the site made it; None if it seems to be no mistake of the site's."""
-    if isinstance(error, ConfigurationError | Refused):
+    """The error and where the site made it; None if the error seems not to be the site's."""
+    if isinstance(error, ConfigurationError | RegistrationRefused):
         return str(error)
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    if isinstance(error, SyntaxError):  # which has its place in it
-        return f"{said}; {HINT}"
-    place = _place(error)
-    if place is not None:
-        return f"{said} ({place}); {HINT}"
-    if isinstance(error, ImportError) or type(error).__module__ == "django.core.exceptions":
-        return f"{said}; {HINT}"
+    line = error_line(error)
+    if (
+        isinstance(error, ImportError | SyntaxError)
+        or type(error).__module__ == "django.core.exceptions"
+        or _position(error)
+    ):
+        return f"{line}; {HINT}"
     return None
 
 
-def _place(error: BaseException) -> str | None:
-    """The innermost line of the site's own code that led to an error; None if there is none."""
+def error_line(error: BaseException) -> str:
+    """The error's type, its text and the line of the site that led to it, if there is one."""
+    if isinstance(error, SyntaxError) and error.filename:
+        text, position = error.msg, f"{error.filename}, line {error.lineno}"
+    else:
+        text, position = str(error), _position(error)
+    line = " ".join(f"{type(error).__name__}: {text}".split()).removesuffix(":")
+    return f"{line} ({position})" if position else line
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Whether the error stays until somebody corrects the site.
+
+    Errors of Python and Django in loading a site are programming errors. Everything else may heal
+    by itself: a database or a service that is not up yet (OSError, errors of the database and of
+    client libraries), a port that the previous process still holds. So may an error that was
+    raised because of such a one.
+    """
+    return all(_is_programming_error(each) for each in _chain(error))
+
+
+def _is_programming_error(error: BaseException) -> bool:
+    if isinstance(error, OSError | MemoryError):
+        return False
+    return isinstance(error, ConfigurationError) or type(error).__module__ in (
+        "builtins",
+        "django.core.exceptions",
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that a traceback would show above it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _position(error: BaseException) -> str:
+    """The innermost line of the site's own code that led to an error; empty if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if _is_site(frame.filename):
             return f"{frame.filename}, line {frame.lineno}"
-    return None
+    return ""
 
 
 def _is_site(filename: str) -> bool:

@@ -1,6 +1,6 @@
 """What twistd runs: the options and services of ``c10k``, ``c10k-node`` and ``c10k-broker``.
 
-Nothing that imports a reactor is imported before makeService, so that c10k-node can still choose.
+Nothing here imports a reactor before makeService is called: c10k-node must choose it.
 """
 
 import os
@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -17,14 +18,14 @@ from twisted.python.failure import Failure
 
 from cluster.cli import process_setup
 from cluster.cli.options import BrokerOptions, NodeOptions, Options
-from cluster.cli.startup_errors import log_failed_start
+from cluster.cli.startup_errors import failure_reason
 from cluster.net import listening_sockets
 from cluster.net.runtime_directory import RuntimeDirectory
 
 
 @dataclass(frozen=True)
 class Tap:
-    """What a twistd plugin names: twistd looks for these two attributes."""
+    """A twistd plugin: twistd reads these two attributes of what the plugin names."""
 
     Options: Callable[[], Any]
     makeService: Callable[[Any], Service]
@@ -35,7 +36,7 @@ def _make_cluster(options: Options) -> Service:
 
     from cluster.supervisor.supervisor import ClusterConfig, Supervisor
 
-    _prepare(reactor)
+    _prepare(reactor, "c10k")
     node = options.node_config("", "")
     del node["name"], node["bus"]
     config = ClusterConfig(
@@ -46,7 +47,8 @@ def _make_cluster(options: Options) -> Service:
         node=node,
         drain_timeout=options.drain_timeout,
     )
-    return Supervisor(config, reactor)
+    give_up = partial(process_setup.exit_with_failure, reactor, "twistd c10k")
+    return Supervisor(config, reactor, give_up)
 
 
 def _make_node(options: NodeOptions) -> Service:
@@ -54,24 +56,31 @@ def _make_node(options: NodeOptions) -> Service:
         process_setup.install_asyncio_reactor()
     from twisted.internet import reactor
 
-    _prepare(reactor)
+    _prepare(reactor, "c10k-node")
     return LoneNode(options, reactor)
 
 
 def _make_broker(options: BrokerOptions) -> Service:
     from twisted.internet import reactor
 
-    _prepare(reactor)
+    _prepare(reactor, "c10k-broker")
     return LoneBroker(options, reactor)
 
 
-def _prepare(reactor: Any) -> None:
-    process_setup.print_configuration_errors()
-    process_setup.hear_signals_once(reactor)
+def _prepare(reactor: Any, name: str) -> None:
+    process_setup.name_log_lines(name)
+    process_setup.print_configuration_errors(f"twistd {name}")
+    process_setup.stop_on_first_signal(reactor)
+
+
+def _end_failed_start(log: Logger, reactor: Any, name: str, failure: Failure) -> None:
+    reason = failure_reason(log, failure)
+    log.critical("cannot start: {reason}", reason=reason)
+    process_setup.exit_with_failure(reactor, f"twistd {name}", reason)
 
 
 class LoneNode(Service):
-    """A node without a supervisor: has its own sockets and runtime folder."""
+    """A node without a supervisor, with its own sockets and runtime folder."""
 
     log = Logger()
 
@@ -96,8 +105,8 @@ class LoneNode(Service):
             **self._options.node_config(name, self._options.bus),
             publish_socket=self._runtime.publish_socket(0),
         )
-        # Detached, because the node closes what it is given; a descriptor closed twice may by then
-        # be another one, of ZeroMQ's for instance, which aborts the process.
+        # Detached, because the node closes the descriptors. One that is closed twice may by then
+        # belong to something else, for instance to ZeroMQ, which aborts the process.
         listeners = [
             Listener(sock.detach(), address.family, address.text)
             for sock, address in zip(self._sockets, self._listens, strict=True)
@@ -106,7 +115,7 @@ class LoneNode(Service):
             1, listening_sockets.raise_descriptor_limit()
         )
         self._node = Node(config, listeners, self._reactor)
-        # Not before: Django and the bus would be started in a process that may still be stopped.
+        # Not before: twistd may still stop this process before its reactor runs.
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:
@@ -122,8 +131,7 @@ class LoneNode(Service):
         )
 
     def _failed(self, failure: Failure) -> None:
-        log_failed_start(self.log, failure)
-        process_setup.exit_with_failure(self._reactor)
+        _end_failed_start(self.log, self._reactor, "c10k-node", failure)
 
     def stopService(self) -> "Deferred[Any]":
         """Drain; the process ends even if a view does not return."""
@@ -160,8 +168,7 @@ class LoneBroker(Service):
         self.log.info("c10k-broker ready: zmq+{address}", address=self._address)
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("cannot start", failure)
-        process_setup.exit_with_failure(self._reactor)
+        _end_failed_start(self.log, self._reactor, "c10k-broker", failure)
 
     def stopService(self) -> Any:
         super().stopService()

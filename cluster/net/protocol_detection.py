@@ -77,6 +77,10 @@ class ProtocolDetectorFactory(ServerFactory):
     noisy = False
     protocol: Any = ProtocolDetector
 
+    def logPrefix(self) -> str:
+        """The name in Twisted's log of ports."""
+        return "HTTP and WebSocket"
+
     def __init__(
         self,
         clock: Any,

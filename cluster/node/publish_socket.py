@@ -188,6 +188,10 @@ class PublishFactory(protocol.Factory):
     protocol = PublisherConnection
     noisy = False
 
+    def logPrefix(self) -> str:
+        """The name in Twisted's log of ports."""
+        return "publish socket"
+
     def __init__(self, socket: PublishSocket) -> None:
         self.socket = socket
 

@@ -203,8 +203,11 @@ _INDEX = b"""<!doctype html><html lang=en><meta charset=utf-8><title>c10k</title
 """
 
 
-class _QuietSite(Site):
-    """Probes and scrapes every few seconds are nothing to log."""
+class _AdminSite(Site):
+    """Does not log requests: probes and scrapes come every few seconds."""
+
+    def logPrefix(self) -> str:
+        return "admin port"
 
     def log(self, request: Any) -> None:
         pass
@@ -217,7 +220,7 @@ def make_site(source: Source) -> Site:
     root.putChild(b"healthz", _Text(b"ok\n"))
     root.putChild(b"readyz", _Ready(source))
     root.putChild(b"metrics", _Metrics(source))
-    site = _QuietSite(root, timeout=REQUEST_TIMEOUT_S)
+    site = _AdminSite(root, timeout=REQUEST_TIMEOUT_S)
     site.noisy = False
     site.displayTracebacks = False
     return site

@@ -11,6 +11,7 @@ twisted.runner.procmon does most of it. What is different here:
 """
 
 import os
+import signal
 import site
 import sys
 import sysconfig
@@ -26,18 +27,18 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.runner.procmon import LineLogger, LoggingProtocol, ProcessMonitor
 
-from cluster.supervisor.control_connection import CANNOT_START
-
 MAX_LINE = 8192
 """Bytes of a child's line before it is cut."""
 
-
-FAILED = f"{LogLevel.critical.name}: {CANNOT_START}".encode()
-"""How a child's line begins that says why it does not start."""
+_LEVELS = {level.name: level for level in LogLevel.iterconstants()}
 
 
 class _Lines(LineLogger):
-    """Logs lines under the child's name."""
+    """Logs a child's lines under the child's name, with the level that they begin with.
+
+    ``cluster.cli.child`` writes ``level: text``. What a view prints has no level, and is logged as
+    info.
+    """
 
     service: "Children"
 
@@ -49,8 +50,12 @@ class _Lines(LineLogger):
         self.stream = ""
 
     def lineReceived(self, line: bytes) -> None:
-        if not self.service.was_said(line):
-            super().lineReceived(line)
+        text = line.decode("utf-8", "backslashreplace")
+        name, separator, rest = text.partition(": ")
+        level = _LEVELS.get(name) if separator else None
+        if level is None:
+            level, rest = LogLevel.info, text
+        self.service.log.emit(level, "{line}", line=rest, log_system=f"{self.tag}#{level.name}")
 
     def lineLengthExceeded(self, line: bytes) -> None:
         for part in line.split(self.delimiter):
@@ -123,7 +128,6 @@ class Children(ProcessMonitor):
         self._ask_to_stop = ask_to_stop
         self._stop_last = stop_last
         self._ready: set[str] = set()
-        self._why = b""
         self._waiting: dict[str, Deferred[None]] = {}
 
     def pid(self, name: str) -> int | None:
@@ -138,15 +142,6 @@ class Children(ProcessMonitor):
     def became_ready(self, name: str) -> None:
         """This run of the child has succeeded: if it ends now, it is started again at once."""
         self._ready.add(name)
-        self._why = b""
-
-    def was_said(self, line: bytes) -> bool:
-        """Whether this line of a child is the reason for which another, or it itself, did not start
-        the last time: a mistake in the site is the same for all, again and again."""
-        if not line.startswith(FAILED):
-            return False
-        before, self._why = self._why, line
-        return line == before
 
     def kill(self, name: str) -> None:
         """End a child that does not listen any more. SIGKILL also ends a stopped process."""
@@ -179,12 +174,12 @@ class Children(ProcessMonitor):
         if not self.running:
             self.log.info("{name} stopped", name=name)
         else:
-            restart = self.restart[name]
+            delay = max(0.0, self.restart[name].getTime() - self._clock.seconds())
             self.log.warn(
-                "{name} ended ({how}); starting it again in {delay:.2f} s",
+                "{name} ended ({reason}); restarting it {when}",
                 name=name,
-                how=_how_it_ended(reason),
-                delay=max(0.0, restart.getTime() - self._clock.seconds()),
+                reason=_how_it_ended(reason),
+                when=f"in {delay:.2g} s" if delay > 0.01 else "now",
             )
         self._ended(name)
         waiting = self._waiting.pop(name, None)
@@ -221,8 +216,12 @@ def _how_it_ended(reason: Failure | None) -> str:
         return "it could not be started"
     if reason.check(ProcessDone):
         return "exit status 0"
-    signal = getattr(reason.value, "signal", None)
-    return f"signal {signal}" if signal else f"exit status {getattr(reason.value, 'exitCode', '?')}"
+    number = getattr(reason.value, "signal", None)
+    if number:
+        with suppress(ValueError):  # a real-time signal has no name
+            return signal.Signals(number).name
+        return f"signal {number}"
+    return f"exit status {getattr(reason.value, 'exitCode', '?')}"
 
 
 def child_environment(environ: Mapping[str, str], path: Iterable[str]) -> dict[str, str]:

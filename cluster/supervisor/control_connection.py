@@ -1,17 +1,18 @@
 """The control connection between the supervisor and each of its children.
 
-AMP over a Unix socket in the private runtime folder. The child speaks first::
+AMP over a Unix socket in the private runtime folder. The child sends first::
 
-    child       supervisor
-    Register ->             I am process PID for slot K (the broker: slot -1)
-             <- Listen      a listening socket's descriptor, one command for each
-             <- (answer)    the configuration, as JSON
-    Ready    ->             serving; once
-             <- Stats       each second, and for every scrape; the answer is also the heartbeat
-             <- Stop        drain and exit
+    child          supervisor
+    Register    ->             I am process PID for slot K (the broker: slot -1)
+                <- Listen      the descriptor of a listening socket; one command for each socket
+                <- (response)  the configuration, as JSON
+    Ready       ->             the child serves; once
+    StartFailed ->             or: why it cannot; the child exits when it has the response
+                <- Stats       each second, and for every scrape; the response is the heartbeat, too
+                <- Stop        drain and exit
 
-Whoever loses this connection acts at once: a child exits, because its supervisor is gone; the
-supervisor drops what it knew of the child, whose end the process monitor will report.
+When the connection is lost, a child exits at once, because its supervisor is gone; the supervisor
+forgets the connection, and learns of the end of the process from the process monitor.
 """
 
 import json
@@ -24,18 +25,18 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-CANNOT_START = "cannot start: "
-"""A child begins the line that says why it does not start with these words. The supervisor logs the
-line once, although each of its nodes prints it."""
-
 BROKER_SLOT = -1
+
+MAX_REASON = 8192
+"""Characters of StartFailed.reason that are sent. AMP raises for values above 64 KiB."""
 
 
 _Arguments = list[tuple[bytes, amp.Argument]]
 
 
-class Refused(Exception):
-    """The supervisor does not know this child, or knows another one in its place."""
+class RegistrationRefused(Exception):
+    """The supervisor does not know this child, or knows another process in its slot, or cannot
+    open the slot's sockets."""
 
 
 class Register(amp.Command):
@@ -43,7 +44,7 @@ class Register(amp.Command):
 
     arguments: ClassVar[_Arguments] = [(b"slot", amp.Integer()), (b"pid", amp.Integer())]
     response: ClassVar[_Arguments] = [(b"config", amp.Unicode())]
-    errors: ClassVar[dict[type[Exception], bytes]] = {Refused: b"REFUSED"}
+    errors: ClassVar[dict[type[Exception], bytes]] = {RegistrationRefused: b"REFUSED"}
 
 
 class Listen(amp.Command):
@@ -58,14 +59,22 @@ class Listen(amp.Command):
 
 
 class Ready(amp.Command):
-    """Child to supervisor: serving."""
+    """Child to supervisor: the child serves."""
 
     arguments: ClassVar[_Arguments] = []
     response: ClassVar[_Arguments] = []
 
 
+class StartFailed(amp.Command):
+    """Child to supervisor: the child cannot start. ``permanent``: nor will the next one, until
+    somebody corrects the site."""
+
+    arguments: ClassVar[_Arguments] = [(b"reason", amp.Unicode()), (b"permanent", amp.Boolean())]
+    response: ClassVar[_Arguments] = []
+
+
 class Stats(amp.Command):
-    """Supervisor to child: figures, as JSON. An answer also proves that the event loop turns."""
+    """Supervisor to child: statistics, as JSON. A response proves that the event loop runs."""
 
     arguments: ClassVar[_Arguments] = []
     response: ClassVar[_Arguments] = [(b"stats", amp.Unicode())]
@@ -78,11 +87,11 @@ class Stop(amp.Command):
     response: ClassVar[_Arguments] = []
 
 
-class Registry(Protocol):
-    """What the supervisor's side of the connection needs of the supervisor."""
+class ChildRegistry(Protocol):
+    """What the supervisor's end of the connection needs of the supervisor."""
 
     def registered(self, link: "ChildLink", slot: int, pid: int) -> dict[str, Any]:
-        """A child has come: its configuration. Raises Refused."""
+        """Return the configuration of a child that registers. Raises RegistrationRefused."""
 
     def listeners(self, slot: int) -> list[tuple[int, int, str]]:
         """The listening sockets for a child: (descriptor, family, endpoint)."""
@@ -90,8 +99,11 @@ class Registry(Protocol):
     def became_ready(self, link: "ChildLink") -> None:
         """The child serves."""
 
+    def start_failed(self, link: "ChildLink", reason: str, permanent: bool) -> None:
+        """The child cannot start, for a reason that a restart does not change if ``permanent``."""
+
     def left(self, link: "ChildLink") -> None:
-        """A registered child's connection is gone."""
+        """The connection of a registered child is gone."""
 
 
 class _Quiet(amp.AMP):
@@ -110,7 +122,7 @@ class ChildLink(_Quiet):
 
     log = Logger()
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: ChildRegistry) -> None:
         super().__init__()
         self._registry = registry
         self.slot: int | None = None
@@ -133,12 +145,18 @@ class ChildLink(_Quiet):
         self._registry.became_ready(self)
         return {}
 
+    @StartFailed.responder
+    def _start_failed(self, reason: str, permanent: bool) -> dict[str, Any]:
+        if self.slot is not None:  # else the registry has refused it, and logged the reason
+            self._registry.start_failed(self, reason, permanent)
+        return {}
+
     def stats(self) -> "Deferred[dict[str, Any]]":
-        """Ask for the child's figures; fails if the connection ends first."""
+        """Ask for the child's statistics; the Deferred fails if the connection ends first."""
         return self.callRemote(Stats).addCallback(lambda answer: json.loads(answer["stats"]))
 
     def stop(self) -> None:
-        """Tell the child to drain and exit; its process's end is the answer."""
+        """Ask the child to drain and exit. The end of its process shows that it did."""
         self.callRemote(Stop).addErrback(lambda _: None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -148,11 +166,15 @@ class ChildLink(_Quiet):
 
 
 class ControlFactory(Factory):
-    """Listens on the control socket."""
+    """Makes the supervisor's ends."""
 
     noisy = False
 
-    def __init__(self, registry: Registry) -> None:
+    def logPrefix(self) -> str:
+        """The name in Twisted's log of ports."""
+        return "control socket"
+
+    def __init__(self, registry: ChildRegistry) -> None:
         self._registry = registry
 
     def buildProtocol(self, addr: Any) -> ChildLink:
@@ -162,10 +184,10 @@ class ControlFactory(Factory):
 
 
 class SupervisorLink(_Quiet):
-    """The child's end. Call ``register`` once connected, ``ready`` once serving.
+    """The child's end. Call ``register`` once connected, then ``ready`` or ``start_failed``.
 
     ``made`` is called when connected, ``stats`` and ``stop`` when the supervisor asks for it, and
-    ``lost`` when it is gone.
+    ``lost`` when the connection is gone.
     """
 
     log = Logger()
@@ -185,14 +207,19 @@ class SupervisorLink(_Quiet):
         self.listeners: list[tuple[int, int, str]] = []
 
     def register(self, slot: int, pid: int) -> "Deferred[dict[str, Any]]":
-        """Say who we are; fires with the configuration when ``listeners`` is complete."""
+        """Register this process; fires with the configuration when ``listeners`` is complete."""
         return self.callRemote(Register, slot=slot, pid=pid).addCallback(
             lambda answer: json.loads(answer["config"])
         )
 
     def ready(self) -> "Deferred[None]":
-        """Tell the supervisor that we serve."""
+        """Report that this process serves."""
         return self.callRemote(Ready).addCallback(lambda _: None)
+
+    def start_failed(self, reason: str, permanent: bool) -> "Deferred[None]":
+        """Report why this process cannot start; fires when the supervisor has the report."""
+        sent = self.callRemote(StartFailed, reason=reason[:MAX_REASON], permanent=permanent)
+        return sent.addCallback(lambda _: None)
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -208,8 +235,8 @@ class SupervisorLink(_Quiet):
         try:
             statistics = json.dumps(self._stats())
         except Exception:
-            # AMP would close the connection, and we would exit: too much for a missing figure.
-            self.log.failure("no figures for the supervisor")
+            # AMP would close the connection and this process would exit: too much for a statistic.
+            self.log.failure("cannot collect the statistics")
             statistics = "{}"
         return succeed({"stats": statistics})
 

@@ -21,7 +21,7 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,12 @@ from cluster.net.listening_sockets import Address
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
 from cluster.supervisor.children import Children, child_command, child_environment
-from cluster.supervisor.control_connection import BROKER_SLOT, ChildLink, ControlFactory, Refused
+from cluster.supervisor.control_connection import (
+    BROKER_SLOT,
+    ChildLink,
+    ControlFactory,
+    RegistrationRefused,
+)
 from cluster.supervisor.health import Heartbeat, Statistics
 from cluster.supervisor.listening_slots import ListeningSlots
 
@@ -61,12 +66,20 @@ class ClusterConfig:
 
 
 class Supervisor(Service):
-    """A whole cluster. ConfigurationError from the start methods is meant for the operator."""
+    """A whole cluster. The start methods raise ConfigurationError, whose text is for the operator.
+
+    ``give_up(reason)`` is called when no node can start, and must stop the reactor.
+    """
 
     log = Logger()
 
-    def __init__(self, config: ClusterConfig, reactor: Any) -> None:
+    def __init__(
+        self, config: ClusterConfig, reactor: Any, give_up: Callable[[str], object]
+    ) -> None:
         self.config = config
+        self._give_up = give_up
+        self._has_served = False
+        self._failure_reason = ""
         self.stopping = False
         self._reactor = reactor
         self._nodes = [f"node{number}" for number in range(config.nodes)]
@@ -146,10 +159,11 @@ class Supervisor(Service):
     # The children's side (control.Registry).
 
     def registered(self, link: ChildLink, slot: int, pid: int) -> dict[str, Any]:
-        """A child has come: its configuration. Raises Refused."""
+        """Return the configuration of a child that registers. Raises RegistrationRefused."""
         name = self._name(slot)
         if self.stopping or self.children.pid(name) != pid:
-            raise Refused(f"process {pid} is not {name} of this cluster")
+            self.log.warn("process {pid} is not {name}: refused", pid=pid, name=name)
+            raise RegistrationRefused(f"process {pid} is not {name} of this cluster")
         assert self._runtime is not None
         if slot == BROKER_SLOT:
             config = {"address": self._runtime.broker, "drain_timeout": self.config.drain_timeout}
@@ -158,7 +172,7 @@ class Supervisor(Service):
                 self._slots.reopen(slot)
             except ConfigurationError as error:
                 self.log.error("{name}: {error}", name=name, error=error)
-                raise Refused(str(error)) from None
+                raise RegistrationRefused(str(error)) from None
             bus = self._runtime.broker if self._own_broker else self.config.bus
             publish_socket = self._runtime.publish_socket(slot)
             config = {
@@ -179,13 +193,15 @@ class Supervisor(Service):
             return  # it has said so and ended, and its process's end was heard of first
         self.children.became_ready(name)
         self._heartbeat.became_ready(name)
+        self._failure_reason = ""
         if name != BROKER:
+            self._has_served = True
             self._slots.served(link.slot)
         self.log.info("{name} ready (process {pid})", name=name, pid=link.pid)
         if not self._announced and all(map(self.children.is_ready, self.names)):
             self._announced = True
             self.log.info(
-                "c10k ready: {urls} ({nodes} of {settings}, up to {capacity:,} connections),"
+                "c10k ready: {urls} ({nodes}, {settings}, up to {capacity:,} connections),"
                 " admin {admin}",
                 urls=", ".join(address.url for address in self._slots.listens),
                 nodes=_count(self.config.nodes, "node"),
@@ -194,8 +210,21 @@ class Supervisor(Service):
                 admin=self._admin.url,
             )
 
+    def start_failed(self, link: ChildLink, reason: str, permanent: bool) -> None:
+        """The child cannot start. The cluster ends if that is permanent and no node ever did."""
+        assert link.slot is not None
+        name = self._name(link.slot)
+        # The nodes run the same site: each fails for the same reason, again and again.
+        if reason != self._failure_reason:
+            self._failure_reason = reason
+            self.log.critical(
+                "cannot start: {reason}", reason=reason, log_system=f"{name}#critical"
+            )
+        if permanent and not self._has_served and not self.stopping:
+            self._give_up(reason)
+
     def left(self, link: ChildLink) -> None:
-        """A registered child's connection is gone."""
+        """The connection of a registered child is gone."""
         assert link.slot is not None
         self._heartbeat.left(self._name(link.slot), link)
 
@@ -204,7 +233,7 @@ class Supervisor(Service):
             return BROKER
         if 0 <= slot < len(self._nodes):
             return self._nodes[slot]
-        raise Refused(f"there is no slot {slot}")
+        raise RegistrationRefused(f"there is no slot {slot}")
 
     def _child_ended(self, name: str) -> None:
         self._heartbeat.ended(name)

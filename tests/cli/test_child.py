@@ -8,7 +8,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -130,27 +129,24 @@ class ChildTests(SynchronousTestCase):
         factory.clientConnectionFailed(None, Failure(ConnectionLost()))
         self.assertEqual(self.exits, [EXIT_ORPHANED])
 
-    def record_log(self) -> list[str]:
-        """What is logged from now on."""
-        said: list[str] = []
-        observer = lambda event: said.append(formatEvent(event) or "")  # noqa: E731
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-        return said
-
     def test_a_failed_start_is_logged_and_ends_the_child(self) -> None:
         self.connect()
         self.service.ready.errback(ZeroDivisionError("a bug of ours"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.pump()
+        reason = "ZeroDivisionError: a bug of ours; the log has the traceback"
+        self.assertEqual(self.registry.events[-1], ("failed", 1, reason, True))
         self.assertEqual(self.exits, ["reactor stopped"])
         self.assertEqual(self.child.status, EXIT_FAILED)
 
-    def test_a_mistake_of_the_site_is_one_line_of_the_log(self) -> None:
-        said = self.record_log()
+    def test_an_error_of_the_site_is_reported_as_one_line(self) -> None:
         self.connect()
         self.service.ready.errback(ImportError("no module named urls"))
-        (line,) = [line for line in said if line.startswith("cannot start")]
-        self.assertTrue(line.startswith("cannot start: ImportError: no module named urls"), line)
+        self.assertEqual(self.exits, [])  # not before the supervisor has the report
+        self.pump()
+        (_, _, reason, permanent) = self.registry.events[-1]
+        self.assertTrue(reason.startswith("ImportError: no module named urls"), reason)
+        self.assertTrue(permanent)
         self.assertEqual(self.exits, ["reactor stopped"])
         self.assertEqual(self.child.status, EXIT_FAILED)
 
@@ -159,10 +155,9 @@ class ChildTests(SynchronousTestCase):
             raise ZeroDivisionError
 
         self.child = Child(self.reactor, 1, fail, self.exits.append)
-        said = self.record_log()
         self.connect()
-        (line,) = [line for line in said if line.startswith("cannot start")]
-        self.assertIn("ZeroDivisionError", line)
+        (_, _, reason, _) = self.registry.events[-1]
+        self.assertIn("ZeroDivisionError", reason)
         self.successResultOf(self.shut_down())
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, ["reactor stopped"])
@@ -214,7 +209,7 @@ class SignalTests(SynchronousTestCase):
         self.stops.append(number)
 
     def test_only_the_first_counts(self) -> None:
-        process_setup.hear_signals_once(self.reactor)
+        process_setup.stop_on_first_signal(self.reactor)
         self.reactor.run()
         self.handlers[signal.SIGINT](signal.SIGINT, None)
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
@@ -226,19 +221,19 @@ class SignalTests(SynchronousTestCase):
             self.handlers[signal.SIGINT](signal.SIGINT, None)
 
         self.handlers[signal.SIGINT] = twisted_stops
-        process_setup.hear_signals_once(self.reactor)
+        process_setup.stop_on_first_signal(self.reactor)
         self.reactor.run()
         self.handlers[signal.SIGINT](signal.SIGINT, None)
         self.assertEqual(self.stops, [signal.SIGINT])
 
     def test_own_stop(self) -> None:
-        process_setup.hear_signals_once(self.reactor, lambda: self.stops.append("own"))
+        process_setup.stop_on_first_signal(self.reactor, lambda: self.stops.append("own"))
         self.reactor.run()
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.assertEqual(self.stops, ["own"])
 
     def test_ignored_signals_stay_ignored(self) -> None:
         self.handlers[signal.SIGINT] = signal.SIG_IGN
-        process_setup.hear_signals_once(self.reactor)
+        process_setup.stop_on_first_signal(self.reactor)
         self.reactor.run()
         self.assertEqual(self.handlers[signal.SIGINT], signal.SIG_IGN)

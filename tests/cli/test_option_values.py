@@ -106,12 +106,21 @@ class SettingsTests(SynchronousTestCase):
         self.assert_refused("settings_of_test_6 has no ROOT_URLCONF", "settings_of_test_6")
 
     def test_that_fail(self) -> None:
-        self.settings_module("settings_of_test_4", "1 / 0")
-        self.assert_refused("ZeroDivisionError", "settings_of_test_4")
+        self.settings_module("settings_of_test_4", "x = 1\n1 / 0")
+        path = Path.cwd() / "settings_of_test_4.py"
+        self.assert_refused(
+            f"cannot be imported: ZeroDivisionError: division by zero ({path}, line 2)",
+            "settings_of_test_4",
+        )
 
     def test_that_need_something_else(self) -> None:
         self.settings_module("settings_of_test_5", "import no_such_library")
-        self.assert_refused("needs 'no_such_library'", "settings_of_test_5")
+        path = Path.cwd() / "settings_of_test_5.py"
+        self.assert_refused(
+            "cannot be imported: ModuleNotFoundError: No module named 'no_such_library'"
+            f" ({path}, line 1)",
+            "settings_of_test_5",
+        )
 
 
 class CertificateTests(SynchronousTestCase):

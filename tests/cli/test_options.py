@@ -1,5 +1,7 @@
 """Tests of cluster.cli.options: what each command line means, and how it refuses."""
 
+import contextlib
+import io
 import os
 import resource
 import socket
@@ -46,8 +48,6 @@ class OptionsTestCase(SynchronousTestCase):
         error = self.assertRaises(UsageError, options.parseOptions, list(arguments))
         self.assertIn(because, str(error))
         self.assertNotIn("\n", str(error))
-        # twistd prints the usage before the error.
-        self.assertEqual(options.getUsage(), "Try --help for a list of the options.")
 
     def loopback_listener(self) -> int:
         sock = claim(parse_address("tcp:0:interface=127.0.0.1"))
@@ -181,7 +181,26 @@ class ClusterTests(OptionsTestCase):
             self.assertEqual(options.bus, f"tcp://127.0.0.1:{port}")
 
     def test_unknown_option(self) -> None:
-        self.assert_refused("--bogus", "--bogus")
+        self.assert_refused("option --bogus not recognized (--help lists the options)", "--bogus")
+
+    def test_under_twistd_an_error_is_one_line(self) -> None:
+        options = self.kind()
+        options.parent = Options()
+        options.parent.subCommand = "c10k"
+        for argument, message in (
+            ("--bogus", "twistd c10k: option --bogus not recognized (--help lists the options)"),
+            ("--nodes=x", "twistd c10k: --nodes must be a whole number from 1 to 256, not 'x'"),
+        ):
+            end = self.assertRaises(SystemExit, options.parseOptions, [*FREE, argument])
+            self.assertEqual(end.code, message)  # printed to standard error; the status is 1
+
+    def test_version(self) -> None:
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            end = self.assertRaises(SystemExit, self.kind().parseOptions, ["--version"])
+        self.assertEqual(end.code, 0)
+        self.assertTrue(output.getvalue().startswith("c10k "), output.getvalue())
+        self.assertIn("Django ", output.getvalue())
 
     def test_settings_are_the_defaults_of_options(self) -> None:
         with TemporaryDirectory() as folder:

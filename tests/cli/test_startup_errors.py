@@ -6,12 +6,14 @@ from importlib import import_module, invalidate_caches
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError, ProgrammingError
+from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.cli.startup_errors import HINT, one_line_summary
+from cluster.cli.startup_errors import HINT, is_permanent, one_line_summary
 from cluster.core.exceptions import ConfigurationError
 from cluster.core.wire_fields import NUMBER
-from cluster.supervisor.control_connection import Refused
+from cluster.supervisor.control_connection import RegistrationRefused
 
 
 class StartupErrorTests(SynchronousTestCase):
@@ -51,15 +53,54 @@ class StartupErrorTests(SynchronousTestCase):
         told = self.told("def view(:\n")
         assert told is not None
         self.assertTrue(told.startswith("SyntaxError: "), told)
-        self.assertIn(f"{self.path.name}, line 1)", told)
+        self.assertIn(f" ({self.path}, line 1)", told)
 
     def test_what_says_it_all(self) -> None:
         self.assertEqual(one_line_summary(ConfigurationError("no such bus")), "no such bus")
-        self.assertEqual(one_line_summary(Refused("the port is taken")), "the port is taken")
+        self.assertEqual(
+            one_line_summary(RegistrationRefused("the port is taken")), "the port is taken"
+        )
         told = one_line_summary(ImproperlyConfigured("no SECRET_KEY"))
         self.assertEqual(told, f"ImproperlyConfigured: no SECRET_KEY; {HINT}")
         told = one_line_summary(ImportError("no module named app"))
         self.assertEqual(told, f"ImportError: no module named app; {HINT}")
+
+    def test_errors_that_stay_until_the_site_is_corrected(self) -> None:
+        for error in (
+            ImportError("no module named app"),
+            SyntaxError("invalid syntax"),
+            ZeroDivisionError(),
+            KeyError("SECRET"),
+            ImproperlyConfigured("no SECRET_KEY"),
+            ConfigurationError("C10K has an unknown key"),
+        ):
+            self.assertTrue(is_permanent(error), error)
+
+    def test_errors_that_may_heal(self) -> None:
+        for error in (
+            OperationalError("the database is starting up"),
+            ProgrammingError("there is no such table"),  # before the migration has run
+            ConnectionRefusedError(),
+            TimeoutError(),
+            RegistrationRefused("the port is taken"),
+            CannotListenError("127.0.0.1", 8000, OSError("in use")),
+        ):
+            self.assertFalse(is_permanent(error), error)
+
+    def test_an_error_with_a_cause_that_may_heal(self) -> None:
+        def raised(suppressed: bool) -> BaseException:
+            try:
+                try:
+                    raise ConnectionRefusedError
+                except ConnectionRefusedError as cause:
+                    if suppressed:
+                        raise ImproperlyConfigured("no cache") from None
+                    raise ImproperlyConfigured("no cache") from cause
+            except ImproperlyConfigured as error:
+                return error
+
+        self.assertFalse(is_permanent(raised(suppressed=False)))
+        self.assertTrue(is_permanent(raised(suppressed=True)))
 
     def test_what_may_be_our_mistake_has_a_traceback(self) -> None:
         for call in (lambda: NUMBER.encode(-1), lambda: json.loads("{")):

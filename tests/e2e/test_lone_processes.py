@@ -81,18 +81,6 @@ class LoneProcessesTests(TestCase):
             self.assertFalse(os.path.exists(folder))
         self.assertEqual([pid for mark in self.marks for pid in marked_processes(mark)], [])
 
-    async def test_a_node_that_cannot_start_ends_with_status_1(self) -> None:
-        (self.folder / "broken_site.py").write_text(
-            "SECRET_KEY = ROOT_URLCONF = 'x'\nINSTALLED_APPS = ['no.such.app']\n"
-        )
-        program = Program()
-        command = twistd("-n", "--pidfile=", "c10k-node", *LISTEN, "--settings", "broken_site")
-        start_program(self, program, command, uuid.uuid4().hex, cwd=str(self.folder))
-        await program.end()
-        self.assertEqual(program.status, 1)
-        self.assertIn("cannot start", program.text)
-        self.assertIn("no", program.text)
-
     async def test_two_nodes_do_not_share_a_port(self) -> None:
         taken = claim(parse_address("tcp:0:interface=127.0.0.1"))
         self.addCleanup(taken.close)

@@ -157,7 +157,7 @@ class OperationsTests(TestCase):
 
     async def test_stop_twice(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")
-        stopping = cluster.line("Supervisor#info. stopping")
+        stopping = cluster.line("c10k#info. stopping")
         cluster.kill(signal.SIGINT)
         await stopping
         cluster.kill(signal.SIGTERM)

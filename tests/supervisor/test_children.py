@@ -5,6 +5,7 @@ import sys
 import sysconfig
 from typing import Any
 
+from constantly import NamedConstant
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
@@ -100,7 +101,7 @@ class ChildrenTests(SynchronousTestCase):
         self.reactor.advance(0)
         self.assertEqual(len(self.reactor.live()), 1)
         self.assertEqual(self.children.starts["node0"], 2)
-        self.assertIn("node0 ended (signal 9); starting it again in 0.00 s", self.lines)
+        self.assertIn("node0 ended (SIGKILL); restarting it now", self.lines)
 
     def test_one_that_never_becomes_ready_waits_longer_each_time(self) -> None:
         self.start("node0")
@@ -114,27 +115,9 @@ class ChildrenTests(SynchronousTestCase):
                 self.reactor.advance(0.25)
                 waited += 0.25
             delays.append(waited)
+        self.assertIn("node0 ended (exit status 1); restarting it in 0.25 s", self.lines)
+        self.assertIn("node0 ended (exit status 1); restarting it in 16 s", self.lines)
         self.assertEqual(delays, [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30])
-
-    def test_why_none_of_them_starts_is_said_once(self) -> None:
-        reason = b"critical: cannot start: NameError\n"
-        for process in self.start("node0", "node1"):
-            process.protocol.outReceived(b"info: loading\n" + reason)
-        for process in list(self.reactor.processes):
-            process.end(1)
-        self.reactor.advance(0.25)
-        for process in self.reactor.live():
-            process.protocol.outReceived(reason)
-        said = [line for line in self.lines if line.startswith("[")]
-        loading = ["[node0] info: loading", "[node1] info: loading"]
-        failed = "[node0] critical: cannot start: NameError"
-        self.assertEqual(said, [loading[0], failed, loading[1]])
-        first, second = self.reactor.live()
-        first.protocol.outReceived(b"critical: cannot start: ValueError\n")
-        self.assertEqual(self.lines[-1], "[node0] critical: cannot start: ValueError")
-        self.children.became_ready("node0")
-        second.protocol.outReceived(b"critical: cannot start: ValueError\n")
-        self.assertEqual(self.lines[-1], "[node1] critical: cannot start: ValueError")
 
     def test_success_ends_the_waiting(self) -> None:
         self.start("node0")
@@ -162,17 +145,23 @@ class ChildrenTests(SynchronousTestCase):
         self.reactor.advance(1)
         self.assertEqual(len(self.reactor.live()), 1)
         process.protocol.outReceived(b"last words\n")
-        self.assertIn("[node0] last words", self.lines)
+        self.assertIn("[node0#info] last words", self.lines)
 
-    def test_output_is_logged_by_line_and_name(self) -> None:
+    def test_output_is_logged_by_line_with_name_and_level(self) -> None:
         first, second = self.start("node0", "node1")
-        first.protocol.outReceived(b"info: one\ninfo: t")
-        second.protocol.errReceived(b"oops\n")
+        first.protocol.outReceived(b"info: one\nwarn: t")
+        second.protocol.errReceived(b"oops\nnote: {braces}\n")
         first.protocol.outReceived(b"wo\nrest")
         first.end()
         self.assertEqual(
             [line for line in self.lines if line.startswith("[")],
-            ["[node0] info: one", "[node1] oops", "[node0] info: two", "[node0] rest"],
+            [
+                "[node0#info] one",
+                "[node1#info] oops",
+                "[node1#info] note: {braces}",
+                "[node0#warn] two",
+                "[node0#info] rest",
+            ],
         )
 
     def test_lines_of_any_length_and_content_are_logged(self) -> None:
@@ -183,7 +172,7 @@ class ChildrenTests(SynchronousTestCase):
         text = "".join(self.lines)
         self.assertEqual(text.count("x"), 3 * MAX_LINE + 1)  # and that of \xff
         self.assertEqual(text.count("y"), MAX_LINE + 10)
-        self.assertEqual(self.lines[-1], "[node0] end")
+        self.assertEqual(self.lines[-1], "[node0#info] end")
 
     def test_kill(self) -> None:
         (process,) = self.start("node0")
@@ -231,15 +220,20 @@ class ChildrenTests(SynchronousTestCase):
 
 
 class Recorder:
-    """A logger that keeps the text of what is logged."""
+    """A logger that keeps the text of each event, after ``[system]`` if the event names one."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
 
     def info(self, format: str, **values: Any) -> None:
-        self._lines.append(str(formatEvent({"log_format": format, **values})))
+        text = str(formatEvent({"log_format": format, **values}))
+        system = values.get("log_system")
+        self._lines.append(f"[{system}] {text}" if system else text)
 
-    warn = error = info
+    warn = error = critical = info
+
+    def emit(self, level: NamedConstant, format: str, **values: Any) -> None:
+        self.info(format, **values)
 
 
 class EnvironmentTests(SynchronousTestCase):

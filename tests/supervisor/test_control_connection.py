@@ -12,7 +12,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from cluster.supervisor.control_connection import ChildLink, ControlFactory, Refused, SupervisorLink
+from cluster.supervisor.control_connection import (
+    MAX_REASON,
+    ChildLink,
+    ControlFactory,
+    RegistrationRefused,
+    SupervisorLink,
+)
 
 
 @implementer(IUNIXTransport)
@@ -66,7 +72,7 @@ class RecordingRegistry:
 
     def registered(self, link: ChildLink, slot: int, pid: int) -> dict[str, Any]:
         if self.refusal:
-            raise Refused(self.refusal)
+            raise RegistrationRefused(self.refusal)
         self.events.append(("registered", slot, pid))
         return {"name": f"node{slot}", "drain_timeout": 10.0}
 
@@ -75,6 +81,9 @@ class RecordingRegistry:
 
     def became_ready(self, link: ChildLink) -> None:
         self.events.append(("ready", link.slot))
+
+    def start_failed(self, link: ChildLink, reason: str, permanent: bool) -> None:
+        self.events.append(("failed", link.slot, reason, permanent))
 
     def left(self, link: ChildLink) -> None:
         self.events.append(("left", link.slot))
@@ -119,7 +128,7 @@ class ControlTests(SynchronousTestCase):
         # At once, as every caller must: AMP takes an error nobody handles for its own.
         self.child.register(2, 4711).addErrback(failures.append)
         self.pump()
-        self.assertIsInstance(failures[0].value, Refused)
+        self.assertIsInstance(failures[0].value, RegistrationRefused)
         self.assertIn("is not node2", str(failures[0].value))
         self.parent.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.registry.events, [])
@@ -130,6 +139,19 @@ class ControlTests(SynchronousTestCase):
         self.pump()
         self.successResultOf(told)
         self.assertEqual(self.registry.events[-1], ("ready", 2))
+
+    def test_a_failed_start(self) -> None:
+        self.register()
+        reported = self.child.start_failed("x" * 100_000, True)
+        self.pump()
+        self.successResultOf(reported)
+        self.assertEqual(self.registry.events[-1], ("failed", 2, "x" * MAX_REASON, True))
+
+    def test_a_child_that_was_refused_reports_to_nobody(self) -> None:
+        reported = self.child.start_failed("refused", False)
+        self.pump()
+        self.successResultOf(reported)
+        self.assertEqual(self.registry.events, [])
 
     def test_stats(self) -> None:
         self.assertEqual(self.successResultOf(self.stats()), self.statistics)

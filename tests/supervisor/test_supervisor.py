@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.listening_sockets import claim, parse_address, probe
-from cluster.supervisor.control_connection import BROKER_SLOT, Refused
+from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
 from cluster.supervisor.supervisor import ClusterConfig, Supervisor
 from tests.supervisor.test_children import MemoryProcess, MemoryProcessReactor, Recorder
 from tests.supervisor.test_health import RecordingLink
@@ -23,6 +23,7 @@ class SupervisorTestCase(SynchronousTestCase):
         self.patch(os, "environ", {"XDG_RUNTIME_DIR": temporary.name})
         self.reactor = MemoryProcessReactor()
         self.lines: list[str] = []
+        self.given_up: list[str] = []
 
     def make(self, nodes: int = 2, bus: str | None = None, listen: str = "") -> Supervisor:
         config = ClusterConfig(
@@ -34,7 +35,7 @@ class SupervisorTestCase(SynchronousTestCase):
             drain_timeout=10.0,
             command=["child"],
         )
-        supervisor = Supervisor(config, self.reactor)
+        supervisor = Supervisor(config, self.reactor, self.given_up.append)
         supervisor.log = Recorder(self.lines)  # type: ignore[assignment]
         return supervisor
 
@@ -110,7 +111,7 @@ class StartTests(SupervisorTestCase):
             self.assertEqual(supervisor.names, ["node0"])
             self.register(supervisor, 0)
             self.assertEqual(self.config["bus"], bus)
-            self.assertRaises(Refused, supervisor.registered, None, BROKER_SLOT, 1000)
+            self.assertRaises(RegistrationRefused, supervisor.registered, None, BROKER_SLOT, 1000)
             self.finish(supervisor)
             self.reactor = MemoryProcessReactor()
 
@@ -145,7 +146,7 @@ class StartTests(SupervisorTestCase):
     def test_strangers_are_refused(self) -> None:
         supervisor = self.start()
         for slot, pid in ((0, 1), (2, 1001), (-2, 1001), (1, 1001)):
-            self.assertRaises(Refused, supervisor.registered, None, slot, pid)
+            self.assertRaises(RegistrationRefused, supervisor.registered, None, slot, pid)
 
     def test_announced_once_when_all_are_ready(self) -> None:
         supervisor = self.start()
@@ -157,7 +158,7 @@ class StartTests(SupervisorTestCase):
         self.assertEqual(len(announcements), 1)
         self.assertRegex(
             announcements[0],
-            rf"^c10k ready: http://127\.0\.0\.1:{self.port}/ \(2 nodes of"
+            rf"^c10k ready: http://127\.0\.0\.1:{self.port}/ \(2 nodes,"
             r" site\.settings, up to [\d,]+ connections\),"
             r" admin http://127\.0\.0\.1:\d+/$",
         )
@@ -190,6 +191,78 @@ class StartTests(SupervisorTestCase):
         self.assertRaises(ConfigurationError, other.startService)
         other._slots.close()
         self.assertIsNotNone(first.children.pid("node0"))
+
+
+class FailedStartTests(SupervisorTestCase):
+    REASON = "NameError: name 'urls' is not defined (/site/urls.py, line 1)"
+
+    def fail(  # type: ignore[override]
+        self, supervisor: Supervisor, slot: int, reason: str = REASON, permanent: bool = True
+    ) -> None:
+        """A child registers, reports that it cannot start, and ends."""
+        link = self.register(supervisor, slot)
+        supervisor.start_failed(link, reason, permanent)  # type: ignore[arg-type]
+        link.gone = True
+        supervisor.left(link)  # type: ignore[arg-type]
+        self.process(supervisor, f"node{slot}").end(1)
+
+    def reasons(self) -> list[str]:
+        return [line for line in self.lines if "cannot start" in line]
+
+    def test_an_error_of_the_site_ends_the_first_start(self) -> None:
+        supervisor = self.start()
+        self.fail(supervisor, 1)
+        self.assertEqual(self.given_up, [self.REASON])
+        self.assertEqual(self.reasons(), [f"[node1#critical] cannot start: {self.REASON}"])
+
+    def test_an_error_that_may_heal_is_tried_again(self) -> None:
+        supervisor = self.start()
+        self.fail(supervisor, 0, "OperationalError: connection refused", permanent=False)
+        self.assertEqual(self.given_up, [])
+        self.reactor.advance(0.25)
+        self.ready(supervisor, 0)
+
+    def test_a_node_that_fails_later_is_restarted_and_the_others_stay(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        self.lose(supervisor, links[0])
+        for delay in (0.25, 0.5, 1):
+            self.reactor.advance(delay)
+            self.fail(supervisor, 0)
+        self.assertEqual(self.given_up, [])
+        self.assertTrue(supervisor.children.is_ready("node1"))
+
+    def test_a_broker_that_is_ready_is_no_reason_to_go_on(self) -> None:
+        supervisor = self.start()
+        self.ready(supervisor, BROKER_SLOT)
+        self.fail(supervisor, 0)
+        self.assertEqual(self.given_up, [self.REASON])
+
+    def test_nothing_more_is_decided_while_stopping(self) -> None:
+        supervisor = self.start()
+        link = self.register(supervisor, 0)
+        supervisor.stopService()
+        supervisor.start_failed(link, self.REASON, True)  # type: ignore[arg-type]
+        self.assertEqual(self.given_up, [])
+
+    def test_the_same_reason_is_logged_once(self) -> None:
+        supervisor = self.start()
+        for slot in (0, 1):
+            self.fail(supervisor, slot, "one", permanent=False)
+        self.reactor.advance(0.5)
+        self.fail(supervisor, 0, "one", permanent=False)
+        self.fail(supervisor, 1, "two", permanent=False)
+        self.reactor.advance(1)
+        self.ready(supervisor, 0)
+        self.fail(supervisor, 1, "two", permanent=False)
+        self.assertEqual(
+            self.reasons(),
+            [
+                "[node0#critical] cannot start: one",
+                "[node1#critical] cannot start: two",
+                "[node1#critical] cannot start: two",
+            ],
+        )
 
 
 class SlotTests(SupervisorTestCase):
@@ -231,7 +304,7 @@ class SlotTests(SupervisorTestCase):
         self.assertFalse(self.is_open(supervisor, 0))
         taker = claim(parse_address(f"tcp:{self.port}:interface=127.0.0.1"))
         self.reactor.advance(30)
-        self.assertRaises(Refused, self.register, supervisor, 0)
+        self.assertRaises(RegistrationRefused, self.register, supervisor, 0)
         self.assertTrue(any(line.startswith("node0: cannot listen") for line in self.lines))
         taker.close()
         self.ready(supervisor, 0)
@@ -312,7 +385,7 @@ class StopTests(SupervisorTestCase):
     def test_nobody_may_register_any_more(self) -> None:
         supervisor = self.start()
         supervisor.stopService()
-        self.assertRaises(Refused, self.register, supervisor, 0)
+        self.assertRaises(RegistrationRefused, self.register, supervisor, 0)
 
     def test_stop_before_the_reactor_runs(self) -> None:
         supervisor = self.make()
