@@ -1,24 +1,24 @@
-"""Benchmarks: programs that compare, on this machine, what the documentation says.
+"""Benchmarks: programs that measure this server and others on your machine.
 
-echo          what an echo costs the server
+echo          CPU time of one echoed message
 idle          memory of an idle connection
-handshakes    handshakes a second of CPU
-broadcast     one sends, a thousand get: loss, latency, CPU a delivery
-storm         all clients lost and back at once
-lane          what one message costs in a server of one process: the lane, and stock Autobahn
-life          one game of Life against this cluster and against other servers
-slow_views    what slow views do to WebSockets
-link          what a publication costs on its way to another node
-watchers      what those who look on at a game cost the servers
+handshakes    handshakes per second of CPU time
+broadcast     one publisher, a thousand subscribers: loss, latency, CPU time per delivery
+storm         all clients disconnect and reconnect at once
+fast_path     CPU time of one message in a server of one process: the fast path, and plain Autobahn
+life          one Game of Life on this cluster and on other servers
+slow_views    the latency of WebSockets while slow views run
+link          CPU time of a publication on its way to another node
+watchers      CPU time of the watchers of a game
 
-peers         the other servers
+competitors   the other servers
 slow_site     the site of slow_views
 servers       starts, finds, measures and stops server processes
-environments  Pythons that have the peers' libraries
+environments  virtual environments with the competitors' libraries
 load          the clients
-subscribers   the processes that hear a broadcast
-command       options, one comparison from start to report, the end: what the commands share
-rounds        who is measured when
-figures       medians, ratios, tables
-tables        puts what was found into the documentation
+subscribers   the processes that receive a broadcast
+command       what the commands share: options, one comparison from the start to the report
+rounds        the order in which candidates are measured
+measurements  medians, ratios, tables
+tables        writes the results into the documentation
 """

@@ -1,20 +1,20 @@
-"""One sends, a thousand get: `python -m benchmarks.broadcast`.
+"""One publisher, a thousand subscribers: `python -m benchmarks.broadcast`.
 
     python -m benchmarks.broadcast                   1,000 subscribers, 100 and 5 messages a second
     python -m benchmarks.broadcast --only cluster --rates 100 --rounds 1
 
-Each round starts every server anew with four processes, and connects the subscribers, and a
-publisher in a process of its own, to it. Messages of 24 bytes carry their number and the time they
-were sent at. Nothing counts until every subscriber has got one; then the publisher sends at the
-given rate, and CPU time of all the server processes, broker and Redis included, is taken from the
-first message until the last has arrived, or until nothing has for three seconds. What is missing
-then was dropped, or was meant for a subscriber whom the server has hung up on, or would have come
-yet from a server that far behind: from outside they look the same. Latency is from the publisher's
-send to the subscriber's recv, of what did arrive. Clients and server share the machine: a server
-that cannot keep up shows it there, and its CPU a delivery is better judged at the lower rate.
+Each round starts every server again, with four processes, and connects the subscribers and, from a
+process of its own, a publisher. A message has 24 bytes: its number and the time at which it was
+sent. The measurement begins when every subscriber has received a message. Then the publisher sends
+at the given rate. The CPU time of all server processes, broker and Redis included, counts from the
+first message until the last one arrives, or until none has arrived for three seconds. A message
+that is missing then was dropped, or its subscriber was disconnected, or it is still in a queue of
+the server; a client cannot distinguish these. The latency of a message that arrives is the time
+from the publisher's send to the subscriber's recv. Clients and server share the machine: a server
+that cannot keep up has a high latency. Judge its CPU time per delivery at the lower rate.
 
-Channels uses channels_redis in its documented default (`core`), on uvicorn in its alternative
-(`pubsub`) too, with a redis-server (Debian's package of that name) of its own on a free port.
+Channels uses channels_redis with its documented default (`core`), and on uvicorn also with its
+alternative (`pubsub`). Its redis-server (Debian's package of that name) runs on a free port.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import command, environments, figures, load
+from benchmarks import command, environments, load, measurements
+from benchmarks.measurements import Measurements
 from benchmarks.servers import Candidate, Failed, Server, channels, cluster
 from benchmarks.subscribers import PATH, Audience, message
 from workers.cli.argument_types import positive, seconds
@@ -36,7 +37,7 @@ WARM_UP_WITHIN = 30.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sent to whom."""
+    """The load: how many subscribers and messages."""
 
     subscribers: int
     processes: int
@@ -45,7 +46,7 @@ class Plan:
 
 
 def publish(sock: socket.socket, rate: float, seconds: float) -> int:
-    """Send numbered messages at a steady rate; how many."""
+    """Send numbered messages at a steady rate; returns how many."""
     count = max(1, round(rate * seconds))
     start = time.monotonic()
     for number in range(1, count + 1):
@@ -56,7 +57,7 @@ def publish(sock: socket.socket, rate: float, seconds: float) -> int:
     return count
 
 
-def broadcast(server: Server, others: Sequence[Server], plan: Plan) -> figures.Figures:
+def broadcast(server: Server, others: Sequence[Server], plan: Plan) -> Measurements:
     """One run; the CPU of `others` counts as the server's."""
     with Audience(server.port, plan.subscribers, plan.processes) as audience:
         audience.hear(60)
@@ -78,8 +79,11 @@ def broadcast(server: Server, others: Sequence[Server], plan: Plan) -> figures.F
         "deliveries": received,
         "missing %": (1 - received / (sent * plan.subscribers)) * 100,
         "out of order": sum(disorder for _, disorder, _, _ in heard),
-        "hung up on": sum(hung_up for _, _, hung_up, _ in heard),
-        **{f"p{part} ms": figures.percentile(latencies, part) * 1000 for part in (50, 99, 99.9)},
+        "disconnected": sum(disconnected for _, _, disconnected, _ in heard),
+        **{
+            f"p{part} ms": measurements.percentile(latencies, part) * 1000
+            for part in (50, 99, 99.9)
+        },
         "µs CPU a delivery": used / received * 1e6 if received else float("nan"),
         "CPU s": used,
     }
@@ -87,7 +91,7 @@ def broadcast(server: Server, others: Sequence[Server], plan: Plan) -> figures.F
 
 @contextmanager
 def redis(folder: Path) -> Iterator[Server]:
-    """A redis-server that keeps nothing, on a free port."""
+    """A redis-server without persistence, on a free port."""
     program = shutil.which("redis-server")
     if program is None:
         raise Failed(
@@ -104,7 +108,7 @@ def redis(folder: Path) -> Iterator[Server]:
 
 
 def candidates(options: argparse.Namespace) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
-    """The cluster, and Channels by $CHANNELS_REDIS, which is filled in when Redis is up."""
+    """The cluster, and Channels. $CHANNELS_REDIS is set when Redis is ready."""
     found = [cluster(options.nodes)]
     if options.only and options.only.lower() in found[0].name:
         return found, {}
@@ -117,8 +121,8 @@ def candidates(options: argparse.Namespace) -> tuple[list[Candidate], dict[str, 
     return found, {"channels": environments.versions("channels", python)}
 
 
-def measure(candidate: Candidate, folder: Path, plan: Plan) -> figures.Figures:
-    """One run of one server, with a Redis if it wants one."""
+def measure(candidate: Candidate, folder: Path, plan: Plan) -> Measurements:
+    """One run of one server, with a Redis if it needs one."""
     wants_redis = "CHANNELS_REDIS" in candidate.environment
     with redis(folder) if wants_redis else nullcontext() as store:
         if store is not None:
@@ -135,7 +139,13 @@ def parser() -> argparse.ArgumentParser:
     found = command.arguments("broadcast", __doc__)
     environments.add_option(found)
     add = found.add_argument
-    add("--subscribers", type=positive, default=1_000, metavar="N", help="who hear (1000)")
+    add(
+        "--subscribers",
+        type=positive,
+        default=1_000,
+        metavar="N",
+        help="number of subscribers (1000)",
+    )
     add(
         "--rates",
         type=_rates,
@@ -169,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rate_of[found[-1].name] = rate
         return found, versions
 
-    def measure_one(candidate: Candidate, folder: Path) -> figures.Figures:
+    def measure_one(candidate: Candidate, folder: Path) -> Measurements:
         rate = rate_of[candidate.name]
         plan = Plan(options.subscribers, options.processes, rate, options.seconds)
         return measure(candidate, folder, plan)

@@ -1,4 +1,4 @@
-"""What the benchmarks' commands share: options, one comparison from start to report, their end.
+"""What the benchmarks' commands share: options, and one comparison from the start to the report.
 
 def main(arguments=None):
     options = parser().parse_args(arguments)
@@ -21,16 +21,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks import figures, load, rounds
+from benchmarks import load, measurements, rounds
+from benchmarks.measurements import Measurements
 from benchmarks.servers import Candidate, Failed
 from workers.cli.argument_types import positive
 
 Versions = Mapping[str, Mapping[str, str]]
-"""Of the peers' libraries: peer -> library -> version."""
+"""Of the competitors' libraries: competitor -> library -> version."""
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """For `python -m benchmarks.NAME`."""
+    """A parser for `python -m benchmarks.NAME`."""
     return argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=description,
@@ -39,7 +40,7 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """How often, and --json."""
+    """--rounds and --json."""
     add = parser.add_argument
     add("--rounds", type=positive, default=3, metavar="N", help="how often all are measured (3)")
     add("--json", action="store_true", help="print one JSON object")
@@ -56,9 +57,9 @@ def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Exit with what `main` returns, in one line of explanation if it failed.
+    """Exit with the status that `main` returns; a failure prints a single line.
 
-    SIGTERM ends it like Ctrl-C does: through the context managers that stop the servers.
+    SIGTERM has the effect of Ctrl-C: the context managers stop the servers.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -75,7 +76,7 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for the servers' sockets and output, gone at the end."""
+    """A temporary folder for the servers' sockets and output."""
     folder = Path(tempfile.mkdtemp(prefix="c10k-benchmark-"))
     try:
         yield folder
@@ -87,15 +88,15 @@ def compare(
     options: argparse.Namespace,
     descriptors: int,
     candidates: Callable[[], tuple[Sequence[Candidate], Versions]],
-    measure: Callable[[Candidate, Path], figures.Figures],
+    measure: Callable[[Candidate, Path], Measurements],
     ratio_of: Sequence[str] = (),
 ) -> int:
-    """Measure all candidates in turn, and print what came out; the exit status.
+    """Measure all candidates in turn and print the report; returns the exit status.
 
     descriptors: how many files a load opens at the same time.
-    candidates: all of them, and their libraries' versions; may install what is missing.
-    measure: one run of one candidate, with a folder for its files.
-    ratio_of: the figures in which each candidate is divided by each other.
+    candidates: returns all candidates and the versions of their libraries; may install libraries.
+    measure: makes one run of one candidate, with a folder for its files.
+    ratio_of: the measurements for which the report has ratios between candidates.
     """
     load.allow_descriptors(descriptors)
     before = machine()
@@ -106,12 +107,12 @@ def compare(
             options.rounds,
             lambda candidate: measure(candidate, folder),
         )
-    figures.print_report(report(options, before, results, ratio_of, versions), options.json)
+    measurements.print_report(report(options, before, results, ratio_of, versions), options.json)
     return 0
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """The machine on which this runs."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "cores": len(os.sched_getaffinity(0)),
@@ -129,8 +130,8 @@ def report(
     ratio_of: Sequence[str],
     versions: Versions,
 ) -> dict[str, Any]:
-    """All that --json prints: options, machine, versions, medians, ratios and the runs behind."""
-    rows = {name: figures.medians(runs) for name, runs in results.items()}
+    """The output of --json: options, machine, versions, medians, ratios, and all runs."""
+    rows = {name: measurements.medians(runs) for name, runs in results.items()}
     return {
         "options": {
             name: value
@@ -140,7 +141,7 @@ def report(
         "machine": dict(before),
         "versions": {name: dict(found) for name, found in versions.items()},
         "medians": rows,
-        "ratios": {figure: figures.against(rows, figure) for figure in ratio_of},
+        "ratios": {figure: measurements.against(rows, figure) for figure in ratio_of},
         "rounds": {name: list(runs) for name, runs in results.items()},
         "failed_runs": results.failed,
     }

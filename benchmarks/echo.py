@@ -1,11 +1,12 @@
-"""What an echo costs the server: `python -m benchmarks.echo`.
+"""CPU time of one echoed message: `python -m benchmarks.echo`.
 
     python -m benchmarks.echo                        300 connections, three rounds: some minutes
     python -m benchmarks.echo --only cluster --rounds 1 --seconds 1
 
-Each round starts every server anew, opens the connections, and keeps messages of 20 bytes under way
-on all of them: one on each connection, then eight. The figure is CPU time of the server's processes
-a message, in µs; the rate is what came back while client and server shared the machine.
+Each round starts every server again, opens the connections, and keeps messages of 20 bytes in
+flight on all of them: first one on each connection, then eight. The result is the CPU time of the
+server's processes per message, in µs. The rate counts the answers while client and server share the
+machine.
 
 The cluster has one node, and two handlers: a callback for each message, and an `async def` with
 recv and send.
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import command, environments, load
-from benchmarks.servers import Candidate, Server, channels, cluster, peer
+from benchmarks.servers import Candidate, Server, channels, cluster, competitor
 from workers.cli.argument_types import positive, seconds
 
 PAYLOAD = b"12345 31 31 1 abcdef"
@@ -25,16 +26,16 @@ WARM_UP_S = 0.5
 
 
 def candidates(cache: Path) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
-    """All servers, and their libraries' versions. Installs what is missing."""
+    """All servers, and the versions of their libraries. Installs missing libraries."""
     names = ("autobahn", "websockets", "picows", "channels")
     pythons = {name: environments.python_for(name, cache) for name in names}
     found = [
         cluster(1, name="cluster, callback", path="/echo/"),
         cluster(1, name="cluster, async def", path="/echo/async/"),
-        peer("picows, uvloop", pythons["picows"], "picows_echo"),
-        peer("websockets", pythons["websockets"], "websockets_echo"),
-        peer("websockets, uvloop", pythons["websockets"], "websockets_echo", "--uvloop"),
-        peer("Autobahn", pythons["autobahn"], "autobahn_echo"),
+        competitor("picows, uvloop", pythons["picows"], "picows_echo"),
+        competitor("websockets", pythons["websockets"], "websockets_echo"),
+        competitor("websockets, uvloop", pythons["websockets"], "websockets_echo", "--uvloop"),
+        competitor("Autobahn", pythons["autobahn"], "autobahn_echo"),
         channels("uvicorn", pythons["channels"], 1, "/echo/"),
         channels("Daphne", pythons["channels"], 1, "/echo/"),
     ]

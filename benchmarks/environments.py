@@ -1,7 +1,7 @@
-"""Pythons that have the peers' libraries: this one, or virtual environments made for them once.
+"""Pythons with the competitors' libraries: this one, or virtual environments made once.
 
-They live in a cache folder and are used again by the next run. Nothing is installed into the
-environment that runs the benchmark.
+The environments are in a cache folder, and the next run uses them again. Nothing is installed into
+the environment that runs the benchmark.
 """
 
 import argparse
@@ -23,7 +23,7 @@ REQUIREMENTS: Mapping[str, Sequence[str]] = {
     "picows": ("picows", "uvloop"),
     "channels": ("channels", "channels-redis", "daphne", "uvicorn[standard]"),
 }
-"""What pip installs for each. What uvicorn's extra brings is reported with it."""
+"""Competitor -> what pip installs for it."""
 
 REPORTED: Mapping[str, Sequence[str]] = {
     "autobahn": ("autobahn", "twisted"),
@@ -43,7 +43,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=DEFAULT_CACHE,
         metavar="DIR",
-        help=f"folder of the peers' virtual environments ({DEFAULT_CACHE})",
+        help=f"folder of the competitors' virtual environments ({DEFAULT_CACHE})",
     )
 
 
@@ -71,7 +71,7 @@ def python_for(name: str, cache: Path) -> str:
 
 
 def versions(name: str, python: str) -> dict[str, str]:
-    """The versions of a peer's libraries that a Python has."""
+    """The versions of a competitor's libraries in a Python."""
     script = (
         "import json, sys\nfrom importlib.metadata import version\n"
         "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"

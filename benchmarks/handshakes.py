@@ -1,12 +1,12 @@
-"""Handshakes a second of CPU: `python -m benchmarks.handshakes`.
+"""Handshakes per second of CPU time: `python -m benchmarks.handshakes`.
 
     python -m benchmarks.handshakes                  3,000 connections, three rounds
     python -m benchmarks.handshakes --only cluster --rounds 1
 
-Each round starts every server anew, opens some connections that do not count, then as many as said,
-100 handshakes under way at a time, and keeps them open: CPU time of the server's processes until
-the last is open. The cluster has one node with its Django site, and a real handler, an `async def`,
-has been started for every connection that counts as open.
+Each round starts every server again and opens some connections that do not count. Then it opens the
+given number, 100 handshakes at a time, and keeps them open. The result is the CPU time of the
+server's processes until the last one is open. The cluster has one node with its Django site, and a
+connection counts as open when its handler, an `async def`, has started.
 """
 
 import argparse
@@ -14,8 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import command, environments, figures, load
-from benchmarks.servers import Candidate, Server, channels, cluster, peer
+from benchmarks import command, environments, load
+from benchmarks.measurements import Measurements
+from benchmarks.servers import Candidate, Server, channels, cluster, competitor
 from workers.cli.argument_types import positive
 
 AT_ONCE = 100
@@ -24,22 +25,24 @@ SETTLE_S = 0.3  # until the last handler has been started, too
 
 
 def candidates(cache: Path) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
-    """All servers and their libraries' versions."""
+    """All servers, and the versions of their libraries."""
     names = ("autobahn", "websockets", "picows", "channels")
     pythons = {name: environments.python_for(name, cache) for name in names}
     found = [
         cluster(1, path="/echo/async/"),
-        peer("Autobahn, twisted.web", pythons["autobahn"], "autobahn_echo", "--site", path="/echo"),
-        peer("Autobahn", pythons["autobahn"], "autobahn_echo"),
-        peer("websockets", pythons["websockets"], "websockets_echo"),
-        peer("picows, uvloop", pythons["picows"], "picows_echo"),
+        competitor(
+            "Autobahn, twisted.web", pythons["autobahn"], "autobahn_echo", "--site", path="/echo"
+        ),
+        competitor("Autobahn", pythons["autobahn"], "autobahn_echo"),
+        competitor("websockets", pythons["websockets"], "websockets_echo"),
+        competitor("picows, uvloop", pythons["picows"], "picows_echo"),
         channels("uvicorn", pythons["channels"], 1, "/echo/"),
         channels("Daphne", pythons["channels"], 1, "/echo/"),
     ]
     return found, {name: environments.versions(name, pythons[name]) for name in names}
 
 
-def measure(candidate: Candidate, folder: Path, connections: int) -> figures.Figures:
+def measure(candidate: Candidate, folder: Path, connections: int) -> Measurements:
     """One run of one server."""
     with Server(candidate, folder) as server:
         sockets = load.connect(server.port, candidate.path, WARM_UP, AT_ONCE)

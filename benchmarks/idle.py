@@ -3,15 +3,17 @@
     python -m benchmarks.idle                        10,000 on 4 nodes, 5,000 on each of the others
     python -m benchmarks.idle --only cluster --rounds 1 --connections 1000 --hold 5
 
-Each round starts every server anew, takes the resident memory of all its processes, opens the
-connections, lets them be for some time, answering pings, and takes it again: the growth divided by
-the connections. What the first connection makes a server load counts too. Pings are on everywhere,
-at the same interval; the cluster has its Django site, bus and metrics as ever.
+Each round starts every server again, takes the resident memory of all its processes, opens the
+connections, leaves them idle for some time (they answer pings), and takes the memory again. The
+result is the growth divided by the number of connections; what a server loads for its first
+connection counts, too. All servers send pings at the same interval. The cluster runs with its
+Django site, bus and metrics.
 
 Kernel memory is the growth of the system's unreclaimable slab and of its TCP buffers. Both ends of
-each connection are on this machine, and so is whatever else runs: take it as an estimate, of two
-sockets, and of its order of size only. The CPU figure is what all the connections together cost in
-the second half of that time; it can be compared between servers only where pings/s agree.
+each connection are on this machine, and so are all other programs: it is an estimate for two
+sockets, and only its order of magnitude is reliable. The CPU percentage is that of all
+connections in the second half of the idle time. Compare it only between servers that send the same
+number of pings.
 """
 
 import argparse
@@ -19,27 +21,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import command, environments, figures, load
-from benchmarks.servers import Candidate, Server, cluster, kernel_kb_now, peer
+from benchmarks import command, environments, load
+from benchmarks.measurements import Measurements
+from benchmarks.servers import Candidate, Server, cluster, competitor, kernel_kb_now
 from workers.cli.argument_types import positive, seconds
 
-SETTLE_S = 1.0  # between the server's start and the first look: the last imports
+SETTLE_S = 1.0  # between the server's start and the first measurement: the last imports
 
 
 def candidates(
     cache: Path, nodes: int, ping: float
 ) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
-    """All servers, pinging every `ping` seconds, and their libraries' versions."""
+    """All servers, with pings every `ping` seconds, and the versions of their libraries."""
     names = ("autobahn", "websockets", "picows")
     pythons = {name: environments.python_for(name, cache) for name in names}
     pings = ("--ping", str(ping))
     path = "/echo/async/"
     found = [
         *(cluster(n, "--ping-interval", str(ping), path=path) for n in dict.fromkeys((nodes, 1))),
-        peer("picows, uvloop", pythons["picows"], "picows_echo", *pings),
-        peer("websockets", pythons["websockets"], "websockets_echo", *pings),
-        peer("Autobahn", pythons["autobahn"], "autobahn_echo", *pings),
-        peer(
+        competitor("picows, uvloop", pythons["picows"], "picows_echo", *pings),
+        competitor("websockets", pythons["websockets"], "websockets_echo", *pings),
+        competitor("Autobahn", pythons["autobahn"], "autobahn_echo", *pings),
+        competitor(
             "Autobahn, twisted.web",
             pythons["autobahn"],
             "autobahn_echo",
@@ -51,7 +54,7 @@ def candidates(
     return found, {name: environments.versions(name, pythons[name]) for name in names}
 
 
-def measure(candidate: Candidate, folder: Path, connections: int, hold: float) -> figures.Figures:
+def measure(candidate: Candidate, folder: Path, connections: int, hold: float) -> Measurements:
     """One run of one server."""
     with Server(candidate, folder) as server:
         time.sleep(SETTLE_S)
@@ -87,14 +90,14 @@ def parser() -> argparse.ArgumentParser:
         help="to the cluster of several nodes (10000)",
     )
     add(
-        "--peer-connections",
+        "--competitor-connections",
         type=positive,
         default=5_000,
         metavar="N",
         help="to each of the others (5000)",
     )
     add("--nodes", type=positive, default=4, metavar="N", help="of the cluster (4)")
-    add("--hold", type=seconds, default=20.0, metavar="S", help="seconds of doing nothing (20)")
+    add("--hold", type=seconds, default=20.0, metavar="S", help="seconds of idleness (20)")
     add("--ping", type=seconds, default=10.0, metavar="S", help="seconds between pings (10)")
     return found
 
@@ -104,11 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     several = cluster(options.nodes).name
 
     def connections(candidate: Candidate) -> int:
-        return options.connections if candidate.name == several else options.peer_connections
+        return options.connections if candidate.name == several else options.competitor_connections
 
     return command.compare(
         options,
-        max(options.connections, options.peer_connections),
+        max(options.connections, options.competitor_connections),
         lambda: candidates(options.cache, options.nodes, options.ping),
         lambda candidate, folder: measure(candidate, folder, connections(candidate), options.hold),
         ratio_of=["KB RSS"],

@@ -1,16 +1,16 @@
-"""One game of Life against this cluster and against others: `python -m benchmarks.life`.
+"""One Game of Life on this cluster and on other servers: `python -m benchmarks.life`.
 
     python -m benchmarks.life                     32x32, 100 steps, three rounds: some minutes
     python -m benchmarks.life -s 100 -n 10 --rounds 5 --json > life.json
 
-Each round plays the same game on the cluster with 1, 2 and 4 nodes, on plain Autobahn and on the
-`websockets` library, one after the other, each freshly started; rounds follow each other, so that
-what else the machine does falls on all alike. Every game is compared with the oracle.
+Each round starts the cluster with 1, 2 and 4 nodes, plain Autobahn and the `websockets` library,
+one after the other, and plays the same game on each. So other load on the machine affects all of
+them. Every game is compared with the correct one.
 
-CPU is user and system time of all the server's processes (/proc/PID/stat) from the moment the first
-cell runs until the last has finished: connecting, closing and the swarm itself are not in it. The
-swarm and the server share the machine, so steps a second say how both do together, and CPU a step
-what the server does.
+CPU time is the user and system time of all the server's processes (/proc/PID/stat) from the first
+cell's start until the last one has finished; it includes neither handshakes, closing nor the swarm.
+The swarm and the server share the machine, so the steps per second are those of both together, and
+the CPU time per step is the server's alone.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import command, environments, rounds
-from benchmarks.servers import ROOT, Candidate, Failed, Server, cluster, peer
+from benchmarks.servers import ROOT, Candidate, Failed, Server, cluster, competitor
 from workers.cli.argument_types import positive
 
 
 @dataclass(slots=True)
 class Game:
-    """One game's figures. CPU in milliseconds a step, by what the processes are."""
+    """The measurements of one game. CPU time in milliseconds per step, by kind of process."""
 
     steps_per_second: float
     latency_ms: dict[str, float]
@@ -76,7 +76,7 @@ def median(games: Iterable[Game], kind: str | None = None) -> float:
 
 
 def report(results: dict[str, list[Game]]) -> list[dict[str, Any]]:
-    """The medians of each candidate, as the JSON output has them."""
+    """The medians of each candidate, as in the JSON output."""
     rows = []
     for name, games in results.items():
         kinds = sorted({kind for game in games for kind in game.cpu})
@@ -120,13 +120,13 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 def candidates(options: argparse.Namespace) -> list[Candidate]:
     found = [cluster(nodes) for nodes in options.nodes]
-    if not options.no_peers:
+    if not options.no_competitors:
         autobahn = environments.python_for("autobahn", options.cache)
         websockets = environments.python_for("websockets", options.cache)
         found += [
-            peer("Autobahn", autobahn, "autobahn_life"),
-            peer("Autobahn, prepared", autobahn, "autobahn_life", "--prepared"),
-            peer("websockets", websockets, "websockets_life"),
+            competitor("Autobahn", autobahn, "autobahn_life"),
+            competitor("Autobahn, prepared", autobahn, "autobahn_life", "--prepared"),
+            competitor("websockets", websockets, "websockets_life"),
         ]
     return found
 
@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N,…",
         help="of the clusters, with commas (1,2,4)",
     )
-    add("--no-peers", action="store_true", help="the clusters only")
+    add("--no-competitors", action="store_true", help="the clusters only")
     add("--processes", type=positive, metavar="N", help="of the swarm; default: its own choice")
     return found
 

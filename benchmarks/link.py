@@ -1,11 +1,12 @@
-"""What a publication costs on its way to another node: publisher, broker and receiver.
+"""CPU time of a publication on its way to another node: in publisher, broker and receiver.
 
     python -m benchmarks.link [--runs 3] [--json]
 
-A real broker and two nodes without clients, a process each, over ipc. The publisher makes packs of
-1, 10 and 100 publications (what one iteration of a busier and busier node gives) of 32 bytes to one
-of 1,000 topics, as fast as the link takes them; the receiver has a connection subscribed to each.
-What is printed is CPU time, all threads, in µs a publication: the median of the runs.
+A real broker and two nodes without clients, one process each, connected by ipc. The publisher sends
+batches of 1, 10 and 100 publications, as a node does at the end of one iteration of its event loop,
+the more the busier it is. A publication has 32 bytes and goes to one of 1,000 topics; the receiver
+has a connection that subscribes to each. The command prints the CPU time of all threads in µs per
+publication, as the median of the runs.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from benchmarks import command
 from workers.cli.argument_types import positive
 
 BATCHES = {1: 30_000, 10: 200_000, 100: 400_000}
-"""Publications a pack -> publications a run."""
+"""Publications in a batch -> publications in a run."""
 
 TOPICS = [b"topic/%d" % n for n in range(1000)]
 FRAME = b"\x81\x1e" + bytes(30)
@@ -32,7 +33,7 @@ ROLES = ("publisher", "broker", "receiver")
 
 
 class Subscriber:
-    """A connection that takes everything and keeps nothing."""
+    """A connection that discards everything."""
 
     def __init__(self) -> None:
         self.out: list[bytes] = []
@@ -43,7 +44,7 @@ class Subscriber:
 
 
 def play(role: str, address: str, batch: int) -> None:
-    """One of the processes: prints "ready", does its part at "go", ends with standard input."""
+    """One of the processes: prints "ready", starts at "go", ends with its standard input."""
     from twisted.internet import reactor, stdio
     from twisted.internet.protocol import Protocol, connectionDone
 
@@ -161,7 +162,7 @@ def _process(role: str, address: str, batch: int) -> Iterator[tuple[int, IO[byte
 
 
 def measure(batch: int) -> dict[str, float]:
-    """One run: CPU µs a publication, by role."""
+    """One run; CPU time in µs per publication, by role."""
     with ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="c10k-link-")
         stack.callback(shutil.rmtree, folder)
@@ -203,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps({"unit": "µs CPU a publication", "batches": result}))
         return
     print(f"µs CPU a publication, median of {options.runs}")
-    print("publications a pack" + "".join(f"{role:>12}" for role in ROLES))
+    print("publications a batch" + "".join(f"{role:>12}" for role in ROLES))
     for batch, row in result.items():
         print(f"{batch:19}" + "".join(f"{value:12.2f}" for value in row.values()))
 

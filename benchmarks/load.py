@@ -1,9 +1,9 @@
 """The clients of the benchmarks: plain sockets on one epoll, the same for all servers.
 
-A client costs as little as Python lets it: its frames are made once, masked with a constant, and
-answers are counted rather than parsed where their size is known. Sockets are non-blocking and have
-TCP_NODELAY; each group of them connects from a loopback address of its own, so that ports which
-earlier groups have left in TIME_WAIT do not run out.
+A client is as cheap as Python allows: its frames are made once and masked with a constant, and
+answers of a known size are counted rather than parsed. Sockets are non-blocking and have
+TCP_NODELAY. Each group of clients connects from a loopback address of its own, because the ports of
+earlier groups are in TIME_WAIT.
 """
 
 import errno
@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from benchmarks.servers import Failed
 
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
-MASK = bytes.fromhex("37fa213d")  # the one of RFC 6455's examples: zero might be a shortcut
+MASK = bytes.fromhex(
+    "37fa213d"
+)  # from the examples of RFC 6455; servers may skip unmasking for zero
 RECEIVE = 1 << 16
 EVENTS = 4096  # of one poll
 IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; not in Python's socket module before 3.12
@@ -27,7 +29,7 @@ _groups = itertools.count()
 
 
 def masked(payload: bytes) -> bytes:
-    """XOR with MASK, there and back."""
+    """XOR with MASK, which masks and unmasks."""
     repeated = MASK * (len(payload) // 4 + 1)
     return bytes(a ^ b for a, b in zip(payload, repeated, strict=False))
 
@@ -40,7 +42,7 @@ def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
 
 
 def split_frames(received: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """The short frames that a server sent, as (opcode, payload), and what is left of the last."""
+    """A server's short frames as (opcode, payload), and the incomplete rest."""
     frames, at = [], 0
     while len(received) >= at + 2:
         length = received[at + 1]
@@ -54,7 +56,7 @@ def split_frames(received: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 
 
 def upgrade_request(port: int, path: str) -> bytes:
-    """The opening request: what a client must send, and no extensions."""
+    """The opening request with the required headers (RFC 6455, section 4.1), no extensions."""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -73,15 +75,17 @@ def allow_descriptors(needed: int) -> None:
 
 
 def in_child() -> None:
-    """To be called first in a process forked for a load: it ends when the benchmark says so."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent ends us
+    """Call it first in a process that was forked for a load: only the parent ends it."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to all processes; the parent ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def connect(
     port: int, path: str, count: int, at_once: int = 100, timeout: float = 60.0
 ) -> list[socket.socket]:
-    """Open `count` WebSockets, `at_once` handshakes at a time; Failed unless all are open in time.
+    """Open `count` WebSockets, `at_once` handshakes at a time; raises Failed on a timeout.
 
     The caller closes them.
     """
@@ -106,7 +110,7 @@ def connect(
                         sock.send(request)
                         poll.modify(fd, select.EPOLLIN)
                         continue
-                    answer += sock.recv(RECEIVE)  # raises what went wrong, if anything
+                    answer += sock.recv(RECEIVE)  # raises the error of the connection, if any
                     if _is_open(bytes(answer)):
                         poll.unregister(fd)
                         del pending[fd]
@@ -133,7 +137,7 @@ def _start(source: str, port: int) -> socket.socket:
 
 
 def _is_open(answer: bytes) -> bool:
-    """Whether the server's answer is complete; Failed if it is not a 101."""
+    """Whether the server's answer is complete; raises Failed unless it is a 101."""
     if not answer or (len(answer) > 12 and not answer.startswith(b"HTTP/1.1 101")):
         first = answer.partition(b"\r\n")[0].decode(errors="replace") or "nothing"
         raise Failed(f"the server answered {first}")
@@ -144,15 +148,15 @@ def _is_open(answer: bytes) -> bool:
 
 
 def close(sockets: Sequence[socket.socket]) -> None:
-    """Hang up without a closing handshake."""
+    """Disconnect all without a closing handshake."""
     for sock in sockets:
         sock.close()
 
 
 def echo(sockets: Sequence[socket.socket], payload: bytes, in_flight: int, seconds: float) -> int:
-    """Keep `in_flight` messages under way on each for some time; how many came back.
+    """Keep `in_flight` messages under way on each socket; returns the number of answers.
 
-    A socket sends again when all of its answers are there, and not after the time is over.
+    A socket sends again when all of its answers are there, until the time is over.
     """
     output, answer = client_frame(payload) * in_flight, len(payload) + 2
     expected = answer * in_flight
@@ -188,15 +192,15 @@ def echo(sockets: Sequence[socket.socket], payload: bytes, in_flight: int, secon
 
 
 def wait_for(sock: socket.socket, seconds: float) -> None:
-    """Until there is something to read; Failed if there is nothing in time."""
-    poll = select.poll()  # select.select knows no descriptor from 1,024 on
+    """Wait until the socket is readable; raises Failed on a timeout."""
+    poll = select.poll()  # select.select does not take descriptors above 1,023
     poll.register(sock, select.POLLIN)
     if not poll.poll(seconds * 1000):
         raise Failed(f"no answer for {seconds:.0f} s")
 
 
 def send_all(sock: socket.socket, output: bytes) -> None:
-    """Send everything, waiting where the server does not read."""
+    """Send everything; waits while the server does not read."""
     while output := output[_sent(sock, output) :]:
         poll = select.poll()
         poll.register(sock, select.POLLOUT)
@@ -212,7 +216,7 @@ def _sent(sock: socket.socket, output: bytes) -> int:
 
 
 def check_echo(sock: socket.socket, payload: bytes) -> None:
-    """Failed unless the server sends one message back, and exactly that."""
+    """Raise Failed unless the server sends exactly this message back."""
     sock.send(client_frame(payload))
     expected, received = bytes([0x80 | TEXT, len(payload)]) + payload, b""
     while len(received) < len(expected):
@@ -226,9 +230,9 @@ def check_echo(sock: socket.socket, payload: bytes) -> None:
 
 
 def hold(sockets: Sequence[socket.socket], seconds: float) -> int:
-    """Answer pings for some time; how many. Failed if a server closes one.
+    """Answer pings for some time; returns how many. Raises Failed if a server closes a connection.
 
-    What has come by the end of that time is answered, however late this process has its turn.
+    Pings that arrive before the end are answered, even if this process runs only later.
     """
     by_fd = {sock.fileno(): sock for sock in sockets}
     left: dict[int, bytes] = {}

@@ -1,6 +1,6 @@
-"""Server processes to measure: started, found in their own words, read from /proc, and stopped.
+"""Starts, finds, measures and stops server processes.
 
-CPU is user and system time, memory the resident set, of a server's whole process tree.
+CPU time is user and system time, memory is the resident set, of a server's whole process tree.
 """
 
 import os
@@ -15,18 +15,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 START_WITHIN = 60.0  # seconds
-STOP_WITHIN = 20.0  # seconds: a cluster drains for 10
+STOP_WITHIN = 20.0  # seconds; a cluster drains for 10
 TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds, the unit of /proc/PID/stat's times
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
 
 
 class Failed(Exception):
-    """A server or a load did not do its part; the text is for the user."""
+    """A server or a load failed; the text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A server to measure. `ready` finds the port in its output; `path` is what clients ask for."""
+    """A server to measure. `ready` finds the port in its output; clients connect to `path`."""
 
     name: str
     command: Sequence[str]
@@ -42,7 +42,7 @@ def cluster(
     path: str = "/",
     environment: Mapping[str, str] | None = None,
 ) -> Candidate:
-    """This project on a free port, with `arguments` of `twistd c10k` besides."""
+    """This project on a free port, with further `arguments` for `twistd c10k`."""
     return Candidate(
         name or f"cluster, {nodes} node{'s' if nodes > 1 else ''}",
         (
@@ -56,20 +56,20 @@ def cluster(
     )
 
 
-def peer(name: str, python: str, module: str, *arguments: str, path: str = "/") -> Candidate:
-    """A module of benchmarks.peers, which prints where it listens."""
-    command = (python, "-m", f"benchmarks.peers.{module}", "--port", "0", *arguments)
+def competitor(name: str, python: str, module: str, *arguments: str, path: str = "/") -> Candidate:
+    """A module of benchmarks.competitors, which prints its address."""
+    command = (python, "-m", f"benchmarks.competitors.{module}", "--port", "0", *arguments)
     return Candidate(name, command, r":(\d+)/", path)
 
 
 def channels(server: str, python: str, workers: int, path: str, redis: str = "") -> Candidate:
     """The Channels site on "uvicorn" or "Daphne"; ready when all workers are."""
     if server == "uvicorn":
-        command = [python, "-m", "uvicorn", "benchmarks.peers.channels_site:application"]
+        command = [python, "-m", "uvicorn", "benchmarks.competitors.channels_site:application"]
         command += ["--host", "127.0.0.1", "--port", "0", "--backlog", "4096", "--no-access-log"]
         started, port = "startup complete", r"running on http://[^:]+:(\d+)"
     else:
-        command = [python, "-m", "benchmarks.peers.daphne_channels"]
+        command = [python, "-m", "benchmarks.competitors.daphne_channels"]
         started, port = "Listening on TCP", r"listening on ws://[^:]+:(\d+)/"
     return Candidate(
         f"{server} + Channels" + (" + Redis" if redis else ""),
@@ -87,7 +87,7 @@ class Server:
         self._candidate = candidate
         self._output = folder / f"{re.sub(r'[^a-z0-9]+', '-', candidate.name.lower())}.log"
         paths = [str(ROOT), str(ROOT / "twistd_plugins"), os.environ.get("PYTHONPATH", "")]
-        # A runtime folder of its own: a cluster that someone else runs here is left alone.
+        # A runtime folder of its own, so that another cluster of this user is not affected.
         self._environment = dict(
             os.environ,
             PYTHONPATH=os.pathsep.join(path for path in paths if path),
@@ -104,7 +104,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 env=self._environment,
-                start_new_session=True,  # Ctrl-C is for the benchmark, which stops its servers
+                start_new_session=True,  # Ctrl-C ends the benchmark, which stops its servers
             )
         try:
             self.port = self._port()
@@ -133,7 +133,7 @@ class Server:
         try:
             self._process.wait(STOP_WITHIN)
         except subprocess.TimeoutExpired:
-            for pid in tree:  # children first would let a supervisor start new ones
+            for pid in tree:  # the parent first: a supervisor would replace its children
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -141,11 +141,11 @@ class Server:
             self._process.wait()
 
     def output(self) -> str:
-        """What the server has printed so far."""
+        """The output of the server so far."""
         return self._output.read_text(errors="replace")
 
     def cpu_seconds(self) -> dict[int, tuple[str, float]]:
-        """What each process has used so far: pid -> (what it is, seconds)."""
+        """CPU time of each process so far: pid -> (kind, seconds)."""
         used = {}
         for pid in self.pids():
             try:
@@ -162,11 +162,11 @@ class Server:
         return used
 
     def cpu(self) -> float:
-        """Seconds used so far by all processes."""
+        """CPU time of all processes so far, in seconds."""
         return sum(seconds for _, seconds in self.cpu_seconds().values())
 
     def rss_kb(self) -> float:
-        """Resident memory of all processes, in KB. Pages they share count once for each."""
+        """Resident memory of all processes, in KB. Shared pages count once for each process."""
         pages = 0
         for pid in self.pids():
             try:
@@ -176,7 +176,7 @@ class Server:
         return pages * PAGE_KB
 
     def pids(self) -> list[int]:
-        """The process that was started and all its descendants."""
+        """The started process and all its descendants."""
         found = [self._process.pid]
         for pid in found:
             try:
@@ -189,15 +189,15 @@ class Server:
 
 def cpu_of(stat: str) -> float:
     """User and system time in seconds from the text of /proc/PID/stat."""
-    words = stat.rpartition(")")[2].split()  # the name before may hold anything
+    words = stat.rpartition(")")[2].split()  # the name before may contain spaces and brackets
     return (int(words[11]) + int(words[12])) * TICK
 
 
 def kernel_kb(meminfo: str, sockstat: str) -> float:
     """Memory of the kernel's objects and socket buffers in KB.
 
-    `meminfo` is the text of /proc/meminfo, `sockstat` of /proc/net/sockstat. Page tables and other
-    memory that follows the processes' own is not in it; objects of the whole machine are.
+    `meminfo` is the text of /proc/meminfo, `sockstat` of /proc/net/sockstat. The result includes
+    the objects of all processes of the machine, but not page tables.
     """
     slab = re.search(r"^SUnreclaim:\s+(\d+)", meminfo, re.MULTILINE)
     buffers = re.search(r"^TCP:.*\bmem (\d+)", sockstat, re.MULTILINE)
@@ -207,5 +207,5 @@ def kernel_kb(meminfo: str, sockstat: str) -> float:
 
 
 def kernel_kb_now() -> float:
-    """`kernel_kb` of this machine as it is."""
+    """`kernel_kb` of this machine now."""
     return kernel_kb(Path("/proc/meminfo").read_text(), Path("/proc/net/sockstat").read_text())

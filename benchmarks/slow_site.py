@@ -24,13 +24,13 @@ async def echo(ws: WebSocket) -> None:
 
 
 def waiting(request: HttpRequest) -> HttpResponse:
-    """As one that waits for a database or for another server."""
+    """A view that waits, as for a database or another server."""
     time.sleep(SLOW_S)
     return HttpResponse("done")
 
 
 def computing(request: HttpRequest) -> HttpResponse:
-    """In Python, so that it wants the interpreter's lock all the time."""
+    """A view that computes in Python, and so holds the interpreter's lock."""
     end = time.monotonic() + SLOW_S
     numbers = range(1000)
     while time.monotonic() < end:

@@ -1,17 +1,17 @@
-"""What slow views do to WebSockets: `python -m benchmarks.slow_views`.
+"""The latency of WebSockets while slow views run: `python -m benchmarks.slow_views`.
 
     python -m benchmarks.slow_views                  200 views of 2 s, three rounds: 4 min
     python -m benchmarks.slow_views --only computing --rounds 1
 
-One node. Each round starts it anew, opens some WebSockets, which take turns to have a message
-echoed, 500 a second together, and measures the echoes' latency: first while nothing else happens,
-then from the moment in which all views are asked for at once until the last is answered. Messages
-are sent when they are due, whether or not those before have been answered, and latencies count from
-then. Views beyond the threads and the queue are answered 503; how long the slowest of these answers
-took is printed.
+Each round starts one node again and opens some WebSockets. They take turns to send a message, 500
+per second together, which the node echoes. The command measures the latency of the echoes: first
+without other load, then from the request of all views at once until the last answer. A message is
+sent when it is due, even if earlier ones have not been answered, and its latency counts from that
+time. Requests beyond the threads and the queue are answered 503; the slowest of these answers is
+printed, too.
 
-Most slow views wait: for a database, for another server. Those that compute in Python hold the
-interpreter's lock, and share it with the reactor; they are here to show the difference.
+Most slow views wait for a database or for another server. Views that compute in Python hold the
+interpreter's lock, which the reactor needs as well; they show the difference.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks import command, figures, load
+from benchmarks import command, load, measurements
+from benchmarks.measurements import Measurements
 from benchmarks.servers import Candidate, Failed, Server, cluster
 from workers.cli.argument_types import positive
 
@@ -38,7 +39,7 @@ QUIET_S = 3.0
 TIMEOUT_S = 120.0
 
 VIEWS = {
-    # What is asked for, and the threads for it.
+    # Name -> the requested view, and the threads for it.
     "waiting, 10 threads": ("/waiting/", 10),
     "waiting, 200 threads": ("/waiting/", 200),
     "computing, 10 threads": ("/computing/", 10),
@@ -46,7 +47,7 @@ VIEWS = {
 
 
 class Echoes:
-    """WebSockets whose messages are due one after the other; ``latencies`` in seconds."""
+    """WebSockets that send in turn at a fixed rate; ``latencies`` in seconds."""
 
     def __init__(self, sockets: Sequence[socket.socket], poll: select.epoll) -> None:
         self.latencies: list[float] = []
@@ -64,7 +65,7 @@ class Echoes:
             poll.register(fd, select.EPOLLIN)
 
     def until(self, condition: Callable[[], bool]) -> list[float]:
-        """Go on until it is so; the latencies meanwhile, sorted."""
+        """Continue until the condition holds; returns the sorted latencies of that time."""
         self.latencies = []
         while not condition():
             for fd, _ in self._poll.poll(self.send(), load.EVENTS):
@@ -72,7 +73,7 @@ class Echoes:
         return sorted(self.latencies)
 
     def send(self) -> float:
-        """Send what is due; returns the seconds until the next is."""
+        """Send the messages that are due; returns the seconds until the next one."""
         while (wait := self._due[0][0] - time.perf_counter()) <= 0:
             due, fd = heapq.heappop(self._due)
             self._asked[fd].append(due)
@@ -81,7 +82,7 @@ class Echoes:
         return wait
 
     def take(self, fd: int) -> None:
-        """An answer has come, or a ping."""
+        """Read an answer or a ping."""
         sock = self._sockets[fd]
         frames, rest = load.split_frames(sock.recv(load.RECEIVE))
         for opcode, payload in frames:
@@ -92,7 +93,7 @@ class Echoes:
             else:
                 raise Failed(f"the echo is not what was sent: {payload!r}")
         if rest or not frames:
-            raise Failed("the server hung up, or sent half a frame")
+            raise Failed("the server closed the connection, or sent half a frame")
 
 
 Answered = dict[int, list[float]]
@@ -100,7 +101,7 @@ Answered = dict[int, list[float]]
 
 
 def ask(port: int, path: str, count: int, said: Connection) -> None:
-    """A process of its own: make requests, all at once; send what was Answered, or what failed."""
+    """A process of its own: make all requests at once; send Answered, or the error."""
     load.in_child()
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
     answered: Answered = {}
@@ -128,8 +129,8 @@ def ask(port: int, path: str, count: int, said: Connection) -> None:
         said.send(f"the views: {error}")
 
 
-def measure(candidate: Candidate, folder: Path, views: int) -> figures.Figures:
-    """One run: the views' figures, and the echoes' before and meanwhile."""
+def measure(candidate: Candidate, folder: Path, views: int) -> Measurements:
+    """One run: measurements of the views, and of the echoes before and during them."""
     with Server(candidate, folder) as server, select.epoll() as poll:
         sockets = load.connect(server.port, PATH, SOCKETS)
         ours, theirs = multiprocessing.Pipe()
@@ -152,10 +153,10 @@ def measure(candidate: Candidate, folder: Path, views: int) -> figures.Figures:
     if answered:
         raise Failed(f"views were answered {sorted(answered)}")
     return {
-        "echo p50 ms": figures.percentile(meanwhile, 50) * 1000,
-        "echo p99 ms": figures.percentile(meanwhile, 99) * 1000,
+        "echo p50 ms": measurements.percentile(meanwhile, 50) * 1000,
+        "echo p99 ms": measurements.percentile(meanwhile, 99) * 1000,
         "echo max ms": meanwhile[-1] * 1000,
-        "p99 ms without views": figures.percentile(quiet, 99) * 1000,
+        "p99 ms without views": measurements.percentile(quiet, 99) * 1000,
         "served": float(len(served)),
         "refused": float(len(refused)),
         "slowest refusal ms": max(refused, default=0.0) * 1000,

@@ -1,14 +1,14 @@
-"""All clients lost and back at once: `python -m benchmarks.storm`.
+"""All clients disconnect and reconnect at once: `python -m benchmarks.storm`.
 
     python -m benchmarks.storm                       10,000 clients, 4 nodes, three rounds
     python -m benchmarks.storm --connections 1000 --rounds 1
 
-A storm hangs up on all connections at the same moment, without a closing handshake, and has every
-client connect again at once. A client is back when its handshake is over and a message of its has
-been echoed. The clock runs from the hang-up until the last is back. A few bystanders, who stay
-connected, say something ten times a second: nobody may hang up on them, and how long they wait for
-an answer at worst is printed. The pids of all server processes must be the same before and after,
-and nothing may have been printed that looks like an error.
+A storm closes all connections at the same moment, without a closing handshake, and every client
+connects again at once. A client is back when its handshake is complete and the server has echoed a
+message. The time counts from the disconnection until the last client is back. A few bystanders stay
+connected and send a message ten times a second. The server must not close their connections, and
+the command prints their longest wait for an answer. The pids of all server processes must be the
+same before and after, and the server must not have printed an error.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks import command, figures, load
+from benchmarks import command, load
+from benchmarks.measurements import Measurements
 from benchmarks.servers import Candidate, Failed, Server, cluster
 from workers.cli.argument_types import positive
 
@@ -32,7 +33,7 @@ TROUBLE = re.compile(r"Traceback|Unhandled|\[critical\]|\[error\]", re.IGNORECAS
 
 
 def stand_by(port: int, said: Connection) -> None:
-    """A process of its own: talk until told to stop, then send the longest wait in seconds."""
+    """A process of its own: send messages until a stop arrives, then report the longest wait."""
     load.in_child()
     sockets = load.connect(port, PATH, BYSTANDERS)
     worst = 0.0
@@ -45,7 +46,7 @@ def stand_by(port: int, said: Connection) -> None:
             for sock in sockets:
                 load.wait_for(sock, 30)
                 if not sock.recv(load.RECEIVE):
-                    raise Failed("the server hung up")
+                    raise Failed("the server closed the connection")
             worst = max(worst, time.perf_counter() - start)
         said.send(worst)
     except (OSError, Failed) as error:
@@ -53,7 +54,7 @@ def stand_by(port: int, said: Connection) -> None:
 
 
 def bystanders(port: int) -> tuple[Any, Connection]:
-    """Start them; returned when they are connected."""
+    """Start the bystanders; returns when they are connected."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(
         target=stand_by, args=(port, theirs), daemon=True
@@ -65,7 +66,7 @@ def bystanders(port: int) -> tuple[Any, Connection]:
     return process, ours
 
 
-def storm(server: Server, connections: int) -> figures.Figures:
+def storm(server: Server, connections: int) -> Measurements:
     """One storm against a running server."""
     sockets = load.connect(server.port, PATH, connections)
     try:
@@ -79,7 +80,7 @@ def storm(server: Server, connections: int) -> figures.Figures:
             raise Failed("not every client that is back has been answered")
         back = time.perf_counter() - start
         used = server.cpu() - used
-        if not talk.poll():  # otherwise they have ended by themselves, and said why
+        if not talk.poll():  # otherwise they have ended with an error
             talk.send("stop")
         worst = talk.recv() if talk.poll(40) else "the bystanders do not answer"
         process.join(1)
@@ -101,7 +102,7 @@ def storm(server: Server, connections: int) -> figures.Figures:
     }
 
 
-def measure(candidate: Candidate, folder: Path, connections: int) -> figures.Figures:
+def measure(candidate: Candidate, folder: Path, connections: int) -> Measurements:
     """One run on a fresh server."""
     with Server(candidate, folder) as server:
         return storm(server, connections)

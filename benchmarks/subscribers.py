@@ -1,7 +1,7 @@
-"""The subscribers of a broadcast: processes of plain sockets that record what arrives, and when.
+"""The subscribers of a broadcast: processes of plain sockets that record the messages.
 
-Messages have 24 bytes: their number and the time they were sent at, by the clock that all processes
-of a machine share.
+A message has 24 bytes: its number and the time at which it was sent, by the monotonic clock of the
+machine.
 """
 
 import multiprocessing
@@ -20,22 +20,22 @@ PATH = "/broadcast/benchmark/"
 NUMBER, CLOCK = slice(0, 8), slice(9, 24)
 PAYLOAD = 24  # bytes
 FRAME = 2 + PAYLOAD
-QUIET_S = 3.0  # without a delivery: what has not come by then is lost
+QUIET_S = 3.0  # without a delivery, after which the missing messages count as lost
 FORK = multiprocessing.get_context("fork")
 
 
 def message(number: int, now: float) -> bytes:
-    """24 bytes: the number from 1 on (0: does not count), and the monotonic clock in seconds."""
+    """24 bytes: the number from 1 on (0: not counted), and the monotonic clock in seconds."""
     return b"%08d %015.6f" % (number, now)
 
 
 class Subscribers:
-    """Connections that record what arrives: how many, in which order, how late."""
+    """Connections that record the number, order and latency of messages."""
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
         self.received = 0
         self.disorder = 0
-        self.hung_up = 0
+        self.disconnected = 0
         self.warm: set[int] = set()
         self.latencies = array("f")  # seconds
         self._by_fd = {sock.fileno(): sock for sock in sockets}
@@ -43,18 +43,18 @@ class Subscribers:
         self._left: dict[int, bytes] = {}
 
     def take(self, fd: int) -> bool:
-        """Read what has come on one connection; False if the server has hung up."""
+        """Read from one connection; False if the server has closed it."""
         try:
             received = self._by_fd[fd].recv(load.RECEIVE)
         except ConnectionError:
             received = b""
         now = time.monotonic()
         if not received:
-            self.hung_up += 1
+            self.disconnected += 1
             return False
         if fd in self._left:
             received = self._left.pop(fd) + received
-        if len(received) == FRAME and received[1] == PAYLOAD:  # what nearly always comes
+        if len(received) == FRAME and received[1] == PAYLOAD:  # the usual case
             self.count(fd, received[2:], now)
             return True
         frames, rest = load.split_frames(received)
@@ -65,10 +65,10 @@ class Subscribers:
                 self._by_fd[fd].send(load.client_frame(payload, load.PONG))
             elif opcode == load.TEXT:
                 self.count(fd, payload, now)
-        return True  # a Close frame is followed by the end of the connection
+        return True  # after a Close frame the connection ends
 
     def count(self, fd: int, payload: bytes, now: float) -> None:
-        """One delivery."""
+        """Record one delivery."""
         number = int(payload[NUMBER])
         if not number:
             self.warm.add(fd)
@@ -80,12 +80,12 @@ class Subscribers:
         self.latencies.append(now - float(payload[CLOCK]))
 
     def found(self) -> tuple[int, int, int, array]:
-        """Deliveries, those out of order, connections hung up on, and latencies in seconds."""
-        return self.received, self.disorder, self.hung_up, self.latencies
+        """Deliveries, those out of order, closed connections, and latencies in seconds."""
+        return self.received, self.disorder, self.disconnected, self.latencies
 
 
 def subscribe(port: int, count: int, talk: Connection) -> None:
-    """A process of subscribers: says "open", "warm", and after "measure N" what it has got."""
+    """A process of subscribers: sends "open", "warm", and after "measure N" its results."""
     load.in_child()
     try:
         sockets = load.connect(port, f"{PATH}?role=subscriber", count, at_once=20)
@@ -100,7 +100,7 @@ def subscribe(port: int, count: int, talk: Connection) -> None:
                 events = poll.poll(0.5, load.EVENTS)
                 for fd, _ in events:
                     if fd == talk.fileno():
-                        expected = talk.recv() * count  # how many were sent: no more will come
+                        expected = talk.recv() * count  # the number of messages that were sent
                         quiet_since = time.monotonic()
                         poll.unregister(talk)
                     elif not subscribers.take(fd):
@@ -143,22 +143,22 @@ class Audience:
             process.join()
 
     def ready(self) -> bool:
-        """Whether each process has something to say."""
+        """Whether each process has sent something."""
         return all(talk.poll() for talk in self._talks)
 
     def hear(self, seconds: float) -> list[Any]:
-        """What each process says next; Failed if it is bad news or takes too long."""
+        """The next report of each process; raises Failed for an error or a timeout."""
         deadline = time.monotonic() + seconds
         said = []
         for talk in self._talks:
             if not talk.poll(max(0, deadline - time.monotonic())):
-                raise Failed("the subscribers are not all there, or got nothing")
+                raise Failed("not all subscribers are connected, or some received nothing")
             said.append(talk.recv())
             if isinstance(said[-1], str) and said[-1] not in ("open", "warm"):
                 raise Failed(said[-1])
         return said
 
     def expect(self, messages: int) -> None:
-        """Tell that so many were sent, and no more will be."""
+        """Tell the processes how many messages were sent in all."""
         for talk in self._talks:
             talk.send(messages)

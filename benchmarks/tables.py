@@ -1,8 +1,8 @@
-"""Puts what the benchmarks found into the documentation: `python -m benchmarks.tables`.
+"""Writes the results of the benchmarks into the documentation: `python -m benchmarks.tables`.
 
-docs/benchmarks/NAME.json is what `python -m benchmarks.NAME --json` printed. In docs/benchmarks.md
-whatever stands between `<!-- NAME -->` and `<!-- end -->` is replaced by the table made from it;
-`machine` and `versions` are made from all of them.
+docs/benchmarks/NAME.json is the output of `python -m benchmarks.NAME --json`. In docs/benchmarks.md
+the table made from it replaces the text between `<!-- NAME -->` and `<!-- end -->`; `machine` and
+`versions` are made from all files.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import command
-from benchmarks.figures import table
+from benchmarks.measurements import table
 from benchmarks.servers import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -51,7 +51,7 @@ def handshakes(found: Found) -> str:
 
 
 def idle(found: Found) -> str:
-    """Without CPU: how many pings fall into the time looked at differs from server to server."""
+    """Without CPU, because the number of pings in the measured time differs between servers."""
     columns = ("connections", "KB RSS", "KB kernel, both ends", "MB RSS, empty")
     return table(
         {
@@ -62,7 +62,7 @@ def idle(found: Found) -> str:
 
 
 def broadcast(found: Found) -> str:
-    """The cost is compared with the cluster's at the same rate."""
+    """CPU time, compared with the cluster's at the same rate."""
     rows = {}
     ratios = found["ratios"]["µs CPU a delivery"]
     for server, row in found["medians"].items():
@@ -118,7 +118,7 @@ def versions(found: Mapping[str, Found]) -> str:
 
 
 def filled(page: str, found: Mapping[str, Found]) -> str:
-    """The page with its tables made anew; blocks whose JSON is not there stay as they are."""
+    """The page with new tables; blocks without a JSON file stay unchanged."""
 
     def block(match: re.Match[str]) -> str:
         name = match[2]
@@ -136,7 +136,7 @@ def filled(page: str, found: Mapping[str, Found]) -> str:
 
 
 def all_found(folder: Path = FOUND) -> dict[str, Found]:
-    """What the JSON files hold, by the benchmark's name."""
+    """The contents of the JSON files, by the benchmark's name."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 

@@ -1,12 +1,12 @@
-"""What those who look on cost the servers: `python -m benchmarks.watchers`.
+"""CPU time of the watchers of a game: `python -m benchmarks.watchers`.
 
     python -m benchmarks.watchers                 32x32 on 4 nodes at 10 steps/s, 100 watchers
     python -m benchmarks.watchers --rounds 5 --json
 
-Each round plays the same verified game three times on a fresh cluster: with nobody watching, with
-`--watchers` of the binary protocol, and with as many of which one never reads. The watchers that do
-read must have seen the last step. CPU is that of all server processes while the game runs
-(benchmarks.life says how it is taken); the queues' size is the largest that the metrics showed.
+Each round plays the same verified game three times, each on a new cluster: without watchers, with
+`--watchers` watchers of the binary protocol, and with as many of which one never reads. All others
+must receive the last step. CPU time is that of all server processes while the game runs
+(benchmarks.life describes it). The size of the queues is the largest that the metrics report.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Watchers(threading.Thread):
         self._stalled = []
         for number in range(count + stalled):
             sock = socket.socket()
-            if number >= count:  # a small buffer, so that it is full before the game is over
+            if number >= count:  # a small buffer, so that it is full before the game ends
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.connect(("127.0.0.1", port))
             key = b64encode(number.to_bytes(16, "big")).decode()
@@ -67,7 +67,7 @@ class Watchers(threading.Thread):
                 self._take(number, buffer)
 
     def end(self) -> None:
-        """Stop reading and hang up."""
+        """Stop reading and disconnect."""
         self._ended = True
         self.join()
         for key in list(self._selector.get_map().values()):
@@ -96,7 +96,7 @@ class Watchers(threading.Thread):
 
 
 def queue_bytes(admin: str) -> float:
-    """Bytes in the send queues of all connections, as the metrics have it now."""
+    """Bytes in the send queues of all connections, from the metrics."""
     with urllib.request.urlopen(f"{admin}metrics", timeout=5) as response:
         text = response.read().decode()
     lines = (line for line in text.splitlines() if line.startswith("c10k_send_queue_bytes{"))
@@ -106,7 +106,7 @@ def queue_bytes(admin: str) -> float:
 def watched_game(
     options: argparse.Namespace, folder: Path, watchers: int, stalled: int
 ) -> dict[str, Any]:
-    """One game on a fresh cluster; what it cost a step, and the largest queues seen."""
+    """One game on a new cluster; CPU time per step, and the largest queues."""
     largest = 0.0
     over = threading.Event()
     with Server(cluster(options.nodes), folder) as server:
@@ -119,18 +119,18 @@ def watched_game(
                 largest = max(largest, queue_bytes(server.admin_url))
 
         looking = threading.Thread(target=look, daemon=True)
-        if stalled:  # reading the metrics costs CPU too
+        if stalled:  # reading the metrics also costs CPU time
             looking.start()
         game = play(server, options.size, options.steps, rate=options.rate)
         if not all_saw(audience, options.steps):
-            raise Failed(f"watchers have seen steps {sorted(set(audience.newest))} only")
+            raise Failed(f"watchers received only the steps {sorted(set(audience.newest))}")
         over.set()
         audience.end()
     return {"cpu_ms_a_step": game.cpu_ms, "queue_bytes": largest, "steps/s": game.steps_per_second}
 
 
 def all_saw(audience: Watchers, step: int) -> bool:
-    """Whether all watchers get to see a step within a few polls."""
+    """Whether all watchers receive a step within a few polls."""
     for _ in range(20):
         if all(newest == step for newest in audience.newest):
             return True
@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     add_game_options(found)
     add = found.add_argument
     add("-l", "--rate", type=seconds, default=10, metavar="RATE", help="steps a second (10)")
-    add("--watchers", type=positive, default=100, metavar="N", help="who look on (100)")
+    add("--watchers", type=positive, default=100, metavar="N", help="number of watchers (100)")
     add("--nodes", type=positive, default=4, metavar="N", help="of the cluster (4)")
     return found
 

@@ -16,13 +16,13 @@ from benchmarks import (
     command,
     echo,
     environments,
-    figures,
+    fast_path,
     handshakes,
     idle,
-    lane,
     life,
     link,
     load,
+    measurements,
     rounds,
     slow_views,
     storm,
@@ -30,9 +30,19 @@ from benchmarks import (
     tables,
     watchers,
 )
-from benchmarks.servers import Candidate, Failed, Server, channels, cluster, cpu_of, kernel_kb, peer
+from benchmarks.measurements import Measurements
+from benchmarks.servers import (
+    Candidate,
+    Failed,
+    Server,
+    channels,
+    cluster,
+    competitor,
+    cpu_of,
+    kernel_kb,
+)
 
-MEASURING: Any = [broadcast, echo, handshakes, idle, lane, life, link]
+MEASURING: Any = [broadcast, echo, handshakes, idle, fast_path, life, link]
 MEASURING += [slow_views, storm, watchers]
 
 
@@ -75,13 +85,13 @@ class CommandTests(SynchronousTestCase):
         candidates = [Candidate("fast", [], ""), Candidate("slow", [], "")]
         folders = []
 
-        def measure(candidate: Candidate, folder: Path) -> figures.Figures:
+        def measure(candidate: Candidate, folder: Path) -> Measurements:
             folders.append(folder)
             self.assertTrue(folder.is_dir())
             return {"ms": 1.0 if candidate.name == "fast" else 4.0}
 
         output = io.StringIO()
-        versions = {"peer": {"library": "1.2"}}
+        versions = {"competitor": {"library": "1.2"}}
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
             status = command.compare(
                 options, 10, lambda: (candidates, versions), measure, ratio_of=["ms"]
@@ -105,12 +115,12 @@ class CommandTests(SynchronousTestCase):
             rounds.chosen(candidates, "quick")
 
 
-class FigureTests(SynchronousTestCase):
+class MeasurementTests(SynchronousTestCase):
     def test_candidates_take_turns(self) -> None:
         candidates = [Candidate("a", [], ""), Candidate("b", [], "")]
         turns = []
 
-        def measure(candidate: Candidate) -> figures.Figures:
+        def measure(candidate: Candidate) -> Measurements:
             turns.append(candidate.name)
             return {"turn": len(turns)}
 
@@ -123,9 +133,9 @@ class FigureTests(SynchronousTestCase):
 
     def test_a_second_try(self) -> None:
         for failures in (1, 2):
-            outcomes: list[Failed | figures.Figures] = [Failed("no")] * failures + [{"ms": 1.0}]
+            outcomes: list[Failed | Measurements] = [Failed("no")] * failures + [{"ms": 1.0}]
 
-            def measure(candidate: Candidate, outcomes: list[Any] = outcomes) -> figures.Figures:
+            def measure(candidate: Candidate, outcomes: list[Any] = outcomes) -> Measurements:
                 outcome = outcomes.pop(0)
                 if isinstance(outcome, Failed):
                     raise outcome
@@ -144,30 +154,30 @@ class FigureTests(SynchronousTestCase):
 
     def test_medians(self) -> None:
         runs = [{"ms": 3.0, "lost": 0.0}, {"ms": 100.0, "lost": 0.0}, {"ms": 2.0, "lost": 1.0}]
-        self.assertEqual(figures.medians(runs), {"ms": 3.0, "lost": 0.0})
+        self.assertEqual(measurements.medians(runs), {"ms": 3.0, "lost": 0.0})
 
     def test_ratios(self) -> None:
-        ratios = figures.against({"a": {"ms": 2.0}, "b": {"ms": 8.0}, "c": {"ms": 0.0}}, "ms")
+        ratios = measurements.against({"a": {"ms": 2.0}, "b": {"ms": 8.0}, "c": {"ms": 0.0}}, "ms")
         self.assertEqual(ratios["b"]["a"], 4)
         self.assertEqual(ratios["a"]["b"], 0.25)
         self.assertNotEqual(ratios["a"]["c"], ratios["a"]["c"])  # not a number
 
     def test_percentiles(self) -> None:
         hundred = list(range(1, 101))
-        self.assertEqual(figures.percentile(hundred, 50), 50)
-        self.assertEqual(figures.percentile(hundred, 99), 99)
-        self.assertEqual(figures.percentile(hundred, 99.9), 100)
-        self.assertEqual(figures.percentile([7.0], 50), 7)
-        self.assertEqual(str(figures.percentile([], 50)), "nan")
+        self.assertEqual(measurements.percentile(hundred, 50), 50)
+        self.assertEqual(measurements.percentile(hundred, 99), 99)
+        self.assertEqual(measurements.percentile(hundred, 99.9), 100)
+        self.assertEqual(measurements.percentile([7.0], 50), 7)
+        self.assertEqual(str(measurements.percentile([], 50)), "nan")
 
     def test_three_digits(self) -> None:
-        shown = [figures.shown(value) for value in (0, 0.126, 9.99, 12.34, 123.4, 54321.0)]
+        shown = [measurements.shown(value) for value in (0, 0.126, 9.99, 12.34, 123.4, 54321.0)]
         self.assertEqual(shown, ["0", "0.13", "9.99", "12.3", "123", "54,321"])
 
     def test_table(self) -> None:
         rows = {"cluster": {"ms": 2.0, "lost": 0.0}, "other": {"ms": 1234.5, "lost": 0.25}}
         self.assertEqual(
-            figures.table(rows).splitlines(),
+            measurements.table(rows).splitlines(),
             [
                 "|         |    ms | lost |",
                 "| :------ | ----: | ---: |",
@@ -184,7 +194,7 @@ class FigureTests(SynchronousTestCase):
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
             found = command.report(options, command.machine(), results, ["ms"], {})
-            figures.print_report(found, options.json)
+            measurements.print_report(found, options.json)
         said = json.loads(output.getvalue())
         self.assertEqual(said["options"], {"rounds": 3})
         self.assertEqual(said["medians"]["a"], {"ms": 1})
@@ -196,7 +206,7 @@ class FigureTests(SynchronousTestCase):
         path, tables = Path(self.mktemp()), io.StringIO()
         path.write_text(output.getvalue())
         with contextlib.redirect_stdout(tables):
-            self.assertEqual(figures.main([str(path)]), 0)
+            self.assertEqual(measurements.main([str(path)]), 0)
         self.assertIn("nan", tables.getvalue())
 
 
@@ -264,12 +274,12 @@ class EnvironmentTests(SynchronousTestCase):
 
     def test_an_environment_is_used_again(self) -> None:
         requirement = "no-such-distribution-anywhere"
-        self.patch(environments, "REQUIREMENTS", {"peer": (requirement,)})
+        self.patch(environments, "REQUIREMENTS", {"library": (requirement,)})
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        folder = Path(self.mktemp()).resolve() / f"peer-{version}"
+        folder = Path(self.mktemp()).resolve() / f"library-{version}"
         folder.mkdir(parents=True)
         (folder / "installed.json").write_text(json.dumps([requirement]))
-        python = environments.python_for("peer", folder.parent)
+        python = environments.python_for("library", folder.parent)
         self.assertEqual(python, str(folder / "bin" / "python"))
 
 
@@ -333,12 +343,12 @@ class SubscriberTests(SynchronousTestCase):
         self.take(self.frame(1), b"\x88\x02\x03\xf5")
         self.server.close()
         self.assertFalse(self.subscribers.take(self.client.fileno()))
-        received, disorder, hung_up, latencies = self.subscribers.found()
-        self.assertEqual((received, disorder, hung_up, len(latencies)), (1, 0, 1, 1))
+        received, disorder, disconnected, latencies = self.subscribers.found()
+        self.assertEqual((received, disorder, disconnected, len(latencies)), (1, 0, 1, 1))
 
 
 class RunTests(SynchronousTestCase):
-    """Against the peer that needs nothing but what the project needs."""
+    """Against the competitor whose libraries the project needs, too."""
 
     timeout = 60
 
@@ -350,7 +360,7 @@ class RunTests(SynchronousTestCase):
 
     def test_echo(self) -> None:
         found = echo.measure(
-            peer("Autobahn", sys.executable, "autobahn_echo"), self.folder, 3, 0.05
+            competitor("Autobahn", sys.executable, "autobahn_echo"), self.folder, 3, 0.05
         )
         self.assertGreater(found["msg/s, 1"], 0)
         self.assertGreater(found["msg/s, 8"], 0)
@@ -366,7 +376,7 @@ class RunTests(SynchronousTestCase):
         self.assertGreater(found["echo p50 ms"], 0)
 
     def test_refused(self) -> None:
-        site = peer("site", sys.executable, "autobahn_echo", "--site", path="/elsewhere")
+        site = competitor("site", sys.executable, "autobahn_echo", "--site", path="/elsewhere")
         with self.assertRaisesRegex(Failed, "answered HTTP/1.1 404"):
             idle.measure(site, self.folder, 3, 0.1)
 

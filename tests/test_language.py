@@ -31,7 +31,6 @@ WITH_A_DOT = {".ci", ".github", ".editorconfig", ".pre-commit-config.yaml"}
 
 EXEMPT: tuple[str, ...] = (
     "README.md",
-    "benchmarks",
     "cluster",
     "docs",
     "tests",

@@ -8,7 +8,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from benchmarks.peers.autobahn_life import LifeFactory
+from benchmarks.competitors.autobahn_life import LifeFactory
 from tests.workers.patience import be_patient
 from tests.workers.swarm_process import SwarmProcess
 from tests.workers.swarm_server import Server

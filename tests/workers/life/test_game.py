@@ -8,7 +8,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from benchmarks.peers.autobahn_life import LifeFactory, LifeProtocol
+from benchmarks.competitors.autobahn_life import LifeFactory, LifeProtocol
 from tests.workers.patience import PATIENCE_S, be_patient
 from workers.cli.run import Refused
 from workers.connection import dialer

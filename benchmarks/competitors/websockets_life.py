@@ -1,7 +1,7 @@
-"""The Life relay in `websockets` on asyncio: `python -m benchmarks.peers.websockets_life --port 0`.
+"""The relay of Life in `websockets`: `python -m benchmarks.competitors.websockets_life --port 0`.
 
-The library as it comes (its asyncio server, its defaults but for compression, which none of the
-servers compared here does, and keepalive pings), and its `broadcast` for what goes to several.
+The library's asyncio server with its defaults, except that compression and keepalive pings are off,
+as in the other servers. Its `broadcast` sends a message to several clients.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from websockets.http11 import Request, Response
 
 
 class Life:
-    """One game: its workers, and who follows which cell."""
+    """One game: its workers, and the subscribers of each cell."""
 
     def __init__(self, size: int) -> None:
         self.cells = size * size
         self.workers: list[ServerConnection] = []
         self.subscribed = 0
-        self.followers: dict[str, list[ServerConnection]] = {}
+        self.subscribers: dict[str, list[ServerConnection]] = {}
 
 
 class Relay:
@@ -72,10 +72,10 @@ class Relay:
                     if game.subscribed == game.cells:
                         broadcast(game.workers, "run")
                 elif message.count(" ") == 1:
-                    game.followers.setdefault(message, []).append(socket)
+                    game.subscribers.setdefault(message, []).append(socket)
                 else:
                     cell = message[message.index(" ") + 1 : message.rindex(" ")]
-                    broadcast(game.followers.get(cell, ()), message)
+                    broadcast(game.subscribers.get(cell, ()), message)
         except ConnectionClosed:
             pass
         finally:

@@ -1,7 +1,7 @@
-"""Echo in picows (Cython) on uvloop: `python -m benchmarks.peers.picows_echo`.
+"""Echo in picows (Cython) on uvloop: `python -m benchmarks.competitors.picows_echo`.
 
-As its documentation shows it. picows hands over frames rather than messages: what fragments there
-are, the server would have to join itself, and this one does not.
+As its documentation shows it. picows delivers frames rather than messages, so a server has to join
+fragments itself. This one does not.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The Life relay in plain Autobahn on Twisted: `python -m benchmarks.peers.autobahn_life --port 0`.
+"""The relay of Life in plain Autobahn: `python -m benchmarks.competitors.autobahn_life --port 0`.
 
-Autobahn as it comes: its server protocol and factory, their defaults but for the patience with a
-closing handshake, and `sendMessage` to each who is to get a message. With --prepared, a message
-that goes to several is encoded once, by Autobahn's `prepareMessage`. (Its option for TCP_NODELAY
-has no effect in the versions we know; it is left as it is.)
+Autobahn's server protocol and factory with their defaults, except for a longer timeout of the
+closing handshake, and one `sendMessage` for each receiver of a message. With --prepared, Autobahn's
+`prepareMessage` encodes a message for several receivers once. (The option for TCP_NODELAY has no
+effect in the versions we know, and is not set.)
 """
 
 import argparse
@@ -14,13 +14,13 @@ from autobahn.websocket.types import ConnectionDeny
 
 
 class Life:
-    """One game: its workers, and who follows which cell."""
+    """One game: its workers, and the subscribers of each cell."""
 
     def __init__(self, size: int) -> None:
         self.cells = size * size
         self.workers: list[LifeProtocol] = []
         self.subscribed = 0
-        self.followers: dict[bytes, list[LifeProtocol]] = {}
+        self.subscribers: dict[bytes, list[LifeProtocol]] = {}
 
     def tell_all(self, message: bytes) -> None:
         for worker in self.workers:
@@ -59,18 +59,18 @@ class LifeProtocol(WebSocketServerProtocol):
             if game.subscribed == game.cells:
                 game.tell_all(b"run")
         elif payload.count(b" ") == 1:
-            game.followers.setdefault(payload, []).append(self)
+            game.subscribers.setdefault(payload, []).append(self)
         else:
             cell = payload[payload.index(b" ") + 1 : payload.rindex(b" ")]
-            followers = game.followers.get(cell, ())
+            subscribers = game.subscribers.get(cell, ())
             if self.factory.prepared:
                 message = self.factory.prepareMessage(payload)
-                for follower in followers:
-                    follower.sendPreparedMessage(message)
+                for subscriber in subscribers:
+                    subscriber.sendPreparedMessage(message)
             else:
-                for follower in followers:
-                    if follower.state == follower.STATE_OPEN:  # or sendMessage raises
-                        follower.sendMessage(payload)
+                for subscriber in subscribers:
+                    if subscriber.state == subscriber.STATE_OPEN:  # or sendMessage raises
+                        subscriber.sendMessage(payload)
 
     def reset(self, payload: bytes) -> None:
         try:
@@ -100,8 +100,8 @@ class LifeFactory(WebSocketServerFactory):
 
     def __init__(self, reactor: Any, prepared: bool = False) -> None:
         super().__init__(reactor=reactor)
-        # Its second is rounded down: the reset's Close frame would now and then be lost with the
-        # connection before the client has read it, and with it the game.
+        # The default of 1 s is rounded down. Then the connection may be closed before the client
+        # has read the Close frame of its reset, and the game fails.
         self.setProtocolOptions(closeHandshakeTimeout=10)
         self.game = Life(1)
         self.prepared = prepared

@@ -1,8 +1,8 @@
 """A Django Channels site: echo at /echo/, and one group at /broadcast/NAME/.
 
-Consumers as the Channels tutorial has them. The channel layer is Redis at $CHANNELS_REDIS, by the
-class of channels_redis that $CHANNELS_LAYER names (`core`, its documented default, or `pubsub`);
-without that address there is no layer, and echo is all there is.
+The consumers are those of the Channels tutorial. The channel layer is Redis at $CHANNELS_REDIS,
+with the class of channels_redis that $CHANNELS_LAYER names (`core`, its documented default, or
+`pubsub`). Without that address there is no layer, and the site serves echo only.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""The Channels site on Daphne: `python -m benchmarks.peers.daphne_channels [--workers 4]`.
+"""The Channels site on Daphne: `python -m benchmarks.competitors.daphne_channels [--workers 4]`.
 
-Daphne has one process and no option for more; as Channels' deployment guide says, several share one
-listening socket that whoever starts them hands over with --fd. That is all this module does.
+Daphne has one process and no option for more. This module follows Channels' deployment guide: it
+opens a listening socket and starts several processes of Daphne, which get the socket by --fd.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 
-APPLICATION = "benchmarks.peers.channels_site:application"
+APPLICATION = "benchmarks.competitors.channels_site:application"
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     options = parser.parse_args()
     listener = socket.create_server(("127.0.0.1", options.port), backlog=4096)
     print(f"listening on ws://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
-    # Daphne would write a line for each connection; the other servers do not.
+    # Without this Daphne would log each connection, which the other servers do not.
     command = [sys.executable, "-m", "daphne", "--fd", str(listener.fileno())]
     command += ["--access-log", "/dev/null", APPLICATION]
     workers = [

@@ -1,17 +1,18 @@
-"""What one message costs: the lane against stock Autobahn, and without its read hub.
+"""CPU time of one message: the fast path, the same without its epoll reader, and plain Autobahn.
 
-    python -m benchmarks.lane [--connections 300] [--seconds 1.5] [--runs 3] [--json]
+    python -m benchmarks.fast_path [--connections 300] [--seconds 1.5] [--runs 3] [--json]
 
-Each run starts a server process, opens the connections from this process, and keeps every one busy
-for some seconds; the variants take turns, so that a busy machine hurts all alike. What is printed
-is the server's CPU time for each message, median of the runs:
+Each run starts a server process, opens the connections from this process, and keeps all of them
+busy for some seconds. The variants take turns, so that other load on the machine affects all of
+them. The command prints the server's CPU time per message, as the median of the runs:
 
 echo-1   20 bytes, one message in flight on each connection
 echo-8   eight in flight
 relay    each message goes to eight other connections, as in the Game of Life; for each message
          delivered
 
-and, with 2,000 connections that do nothing, CPU µs a handshake and KB of memory a connection.
+and, with 2,000 idle connections, the CPU time per handshake in µs and the memory per connection in
+KB.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from benchmarks import command
 from workers.cli.argument_types import positive, seconds
 
 IDLE = 2000
-VARIANTS = ("lane", "lane-without-hub", "stock")
+VARIANTS = ("fast-path", "without-epoll-reader", "plain")
+RATIO = "plain/fast-path"
 LOADS = ("echo-1", "echo-8", "relay")
 NEIGHBOURS = 8
 PAYLOAD = b"12345 31 31 1 abcdef"
@@ -64,14 +66,14 @@ def serve(variant: str, load: str, reactor_name: str) -> None:
         def connectionLost(self, reason: Any = connectionDone) -> None:
             twisted_reactor.stop()
 
-    factory = _stock(load) if variant == "stock" else _lanes(load, variant == "lane")
+    factory = _plain(load) if variant == "plain" else _fast_path(load, variant == "fast-path")
     port = twisted_reactor.listenTCP(0, factory, backlog=1000, interface="127.0.0.1")
     print(port.getHost().port, flush=True)
     stdio.StandardIO(Stop())
     twisted_reactor.run()
 
 
-def _lanes(load: str, with_hub: bool) -> Any:
+def _fast_path(load: str, with_epoll_reader: bool) -> Any:
     from twisted.internet import reactor
 
     from cluster.net.loop.end_of_turn import EndOfTurn
@@ -82,20 +84,21 @@ def _lanes(load: str, with_hub: bool) -> Any:
 
     twisted_reactor: Any = reactor
     end_of_turn = EndOfTurn(twisted_reactor)
-    hub = EpollReader(twisted_reactor, end_of_turn) if with_hub else None
+    hub = EpollReader(twisted_reactor, end_of_turn) if with_epoll_reader else None
     factory = ConnectionFactory(end_of_turn, hub)
-    lanes: list[ServerConnection] = []
+    connections: list[ServerConnection] = []
     direct = end_of_turn.direct
 
-    def opened(lane: ServerConnection) -> None:
-        number = len(lanes)
-        lanes.append(lane)
+    def opened(connection: ServerConnection) -> None:
+        number = len(connections)
+        connections.append(connection)
         neighbours: list[ServerConnection] = []
 
         def relay(payload: bytes, is_binary: bool) -> None:
             if not neighbours:
                 neighbours.extend(
-                    lanes[(number + step) % len(lanes)] for step in range(1, NEIGHBOURS + 1)
+                    connections[(number + step) % len(connections)]
+                    for step in range(1, NEIGHBOURS + 1)
                 )
             frame = text_frame(payload)
             for neighbour in neighbours:
@@ -106,9 +109,9 @@ def _lanes(load: str, with_hub: bool) -> Any:
             end_of_turn.schedule()
 
         def echo(payload: bytes, is_binary: bool) -> None:
-            lane.send_frame(text_frame(payload))
+            connection.send_frame(text_frame(payload))
 
-        lane.receive = relay if load == "relay" else echo
+        connection.receive = relay if load == "relay" else echo
 
     factory.on_open = opened
     if hub is not None:
@@ -116,13 +119,13 @@ def _lanes(load: str, with_hub: bool) -> Any:
     return factory
 
 
-def _stock(load: str) -> Any:
+def _plain(load: str) -> Any:
     from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 
     connections: list[Any] = []
 
     class Stock(WebSocketServerProtocol):
-        tcpNoDelay = True  # stock leaves Nagle on; that is not what is compared here
+        tcpNoDelay = True  # plain Autobahn leaves Nagle on, which is not to be compared here
 
         def onOpen(self) -> None:
             self.number = len(connections)
@@ -149,14 +152,14 @@ def rss_kilobytes(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process with one thread, from the scheduler (nanoseconds, not ticks)."""
+    """CPU time of a process with one thread, from the scheduler: nanoseconds rather than ticks."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 @contextmanager
 def _server(variant: str, load: str, reactor: str) -> Iterator[tuple[int, int]]:
-    """A server process: (its pid, its port)."""
-    command = [sys.executable, "-m", "benchmarks.lane", "--serve", variant, load, reactor]
+    """Start a server process; (its pid, its port)."""
+    command = [sys.executable, "-m", "benchmarks.fast_path", "--serve", variant, load, reactor]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdout is not None and server.stdin is not None
     with server.stdout:
@@ -177,7 +180,7 @@ def _connect(port: int) -> socket.socket:
 
 
 def measure(variant: str, load: str, connections: int, seconds: float, reactor: str) -> float:
-    """One run: CPU µs a message delivered."""
+    """One run; CPU time in µs per delivered message."""
     with _server(variant, load, reactor) as (pid, port), ExitStack() as sockets:
         clients = [sockets.enter_context(_connect(port)) for _ in range(connections)]
         _drive(clients, load, 0.3)  # warm up
@@ -187,9 +190,9 @@ def measure(variant: str, load: str, connections: int, seconds: float, reactor: 
 
 
 def measure_idle(variant: str, reactor: str) -> tuple[float, float]:
-    """Connections that do nothing: (CPU µs a handshake, KB of RSS a connection)."""
+    """Idle connections: (CPU time in µs per handshake, KB of RSS per connection)."""
     with _server(variant, "echo-1", reactor) as (pid, port), ExitStack() as sockets:
-        for _ in range(50):  # what the first ones import and allocate is no connection's
+        for _ in range(50):  # the first connections load modules, which must not count
             sockets.enter_context(_connect(port))
         memory, before = rss_kilobytes(pid), cpu_seconds(pid)
         for _ in range(IDLE):
@@ -199,7 +202,7 @@ def measure_idle(variant: str, reactor: str) -> tuple[float, float]:
 
 
 def _drive(sockets: list[socket.socket], load: str, seconds: float) -> int:
-    """Send on each connection; when its answers are there, send again. Messages delivered."""
+    """Send on each connection, and again when its answers are there; returns the deliveries."""
     burst = 8 if load == "echo-8" else 1
     answers = NEIGHBOURS if load == "relay" else burst
     output, expected = FRAME * burst, ANSWER * answers
@@ -229,7 +232,7 @@ def _drive(sockets: list[socket.socket], load: str, seconds: float) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = command.parser("lane", __doc__)
+    parser = command.parser("fast_path", __doc__)
     add = parser.add_argument
     add("--connections", type=positive, default=300, metavar="N", help="of echo and relay (300)")
     add("--seconds", type=seconds, default=1.5, metavar="S", help="length of a run (1.5)")
@@ -258,15 +261,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result: dict[str, dict[str, float]] = {}
     for load in (*LOADS, "handshake", "idle KB"):
         row = {variant: statistics.median(cost[load, variant]) for variant in VARIANTS}
-        row["stock/lane"] = row["stock"] / row["lane"]
+        row[RATIO] = row["plain"] / row["fast-path"]
         result[load] = {name: round(value, 2) for name, value in row.items()}
     if options.json:
         print(json.dumps({"unit": "µs CPU a message", "reactor": options.reactor, **result}))
         return
     print(f"server CPU, µs a message; {options.reactor}, median of {options.runs}")
-    print(f"{'':10}" + "".join(f"{name:>18}" for name in (*VARIANTS, "stock/lane")))
+    print(f"{'':10}" + "".join(f"{name:>22}" for name in (*VARIANTS, RATIO)))
     for load in result:
-        print(f"{load:10}" + "".join(f"{value:18.2f}" for value in result[load].values()))
+        print(f"{load:10}" + "".join(f"{value:22.2f}" for value in result[load].values()))
 
 
 if __name__ == "__main__":

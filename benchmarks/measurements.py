@@ -1,6 +1,7 @@
-"""Medians, ratios and tables: what becomes of what was measured.
+"""Medians, ratios and tables of what was measured.
 
-As a command, `python -m benchmarks.figures FILE ...`, it prints the tables of earlier runs' JSON.
+As a command, `python -m benchmarks.measurements FILE ...`, it prints the tables of earlier runs'
+JSON.
 """
 
 import json
@@ -11,20 +12,20 @@ from typing import Any
 
 from benchmarks.servers import Failed
 
-Figures = dict[str, float]
-"""What one run of one candidate gave, by the figure's name, unit included."""
+Measurements = dict[str, float]
+"""The results of one run of one candidate, by a name that includes the unit."""
 
 
-def medians(runs: Sequence[Figures]) -> Figures:
-    """The median of each figure."""
+def medians(runs: Sequence[Measurements]) -> Measurements:
+    """The median of each measurement."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
-def against(rows: Mapping[str, Figures], figure: str) -> dict[str, dict[str, float]]:
-    """Each row's figure divided by each other's: ratios[row][other]."""
+def against(rows: Mapping[str, Measurements], name: str) -> dict[str, dict[str, float]]:
+    """Each row's measurement divided by each other row's: ratios[row][other]."""
     return {
         row: {
-            other: mine[figure] / theirs[figure] if theirs[figure] else float("nan")
+            other: mine[name] / theirs[name] if theirs[name] else float("nan")
             for other, theirs in rows.items()
         }
         for row, mine in rows.items()
@@ -40,14 +41,14 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def shown(value: float) -> str:
-    """Three digits that matter, in plain notation."""
+    """Three significant digits, in plain notation."""
     if value != value or value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def table(rows: Mapping[str, Mapping[str, float]], corner: str = "") -> str:
-    """Rows and columns as GitHub's Markdown has them, aligned for the terminal too."""
+    """A table in GitHub's Markdown, aligned for the terminal, too."""
     columns = list(next(iter(rows.values())))
     cells = [[name, *(shown(row[column]) for column in columns)] for name, row in rows.items()]
     head = [corner, *columns]
@@ -65,13 +66,13 @@ def table(rows: Mapping[str, Mapping[str, float]], corner: str = "") -> str:
 
 
 def print_report(found: Mapping[str, Any], as_json: bool) -> None:
-    """The medians, then for each figure in question every row divided by every column."""
+    """The medians, then for each measurement of `ratios` every row divided by every column."""
     if as_json:
         print(json.dumps(_rounded(found), ensure_ascii=False, indent=1))
         return
     print(table(found["medians"]))
     for failed in found.get("failed_runs", ()):
-        print(f"\nFailed, and done again: {failed}")
+        print(f"\nFailed, and repeated: {failed}")
     for figure, ratios in found["ratios"].items():
         print(f"\n{figure}, the row divided by the column:\n\n{table(ratios)}")
 
@@ -84,7 +85,7 @@ def _with_nan(value: Any) -> Any:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 4) if value == value else None  # JSON knows no nan
+        return round(value, 4) if value == value else None  # JSON has no nan
     if isinstance(value, Mapping):
         return {name: _rounded(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -93,10 +94,10 @@ def _rounded(value: Any) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables of what --json has put into files."""
-    from benchmarks import command  # which stands on this module
+    """Print the tables of files that --json wrote."""
+    from benchmarks import command  # it imports this module
 
-    parser = command.parser("figures", main.__doc__)
+    parser = command.parser("measurements", main.__doc__)
     parser.add_argument("files", type=Path, nargs="+", help="output of a benchmark with --json")
     for path in parser.parse_args(arguments).files:
         found = _with_nan(json.loads(path.read_text()))

@@ -1,4 +1,4 @@
-"""Echo in `websockets` on asyncio: `python -m benchmarks.peers.websockets_echo [--uvloop]`.
+"""Echo in `websockets` on asyncio: `python -m benchmarks.competitors.websockets_echo [--uvloop]`.
 
 The library as its documentation shows it, with all its defaults: pings every 20 seconds, and
 compression for clients that ask for it.

@@ -1,8 +1,8 @@
-"""Echo in plain Autobahn on Twisted: `python -m benchmarks.peers.autobahn_echo [--site]`.
+"""Echo in plain Autobahn on Twisted: `python -m benchmarks.competitors.autobahn_echo [--site]`.
 
 Autobahn as its documentation shows it: a protocol and its factory on a port of their own, or with
---site as a WebSocketResource under twisted.web. Twisted's default reactor, all defaults (Nagle's
-algorithm is on in the versions we know, whatever their option for it says).
+--site as a WebSocketResource under twisted.web. It runs on Twisted's default reactor with all
+defaults (Nagle's algorithm is on in the versions we know, whatever their option for it says).
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main() -> None:
     if options.ping:
         factory.setProtocolOptions(autoPingInterval=options.ping, autoPingTimeout=30)
     if options.site:
-        factory.startFactory()  # nobody listens with it, so nobody else does this
+        factory.startFactory()  # it is not used for listening, so nothing else calls this
         root = Resource()
         root.putChild(b"echo", WebSocketResource(factory))
         factory = Site(root)
