@@ -153,7 +153,8 @@ class ChildLink(_Quiet):
 
     def stats(self) -> "Deferred[dict[str, Any]]":
         """Ask for the child's statistics; the Deferred fails if the connection ends first."""
-        return self.callRemote(Stats).addCallback(lambda answer: json.loads(answer["stats"]))
+        asked: Deferred[dict[str, Any]] = self.callRemote(Stats)
+        return asked.addCallback(lambda response: json.loads(response["stats"]))
 
     def stop(self) -> None:
         """Ask the child to drain and exit. The end of its process shows that it did."""
@@ -208,17 +209,19 @@ class SupervisorLink(_Quiet):
 
     def register(self, slot: int, pid: int) -> "Deferred[dict[str, Any]]":
         """Register this process; fires with the configuration when ``listeners`` is complete."""
-        return self.callRemote(Register, slot=slot, pid=pid).addCallback(
-            lambda answer: json.loads(answer["config"])
-        )
+        registered: Deferred[dict[str, Any]] = self.callRemote(Register, slot=slot, pid=pid)
+        return registered.addCallback(lambda response: json.loads(response["config"]))
 
     def ready(self) -> "Deferred[None]":
         """Report that this process serves."""
-        return self.callRemote(Ready).addCallback(lambda _: None)
+        sent: Deferred[object] = self.callRemote(Ready)
+        return sent.addCallback(lambda _: None)
 
     def start_failed(self, reason: str, permanent: bool) -> "Deferred[None]":
         """Report why this process cannot start; fires when the supervisor has the report."""
-        sent = self.callRemote(StartFailed, reason=reason[:MAX_REASON], permanent=permanent)
+        sent: Deferred[object] = self.callRemote(
+            StartFailed, reason=reason[:MAX_REASON], permanent=permanent
+        )
         return sent.addCallback(lambda _: None)
 
     def connectionMade(self) -> None:
