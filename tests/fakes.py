@@ -56,7 +56,7 @@ class RecordingTransport:
 
 
 class RecordingBus:
-    """An IBus that writes down what it is given: messages, and packs as (peer, bytes).
+    """An IBus that records what it is given: messages, and batches as (node, bytes).
 
     ``up`` and ``down`` say to the receiver what a bus would say.
     """
@@ -81,7 +81,7 @@ class RecordingBus:
             self.sent.append(message)
 
     def send_batch(self, peer: str, data: bytes) -> None:
-        assert self.is_up, "a bus that is down takes no packs"
+        assert self.is_up, "a bus that is down takes no batches"
         self.sent.append((peer, data))
 
     def up(self, epoch: str, *peers: str) -> None:
@@ -99,7 +99,7 @@ class RecordingBus:
 
 
 class RecordingReceiver:
-    """An BusReceiver that writes down what it is told; ``told(event)`` is called for each."""
+    """A BusReceiver that records its calls; ``told(event)`` is called for each."""
 
     def __init__(self, told: Callable[[Any], None] = lambda event: None) -> None:
         self.events: list[Any] = []

@@ -15,7 +15,7 @@ INSIDE = {
     "WebSocket": {"connection_closed", "leave_all", "identified_by", "task"},
     "Client": {"open", "raise_unseen"},
 }
-"""Methods that the node calls, or the block of a client; they are said to be so in the code."""
+"""Methods that the node calls, or the block of a client, as their docstrings say."""
 
 
 class ApiReferenceTests(TestCase):

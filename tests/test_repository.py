@@ -212,7 +212,7 @@ class ReferenceTests(TestCase):
         self.assertEqual(reasons, set(named))
 
     def test_close_codes(self) -> None:
-        """Those that the lane may send, our own, and no others."""
+        """Those that a connection may send, our own, and no others."""
         text = (REFERENCE / "close-codes.md").read_text()
         codes = {int(code) for code in re.findall(r"^\| (\d{4}) \|", text, re.MULTILINE)}
         # 1010 is a client's word.

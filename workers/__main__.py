@@ -21,7 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("life", life_command, "play the Game of Life, one client for each cell"),
         ("echo", echo_command, "hold ten thousand conversations at the same time"),
         ("idle", idle_command, "hold connections; what they cost"),
-        ("broadcast", broadcast_command, "publish to a thousand subscribers; how soon they hear"),
+        (
+            "broadcast",
+            broadcast_command,
+            "publish to a thousand subscribers, and measure the latency",
+        ),
         ("storm", storm_command, "cut everybody off at once; how soon they are back"),
     ):
         subcommand = commands.add_parser(name, help=what)

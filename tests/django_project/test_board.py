@@ -1,4 +1,4 @@
-"""The watchers' board: whole generations out of what many nodes tell in any order."""
+"""The watchers' board: complete generations from the summaries of many nodes in any order."""
 
 import struct
 from array import array

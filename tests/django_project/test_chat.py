@@ -21,7 +21,7 @@ def message(text: str, **more: str) -> dict[str, str]:
 
 
 class MessageTests(SynchronousTestCase):
-    def test_what_is_said(self) -> None:
+    def test_messages(self) -> None:
         self.assertEqual(message("hi"), said(message("hi")))
         self.assertEqual(message(" hi\n", id="7"), said(message(" hi\n", id="7", more="x")))
         self.assertEqual(message("x" * 4000), said(message("x" * 4000)))
@@ -116,7 +116,7 @@ class SocketTests(SynchronousTestCase):
             self.assertEqual("<script>alert(1)</script>", (await alan.receive_json())["message"][1])
 
     @asynchronous
-    async def test_who_breaks_the_rules_is_told_and_closed(self) -> None:
+    async def test_a_client_that_breaks_the_rules_is_closed_with_the_reason(self) -> None:
         for sent, code, reason in (
             ('{"message": 7}', 1008, 'expected {"message": "text"}'),
             ('{"message": "%s"}' % ("x" * 4001), 1008, "a message has at most 4,000 characters"),

@@ -123,7 +123,7 @@ class LifeTestCase(SynchronousTestCase):
         return await self.client(self.handlers.worker)
 
     async def running(self, *neighbours: str) -> Client:
-        """A worker that has been told to run; as if all the others had been there too."""
+        """A worker that has received "run", as if all the others had been there, too."""
         client = await self.worker()
         self.barriers.release()
         await settle()
@@ -180,7 +180,7 @@ class ResetTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_whoever_does_not_wait_for_it_leaves_no_arrival(self) -> None:
+    def test_a_worker_that_does_not_wait_for_it_leaves_no_arrival(self) -> None:
         async def run() -> None:
             client = await self.client(self.handlers.reset)
             await client.says("32")
@@ -199,8 +199,8 @@ class ResetTests(LifeTestCase):
 
 
 class WorkerTests(LifeTestCase):
-    def test_watchers_are_told_that_it_runs(self) -> None:
-        """Also when the last count was told before: the bus may take longer than that."""
+    def test_watchers_receive_that_it_runs(self) -> None:
+        """Also when the last count was published before: the bus may take longer than that."""
 
         async def run() -> None:
             self.new_game(1)
@@ -278,7 +278,7 @@ class WorkerTests(LifeTestCase):
         await settle()
         return client
 
-    def test_what_is_said_before_run_is_read_comes_first_and_in_order(self) -> None:
+    def test_messages_from_before_run_come_first_and_in_order(self) -> None:
         async def run() -> None:
             game = self.new_game(1)
             client = await self.worker_subscribing()
@@ -449,7 +449,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_counts_are_told(self) -> None:
+    def test_counts_are_published(self) -> None:
         async def run() -> None:
             self.new_game(2)
             client = await self.running()
@@ -466,7 +466,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_reports_are_told(self) -> None:
+    def test_reports_are_published(self) -> None:
         async def run() -> None:
             self.new_game(2)
             client = await self.running()
@@ -501,7 +501,9 @@ class GameTests(LifeTestCase):
             await settle()
             self.assertEqual(old.subscribed, 0)
             self.assertEqual((new.subscribed, new.workers), (0, set()))
-            self.assertEqual(self.published("life/status"), [], "an old game's figures were told")
+            self.assertEqual(
+                self.published("life/status"), [], "an old game's counts were published"
+            )
             self.barriers.release()
             await settle()
             self.assertEqual(games._arrivals, set())

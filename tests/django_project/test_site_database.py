@@ -1,4 +1,4 @@
-"""The site's tables are made by whoever starts first, and by nobody twice."""
+"""The first process creates the site's tables, and no other process does it again."""
 
 import os
 import re
@@ -77,7 +77,7 @@ class DatabaseTests(TestCase):
         self.result("-c", IN_A_LOOP)
         self.assertIn("auth_user", self.tables())
 
-    def test_a_database_that_cannot_be_used_is_said_and_survived(self) -> None:
+    def test_a_database_that_cannot_be_used_is_logged_and_pages_are_served(self) -> None:
         self.state.mkdir()
         (self.state / "db.sqlite3").write_text(
             "no database at all, but long enough to be read\n" * 40

@@ -121,7 +121,7 @@ class Browser:
         )
 
     def _heard(self, message: Any) -> None:
-        # That a socket could not be opened is said there too; pages live with that.
+        # Chromium also reports a WebSocket that could not be opened; pages handle that.
         if message.type == "error" and "WebSocket connection" not in message.text:
             self.troubles.append(message.text)
 

@@ -1,4 +1,4 @@
-"""The demo site's settings with URLs of its own: who is let in, and what handlers know."""
+"""The demo site's settings with URLs of its own: admission, and what handlers know."""
 
 import asyncio
 import time
@@ -70,11 +70,11 @@ async def judged(ws: WebSocket, what: str) -> None:
     await ws.send(f"{what} by {ws.subprotocol}")
 
 
-async def wait_for_ever(request: HttpRequest) -> None:
+async def wait_indefinitely(request: HttpRequest) -> None:
     await asyncio.Event().wait()
 
 
-@websocket(accept=wait_for_ever)
+@websocket(accept=wait_indefinitely)
 async def never(ws: WebSocket) -> None:
     """Nobody gets here."""
 

@@ -72,7 +72,7 @@ class DemoTests(TestCase):
         await self.ended(demo, 1)
         self.assertIn("demo: the cluster died (exit status -9)", demo.text)
 
-    async def test_a_busy_port_is_said_at_once(self) -> None:
+    async def test_a_busy_port_is_reported_at_once(self) -> None:
         with socket.create_server(("", 0)) as taken:
             port = taken.getsockname()[1]
             demo = self.start("--port", str(port))

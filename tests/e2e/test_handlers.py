@@ -1,4 +1,4 @@
-"""Who is let in and what handlers know, on a real cluster."""
+"""Admission and what handlers know, on a real cluster."""
 
 import json
 import signal

@@ -61,7 +61,7 @@ def soup(size: int) -> Grid:
     return Grid.of(size, [cell for cell in cells if dice.random() < 0.4])
 
 
-class Player:
+class Worker:
     """The worker of one cell; ``around``: its neighbours and how often each counts."""
 
     def __init__(self, client: wsclient.Client, place: Place, around: dict[Place, int]) -> None:
@@ -106,43 +106,43 @@ class LifeTestCase(TestCase):
     async def worker(self) -> wsclient.Client:
         return await self.connect("/worker/")
 
-    async def gather(self, size: int, places: dict[Place, dict[Place, int]]) -> list[Player]:
-        """All workers of a game, those of ``places`` first, up to where they are told to run."""
+    async def gather(self, size: int, places: dict[Place, dict[Place, int]]) -> list[Worker]:
+        """All workers of a game, those of ``places`` first, up to their "run"."""
         crowd = await all_of(self.worker() for _ in range(size * size))
         for said in await all_of(client.next_message() for client in crowd):
             self.assertEqual(said, "sub")
-        players = [
-            Player(client, place, around)
+        workers = [
+            Worker(client, place, around)
             for client, (place, around) in zip(crowd, places.items(), strict=False)
         ]
-        for player in players:
-            for row, column in player.around:
-                player.client.send(f"{row} {column}")
+        for worker in workers:
+            for row, column in worker.around:
+                worker.client.send(f"{row} {column}")
         for client in crowd:
             client.send("sub")
         for said in await all_of(client.next_message() for client in crowd):
             self.assertEqual(said, "run")
-        players += [Player(client, (-1, -1), {}) for client in crowd[len(players) :]]
-        return players
+        workers += [Worker(client, (-1, -1), {}) for client in crowd[len(workers) :]]
+        return workers
 
-    async def whole_game(self, size: int) -> list[Player]:
+    async def whole_game(self, size: int) -> list[Worker]:
         await self.new_game(size)
         cells = [(row, column) for row in range(size) for column in range(size)]
         return await self.gather(size, {cell: neighbours(*cell, size, True) for cell in cells})
 
-    async def play(self, players: list[Player], grid: Grid, first: int, steps: int) -> Grid:
+    async def play(self, workers: list[Worker], grid: Grid, first: int, steps: int) -> Grid:
         """Play on; what each cell hears is exactly what its neighbours said, once."""
         for step in range(first, first + steps):
-            for player in players:
-                player.client.send(player.frame(step, grid.alive(*player.place)))
-            await all_of(self.hear(player, step, grid) for player in players)
+            for worker in workers:
+                worker.client.send(worker.frame(step, grid.alive(*worker.place)))
+            await all_of(self.hear(worker, step, grid) for worker in workers)
             grid = next_generation(grid, wrap=True)
         return grid
 
-    async def hear(self, player: Player, step: int, grid: Grid) -> None:
-        heard = [await player.client.next_message() for _ in player.around]
-        expected = [f"{step} {r} {c} {int(grid.alive(r, c))}" for r, c in player.around]
-        self.assertEqual(Counter(heard), Counter(expected), player.place)
+    async def hear(self, worker: Worker, step: int, grid: Grid) -> None:
+        heard = [await worker.client.next_message() for _ in worker.around]
+        expected = [f"{step} {r} {c} {int(grid.alive(r, c))}" for r, c in worker.around]
+        self.assertEqual(Counter(heard), Counter(expected), worker.place)
 
     async def total(self, name: str) -> float:
         """A metric, summed over nodes and labels."""
@@ -152,24 +152,24 @@ class LifeTestCase(TestCase):
 class GameTests(LifeTestCase):
     async def test_each_frame_once_whatever_node_the_neighbours_are_on(self) -> None:
         await self.start()
-        players = await self.whole_game(5)
+        workers = await self.whole_game(5)
         connections = await statistics(self.cluster, "c10k_connections")
         self.assertEqual(set(connections), {"node0", "node1"})
-        grid = await self.play(players, soup(5), 0, 20)
+        grid = await self.play(workers, soup(5), 0, 20)
 
         late = await self.worker()
         closed = await late.closed
         self.assertEqual((closed.code, closed.reason), (1013, "the game is full"))
-        await self.play(players, grid, 20, 2)
+        await self.play(workers, grid, 20, 2)
 
         await self.new_game(2)
-        for player in players:
-            closed = await player.client.closed
+        for worker in workers:
+            closed = await worker.client.closed
             self.assertEqual((closed.code, closed.reason), (1012, "a new game was started"))
-            self.assertEqual(player.client.unread(), [])
+            self.assertEqual(worker.client.unread(), [])
         cells = [(row, column) for row in range(2) for column in range(2)]
-        players = await self.gather(2, {cell: neighbours(*cell, 2, True) for cell in cells})
-        await self.play(players, soup(2), 0, 5)
+        workers = await self.gather(2, {cell: neighbours(*cell, 2, True) for cell in cells})
+        await self.play(workers, soup(2), 0, 5)
         self.assertEqual(await self.total("c10k_bus_gaps_total"), 0)
         self.assertEqual(await self.total("c10k_messages_dropped_total"), 0)
 
@@ -182,15 +182,15 @@ class GameTests(LifeTestCase):
     async def test_the_smallest_game_cut_off_and_started_again(self) -> None:
         await self.start()
         for _ in range(3):
-            players = await self.whole_game(1)
-            await self.play(players, Grid.of(1, [(0, 0)]), 0, 3)
+            workers = await self.whole_game(1)
+            await self.play(workers, Grid.of(1, [(0, 0)]), 0, 3)
         await self.new_game(3)
         half = await all_of(self.worker() for _ in range(5))
-        players = await self.whole_game(2)
+        workers = await self.whole_game(2)
         for client in half:
             self.assertEqual((await client.closed).code, 1012)
             self.assertEqual(client.unread(), [])
-        await self.play(players, soup(2), 0, 3)
+        await self.play(workers, soup(2), 0, 3)
 
     async def test_sizes_two_at_a_time(self) -> None:
         """Both resets are answered, and the nodes agree on which game came last."""
@@ -198,8 +198,8 @@ class GameTests(LifeTestCase):
         answers = await all_of(self.reset("2") for _ in range(6))
         self.assertEqual({answer.code for answer in answers}, {1000})
         cells = [(row, column) for row in range(2) for column in range(2)]
-        players = await self.gather(2, {cell: neighbours(*cell, 2, True) for cell in cells})
-        await self.play(players, soup(2), 0, 3)
+        workers = await self.gather(2, {cell: neighbours(*cell, 2, True) for cell in cells})
+        await self.play(workers, soup(2), 0, 3)
 
 
 class BadInputTests(LifeTestCase):
@@ -209,14 +209,14 @@ class BadInputTests(LifeTestCase):
         # Nine play on a torus of their own; the others are there to misbehave.
         cells = [(row, column) for row in range(3) for column in range(3)]
         everybody = await self.gather(5, {cell: neighbours(*cell, 3, True) for cell in cells})
-        players, spare = everybody[:9], everybody[9:]
-        grid = await self.play(players, soup(3), 0, 2)
+        workers, spare = everybody[:9], everybody[9:]
+        grid = await self.play(workers, soup(3), 0, 2)
         step = 2
         for size in BAD_SIZES:
             closed = await self.reset(size)
             self.assertEqual(closed.code, 1008, size)
             self.assertEqual(closed.reason, "the size must be a whole number from 1 to 1000")
-        grid = await self.play(players, grid, step, 1)
+        grid = await self.play(workers, grid, step, 1)
         for frame in BAD_FRAMES:
             client = spare.pop().client
             client.send(frame)
@@ -225,14 +225,14 @@ class BadInputTests(LifeTestCase):
             self.assertEqual(closed.code, 1008, frame)
             self.assertTrue(closed.reason, frame)
             step += 1
-            grid = await self.play(players, grid, step, 1)
+            grid = await self.play(workers, grid, step, 1)
         # After its first frame a cell is bound to its place.
         client = spare.pop().client
         for frame in ("0 3 3 1", "1 3 3 0", "2 3 4 0"):
             client.send(frame)
         closed = await client.closed
         self.assertEqual((closed.code, closed.reason), (1008, "cell 3 4 is not yours"))
-        await self.play(players, grid, step + 1, 3)
+        await self.play(workers, grid, step + 1, 3)
 
     async def test_bad_neighbours(self) -> None:
         await self.start()
@@ -309,7 +309,7 @@ class WatcherTests(LifeTestCase):
         status = await self.status_until(idle, lambda status: True)
         self.assertEqual((status["phase"], status["size"], status["needed"]), ("gathering", 4, 16))
         cells = [(row, column) for row in range(4) for column in range(4)]
-        players = await self.gather(4, {cell: neighbours(*cell, 4, True) for cell in cells})
+        workers = await self.gather(4, {cell: neighbours(*cell, 4, True) for cell in cells})
         status = await self.status_until(
             idle, lambda status: status["phase"] == "running" and status["subscribed"] == 16
         )
@@ -318,7 +318,7 @@ class WatcherTests(LifeTestCase):
         start = soup(4)
         grid = start
         for step in range(6):
-            grid = await self.play(players, grid, step, 1)
+            grid = await self.play(workers, grid, step, 1)
             told = [await writer.next_message() for _ in cells]
             expected = [f"{step} {r} {c} {int(start.alive(r, c))}" for r, c in cells]
             self.assertEqual(sorted(map(str, told)), sorted(expected))
@@ -365,10 +365,10 @@ class WatcherTests(LifeTestCase):
         queued = await self.total("c10k_send_queue_bytes")
         self.assertLess(queued, 1 << 19)
         conflated = await self.total("c10k_messages_conflated_total")
-        players = await self.whole_game(3)
+        workers = await self.whole_game(3)
         watchers = await self.watcher_of_each_node()
         grid = soup(3)
-        await self.play(players, grid, 0, 30)
+        await self.play(workers, grid, 0, 30)
         for _ in range(29):
             grid = next_generation(grid, wrap=True)
         for good in watchers:  # then the slow one's node has the last step, too
@@ -394,7 +394,7 @@ class WatcherTests(LifeTestCase):
 
     def read_until(self, slow: socket.socket, start: bytes) -> bytes:
         """The payload of the first message that begins so."""
-        # Megabytes through a window of a few bytes would take for ever.
+        # Megabytes through a window of a few bytes would take too long.
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         stream = slow.makefile("rb")
         while True:

@@ -45,7 +45,7 @@ PROXY = "127.0.0.6"
 ports that have been chosen for nginx and are not bound yet."""
 
 CLIENT = "127.0.0.5"
-"""The client's address, by which it can be told from nginx."""
+"""The client's address, which differs from that of nginx."""
 
 SETTINGS = """
 SECRET_KEY = "for tests"
@@ -217,9 +217,9 @@ class NginxTests(TestCase):
     async def test_without_pings_the_proxy_hangs_up(self) -> None:
         """What check --deploy warns of, and what shows that the test above tests something."""
         await self.start("--ping-interval", "60")
-        await deferToThread(self.be_hung_up_on)
+        await deferToThread(self.be_disconnected)
 
-    def be_hung_up_on(self) -> None:
+    def be_disconnected(self) -> None:
         with self.websocket() as client:
             client.recv(PATIENCE_S)
             self.assertRaises(ConnectionClosedError, client.recv, PATIENCE_S)

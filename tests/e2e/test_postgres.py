@@ -84,7 +84,7 @@ class PostgresTests(TestCase):
         return number
 
     async def count_until(self, number: int) -> None:
-        """A backend that was told to end, or whose client left, is there for a moment still."""
+        """Wait: a backend exists for a moment after its client has disconnected."""
         await until(lambda: self.count() == number, lambda: f"{self.count()}, not {number}")
 
     async def connect(self, **headers: str) -> wsclient.Client:

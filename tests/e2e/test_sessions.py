@@ -1,4 +1,4 @@
-"""Sockets on every node end with their session, whoever ends it and wherever."""
+"""WebSockets on every node end with their session, wherever the session ends."""
 
 import json
 import sys

@@ -1,8 +1,8 @@
 """Nodes and the broker are killed while clients follow a topic with history and others publish.
 
-Clients come back with their position. None may miss a message or see one twice, nor be told that
-something is gone (``recovered`` is false), because nobody was away for longer than the history
-lasts. Who was on a topic through a dead node is on it no more.
+Clients reconnect with their position. None may miss a message or receive one twice. None may
+receive ``recovered: false``, because no client was away for longer than the history lasts. The
+members of a topic on a dead node are no longer members.
 """
 
 import json
@@ -184,7 +184,7 @@ class PresenceFaultTests(TestCase):
         self.node_of[name] = (await self.ask(client))["node"]
 
     async def ask(self, client: wsclient.Client) -> dict[str, Any]:
-        """Who is there, as one client is told; what it has heard of others' coming is passed by."""
+        """The members that one client receives; it skips announcements from before."""
         client.send("who?")
         while True:
             message: Any = await client.next_message()
@@ -223,7 +223,7 @@ class PresenceFaultTests(TestCase):
             await self.join(name)
         await self.assert_all_know()
 
-    async def test_a_new_broker_is_told_who_is_there(self) -> None:
+    async def test_a_new_broker_receives_who_is_there(self) -> None:
         await self.start()
         await self.assert_all_know()
         again = self.cluster.line("broker ready")

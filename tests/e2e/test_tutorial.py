@@ -121,7 +121,7 @@ class TutorialTests(TestCase):
         command = self.shell(f"unset PYTHONPATH DJANGO_SETTINGS_MODULE\nexec {text} {where}")
         self.server = Program()
         start_program(self, self.server, command, uuid.uuid4().hex, cwd=str(self.folder))
-        # Before start_program's own, which kills: a reloader must be told, to end its child.
+        # Before start_program's own, which kills: a reloader ends its child only on a signal.
         self.addCleanup(lambda: Deferred.fromCoroutine(self.stop()))
         ready: re.Match[str] = await self.server.line(READY)
         self.url = f"{ready[1]}polls/1/"

@@ -64,7 +64,7 @@ test("waits longer with each failure, up to half a minute", async () => {
   assert.deepEqual(await delays(lost, 8), [1, 2, 4, 8, 16, 30, 30, 30]);
 });
 
-test("who is never let in is probably refused, and asks less and less often", async () => {
+test("a client that is never accepted is probably refused, and tries less and less often", async () => {
   const refused = await rig(socket);
   assert.deepEqual(await delays(refused, 10), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
   refused.accept();
@@ -271,7 +271,7 @@ test("close() in a listener of the attempt's own state", async () => {
   assert.equal(sockets.length, 1);
 });
 
-test("a URL that is none is no reason to try again", async () => {
+test("an invalid URL is no reason to try again", async () => {
   const { connection } = await rig(socket, { url: "http://[" });
   assert.equal(connection.state, "refused");
 });

@@ -21,7 +21,7 @@ class Exchange {
     return this.init.signal.aborted;
   }
 
-  /** The start of the answer; the rest is said by `write` and `end`. */
+  /** The start of the answer; `write` and `end` send the rest. */
   async answer(status, type, headers = {}) {
     const body = new ReadableStream({ start: (control) => (this._body = control) });
     this.settled.resolve(

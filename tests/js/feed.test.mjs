@@ -39,7 +39,7 @@ test("speaks c10k.v1", async () => {
   assert.deepEqual(connection.topics, ["live"]);
 });
 
-test("an error is told, and what later versions say is not", async () => {
+test("an error is reported, and unknown messages of later versions are not", async () => {
   const { accept, say, take } = await rig(feed);
   accept();
   say({ error: "not in this feed", topic: "x" });

@@ -10,7 +10,7 @@ from cluster.testing.transport import MemoryTransport
 
 
 class Server:
-    """A protocol that writes down what it is told."""
+    """A protocol that records its calls."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
@@ -43,7 +43,7 @@ class TransportTests(SynchronousTestCase):
         self.transport.start(self.server)
 
     async def turn(self) -> list[Any]:
-        """What the server was told in a turn of the loop."""
+        """The calls that the server received in one turn of the loop."""
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         events, self.server.events = self.server.events, []

@@ -101,7 +101,7 @@ class ReadHub:
         return "ReadHub"
 
     def connectionLost(self, reason: Any) -> None:
-        """The reactor stops: its own readers are told so."""
+        """The reactor stops: disconnect its own readers."""
 
     def doRead(self) -> None:
         connections = self._connections

@@ -150,7 +150,7 @@ class Cell:
             if self.step >= self._limit:
                 self.phase = Phase.FINISHED
             elif self.step >= self._course.horizon or (sent and not self._weights):
-                break  # without neighbours it would go on for ever: one step a call
+                break  # without neighbours the loop would not end: one step per call
             else:
                 self.alive = lives_on(self.alive, self._count)
                 self.step += 1

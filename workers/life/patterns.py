@@ -14,7 +14,7 @@ Cells = frozenset[tuple[int, int]]  # (row, col) of the living
 
 
 class BadPattern(ValueError):
-    """No such pattern, a file that is none, or one that does not fit; the text is for the user."""
+    """A pattern is unknown, its file is invalid, or it does not fit; the text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)

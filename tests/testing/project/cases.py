@@ -211,7 +211,7 @@ class LimitTests(SimpleTestCase):
         async with connect("/who/") as client:
             with self.assertRaises(Refused) as caught:
                 async with connect("/who/"):
-                    self.fail("let in")
+                    self.fail("accepted")
             self.assertEqual(429, caught.exception.status)
             async with connect("/who/", address="192.0.2.1"):
                 pass
@@ -229,4 +229,4 @@ class LimitTests(SimpleTestCase):
             pass
         with self.assertRaises(Refused):
             async with connect("/who/", origin="https://testserver"):
-                self.fail("let in")
+                self.fail("accepted")

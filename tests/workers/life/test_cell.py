@@ -108,10 +108,10 @@ class CellTests(SynchronousTestCase):
             for row in range(size)
             for col in range(size)
         }
-        followers: dict[bytes, list[tuple[int, int]]] = {}
+        subscribers: dict[bytes, list[tuple[int, int]]] = {}
         for place, cell in cells.items():
             for follow in cell.receive([b"sub"])[:-1]:
-                followers.setdefault(follow, []).append(place)
+                subscribers.setdefault(follow, []).append(place)
         sent: dict[int, set[tuple[int, int]]] = {}
         queues: dict[tuple[bytes, tuple[int, int]], list[bytes]] = {}
 
@@ -121,8 +121,8 @@ class CellTests(SynchronousTestCase):
                 if state:
                     sent.setdefault(step, set()).add(place)
                 name = b"%d %d" % place
-                for follower in followers.get(name, ()):
-                    queues.setdefault((name, follower), []).append(update)
+                for subscriber in subscribers.get(name, ()):
+                    queues.setdefault((name, subscriber), []).append(update)
 
         for cell in cells.values():
             relay(cell.receive([b"run"]))

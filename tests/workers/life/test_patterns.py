@@ -106,7 +106,7 @@ class FormatTests(SynchronousTestCase):
         self.assertRaises(BadPattern, load, path)
 
 
-class PlaceTests(SynchronousTestCase):
+class PositionTests(SynchronousTestCase):
     def test_in_the_middle_or_the_corner(self) -> None:
         self.assertEqual(place(BUILT_IN["blinker"], 5), [(2, 1), (2, 2), (2, 3)])
         corner = place(BUILT_IN["blinker"], 5, centred=False)

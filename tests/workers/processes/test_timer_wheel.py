@@ -42,7 +42,7 @@ class TimerWheelTests(SynchronousTestCase):
         self.clock.advance(TICK)
         self.assertEqual(len(self.called), 2)
 
-    def test_what_raises_does_not_stop_the_wheel(self) -> None:
+    def test_a_call_that_raises_does_not_stop_the_others(self) -> None:
         self.timer_wheel.later(1, lambda: 1 // 0)
         self.later(2, "b")
         self.assertRaises(ZeroDivisionError, self.clock.advance, 1 + TICK)

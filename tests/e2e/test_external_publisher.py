@@ -30,7 +30,7 @@ from tests.e2e.wsclient import Client, Closed, connect
 SETTINGS = """
 SECRET_KEY = "for tests"
 ALLOWED_HOSTS = ["127.0.0.1"]
-ROOT_URLCONF = "outside_urls"
+ROOT_URLCONF = "publisher_urls"
 INSTALLED_APPS = ["cluster.django"]
 USE_TZ = True
 """
@@ -59,10 +59,10 @@ class ExternalPublisherTests(TestCase):
     async def start(self) -> Cluster:
         folder = Path(tempfile.mkdtemp(prefix="c10k-"))
         self.addCleanup(shutil.rmtree, folder)
-        (folder / "outside_settings.py").write_text(SETTINGS)
-        (folder / "outside_urls.py").write_text(URLS)
+        (folder / "publisher_settings.py").write_text(SETTINGS)
+        (folder / "publisher_urls.py").write_text(URLS)
         path = os.pathsep.join(map(str, (ROOT, ROOT / "twistd_plugins", folder)))
-        options = ("--nodes", "2", "--settings", "outside_settings")
+        options = ("--nodes", "2", "--settings", "publisher_settings")
         self.cluster: Cluster = await start_cluster(self, *options, extra={"PYTHONPATH": path})
         environ = {"XDG_RUNTIME_DIR": str(self.cluster.runtime)}
         self.publisher = ExternalPublisher(
