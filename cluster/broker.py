@@ -3,7 +3,7 @@
 It forwards packs between nodes unopened, and for all other messages asks the Exchange what to send.
 A pack for a node whose queue is full waits in a queue of bytes here; when that passes its
 high-water mark the other nodes are told to slow down (Congested), and a node that does not drain
-even so is put out (``peer_stalled``): it is told so once it drains, must say hello again, and sees
+even so is put out (``node_stalled``): it is told so once it drains, must say hello again, and sees
 a gap.
 """
 
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from cluster.core import wire
 from cluster.core.exceptions import WireError
-from cluster.core.exchange import Exchange, Outbox
+from cluster.core.exchange import Exchange, Outgoing
 from cluster.core.water_marks import WaterMarks
 from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
 
@@ -100,7 +100,7 @@ class Broker(Service):
         return {
             "ready": bool(self.running),
             "nodes": len(self._exchange.nodes),
-            "packs_forwarded": self._batches,
+            "batches_forwarded": self._batches,
             "bytes_forwarded": self._bytes,
             "queue_bytes": sum(waiting.marks.level for waiting in self._waiting.values()),
             "messages_dropped": dict(self._dropped),
@@ -116,7 +116,7 @@ class Broker(Service):
                 return
             destination = parts[1][1:]
             if destination not in self._known:
-                self._dropped["peer_gone"] += 1
+                self._dropped["node_gone"] += 1
                 return
             self._batches += 1
             self._bytes += len(parts[2])
@@ -140,9 +140,9 @@ class Broker(Service):
             self._not_known(sender)
             return
         # A reactor's seconds are Unix time.
-        outbox = self._exchange.receive(node, message, int(self._reactor.seconds() * 1000))
+        outgoing = self._exchange.receive(node, message, int(self._reactor.seconds() * 1000))
         self._known = {name.encode() for name in self._exchange.nodes}
-        self._perform(outbox)
+        self._perform(outgoing)
         if isinstance(message, wire.Hello):
             for name, waiting in list(self._waiting.items()):
                 if waiting.marks.full and name != sender:
@@ -152,10 +152,10 @@ class Broker(Service):
         """Ask for a Hello, once: whoever is asked twice says it twice."""
         if node not in self._told:
             self._told.add(node)
-            self._send([node, wire.encode(wire.NotKnown())])
+            self._send([node, wire.encode(wire.UnknownNode())])
 
-    def _perform(self, outbox: Outbox) -> None:
-        for node, message in outbox:
+    def _perform(self, outgoing: Outgoing) -> None:
+        for node, message in outgoing:
             self._send([node.encode(), wire.encode(message)])
 
     def _send(self, parts: list[bytes]) -> None:
@@ -167,7 +167,7 @@ class Broker(Service):
                     return
             except zmq.ZMQError:
                 if len(parts) == 3:
-                    self._dropped["peer_gone"] += 1
+                    self._dropped["node_gone"] += 1
                 self._leave(node)
                 return
             waiting = self._waiting[node] = _Waiting()
@@ -176,7 +176,7 @@ class Broker(Service):
             self._tell_others(node, wire.Congested(node.decode()))
         if waiting.marks.level > STALLED:
             self.log.error("{node!r} does not drain its queue; put out", node=node)
-            self._drop_waiting(node, "peer_stalled")
+            self._drop_waiting(node, "node_stalled")
             self._leave(node)
             # A queue of one message: it may have nothing to say that would make us tell it.
             self._told.discard(node)
@@ -222,12 +222,12 @@ class Broker(Service):
         self._drop_waiting(node)
         self._told.discard(node)
         self._known.discard(node)
-        outbox = self._exchange.leave(node.decode(errors="replace"))
-        if outbox:
+        outgoing = self._exchange.leave(node.decode(errors="replace"))
+        if outgoing:
             self.log.info("{node} is gone", node=node.decode())
-        self._perform(outbox)
+        self._perform(outgoing)
 
-    def _drop_waiting(self, node: bytes, reason: str = "peer_gone") -> None:
+    def _drop_waiting(self, node: bytes, reason: str = "node_gone") -> None:
         waiting = self._waiting.pop(node, None)
         if waiting is not None and waiting.batches:
             self._dropped[reason] += sum(len(parts) == 3 for parts in waiting.batches)

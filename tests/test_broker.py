@@ -51,7 +51,7 @@ class ClusterTests(LinksTestCase):
         await self.until(
             lambda: all(node.pubsub.remote_nodes.subscriptions.get(b"t") for node in (a, b))
         )
-        batches = broker.stats()["packs_forwarded"]
+        batches = broker.stats()["batches_forwarded"]
         sent = 0
 
         def publish() -> None:
@@ -68,7 +68,7 @@ class ClusterTests(LinksTestCase):
         for publisher in (b"a", b"b"):
             of_it = [frame for frame in received if frame.startswith(publisher)]
             self.assertEqual(of_it, [b"%s %d" % (publisher, n) for n in range(5_000)])
-        self.assertLessEqual(broker.stats()["packs_forwarded"] - batches, 200)
+        self.assertLessEqual(broker.stats()["batches_forwarded"] - batches, 200)
         self.assertEqual(c.pubsub.remote_nodes.gaps, 0)
 
     async def test_another_broker_at_the_same_address(self) -> None:
@@ -196,7 +196,7 @@ class NonsenseTests(LinksTestCase):
         broker = self.start_broker()
         stranger = self.start_stranger()
         await self.answered(stranger, wire.Hello(wire.VERSION + 1))
-        self.assertIsInstance(wire.decode(stranger.answers[0][0]), wire.Unwelcome)
+        self.assertIsInstance(wire.decode(stranger.answers[0][0]), wire.Rejected)
         self.assertEqual(broker.stats()["nodes"], 0)
 
     async def test_who_has_not_said_hello_is_asked_once(self) -> None:
@@ -209,7 +209,7 @@ class NonsenseTests(LinksTestCase):
         stranger.send(wire.encode(wire.Hello()))
         await self.until(lambda: len(stranger.answers) == 2)
         first, second = (wire.decode(parts[0]) for parts in stranger.answers)
-        self.assertEqual(first, wire.NotKnown())
+        self.assertEqual(first, wire.UnknownNode())
         self.assertIsInstance(second, wire.Welcome)
         self.assertEqual(broker.stats()["messages_dropped"], {"unknown_sender": 6})
         await self.until(lambda: a_told.events == [wire.Joined("stranger")])
@@ -221,7 +221,7 @@ class NonsenseTests(LinksTestCase):
             a.send_batch(name, b"a pack")
         a.send_batch("b", b"for b")
         await self.until(lambda: b_told.events == [("a", b"for b")])
-        self.assertEqual(broker.stats()["messages_dropped"], {"peer_gone": 3})
+        self.assertEqual(broker.stats()["messages_dropped"], {"node_gone": 3})
         self.assertEqual(broker.stats()["nodes"], 2)
 
     async def test_strangers_that_are_gone_are_forgotten(self) -> None:
@@ -257,7 +257,7 @@ class LifeTests(LinksTestCase):
             {
                 "ready": True,
                 "nodes": 2,
-                "packs_forwarded": 1,
+                "batches_forwarded": 1,
                 "bytes_forwarded": 5,
                 "queue_bytes": 0,
                 "messages_dropped": {},
@@ -345,7 +345,7 @@ class UnreachableTests(SynchronousTestCase):
         self.batch(10)
         left = wire.Left("b")
         self.assertEqual(self.messages(), [(b"a", left), (b"c", left)])
-        self.assertEqual(self.broker.stats()["messages_dropped"], {"peer_gone": 1})
+        self.assertEqual(self.broker.stats()["messages_dropped"], {"node_gone": 1})
 
     def test_several_are_gone_at_once(self) -> None:
         self.link.gone |= {b"b", b"c"}
@@ -360,7 +360,7 @@ class UnreachableTests(SynchronousTestCase):
         self.link.gone.add(b"b")
         self.clock.advance(module.RETRY_S)
         self.assertEqual([message for _, message in self.messages()], [wire.Left("b")] * 2)
-        self.assertEqual(self.broker.stats()["messages_dropped"], {"peer_gone": 3})
+        self.assertEqual(self.broker.stats()["messages_dropped"], {"node_gone": 3})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_order_is_kept_while_packs_wait(self) -> None:
@@ -411,5 +411,5 @@ class UnreachableTests(SynchronousTestCase):
         self.assertIn((b"a", wire.Left("c")), self.messages())
         self.link.full.clear()
         self.clock.advance(module.RETRY_S)
-        self.assertEqual(self.messages(), [(b"c", wire.NotKnown())])
+        self.assertEqual(self.messages(), [(b"c", wire.UnknownNode())])
         self.assertEqual(self.broker.stats()["queue_bytes"], 0)

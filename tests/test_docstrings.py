@@ -66,7 +66,6 @@ EXEMPT: frozenset[str] = frozenset(
         "Publication",
         "publish",
         "publish_to",
-        "Receipt",
         "revoke",
         "text_frame",
         "topic_messages",

@@ -1,25 +1,30 @@
-"""Barrier: waits for a number of parties, then lets all go at once.
+"""Barrier: waits for a number of parties, then releases all of them at once.
 
 The rules:
 
 * a party is a (node, token) pair; arriving twice counts once;
 * with ``expected`` parties the barrier is released when that many have arrived; with EVERY_NODE,
-  when each live node has at least one party here;
-* until then a party may withdraw, and a node that dies takes its parties with it;
-* once released it stays released: whoever arrives later, or in excess, is refused;
-* a barrier that another life of the broker had released is ``rejoin``ed; its missing parties, whose
-  release may have been lost on the way, are let go as they arrive;
-* a barrier nobody is part of any more can be forgotten (``empty``).
+  when each live node has at least one party;
+* before the release a party may withdraw, and a node that dies loses its parties;
+* a released barrier stays released: it refuses parties that arrive later or in excess;
+* a barrier that the previous broker released is restored by ``rejoin``. The release may not have
+  reached all of its parties, so the missing ones are released as they arrive;
+* a barrier without parties (``empty``) can be forgotten.
 """
 
 from collections.abc import Collection, Iterable
 
 EVERY_NODE = 0
-"""Stands for a number of parties: one of each node that is alive."""
+"""A barrier's number of parties that means: one of each live node."""
 
 
 class Barrier:
-    """The parties of one barrier. Callers check ``ready`` after each change and then release."""
+    """The parties of one barrier.
+
+    After each change call ``ready``, and ``release`` if it returns True.
+
+    Raises ValueError if ``expected`` is negative.
+    """
 
     __slots__ = ("_count", "_parties", "expected", "released", "restored")
 
@@ -35,46 +40,46 @@ class Barrier:
     def arrive(self, node: str, tokens: Iterable[int]) -> list[int]:
         """Count parties in; returns the tokens that are refused."""
         refused = []
-        mine = self._parties.setdefault(node, set())
+        arrived = self._parties.setdefault(node, set())
         for token in tokens:
-            if token in mine:
+            if token in arrived:
                 continue
             full = self.expected and self._count >= self.expected
             if full or (self.released and not self.restored):
                 refused.append(token)
                 continue
-            mine.add(token)
+            arrived.add(token)
             self._count += 1
-        if not mine:
+        if not arrived:
             del self._parties[node]
         return refused
 
     def rejoin(self, node: str, tokens: Iterable[int]) -> None:
-        """Count in parties that another life of the broker has let go already."""
-        back = set(tokens)
-        if not back:
+        """Count in parties that the previous broker has released."""
+        released = set(tokens)
+        if not released:
             return
-        self._parties.setdefault(node, set()).update(back)
+        self._parties.setdefault(node, set()).update(released)
         self._count = sum(map(len, self._parties.values()))
         self.restored = True
 
     def withdraw(self, node: str, tokens: Iterable[int]) -> None:
-        """Take parties back; unknown ones are ignored."""
-        mine = self._parties.get(node)
-        if mine is None:
+        """Remove parties; unknown tokens are ignored."""
+        arrived = self._parties.get(node)
+        if arrived is None:
             return
-        before = len(mine)
-        mine.difference_update(tokens)
-        self._count -= before - len(mine)
-        if not mine:
+        before = len(arrived)
+        arrived.difference_update(tokens)
+        self._count -= before - len(arrived)
+        if not arrived:
             del self._parties[node]
 
     def forget(self, node: str) -> None:
-        """Take back every party of a node that is gone."""
+        """Remove all parties of a node that is gone."""
         self._count -= len(self._parties.pop(node, ()))
 
     def ready(self, live_nodes: Collection[str]) -> bool:
-        """True if there are parties to let go now."""
+        """Whether there are parties to release now."""
         if self.restored:
             return True
         if self.released:
@@ -84,7 +89,7 @@ class Barrier:
         return bool(live_nodes) and all(node in self._parties for node in live_nodes)
 
     def release(self) -> dict[str, tuple[int, ...]]:
-        """Let all go; returns each node's parties."""
+        """Mark the barrier as released; returns the tokens of each node."""
         self.released = True
         return {node: tuple(sorted(tokens)) for node, tokens in self._parties.items()}
 
@@ -95,5 +100,5 @@ class Barrier:
 
     @property
     def empty(self) -> bool:
-        """True if nobody is part of it."""
+        """Whether the barrier has no parties."""
         return not self._parties

@@ -1,13 +1,13 @@
 """The error tree::
 
     ClusterError
-    ├── WireError            bytes from another process make no sense (drop them, tell the log)
+    ├── WireError            a process cannot read the bytes that another one sent
     ├── BarrierRefused       a barrier is full, already released, or was cancelled
     ├── Disconnected         the client of this connection is gone
-    ├── TooSlow              a loop over a topic's messages took them too slowly; some are lost
-    ├── NotRunning           there is no node in this process, or none that can be reached
-    ├── NotPublished         a process outside the cluster has no receipt for a publication
-    ├── DatabaseQueueFull    in_database was asked for more than may wait; try again later
+    ├── TooSlow              a loop over a topic's messages was too slow; messages are lost
+    ├── NotRunning           this process has no node and reaches none
+    ├── NotPublished         the cluster gave no receipt for an external publication
+    ├── DatabaseQueueFull    too many calls of in_database wait; try again later
     └── ConfigurationError   a setting or option is wrong; the text says which and what to do
 
 Catch ClusterError to catch them all.
@@ -15,19 +15,26 @@ Catch ClusterError to catch them all.
 
 
 class ClusterError(Exception):
-    """Base of all errors of this package."""
+    """Base class of the errors of this package. Catch it to catch all of them."""
 
 
 class WireError(ClusterError):
-    """A message of the node-broker link could not be read."""
+    """A process cannot read the bytes that another one sent.
+
+    The receiver drops the message, counts it as ``malformed`` and logs the text.
+    """
 
 
 class BarrierRefused(ClusterError):
-    """This party will not be part of the barrier's release."""
+    """The barrier did not accept this party: it is full, already released, or was cancelled."""
 
 
 class Disconnected(ClusterError):
-    """The connection is closed; ``code`` is the close code, 1006 if there was none."""
+    """The connection is closed. Let it end the handler; the connection cannot be used any more.
+
+    ``code`` is the close code (RFC 6455, section 7.4), 1006 if the client sent none; ``reason`` is
+    the text that came with it.
+    """
 
     def __init__(self, code: int = 1006, reason: str = "") -> None:
         super().__init__(f"connection closed ({code}{': ' + reason if reason else ''})")
@@ -36,17 +43,21 @@ class Disconnected(ClusterError):
 
 
 class TooSlow(ClusterError):
-    """More messages waited than may; the text says how many were dropped."""
+    """A loop over a topic's messages was too slow; the text says how many messages are lost."""
 
 
 class NotRunning(ClusterError):
-    """There is no node in this process, or none that can be reached from it."""
+    """This process has no node, and it reaches none.
+
+    Start the cluster, or check the setting ``C10K["CLUSTER_PORT"]``.
+    """
 
 
 class NotPublished(ClusterError):
-    """A publication from outside the cluster was refused, or not answered.
+    """The cluster refused an external publication, or did not answer.
 
-    ``uncertain``: its subscribers may have got it all the same.
+    ``uncertain`` is True if subscribers may have received it nevertheless: if you publish it again,
+    they may receive it twice.
     """
 
     def __init__(self, reason: str, uncertain: bool = False) -> None:
@@ -55,8 +66,11 @@ class NotPublished(ClusterError):
 
 
 class DatabaseQueueFull(ClusterError):
-    """As many calls wait for a database thread as C10K["DATABASE_QUEUE"] allows."""
+    """As many calls wait for a database thread as ``C10K["DATABASE_QUEUE"]`` allows.
+
+    Try again later, or allow more threads.
+    """
 
 
 class ConfigurationError(ClusterError):
-    """A setting or an option cannot be used as it is."""
+    """A setting or an option cannot be used; the text says which one and what to do."""

@@ -1,21 +1,22 @@
-"""Exchange: what the broker decides.
+"""Exchange: the broker's state machine.
 
 The rules:
 
-* a node takes part from its Hello to its Goodbye, or until the shell says it is gone (``leave``);
-* interest of one node is told to all others; a node that joins is told that of everybody who has
-  spoken of it, be it none;
-* a barrier's Release is put out after all interest that came before its last arrival. Links are
-  FIFO, so a node that has the Release has the interest;
-* frames of a retained topic get their order here, so that every node sees the same one;
-* a node numbers what it publishes to them, and sends it again if its link was cut: what is there
-  already is not stored twice, and what comes after a gap is not stored, for it will come again;
-* who is on a topic through one node is told to all others;
-* a node that is gone takes its interest, its arrivals and its members with it.
+* a node takes part from its Hello until its Goodbye, or until the caller reports with ``leave``
+  that it is gone;
+* the exchange forwards the subscriptions and the members of a node to all other nodes. A node that
+  joins receives those of all nodes that have sent theirs, even if they are empty;
+* it sends the Release of a barrier after all subscriptions that came before the last arrival. Links
+  are FIFO, so a node that has the Release has the subscriptions;
+* it gives the frames of a retained topic their order, so that all nodes see the same one;
+* a node numbers its retained publications, and sends them again after its link was cut. The
+  exchange does not store a publication twice. It does not store one that comes after a gap either,
+  because the node sends that again, too;
+* a node that is gone loses its subscriptions, its arrivals and its members.
 
-``receive`` and ``leave`` return what to send, as (node, message) in order; ``now`` is Unix time in
-milliseconds, for retained frames that expire. This file does not know
-how messages travel. In a cluster of one node it runs inside that node, without a broker.
+``receive`` and ``leave`` return the messages to send, as (node, message) in order. ``now`` is Unix
+time in milliseconds; retained frames expire by it. This module does not know how messages travel.
+In a cluster of one node it runs in that node, without a broker.
 """
 
 from collections.abc import Iterable
@@ -28,22 +29,21 @@ from cluster.core.presence import PresenceTable
 from cluster.core.retained import RetainedFrames, format_sources
 from cluster.core.routing import RoutingTable
 
-Outbox: TypeAlias = list[tuple[str, wire.Message]]
+Outgoing: TypeAlias = list[tuple[str, wire.Message]]
 
 MAX_BARRIERS = 100_000
-"""Bounds memory against code that makes up barrier names and never leaves them."""
+"""Bounds the memory that code which invents barrier names and never leaves them can take."""
 
 EXPIRE_EVERY = 10_000
-"""Milliseconds after which all retained topics are looked through for frames that have expired.
-Nobody is given one in between."""
+"""Milliseconds between searches of all retained topics for expired frames, to free their memory.
+Nodes do not receive expired frames in between."""
 
-
-LOST = -1
-"""Instead of a number: some before were lost; the node must say hello and send them again."""
+RESEND = -1
+"""Instead of a node's last number: publications are missing, and the node sends them again."""
 
 
 class Exchange:
-    """The state of one broker life."""
+    """The state of one broker process. ``epoch`` identifies it."""
 
     def __init__(self, epoch: str, max_barriers: int = MAX_BARRIERS) -> None:
         self.epoch = epoch
@@ -52,26 +52,26 @@ class Exchange:
         self.retained = RetainedFrames(epoch=epoch)
         self.presence = PresenceTable()
         self._nodes: dict[str, None] = {}
-        self._spoken: set[str] = set()
-        self._told_presence: set[str] = set()
+        self._sent_subscriptions: set[str] = set()
+        self._sent_presence: set[str] = set()
         self._barriers: dict[str, Barrier] = {}
         self._expire_at = 0
-        self._taken: dict[str, int] = {}  # node -> its last publication's number; LOST: see there
+        self._last_numbers: dict[str, int] = {}  # node -> its last retained publication, or RESEND
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes that take part, in the order in which they came."""
+        """The nodes that take part, in the order in which they joined."""
         return tuple(self._nodes)
 
-    def receive(self, node: str, message: wire.Message, now: int = 0) -> Outbox:
-        """Take a message of a node; returns what to send because of it."""
+    def receive(self, node: str, message: wire.Message, now: int = 0) -> Outgoing:
+        """Process a message of a node; returns what to send because of it."""
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY
             self.retained.expire(now)
         if isinstance(message, wire.Hello):
             return self._hello(node, message)
         if node not in self._nodes:
-            return [(node, wire.NotKnown())]
+            return [(node, wire.UnknownNode())]
         match message:
             case wire.NodeSubscriptions(_, added, removed):
                 return self._node_subscriptions(node, added, removed, now)
@@ -83,50 +83,55 @@ class Exchange:
                 return self._retain(node, message, now)
             case wire.Restore():
                 return self._restore(message, now)
-            case wire.Ask(topic):
-                return [(node, self._kept(topic, now) or wire.Retained(topic, 0, 0, ()))]
-            case wire.Presence():
-                return self._presence(node, message)
+            case wire.Query(topic):
+                return [(node, self._history(topic, now) or wire.Retained(topic, 0, 0, ()))]
+            case wire.PresenceUpdate():
+                return self._presence_update(node, message)
             case wire.Goodbye():
                 return self.leave(node)
-        return [(node, wire.Unwelcome(f"a node does not send {type(message).__name__}"))]
+        return [(node, wire.Rejected(f"a node does not send {type(message).__name__}"))]
 
-    def leave(self, node: str) -> Outbox:
-        """A node is gone: take back what it had, tell the others."""
+    def leave(self, node: str) -> Outgoing:
+        """Remove a node that is gone; returns what to send because of it."""
         if node not in self._nodes:
             return []
-        outbox = self._take_back(node)
+        outgoing = self._remove(node)
         for name, barrier in self._barriers.items():
-            outbox += self._release_if_ready(name, barrier)
-        return outbox
+            outgoing += self._release_if_ready(name, barrier)
+        return outgoing
 
-    def _hello(self, node: str, message: wire.Hello) -> Outbox:
+    def _hello(self, node: str, message: wire.Hello) -> Outgoing:
         if message.version != wire.VERSION:
             reason = (
-                f"the broker speaks version {wire.VERSION} of the link, "
+                f"the broker uses version {wire.VERSION} of the link, "
                 f"node {node} version {message.version}"
             )
-            return [*self.leave(node), (node, wire.Unwelcome(reason))]
-        # A Hello from a node that is known: its link was cut and what was on it is uncertain. It
-        # never was away, though, so a barrier of all nodes goes on waiting for it.
-        outbox = self._take_back(node) if node in self._nodes else []
-        peers = self.nodes
+            return [*self.leave(node), (node, wire.Rejected(reason))]
+        # A node that takes part sends Hello again when its link was cut: messages may be lost. It
+        # did not leave, so no barrier is released without it, as ``leave`` would do.
+        outgoing = self._remove(node) if node in self._nodes else []
+        others = self.nodes
         self._nodes[node] = None
-        self._taken.pop(node, None)
-        outbox.append((node, wire.Welcome(self.epoch, peers)))
-        for peer in peers:
-            if peer in self._spoken:  # else the others may know better, from another broker's life
-                outbox.append((node, wire.NodeSubscriptions(peer, self.subscriptions.topics(peer))))
-            if peer in self._told_presence:  # be it nobody: the node may know of some that left
-                outbox.append((node, wire.Presence(peer, True, self.presence.places(peer))))
-        outbox += self._to_others(node, wire.Joined(node))
-        return outbox
+        self._last_numbers.pop(node, None)
+        outgoing.append((node, wire.Welcome(self.epoch, others)))
+        for other in others:
+            # Nodes that have not sent their subscriptions yet are left out, rather than sent as
+            # empty: the new node may know those that they sent to the previous broker.
+            if other in self._sent_subscriptions:
+                topics = self.subscriptions.topics(other)
+                outgoing.append((node, wire.NodeSubscriptions(other, topics)))
+            # Sent even if it is empty: the new node may know members that have left meanwhile.
+            if other in self._sent_presence:
+                memberships = self.presence.memberships(other)
+                outgoing.append((node, wire.PresenceUpdate(other, True, memberships)))
+        outgoing += self._to_others(node, wire.Joined(node))
+        return outgoing
 
-    def _take_back(self, node: str) -> Outbox:
+    def _remove(self, node: str) -> Outgoing:
         del self._nodes[node]
-        self._taken.pop(node, None)
-        self._spoken.discard(node)
-        self._told_presence.discard(node)
+        self._last_numbers.pop(node, None)
+        self._sent_subscriptions.discard(node)
+        self._sent_presence.discard(node)
         self.subscriptions.drop(node)
         self.presence.drop(node)
         for name, barrier in list(self._barriers.items()):
@@ -137,22 +142,22 @@ class Exchange:
 
     def _node_subscriptions(
         self, node: str, added: tuple[bytes, ...], removed: tuple[bytes, ...], now: int
-    ) -> Outbox:
-        self._spoken.add(node)
+    ) -> Outgoing:
+        self._sent_subscriptions.add(node)
         for topic in removed:
             self.subscriptions.remove(topic, node)
         for topic in added:
             self.subscriptions.add(topic, node)
-        outbox = self._to_others(node, wire.NodeSubscriptions(node, added, removed))
+        outgoing = self._to_others(node, wire.NodeSubscriptions(node, added, removed))
         for topic in added:
-            kept = self._kept(topic, now)
-            if kept is not None:
-                outbox.append((node, kept))
-        return outbox
+            history = self._history(topic, now)
+            if history is not None:
+                outgoing.append((node, history))
+        return outgoing
 
     def _arrive(
         self, node: str, name: str, expected: int, tokens: tuple[int, ...], released: bool
-    ) -> Outbox:
+    ) -> Outgoing:
         barrier = self._barriers.get(name)
         if barrier is None:
             if len(self._barriers) >= self.max_barriers:
@@ -160,18 +165,18 @@ class Exchange:
             barrier = self._barriers[name] = Barrier(expected)
         if barrier.expected != expected:
             return [(node, wire.Refuse(name, tokens))]
-        outbox: Outbox = []
+        outgoing: Outgoing = []
         if released:
             barrier.rejoin(node, tokens)
         else:
             refused = barrier.arrive(node, tokens)
             if refused:
-                outbox.append((node, wire.Refuse(name, tuple(refused))))
+                outgoing.append((node, wire.Refuse(name, tuple(refused))))
         if barrier.empty:
             del self._barriers[name]
-        return outbox + self._release_if_ready(name, barrier)
+        return outgoing + self._release_if_ready(name, barrier)
 
-    def _withdraw(self, node: str, name: str, tokens: Iterable[int]) -> Outbox:
+    def _withdraw(self, node: str, name: str, tokens: Iterable[int]) -> Outgoing:
         barrier = self._barriers.get(name)
         if barrier is not None:
             barrier.withdraw(node, tokens)
@@ -179,25 +184,32 @@ class Exchange:
                 del self._barriers[name]
         return []
 
-    def _release_if_ready(self, name: str, barrier: Barrier) -> Outbox:
+    def _release_if_ready(self, name: str, barrier: Barrier) -> Outgoing:
         if not barrier.ready(self._nodes):
             return []
         return [(node, wire.Release(name, tokens)) for node, tokens in barrier.release().items()]
 
-    def _retain(self, node: str, message: wire.Retain, now: int) -> Outbox:
+    def _retain(self, node: str, message: wire.Retain, now: int) -> Outgoing:
         topic, depth, frame = message.topic, max(1, message.depth), message.frame
         number = message.number
         if number:
-            last = self._taken.get(node)
+            last = self._last_numbers.get(node)
+            # A new connection can carry publications before the node's Hello on it, while the last
+            # ones on the old connection are lost. Storing what comes after such a gap would change
+            # the order, so the exchange asks for a Hello, once. The node then sends again all that
+            # was not acknowledged. After a Hello any number is accepted as the first.
             if last is not None and number != last + 1:
-                if last == LOST:
+                if last == RESEND:
                     return []
-                self._taken[node] = LOST
-                return [(node, wire.NotKnown())]
-            self._taken[node] = number
+                self._last_numbers[node] = RESEND
+                return [(node, wire.UnknownNode())]
+            self._last_numbers[node] = number
+            # The topic itself knows the numbers of its publishers, also those that were restored
+            # from other nodes. So this holds when the previous broker stored the publication and
+            # died before it acknowledged it.
             known = self.retained.get(topic)
             if known is not None and known.published.get(node, 0) >= number:
-                return [(node, wire.Taken(number))]
+                return [(node, wire.Acknowledged(number))]
         expires = now + message.lifetime if message.lifetime else 0
         offset = self.retained.store(topic, depth, frame, expires, now)
         entry = self.retained.get(topic)
@@ -206,59 +218,61 @@ class Exchange:
         sources = ""
         if number:
             published = {node: number}
-            entry.note(published)
+            entry.record_publishers(published)
             sources = format_sources(published)
         full = len(entry.frames) == 1
         news = wire.Retained(topic, depth, offset, (frame,), entry.epochs, times, sources, 0, full)
+        subscribers = self.subscriptions.get(topic) or {}
         if not number:
-            return [(other, news) for other in self.subscriptions.get(topic) or ()]
-        outbox: Outbox = [
+            return [(other, news) for other in subscribers]
+        # The publisher's copy carries the acknowledgement, if the publisher subscribes.
+        outgoing: Outgoing = [
             (other, news if other != node else replace(news, number=number))
-            for other in self.subscriptions.get(topic) or ()
+            for other in subscribers
         ]
-        if node not in (self.subscriptions.get(topic) or ()):
-            outbox.append((node, wire.Taken(number)))
-        return outbox
+        if node not in subscribers:
+            outgoing.append((node, wire.Acknowledged(number)))
+        return outgoing
 
-    def _restore(self, message: wire.Restore, now: int) -> Outbox:
+    def _restore(self, message: wire.Restore, now: int) -> Outgoing:
         topic, offset = message.topic, message.offset
         known = self.retained.get(topic)
         if known is None and offset <= self.retained.floor:
-            return []  # the topic made room for others; these numbers may have been given since
+            return []  # the topic was evicted here; other frames may have these offsets since
         if known is not None and not known.restored:
-            return []  # too late: frames that were numbered here must not be lost
+            return []  # too late: this would replace frames that were numbered here
         depth = max(1, message.depth)
         if not self.retained.restore(
             topic, depth, offset, message.frames, message.epochs, message.expires, now,
             message.sources,
         ):  # fmt: skip
             return []
-        # Others may have missed frames that only this node had received.
-        news = self._kept(topic, now)
-        assert news is not None
-        return [(node, news) for node in self.subscriptions.get(topic) or ()]
+        # Other nodes may have missed frames that only this node had received.
+        history = self._history(topic, now)
+        assert history is not None
+        return [(node, history) for node in self.subscriptions.get(topic) or ()]
 
-    def _kept(self, topic: bytes, now: int) -> wire.Retained | None:
-        kept = self.retained.get(topic, now)
-        if kept is None:
+    def _history(self, topic: bytes, now: int) -> wire.Retained | None:
+        entry = self.retained.get(topic, now)
+        if entry is None:
             return None
-        times = tuple(kept.expires) if any(kept.expires) else ()
-        frames = tuple(kept.frames)
+        times = tuple(entry.expires) if any(entry.expires) else ()
+        frames = tuple(entry.frames)
         return wire.Retained(
-            topic, kept.depth, kept.offset, frames, kept.epochs, times, kept.sources
+            topic, entry.depth, entry.offset, frames, entry.epochs, times, entry.sources
         )
 
-    def _presence(self, node: str, message: wire.Presence) -> Outbox:
-        self._told_presence.add(node)
+    def _presence_update(self, node: str, message: wire.PresenceUpdate) -> Outgoing:
+        self._sent_presence.add(node)
         if message.full:
             self.presence.replace(node, message.joined)
         else:
-            for place in message.left:
-                self.presence.leave(node, place)
-            for place in message.joined:
-                self.presence.join(node, place)
-        told = wire.Presence(node, message.full, message.joined, message.left)
-        return self._to_others(node, told)
+            for membership in message.left:
+                self.presence.leave(node, membership)
+            for membership in message.joined:
+                self.presence.join(node, membership)
+        update = wire.PresenceUpdate(node, message.full, message.joined, message.left)
+        return self._to_others(node, update)
 
-    def _to_others(self, node: str, message: wire.Message) -> Outbox:
+    def _to_others(self, node: str, message: wire.Message) -> Outgoing:
         return [(other, message) for other in self._nodes if other != node]

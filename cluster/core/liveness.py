@@ -1,18 +1,21 @@
-"""Who has not been heard of for too long.
+"""Liveness: which processes have been silent for too long.
 
 The rules:
 
-* whoever is heard is watched from then on, until forgotten;
-* silent means: not heard for longer than ``timeout``;
-* an observer that was itself away (a stopped process, a suspended machine) must call ``excuse``,
-  because its silence is not theirs.
+* a process is watched from its first sign of life on, until it is forgotten;
+* a process is silent if its last sign of life is older than ``timeout``;
+* an observer that did not run itself (a stopped process, a suspended machine) must call ``excuse``:
+  it could not have received the signs of life.
 
-Times are seconds of any one monotonic clock, always given by the caller.
+Times are seconds of any monotonic clock; callers pass them.
 """
 
 
 class Liveness:
-    """Names and when each was last heard."""
+    """The time of each process's last sign of life; ``timeout`` is in seconds.
+
+    Raises ValueError if ``timeout`` is not positive.
+    """
 
     def __init__(self, timeout: float) -> None:
         if not timeout > 0:
@@ -21,7 +24,7 @@ class Liveness:
         self._last: dict[str, float] = {}
 
     def heard(self, name: str, now: float) -> None:
-        """Take note of a sign of life; watch ``name`` from now on."""
+        """Record a sign of life of ``name``, and watch it from now on."""
         self._last[name] = now
 
     def watch(self, name: str, now: float) -> None:
@@ -29,15 +32,15 @@ class Liveness:
         self._last.setdefault(name, now)
 
     def forget(self, name: str) -> None:
-        """Watch ``name`` no longer; fine if it was not watched."""
+        """Watch ``name`` no longer; does nothing if it is not watched."""
         self._last.pop(name, None)
 
     def excuse(self, now: float) -> None:
-        """Start everybody's time afresh: we were not there to hear them."""
+        """Restart the time of all processes, because the observer did not run."""
         for name in self._last:
             self._last[name] = now
 
     def silent(self, now: float) -> list[str]:
-        """Names not heard for longer than the timeout, those silent for longest first."""
+        """The processes that are silent, the longest silence first."""
         overdue = [(last, name) for name, last in self._last.items() if now - last > self.timeout]
         return [name for _, name in sorted(overdue)]

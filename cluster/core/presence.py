@@ -1,19 +1,19 @@
-"""PresenceTable: who is on a topic, by the nodes that say so.
+"""PresenceTable: which members are on a topic, through which nodes.
 
 The rules:
 
 * a member is on a topic as long as at least one node holds it there;
 * a node holds a member once, however many connections of it the node has;
-* what changes is returned: members that nobody held before (joined), and that nobody holds any
-  more (left). Whatever changes nothing returns nothing.
+* methods return the changes of the table: members that no node held before (joined), and members
+  that no node holds any longer (left).
 
-Members are names that the application gives; two are the same if their text is.
+Members are names that the application chooses; two are the same if their text is.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-Place = tuple[bytes, str]
+Membership = tuple[bytes, str]
 """A topic and a member on it."""
 
 
@@ -32,36 +32,36 @@ class PresenceTable:
 
     def __init__(self) -> None:
         self._by_topic: dict[bytes, dict[str, set[str]]] = {}
-        self._by_node: dict[str, dict[Place, None]] = {}
+        self._by_node: dict[str, dict[Membership, None]] = {}
 
     def members(self, topic: bytes) -> tuple[str, ...]:
-        """Who is there, whoever came first in front."""
+        """The members of a topic, in the order in which they joined."""
         return tuple(self._by_topic.get(topic, ()))
 
-    def places(self, node: str) -> tuple[Place, ...]:
-        """All that a node holds, in the order in which it came."""
+    def memberships(self, node: str) -> tuple[Membership, ...]:
+        """The memberships that a node holds, the oldest first."""
         return tuple(self._by_node.get(node, ()))
 
-    def join(self, node: str, place: Place) -> Change | None:
-        """A node holds a member."""
+    def join(self, node: str, membership: Membership) -> Change | None:
+        """Record that a node holds a member."""
         held = self._by_node.setdefault(node, {})
-        if place in held:
+        if membership in held:
             return None
-        held[place] = None
-        topic, member = place
+        held[membership] = None
+        topic, member = membership
         holders = self._by_topic.setdefault(topic, {}).setdefault(member, set())
         holders.add(node)
         return Change(topic, member, True) if len(holders) == 1 else None
 
-    def leave(self, node: str, place: Place) -> Change | None:
-        """A node holds a member no more."""
+    def leave(self, node: str, membership: Membership) -> Change | None:
+        """Record that a node holds a member no longer."""
         held = self._by_node.get(node)
-        if held is None or place not in held:
+        if held is None or membership not in held:
             return None
-        del held[place]
+        del held[membership]
         if not held:
             del self._by_node[node]
-        topic, member = place
+        topic, member = membership
         members = self._by_topic[topic]
         members[member].discard(node)
         if members[member]:
@@ -71,14 +71,14 @@ class PresenceTable:
             del self._by_topic[topic]
         return Change(topic, member, False)
 
-    def replace(self, node: str, places: Iterable[Place]) -> list[Change]:
-        """A node says anew all that it holds."""
-        wanted = dict.fromkeys(places)
-        gone = [place for place in self.places(node) if place not in wanted]
-        changes = [self.leave(node, place) for place in gone]
-        changes += [self.join(node, place) for place in wanted]
+    def replace(self, node: str, memberships: Iterable[Membership]) -> list[Change]:
+        """Record all that a node holds now."""
+        wanted = dict.fromkeys(memberships)
+        gone = [each for each in self.memberships(node) if each not in wanted]
+        changes = [self.leave(node, each) for each in gone]
+        changes += [self.join(node, each) for each in wanted]
         return [change for change in changes if change is not None]
 
     def drop(self, node: str) -> list[Change]:
-        """A node is gone, and whoever only it held."""
+        """Record that a node is gone."""
         return self.replace(node, ())

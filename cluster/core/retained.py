@@ -1,23 +1,25 @@
-"""The newest frames of a topic, kept for those who subscribe late or come back.
+"""The newest frames of a topic, for subscribers that come late or resume.
 
 The rules:
 
-* each retained topic has a depth: how many of its newest frames are kept;
-* frames of a topic are numbered 1, 2, 3, … (its offset is the number of the newest); the numbering
-  has a name, its epoch, because one that starts anew gives the same numbers to other frames;
-* whoever goes on with a numbering that another process began gives it a new epoch, for that process
-  may have given numbers that nobody here knows. Of an earlier epoch it is remembered which was the
-  last number that is also one of the new;
-* of each publisher the number of its newest frame is remembered (``sources``), so that one that is
-  published again, because nobody knew whether it was taken, is recognized;
-* a frame may expire: it goes when its time has come and all before it are gone;
-* ``restore`` brings back what another process still knew; the higher offset wins;
-* at most ``max_topics`` topics and ``max_bytes`` of frames are kept: what is more drops the topics
-  stored to longest ago, and ``evicted`` counts them. The newest frame is always kept;
-* ``store`` never gives a number twice, so a topic that comes back after it made room for another
-  goes on above ``floor``, the highest offset of all that did.
+* each retained topic has a depth: how many of its newest frames are retained;
+* frames of a topic are numbered 1, 2, 3, …; the topic's ``offset`` is the number of the newest;
+* offsets belong to an ``epoch``, which identifies the process that numbers the frames. A process
+  that starts to number from 1 again uses another epoch;
+* a process that continues the offsets of another one starts a new epoch, because the other process
+  may have numbered frames that are unknown here. For each earlier epoch the topic remembers the
+  last offset that is also valid in the new one;
+* for each publisher the topic remembers the number of its newest frame (``sources``), so that it
+  recognizes a frame that is published again because no acknowledgement came;
+* a frame may expire: it is dropped when its time has come and all frames before it are dropped;
+* ``restore`` brings back what another process knows; the higher offset wins;
+* at most ``max_topics`` topics and ``max_bytes`` of frames are retained. Above that, the topics
+  that were published to longest ago are evicted, and ``evicted`` counts them. The newest frame is
+  always retained;
+* ``store`` never gives an offset twice: a topic that was evicted and comes back continues above
+  ``floor``, the highest offset of all evicted topics.
 
-Times are Unix times in milliseconds, the same for all processes; 0 stands for never.
+Times are Unix times in milliseconds, which all processes share; 0 means never.
 """
 
 from collections import OrderedDict, deque
@@ -25,25 +27,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 MAX_TOPICS = 10_000
-"""Bounds memory against a publisher that makes up topics; an application with more retained topics
-than this sets its own bound."""
+"""Bounds the memory that a publisher which invents topics can take."""
 
 MAX_BYTES = 256 << 20
-"""The same against large messages; 15 messages of 1,700 bytes in each of so many topics."""
+"""The same for large frames: enough for 15 frames of 1,700 bytes in each of MAX_TOPICS."""
 
 MAX_PUBLISHERS = 128
-"""Of each topic; the one that has published to it longest ago is forgotten first. It matters for
-seconds: between a broker's death and the next one's start."""
+"""Publishers that a topic remembers; it forgets the one that published longest ago. They matter for
+seconds only, between the death of a broker and the start of the next."""
 
 
 @dataclass(slots=True)
 class RetainedTopic:
-    """One topic's newest frames, oldest first; ``offset`` is the newest one's number.
+    """A topic's newest frames, oldest first; ``offset`` is that of the newest.
 
-    ``size``: their bytes. ``expires`` are the times at which they expire. ``earlier``: epoch -> the
-    last number of it that is also one of this epoch. ``restored``: the last frame was numbered by
-    another process. ``published``: publisher -> the number that it gave its newest frame of this
-    topic.
+    ``size``: the bytes of the frames. ``expires``: the times at which the frames expire.
+    ``earlier``: earlier epoch -> its last offset that is also valid in ``epoch``. ``restored``:
+    another process numbered the newest frame. ``published``: publisher -> its number for its newest
+    frame of this topic.
     """
 
     depth: int
@@ -58,11 +59,11 @@ class RetainedTopic:
 
     @property
     def sources(self) -> str:
-        """``published`` as text."""
+        """``published`` as text; see format_sources."""
         return format_sources(self.published)
 
-    def note(self, published: Mapping[str, int]) -> None:
-        """Remember the numbers of newer frames."""
+    def record_publishers(self, published: Mapping[str, int]) -> None:
+        """Remember the publishers of newer frames, with their numbers."""
         for publisher, number in published.items():
             known = self.published.pop(publisher, 0)
             self.published[publisher] = max(known, number)
@@ -71,33 +72,33 @@ class RetainedTopic:
 
     @property
     def epochs(self) -> str:
-        """The epoch, and the earlier ones of which frames may be kept, as text."""
+        """The epoch, and the earlier ones that retained frames may belong to, as text."""
         first = self.offset - len(self.frames)
-        places = (format_position(*place) for place in self.earlier.items() if place[1] >= first)
-        return " ".join((self.epoch, *places))
+        earlier = (format_position(*each) for each in self.earlier.items() if each[1] >= first)
+        return " ".join((self.epoch, *earlier))
 
     def after(self, epoch: str, offset: int) -> list[bytes] | None:
-        """All frames that came after one; None if some of them are not kept any more."""
-        first = self.offset - len(self.frames)  # the number before the oldest that is kept
+        """All frames after a position; None if some of them are not retained any longer."""
+        first = self.offset - len(self.frames)  # the one before the oldest retained frame
         last = self.offset if epoch == self.epoch else self.earlier.get(epoch, -1)
         if not first <= offset <= last:
             return None
         return list(self.frames)[offset - first :]
 
     def trim(self, now: int) -> None:
-        """Drop what is too much, and what has expired."""
+        """Drop frames beyond the depth and frames that have expired."""
         frames, expires = self.frames, self.expires
         while len(frames) > self.depth or (expires and 0 < expires[0] <= now):
             self.drop_oldest()
 
     def drop_oldest(self) -> None:
-        """Drop the oldest frame; there must be one."""
+        """Drop the oldest frame. The topic must have one."""
         self.size -= len(self.frames.popleft())
         self.expires.popleft()
 
 
 class RetainedFrames:
-    """Topic -> its newest frames. ``epoch`` names the numbering of topics that begin here."""
+    """Topic -> its newest frames. ``epoch`` is that of topics which are numbered from 1 here."""
 
     __slots__ = (
         "_epochs", "_topics", "epoch", "evicted", "floor", "max_bytes", "max_topics", "size",
@@ -107,18 +108,21 @@ class RetainedFrames:
         self, max_topics: int = MAX_TOPICS, epoch: str = "", max_bytes: int = MAX_BYTES
     ) -> None:
         if max_topics < 1:
-            raise ValueError(f"there must be room for at least 1 topic, not {max_topics}")
+            raise ValueError(f"max_topics must be at least 1, not {max_topics}")
         self.max_topics = max_topics
         self.max_bytes = max_bytes
-        self.size = 0  # of all frames
+        self.size = 0  # bytes of all frames
         self.epoch = epoch
         self.evicted = 0
-        self.floor = 0  # one number instead of one for each topic that was ever here
+        self.floor = 0  # one number rather than one for each evicted topic
         self._epochs = 0
         self._topics: OrderedDict[bytes, RetainedTopic] = OrderedDict()
 
     def store(self, topic: bytes, depth: int, frame: bytes, expires: int = 0, now: int = 0) -> int:
-        """Keep a frame as the topic's newest; returns its offset. ``depth`` is at least 1."""
+        """Retain a frame as the topic's newest; returns its offset.
+
+        Raises ValueError if ``depth`` is below 1.
+        """
         entry = self._entry(topic, depth)
         if entry.restored:
             entry.restored = False
@@ -145,10 +149,10 @@ class RetainedFrames:
         now: int = 0,
         sources: str = "",
     ) -> bool:
-        """Take over frames up to ``offset`` unless as much or more is known; True if taken.
+        """Take over frames up to ``offset``; returns False if as much or more is known already.
 
-        ``epochs`` and ``sources`` as RetainedTopic has them; ``expires``: of each frame, or nothing
-        if they never do.
+        ``epochs`` and ``sources`` are texts of a RetainedTopic. ``expires`` has the time of each
+        frame, or is empty if none expires. Raises ValueError if ``depth`` is below 1.
         """
         known = self._topics.get(topic)
         if offset <= (0 if known is None else known.offset):
@@ -157,7 +161,7 @@ class RetainedFrames:
         entry.offset = offset
         entry.epoch, entry.earlier = parse_epochs(epochs)
         entry.restored = True
-        entry.note(parse_sources(sources))
+        entry.record_publishers(parse_sources(sources))
         entry.frames = deque(frames)
         entry.expires = deque(expires) or deque([0] * len(entry.frames))
         self.size -= entry.size
@@ -168,30 +172,30 @@ class RetainedFrames:
         return True
 
     def get(self, topic: bytes, now: int = 0) -> RetainedTopic | None:
-        """What is kept of a topic; read it at once, it changes with the next frame."""
+        """The retained topic, or None. Read it at once: it changes with the next frame."""
         entry = self._topics.get(topic)
         if entry is not None and now:
             self._trim(entry, now)
         return entry
 
     def expire(self, now: int) -> None:
-        """Drop what has expired, of all topics; their numbers are remembered."""
+        """Drop the expired frames of all topics, but not the topics' offsets."""
         for entry in self._topics.values():
             self._trim(entry, now)
 
     def forget(self, topic: bytes) -> None:
-        """Keep nothing of this topic any more, not even its offset."""
+        """Drop a topic, with its offset."""
         entry = self._topics.pop(topic, None)
         if entry is not None:
             self.size -= entry.size
 
     def topics(self) -> tuple[bytes, ...]:
-        """The topics something is kept of, the one stored to longest ago first."""
+        """All topics, the one that was published to longest ago first."""
         return tuple(self._topics)
 
     def _entry(self, topic: bytes, depth: int) -> RetainedTopic:
         if depth < 1:
-            raise ValueError(f"a retained topic keeps at least 1 frame, not {depth}")
+            raise ValueError(f"a topic retains at least 1 frame, not {depth}")
         entry = self._topics.get(topic)
         if entry is None:
             while len(self._topics) >= self.max_topics:
@@ -222,12 +226,12 @@ class RetainedFrames:
 
 
 def format_position(epoch: str, offset: int) -> str:
-    """A place in a topic's numbering as text: "EPOCH:OFFSET"."""
+    """A position in a topic's history as text: "EPOCH:OFFSET"."""
     return f"{epoch}:{offset}"
 
 
 def parse_position(text: str) -> tuple[str, int]:
-    """Back to (epoch, offset); ValueError if it is none."""
+    """The (epoch, offset) of a position's text; raises ValueError."""
     epoch, colon, offset = text.rpartition(":")
     if not colon or not epoch.isalnum() or not offset.isdecimal() or not offset.isascii():
         raise ValueError(f"a position looks like EPOCH:OFFSET, not {text[:80]!r}")
@@ -235,22 +239,22 @@ def parse_position(text: str) -> tuple[str, int]:
 
 
 def format_sources(published: Mapping[str, int]) -> str:
-    """Publishers, each with the number of its newest frame, as text."""
+    """Publishers with the numbers of their newest frames as text: "PUBLISHER:NUMBER …"."""
     return " ".join(f"{publisher}:{number}" for publisher, number in published.items())
 
 
 def parse_sources(text: str) -> dict[str, int]:
-    """Back to publisher -> number; ValueError if it is none."""
+    """The publishers and numbers of format_sources' text; raises ValueError."""
     published = {}
-    for place in text.split(" ") if text else ():
-        publisher, _, number = place.rpartition(":")
+    for source in text.split(" ") if text else ():
+        publisher, _, number = source.rpartition(":")
         if not publisher or not number.isdecimal() or not number.isascii():
-            raise ValueError(f"a source looks like PUBLISHER:NUMBER, not {place[:80]!r}")
+            raise ValueError(f"a source looks like PUBLISHER:NUMBER, not {source[:80]!r}")
         published[publisher] = int(number[:20])
     return published
 
 
 def parse_epochs(text: str) -> tuple[str, dict[str, int]]:
-    """Epoch and earlier epochs from RetainedTopic's text; ValueError if it is none."""
-    epoch, *places = text.split(" ")
-    return epoch, dict(map(parse_position, places))
+    """Epoch and earlier epochs of the text in RetainedTopic.epochs; raises ValueError."""
+    epoch, *earlier = text.split(" ")
+    return epoch, dict(map(parse_position, earlier))

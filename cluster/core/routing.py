@@ -3,12 +3,12 @@
 The rules:
 
 * topics are opaque byte strings; two topics are the same if their bytes are;
-* a subscriber is in a topic at most once, whatever often it subscribes;
+* a subscriber is in a topic at most once, however often it subscribes;
 * a topic without subscribers is not in the table: ``get`` then returns None;
-* subscribers of a topic keep the order in which they came.
+* subscribers of a topic keep the order in which they subscribed.
 
-A node holds one table for its connections and one for its peers' interest, the broker one for the
-nodes. Subscribers are any hashable objects; this file never looks into them.
+A node has one table for its connections and one for the remote nodes; the broker has one for all
+nodes. Subscribers are any hashable objects; this module does not look into them.
 """
 
 from collections.abc import Hashable
@@ -18,19 +18,19 @@ S = TypeVar("S", bound=Hashable)
 
 
 class RoutingTable(Generic[S]):
-    """Who wants which topic, in both directions."""
+    """Topics and their subscribers, in both directions."""
 
     __slots__ = ("_by_subscriber", "_by_topic", "get")
 
     def __init__(self) -> None:
         self._by_topic: dict[bytes, dict[S, None]] = {}
         self._by_subscriber: dict[S, dict[bytes, None]] = {}
-        # Bound once: publishing looks a topic up for every message, and this saves a Python call.
-        # Callers iterate over what it returns at once and never change it.
+        # The dict's own method: publishing looks up a topic for every message, and this saves a
+        # Python call. Callers iterate over the result at once, and never change it.
         self.get = self._by_topic.get
 
     def add(self, topic: bytes, subscriber: S) -> bool:
-        """Subscribe; True if the topic had no subscriber before."""
+        """Subscribe; returns True if the topic had no subscriber."""
         subscribers = self._by_topic.get(topic)
         first = subscribers is None
         if subscribers is None:
@@ -40,30 +40,30 @@ class RoutingTable(Generic[S]):
         return first
 
     def remove(self, topic: bytes, subscriber: S) -> bool:
-        """Unsubscribe; True if the topic has no subscriber any more because of this."""
+        """Unsubscribe; returns True if this was the last subscriber of the topic."""
         topics = self._by_subscriber.get(subscriber)
         if topics is None or topic not in topics:
             return False
         del topics[topic]
         if not topics:
             del self._by_subscriber[subscriber]
-        return self._take_out(topic, subscriber)
+        return self._remove_from(topic, subscriber)
 
     def drop(self, subscriber: S) -> list[bytes]:
-        """Unsubscribe from everything; returns the topics left without subscribers."""
+        """Unsubscribe from all topics; returns those that have no subscriber now."""
         topics = self._by_subscriber.pop(subscriber, {})
-        return [topic for topic in topics if self._take_out(topic, subscriber)]
+        return [topic for topic in topics if self._remove_from(topic, subscriber)]
 
     def topics(self, subscriber: S) -> tuple[bytes, ...]:
-        """The topics of one subscriber, oldest subscription first."""
+        """The topics of a subscriber, the oldest subscription first."""
         return tuple(self._by_subscriber.get(subscriber, ()))
 
     def all_topics(self) -> tuple[bytes, ...]:
-        """Every topic that has a subscriber."""
+        """All topics that have subscribers."""
         return tuple(self._by_topic)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all subscriptions."""
         self._by_topic.clear()
         self._by_subscriber.clear()
 
@@ -71,10 +71,10 @@ class RoutingTable(Generic[S]):
         return topic in self._by_topic
 
     def __len__(self) -> int:
-        """How many topics have subscribers."""
+        """The number of topics that have subscribers."""
         return len(self._by_topic)
 
-    def _take_out(self, topic: bytes, subscriber: S) -> bool:
+    def _remove_from(self, topic: bytes, subscriber: S) -> bool:
         subscribers = self._by_topic[topic]
         del subscribers[subscriber]
         if subscribers:

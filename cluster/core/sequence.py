@@ -2,18 +2,18 @@
 
 The rules:
 
-* an origin numbers what it sends to one destination 1, 2, 3, …;
-* a number already passed is a DUPLICATE and must not be delivered again;
-* a number further on than the next is a GAP: what is between is lost (the links are FIFO), and
-  the one at hand is delivered;
-* anything below 1 is not a sequence number.
+* an origin numbers the batches that it sends to one destination 1, 2, 3, …;
+* a number that is not above the last one is a DUPLICATE: the batch must not be delivered again;
+* a number beyond the next one is a GAP. Links are FIFO, so the batches in between are lost; the
+  batch itself is delivered;
+* numbers below 1 are invalid.
 """
 
 from enum import Enum
 
 
 class Verdict(Enum):
-    """What a sequence number says about the message that carries it."""
+    """The relation of a sequence number to the numbers before it."""
 
     IN_ORDER = "in order"
     DUPLICATE = "duplicate"
@@ -21,7 +21,7 @@ class Verdict(Enum):
 
 
 class SequenceTracker:
-    """Follows the numbers of one origin; ``missing`` counts what gaps have swallowed."""
+    """Follows the numbers of one origin; ``missing`` counts the numbers that gaps skipped."""
 
     __slots__ = ("last", "missing")
 
@@ -30,7 +30,7 @@ class SequenceTracker:
         self.missing = 0
 
     def observe(self, number: int) -> Verdict:
-        """Take the number of a message that has arrived; raises ValueError below 1."""
+        """Compare the number of a batch that has arrived; raises ValueError below 1."""
         expected = self.last + 1
         if number == expected:
             self.last = number

@@ -1,52 +1,22 @@
-"""What to do with output for a connection whose socket does not take it.
+"""WaterMarks: the fill level of a queue, with hysteresis.
 
-The rules:
-
-* a connection that is not blocked always SENDs;
-* a blocked one HOLDs its output up to the high-water mark;
-* above it, a subscription whose values may be skipped CONFLATEs (the newest value follows when
-  the socket drains), any other CLOSEs the connection, because every message matters;
-* once above, it stays above until the queue falls below the low-water mark.
-
-This file does not know what a socket is; callers hand in sizes in bytes.
+A queue is full when its level passes the high-water mark, and stays full until the level is at or
+below the low-water mark. So its owner stops and resumes the sources of the queue once, rather than
+with each message around a single limit.
 """
 
-from enum import Enum
-
 HIGH_WATER = 1 << 20
-"""Bytes a blocked connection may hold: with 10,000 connections the worst case is 10 GiB, which is
-why the mark is a setting, while one slow reader of a busy topic is cut off after a second or so."""
+"""Bytes that may wait for a client that does not read; above, the connection is closed. It is a
+setting, because 10,000 such clients hold 10 GiB. At 10 Mbit/s a client reads 1 MiB in a second."""
 
 LOW_WATER = 1 << 18
-"""Bytes below which a connection that was above the mark takes part again."""
-
-
-class Decision(Enum):
-    """What the owner of the queue has to do with the next output."""
-
-    SEND = "send"
-    HOLD = "hold"
-    CONFLATE = "conflate"
-    CLOSE = "close"
-
-
-def decide(queued_bytes: int, high_water: int, conflating: bool, blocked: bool = True) -> Decision:
-    """Say what to do with a connection that has ``queued_bytes`` waiting.
-
-    ``blocked``: the kernel did not take all of the last output.
-    ``conflating``: what would be queued may be replaced by a newer value later.
-    """
-    if not blocked:
-        return Decision.SEND
-    if queued_bytes <= high_water:
-        return Decision.HOLD
-    return Decision.CONFLATE if conflating else Decision.CLOSE
+"""Bytes below which a connection that was full accepts output again."""
 
 
 class WaterMarks:
-    """A queue's fill level with hysteresis: full above ``high``, free again below ``low``.
+    """A queue's fill level. Levels and marks have the same unit, bytes or messages.
 
-    Units are the caller's (bytes or messages), as long as they are the same throughout.
+    Raises ValueError unless 0 <= low <= high.
     """
 
     __slots__ = ("full", "high", "level", "low")
@@ -60,7 +30,7 @@ class WaterMarks:
         self.full = False
 
     def add(self, amount: int) -> bool:
-        """Count output queued; True if this filled the queue (call it once: stop the sources)."""
+        """Count what was queued. True if the queue is full now and was not: stop the sources."""
         self.level += amount
         if self.full or self.level <= self.high:
             return False
@@ -68,7 +38,7 @@ class WaterMarks:
         return True
 
     def remove(self, amount: int) -> bool:
-        """Count output gone; True if this freed a full queue (let the sources go on)."""
+        """Count what has left. True if the queue was full and is not now: resume the sources."""
         self.level = max(0, self.level - amount)
         if not self.full or self.level > self.low:
             return False

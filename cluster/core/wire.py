@@ -1,27 +1,30 @@
-"""Messages of the node-broker link <-> bytes.
+"""Messages between a node and the broker <-> bytes.
 
-Every message is one byte of kind, then its fields (see fields.py)::
+Every message is one byte of kind, then its fields (wire_fields.py)::
 
-    node -> broker                               broker -> node
-    H Hello     I am this node                   W Welcome   these peers are alive
-    I NodeSubscriptions  topics I want,          I NodeSubscriptions  … of a peer
-                         or no longer
-    A Arrive    parties at a barrier             R Release   all parties are here
-    B Withdraw  … that are gone again            F Refuse    parties that came too late
-    K Retain    publish and keep                 T Retained  frames of a retained topic
-                                                 V Taken     … the exchange has what you published
-    S Restore   what I know of a retained topic  J Joined, L Left   a peer came, went
-    Q Ask       what is kept of a topic?         T Retained  … be it nothing
-    M Presence  who is on a topic through me     M Presence  … through a peer
-    G Goodbye   I am leaving                     X Congested, Y Cleared   a peer does not drain
-                                                 N NotKnown  say hello (again)
-                                                 U Unwelcome you cannot take part; the reason
+    node -> broker                                broker -> node
+    H Hello     I am this node                    W Welcome   the other live nodes
+                                                  U Rejected  you cannot take part; the reason
+                                                  N UnknownNode    send Hello (again)
+    I NodeSubscriptions  I subscribe to topics,   I NodeSubscriptions  of another node
+                         or unsubscribe
+    A Arrive    parties at a barrier              R Release   all parties are here
+    B Withdraw  parties that left the barrier     F Refuse    parties that came too late
+    K Retain    publish a frame and retain it     T Retained  frames of a retained topic
+                                                  V Acknowledged   your publications up to a number
+    S Restore   a retained topic as I know it
+    Q Query     send me what a topic retains      T Retained  the answer, even if it is empty
+    M PresenceUpdate     members through me       M PresenceUpdate     members through another node
+    G Goodbye   I am leaving                      J Joined, L Left     another node came or went
+                                                  X Congested, Y Cleared   another node's queue
+                                                              is full, has drained
 
-A pack is sent as two parts, which the broker forwards unopened: ``b"P" + node`` (to the broker the
-destination, from the broker the origin) and the pack. All other messages are one part.
+A batch of publications is sent as two parts, which the broker forwards unopened: ``b"P" + node``
+(to the broker the destination, from the broker the origin) and the batch. All other messages are
+one part.
 
-The messages about what topics keep and who is on them (K T V S Q M) are in wire_topics.py. These
-files do not know who receives what, nor what is in a frame.
+The messages about retained topics and presence (K T V S Q M) are in wire_topics.py. These modules
+do not know who receives what, nor what is in a frame.
 """
 
 from dataclasses import dataclass
@@ -38,13 +41,13 @@ from cluster.core.wire_fields import (
     decode_fields,
     encode_fields,
 )
-from cluster.core.wire_topics import Ask, Presence, Restore, Retain, Retained, Taken
+from cluster.core.wire_topics import Acknowledged, PresenceUpdate, Query, Restore, Retain, Retained
 
 __all__ = [
     "BATCH",
     "VERSION",
+    "Acknowledged",
     "Arrive",
-    "Ask",
     "Cleared",
     "Congested",
     "Goodbye",
@@ -53,15 +56,15 @@ __all__ = [
     "Left",
     "Message",
     "NodeSubscriptions",
-    "NotKnown",
-    "Presence",
+    "PresenceUpdate",
+    "Query",
     "Refuse",
+    "Rejected",
     "Release",
     "Restore",
     "Retain",
     "Retained",
-    "Taken",
-    "Unwelcome",
+    "UnknownNode",
     "Welcome",
     "Withdraw",
     "decode",
@@ -72,11 +75,12 @@ VERSION = 4
 """Nodes and broker of different versions refuse each other instead of guessing."""
 
 BATCH = b"P"
+"""The kind of a batch of publications."""
 
 
 @dataclass(frozen=True, slots=True)
 class _NodeMessage(Message):
-    """A message that names a node and nothing else."""
+    """A message that names a node and has no other field."""
 
     LAYOUT: ClassVar[tuple[Codec, ...]] = (TEXT,)
     node: str
@@ -84,7 +88,7 @@ class _NodeMessage(Message):
 
 @dataclass(frozen=True, slots=True)
 class Hello(Message):
-    """A node introduces itself; the broker answers Welcome or Unwelcome."""
+    """A node introduces itself. The broker answers Welcome or Rejected."""
 
     KIND: ClassVar[bytes] = b"H"
     LAYOUT: ClassVar[tuple[Codec, ...]] = (NUMBER,)
@@ -93,26 +97,26 @@ class Hello(Message):
 
 @dataclass(frozen=True, slots=True)
 class Welcome(Message):
-    """``epoch`` names this life of the broker; ``peers`` are the other live nodes."""
+    """The node takes part, beside ``nodes``. ``epoch`` identifies this broker process."""
 
     KIND: ClassVar[bytes] = b"W"
     epoch: str
-    peers: tuple[str, ...]
+    nodes: tuple[str, ...]
 
     def to_fields(self) -> list[bytes]:
-        return [TEXT.encode(self.epoch), *map(TEXT.encode, self.peers)]
+        return [TEXT.encode(self.epoch), *map(TEXT.encode, self.nodes)]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
         if not fields:
             raise WireError("a welcome without an epoch")
-        epoch, *peers = map(TEXT.decode, fields)
-        return cls(epoch, tuple(peers))
+        epoch, *nodes = map(TEXT.decode, fields)
+        return cls(epoch, tuple(nodes))
 
 
 @dataclass(frozen=True, slots=True)
-class Unwelcome(Message):
-    """The node cannot take part; ``reason`` is for its log."""
+class Rejected(Message):
+    """The node cannot take part. ``reason`` is for its log."""
 
     KIND: ClassVar[bytes] = b"U"
     LAYOUT: ClassVar[tuple[Codec, ...]] = (TEXT,)
@@ -120,50 +124,50 @@ class Unwelcome(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class NotKnown(Message):
-    """The broker has not had a Hello from this node (in its present life)."""
+class UnknownNode(Message):
+    """This broker process has not received a Hello of this node."""
 
     KIND: ClassVar[bytes] = b"N"
 
 
 @dataclass(frozen=True, slots=True)
 class Goodbye(Message):
-    """The node leaves; nothing more will come from it."""
+    """The node leaves. It sends nothing more."""
 
     KIND: ClassVar[bytes] = b"G"
 
 
 @dataclass(frozen=True, slots=True)
 class Joined(_NodeMessage):
-    """A peer is there."""
+    """Another node takes part."""
 
     KIND: ClassVar[bytes] = b"J"
 
 
 @dataclass(frozen=True, slots=True)
 class Left(_NodeMessage):
-    """A peer is gone, with its interest and its arrivals."""
+    """Another node is gone, with its subscriptions, arrivals and members."""
 
     KIND: ClassVar[bytes] = b"L"
 
 
 @dataclass(frozen=True, slots=True)
 class Congested(_NodeMessage):
-    """What is sent to this peer piles up at the broker: slow down."""
+    """Messages to another node pile up at the broker: stop reading from publishers."""
 
     KIND: ClassVar[bytes] = b"X"
 
 
 @dataclass(frozen=True, slots=True)
 class Cleared(_NodeMessage):
-    """The peer drains again."""
+    """The queue of another node has drained: read from publishers again."""
 
     KIND: ClassVar[bytes] = b"Y"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSubscriptions(Message):
-    """Topics that ``node`` wants from now on, and topics that it wants no longer."""
+    """Topics that ``node`` subscribes to, and topics that it unsubscribes from."""
 
     KIND: ClassVar[bytes] = b"I"
     node: str
@@ -176,7 +180,7 @@ class NodeSubscriptions(Message):
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
         if len(fields) < 2:
-            raise WireError("an interest without a node")
+            raise WireError("subscriptions without a node")
         count = NUMBER.decode(fields[1])
         if count > len(fields) - 2:
             raise WireError(f"{count} topics announced, {len(fields) - 2} sent")
@@ -185,8 +189,10 @@ class NodeSubscriptions(Message):
 
 @dataclass(frozen=True, slots=True)
 class Arrive(Message):
-    """Parties at a barrier that waits for ``expected``; ``released``: another life of the broker
-    has let them go already."""
+    """Parties arrive at a barrier that waits for ``expected`` of them.
+
+    ``released``: the previous broker has released them.
+    """
 
     KIND: ClassVar[bytes] = b"A"
     LAYOUT: ClassVar[tuple[Codec, ...]] = (TEXT, NUMBER, TOKENS, FLAG)
@@ -207,23 +213,23 @@ class _TokensMessage(Message):
 
 @dataclass(frozen=True, slots=True)
 class Withdraw(_TokensMessage):
-    """These parties are gone again."""
+    """These parties left the barrier."""
 
     KIND: ClassVar[bytes] = b"B"
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse(_TokensMessage):
-    """These parties came too late, or were too many."""
+    """These parties came too late or in excess."""
 
     KIND: ClassVar[bytes] = b"F"
 
 
 @dataclass(frozen=True, slots=True)
 class Release(_TokensMessage):
-    """All parties are here; all interest announced before any arrival is known to this node.
+    """All parties are here. The node has received all subscriptions sent before any arrival.
 
-    It names the parties it lets go, because others may be on their way and come too late.
+    ``tokens`` are the released parties: others may be on their way, and come too late.
     """
 
     KIND: ClassVar[bytes] = b"R"
@@ -232,20 +238,20 @@ class Release(_TokensMessage):
 _KINDS: dict[bytes, type[Message]] = {
     cls.KIND: cls
     for cls in (
-        Hello, Welcome, Unwelcome, NotKnown, Goodbye, Joined, Left, Congested, Cleared,
-        NodeSubscriptions, Arrive, Withdraw, Refuse, Release, Retain, Taken, Restore, Retained, Ask,
-        Presence,
+        Hello, Welcome, Rejected, UnknownNode, Goodbye, Joined, Left, Congested, Cleared,
+        NodeSubscriptions, Arrive, Withdraw, Refuse, Release, Retain, Acknowledged, Restore,
+        Retained, Query, PresenceUpdate,
     )
 }  # fmt: skip
 
 
 def encode(message: Message) -> bytes:
-    """A message as bytes."""
+    """Encode a message."""
     return message.KIND + encode_fields(message.to_fields())
 
 
 def decode(data: bytes) -> Message:
-    """Back to the message; raises WireError for anything that is none."""
+    """Decode a message; raises WireError for any other bytes."""
     kind = _KINDS.get(data[:1])
     if kind is None:
         raise WireError(f"unknown message kind {data[:1]!r}")

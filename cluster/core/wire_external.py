@@ -1,20 +1,22 @@
-"""What a process outside the cluster and a node say to each other, <-> bytes.
+"""Messages between a node and an external publisher <-> bytes.
 
-A shell, a cron job or a task queue's process publishes through a Unix socket of any node. It sends
-one publication at a time and waits for the answer::
+An external publisher is a process outside the cluster: a shell, a cron job, a worker of a task
+queue. It connects to the Unix socket of any node, sends one publication at a time and waits for the
+answer::
 
-    outside    node
-           <- H Hello     I am there, serve this site, and speak this version
-    P Publish ->      send this to all subscribers
-           <- R Receipt   it went to so many nodes, and connections of the one that answers
-           <- F Refusal   it did not go out, and why
-           <- C Closing   this node stops: a publication that it has not answered did not go out
+    publisher     node
+               <- H Greeting   the node serves this site, and uses this version
+    P Publish  ->              send this to all subscribers
+               <- R Receipt    to how many nodes and connections it was queued
+               <- F Rejection  it was not published, and why
+               <- C Closing    the node stops; an unanswered publication was not published
 
-    message = u32 length of what follows, one byte of kind, fields     (little-endian; fields.py)
+    message = u32 length of the rest, one byte of kind, fields    (little-endian; wire_fields.py)
 
-So whoever loses the connection between Publish and its answer, without Closing, cannot know whether
-the publication went out, and has to say so. Nothing is sent before Hello has come: a connection may
-end in the kernel's queue, when the node stops, and nobody would have said Closing.
+If the connection ends between Publish and its answer, without Closing, the publisher cannot know
+whether the message was published, and must report that. It sends nothing before the Greeting: the
+kernel may accept a connection that the node, which is stopping, never sees and never closes with
+Closing.
 """
 
 from dataclasses import dataclass
@@ -24,24 +26,28 @@ from cluster.core.exceptions import WireError
 from cluster.core.wire_fields import NUMBER, TEXT, decode_fields, encode_fields
 
 VERSION = 1
-"""A process does not publish through a node of another version, instead of guessing."""
+"""A process does not publish through a node of another version."""
 
 MAX_MESSAGE = 16 << 20
-"""Bytes of the longest message, so that a peer that sends garbage takes no more memory than that.
-A publication of this size would already fill the queue of each of its subscribers."""
+"""Bytes of the longest message. It bounds the memory that a process which sends garbage can take. A
+publication of this size would fill the send queue of each subscriber 16 times."""
 
 
 class Receipt(NamedTuple):
-    """To how many nodes, and to how many connections of the node that took it, a message was
-    queued. What ``publish`` returns, in a node and outside."""
+    """How many subscribers a publication was queued to.
+
+    Attributes:
+        nodes: The nodes of the cluster with subscribers.
+        connections: The subscribed connections of the node that published it, not of the others.
+    """
 
     nodes: int
     connections: int
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
-    """The node takes publications. ``site`` names whose they may be: one user may run several."""
+class Greeting:
+    """The node accepts publications of ``site``; one user may run the clusters of several sites."""
 
     site: str
     version: int = VERSION
@@ -51,8 +57,8 @@ class Hello:
 class Publish:
     """An encoded WebSocket frame for a topic.
 
-    ``depth``: how many of the topic's newest are kept (0: this is not kept). ``lifetime``: for how
-    many milliseconds (0: until newer ones take its place).
+    The topic retains its newest ``depth`` frames (0: not this one), this one for ``lifetime``
+    milliseconds (0: until newer ones replace it).
     """
 
     topic: bytes
@@ -62,74 +68,77 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """The publication did not go out."""
+class Rejection:
+    """The message was not published."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The node stops; nothing that it has not answered went out."""
+    """The node stops. It has not published what it has not answered."""
 
 
-Message: TypeAlias = Hello | Publish | Receipt | Refusal | Closing
+ExternalMessage: TypeAlias = Greeting | Publish | Receipt | Rejection | Closing
 
 
-def encode(message: Message) -> bytes:
-    """A message with its length in front; ValueError if it is longer than MAX_MESSAGE."""
+def encode(message: ExternalMessage) -> bytes:
+    """Encode a message with its length; raises ValueError if it is longer than MAX_MESSAGE."""
     match message:
-        case Hello(site, version):
+        case Greeting(site, version):
             body = b"H" + encode_fields([TEXT.encode(site), NUMBER.encode(version)])
         case Publish(topic, frame, depth, lifetime):
             numbers = map(NUMBER.encode, (depth, lifetime))
             body = b"P" + encode_fields([topic, frame, *numbers])
         case Receipt():
             body = b"R" + encode_fields([*map(NUMBER.encode, message)])
-        case Refusal(reason):
+        case Rejection(reason):
             body = b"F" + encode_fields([TEXT.encode(reason)])
         case _:  # Closing
             body = b"C" + encode_fields([])
     if len(body) > MAX_MESSAGE:
         raise ValueError(
-            f"a publication of {len(body):,} bytes is too long: {MAX_MESSAGE:,} may be"
+            f"a publication of {len(body):,} bytes is too long; the limit is {MAX_MESSAGE:,} bytes"
         )
     return len(body).to_bytes(4, "little") + body
 
 
-def _decode(body: bytes) -> Message:
+def _decode(body: bytes) -> ExternalMessage:
     fields = decode_fields(body, 1)
     match body[:1], fields:
         case b"H", [site, version]:
-            return Hello(TEXT.decode(site), NUMBER.decode(version))
+            return Greeting(TEXT.decode(site), NUMBER.decode(version))
         case b"P", [topic, frame, depth, lifetime]:
             return Publish(topic, frame, NUMBER.decode(depth), NUMBER.decode(lifetime))
         case b"R", [nodes, connections]:
             return Receipt(NUMBER.decode(nodes), NUMBER.decode(connections))
         case b"F", [reason]:
-            return Refusal(TEXT.decode(reason))
+            return Rejection(TEXT.decode(reason))
         case b"C", []:
             return Closing()
         case _:
-            raise WireError(f"no message: {body[:1]!r} with {len(fields)} fields")
+            raise WireError(f"not a message: kind {body[:1]!r} with {len(fields)} fields")
 
 
-class Messages:
-    """Messages out of a stream: ``feed`` each piece that arrives, whatever its size."""
+class MessageDecoder:
+    """Decodes the messages of a stream. Pass each piece that arrives to ``feed``."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
-    def feed(self, data: bytes) -> list[Message]:
-        """The messages that are complete with this; WireError: no more can be read."""
+    def feed(self, data: bytes) -> list[ExternalMessage]:
+        """Returns the messages that this piece completes.
+
+        Raises WireError if the stream is invalid; it cannot be read any further.
+        """
         rest = self._rest
         rest += data
-        messages: list[Message] = []
+        messages: list[ExternalMessage] = []
         start = 0
         while len(rest) - start >= 4:
             end = start + 4 + int.from_bytes(rest[start : start + 4], "little")
             if end - start > MAX_MESSAGE + 4:
-                raise WireError(f"a message of {end - start:,} bytes: {MAX_MESSAGE:,} may be")
+                raise WireError(f"a message of {end - start:,} bytes; the limit is {MAX_MESSAGE:,}")
             if len(rest) < end:
                 break
             messages.append(_decode(bytes(rest[start + 4 : end])))

@@ -1,16 +1,16 @@
-"""Fields, alone and in lists, <-> bytes: the one encoding of the node-broker link.
+"""Fields, messages and batches of publications <-> bytes: the encoding between nodes and broker.
 
 ::
 
     fields = u32 n, n * u32 length, the n byte strings one after the other    (little-endian)
-    pack   = u64 sequence, fields (topic, frame, topic, frame, …)
+    batch  = u64 sequence, fields (topic, frame, topic, frame, …)
 
 and in a field that is not a topic or a frame::
 
     text = UTF-8        number = u64        flag = number, 0 for false        tokens = n * u64
 
-A pack carries publications from one node to another. All lengths stand together at the front, so
-that one ``array`` call reads or writes them all instead of a struct call for each.
+A batch carries publications from one node to another. All lengths stand together at the front, so
+that one ``array`` call reads or writes them, rather than one ``struct`` call for each.
 """
 
 import sys
@@ -25,7 +25,7 @@ _BIG_ENDIAN = sys.byteorder == "big"
 
 
 def encode_fields(items: Sequence[bytes]) -> bytes:
-    """A list of byte strings as one. One ``array`` call for all lengths."""
+    """Encode a list of byte strings as one."""
     header = array("I", (len(items), *map(len, items)))
     if _BIG_ENDIAN:
         header.byteswap()
@@ -33,7 +33,7 @@ def encode_fields(items: Sequence[bytes]) -> bytes:
 
 
 def decode_fields(data: bytes, start: int = 0) -> list[bytes]:
-    """Back to the list; raises WireError unless the lengths add up exactly."""
+    """Decode the list at ``data[start:]``; raises WireError unless the lengths add up exactly."""
     lengths = array("I")
     head = start + 4
     if len(data) < head:
@@ -52,25 +52,25 @@ def decode_fields(data: bytes, start: int = 0) -> list[bytes]:
 
 
 def encode_batch(sequence: int, items: Sequence[bytes]) -> bytes:
-    """Publications (topic, frame, topic, frame, …) as one pack."""
+    """Encode publications (topic, frame, topic, frame, …) as one batch."""
     return sequence.to_bytes(8, "little") + encode_fields(items)
 
 
 def decode_batch(data: bytes) -> tuple[int, list[bytes]]:
-    """Back to (sequence, [topic, frame, topic, frame, …]); raises WireError."""
+    """Decode a batch into (sequence, [topic, frame, topic, frame, …]); raises WireError."""
     items = decode_fields(data, 8)
     if len(items) % 2:
-        raise WireError("a pack with a topic that has no frame")
+        raise WireError("a batch with a topic that has no frame")
     return int.from_bytes(data[:8], "little"), items
 
 
 def publications(batch: bytes) -> int:
-    """How many publications are in a pack that encode_pack made."""
+    """The number of publications in a batch that encode_batch made, without decoding it."""
     return int.from_bytes(batch[8:12], "little") // 2
 
 
 class Codec(NamedTuple):
-    """One kind of field: a value as bytes, and back. ``decode`` raises WireError."""
+    """How one type of field is encoded. ``decode`` raises WireError for other bytes."""
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
@@ -110,22 +110,25 @@ TOKENS = Codec(_from_tokens, _tokens)
 
 
 class Message:
-    """Base of all messages of the link; their fields are sent in the order they are listed."""
+    """Base of all messages between a node and the broker.
+
+    Fields are sent in the order in which the class lists them.
+    """
 
     __slots__ = ()
-    __match_args__: ClassVar[tuple[str, ...]]  # by dataclass: the names of the fields
+    __match_args__: ClassVar[tuple[str, ...]]  # set by dataclass: the names of the fields
     KIND: ClassVar[bytes]
     LAYOUT: ClassVar[tuple[Codec, ...]] = ()
-    """How each field is sent. Messages whose number of fields varies have methods of their own."""
+    """How each field is encoded. Messages with a variable number of fields override the methods."""
 
     def to_fields(self) -> list[bytes]:
-        """The fields as byte strings."""
+        """Encode the fields."""
         fields = zip(self.__match_args__, self.LAYOUT, strict=True)
         return [codec.encode(getattr(self, name)) for name, codec in fields]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
-        """Raises WireError if the fields are not this message's."""
+        """Decode the fields; raises WireError if they are not those of this message."""
         if len(fields) != len(cls.LAYOUT):
             raise WireError(f"{len(fields)} fields instead of {len(cls.LAYOUT)}")
         return cls(*[codec.decode(field) for codec, field in zip(cls.LAYOUT, fields, strict=True)])

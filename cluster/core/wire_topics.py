@@ -1,22 +1,22 @@
-"""Messages about topics that keep frames, and about who is on a topic; see wire.py."""
+"""Messages about retained topics and about presence; see wire.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from cluster.core.exceptions import WireError
-from cluster.core.presence import Place
+from cluster.core.presence import Membership
 from cluster.core.retained import parse_epochs, parse_sources
 from cluster.core.wire_fields import FLAG, NUMBER, TEXT, TOKENS, Codec, Message
 
 
 @dataclass(frozen=True, slots=True)
 class Retain(Message):
-    """Publish a frame to everyone interested, sender included, and keep the newest ``depth``.
+    """Publish a frame to all subscribers, the sender's included, and retain it.
 
-    ``lifetime``: milliseconds after which it is not kept any more; 0 for ever. ``number``: which
-    of the node's publications this is (1, 2, 3, …), so that one that is sent again counts once; 0:
-    it will not be.
+    The topic retains its newest ``depth`` frames, this one for ``lifetime`` milliseconds (0:
+    without limit). ``number`` counts the node's retained publications 1, 2, 3, …, so that the
+    exchange recognizes one that is sent again; 0: the node does not send it again.
     """
 
     KIND: ClassVar[bytes] = b"K"
@@ -26,7 +26,7 @@ class Retain(Message):
     lifetime: int = 0
     number: int = 0
 
-    # Spelled out, because every retained publication is one, and a layout costs more.
+    # Written out rather than a LAYOUT, which is slower: this runs for every retained publication.
     def to_fields(self) -> list[bytes]:
         return [
             self.topic, NUMBER.encode(self.depth), self.frame, NUMBER.encode(self.lifetime),
@@ -44,10 +44,10 @@ class Retain(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken(Message):
-    """The exchange has the node's publications up to this number.
+class Acknowledged(Message):
+    """The exchange has stored the node's retained publications up to this number.
 
-    A Retained says so, too, of the publication whose ``number`` it has.
+    A Retained message with a ``number`` acknowledges it, too.
     """
 
     KIND: ClassVar[bytes] = b"V"
@@ -56,8 +56,8 @@ class Taken(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask(Message):
-    """What is kept of this topic? Answered by Retained, of depth 0 if nothing is."""
+class Query(Message):
+    """Ask what a topic retains. The answer is Retained, with depth 0 if that is nothing."""
 
     KIND: ClassVar[bytes] = b"Q"
     topic: bytes
@@ -83,12 +83,12 @@ def _parsed(field: bytes, parse: Callable[[str], object]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _FramesMessage(Message):
-    """Frames of a retained topic, oldest first; ``offset`` is the number of the newest.
+    """Frames of a retained topic, oldest first; ``offset`` is that of the newest.
 
-    ``epochs`` names the numbering, and those it goes on from; ``expires`` has each frame's time, or
-    is empty if none expires; ``sources`` says whose publications these were (see retained.py).
-    ``number`` is that of the receiving node's own publication, if this tells of one; else 0.
-    ``full``: no more than these are kept.
+    ``epochs`` has the epoch of the offsets and the earlier ones that it continues; ``expires`` has
+    each frame's time, or is empty if none expires; ``sources`` has the frames' publishers with
+    their numbers (see retained.py for all three). ``number`` is that of the receiving node's own
+    publication, if this message acknowledges one, else 0. ``full``: the topic retains only these.
     """
 
     topic: bytes
@@ -137,30 +137,30 @@ class _FramesMessage(Message):
 
 @dataclass(frozen=True, slots=True)
 class Restore(_FramesMessage):
-    """What a node knows of a retained topic, for a broker that may have lost it."""
+    """A retained topic as a node knows it, for a broker that may not."""
 
     KIND: ClassVar[bytes] = b"S"
 
 
 @dataclass(frozen=True, slots=True)
 class Retained(_FramesMessage):
-    """New frames of a retained topic, or those kept for a new subscriber."""
+    """New frames of a retained topic, or all of them for a new subscriber."""
 
     KIND: ClassVar[bytes] = b"T"
 
 
 @dataclass(frozen=True, slots=True)
-class Presence(Message):
-    """Members of topics that ``node`` holds from now on, and those that it holds no longer.
+class PresenceUpdate(Message):
+    """Members of topics who joined and left through ``node``.
 
-    ``full``: these are all, whatever was said before.
+    ``full``: ``joined`` are all members through this node; it replaces earlier updates.
     """
 
     KIND: ClassVar[bytes] = b"M"
     node: str
     full: bool
-    joined: tuple[Place, ...] = ()
-    left: tuple[Place, ...] = ()
+    joined: tuple[Membership, ...] = ()
+    left: tuple[Membership, ...] = ()
 
     def to_fields(self) -> list[bytes]:
         fields = [TEXT.encode(self.node), FLAG.encode(self.full), NUMBER.encode(len(self.joined))]
@@ -171,12 +171,14 @@ class Presence(Message):
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
         if len(fields) < 3 or len(fields) % 2 == 0:
-            raise WireError(f"a presence of {len(fields)} fields")
+            raise WireError(f"a presence update of {len(fields)} fields")
         count = NUMBER.decode(fields[2])
         pairs = iter(fields[3:])
-        places = tuple(
+        memberships = tuple(
             (topic, TEXT.decode(member)) for topic, member in zip(pairs, pairs, strict=True)
         )
-        if count > len(places):
-            raise WireError(f"{count} members announced, {len(places)} sent")
-        return cls(TEXT.decode(fields[0]), FLAG.decode(fields[1]), places[:count], places[count:])
+        if count > len(memberships):
+            raise WireError(f"{count} members announced, {len(memberships)} sent")
+        return cls(
+            TEXT.decode(fields[0]), FLAG.decode(fields[1]), memberships[:count], memberships[count:]
+        )

@@ -17,12 +17,12 @@ from twisted.python.failure import Failure
 from cluster.core.exceptions import WireError
 from cluster.core.wire_external import (
     Closing,
-    Hello,
-    Message,
-    Messages,
+    ExternalMessage,
+    Greeting,
+    MessageDecoder,
     Publish,
     Receipt,
-    Refusal,
+    Rejection,
     encode,
 )
 from cluster.net.websocket.frames import (
@@ -111,9 +111,9 @@ class PublisherConnection(protocol.Protocol):
         self._socket: PublishSocket = factory.socket
         self._socket.connections.add(self)
         self._gone: Deferred[None] = Deferred()
-        self._messages = Messages()
-        self._waiting: deque[Message] = deque()
-        self._answer(Hello(self._socket.site))
+        self._messages = MessageDecoder()
+        self._waiting: deque[ExternalMessage] = deque()
+        self._answer(Greeting(self._socket.site))
 
     def dataReceived(self, data: bytes) -> None:
         try:
@@ -153,7 +153,7 @@ class PublisherConnection(protocol.Protocol):
         if not self._gone.called:
             self._gone.callback(None)
 
-    def _publish(self, pubsub: Publishes, message: Publish) -> Receipt | Refusal:
+    def _publish(self, pubsub: Publishes, message: Publish) -> Receipt | Rejection:
         topic, frame = message.topic, message.frame
         try:
             if message.depth:
@@ -162,19 +162,19 @@ class PublisherConnection(protocol.Protocol):
                 done = pubsub.publish(topic, frame)
         except Exception:
             self.log.failure("a publication from outside failed")
-            return Refusal("internal error; see the node's log")
+            return Rejection("internal error; see the node's log")
         self._socket.published += 1
         return Receipt(*done)
 
     def _refuse(self, reason: str) -> None:
         self.log.warn("a publication from outside was refused: {reason}", reason=reason)
-        self._end(Refusal(reason))
+        self._end(Rejection(reason))
 
-    def _answer(self, message: Message) -> None:
+    def _answer(self, message: ExternalMessage) -> None:
         transport: Any = self.transport
         transport.write(encode(message))
 
-    def _end(self, message: Message) -> None:
+    def _end(self, message: ExternalMessage) -> None:
         self._answer(message)
         self._waiting.clear()
         self._socket.connections.discard(self)
@@ -196,7 +196,7 @@ class PublishFactory(protocol.Factory):
         self.socket = socket
 
 
-def _error(message: Message) -> str:
+def _error(message: ExternalMessage) -> str:
     """Why a message cannot be published; empty if it can.
 
     The frame goes to clients as it is, so it must be one.

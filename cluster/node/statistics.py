@@ -32,7 +32,7 @@ def statistics(node: Any) -> dict[str, Any]:
         ),
         "messages_conflated": pubsub.subscriptions.conflated,
         "send_queue_bytes": sum(connection.queued_bytes for connection in factory.connections),
-        "published_outside": node.publish_socket.published,
+        "published_externally": node.publish_socket.published,
         "bus_gaps": pubsub.remote_nodes.gaps,
         "bus_queue_bytes": pubsub.queued_bytes,
         "feed_clients": node.feeds.clients,

@@ -38,7 +38,7 @@ class LocalBus:
 
     def send_batch(self, peer: str, data: bytes) -> None:
         """There is nobody to send to."""
-        self.dropped["peer_gone"] += 1
+        self.dropped["node_gone"] += 1
 
     @property
     def is_up(self) -> bool:

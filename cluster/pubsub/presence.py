@@ -11,7 +11,7 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from cluster.core import wire
-from cluster.core.presence import Change, Place, PresenceTable
+from cluster.core.presence import Change, Membership, PresenceTable
 
 Watcher = Callable[[str, bool], None]
 """Called with a member and whether it joined (or left)."""
@@ -26,8 +26,8 @@ class Presence:
         self.name = name
         self.table = PresenceTable()
         self._schedule = schedule
-        self._held: Counter[Place] = Counter()
-        self._news: dict[Place, bool] = {}
+        self._held: Counter[Membership] = Counter()
+        self._news: dict[Membership, bool] = {}
         self._watchers: dict[bytes, dict[object, Watcher]] = {}
 
     def join(self, topic: bytes, member: str) -> None:
@@ -71,19 +71,19 @@ class Presence:
         """Whether take_news has anything to tell."""
         return bool(self._news)
 
-    def take_news(self) -> wire.Presence:
+    def take_news(self) -> wire.PresenceUpdate:
         """What has changed here since the last call."""
         news, self._news = self._news, {}
         joined = tuple(place for place, is_here in news.items() if is_here)
         left = tuple(place for place, is_here in news.items() if not is_here)
-        return wire.Presence(self.name, False, joined, left)
+        return wire.PresenceUpdate(self.name, False, joined, left)
 
-    def all_held(self) -> wire.Presence:
+    def all_held(self) -> wire.PresenceUpdate:
         """All that this node holds, for a bus that has just come up."""
         self._news = {}
-        return wire.Presence(self.name, True, tuple(self._held))
+        return wire.PresenceUpdate(self.name, True, tuple(self._held))
 
-    def said(self, message: wire.Presence) -> None:
+    def said(self, message: wire.PresenceUpdate) -> None:
         """A peer tells of its members."""
         if message.full:
             self._changed(*self.table.replace(message.node, message.joined))
@@ -97,7 +97,7 @@ class Presence:
         """A peer is gone."""
         self._changed(*self.table.drop(node))
 
-    def _tell(self, place: Place, is_here: bool) -> None:
+    def _tell(self, place: Membership, is_here: bool) -> None:
         self._news[place] = is_here
         self._schedule()
 

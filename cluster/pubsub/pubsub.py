@@ -217,9 +217,9 @@ class PubSub:
                 skip = self._retained_outbox.taken(message.number) if message.number else None
                 self.subscriptions.take_retained(message, skip)
                 self._schedule()
-            case wire.Taken(number):
+            case wire.Acknowledged(number):
                 self._retained_outbox.taken(number)
-            case wire.Presence():
+            case wire.PresenceUpdate():
                 self.presence.said(message)
             case wire.Joined(name):
                 self.remote_nodes.joined(name)

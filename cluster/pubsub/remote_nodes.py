@@ -123,13 +123,13 @@ class RemoteNodes:
             peer.subscriptions_are_old = (
                 True  # it says its interest anew; until then the old one counts
             )
-            if name not in welcome.peers:
+            if name not in welcome.nodes:
                 if welcome.epoch == self.epoch:
                     self.left(name)
                 else:  # another broker, whose peers come one by one
                     peer.present = False
         self.epoch = welcome.epoch
-        for name in welcome.peers:
+        for name in welcome.nodes:
             self.joined(name)
         self._unheard = set(self.by_name)
         if self._unheard:
@@ -146,7 +146,7 @@ class RemoteNodes:
             if name in self.by_name:
                 self._hold(self.by_name[name], batch)
             else:
-                self.dropped["peer_gone"] += publications(batch)
+                self.dropped["node_gone"] += publications(batch)
 
     def bus_full(self, full: bool) -> None:
         """The bus's own queue is full, or no longer."""
@@ -187,7 +187,7 @@ class RemoteNodes:
             return []
         if verdict is not Verdict.IN_ORDER:
             if verdict is Verdict.DUPLICATE:
-                self.dropped["duplicate_pack"] += 1
+                self.dropped["duplicate_batch"] += 1
                 return []
             self.gaps += 1
             self.log.error(
@@ -220,7 +220,7 @@ class RemoteNodes:
         if peer is None:
             return
         self.subscriptions.drop(peer)
-        self.dropped["peer_gone"] += len(peer.items) // 2 + sum(map(publications, peer.held))
+        self.dropped["node_gone"] += len(peer.items) // 2 + sum(map(publications, peer.held))
         held, peer.held, peer.items = peer.held, [], []
         self._no_longer_held(held)
         self._gone[name] = peer

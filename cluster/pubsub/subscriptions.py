@@ -168,9 +168,9 @@ class Subscriptions:
         """Whether take_interest has anything to tell."""
         return bool(self._subscription_changes)
 
-    def take_asks(self) -> list[wire.Ask]:
+    def take_asks(self) -> list[wire.Query]:
         """Questions for the exchange since the last call; to be sent after the interest."""
-        asks = [wire.Ask(topic) for topic in self._asks if topic in self._pending]
+        asks = [wire.Query(topic) for topic in self._asks if topic in self._pending]
         self._asks.clear()
         return asks
 

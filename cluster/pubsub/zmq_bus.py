@@ -168,9 +168,9 @@ class ZmqBus:
                 self._awaiting_welcome = False
                 self._up = True
                 self._receiver.bus_up(message)
-        elif isinstance(message, wire.NotKnown):
+        elif isinstance(message, wire.UnknownNode):
             self._say_hello()
-        elif isinstance(message, wire.Unwelcome):
+        elif isinstance(message, wire.Rejected):
             self.log.error("the broker refuses this node: {reason}", reason=message.reason)
         else:
             self._receiver.bus_message(message)

@@ -68,7 +68,7 @@ _COUNTERS = {
     "messages_dropped": ("c10k_messages_dropped", "Messages that were not delivered", "reason"),
     "messages_conflated": ("c10k_messages_conflated", "Messages replaced by newer ones", ""),
     "handshakes_refused": ("c10k_handshakes_refused", "WebSocket handshakes refused", "status"),
-    "published_outside": ("c10k_published_outside", "Publications by other processes", ""),
+    "published_externally": ("c10k_published_externally", "Publications by other processes", ""),
     "feed_requests": ("c10k_feed_requests", "Streams and polls that were let in", "kind"),
     "feed_requests_refused": (
         "c10k_feed_requests_refused",
@@ -88,8 +88,12 @@ _COUNTERS = {
     ),
     "database_refused": ("c10k_database_refused", "Calls refused because too many waited", ""),
     "retained_evicted": ("c10k_broker_retained_evicted", "Retained topics dropped for others", ""),
-    "packs_forwarded": ("c10k_broker_packs_forwarded", "Packs the broker passed on", ""),
-    "bytes_forwarded": ("c10k_broker_bytes_forwarded", "Bytes the broker passed on", ""),
+    "batches_forwarded": (
+        "c10k_broker_batches_forwarded",
+        "Batches of messages that the broker forwarded",
+        "",
+    ),
+    "bytes_forwarded": ("c10k_broker_bytes_forwarded", "Bytes that the broker forwarded", ""),
 }
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from cluster.core import wire
-from cluster.core.exchange import Exchange, Outbox
+from cluster.core.exchange import Exchange, Outgoing
 
 ViewThreads = dict[str, frozenset[bytes]]
 """Live node -> the topics it has said it wants."""
@@ -198,7 +198,7 @@ class SimulatedCluster:
 
     # What must follow.
 
-    def _performed(self, sender: str, message: wire.Message | None, outbox: Outbox) -> None:
+    def _performed(self, sender: str, message: wire.Message | None, outgoing: Outgoing) -> None:
         """Check what the exchange made of a message (None: of a node that is gone); send it."""
         known = sender in self.live
         match message:
@@ -213,7 +213,7 @@ class SimulatedCluster:
             case wire.Arrive(name, expected, tokens, released) if known:
                 refused = {
                     token
-                    for _, answer in outbox
+                    for _, answer in outgoing
                     if isinstance(answer, wire.Refuse)
                     for token in answer.tokens
                 }
@@ -223,10 +223,10 @@ class SimulatedCluster:
                 barrier.rejoined = barrier.rejoined or released
             case wire.Withdraw(name, tokens) if known and name in self.barriers:
                 self.barriers[name].parties -= {(sender, token) for token in tokens}
-        self._check_releases(outbox)
+        self._check_releases(outgoing)
         self._forget_empty_barriers()
         views = {name: frozenset(topics) for name, topics in self.told.items()}
-        for name, answer in outbox:
+        for name, answer in outgoing:
             self._check_address(name, answer)
             if name in self.nodes:
                 self.nodes[name].down.append((answer, views))
@@ -244,15 +244,15 @@ class SimulatedCluster:
         }
 
     def _check_address(self, name: str, message: wire.Message) -> None:
-        if isinstance(message, wire.NotKnown | wire.Unwelcome):
+        if isinstance(message, wire.UnknownNode | wire.Rejected):
             return
         assert name in self.live, f"{message} for {name}, which is gone"
         if isinstance(message, wire.Joined | wire.Left | wire.NodeSubscriptions):
             assert message.node != name, f"{message} for itself"
 
-    def _check_releases(self, outbox: Outbox) -> None:
+    def _check_releases(self, outgoing: Outgoing) -> None:
         let_go: dict[str, set[tuple[str, int]]] = {}
-        for node, message in outbox:
+        for node, message in outgoing:
             if isinstance(message, wire.Release):
                 let_go.setdefault(message.barrier, set()).update(
                     (node, token) for token in message.tokens
@@ -272,11 +272,11 @@ class SimulatedCluster:
         if isinstance(message, wire.Welcome):
             assert message.epoch == self.exchange.epoch
             node.welcomed = True
-            node.view = {peer: set() for peer in message.peers}
+            node.view = {peer: set() for peer in message.nodes}
         if not node.welcomed:
             return
         match message:
-            case wire.NotKnown():
+            case wire.UnknownNode():
                 node.say_hello(self.expected)
             case wire.Joined(peer):
                 assert peer not in node.view

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
 from cluster.core.barrier import EVERY_NODE
-from cluster.core.exchange import Exchange, Outbox
+from cluster.core.exchange import Exchange, Outgoing
 from tests.core.simulation import SimulatedCluster
 
 
@@ -20,7 +20,7 @@ class ExchangeTestCase(SynchronousTestCase):
         for name in "abc":
             self.exchange.receive(name, wire.Hello())
 
-    def receive(self, node: str, message: wire.Message) -> Outbox:
+    def receive(self, node: str, message: wire.Message) -> Outgoing:
         return self.exchange.receive(node, message)
 
     def assertAnswered(self, node: str, message: wire.Message, *answers: wire.Message) -> None:
@@ -52,14 +52,14 @@ class TakingPartTests(ExchangeTestCase):
     def test_another_version_is_unwelcome(self) -> None:
         (answer,) = self.receive("d", wire.Hello(wire.VERSION + 1))
         self.assertEqual(answer[0], "d")
-        self.assertIsInstance(answer[1], wire.Unwelcome)
+        self.assertIsInstance(answer[1], wire.Rejected)
         self.assertNotIn("d", self.exchange.nodes)
 
     def test_a_node_that_comes_back_in_another_version_is_gone(self) -> None:
         self.receive("c", wire.NodeSubscriptions("c", (b"t",)))
         *told, (node, answer) = self.receive("c", wire.Hello(wire.VERSION + 1))
         self.assertEqual(told, [("a", wire.Left("c")), ("b", wire.Left("c"))])
-        self.assertEqual((node, type(answer)), ("c", wire.Unwelcome))
+        self.assertEqual((node, type(answer)), ("c", wire.Rejected))
         self.assertEqual(self.exchange.nodes, ("a", "b"))
         self.assertNotIn(b"t", self.exchange.subscriptions)
 
@@ -87,13 +87,13 @@ class TakingPartTests(ExchangeTestCase):
         self.assertEqual(len(self.exchange.subscriptions), 0)
 
     def test_who_has_not_said_hello_is_not_known(self) -> None:
-        self.assertAnswered("d", wire.NodeSubscriptions("d", (b"t",)), wire.NotKnown())
-        self.assertAnswered("d", wire.Goodbye(), wire.NotKnown())
+        self.assertAnswered("d", wire.NodeSubscriptions("d", (b"t",)), wire.UnknownNode())
+        self.assertAnswered("d", wire.Goodbye(), wire.UnknownNode())
         self.assertNotIn(b"t", self.exchange.subscriptions)
 
     def test_messages_that_only_a_broker_sends_are_unwelcome(self) -> None:
         reason = "a node does not send Release"
-        self.assertAnswered("a", wire.Release("game", (1,)), wire.Unwelcome(reason))
+        self.assertAnswered("a", wire.Release("game", (1,)), wire.Rejected(reason))
         self.assertIn("a", self.exchange.nodes)
 
 
@@ -110,8 +110,8 @@ class NodeSubscriptionsTests(ExchangeTestCase):
         self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         self.receive("a", wire.NodeSubscriptions("a", (), (b"t",)))
         self.receive("b", wire.NodeSubscriptions("b"))
-        outbox = self.receive("d", wire.Hello())
-        told = [message for _, message in outbox if isinstance(message, wire.NodeSubscriptions)]
+        outgoing = self.receive("d", wire.Hello())
+        told = [message for _, message in outgoing if isinstance(message, wire.NodeSubscriptions)]
         self.assertEqual(told, [wire.NodeSubscriptions("a"), wire.NodeSubscriptions("b")])
         self.receive("b", wire.Hello())
         self.assertNotIn(("c", wire.NodeSubscriptions("b")), self.receive("c", wire.Hello()))
@@ -199,10 +199,10 @@ class BarrierTests(ExchangeTestCase):
         """It never was away: its link was cut, and its arrivals follow its Hello."""
         self.receive("a", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.receive("b", wire.Arrive("reset", EVERY_NODE, (1,)))
-        outbox = self.receive("c", wire.Hello())
-        self.assertEqual([m for _, m in outbox if isinstance(m, wire.Release)], [])
-        outbox = self.receive("c", wire.Arrive("reset", EVERY_NODE, (1,)))
-        self.assertEqual(outbox, [(name, wire.Release("reset", (1,))) for name in "abc"])
+        outgoing = self.receive("c", wire.Hello())
+        self.assertEqual([m for _, m in outgoing if isinstance(m, wire.Release)], [])
+        outgoing = self.receive("c", wire.Arrive("reset", EVERY_NODE, (1,)))
+        self.assertEqual(outgoing, [(name, wire.Release("reset", (1,))) for name in "abc"])
 
     def test_arrivals_of_another_life(self) -> None:
         """The broker died when only a had its release."""
@@ -211,9 +211,9 @@ class BarrierTests(ExchangeTestCase):
             self.receive("a", wire.Arrive("game", 3, (1,), released=True)),
             [("b", wire.Release("game", (1,))), ("a", wire.Release("game", (1,)))],
         )
-        outbox = self.receive("c", wire.Arrive("game", 3, (1, 2)))
-        self.assertIn(("c", wire.Release("game", (1,))), outbox)
-        self.assertIn(("c", wire.Refuse("game", (2,))), outbox)
+        outgoing = self.receive("c", wire.Arrive("game", 3, (1, 2)))
+        self.assertIn(("c", wire.Release("game", (1,))), outgoing)
+        self.assertIn(("c", wire.Refuse("game", (2,))), outgoing)
 
     def test_nobody_leaves_no_barrier_behind(self) -> None:
         for released in (False, True):
@@ -270,14 +270,14 @@ class RetainedTopicTests(ExchangeTestCase):
             [(name, wire.Retained(b"t", 2, 7, (b"x", b"y"), "old")) for name in "ab"],
         )
         self.assertAnswered("b", wire.Restore(b"t", 2, 6, (b"w", b"x")))
-        outbox = self.receive("b", wire.Retain(b"t", 2, b"z"))
+        outgoing = self.receive("b", wire.Retain(b"t", 2, b"z"))
         news = wire.Retained(b"t", 2, 8, (b"z",), "firstx1 old:7", full=False)
-        self.assertEqual(outbox[0], ("a", news))
+        self.assertEqual(outgoing[0], ("a", news))
 
     def test_who_comes_too_late_with_what_it_knows_undoes_nothing(self) -> None:
         self.receive("a", wire.Retain(b"t", 2, b"x"))
         self.assertAnswered("b", wire.Restore(b"t", 2, 7, (b"y", b"z"), "old"))
-        self.assertAnswered("c", wire.Ask(b"t"), self.kept(2, 1, (b"x",)))
+        self.assertAnswered("c", wire.Query(b"t"), self.kept(2, 1, (b"x",)))
 
     def test_a_dropped_topic_is_not_brought_back_with_numbers_already_given(self) -> None:
         self.exchange.retained.max_topics = 1
@@ -287,21 +287,21 @@ class RetainedTopicTests(ExchangeTestCase):
         self.assertEqual(len(self.receive("a", wire.Restore(b"t", 1, 3, (b"y",)))), 2)
 
     def test_a_depth_of_none_keeps_one(self) -> None:
-        outbox = self.receive("a", wire.Restore(b"t", 0, 5, (b"y",), "old"))
-        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 1, 5, (b"y",), "old")))
-        outbox = self.receive("a", wire.Retain(b"t", 0, b"x"))
-        self.assertEqual(outbox[0], ("a", wire.Retained(b"t", 1, 6, (b"x",), "firstx1 old:5")))
+        outgoing = self.receive("a", wire.Restore(b"t", 0, 5, (b"y",), "old"))
+        self.assertEqual(outgoing[0], ("a", wire.Retained(b"t", 1, 5, (b"y",), "old")))
+        outgoing = self.receive("a", wire.Retain(b"t", 0, b"x"))
+        self.assertEqual(outgoing[0], ("a", wire.Retained(b"t", 1, 6, (b"x",), "firstx1 old:5")))
 
     def test_a_numbering_that_is_brought_back_is_told_apart_from_what_follows(self) -> None:
         self.receive("a", wire.Restore(b"t", 2, 7, (b"y",), "old"))
-        outbox = self.receive("b", wire.Retain(b"t", 2, b"z"))
+        outgoing = self.receive("b", wire.Retain(b"t", 2, b"z"))
         news = wire.Retained(b"t", 2, 8, (b"z",), "firstx1 old:7", full=False)
-        self.assertEqual(outbox[0], ("a", news))
+        self.assertEqual(outgoing[0], ("a", news))
 
     def test_who_asks_is_answered(self) -> None:
-        self.assertAnswered("c", wire.Ask(b"t"), wire.Retained(b"t", 0, 0, ()))
+        self.assertAnswered("c", wire.Query(b"t"), wire.Retained(b"t", 0, 0, ()))
         self.receive("a", wire.Retain(b"t", 2, b"x"))
-        self.assertAnswered("c", wire.Ask(b"t"), self.kept(2, 1, (b"x",)))
+        self.assertAnswered("c", wire.Query(b"t"), self.kept(2, 1, (b"x",)))
 
     def test_the_publisher_learns_that_its_publication_was_taken(self) -> None:
         epoch = self.exchange.epoch
@@ -313,10 +313,10 @@ class RetainedTopicTests(ExchangeTestCase):
         news = wire.Retained(b"t", 2, 2, (b"y",), epoch, (), "c:8", full=False)
         self.assertEqual(
             self.receive("c", wire.Retain(b"t", 2, b"y", number=8)),
-            [("a", news), ("b", news), ("c", wire.Taken(8))],
+            [("a", news), ("b", news), ("c", wire.Acknowledged(8))],
         )
         both = wire.Retained(b"t", 2, 2, (b"x", b"y"), epoch, (), "a:1 c:8")
-        self.assertAnswered("c", wire.Ask(b"t"), both)
+        self.assertAnswered("c", wire.Query(b"t"), both)
 
     def test_what_is_sent_again_counts_once(self) -> None:
         for number in (1, 2):
@@ -324,21 +324,21 @@ class RetainedTopicTests(ExchangeTestCase):
         self.receive("a", wire.Hello())
         self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         again = wire.Retain(b"t", 2, b"x", number=2)
-        self.assertAnswered("a", again, wire.Taken(2))
-        outbox = self.receive("a", wire.Retain(b"t", 2, b"y", number=3))
-        self.assertEqual([message.offset for _, message in outbox], [3, 3])
+        self.assertAnswered("a", again, wire.Acknowledged(2))
+        outgoing = self.receive("a", wire.Retain(b"t", 2, b"y", number=3))
+        self.assertEqual([message.offset for _, message in outgoing], [3, 3])
 
     def test_another_broker_knows_by_what_is_restored(self) -> None:
         self.receive("b", wire.Restore(b"t", 2, 7, (b"x",), "old", (), "a:4 gone:9"))
-        self.assertAnswered("a", wire.Retain(b"t", 2, b"x", number=4), wire.Taken(4))
-        outbox = self.receive("a", wire.Retain(b"t", 2, b"y", number=5))
-        self.assertEqual([message.offset for _, message in outbox], [8, 8])
+        self.assertAnswered("a", wire.Retain(b"t", 2, b"x", number=4), wire.Acknowledged(4))
+        outgoing = self.receive("a", wire.Retain(b"t", 2, b"y", number=5))
+        self.assertEqual([message.offset for _, message in outgoing], [8, 8])
 
     def test_what_comes_after_a_gap_comes_again(self) -> None:
         """A new connection was used before the hello on it, and the old one's end is lost."""
         self.receive("a", wire.Retain(b"t", 2, b"1", number=1))
         late = wire.Retain(b"t", 2, b"3", number=3)
-        self.assertAnswered("a", late, wire.NotKnown())
+        self.assertAnswered("a", late, wire.UnknownNode())
         self.assertAnswered("a", replace(late, number=4))
         self.receive("a", wire.Hello())
         self.receive("a", wire.Retain(b"t", 2, b"2", number=2))
@@ -351,7 +351,7 @@ class RetainedTopicTests(ExchangeTestCase):
         self.exchange.receive("a", wire.Retain(b"t", 3, b"short", lifetime=500), 1000)
         self.exchange.receive("a", wire.Retain(b"t", 3, b"long", lifetime=900), 1100)
         asked = [
-            self.exchange.receive("c", wire.Ask(b"t"), now)[0][1] for now in (1499, 1500, 2000)
+            self.exchange.receive("c", wire.Query(b"t"), now)[0][1] for now in (1499, 1500, 2000)
         ]
         epoch = self.exchange.epoch
         self.assertEqual(
@@ -368,39 +368,39 @@ class PresenceTests(ExchangeTestCase):
     """Presence."""
 
     def test_others_are_told(self) -> None:
-        message = wire.Presence("a", False, ((b"t", "ada"),))
+        message = wire.PresenceUpdate("a", False, ((b"t", "ada"),))
         self.assertEqual(self.receive("a", message), [("b", message), ("c", message)])
 
     def test_who_joins_is_told_who_is_there(self) -> None:
-        self.receive("a", wire.Presence("a", False, ((b"t", "ada"), (b"t", "bob"))))
-        self.receive("a", wire.Presence("a", False, (), ((b"t", "bob"),)))
-        told = ("d", wire.Presence("a", True, ((b"t", "ada"),)))
+        self.receive("a", wire.PresenceUpdate("a", False, ((b"t", "ada"), (b"t", "bob"))))
+        self.receive("a", wire.PresenceUpdate("a", False, (), ((b"t", "bob"),)))
+        told = ("d", wire.PresenceUpdate("a", True, ((b"t", "ada"),)))
         self.assertIn(told, self.receive("d", wire.Hello()))
 
     def test_who_comes_back_is_told_that_nobody_is_there_any_more(self) -> None:
         """Its link was cut when the last member left."""
-        self.receive("a", wire.Presence("a", True, ((b"t", "ada"),)))
-        self.receive("a", wire.Presence("a", False, (), ((b"t", "ada"),)))
-        outbox = self.receive("b", wire.Hello())
-        self.assertIn(("b", wire.Presence("a", True)), outbox)
-        self.assertNotIn(("b", wire.Presence("c", True)), outbox)
+        self.receive("a", wire.PresenceUpdate("a", True, ((b"t", "ada"),)))
+        self.receive("a", wire.PresenceUpdate("a", False, (), ((b"t", "ada"),)))
+        outgoing = self.receive("b", wire.Hello())
+        self.assertIn(("b", wire.PresenceUpdate("a", True)), outgoing)
+        self.assertNotIn(("b", wire.PresenceUpdate("c", True)), outgoing)
 
     def test_a_full_presence_replaces_what_was_said(self) -> None:
-        self.receive("a", wire.Presence("a", False, ((b"t", "ada"),)))
-        self.receive("a", wire.Presence("a", True, ((b"t", "bob"),)))
-        told = ("d", wire.Presence("a", True, ((b"t", "bob"),)))
+        self.receive("a", wire.PresenceUpdate("a", False, ((b"t", "ada"),)))
+        self.receive("a", wire.PresenceUpdate("a", True, ((b"t", "bob"),)))
+        told = ("d", wire.PresenceUpdate("a", True, ((b"t", "bob"),)))
         self.assertIn(told, self.receive("d", wire.Hello()))
 
     def test_a_node_that_is_gone_holds_nobody(self) -> None:
-        self.receive("a", wire.Presence("a", False, ((b"t", "ada"),)))
+        self.receive("a", wire.PresenceUpdate("a", False, ((b"t", "ada"),)))
         self.exchange.leave("a")
         kinds = [type(message) for node, message in self.receive("d", wire.Hello()) if node == "d"]
-        self.assertNotIn(wire.Presence, kinds)
+        self.assertNotIn(wire.PresenceUpdate, kinds)
 
     def test_nobody_speaks_for_another(self) -> None:
         """The name in the message is replaced by that of the link it came by."""
-        outbox = self.receive("a", wire.Presence("b", False, ((b"t", "ada"),)))
-        self.assertEqual(outbox[0], ("b", wire.Presence("a", False, ((b"t", "ada"),))))
+        outgoing = self.receive("a", wire.PresenceUpdate("b", False, ((b"t", "ada"),)))
+        self.assertEqual(outgoing[0], ("b", wire.PresenceUpdate("a", False, ((b"t", "ada"),))))
 
 
 class SimulationTests(SynchronousTestCase):

@@ -79,4 +79,4 @@ class PresenceTests(SynchronousTestCase):
                 members = {member for where, member in everyone if where == topic}
                 assert set(table.members(topic)) == told[topic] == members
             for name in held:
-                assert set(table.places(name)) == held[name]
+                assert set(table.memberships(name)) == held[name]

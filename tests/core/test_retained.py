@@ -165,13 +165,13 @@ class RetainedTests(SynchronousTestCase):
         self.retained.store(b"t", 1, b"x")
         kept = self.retained.get(b"t")
         assert kept is not None
-        kept.note({"a": 1})
-        kept.note({"b": 7, "a": 3})
-        kept.note({"b": 6})
+        kept.record_publishers({"a": 1})
+        kept.record_publishers({"b": 7, "a": 3})
+        kept.record_publishers({"b": 6})
         self.assertEqual(kept.sources, "a:3 b:7")
         self.retained.restore(b"t", 1, 9, [b"y"], sources="c:2 a:4")
         self.assertEqual(kept.sources, "b:7 c:2 a:4")
-        kept.note({str(number): 1 for number in range(MAX_PUBLISHERS - 1)})
+        kept.record_publishers({str(number): 1 for number in range(MAX_PUBLISHERS - 1)})
         self.assertTrue(kept.sources.startswith("a:4 0:1 1:1 "), kept.sources)
 
     def test_what_came_after(self) -> None:

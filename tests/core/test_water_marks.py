@@ -1,32 +1,12 @@
-"""What to do with output for a connection that does not drain."""
+"""The fill level of a queue."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.water_marks import HIGH_WATER, LOW_WATER, Decision, WaterMarks, decide
+from cluster.core.water_marks import HIGH_WATER, LOW_WATER, WaterMarks
 
 SIZES = st.integers(0, 1000)
-
-
-class DecideTests(SynchronousTestCase):
-    """decide."""
-
-    def test_the_table(self) -> None:
-        for queued, conflating, blocked, decision in [
-            (0, False, False, Decision.SEND),
-            (101, False, False, Decision.SEND),
-            (101, True, False, Decision.SEND),
-            (0, False, True, Decision.HOLD),
-            (100, False, True, Decision.HOLD),
-            (100, True, True, Decision.HOLD),
-            (101, True, True, Decision.CONFLATE),
-            (101, False, True, Decision.CLOSE),
-        ]:
-            self.assertIs(decide(queued, 100, conflating, blocked), decision)
-
-    def test_a_connection_is_taken_for_blocked(self) -> None:
-        self.assertIs(decide(101, 100, False), Decision.CLOSE)
 
 
 class WaterMarksTests(SynchronousTestCase):
@@ -40,14 +20,14 @@ class WaterMarksTests(SynchronousTestCase):
         self.assertRaises(ValueError, WaterMarks, 1, 2)
         self.assertRaises(ValueError, WaterMarks, 1, -1)
 
-    def test_filling_and_freeing_are_told_once(self) -> None:
+    def test_filling_and_freeing_are_reported_once(self) -> None:
         marks = WaterMarks(high=10, low=4)
         self.assertEqual([marks.add(5), marks.add(5), marks.add(1), marks.add(9)], [0, 0, 1, 0])
         self.assertTrue(marks.full)
         self.assertEqual([marks.remove(15), marks.remove(1), marks.remove(1)], [0, 1, 0])
         self.assertEqual((marks.full, marks.level), (False, 3))
 
-    def test_removing_more_than_there_is_leaves_nothing(self) -> None:
+    def test_removing_more_than_the_level_empties_the_queue(self) -> None:
         marks = WaterMarks(high=10, low=4)
         marks.add(11)
         self.assertTrue(marks.remove(100))
@@ -61,14 +41,14 @@ class WaterMarksTests(SynchronousTestCase):
         for adding, amount in changes:
             if adding:
                 level += amount
-                told = marks.add(amount)
-                self.assertEqual(told, not full and level > high)
-                full = full or told
+                reported = marks.add(amount)
+                self.assertEqual(reported, not full and level > high)
+                full = full or reported
             else:
                 level = max(0, level - amount)
-                told = marks.remove(amount)
-                self.assertEqual(told, full and level <= low)
-                full = full and not told
+                reported = marks.remove(amount)
+                self.assertEqual(reported, full and level <= low)
+                full = full and not reported
             self.assertEqual((marks.level, marks.full), (level, full))
             if level > high:
                 self.assertTrue(marks.full)

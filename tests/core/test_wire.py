@@ -48,8 +48,8 @@ def kept_frames(cls: type[wire.Message]) -> st.SearchStrategy[wire.Message]:
 BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.Hello: st.builds(wire.Hello, NUMBERS),
     wire.Welcome: st.builds(wire.Welcome, TEXT, NAMES),
-    wire.Unwelcome: st.builds(wire.Unwelcome, TEXT),
-    wire.NotKnown: st.builds(wire.NotKnown),
+    wire.Rejected: st.builds(wire.Rejected, TEXT),
+    wire.UnknownNode: st.builds(wire.UnknownNode),
     wire.Goodbye: st.builds(wire.Goodbye),
     wire.Joined: st.builds(wire.Joined, TEXT),
     wire.Left: st.builds(wire.Left, TEXT),
@@ -61,11 +61,11 @@ BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.Refuse: st.builds(wire.Refuse, TEXT, TOKENS),
     wire.Release: st.builds(wire.Release, TEXT, TOKENS),
     wire.Retain: st.builds(wire.Retain, OCTETS, NUMBERS, OCTETS, NUMBERS, NUMBERS),
-    wire.Taken: st.builds(wire.Taken, NUMBERS),
+    wire.Acknowledged: st.builds(wire.Acknowledged, NUMBERS),
     wire.Restore: kept_frames(wire.Restore),
     wire.Retained: kept_frames(wire.Retained),
-    wire.Ask: st.builds(wire.Ask, OCTETS),
-    wire.Presence: st.builds(wire.Presence, TEXT, st.booleans(), PLACES, PLACES),
+    wire.Query: st.builds(wire.Query, OCTETS),
+    wire.PresenceUpdate: st.builds(wire.PresenceUpdate, TEXT, st.booleans(), PLACES, PLACES),
 }
 MESSAGES = st.one_of(*BY_CLASS.values())
 
@@ -163,11 +163,11 @@ class WireTests(SynchronousTestCase):
         self.assertRefused(b"L" + encode_fields([]), "0 fields instead of 1")
         self.assertRefused(b"A" + encode_fields([b"game"]), "1 fields instead of 4")
         self.assertRefused(b"W" + encode_fields([]), "a welcome without an epoch")
-        self.assertRefused(b"I" + encode_fields([b"node1"]), "an interest without a node")
+        self.assertRefused(b"I" + encode_fields([b"node1"]), "subscriptions without a node")
         self.assertRefused(b"T" + encode_fields([b"t", bytes(8)]), "without its offset")
         self.assertRefused(b"K" + encode_fields([b"t"]), "1 fields instead of 5")
         self.assertRefused(b"Q" + encode_fields([]), "0 fields instead of 1")
-        self.assertRefused(b"M" + encode_fields([b"n", bytes(8)]), "a presence of 2 fields")
+        self.assertRefused(b"M" + encode_fields([b"n", bytes(8)]), "a presence update of 2 fields")
 
     def test_wrong_fields(self) -> None:
         self.assertRefused(b"L" + encode_fields([b"\xff"]), "not UTF-8: b'\\xff'")

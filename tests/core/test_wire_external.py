@@ -11,12 +11,12 @@ from cluster.core.wire_external import (
     MAX_MESSAGE,
     VERSION,
     Closing,
-    Hello,
-    Message,
-    Messages,
+    ExternalMessage,
+    Greeting,
+    MessageDecoder,
     Publish,
     Receipt,
-    Refusal,
+    Rejection,
     encode,
 )
 from cluster.core.wire_fields import encode_fields
@@ -24,11 +24,11 @@ from tests import profiles  # noqa: F401  (loads it)
 
 NUMBERS = st.integers(0, 2**64 - 1)
 OCTETS = st.binary(max_size=30)
-MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, st.text(max_size=5), NUMBERS),
+MESSAGES: st.SearchStrategy[ExternalMessage] = st.one_of(
+    st.builds(Greeting, st.text(max_size=5), NUMBERS),
     st.builds(Publish, OCTETS, OCTETS, NUMBERS, NUMBERS),
     st.builds(Receipt, NUMBERS, NUMBERS),
-    st.builds(Refusal, st.text(max_size=20)),
+    st.builds(Rejection, st.text(max_size=20)),
     st.builds(Closing),
 )
 
@@ -39,10 +39,12 @@ def length(body: bytes) -> bytes:
 
 class MessagesTests(SynchronousTestCase):
     @given(st.lists(MESSAGES, max_size=5), st.integers(1, 50))
-    def test_back_and_forth_in_pieces_of_any_size(self, sent: list[Message], size: int) -> None:
+    def test_back_and_forth_in_pieces_of_any_size(
+        self, sent: list[ExternalMessage], size: int
+    ) -> None:
         stream = b"".join(map(encode, sent))
-        messages = Messages()
-        received: list[Message] = []
+        messages = MessageDecoder()
+        received: list[ExternalMessage] = []
         for at in range(0, len(stream), size):
             received += messages.feed(stream[at : at + size])
         self.assertEqual(received, sent)
@@ -58,18 +60,20 @@ class MessagesTests(SynchronousTestCase):
             b"\x81\2hi"
             b"\x0f" + bytes(7) + b"\x80\xee\x36" + bytes(5),
         )
-        self.assertEqual(encode(Hello("s")), b"\x16\0\0\0H\2\0\0\0\1\0\0\0\x08\0\0\0s\1" + bytes(7))
+        self.assertEqual(
+            encode(Greeting("s")), b"\x16\0\0\0H\2\0\0\0\1\0\0\0\x08\0\0\0s\1" + bytes(7)
+        )
         self.assertEqual(encode(Closing()), b"\5\0\0\0C" + bytes(4))
 
     def test_a_message_too_long_is_not_encoded(self) -> None:
         encode(Publish(b"t", bytes(MAX_MESSAGE - 100)))
         with self.assertRaises(ValueError) as raised:
             encode(Publish(b"t", bytes(MAX_MESSAGE)))
-        self.assertIn("16,777,216 may be", str(raised.exception))
+        self.assertIn("the limit is 16,777,216 bytes", str(raised.exception))
 
     def test_a_message_too_long_is_refused_by_its_length_alone(self) -> None:
-        self.assertRaises(WireError, Messages().feed, (MAX_MESSAGE + 1).to_bytes(4, "little"))
-        self.assertEqual(Messages().feed(MAX_MESSAGE.to_bytes(4, "little")), [])
+        self.assertRaises(WireError, MessageDecoder().feed, (MAX_MESSAGE + 1).to_bytes(4, "little"))
+        self.assertEqual(MessageDecoder().feed(MAX_MESSAGE.to_bytes(4, "little")), [])
 
     def test_what_is_no_message(self) -> None:
         number = VERSION.to_bytes(8, "little")
@@ -85,9 +89,9 @@ class MessagesTests(SynchronousTestCase):
             b"P" + encode_fields([b"t", b"f", number]),
             b"C" + encode_fields([]) + b"more",
         ):
-            self.assertRaises(WireError, Messages().feed, length(body))
+            self.assertRaises(WireError, MessageDecoder().feed, length(body))
 
     @given(st.binary(max_size=60))
     def test_garbage_is_refused_or_waited_for(self, data: bytes) -> None:
         with contextlib.suppress(WireError):
-            Messages().feed(data)
+            MessageDecoder().feed(data)

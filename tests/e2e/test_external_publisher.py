@@ -111,7 +111,7 @@ class ExternalPublisherTests(TestCase):
                 message = await client.next_message()
                 messages = [message] if messages[-1] == PROBE else [*messages, message]
             self.assertEqual(messages, texts)
-        counted = await statistics(self.cluster, "c10k_published_outside_total")
+        counted = await statistics(self.cluster, "c10k_published_externally_total")
         self.assertEqual(len(counted), 2)
         self.assertGreaterEqual(sum(counted.values()), 51)
 

@@ -386,14 +386,14 @@ class NodeTests(SynchronousTestCase):
             outside.transport.protocol = outside
             publication = encode(Publish(b"life", text_frame(b"hello")))
             outside.dataReceived(publication)
-            self.assertEqual(node.stats()["published_outside"], 1)
+            self.assertEqual(node.stats()["published_externally"], 1)
             # While its publishers must pause, others must, too.
             node.pubsub.bus_message(wire.Congested("node1"))
             outside.dataReceived(publication)
-            self.assertEqual(node.stats()["published_outside"], 1)
+            self.assertEqual(node.stats()["published_externally"], 1)
             node.pubsub.bus_message(wire.Cleared("node1"))
             self.reactor.advance(0)
-            self.assertEqual(node.stats()["published_outside"], 2)
+            self.assertEqual(node.stats()["published_externally"], 2)
             for connection in list(node.connection_factory.connections):
                 connection.connectionLost(Failure(ConnectionLost()))
             await self.handlers_end()

@@ -14,12 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.wire_external import (
     Closing,
-    Hello,
-    Message,
-    Messages,
+    ExternalMessage,
+    Greeting,
+    MessageDecoder,
     Publish,
     Receipt,
-    Refusal,
+    Rejection,
     encode,
 )
 from cluster.net.websocket.frames import binary_frame, text_frame
@@ -89,11 +89,11 @@ class PublishSocketTests(SynchronousTestCase):
         connection = self.reactor.factory.buildProtocol(None)
         transport = StringTransport()
         connection.makeConnection(transport)
-        self.assertEqual(self.answers(transport), [Hello("ours")])
+        self.assertEqual(self.answers(transport), [Greeting("ours")])
         return connection, transport
 
-    def answers(self, transport: StringTransport) -> list[Message]:
-        answers = Messages().feed(transport.value())
+    def answers(self, transport: StringTransport) -> list[ExternalMessage]:
+        answers = MessageDecoder().feed(transport.value())
         transport.clear()
         return answers
 
@@ -101,7 +101,7 @@ class PublishSocketTests(SynchronousTestCase):
         connection, transport = self.connect()
         connection.dataReceived(data)
         (refusal,) = self.answers(transport)
-        assert isinstance(refusal, Refusal)
+        assert isinstance(refusal, Rejection)
         self.assertIn(because, refusal.reason)
         self.assertTrue(transport.disconnecting)
         self.assertEqual(self.pubsub.published, [])
@@ -139,7 +139,7 @@ class PublishSocketTests(SynchronousTestCase):
         self.pubsub.raises = ZeroDivisionError()
         connection.dataReceived(encode(HELLO))
         (refusal,) = self.answers(transport)
-        assert isinstance(refusal, Refusal)
+        assert isinstance(refusal, Rejection)
         self.assertIn("internal error", refusal.reason)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.pubsub.raises = None

@@ -302,7 +302,7 @@ class SimulatedCluster:
                 node.bus.is_up = True
                 node.pubsub.bus_up(item)
             else:
-                assert not isinstance(item, wire.NotKnown | wire.Unwelcome)
+                assert not isinstance(item, wire.UnknownNode | wire.Rejected)
                 node.pubsub.bus_message(item)
 
     def take_away_a_batch(self, name: str) -> None:
@@ -342,7 +342,7 @@ class SimulatedCluster:
             assert not node.pubsub.full
         missing = Counter(publisher for (publisher, _), _ in self.unaccounted)
         for name, count in missing.items():
-            assert count <= self.nodes[name].pubsub.dropped["peer_gone"], self.unaccounted
+            assert count <= self.nodes[name].pubsub.dropped["node_gone"], self.unaccounted
         assert not self.clock.getDelayedCalls()
         kept = self.exchange.retained.get(RETAINED)
         if not self.several_faults:
@@ -453,10 +453,10 @@ class SimulatedCluster:
             peer = other.pubsub.remote_nodes.by_name.get(node.name)
             if tracker is not None and peer is not None and tracker.last == peer.sequence:
                 lost = self.lost_batches[name, node.name]
-                given_up = other.pubsub.dropped["peer_gone"]
+                given_up = other.pubsub.dropped["node_gone"]
                 assert lost <= tracker.missing <= lost + given_up
                 assert bool(tracker.missing) <= bool(node.pubsub.remote_nodes.gaps)
-        assert not node.pubsub.dropped["duplicate_pack"]
+        assert not node.pubsub.dropped["duplicate_batch"]
         assert not node.pubsub.dropped["malformed"]
 
     def _answer(self, outbox: list[tuple[str, wire.Message]]) -> None:

@@ -29,7 +29,7 @@ class LocalBusTests(SynchronousTestCase):
         self.clock.advance(0)
         (welcome,) = self.receiver.events
         self.assertIsInstance(welcome, wire.Welcome)
-        self.assertEqual(welcome.peers, ())
+        self.assertEqual(welcome.nodes, ())
         self.assertTrue(self.bus.is_up)
         self.assertEqual(self.bus.queued_bytes, 0)
 
@@ -71,7 +71,7 @@ class LocalBusTests(SynchronousTestCase):
     def test_there_is_nobody_to_send_to(self) -> None:
         self.start()
         self.bus.send_batch("other", b"pack")
-        self.assertEqual(self.bus.dropped["peer_gone"], 1)
+        self.assertEqual(self.bus.dropped["node_gone"], 1)
 
     def test_a_node_of_its_own(self) -> None:
         """PubSub and exchange in one process: retained frames, and a barrier of one."""

@@ -56,7 +56,9 @@ class FollowTests(PubSubTestCase):
 
     def test_what_was_missed(self) -> None:
         heard = self.follow(since=("e", 2))
-        self.assertEqual(self.flushed(), [wire.NodeSubscriptions("here", (b"k",)), wire.Ask(b"k")])
+        self.assertEqual(
+            self.flushed(), [wire.NodeSubscriptions("here", (b"k",)), wire.Query(b"k")]
+        )
         self.assertEqual(heard, [])
         self.hear(kept(4, b"2", b"3", b"4"))
         self.hear(kept(5, b"5"))
@@ -105,7 +107,7 @@ class FollowTests(PubSubTestCase):
         self.hear(kept(3, b"2", b"3"))
         self.flushed()
         heard, unknown = self.follow(since=("e", 5)), self.follow(since=("e", 9))
-        self.assertEqual(self.flushed(), [wire.Ask(b"k")])
+        self.assertEqual(self.flushed(), [wire.Query(b"k")])
         self.hear(kept(4, b"4"))
         self.assertEqual(heard, [])
         self.hear(kept(5, b"5"))
@@ -130,7 +132,9 @@ class FollowTests(PubSubTestCase):
             self.follow(since=("e", 3))
             self.subscriber.stop()
         self.follow(since=("e", 3))
-        self.assertEqual(self.flushed(), [wire.NodeSubscriptions("here", (b"k",)), wire.Ask(b"k")])
+        self.assertEqual(
+            self.flushed(), [wire.NodeSubscriptions("here", (b"k",)), wire.Query(b"k")]
+        )
 
     def test_questions_do_not_pile_up_while_the_bus_is_down(self) -> None:
         self.bus.down()
@@ -139,14 +143,14 @@ class FollowTests(PubSubTestCase):
             self.subscriber.stop()
         self.assertEqual(len(self.pubsub.subscriptions._asks), 1)
         self.bus.up("second", "a", "b")
-        self.assertNotIn(wire.Ask(b"k"), [*self.bus.take(), *self.flushed()])
+        self.assertNotIn(wire.Query(b"k"), [*self.bus.take(), *self.flushed()])
 
     def test_a_question_is_asked_again_when_the_bus_comes_back(self) -> None:
         heard = self.follow(since=("e", 3))
         self.flushed()
         self.bus.down()
         self.bus.up("second", "a", "b")
-        self.assertIn(wire.Ask(b"k"), [*self.bus.take(), *self.flushed()])
+        self.assertIn(wire.Query(b"k"), [*self.bus.take(), *self.flushed()])
         self.hear(kept(4, b"4"))
         self.assertEqual(heard, [(True, "e", 4), (b"4", 4)])
 

@@ -16,11 +16,11 @@ class PresenceTests(PubSubTestCase):
     def test_the_first_connection_joins_and_the_last_leaves(self) -> None:
         self.presence.join(b"t", "ada")
         self.presence.join(b"t", "ada")
-        self.assertEqual(self.flushed(), [wire.Presence("here", False, ((b"t", "ada"),))])
+        self.assertEqual(self.flushed(), [wire.PresenceUpdate("here", False, ((b"t", "ada"),))])
         self.presence.leave(b"t", "ada")
         self.assertEqual(self.flushed(), [])
         self.presence.leave(b"t", "ada")
-        self.assertEqual(self.flushed(), [wire.Presence("here", False, (), ((b"t", "ada"),))])
+        self.assertEqual(self.flushed(), [wire.PresenceUpdate("here", False, (), ((b"t", "ada"),))])
         self.assertEqual(self.changes, [("ada", True), ("ada", False)])
 
     def test_a_name_that_cannot_be_sent_is_no_member(self) -> None:
@@ -32,10 +32,10 @@ class PresenceTests(PubSubTestCase):
     def test_peers_tell_of_their_members(self) -> None:
         self.presence.join(b"t", "ada")
         self.hear(
-            wire.Presence("a", False, ((b"t", "bob"), (b"t", "ada"))),
-            wire.Presence("b", True, ((b"t", "cid"),)),
-            wire.Presence("a", False, (), ((b"t", "ada"),)),
-            wire.Presence("b", True),
+            wire.PresenceUpdate("a", False, ((b"t", "bob"), (b"t", "ada"))),
+            wire.PresenceUpdate("b", True, ((b"t", "cid"),)),
+            wire.PresenceUpdate("a", False, (), ((b"t", "ada"),)),
+            wire.PresenceUpdate("b", True),
         )
         self.assertEqual(self.presence.members(b"t"), ("ada", "bob"))
         self.assertEqual(
@@ -43,7 +43,7 @@ class PresenceTests(PubSubTestCase):
         )
 
     def test_a_peer_that_dies_takes_its_members_along(self) -> None:
-        self.hear(wire.Presence("a", False, ((b"t", "bob"),)), wire.Left("a"))
+        self.hear(wire.PresenceUpdate("a", False, ((b"t", "bob"),)), wire.Left("a"))
         self.assertEqual(self.changes, [("bob", True), ("bob", False)])
         self.assertEqual(self.presence.members(b"t"), ())
 
@@ -52,15 +52,15 @@ class PresenceTests(PubSubTestCase):
         self.bus.down()
         self.presence.join(b"u", "ada")
         self.bus.up("second", "a", "b")
-        said = [item for item in self.bus.take() if isinstance(item, wire.Presence)]
-        self.assertEqual(said, [wire.Presence("here", True, ((b"t", "ada"), (b"u", "ada")))])
+        said = [item for item in self.bus.take() if isinstance(item, wire.PresenceUpdate)]
+        self.assertEqual(said, [wire.PresenceUpdate("here", True, ((b"t", "ada"), (b"u", "ada")))])
         self.assertEqual(self.flushed(), [])
 
     def test_members_of_peers_stay_while_the_broker_is_away(self) -> None:
-        self.hear(wire.Presence("a", False, ((b"t", "bob"),)))
+        self.hear(wire.PresenceUpdate("a", False, ((b"t", "bob"),)))
         self.bus.down()
         self.bus.up("second", "a", "b")
-        self.hear(wire.Presence("a", True, ((b"t", "bob"),)))
+        self.hear(wire.PresenceUpdate("a", True, ((b"t", "bob"),)))
         self.assertEqual(self.changes, [("bob", True)])
 
     def test_who_stops_watching_is_not_told(self) -> None:

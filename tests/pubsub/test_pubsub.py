@@ -244,7 +244,7 @@ class ReceiveTests(PubSubTestCase):
         for number in (1, 2, 1, 2, 3):
             self.batch(number, b"t", b"%d" % number)
         self.assertEqual(connection.out, [b"1", b"2", b"3"])
-        self.assertEqual(self.pubsub.dropped, {"duplicate_pack": 2})
+        self.assertEqual(self.pubsub.dropped, {"duplicate_batch": 2})
         self.assertEqual(self.pubsub.remote_nodes.gaps, 0)
 
     def test_malformed_packs_are_counted(self) -> None:
@@ -281,7 +281,7 @@ class RemoteNodesTests(PubSubTestCase):
         self.assertEqual(self.pubsub.remote_nodes.names, ("b",))
         self.assertEqual(self.pubsub.publish(b"u", b"3"), (0, 0))
         self.assertEqual(self.flushed(), [("b", 1, [b"t", b"1"])])
-        self.assertEqual(self.pubsub.dropped, {"peer_gone": 2})
+        self.assertEqual(self.pubsub.dropped, {"node_gone": 2})
 
     def test_numbers_go_on_for_a_peer_that_comes_back(self) -> None:
         self.pubsub.publish(b"u", b"1")
@@ -370,7 +370,7 @@ class CongestionTests(PubSubTestCase):
         self.pubsub.flush()
         self.bus.up("first", "b")
         self.assertEqual(self.events, ["full", "free", "up"])
-        self.assertEqual(self.pubsub.dropped, {"peer_gone": 1})
+        self.assertEqual(self.pubsub.dropped, {"node_gone": 1})
 
 
 class BusLifeTests(PubSubTestCase):
@@ -403,7 +403,7 @@ class BusLifeTests(PubSubTestCase):
             [
                 wire.Restore(b"t", 2, 5, (b"4", b"5")),
                 wire.NodeSubscriptions("here", (b"t", b"s", b"l")),
-                wire.Presence("here", True),
+                wire.PresenceUpdate("here", True),
                 wire.Arrive("game", 1, (inside,), released=True),
                 wire.Arrive("next", 2, (waiting, late)),
             ],
@@ -426,7 +426,7 @@ class BusLifeTests(PubSubTestCase):
                 ("a", 2, [b"u", b"2"]),
                 ("b", 1, [b"t", b"1"]),
                 wire.NodeSubscriptions("here"),
-                wire.Presence("here", True),
+                wire.PresenceUpdate("here", True),
                 ("a", 3, [b"u", b"3"]),
                 wire.Arrive("game", 2, (1,)),
             ],
@@ -437,7 +437,7 @@ class BusLifeTests(PubSubTestCase):
         self.pubsub.flush()
         (unsent,) = self.bus.take()
         self.bus.down(unsent, ("stranger", encode_batch(1, [b"t", b"x"] * 2)))
-        self.assertEqual(self.pubsub.dropped, {"peer_gone": 2})
+        self.assertEqual(self.pubsub.dropped, {"node_gone": 2})
         self.pubsub.publish(b"u", b"2")
         self.pubsub.flush()
         batches = [item for item in self.up("first", "a") if isinstance(item, tuple)]
@@ -465,7 +465,7 @@ class BusLifeTests(PubSubTestCase):
         self.up("second", "b")
         self.clock.advance(COME_BACK_S)
         self.assertEqual(self.pubsub.remote_nodes.names, ("b",))
-        self.assertEqual(self.pubsub.dropped, {"peer_gone": 1})
+        self.assertEqual(self.pubsub.dropped, {"node_gone": 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_what_is_said_anew_does_not_gather_while_the_bus_is_down(self) -> None:
@@ -491,7 +491,7 @@ class BusLifeTests(PubSubTestCase):
         self.assertEqual(
             said[1:],
             [
-                wire.Presence("here", True, ((b"t", "ada"),)),
+                wire.PresenceUpdate("here", True, ((b"t", "ada"),)),
                 wire.Arrive("game", 2, (51,)),
             ],
         )
@@ -598,7 +598,7 @@ class RetainedTopicTests(PubSubTestCase):
         self.bus.up("second")
         self.clock.advance(COME_BACK_S)
         self.assertEqual([retain.number for retain in self.flushed()[2:]], [1, 2, 3, 4, 5])
-        self.hear(wire.Taken(5))
+        self.hear(wire.Acknowledged(5))
         self.assertEqual((self.events[-1], self.pubsub.queued_bytes), ("free", 0))
 
     def test_what_a_dead_broker_may_not_have_told_is_sent_again(self) -> None:
@@ -614,7 +614,9 @@ class RetainedTopicTests(PubSubTestCase):
         self.clock.advance(COME_BACK_S)
         again = self.flushed()
         self.assertEqual([retain.frame for retain in again], [b"1", b"2", b"3"])
-        self.hear(wire.Taken(1), wire.Retained(b"k", 5, 2, (b"2",), "f e:1", (), "here:2", 2))
+        self.hear(
+            wire.Acknowledged(1), wire.Retained(b"k", 5, 2, (b"2",), "f e:1", (), "here:2", 2)
+        )
         self.assertEqual(connection.out, [b"1", b"2"])
 
     def test_nobody_is_waited_for_too_long(self) -> None:

@@ -29,7 +29,7 @@ class LinkTests(LinksTestCase):
         )  # not before Welcome: bus_up asks for it anew
         await self.until(lambda: bus.is_up)
         (welcome,) = receiver.events
-        self.assertEqual(welcome.peers, ())
+        self.assertEqual(welcome.nodes, ())
         other, other_receiver = self.start_bus("b")
         await self.until(lambda: other.is_up)
         self.assertEqual(other_receiver.events, [wire.Welcome(welcome.epoch, ("a",))])
@@ -201,7 +201,7 @@ class BackpressureTests(LinksTestCase):
         await self.flood(lambda: wire.Left("b") in a_told.events)
         stats = broker.stats()
         self.assertEqual(stats["nodes"], 1)
-        self.assertGreater(stats["messages_dropped"]["peer_stalled"], 10)
+        self.assertGreater(stats["messages_dropped"]["node_stalled"], 10)
         self.assertLess(stats["queue_bytes"], 1000)
         unpause(b)  # it has nothing to say, and yet learns that it must say hello
         await self.until(lambda: wire.Joined("b") in a_told.events)
@@ -217,7 +217,7 @@ class BackpressureTests(LinksTestCase):
         kill(b)
         await self.until(lambda: wire.Left("b") in a_told.events)
         self.assertEqual(broker.stats()["queue_bytes"], 0)
-        self.assertGreater(broker.stats()["messages_dropped"]["peer_gone"], 50)
+        self.assertGreater(broker.stats()["messages_dropped"]["node_gone"], 50)
 
 
 class AnotherBrokerTests(LinksTestCase):
@@ -265,7 +265,7 @@ class AnotherBrokerTests(LinksTestCase):
     async def test_asked_to_say_hello_again(self) -> None:
         socket = self.bind()
         bus, receiver = self.start_bus("a")
-        await self.welcomed(socket, wire.NotKnown())
+        await self.welcomed(socket, wire.UnknownNode())
         await self.hello(socket)
         self.assertFalse(bus.is_up)
         self.assertEqual(receiver.events, [wire.Welcome("x", ("b",)), ("down", [])])
@@ -283,7 +283,7 @@ class AnotherBrokerTests(LinksTestCase):
         socket = self.bind()
         bus, receiver = self.start_bus("a")
         await self.hello(socket)
-        socket.send_multipart([b"a", wire.encode(wire.Unwelcome("of another version"))])
+        socket.send_multipart([b"a", wire.encode(wire.Rejected("of another version"))])
         socket.send_multipart([b"a", wire.encode(wire.Joined("c"))])
         await self.until(lambda: wire.Joined("c") in receiver.events)
         self.assertFalse(bus.is_up)

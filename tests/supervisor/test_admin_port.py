@@ -31,7 +31,13 @@ NODE = {
     "handshakes_refused": {"origin": 4},
     "a figure of a later version": object(),
 }
-BROKER = {"ready": True, "nodes": 2, "packs_forwarded": 9, "bytes_forwarded": 99, "queue_bytes": 0}
+BROKER = {
+    "ready": True,
+    "nodes": 2,
+    "batches_forwarded": 9,
+    "bytes_forwarded": 99,
+    "queue_bytes": 0,
+}
 
 
 class FixedSource:
@@ -130,7 +136,7 @@ class AdminTests(SynchronousTestCase):
             ("c10k_bus_gaps_total", "node0"): 0,
             ("c10k_wsgi_queue_depth", "node0"): 2,
             ("c10k_broker_nodes", "broker"): 2,
-            ("c10k_broker_packs_forwarded_total", "broker"): 9,
+            ("c10k_broker_batches_forwarded_total", "broker"): 9,
         }
         self.assertEqual({key: samples.get(key) for key in expected}, expected)
         self.assertNotIn(("c10k_connections", "node1"), samples)

@@ -22,12 +22,12 @@ from cluster.core.exceptions import ConfigurationError, NotPublished, NotRunning
 from cluster.core.wire_external import (
     VERSION,
     Closing,
-    Hello,
-    Message,
-    Messages,
+    ExternalMessage,
+    Greeting,
+    MessageDecoder,
     Publish,
     Receipt,
-    Refusal,
+    Rejection,
     encode,
 )
 from cluster.net.runtime_directory import publish_sockets, running_clusters
@@ -92,10 +92,10 @@ class ExternalPublisher:
                 if isinstance(answer, Receipt):
                     return answer
                 self._disconnect()
-                if isinstance(answer, Refusal):
+                if isinstance(answer, Rejection):
                     raise NotPublished(f"the cluster refused a publication: {answer.reason}")
 
-    def _ask(self, connected: socket.socket, data: bytes) -> Receipt | Refusal | None:
+    def _ask(self, connected: socket.socket, data: bytes) -> Receipt | Rejection | None:
         """The answer to a publication; None if it did not go out, and another node may be asked."""
         try:
             connected.sendall(data)
@@ -110,7 +110,7 @@ class ExternalPublisher:
             if len(answers) > 1:  # what comes unasked is goodbye
                 self._disconnect()
             for answer in answers:
-                if isinstance(answer, Receipt | Refusal):
+                if isinstance(answer, Receipt | Rejection):
                     return answer
                 if isinstance(answer, Closing):
                     return None
@@ -186,14 +186,14 @@ class ExternalPublisher:
             self._socket = None
 
 
-def _connect_to_one(folder: str) -> tuple[socket.socket, Hello] | None:
+def _connect_to_one(folder: str) -> tuple[socket.socket, Greeting] | None:
     """A connection to any node of a cluster, and what it said; None if none answers."""
     paths = publish_sockets(folder)
     random.shuffle(paths)  # so that processes spread over the nodes
     return next(filter(None, map(_connect_to, paths)), None)
 
 
-def _connect_to(path: str) -> tuple[socket.socket, Hello] | None:
+def _connect_to(path: str) -> tuple[socket.socket, Greeting] | None:
     """A connection to a node that has said hello; None if there is none."""
     connected = socket.socket(socket.AF_UNIX)
     try:
@@ -203,7 +203,7 @@ def _connect_to(path: str) -> tuple[socket.socket, Hello] | None:
     except (OSError, WireError):
         said = []
     hello = said[0] if len(said) == 1 else None  # one that stops may say goodbye with it
-    if not isinstance(hello, Hello):
+    if not isinstance(hello, Greeting):
         connected.close()
         return None
     if hello.version != VERSION:
@@ -220,9 +220,9 @@ def _and(ports: Iterable[int]) -> str:
     return ", ".join(map(str, ports))
 
 
-def _receive(connected: socket.socket) -> list[Message]:
+def _receive(connected: socket.socket) -> list[ExternalMessage]:
     """The next messages; none if the node hung up. Raises OSError and WireError."""
-    messages = Messages()
+    messages = MessageDecoder()
     while received := connected.recv(4096):
         complete = messages.feed(received)
         if complete:

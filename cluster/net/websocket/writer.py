@@ -6,7 +6,7 @@ The rules:
   order on the wire would break;
 * **free**: ``send`` is the socket's own; the flush calls it;
 * **blocked**: the kernel took only a part. The rest of that send is the transport's, which says
-  when it is gone; later frames wait in ``held``, and decide() says when there are too many;
+  when it is gone; later frames wait in ``held``, up to ``high_water`` bytes;
 * **sealed**: a Close frame is queued. It is the last; what anybody appends later is dropped;
 * **gone**: the connection is lost or its socket refused a send; everything is dropped.
 
@@ -19,7 +19,6 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-from cluster.core.water_marks import Decision, decide
 from cluster.net.direct_output import transport_bytes
 
 
@@ -106,11 +105,7 @@ class FrameWriter:
         self._hold()
         if not self.blocked:
             self._write_held()
-        elif (
-            self.out is not SINK
-            and decide(self.queued_bytes, self.factory.high_water, conflating=False)
-            is Decision.CLOSE
-        ):
+        elif self.out is not SINK and self.queued_bytes > self.factory.high_water:
             self.overflow()
 
     def overflow(self) -> None:

@@ -19,12 +19,12 @@ from cluster.core.wire_external import (
     MAX_MESSAGE,
     VERSION,
     Closing,
-    Hello,
-    Message,
-    Messages,
+    ExternalMessage,
+    Greeting,
+    MessageDecoder,
     Publish,
     Receipt,
-    Refusal,
+    Rejection,
     encode,
 )
 from cluster.django.api import external_publisher
@@ -51,8 +51,8 @@ class FakeNode:
         self, path: Path, answer: Answer = number_of_nodes_is_the_depth, site: str = "ours"
     ) -> None:
         self.answer = answer
-        self.hello = encode(Hello(site))
-        self.received: list[Message] = []
+        self.hello = encode(Greeting(site))
+        self.received: list[ExternalMessage] = []
         self.connections: list[socket.socket] = []
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(path))
@@ -71,7 +71,7 @@ class FakeNode:
             self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
-        messages = Messages()
+        messages = MessageDecoder()
         # A publisher may leave while it is answered.
         with connection, contextlib.suppress(OSError):
             connection.sendall(self.hello)
@@ -84,7 +84,7 @@ class FakeNode:
                         return
                     connection.sendall(answer)
 
-    def say(self, message: Message) -> None:
+    def say(self, message: ExternalMessage) -> None:
         for connection in self.connections:
             connection.sendall(encode(message))
 
@@ -178,7 +178,7 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.assertEqual(other.received, [])
 
     def test_a_refusal_is_an_error_and_certain(self) -> None:
-        node = self.node(lambda _: encode(Refusal("too loud")))
+        node = self.node(lambda _: encode(Rejection("too loud")))
         error = self.assertRaises(NotPublished, self.publish)
         self.assertIn("too loud", str(error))
         self.assertFalse(error.uncertain)
@@ -234,7 +234,7 @@ class ExternalPublisherTests(SynchronousTestCase):
 
     def test_nothing_is_sent_to_who_says_no_hello(self) -> None:
         """Such as a connection that was in the kernel's queue when its node stopped."""
-        both = encode(Hello("ours")) + encode(Closing())
+        both = encode(Greeting("ours")) + encode(Closing())
         for hello in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", encode(Closing()), both):
             silent = self.node()
             silent.hello = hello
@@ -251,7 +251,7 @@ class ExternalPublisherTests(SynchronousTestCase):
 
     def test_a_cluster_of_another_release(self) -> None:
         node = self.node()
-        node.hello = encode(Hello("ours", VERSION + 1))
+        node.hello = encode(Greeting("ours", VERSION + 1))
         error = self.assertRaises(ConfigurationError, self.publish)
         self.assertIn("restart", str(error))
         self.assertEqual(node.received, [])
