@@ -1,0 +1,319 @@
+"""The Python of docs/how-to runs, and its handlers, feeds and tests do what the guides say.
+
+What a guide takes from the reader's project (models, a function) stands below as a fake.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from django.test import override_settings
+from django.urls import path
+from twisted.trial.unittest import TestCase
+
+import cluster
+from cluster.django import conf
+from cluster.testing import Closed, Refused, asynchronous, capture_publications, connect
+from tests.testing.test_django import run_tests
+from tests.testing.test_examples import ROOT, ExampleTestCase, examples
+
+GUIDES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "how-to").glob("*.md"))
+
+
+class DoesNotExist(Exception):
+    """As a model has it."""
+
+
+class Records:
+    """A model, and its manager and querysets: records with attributes, filtered by equality."""
+
+    DoesNotExist = DoesNotExist
+
+    def __init__(self, *records: SimpleNamespace) -> None:
+        self.records = records
+        self.objects = self
+
+    def filter(self, **wanted: object) -> "Records":
+        return Records(
+            *(
+                record
+                for record in self.records
+                if all(getattr(record, name, None) == value for name, value in wanted.items())
+            )
+        )
+
+    def get(self, **wanted: object) -> SimpleNamespace:
+        found = self.filter(**wanted).records
+        if not found:
+            raise DoesNotExist
+        return found[0]
+
+    def exists(self) -> bool:
+        return bool(self.records)
+
+    def update(self, **values: object) -> None:
+        for record in self.records:
+            vars(record).update(values)
+
+    def __iter__(self) -> Iterator[SimpleNamespace]:
+        return iter(self.records)
+
+
+class Opened:
+    """A WebSocket of the library `websockets`, that a program opens; keeps how it was opened."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.url, self.options = url, options
+        last_opened.append(self)
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def recv(self) -> str:
+        return "hello"
+
+
+last_opened: list[Opened] = []
+
+
+def module(name: str, **names: object) -> ModuleType:
+    """A module that a guide imports from the reader's project, or that is not installed here."""
+    made = ModuleType(name)
+    vars(made).update(names)
+    return made
+
+
+@contextmanager
+def importable(*modules: ModuleType) -> Iterator[None]:
+    """Have them found by ``import`` for a while."""
+    before = {each.__name__: sys.modules.get(each.__name__) for each in modules}
+    sys.modules.update({each.__name__: each for each in modules})
+    try:
+        yield
+    finally:
+        for name, found in before.items():
+            if found is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = found
+
+
+def visitor(pk: int | None, **more: object) -> SimpleNamespace:
+    """A request of a user, as far as the guides look at it."""
+    user = SimpleNamespace(pk=pk, is_authenticated=pk is not None)
+    return SimpleNamespace(user=user, **more)
+
+
+def project() -> dict[str, Any]:
+    """The names that guides use without importing them."""
+    from django.core.exceptions import PermissionDenied
+
+    room = SimpleNamespace(pk=1, name="lobby", members=Records(SimpleNamespace(pk=7)))
+    anna = SimpleNamespace(pk=7, username="anna", groups__name="interns", is_active=True)
+    return {
+        "__name__": "example",
+        "ApiToken": Records(SimpleNamespace(digest="digest of abc")),
+        "Membership": Records(SimpleNamespace(room="lobby", user=None)),
+        "PermissionDenied": PermissionDenied,
+        "Room": Records(room),
+        "User": Records(anna),
+        "convert": lambda value, user: {"value": value, "for": user.username},
+        "digest": lambda token: f"digest of {token}",
+        "feed": cluster.feed,
+        "json": __import__("json"),
+        "topic_messages": cluster.topic_messages,
+        "websocket": cluster.websocket,
+    }
+
+
+def ours(page: str) -> list[str]:
+    """The examples of a guide, without those of the libraries that people come from."""
+    return [text for text in examples(page) if not text.startswith("# before")]
+
+
+class GuideTestCase(ExampleTestCase):
+    def run_text(self, text: str, names: dict[str, Any]) -> None:
+        """Run an example with these names, and add those that it makes."""
+        with (
+            importable(
+                module("requests", Session=lambda: SimpleNamespace(cookies={"sessionid": "abc"})),
+                module("websockets.sync.client", connect=Opened),
+                module("polls.models", Poll=Records()),
+            ),
+            redirect_stdout(StringIO()),
+        ):
+            exec(compile(text, "<example>", "exec"), names)
+
+    def run_example(self, page: str, part: str) -> dict[str, Any]:
+        """The names that the one example of docs/how-to/PAGE.md with this part makes."""
+        texts = [text for text in ours(f"docs/how-to/{page}.md") if part in text]
+        self.assertEqual(1, len(texts), f"{page}: {part}")
+        names = project()
+        self.run_text(texts[0], names)
+        return names
+
+
+class AllExamplesTests(GuideTestCase):
+    def test_all_run_in_their_order(self) -> None:
+        count = 0
+        for page in GUIDES:
+            names = project()
+            for text in ours(page):
+                with capture_publications():
+                    self.run_text(text, names)
+                count += 1
+        self.assertGreater(count, 15)
+
+
+class UsersTests(GuideTestCase):
+    """auth.md"""
+
+    @asynchronous
+    async def test_a_guest(self) -> None:
+        self.serve((path("notes/", self.run_example("auth", "log in first")["notes"]),))
+        async with connect("/notes/") as client:
+            self.assertEqual(Closed(4401, "log in first"), await client.closed())
+
+    @asynchronous
+    async def test_who_may_connect(self) -> None:
+        decorated = self.run_example("auth", "permission_required(")
+        self.serve(
+            (
+                path("notes/", decorated["notes"]),
+                path("orders/", decorated["orders"]),
+                path("mine/", self.run_example("auth", "def mine")["mine"]),
+            )
+        )
+        for url in ("/notes/", "/orders/", "/mine/"):
+            with self.assertRaises(Refused) as caught:
+                async with connect(url, subprotocols=["c10k.v1"]):
+                    pass
+            self.assertEqual(403, caught.exception.status)
+
+    def test_an_accept_function(self) -> None:
+        from django.core.exceptions import PermissionDenied
+        from django.http import Http404
+
+        accept = self.run_example("auth", "def accept(request, pk)")["accept"]
+        self.assertEqual({"X-Room": "lobby"}, accept(visitor(7), 1).headers)
+        with self.assertRaises(PermissionDenied):
+            accept(visitor(8), 1)
+        with self.assertRaises(Http404):
+            accept(visitor(7), 2)
+
+    @asynchronous
+    async def test_an_accept_function_of_a_handler(self) -> None:
+        names = self.run_example("auth", "def accept(request, pk)")
+        self.serve((path("<int:pk>/", names["room"]),))
+        for url, status in (("/1/", 403), ("/2/", 404)):
+            with self.assertRaises(Refused) as caught:
+                async with connect(url):
+                    pass
+            self.assertEqual(status, caught.exception.status)
+
+    def test_a_feed(self) -> None:
+        from django.core.exceptions import PermissionDenied
+
+        names: dict[str, Any] = {}
+
+        def feed(topics: Any) -> Any:
+            names["topics"] = topics
+
+        self.patch(cluster, "feed", feed)
+        self.run_example("auth", "def mine")
+        self.assertEqual(["user/7", "news"], names["topics"](visitor(7)))
+        with self.assertRaises(PermissionDenied):
+            names["topics"](visitor(None))
+
+    def test_revoking(self) -> None:
+        revoked: list[Any] = []
+        self.patch(cluster, "revoke", lambda user: revoked.append(user))
+        names = self.run_example("auth", "revoke(user=user)")
+        self.assertEqual(["anna"], [user.username for user in revoked])
+        self.assertFalse(names["user"].is_active)
+
+    def test_a_program(self) -> None:
+        self.run_example("auth", "requests.Session()")
+        opened = last_opened[-1]
+        self.assertEqual("wss://example.com/notes/", opened.url)
+        self.assertEqual({"Cookie": "sessionid=abc"}, opened.options["additional_headers"])
+
+    def test_tokens(self) -> None:
+        from django.core.exceptions import PermissionDenied
+
+        accept = self.run_example("auth", "ApiToken")["accept"]
+        accept(visitor(None, headers={"Authorization": "Token abc"}))
+        for headers in ({"Authorization": "Token xyz"}, {}):
+            with self.assertRaises(PermissionDenied):
+                accept(visitor(None, headers=headers))
+
+
+class DeployTests(GuideTestCase):
+    def test_the_settings_can_be_used(self) -> None:
+        names = self.run_example("deploy", "C10K = {")
+        given = {name: value for name, value in names.items() if name.isupper()}
+        with override_settings(**given):
+            self.assertEqual(4, conf.load()["NODES"])
+
+
+class ChannelsTests(GuideTestCase):
+    @asynchronous
+    async def test_a_consumer_after(self) -> None:
+        names = self.run_example("migrate-from-channels", "# after")
+        self.serve((path("<slug:room>/", names["chat"]),))
+        async with connect("/lobby/") as client:
+            await client.send_json({"text": "hello"})
+            self.assertEqual({"name": "", "text": "hello"}, await client.receive_json())
+        with self.assertRaises(Refused) as caught:
+            async with connect("/cellar/"):
+                pass
+        self.assertEqual(403, caught.exception.status)
+
+    @asynchronous
+    async def test_a_topic_in_a_handler(self) -> None:
+        names = self.run_example("migrate-from-channels", "def prices")
+        self.serve((path("prices/", names["prices"]),))
+        async with connect("/prices/") as client:
+            cluster.publish("prices", "4711")
+            self.assertEqual({"value": 4711, "for": ""}, await client.receive_json())
+
+
+class SocketIOTests(GuideTestCase):
+    @asynchronous
+    async def test_a_server_after(self) -> None:
+        names = self.run_example("migrate-from-socketio", "# after")
+        self.serve((path("<slug:room>/", names["chat"]),))
+        async with connect("/lobby/") as one, connect("/lobby/") as other:
+            await one.send_json({"event": "say", "id": 1, "text": "hello"})
+            self.assertEqual({"event": "ok", "id": 1}, await one.receive_json())
+            self.assertEqual({"event": "said", "text": "hello"}, await other.receive_json())
+            await other.send_json(["nonsense"])
+            self.assertEqual(Closed(1008, "no such event"), await other.closed())
+
+
+class DjangoWebsocketRedisTests(GuideTestCase):
+    def test_a_publisher_after(self) -> None:
+        with capture_publications() as published:
+            self.run_example("migrate-from-django-websocket-redis", "# after")
+        self.assertEqual(
+            [
+                ("audience/notices/broadcast", "The pool is open"),
+                ("audience/notices/user/anna", "The pool is open"),
+            ],
+            sorted(published),
+        )
+
+
+class TestingTests(TestCase):
+    """test.md, run by Django."""
+
+    def test_in_memory(self) -> None:
+        status, output = run_tests(self, "tests.testing.project.how_to")
+        self.assertEqual(0, status, output)
+        self.assertRegex(output, r"Ran 1[0-9] tests")
