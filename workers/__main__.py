@@ -1,4 +1,4 @@
-"""The `swarm` program: many WebSocket clients for one server, in few processes."""
+"""Test a WebSocket server with many clients, driven by few processes."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-INTERRUPTED = 130  # what shells say of a program ended by Ctrl-C: 128 + SIGINT
+INTERRUPTED = 130  # a shell's exit status for a program ended by Ctrl-C: 128 + SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,15 +18,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="swarm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, what in (
-        ("life", life_command, "play the Game of Life, one client for each cell"),
+        ("life", life_command, "play the Game of Life with one client for each cell"),
         ("echo", echo_command, "hold ten thousand conversations at the same time"),
-        ("idle", idle_command, "hold connections; what they cost"),
+        ("idle", idle_command, "hold connections and measure what they cost"),
         (
             "broadcast",
             broadcast_command,
-            "publish to a thousand subscribers, and measure the latency",
+            "publish to many subscribers and measure the latency",
         ),
-        ("storm", storm_command, "cut everybody off at once; how soon they are back"),
+        (
+            "storm",
+            storm_command,
+            "disconnect all clients at once and time their reconnecting",
+        ),
     ):
         subcommand = commands.add_parser(name, help=what)
         command.add_arguments(subcommand)

@@ -1,4 +1,4 @@
-"""Types of command line arguments, each with its complaint."""
+"""Types of command line arguments for argparse, each with an error message of its own."""
 
 import argparse
 import re
@@ -24,7 +24,7 @@ def whole(text: str, least: int, most: float = float("inf")) -> int:
 
 
 def rate(text: str) -> float:
-    """Also for seconds that may be none."""
+    """At least 0; also for seconds that may be 0."""
     number = _number(text)
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number of at least 0, not {text!r}")
@@ -32,7 +32,7 @@ def rate(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """Also for a rate that must be one."""
+    """More than 0; also for a rate that must not be 0."""
     number = _number(text)
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
@@ -47,7 +47,7 @@ def _number(text: str) -> float:
 
 
 def path(text: str) -> str:
-    """What stands in a request's first line."""
+    """The path of a URL, as in the first line of a request."""
     if not re.fullmatch(r"/[!-~]*", text):
         raise argparse.ArgumentTypeError(
             f"must begin with / and have no spaces or accents (%20 is a space), not {text!r}"

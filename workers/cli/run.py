@@ -31,8 +31,8 @@ INTERRUPTED = 130  # a shell's exit status for a program ended by Ctrl-C: 128 + 
 Course = Callable[["Run"], Awaitable[Outcome]]
 
 
-class Refused(Exception):
-    """The run cannot begin. Each argument is a line for the user."""
+class CannotRun(Exception):
+    """The run cannot begin. Each argument of the exception is a line for the user."""
 
 
 def complain(text: str) -> None:
@@ -176,7 +176,7 @@ class Run:
                 for path in self._paths:
                     await open_once(self.reactor, target, path, timeout, lambda c: c.close(1000))
             self._report(await self._course(self))
-        except (BadURL, NotOpened, Refused) as error:
+        except (BadURL, NotOpened, CannotRun) as error:
             # At Ctrl-C the reactor stops, and the first connection is lost for that reason only.
             if self._exit_status != INTERRUPTED:
                 self._exit_status = refuse(self.options, *error.args, warnings=self._warnings)
@@ -190,7 +190,7 @@ class Run:
             self.targets,
             self._at_once,
             allowed=self._descriptors,
-            room=limits.waiting_room(self.targets),
+            queue=limits.accept_queue(self.targets),
         )
         self._warnings = [finding.text for finding in findings if not finding.fatal]
         if not self.options["json"]:
@@ -198,7 +198,7 @@ class Run:
                 complain(warning)
         fatal = [finding.text for finding in findings if finding.fatal]
         if fatal:
-            raise Refused(*fatal)
+            raise CannotRun(*fatal)
 
     def _report(self, outcome: Outcome) -> None:
         self.status_line.end()

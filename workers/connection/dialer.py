@@ -1,4 +1,4 @@
-"""Where the servers are, and how to open a connection to them, from whatever address has ports."""
+"""Opens TCP connections to the servers, from local addresses that have free ports."""
 
 import errno
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from workers.connection.source_address import ports_per_address, source_address
 from workers.connection.target import Target
 from workers.connection.websocket import Connection, ConnectionFactory
 
-OTHER_ADDRESSES = 8  # source addresses tried when one has no port left
+FURTHER_ADDRESSES = 8  # source addresses tried when one has no free port
 
 
 class Dialer:
-    """Opens TCP connections to `targets` in turns, each for a WebSocket at `path` there.
+    """Opens connections to `targets` in turn, each for a WebSocket at `path` of its target.
 
-    timeout: seconds for the connection, and again for the handshake, which the connection reports.
+    timeout: seconds for TCP, and again for the WebSocket handshake.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Dialer:
         flush_list: FlushList,
         hub: ReadHub,
     ) -> None:
-        self.moved = 0  # connections that had to come from another address than planned
+        self.moved = 0  # connections from another address, because the planned one had no free port
         self._reactor = reactor
         self._targets = targets
         self._timeout = timeout
@@ -44,21 +44,21 @@ class Dialer:
         self._ports = ports_per_address()
 
     def target(self, number: int) -> Target:
-        """Where connection `number` goes."""
+        """The server of connection `number`."""
         return self._targets[number % len(self._targets)]
 
     def dial(self, number: int) -> Deferred[Connection]:
-        """Open connection `number`: numbers from 0 on spread over source addresses and targets.
+        """Open connection `number`; the number determines the target and the source address.
 
-        Fires with the connection when TCP is connected: set its callables at once, the handshake is
-        yet to come. Fails with what Twisted says (`say_why` has words for it).
+        Fires with the connection when TCP is connected and the handshake has not begun: set the
+        connection's callables at once. Fails with Twisted's exception (see `why_not_connected`).
         """
         return self._dial(number, 0)
 
     def _dial(self, number: int, further: int) -> Deferred[Any]:
         which = number % len(self._targets)
         target = self._targets[which]
-        # Each target has its own ports, so that it is the count towards this one that matters.
+        # Ports are per target, so count the connections to this one only.
         nth = number // len(self._targets) + further * self._ports
         source = source_address(nth, target.address, self._ports)
         make = TCP4ClientEndpoint if ip_address(target.address).version == 4 else TCP6ClientEndpoint
@@ -71,7 +71,7 @@ class Dialer:
         )
 
         def not_connected(failure: Failure) -> Any:
-            if _no_port_left(failure.value) and further < OTHER_ADDRESSES and target.on_loopback:
+            if _no_port_left(failure.value) and further < FURTHER_ADDRESSES and target.on_loopback:
                 self.moved += 1
                 return self._dial(number, further + 1)
             return failure

@@ -3,9 +3,7 @@
 import errno
 import re
 
-from twisted.internet.error import ConnectError
-from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.error import TimeoutError as TimedOut
+from twisted.internet import error as errors
 
 HINTS = {
     "connection refused": "is the server running, and is --url right?",
@@ -20,11 +18,11 @@ HINTS = {
 
 def why_not_connected(error: BaseException | None) -> str:
     """The reason why a TCP connection could not be opened, from Twisted's exception."""
-    if isinstance(error, Refused):
+    if isinstance(error, errors.ConnectionRefusedError):
         return "connection refused"
-    if isinstance(error, TimedOut):
+    if isinstance(error, errors.TimeoutError):
         return "no answer in time"
-    if isinstance(error, ConnectError) and error.osError == errno.EMFILE:
+    if isinstance(error, errors.ConnectError) and error.osError == errno.EMFILE:
         return "too many open files in this process; use more --processes"
     return str(error)
 

@@ -1,7 +1,7 @@
-"""What this machine allows, and whether that is enough: asked before the first connection.
+"""The limits of this machine, and whether they are enough, before the first connection.
 
-`check` returns findings in the user's words, each with the option or the sysctl to change. A fatal
-one means that not all connections can be made; the others cost time.
+`check` returns findings in the user's words, each with the option or the sysctl to change. After a
+fatal finding not all connections can be made; the others cost time.
 """
 
 import resource
@@ -15,10 +15,10 @@ from workers.connection.source_address import port_range
 from workers.connection.target import Target
 
 CLIENTS_A_PROCESS = 4096  # see docs/topics/swarm.md
-SPARED_DESCRIPTORS = 64  # for what is no connection: log, epoll, pipes
+SPARED_DESCRIPTORS = 64  # for files that are not connections: log, epoll, pipes
 
 PROC = Path("/proc")
-_LISTENING = "0A"  # in /proc/net/tcp
+_LISTENING = "0A"  # the state of a listening socket in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +37,20 @@ def descriptors() -> int:
 
 
 def processes_for(clients: int, cores: int) -> int:
-    """As many processes as are worth their own cost, on at most half of the cores.
+    """How many processes are worth their cost: they take half of the cores at most.
 
-    On two cores, which the server needs too, a second process made Life of 64x64 and of 100x100
-    cost 25-30% more CPU and no faster.
+    The server needs the other cores; docs/topics/swarm.md has measurements.
     """
     return max(1, min(cores // 2, -(-clients // CLIENTS_A_PROCESS)))
 
 
 def processes_needed(connections: int, allowed: int) -> int:
-    """How many processes it takes, if each may open `allowed` files."""
+    """How many processes are necessary if each may open `allowed` files."""
     return -(-connections // max(1, allowed - SPARED_DESCRIPTORS))
 
 
 def listening(proc: Path = PROC) -> Iterator[tuple[int, str]]:
-    """(port, inode) of each TCP socket of this machine that listens."""
+    """(port, inode) of each listening TCP socket of this machine."""
     for table in ("net/tcp", "net/tcp6"):
         try:
             lines = (proc / table).read_text().splitlines()[1:]
@@ -63,10 +62,10 @@ def listening(proc: Path = PROC) -> Iterator[tuple[int, str]]:
                 yield int(words[1].rpartition(":")[2], 16), words[9]
 
 
-def waiting_room(targets: Sequence[Target], proc: Path = PROC) -> int | None:
-    """How many connections may wait for servers on this machine to accept them, at most.
+def accept_queue(targets: Sequence[Target], proc: Path = PROC) -> int | None:
+    """How many connections can wait until servers on this machine accept them, at most.
 
-    None: they are not all on this machine's loopback, or the system does not say.
+    None if it is unknown: a server is not on this machine's loopback, or there is no /proc.
     """
     if not all(target.on_loopback for target in targets):
         return None
@@ -86,12 +85,14 @@ def check(
     *,
     allowed: int,
     ports: tuple[int, int] | None = None,
-    room: int | None = None,
+    queue: int | None = None,
 ) -> list[Finding]:
-    """What is too small for so many connections, `at_once` of them in their handshake.
+    """The limits that are too low for so many connections.
 
-    allowed: open files for each process. ports: first and last of those for outgoing connections.
-    room: for connections that wait to be accepted; None: enough, as far as is known.
+    at_once: handshakes under way at the same time, in each process.
+    allowed: open files, in each process.
+    ports: the first and the last port for outgoing connections; default: the system's.
+    queue: how many connections can wait until the server accepts them; None: unknown.
     """
     findings = []
     each = -(-connections // processes) + SPARED_DESCRIPTORS
@@ -115,18 +116,18 @@ def check(
             findings.append(
                 Finding(
                     f"{towards:,} connections to {address} port {port} need as many ports of this "
-                    f"machine, it has {count:,} from {first} on: give further addresses of the "
-                    "server with --url, or widen them: sysctl -w "
+                    f"machine, which has {count:,} from {first} on: give further addresses of the "
+                    "server with --url, or widen the range: sysctl -w "
                     "net.ipv4.ip_local_port_range='1024 65535'",
                     fatal=True,
                 )
             )
     waiting = min(at_once * processes, connections)
-    if room is not None and room < waiting:
+    if queue is not None and queue < waiting:
         findings.append(
             Finding(
-                f"up to {waiting:,} connections come at once, of which {room:,} can wait at the "
-                "listening sockets; the others wait a second or more: sysctl -w "
+                f"up to {waiting:,} connections are opened at once, of which {queue:,} can wait at "
+                "the listening sockets; the others wait a second or more: sysctl -w "
                 "net.core.somaxconn=16384 and restart the server, or give it more --nodes",
                 fatal=False,
             )
@@ -135,5 +136,5 @@ def check(
 
 
 def _has_addresses(target: Target) -> bool:
-    """On IPv4's loopback there are as many addresses to connect from as anybody needs."""
+    """Whether there are enough addresses to connect from, as on IPv4's loopback."""
     return target.on_loopback and "." in target.address

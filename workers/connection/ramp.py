@@ -1,12 +1,8 @@
-"""Opens many connections: how fast, and from which addresses.
+"""Opens many connections: how many a second, and how many at once.
 
-Rate: servers accept as fast as they shake hands; what comes faster waits in the kernel's queue, and
-beyond the queue's length is dropped and sent again a second later. So a bound on how many are under
-way at once adapts to any server, and a rate is an option for the patient.
-
-Addresses: a client address has one port for each connection to the same server, some 28,000 by
-Linux's default. Towards a loopback server every 127.x.y.z is ours, so the swarm goes on with
-127.0.0.2 and so on; towards others there is nothing to be done here.
+A server accepts connections as fast as it completes handshakes. The others wait in the kernel's
+queue; those that do not fit are dropped, and sent again a second later. So the swarm limits how
+many handshakes are under way at once, which adapts to any server. A rate is optional.
 """
 
 from collections.abc import Callable
@@ -14,16 +10,18 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-UNDER_WAY = 200  # connections at once in their handshake: enough to keep a server busy
-LOT = 256  # started before the reactor may read again, which takes about 25 ms
-TICK = 0.02  # seconds between two lots of a limited rate
+UNDER_WAY = 200  # handshakes at once: enough to keep a server busy
+LOT = 256  # connections started before the reactor reads again
+TICK = 0.02  # seconds between two lots, if the rate is limited
 
 
 class Ramp:
-    """Calls `connect(number)` for 0..total-1, each result a Deferred that fires once the handshake
-    is over, well or badly; at most `rate` a second (0: no limit) and `under_way` at once.
+    """Calls `connect(number)` for 0 to total - 1. Call `start`, and `stop` to end early.
 
-    An error of `connect` is for its owner, who calls `stop`; here it just counts as over.
+    connect: returns a Deferred that fires when the handshake is over, successful or not. The ramp
+    ignores its errors; call `stop` if one shall end it.
+    rate: calls a second, at most; 0: no limit.
+    under_way: Deferreds that have not fired, at most.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class Ramp:
             self._call = self._clock.callLater(TICK if lot else 0, self._go_on)
 
     def _over(self, result: Any) -> None:
-        # Not from here: connections that end at once would recurse.
+        # Not called directly: connections that end at once would recurse.
         self._under_way -= 1
         if self._next < self._total and self._call is None:
             self._call = self._clock.callLater(0 if not self._rate else TICK, self._go_on)

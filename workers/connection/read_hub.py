@@ -1,9 +1,9 @@
-"""Reads all open connections at one go, and sends once to each that has output.
+"""Reads all open connections together, and sends once to each that has output.
 
-The reactor would call each connection by itself: a poll's event, a lookup, a read, and the same
-again to write. Here one nested epoll holds all of them; the reactor sees a single descriptor. After
-a batch of reads every connection with output is sent to, once. At 1,024 cells that is most of the
-difference between a swarm that keeps up with a fast server and one that is measured instead of it.
+The reactor would handle each connection separately: an event, a lookup, a read, and the same again
+to write. Here one epoll holds all connections, and the reactor polls this epoll as one descriptor.
+After a batch of reads, each connection with output sends it with one system call. Without this a
+benchmark of a fast server would measure the swarm instead.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
-MOST_EVENTS = 4096  # of one poll: bounds how long the reactor's timers wait
-READ_SIZE = 65536  # bytes, one recv
+MOST_EVENTS = 4096  # of one poll: limits how long the reactor's timers wait
+READ_SIZE = 65536  # bytes of one recv
 
 
-class Connection(Protocol):
+class ReadableConnection(Protocol):
     """What the hub needs of a connection."""
 
     socket: socket.socket
@@ -32,13 +32,15 @@ class Connection(Protocol):
 
 
 class FlushList:
-    """Connections with output waiting. One that gets its first output appends itself to `dirty`
-    and calls `schedule`; at the end of the batch, or in the next iteration, each is sent to once.
+    """The connections that have output to send.
+
+    A connection whose queue was empty appends itself to `dirty` and calls `schedule`. Its
+    `send_queued` is called once, at the end of the hub's batch or in the reactor's next iteration.
     """
 
     def __init__(self, reactor: Any) -> None:
-        self.dirty: list[Connection] = []
-        self.in_batch = False  # the hub flushes when it is done: nothing to schedule
+        self.dirty: list[ReadableConnection] = []
+        self.in_batch = False  # the hub flushes at the end of the batch: nothing to schedule
         self._reactor = reactor
         self._scheduled = False
 
@@ -57,17 +59,17 @@ class FlushList:
 
 @implementer(IReadDescriptor)
 class ReadHub:
-    """`start` it, `add` and `remove` connections, `stop` it.
+    """Reads connections instead of the reactor. Call `start`, `add` and `remove`, then `stop`.
 
-    A connection at its end, or with an error, is given back to the reactor, which reads it again
-    and does all that Twisted does then.
+    The hub gives a connection that has ended, or has an error, back to the reactor, which reads it
+    again and handles the end or the error.
     """
 
     def __init__(self, reactor: Any, flush_list: FlushList) -> None:
         self._reactor = reactor
         self._flush_list = flush_list
         self._epoll = select.epoll()
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, ReadableConnection] = {}
 
     def start(self) -> None:
         self._reactor.addReader(self)
@@ -80,8 +82,8 @@ class ReadHub:
         self._reactor.removeReader(self)
         self._epoll.close()
 
-    def add(self, connection: Connection) -> int:
-        """Read this connection from now on; returns the number to `remove` it by."""
+    def add(self, connection: ReadableConnection) -> int:
+        """Read this connection from now on; returns the number for `remove`."""
         fd = connection.socket.fileno()
         self._connections[fd] = connection
         connection.read_by_reactor(False)
@@ -89,7 +91,7 @@ class ReadHub:
         return fd
 
     def remove(self, fd: int) -> None:
-        """No more reads; the descriptor may already be closed, which took it out of the epoll."""
+        """Stop reading it. A descriptor that is closed already has left the epoll by itself."""
         if self._connections.pop(fd, None) is not None:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)
@@ -101,7 +103,7 @@ class ReadHub:
         return "ReadHub"
 
     def connectionLost(self, reason: Any) -> None:
-        """The reactor stops: disconnect its own readers."""
+        """The reactor calls this for all its readers when it stops."""
 
     def doRead(self) -> None:
         connections = self._connections
@@ -111,7 +113,7 @@ class ReadHub:
             for fd, _ in self._epoll.poll(0, MOST_EVENTS):
                 connection = connections.get(fd)
                 if connection is None:
-                    continue  # closed by an earlier one's message in this batch
+                    continue  # closed while an earlier connection of this batch was handled
                 try:
                     data = connection.socket.recv(READ_SIZE)
                 except BlockingIOError:

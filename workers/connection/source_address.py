@@ -2,22 +2,22 @@
 
 One client address has one port for each connection to the same server, some 28,000 by Linux's
 default. Towards a server on loopback the swarm goes on with 127.0.0.2 and so on, because every
-127.x.y.z belongs to this machine. Towards other servers there is nothing to be done here.
+127.x.y.z belongs to this machine. For other servers the user can give several addresses.
 """
 
 import ipaddress
 from pathlib import Path
 
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_SPARED = 0.2  # of the ports are left for others, and for connections that have just ended
+_SPARED = 0.2  # of the ports: for other programs, and for connections that have just ended
 
 
 def port_range() -> tuple[int, int]:
-    """The first and the last port that outgoing connections get."""
+    """The first and the last port of outgoing connections."""
     try:
         first, last = map(int, _PORT_RANGE.read_text().split())
     except (OSError, ValueError):
-        return 49152, 65535  # IANA's range, what other systems use
+        return 49152, 65535  # IANA's range, which other systems use
     return first, last
 
 
@@ -28,10 +28,11 @@ def ports_per_address() -> int:
 
 
 def source_address(number: int, server: str, ports: int) -> str | None:
-    """Where the swarm's connection `number` (from 0) to `server` (an IP address) comes from.
+    """The local address for connection `number`, from 0 on, to one server.
 
-    None: wherever the system likes. That is the first `ports` connections, and all to a server
-    that is not on an IPv4 loopback address.
+    server: its IP address. ports: connections from one address, at most.
+    Returns None if the system may choose: for the first `ports` connections, and for all
+    connections to a server that is not on an IPv4 loopback address.
     """
     further = number // ports
     address = ipaddress.ip_address(server)

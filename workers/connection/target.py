@@ -1,4 +1,4 @@
-"""The servers: parses their base URLs and looks their addresses up."""
+"""The servers: parses their base URLs and looks up their addresses."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class BadURL(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server: its base URL without a slash at the end, and where that is (an IP, a port)."""
+    """A server: its base URL without a slash at the end, its IP address and its port."""
 
     url: str
     address: str
@@ -25,7 +25,7 @@ class Target:
 
 
 async def resolve(reactor: Any, url: str) -> Target:
-    """`ws://HOST[:PORT][/PREFIX]` -> a Target. Raises BadURL, also for a name unknown to DNS."""
+    """`ws://HOST[:PORT][/PREFIX]` -> a Target. Raises BadURL, also if the host is unknown."""
     bad = BadURL(f"not a base URL like ws://127.0.0.1:8000: {url!r}")
     try:
         parts = urlsplit(url if "://" in url else f"ws://{url}")
@@ -37,7 +37,7 @@ async def resolve(reactor: Any, url: str) -> Target:
         raise BadURL(f"not a port in {url!r}") from None
     if parts.scheme in ("wss", "https"):
         raise BadURL(
-            f"the swarm speaks no TLS: give it a port of the server that has none, not {url!r}"
+            f"the swarm does not support TLS: use a port of the server without TLS, not {url!r}"
         )
     if parts.scheme != "ws" or not parts.hostname or parts.query or parts.fragment:
         raise bad

@@ -1,9 +1,9 @@
 """One WebSocket connection of the swarm: Autobahn's client with a fast path for small messages.
 
-Once the connection is open, chunks that consist of whole, small, unmasked text frames never reach
-Autobahn's state machine; everything else does, from its first byte on: other frames, frames cut in
-two, anything invalid. What Autobahn does then is what counts: its closing handshake, pongs, checks.
-All output, Autobahn's control frames too, goes through one queue and is sent once an iteration.
+Once the connection is open, chunks that consist of complete, small, unmasked text frames bypass
+Autobahn's state machine. Autobahn handles all other chunks from their first byte on: other frames,
+incomplete frames, invalid data; so its closing handshake, pongs and checks apply. All output,
+Autobahn's control frames included, goes through one queue and is sent once an iteration.
 """
 
 import random
@@ -21,25 +21,26 @@ from workers.connection.read_hub import FlushList, ReadHub
 
 
 def _ignore_messages(messages: Sequence[bytes]) -> None:
-    """Until an owner sets its own, and after the end."""
+    """The default, before the owner sets its own callable and after the end."""
 
 
 def _ignore_close(code: int, reason: str, was_clean: bool) -> None:
-    """Until an owner sets its own."""
+    """The default, before the owner sets its own callable."""
 
 
 @implementer(interfaces.IPullProducer)
 class Connection(WebSocketClientProtocol):
-    """One connection. The owner sets the three callables before the handshake can have ended.
+    """One connection. Its owner must set three callables before the handshake can end.
 
-    opened(): may send now.
+    opened(): the owner may send now.
     received(messages): the messages of one chunk, at least one, in order.
-    closed(code, reason, was_clean): exactly once, also if it never opened (then code is 1006).
+    closed(code, reason, was_clean): called exactly once, also if the connection was never open;
+    then the code is 1006.
     """
 
-    tcpNoDelay = True  # a class attribute: Autobahn reads it before it has copied the factory's
+    tcpNoDelay = True  # a class attribute: Autobahn reads it before it copies the factory's
 
-    transport: Any  # Twisted's interfaces are not visible to mypy
+    transport: Any  # mypy does not see Twisted's interfaces
     current_frame: Any
     inside_message: bool
 
@@ -49,13 +50,13 @@ class Connection(WebSocketClientProtocol):
 
     def __init__(self, flush_list: FlushList, hub: ReadHub) -> None:
         super().__init__()
-        self.out: list[bytes] = []  # frames ready to go
+        self.out: list[bytes] = []  # complete frames
         self.socket: Any = None
         self._flush_list = flush_list
         self._hub = hub
         self._hub_number: int | None = None
-        self._fast = False  # open, and nothing of Autobahn's is half done
-        self._blocked = False  # the kernel's buffer is full: the transport holds the rest
+        self._fast = False  # open, and Autobahn holds no incomplete frame or message
+        self._blocked = False  # the kernel's buffer is full, and the transport holds the rest
         self._resumed = 0
 
     # Receiving
@@ -87,18 +88,18 @@ class Connection(WebSocketClientProtocol):
     # Sending
 
     def send(self, message: bytes) -> None:
-        """Queue a text message of ASCII or UTF-8 bytes; nothing happens once closing."""
+        """Queue a text message of ASCII or UTF-8 bytes. Without effect unless it is open."""
         if self.state != self.STATE_OPEN:
             return
         if len(message) <= SMALL:
-            # RFC 6455 5.3 wants masks that the one who chose the payload cannot foresee; here both
-            # are the same program, and a fast generator does.
+            # RFC 6455, section 5.3, requires masks that the author of the payload cannot predict.
+            # Here both come from the same program, so a fast generator is enough.
             self.sendData(masked_text(message, random.randbytes(4)))
         else:
             self.sendMessage(message)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """All that Autobahn writes, the handshake too; the swarm never chops."""
+        """Queue data. Autobahn writes everything with this method, the handshake included."""
         out = self.out
         if not out:
             self._flush_list.dirty.append(self)
@@ -106,7 +107,7 @@ class Connection(WebSocketClientProtocol):
         out.append(data)
 
     def send_queued(self) -> None:
-        """Send what is queued; called by the flush list."""
+        """Send the queue; the flush list calls this."""
         if not self.out or self.transport is None:
             return
         data = b"".join(self.out)
@@ -119,34 +120,34 @@ class Connection(WebSocketClientProtocol):
         except BlockingIOError:
             sent = 0
         except OSError:
-            return  # the reactor learns it from reading
+            return  # reading fails, too, and handles it
         if sent < len(data):
-            # Until the transport has sent the rest, all has to go through it, or order breaks.
+            # To keep the order, everything goes through the transport until it has sent the rest.
             self._blocked = True
             self._resumed = 0
             self.transport.write(data[sent:])
             self.transport.registerProducer(self, False)
 
     def resumeProducing(self) -> None:
-        """Called at registration, and again when the transport has sent everything."""
+        """Twisted calls this at registration, and when the transport has sent everything."""
         self._resumed += 1
         if self._resumed == 2:
             self.transport.unregisterProducer()
             self._blocked = False
 
     def stopProducing(self) -> None:
-        """The connection is lost; connectionLost does the rest."""
+        """The connection is lost; see connectionLost."""
 
     # Closing
 
     def close(self, code: int = 1000) -> None:
-        """Start the closing handshake, after what is queued; harmless if it has started."""
+        """Start the closing handshake, after the queue. Without effect if it has started."""
         self._fast = False
         if self.state == self.STATE_OPEN:
             self.sendClose(code)
 
     def abort(self) -> None:
-        """End without a handshake, now."""
+        """Close the TCP connection now, without a closing handshake."""
         if self.transport is not None:
             self.transport.abortConnection()
 
@@ -167,14 +168,14 @@ class Connection(WebSocketClientProtocol):
         closed, self.closed = self.closed, _ignore_close
         self.received = _ignore_messages
         if self.remoteCloseCode is not None:
-            # What the server said counts more than how well TCP ended after it.
+            # The server's close frame counts, however the TCP connection ended after it.
             code, reason = self.remoteCloseCode, self.remoteCloseReason
         elif not wasClean:
             reason = self.wasNotCleanReason
         closed(code or 1005, reason or "", wasClean)
 
     def read_by_reactor(self, again: bool) -> None:
-        """Called by the hub, which reads this connection while the reactor does not."""
+        """Have the reactor read this connection or not; the hub calls this."""
         if self.transport is None:
             return
         if again:
@@ -192,7 +193,7 @@ class ConnectionFactory(WebSocketClientFactory):
         self, url: str, flush_list: FlushList, hub: ReadHub, reactor: Any, timeout: float
     ) -> None:
         super().__init__(url, reactor=reactor)
-        timeout += 1  # Autobahn keeps its timers in buckets of a second, and may be so much early
+        timeout += 1  # Autobahn rounds its timers to seconds, and may call them a second early
         self.setProtocolOptions(openHandshakeTimeout=timeout, closeHandshakeTimeout=timeout)
         self._flush_list = flush_list
         self._hub = hub

@@ -2,8 +2,8 @@
 
 rules            pure: the rules, the neighbours of a cell, the oracle
 cell             pure: one cell and its messages
-patterns         pure: built-in patterns, pattern files, where a pattern lies on the grid
-verification     pure: compares what the cells became with the oracle
+patterns         pure: built-in patterns, pattern files, their position on the grid
+verification     pure: compares the cells' states with the oracle
 cell_clients     the cells on their connections
 game             one game: prepares the server, verifies, sums up
 progress         the progress of a game on stderr

@@ -25,38 +25,37 @@ _UPDATE = re.compile(rb"(\d{1,10}) (\d{1,4}) (\d{1,4}) ([01])")
 
 
 class UnexpectedMessage(Exception):
-    """The server said something that this cell must never hear; the text says what and why."""
+    """The server has sent something that this cell must not receive; the text says what and why."""
 
 
 @lru_cache(maxsize=1 << 16)
 def parse_update(message: bytes) -> tuple[int, tuple[int, int], int]:
-    """`STEP ROW COL STATE` -> (step, (row, col), state).
+    """`STEP ROW COL STATE` -> (step, (row, col), state). Raises UnexpectedMessage.
 
-    Remembered, because a process with many cells hears every update up to eight times: 0.1 us
-    instead of 1.5.
+    Cached, because a process with many cells receives every update up to eight times.
     """
     found = _UPDATE.fullmatch(message)
     if found is None:
-        raise UnexpectedMessage(f"this is no update of a cell: {message[:80]!r}")
+        raise UnexpectedMessage(f"not an update of a cell: {message[:80]!r}")
     step, row, col, state = map(int, found.groups())
     return step, (row, col), state
 
 
 class Phase(enum.Enum):
-    """Where a cell is: WAITING -sub-> FOLLOWING -run-> RUNNING -the last step-> FINISHED."""
+    """WAITING -sub-> SUBSCRIBED -run-> RUNNING -the last step-> FINISHED."""
 
     WAITING = enum.auto()
-    FOLLOWING = enum.auto()
+    SUBSCRIBED = enum.auto()
     RUNNING = enum.auto()
     FINISHED = enum.auto()
 
 
 @dataclass(slots=True)
 class Course:
-    """What all cells of one game share.
+    """What the cells of one game have in common.
 
-    horizon: the highest step that a cell may send now; raise it, then call `go_on` of each cell.
-    last: the step after which cells are finished; None: never.
+    horizon: the highest step that a cell may send now. To raise it, set it and then call `go_on` of
+    each cell. last: the step after which cells are finished; None: never.
     """
 
     size: int
@@ -68,8 +67,8 @@ class Course:
 class Cell:
     """One cell of the game, as a client of the server.
 
-    Feed it the server's messages (`receive`) and send what it returns. A message that does not
-    fit raises UnexpectedMessage; the cell is then of no further use.
+    Call `receive` with the server's messages, and send what it returns. After an UnexpectedMessage
+    do not use the cell any more.
     """
 
     __slots__ = (
@@ -103,28 +102,28 @@ class Cell:
 
     @property
     def missing(self) -> int:
-        """How many neighbours' states of the present step are not known yet."""
+        """How many neighbours' states of the current step are not known yet."""
         return len(self._missing)
 
     @property
     def alone(self) -> bool:
-        """Has no neighbours: nothing it hears will make it go on."""
+        """Whether it has no neighbours, so that no message will make it go on."""
         return not self._weights
 
     @property
     def ready(self) -> bool:
-        """Knows all of its step, and waits for nothing but the horizon."""
+        """Whether it knows all its neighbours' states and only waits for the horizon."""
         return self.phase is Phase.RUNNING and not self._missing
 
     def update(self) -> bytes:
-        """This cell's own message about its step."""
+        """This cell's message about its current step."""
         return b"%d %d %d %d" % (self.step, self.row, self.col, self.alive)
 
     def receive(self, messages: Iterable[bytes]) -> list[bytes]:
         """Take the server's messages, in order; return the cell's, in order."""
         if self.phase is not Phase.RUNNING:
-            return self._gather(messages)
-        # The hot loop: eight messages a step for each cell. Local names, no calls but the parser.
+            return self._receive_before_running(messages)
+        # Hot: eight messages a step for each cell. Local names, and no calls but the parser's.
         step = self.step
         missing = self._missing
         for message in messages:
@@ -140,17 +139,17 @@ class Cell:
             else:
                 weight = 0
             if not weight:
-                raise self._complaint(message, its_step, neighbour)
+                raise self._unexpected(message, its_step, neighbour)
         return [] if missing else self.go_on()
 
     def go_on(self) -> list[bytes]:
-        """Go from step to step as far as is known and allowed; return the messages to send."""
+        """Go on as far as the neighbours' states and the horizon allow; return what to send."""
         sent: list[bytes] = []
         while self.phase is Phase.RUNNING and not self._missing:
             if self.step >= self._limit:
                 self.phase = Phase.FINISHED
             elif self.step >= self._course.horizon or (sent and not self._weights):
-                break  # without neighbours the loop would not end: one step per call
+                break  # one step a call: without neighbours it would never stop
             else:
                 self.alive = lives_on(self.alive, self._count)
                 self.step += 1
@@ -159,19 +158,19 @@ class Cell:
                 sent.append(self.update())
         return sent
 
-    def _gather(self, messages: Iterable[bytes]) -> list[bytes]:
-        """Before the game runs (and after it): one message is one event."""
+    def _receive_before_running(self, messages: Iterable[bytes]) -> list[bytes]:
+        """The same before the cell runs, and after it has finished."""
         sent: list[bytes] = []
-        left = iter(messages)
-        for message in left:
+        rest = iter(messages)
+        for message in rest:
             if self.phase is Phase.WAITING and message == b"sub":
                 sent.extend(b"%d %d" % neighbour for neighbour in self._weights)
                 sent.append(b"sub")
-                self.phase = Phase.FOLLOWING
-            elif self.phase is Phase.FOLLOWING and message == b"run":
+                self.phase = Phase.SUBSCRIBED
+            elif self.phase is Phase.SUBSCRIBED and message == b"run":
                 self.phase = Phase.RUNNING
                 sent.append(self.update())
-                sent.extend(self.receive(left))
+                sent.extend(self.receive(rest))
             else:
                 raise UnexpectedMessage(
                     f"cell {self.row},{self.col} got {message[:80]!r} while it is "
@@ -179,11 +178,11 @@ class Cell:
                 )
         return sent
 
-    def _complaint(
+    def _unexpected(
         self, message: bytes, step: int, neighbour: tuple[int, int]
     ) -> UnexpectedMessage:
         if neighbour not in self._weights:
-            why = "which is no neighbour"
+            why = "which is not a neighbour"
         elif step in (self.step, self.step + 1):
             why = "a second time"
         else:

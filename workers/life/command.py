@@ -21,13 +21,14 @@ from workers.life.rules import Grid
 from workers.reporting.summary import Outcome
 
 DESCRIPTION = """\
-Play Conway's Game of Life, one WebSocket connection for each cell. The server relays what
-neighbours say to each other and knows nothing of the rules.
+Play Conway's Game of Life with one WebSocket connection for each cell. The server relays the
+messages between neighbours and does not know the rules.
 """
 EPILOG = """\
-Step latency is a cell's: from sending its state of a step until it knows all its neighbours' states
-of that step. Steps a second count from the first cell that runs to the last that has finished.
-Exit status: 0 all well, 1 an error or a cell that differs from the oracle, 2 bad usage, 130 Ctrl-C.
+The step latency of a cell is the time from sending its state of a step until it knows all its
+neighbours' states of that step. Steps a second are counted from the first cell that runs until the
+last one has finished. Exit status: 0 success, 1 an error or a cell that differs from the oracle,
+2 wrong usage, 130 Ctrl-C.
 """
 
 
@@ -43,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"start with a pattern: {', '.join(patterns.BUILT_IN)}, or a file (plain, .cells, "
         "RLE); default: random, one cell in four alive",
     )
-    add("-C", "--not-centred", action="store_true", help="the pattern lies in the top left corner")
-    add("-W", "--no-wrap", action="store_true", help="the grid ends at its edges")
-    add("-n", "--steps", type=natural, metavar="N", help="steps to play; default: forever")
+    add("-C", "--not-centred", action="store_true", help="put the pattern into the top left corner")
+    add("-W", "--no-wrap", action="store_true", help="end the grid at its edges; default: a torus")
+    add("-n", "--steps", type=natural, metavar="N", help="steps to play; default: until Ctrl-C")
     add(
         "-l",
         "--limit",
@@ -54,14 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="steps a second at most, 0: no limit (1)",
     )
-    add("--seed", type=int, metavar="N", help="makes a random start repeatable")
+    add("--seed", type=int, metavar="N", help="make a random start repeatable")
     add_ramp(parser)
-    add_common_arguments(parser, "for a connection and its handshake")
+    add_common_arguments(parser, "for a connection, and for its handshake")
     add("--verify", action="store_true", help="compare every cell of every step with the oracle")
     add(
         "--events",
         action="store_true",
-        help='print a JSON line {"event": …} when the cells are connected, running and stepped',
+        help='print a JSON line {"event": …} at "connected", "running" and "stepped"',
     )
 
 
@@ -112,7 +113,7 @@ def _start(options: Mapping[str, Any]) -> Grid:
     size = options["size"]
     if options["pattern"] is not None:
         pattern = patterns.load(options["pattern"])
-        return Grid.of(size, patterns.place(pattern, size, not options["not_centred"]))
+        return Grid.of(size, patterns.cells_on_grid(pattern, size, not options["not_centred"]))
     dice = random.Random(options["seed"])
     cells = [(row, col) for row in range(size) for col in range(size)]
     return Grid.of(size, [cell for cell in cells if not dice.randrange(4)])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from workers.cli.run import Refused
+from workers.cli.run import CannotRun
 from workers.connection.single_connection import open_once
 from workers.connection.target import Target
 from workers.life.cell_clients import LifePlan, LifeShard
@@ -25,13 +25,13 @@ from workers.reporting.summary import (
 async def reset(reactor: Any, target: Target, size: int, timeout: float) -> None:
     """Send the size of the next game to the server and wait until it is ready for it.
 
-    timeout: seconds. Raises NotOpened and Refused.
+    timeout: seconds. Raises NotOpened and CannotRun.
     """
     code, reason = await open_once(
         reactor, target, "/reset/", timeout, lambda connection: connection.send(b"%d" % size)
     )
     if code != 1000:
-        raise Refused(f"{target.url}/reset/ did not start a game: {reason} ({code})")
+        raise CannotRun(f"{target.url}/reset/ did not start a game: {reason} ({code})")
 
 
 class Game:

@@ -1,4 +1,4 @@
-"""Patterns: the built-in ones, files in three formats, and where a pattern lies on the grid.
+"""Patterns: the built-in ones, files in three formats, and their position on the grid.
 
 plain      one line a row; `.` and space are dead, anything else is alive
 .cells     the same with `!` comment lines, `.` dead and `O` alive
@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-Cells = frozenset[tuple[int, int]]  # (row, col) of the living
+Cells = frozenset[tuple[int, int]]  # (row, col) of the living cells
 
 
 class BadPattern(ValueError):
-    """A pattern is unknown, its file is invalid, or it does not fit; the text is for the user."""
+    """Unknown, unreadable, or too large for the grid; the text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """The living cells within a box of `rows` x `cols`, which may have dead borders."""
+    """The living cells within a box of `rows` x `cols`, whose borders may be dead."""
 
     name: str
     rows: int
@@ -28,7 +28,7 @@ class Pattern:
 
 
 def plain(name: str, text: str) -> Pattern:
-    """`.` and space are dead, anything else is alive; trailing space does not count."""
+    """`.` and space are dead, anything else is alive; trailing spaces do not count."""
     lines = [line.rstrip() for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()
@@ -54,11 +54,14 @@ def plaintext(name: str, text: str) -> Pattern:
 _HEADER = re.compile(r"x\s*=\s*(\d+)\s*,\s*y\s*=\s*(\d+)\s*(?:,\s*rule\s*=\s*(\S+))?\s*", re.I)
 _RUN = re.compile(r"(\d*)([bo$!])", re.I)
 _CONWAY = ("B3/S23", "23/3", "LIFE")
-_LARGEST_RUN = 100_000  # far beyond any grid; keeps a hostile file from filling the memory
+_LARGEST_RUN = 100_000  # cells, far more than a grid has: a hostile file must not fill the memory
 
 
 def rle(name: str, text: str) -> Pattern:
-    """Run length encoded; another rule than Conway's is refused."""
+    """Run length encoded, with Conway's rule only.
+
+    https://conwaylife.com/wiki/Run_Length_Encoded describes the format.
+    """
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     header = _HEADER.fullmatch(lines[0]) if lines else None
@@ -66,14 +69,14 @@ def rle(name: str, text: str) -> Pattern:
         raise BadPattern(f"{name}: an RLE file begins with 'x = COLUMNS, y = ROWS'")
     cols, rows, rule = int(header[1]), int(header[2]), header[3]
     if rule and rule.upper() not in _CONWAY:
-        raise BadPattern(f"{name}: the rule is {rule}, and this game knows only B3/S23")
+        raise BadPattern(f"{name}: the rule is {rule}, but this game has only B3/S23")
     body = "".join("".join(lines[1:]).split())
     row = col = position = 0
     cells: set[tuple[int, int]] = set()
     while position < len(body):
         run = _RUN.match(body, position)
         if run is None:
-            raise BadPattern(f"{name}: {body[position]!r} is none of b, o, $, ! and digits")
+            raise BadPattern(f"{name}: {body[position]!r} is not one of b, o, $, ! and digits")
         position = run.end()
         count = int(run[1] or 1)
         if count > _LARGEST_RUN:
@@ -93,7 +96,7 @@ def rle(name: str, text: str) -> Pattern:
 
 
 def load(name_or_path: str) -> Pattern:
-    """A built-in pattern's name, or a file: `.cells`, `.rle` (or what begins like one), plain."""
+    """A built-in pattern by name, or a file: `.cells`, RLE (by suffix or first line), or plain."""
     known = BUILT_IN.get(name_or_path.lower())
     if known is not None:
         return known
@@ -115,10 +118,10 @@ def load(name_or_path: str) -> Pattern:
     return plain(path.name, text)
 
 
-def place(pattern: Pattern, size: int, centred: bool = True) -> Iterable[tuple[int, int]]:
-    """The pattern's living cells on a grid of `size`, in its middle or in its top left corner.
+def cells_on_grid(pattern: Pattern, size: int, centred: bool = True) -> Iterable[tuple[int, int]]:
+    """The living cells on a grid of `size`, with the pattern in the middle or at the top left.
 
-    Raises BadPattern if it does not fit.
+    Raises BadPattern if the pattern does not fit.
     """
     if pattern.rows > size or pattern.cols > size:
         raise BadPattern(

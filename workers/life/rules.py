@@ -12,16 +12,16 @@ LARGEST = 1000  # the server refuses more
 
 
 def lives_on(alive: bool, neighbours: int) -> bool:
-    """The rule: three neighbours give life, two keep it."""
+    """Whether a cell lives in the next generation. neighbours: how many of them are alive."""
     return neighbours == 3 or (alive and neighbours == 2)
 
 
 def neighbours(row: int, col: int, size: int, wrap: bool) -> dict[tuple[int, int], int]:
     """The cells around (row, col) on a grid of size x size, and how often each counts.
 
-    On a torus (`wrap`) one or two cells wide, a cell meets the same neighbour several times, or
-    itself, and counts it as often. Elsewhere every weight is 1. Without `wrap`, what is beyond the
-    edge is dead and no neighbour.
+    On a torus (`wrap`) with one or two rows, a cell has the same neighbour several times, or itself
+    as a neighbour, and counts it as often. Elsewhere every weight is 1. Without `wrap`, cells at
+    the edge have fewer neighbours.
     """
     weights: dict[tuple[int, int], int] = {}
     for down in (-1, 0, 1):
@@ -39,7 +39,7 @@ def neighbours(row: int, col: int, size: int, wrap: bool) -> dict[tuple[int, int
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """One generation: `bits` has bit row * size + col set where a cell is alive."""
+    """One generation. Bit row * size + col of `bits` is 1 if that cell is alive."""
 
     size: int
     bits: int = 0
@@ -69,11 +69,11 @@ _FROM_DIGITS = bytes.maketrans(b"01", b"\x00\x01")
 
 
 def next_generation(grid: Grid, wrap: bool) -> Grid:
-    """The oracle: what `grid` becomes, computed without any message.
+    """The oracle: the next generation of the grid, computed without any message.
 
-    All cells at once: the grid is one integer, the eight neighbours are that integer shifted, and
-    adding the eight happens in three integers that hold the bits of every cell's sum. Eight looks
-    like zero there; the rule treats both alike.
+    It computes all cells at once. The grid is one integer, and the eight neighbours of all cells
+    are this integer, shifted eight ways. Three more integers hold the bits of each cell's sum of
+    the eight. They hold a sum of eight as zero, which makes no difference to the rule.
     """
     size = grid.size
     cells = size * size

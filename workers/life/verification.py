@@ -1,8 +1,8 @@
 """Compares every cell of every generation with the oracle.
 
-Processes report a generation when all their own cells have reached it, at different times and some
-steps apart; a generation is compared when all have. What the cells became came to them through the
-server, so a message lost, doubled or changed on its way shows here as a wrong cell.
+Each shard reports a generation when all its cells have reached it; the shards may be some steps
+apart. A generation is compared when all shards have reported it. The cells compute their states
+from messages that the server relays, so a changed message leads to a wrong cell here.
 """
 
 from dataclasses import dataclass
@@ -28,19 +28,19 @@ class Mismatch:
 
 
 class Verification:
-    """`add` what the shards report; ask `steps` and `mismatch`.
+    """Call `add` with each report of a shard, and look at `generations` and `mismatch`.
 
-    start: generation 0. shards: how many report for each generation; each reports a bit set like
-    Grid.bits of its own living cells, and every cell belongs to one shard.
+    start: generation 0. shards: how many reports there are for each generation; each has the living
+    cells of one shard, as in Grid.bits.
     """
 
     def __init__(self, start: Grid, wrap: bool, shards: int) -> None:
         self.mismatch: Mismatch | None = None
-        self.generations = 0  # compared completely and found right
+        self.generations = 0  # how many were complete and equal to the oracle's
         self._expected = start
         self._wrap = wrap
         self._shards = shards
-        self._reported: dict[int, tuple[int, int]] = {}  # step -> shards so far, bits so far
+        self._reported: dict[int, tuple[int, int]] = {}  # step -> reports and bits until now
 
     def add(self, step: int, bits: int) -> None:
         """One shard's living cells of `step`."""

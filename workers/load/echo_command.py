@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=rate,
         default=60.0,
         metavar="SECONDS",
-        help="before each of a client's three messages (60); with 0 all clients connect as fast as "
-        "the server accepts them, and need not be connected at the same time",
+        help="pause before each of a client's three messages (60); with 0 all clients connect as "
+        "fast as the server accepts them, and need not be connected at the same time",
     )
     add_common_arguments(parser)
 

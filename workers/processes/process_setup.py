@@ -1,4 +1,4 @@
-"""What a process of the swarm does with itself: its reactor, its log, its garbage, its CPU time."""
+"""The set-up of a process of the swarm: its reactor, its log, garbage collection, CPU time."""
 
 import gc
 import resource
@@ -15,7 +15,7 @@ from twisted.logger import (
 
 
 def the_reactor() -> Any:
-    """The only reactor of this process; it logs our own bugs alone."""
+    """The reactor of this process; only errors in our own code are logged."""
     log_errors_only()
     from twisted.internet import reactor
 
@@ -23,7 +23,7 @@ def the_reactor() -> Any:
 
 
 def log_errors_only() -> None:
-    """Twisted's and Autobahn's chatter goes nowhere, our own bugs to stderr."""
+    """Log unhandled exceptions to stderr, and nothing else of Twisted and Autobahn."""
     to_stderr: Any = textFileLogObserver(sys.stderr)
     only_errors: Any = LogLevelFilterPredicate(LogLevel.critical)
     observer: Any = FilteringLogObserver(to_stderr, [only_errors])
@@ -31,16 +31,17 @@ def log_errors_only() -> None:
 
 
 def keep_garbage_collection_short() -> None:
-    """Call it when all connections are made, in a process that does nothing else.
+    """Exclude all present objects from garbage collection.
 
-    Ten thousand connections are some million objects that live to the end. Looking through them
-    again and again finds nothing and takes tenths of a second each time, in which everybody waits.
+    Call it when all connections are made, in a process that does nothing else. Ten thousand
+    connections have about a million objects that live to the end of the run. The collector would
+    examine them again and again, which stops all clients for tenths of a second each time.
     """
     gc.collect()
     gc.freeze()
 
 
 def cpu_seconds() -> float:
-    """User and system time from the process's start."""
+    """User and system time of this process since its start."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime

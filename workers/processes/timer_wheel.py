@@ -1,34 +1,36 @@
 """Ten thousand timers for the price of one.
 
-A client that waits a minute between two messages needs a timer; a DelayedCall of Twisted's for each
-is half a kilobyte and a place in the reactor's heap that every iteration pays for. Here calls that
-are due within the same tick share a slot, and the reactor sees one call: that of the next slot.
-There is no cancelling: who is called looks whether it still matters.
+Each client that waits between two messages needs a timer. With one DelayedCall of Twisted for each,
+every iteration of the reactor would work on a heap of all of them. Here calls that are due within
+the same tick share a slot, and the reactor has one call, for the next slot. Calls cannot be
+cancelled: the called function checks whether it is still needed.
 """
 
 import heapq
 from collections.abc import Callable
 from typing import Any
 
-TICK = 0.01  # seconds; a call comes up to so much late
+TICK = 0.01  # seconds; a call may be late by this much
 
 
 class TimerWheel:
-    """`later` at any time; `stop` forgets all that is left.
+    """Calls functions later; `stop` drops all pending calls.
 
-    A call that raises takes the rest of its slot with it: it is a bug, and seen in the log.
+    If a function raises, which is a bug, the remaining calls of its slot are lost, and the reactor
+    logs the exception.
     """
 
     def __init__(self, clock: Any, tick: float = TICK) -> None:
         self._clock = clock
         self._tick = tick
         self._slots: dict[int, list[Callable[[], None]]] = {}
-        self._due: list[int] = []  # a heap of the slots' ticks
+        self._due: list[int] = []  # a heap of the ticks that have a slot
         self._call: Any = None
         self._called_at = 0  # the tick that _call is for
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
-        # Never in the slot that is being called: with a delay of 0 it would not end.
+        """Call after so many seconds."""
+        # Never in the slot that is being called: repeated delays of 0 would not end.
         tick = int((self._clock.seconds() + seconds) / self._tick) + 1
         slot = self._slots.get(tick)
         if slot is not None:
@@ -36,18 +38,18 @@ class TimerWheel:
             return
         self._slots[tick] = [call]
         heapq.heappush(self._due, tick)
-        self._wind()
+        self._schedule()
 
     def stop(self) -> None:
         self._slots.clear()
         self._due.clear()
-        self._wind()
+        self._schedule()
 
     def __len__(self) -> int:
         return sum(map(len, self._slots.values()))
 
-    def _wind(self) -> None:
-        """See to it that the reactor calls at the first slot's time."""
+    def _schedule(self) -> None:
+        """Have the reactor call at the time of the first slot."""
         if self._call is not None:
             if self._due and self._due[0] == self._called_at:
                 return
@@ -56,15 +58,15 @@ class TimerWheel:
         if self._due:
             self._called_at = self._due[0]
             delay = self._called_at * self._tick - self._clock.seconds()
-            self._call = self._clock.callLater(max(0.0, delay), self._turn)
+            self._call = self._clock.callLater(max(0.0, delay), self._call_due)
 
-    def _turn(self) -> None:
+    def _call_due(self) -> None:
         self._call = None
-        # Half a tick more than now: a clock that wakes a hair early must not spin.
+        # Half a tick more than now, so that a timer which is a little early does not repeat.
         now = self._clock.seconds() + self._tick / 2
         try:
             while self._due and self._due[0] * self._tick <= now:
                 for call in self._slots.pop(heapq.heappop(self._due)):
                     call()
         finally:
-            self._wind()
+            self._schedule()

@@ -1,18 +1,18 @@
-"""The few timers that a shard of the clients has as a whole, known by what they are for."""
+"""The few timers of a shard, which are known by name."""
 
 from collections.abc import Callable
 from typing import Any
 
 
 class Timers:
-    """One call under way for each name; `stop` cancels all."""
+    """One pending call for each name."""
 
     def __init__(self, clock: Any) -> None:
         self._clock = clock
         self._calls: dict[str, Any] = {}
 
     def after(self, name: str, delay: float, call: Callable[[], None]) -> None:
-        """Call in so many seconds, instead of what was to be called by this name."""
+        """Call after `delay` seconds. Replaces the pending call of this name."""
         self.cancel(name)
 
         def run() -> None:
@@ -22,11 +22,12 @@ class Timers:
         self._calls[name] = self._clock.callLater(delay, run)
 
     def cancel(self, name: str) -> None:
-        """Harmless if there is no such timer."""
-        under_way = self._calls.pop(name, None)
-        if under_way is not None:
-            under_way.cancel()
+        """Without effect if there is no such timer."""
+        pending = self._calls.pop(name, None)
+        if pending is not None:
+            pending.cancel()
 
     def stop(self) -> None:
+        """Cancel all timers."""
         for name in list(self._calls):
             self.cancel(name)

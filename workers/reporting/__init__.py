@@ -1,7 +1,7 @@
-"""What a run reports.
+"""Measurements and output of a run.
 
 latency          a histogram of durations
-summary          what a run comes to, for machines and for people
-status_line      what a person sees while it runs
-server_memory    what the server's processes and the kernel use
+summary          the summary of a run, for machines and for people
+status_line      the progress of a run on stderr
+server_memory    the memory of the server's processes and of the kernel
 """

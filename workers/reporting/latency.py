@@ -1,8 +1,8 @@
 """Durations with bounded memory and a bounded relative error: an HDR histogram.
 
-`hdrh` (http://hdrhistogram.org) counts a duration in a bucket that is at most 1% wide, from a
-microsecond to an hour, in some twenty kilobytes. Histograms of several processes add up, which
-percentiles do not.
+The package hdrhistogram (http://hdrhistogram.org) counts each duration in a bucket that is at most
+1% wide, from a microsecond to an hour. Histograms of several processes can be merged, which
+percentiles cannot.
 """
 
 from collections import Counter
@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from hdrh.histogram import HdrHistogram
 
 LONGEST_US = 3_600_000_000
-"""An hour. Anything longer counts as that."""
+"""An hour, in microseconds. Longer durations count as an hour."""
 
 DIGITS = 2
-"""Significant decimal digits: 1%. A third would take eight times the memory, and no clock of a
-loaded machine is that good."""
+"""Significant decimal digits, which means 1%. Measurements on a busy machine are not more precise,
+and a third digit would need several times the memory."""
 
 
 class Latencies:
-    """Counts durations; `add` is for many at a time."""
+    """A histogram of durations. Add many at a time, which is faster."""
 
     def __init__(self, counts: Iterable[tuple[int, int]] = ()) -> None:
         self._histogram = HdrHistogram(1, LONGEST_US, DIGITS)
@@ -27,7 +27,7 @@ class Latencies:
             self._record(microseconds, count)
 
     def add(self, seconds: Iterable[float]) -> None:
-        # Counted first, so that the histogram is called once for each distinct microsecond.
+        # Counted first, so that the histogram is called once for each different microsecond.
         for microseconds, count in Counter([int(s * 1e6) for s in seconds]).items():
             self._record(microseconds, count)
 
@@ -35,7 +35,7 @@ class Latencies:
         self._histogram.add(other._histogram)
 
     def counts(self) -> list[tuple[int, int]]:
-        """For another process: give it to the constructor there."""
+        """(microseconds, count) of each bucket, for the constructor in another process."""
         return [
             (int(item.value_iterated_to), int(item.count_added_in_this_iter_step))
             for item in self._histogram.get_recorded_iterator()
@@ -45,7 +45,7 @@ class Latencies:
         return int(self._histogram.get_total_count())
 
     def percentile(self, percent: float) -> float | None:
-        """In seconds: `percent` of the durations are at most so long; None without any."""
+        """Seconds that `percent` of the durations do not exceed; None if there are no durations."""
         if not len(self):
             return None
         return int(self._histogram.get_value_at_percentile(percent)) / 1e6

@@ -1,7 +1,7 @@
-"""Memory of the server's processes, and of the kernel, before and after.
+"""The memory of the server's processes and of the kernel, from /proc (Linux only).
 
-Linux only, from /proc. The kernel's figures are the whole machine's: where the swarm runs on the
-server's machine they hold both ends of each connection.
+The kernel's values are those of the whole machine: if the swarm runs on the server's machine, they
+include both ends of each connection.
 """
 
 import os
@@ -17,11 +17,11 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """In bytes."""
+    """Sizes in bytes."""
 
-    resident: int  # of the processes asked for; 0 if there are none, or one is gone
-    slab: int  # the kernel's small objects that stay, sockets and descriptors among them
-    tcp: int  # the kernel's buffers with data
+    resident: int  # RSS of the given processes; 0 if one of them cannot be read
+    slab: int  # the kernel's unreclaimable slab, which includes sockets and descriptors
+    tcp: int  # the kernel's TCP buffers
 
 
 def measure(pids: Iterable[int], proc: Path = PROC) -> Memory:
@@ -34,7 +34,7 @@ def measure(pids: Iterable[int], proc: Path = PROC) -> Memory:
 
 
 def resident(pid: int, proc: Path = PROC) -> int:
-    """A process's RSS in bytes; 0 if there is none."""
+    """The RSS of a process in bytes; 0 if there is no such process."""
     try:
         return int((proc / str(pid) / "statm").read_text().split()[1]) * _PAGE
     except OSError:
@@ -63,8 +63,10 @@ def _tcp_pages(proc: Path) -> int:
 
 
 def listening_processes(ports: Iterable[int], proc: Path = PROC) -> list[int]:
-    """Processes of this machine that hold a socket listening on one of `ports`, as far as we may
-    see them: our own user's, or everybody's if we are root."""
+    """The processes of this machine that have a socket listening on one of the ports.
+
+    Without root's rights these are only the processes of our own user.
+    """
     wanted = set(ports)
     links = {f"socket:[{inode}]" for port, inode in listening(proc) if port in wanted}
     found = []
@@ -74,14 +76,14 @@ def listening_processes(ports: Iterable[int], proc: Path = PROC) -> list[int]:
         try:
             descriptors = list((entry / "fd").iterdir())
         except OSError:
-            continue  # not ours, or gone
+            continue  # of another user, or ended
         if any(_link(fd) in links for fd in descriptors):
             found.append(int(entry.name))
     return sorted(found)
 
 
 def _link(fd: Path) -> str:
-    """What a descriptor is; nothing if it was closed meanwhile, as the one that listed ours."""
+    """The target of a descriptor; empty if it was closed meanwhile."""
     try:
         return os.readlink(fd)
     except OSError:
@@ -89,7 +91,7 @@ def _link(fd: Path) -> str:
 
 
 def is_here(address: str) -> bool:
-    """Is this IP address one of this machine's?"""
+    """Whether this IP address belongs to this machine."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         try:

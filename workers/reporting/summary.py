@@ -1,4 +1,4 @@
-"""What a run comes to, for machines and for people."""
+"""The summary of a run, for machines and for people."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

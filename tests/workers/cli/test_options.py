@@ -36,7 +36,7 @@ class OptionTests(SynchronousTestCase):
         options = vars(parser_of(storm_command).parse_args([]))
         self.assertEqual((options["within"], options["jitter"]), (60.0, 0.0))
 
-    def test_bad_usage(self) -> None:
+    def test_wrong_usage(self) -> None:
         for command, words in (
             (echo_command, "--clients 0"),
             (echo_command, "--clients 1.5"),
@@ -60,18 +60,18 @@ class OptionTests(SynchronousTestCase):
             self.assertIn(words.split()[0], said[0])
             self.assertIn("must be", said[0])
 
-    def test_the_reference_tells_all(self) -> None:
+    def test_the_reference_lists_all(self) -> None:
         text = REFERENCE.read_text()
         for name, command in {**COMMANDS, "life": life_command}.items():
             section = text.partition(f"## `swarm {name}`")[2].partition("\n## ")[0]
-            common = text.partition("## All of them")[2].partition("\n## ")[0]
+            common = text.partition("## Common options")[2].partition("\n## ")[0]
             if command is not life_command:
                 section += common
-            told = dict(re.findall(r"^\| `(--[\w-]+)`[^|]* \| ([^|]*) \|", section, re.M))
+            listed = dict(re.findall(r"^\| `(--[\w-]+)`[^|]* \| ([^|]*) \|", section, re.M))
             actions = [a for a in parser_of(command)._actions if a.dest != "help"]
-            self.assertEqual(set(told), {action.option_strings[-1] for action in actions}, name)
+            self.assertEqual(set(listed), {action.option_strings[-1] for action in actions}, name)
             for action in actions:
                 if action.default not in (None, False):
-                    default = told[action.option_strings[-1]].strip().strip("`")
+                    default = listed[action.option_strings[-1]].strip().strip("`")
                     wanted = action.default
                     self.assertEqual(default, f"{wanted:g}" if wanted != str(wanted) else wanted)

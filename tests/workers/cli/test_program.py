@@ -1,4 +1,4 @@
-"""`swarm` as its user meets it: output, exit status, Ctrl-C. Real processes."""
+"""The `swarm` program in real processes: output, exit status, Ctrl-C."""
 
 import json
 import signal
@@ -26,10 +26,10 @@ class CommandTests(TestCase):
         self.addCleanup(port.stopListening)
         self.url = f"ws://127.0.0.1:{port.getHost().port}"
 
-    async def fails(self, *arguments: str, says: str, status: int = 1) -> None:
+    async def fails(self, *arguments: str, error: str, status: int = 1) -> None:
         swarm = SwarmProcess(*arguments)
         self.assertEqual(await swarm.ended, status)
-        self.assertIn(says, swarm.err.decode())
+        self.assertIn(error, swarm.err.decode())
         self.assertNotIn("Traceback", swarm.err.decode())
         self.assertEqual(swarm.out, b"")
         if status == 1:
@@ -44,7 +44,7 @@ class CommandTests(TestCase):
         self.assertEqual(last, "verified: 5 steps of 6×6, every cell equals the oracle")
         self.assertIn(b"connected 0 of 36 cells", swarm.err)
 
-    async def test_json_is_all(self) -> None:
+    async def test_json_is_the_only_output(self) -> None:
         swarm = SwarmProcess(
             "--url", self.url, "-s", "4", "-n", "2", "-l", "0", "--verify", "--json"
         )
@@ -55,7 +55,7 @@ class CommandTests(TestCase):
         self.assertEqual(set(summary["latency_ms"]), {"p50", "p99"})
         self.assertEqual((summary["errors"], summary["reconnects"]), ([], 0))
 
-    async def test_not_asked_to_verify(self) -> None:
+    async def test_without_verify(self) -> None:
         swarm = SwarmProcess("--url", self.url, "-s", "4", "-n", "2", "-l", "0", "--json")
         self.assertEqual(await swarm.ended, 0)
         self.assertIsNone(json.loads(swarm.out)["verified"])
@@ -107,17 +107,17 @@ class CommandTests(TestCase):
             )
             self.assertEqual(swarm.err, b"")
 
-    async def test_one_clear_line(self) -> None:
+    async def test_errors_of_one_line(self) -> None:
         await self.fails(
-            "--url", "ws://127.0.0.1:1", says="connection refused; is the server running"
+            "--url", "ws://127.0.0.1:1", error="connection refused; is the server running"
         )
-        await self.fails("--url", "http://127.0.0.1:1", says="not a base URL")
-        await self.fails("-p", "gosper", "-s", "20", says="does not fit a grid of 20x20")
-        await self.fails("-p", "nothing", says="built in are blinker")
+        await self.fails("--url", "http://127.0.0.1:1", error="not a base URL")
+        await self.fails("-p", "gosper", "-s", "20", error="does not fit a grid of 20x20")
+        await self.fails("-p", "nothing", error="built in are blinker")
 
-    async def test_a_refusal_in_json(self) -> None:
+    async def test_errors_in_json(self) -> None:
         for command, arguments, why in (
-            ("life", ("--url", "wss://127.0.0.1:1"), "the swarm speaks no TLS"),
+            ("life", ("--url", "wss://127.0.0.1:1"), "the swarm does not support TLS"),
             ("life", ("-p", "nothing"), "no pattern or file"),
             ("idle", ("--url", "ws://127.0.0.1:1"), "connection refused"),
         ):
@@ -128,9 +128,9 @@ class CommandTests(TestCase):
             self.assertFalse(summary["interrupted"])
             self.assertEqual(swarm.err.decode(), f"swarm: {summary['errors'][0]}\n")
 
-    async def test_bad_usage(self) -> None:
+    async def test_wrong_usage(self) -> None:
         for wrong in (("-s", "0"), ("-s", "1001"), ("-n", "-1"), ("-l", "-1"), ("--timeout", "0")):
-            await self.fails(*wrong, says=f"argument {wrong[0]}", status=2)
+            await self.fails(*wrong, error=f"argument {wrong[0]}", status=2)
 
 
 class LostServerTests(TestCase):
@@ -151,9 +151,9 @@ class LostServerTests(TestCase):
         for connection in list(self.server.connections):
             connection.transport.abortConnection()
         self.assertEqual(await swarm.ended, 1)
-        *_, what, why = swarm.err.decode().splitlines()
+        *_, what, reason = swarm.err.decode().splitlines()
         self.assertEqual(what, "swarm: no client is connected any more")
-        self.assertIn("swarm: 5 times connection lost (1006); the server's log", why)
+        self.assertIn("swarm: 5 times connection lost (1006); the server's log", reason)
 
     async def test_idle(self) -> None:
         await self.loses_all("idle", "--clients", "5", "--hold", "1000")

@@ -28,7 +28,7 @@ class MaskTests(SynchronousTestCase):
 
 class SplitTests(SynchronousTestCase):
     @given(st.lists(st.text(st.characters(max_codepoint=127), max_size=SMALL), min_size=1))
-    def test_whole_frames(self, texts: list[str]) -> None:
+    def test_complete_frames(self, texts: list[str]) -> None:
         messages = [text.encode() for text in texts]
         self.assertEqual(split_text_frames(b"".join(map(frame, messages))), messages)
 

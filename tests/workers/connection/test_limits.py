@@ -4,11 +4,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from workers.connection.limits import (
     Finding,
+    accept_queue,
     check,
     listening,
     processes_for,
     processes_needed,
-    waiting_room,
 )
 from workers.connection.target import Target
 
@@ -32,7 +32,7 @@ class CheckTests(SynchronousTestCase):
         return findings[0].text
 
     def test_enough(self) -> None:
-        self.assertEqual(check(10_000, 1, [HERE], allowed=20_000, ports=PORTS, room=4096), [])
+        self.assertEqual(check(10_000, 1, [HERE], allowed=20_000, ports=PORTS, queue=4096), [])
         self.assertEqual(check(100_000, 6, [HERE], allowed=20_000, ports=PORTS), [])
 
     def test_open_files(self) -> None:
@@ -43,13 +43,15 @@ class CheckTests(SynchronousTestCase):
     def test_ports(self) -> None:
         text = self.only(check(30_000, 2, [THERE], allowed=20_000, ports=PORTS), fatal=True)
         self.assertIn("30,000 connections to 192.0.2.1 port 8000", text)
-        self.assertIn("it has 28,232 from 32768 on", text)
+        self.assertIn("which has 28,232 from 32768 on", text)
         other = Target("ws://192.0.2.2:8000", "192.0.2.2", 8000)
         self.assertEqual(check(30_000, 2, [THERE, other], allowed=20_000, ports=PORTS), [])
 
     def test_a_short_queue_is_slow_not_fatal(self) -> None:
-        findings = check(10_000, 1, [HERE], 10_000, allowed=20_000, ports=PORTS, room=512)
-        self.assertIn("10,000 connections come at once, of which 512", self.only(findings, False))
+        findings = check(10_000, 1, [HERE], 10_000, allowed=20_000, ports=PORTS, queue=512)
+        self.assertIn(
+            "10,000 connections are opened at once, of which 512", self.only(findings, False)
+        )
 
     def test_processes_needed(self) -> None:
         self.assertEqual(processes_needed(10_000, 20_000), 1)
@@ -68,15 +70,15 @@ class ProcTests(SynchronousTestCase):
         found = list(listening(self.proc))
         self.assertEqual(found, [(8000, "111"), (8000, "222"), (80, "444")])
 
-    def test_waiting_room(self) -> None:
-        self.assertEqual(waiting_room([HERE], self.proc), 8192)
-        self.assertIsNone(waiting_room([HERE, THERE], self.proc))
+    def test_accept_queue(self) -> None:
+        self.assertEqual(accept_queue([HERE], self.proc), 8192)
+        self.assertIsNone(accept_queue([HERE, THERE], self.proc))
         (self.proc / "sys/net/core/somaxconn").unlink()
-        self.assertIsNone(waiting_room([HERE], self.proc))
+        self.assertIsNone(accept_queue([HERE], self.proc))
 
 
 class ProcessesTests(SynchronousTestCase):
-    def test_half_of_the_cores_at_most_and_only_if_worth_it(self) -> None:
+    def test_at_most_half_of_the_cores(self) -> None:
         self.assertEqual(processes_for(1024, cores=32), 1)
         self.assertEqual(processes_for(10_000, cores=2), 1)
         self.assertEqual(processes_for(10_000, cores=1), 1)

@@ -1,4 +1,4 @@
-"""One connection before all others."""
+"""A connection that is opened by itself."""
 
 from typing import Any
 

@@ -20,7 +20,7 @@ class ResolveTests(TestCase):
         }.items():
             self.assertEqual(await resolve(reactor, url), expected)
 
-    async def test_others(self) -> None:
+    async def test_bad_urls(self) -> None:
         for url in (
             "http://127.0.0.1",
             "wss://127.0.0.1",

@@ -14,14 +14,14 @@ from workers.connection.read_hub import FlushList, ReadHub
 from workers.connection.websocket import Connection, ConnectionFactory
 
 
-class Talker(WebSocketServerProtocol):
-    """Echoes text; binary messages are raw bytes to be written as they are."""
+class EchoConnection(WebSocketServerProtocol):
+    """A server's connection that echoes all messages."""
 
     def onOpen(self) -> None:
         self.factory.opened.callback(self)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        self.factory.heard.append(payload)
+        self.factory.messages.append(payload)
         self.sendMessage(payload)
 
     def onPong(self, payload: bytes) -> None:
@@ -33,11 +33,11 @@ class ConnectionTests(TestCase):
 
     def setUp(self) -> Any:
         self.server = WebSocketServerFactory(reactor=reactor)
-        self.server.protocol = Talker
+        self.server.protocol = EchoConnection
         self.server.noisy = False
         self.server.opened = Deferred()
         self.server.ponged = Deferred()
-        self.server.heard = []
+        self.server.messages = []
         be_patient(self, self.server)
         listening: Any = reactor
         port = listening.listenTCP(0, self.server, interface="127.0.0.1")
@@ -56,15 +56,15 @@ class ConnectionTests(TestCase):
         factory = ConnectionFactory(
             f"ws://127.0.0.1:{self.port}/", self.flush_list, self.hub, reactor, timeout=PATIENCE_S
         )
-        # Else a server that takes longer to hang up was not clean.
+        # Otherwise the close is not clean if the server disconnects later.
         factory.setProtocolOptions(serverConnectionDropTimeout=PATIENCE_S)
         opened: Deferred[None] = Deferred()
         endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
         self.connection: Connection = await endpoint.connect(factory)
         self.connection.opened = lambda: opened.callback(None)
-        self.connection.received = self.hear
+        self.connection.received = self.on_messages
         self.connection.closed = lambda *how: self.closed.callback(how)
-        self.talker: Talker = await self.server.opened
+        self.server_connection: EchoConnection = await self.server.opened
         await opened
 
     def tearDown(self) -> Any:
@@ -75,7 +75,7 @@ class ConnectionTests(TestCase):
 
         return Deferred.fromCoroutine(close())
 
-    def hear(self, messages: Any) -> None:
+    def on_messages(self, messages: Any) -> None:
         self.received.extend(messages)
         if self.wanted and len(self.received) >= self.wanted:
             self.wanted = 0
@@ -97,7 +97,7 @@ class ConnectionTests(TestCase):
             self.connection.send(message)
         self.assertEqual(await self.until_received(600), messages)
 
-    async def test_frames_cut_anywhere(self) -> None:
+    async def test_frames_split_anywhere(self) -> None:
         texts = [b"0 1 2 1", "naïve".encode(), b"y" * 300, b""]
         data = b"".join(map(frame, texts))
         for cut in range(1, len(data), 7):
@@ -125,7 +125,7 @@ class ConnectionTests(TestCase):
             self.connection.send(message)
             self.flush_list.flush()
         await self.until_received(100)
-        self.assertEqual(self.server.heard, messages)
+        self.assertEqual(self.server.messages, messages)
         self.assertEqual(self.received, messages)
         self.connection.send(b"short again")
         self.assertEqual((await self.until_received(101))[-1], b"short again")
@@ -137,20 +137,20 @@ class ConnectionTests(TestCase):
         code, _, was_clean = await self.closed
         self.closed.addCallback(lambda _: None)
         self.assertEqual((code, was_clean), (1000, True))
-        self.assertEqual(self.server.heard, [b"last words"])
+        self.assertEqual(self.server.messages, [b"last words"])
 
     async def test_the_servers_close_code(self) -> None:
-        self.talker.sendCloseFrame(code=1013, reasonUtf8=b"full", isReply=False)
+        self.server_connection.sendCloseFrame(code=1013, reasonUtf8=b"full", isReply=False)
         code, reason, _ = await self.closed
         self.assertEqual((code, reason), (1013, "full"))
 
-    async def test_the_server_is_gone(self) -> None:
-        self.talker.transport.abortConnection()
+    async def test_a_lost_connection(self) -> None:
+        self.server_connection.transport.abortConnection()
         code, _, was_clean = await self.closed
         self.assertEqual((code, was_clean), (1006, False))
 
     async def test_a_violation_fails_the_connection(self) -> None:
-        self.talker.transport.write(b"\xf1\x01a")
+        self.server_connection.transport.write(b"\xf1\x01a")
         _, reason, was_clean = await self.closed
         self.assertFalse(was_clean)
         self.assertIn("RSV", reason)

@@ -12,9 +12,9 @@ class ParseTests(SynchronousTestCase):
     def test_an_update(self) -> None:
         self.assertEqual(parse_update(b"12 3 45 1"), (12, (3, 45), 1))
 
-    def test_nonsense(self) -> None:
-        for nonsense in (b"", b"1 2 3", b"1 2 3 2", b"1  2 3 1", b"-1 2 3 1", b"1 2 3 1\n", b"x"):
-            self.assertRaises(UnexpectedMessage, parse_update, nonsense)
+    def test_invalid_messages(self) -> None:
+        for invalid in (b"", b"1 2 3", b"1 2 3 2", b"1  2 3 1", b"-1 2 3 1", b"1 2 3 1\n", b"x"):
+            self.assertRaises(UnexpectedMessage, parse_update, invalid)
 
 
 class CellTests(SynchronousTestCase):
@@ -24,24 +24,24 @@ class CellTests(SynchronousTestCase):
         cell.receive([b"run"])
         return cell
 
-    def test_says_whom_it_follows_and_then_its_state(self) -> None:
+    def test_subscribes_and_then_sends_its_state(self) -> None:
         cell = Cell(Course(2), 0, 0, alive=True)
-        said = cell.receive([b"sub"])
-        self.assertEqual(sorted(said[:-1]), [b"0 1", b"1 0", b"1 1"])
-        self.assertEqual(said[-1], b"sub")
+        sent = cell.receive([b"sub"])
+        self.assertEqual(sorted(sent[:-1]), [b"0 1", b"1 0", b"1 1"])
+        self.assertEqual(sent[-1], b"sub")
         self.assertEqual(cell.receive([b"run"]), [b"0 0 0 1"])
 
-    def test_goes_on_when_it_knows_everything(self) -> None:
+    def test_goes_on_when_it_knows_all_states(self) -> None:
         cell = self.running(Course(2), alive=False)
         self.assertEqual(cell.receive([b"0 0 1 1", b"0 1 0 0"]), [])
         self.assertEqual(cell.missing, 1)
         # (0,1) counts twice, (1,1) four times: six living neighbours
         self.assertEqual(cell.receive([b"0 1 1 1"]), [b"1 0 0 0"])
 
-    def test_hears_neighbours_that_are_a_step_ahead(self) -> None:
+    def test_neighbours_that_are_a_step_ahead(self) -> None:
         cell = self.running(Course(2), alive=False)
-        said = cell.receive([b"0 0 1 0", b"1 0 1 0", b"0 1 0 0", b"1 1 0 0", b"0 1 1 0"])
-        self.assertEqual(said, [b"1 0 0 0"])
+        sent = cell.receive([b"0 0 1 0", b"1 0 1 0", b"0 1 0 0", b"1 1 0 0", b"0 1 1 0"])
+        self.assertEqual(sent, [b"1 0 0 0"])
         self.assertEqual(cell.receive([b"1 1 1 0"]), [b"2 0 0 0"])
 
     def test_catches_up_two_steps_at_once(self) -> None:
@@ -81,14 +81,14 @@ class CellTests(SynchronousTestCase):
         self.assertEqual(cell.go_on(), [b"2 0 0 0"])
         self.assertTrue(cell.alone)
 
-    def test_refuses_what_it_must_not_hear(self) -> None:
+    def test_unexpected_messages(self) -> None:
         course = Course(5)
         for wrong, why in (
-            ([b"0 3 3 1"], "no neighbour"),
+            ([b"0 3 3 1"], "not a neighbour"),
             ([b"0 0 1 1", b"0 0 1 1"], "second time"),
             ([b"1 0 1 1", b"1 0 1 1"], "second time"),
             ([b"2 0 1 1"], "at step 0"),
-            ([b"run"], "no update"),
+            ([b"run"], "not an update"),
         ):
             error = self.assertRaises(UnexpectedMessage, self.running(course).receive, wrong)
             self.assertIn(why, str(error))
@@ -100,7 +100,7 @@ class CellTests(SynchronousTestCase):
             self.play(Grid(size, dice.getrandbits(size * size)), wrap, steps=6, dice=dice)
 
     def play(self, grid: Grid, wrap: bool, steps: int, dice: random.Random) -> None:
-        """Relay between cells in random order, but in order from each to each."""
+        """Relay messages in random order, but in order between any two cells."""
         size = grid.size
         course = Course(size, wrap, last=steps)
         cells = {
@@ -109,18 +109,18 @@ class CellTests(SynchronousTestCase):
             for col in range(size)
         }
         subscribers: dict[bytes, list[tuple[int, int]]] = {}
-        for place, cell in cells.items():
-            for follow in cell.receive([b"sub"])[:-1]:
-                subscribers.setdefault(follow, []).append(place)
+        for position, cell in cells.items():
+            for message in cell.receive([b"sub"])[:-1]:
+                subscribers.setdefault(message, []).append(position)
         sent: dict[int, set[tuple[int, int]]] = {}
         queues: dict[tuple[bytes, tuple[int, int]], list[bytes]] = {}
 
         def relay(updates: list[bytes]) -> None:
             for update in updates:
-                step, place, state = parse_update(update)
+                step, position, state = parse_update(update)
                 if state:
-                    sent.setdefault(step, set()).add(place)
-                name = b"%d %d" % place
+                    sent.setdefault(step, set()).add(position)
+                name = b"%d %d" % position
                 for subscriber in subscribers.get(name, ()):
                     queues.setdefault((name, subscriber), []).append(update)
 
@@ -132,7 +132,7 @@ class CellTests(SynchronousTestCase):
             if not queues[link]:
                 del queues[link]
             relay(cells[link[1]].receive([update]))
-        while any(cell.ready for cell in cells.values()):  # without neighbours: nobody to hear
+        while any(cell.ready for cell in cells.values()):  # cells without neighbours
             for cell in cells.values():
                 relay(cell.go_on())
         for cell in cells.values():

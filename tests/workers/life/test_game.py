@@ -1,4 +1,4 @@
-"""Whole games against a plain relay that is right, and against some that are wrong."""
+"""Complete games against a plain relay that is correct, and against relays with errors."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,13 @@ from twisted.trial.unittest import TestCase
 
 from benchmarks.competitors.autobahn_life import LifeFactory, LifeProtocol
 from tests.workers.patience import PATIENCE_S, be_patient
-from workers.cli.run import Refused
+from workers.cli.run import CannotRun
 from workers.connection import dialer
 from workers.connection.single_connection import NotOpened
 from workers.connection.target import Target
 from workers.life.cell_clients import LifePlan
 from workers.life.game import Game, reset
-from workers.life.patterns import BUILT_IN, place
+from workers.life.patterns import BUILT_IN, cells_on_grid
 from workers.life.progress import Counts, Silence
 from workers.life.rules import Grid
 from workers.processes import shard
@@ -27,7 +27,7 @@ reactor: Any = _reactor
 
 
 class Corrupting(LifeProtocol):
-    """Changes the state of one cell in one step on its way."""
+    """Relays a wrong state of one cell in one step."""
 
     def sendPreparedMessage(self, message: Any) -> None:
         if message.payload[2:] == b"2 1 3 1"[2:] and message.payload.startswith(b"2 "):
@@ -45,7 +45,7 @@ class Doubling(LifeProtocol):
 
 
 class Closing(LifeProtocol):
-    """Loses its connection in the middle of the game."""
+    """Loses a connection in the middle of the game."""
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if payload.startswith(b"3 2 2 "):
@@ -132,7 +132,7 @@ class GameTests(TestCase):
         return await self.play_game(self.game(start, **options))
 
     def glider(self, size: int) -> Grid:
-        return Grid.of(size, place(BUILT_IN["glider"], size))
+        return Grid.of(size, cells_on_grid(BUILT_IN["glider"], size))
 
     async def test_every_cell_equals_the_oracle(self) -> None:
         played = await self.play(self.glider(7), last=12)
@@ -163,7 +163,7 @@ class GameTests(TestCase):
         self.assertEqual(played.compared, 1)
 
     async def test_several_servers_take_turns(self) -> None:
-        """Two names of one server: cells alternate, and all get there."""
+        """The same server twice: cells alternate, and all are connected."""
         played = await self.play(self.glider(5), last=3, targets=(self.target, self.target))
         self.assertTrue(played.verified)
 
@@ -186,22 +186,22 @@ class GameTests(TestCase):
             ["127.0.0.1"] * 5 + ["127.0.0.2"] * 5 + ["127.0.0.3"] * 5 + ["127.0.0.4"],
         )
 
-    async def test_shares_in_processes(self) -> None:
+    async def test_shards_in_processes(self) -> None:
         played = await self.play(self.glider(6), last=8, shards=2)
         self.assertEqual(played.error, "")
         self.assertTrue(played.verified)
         self.assertEqual(played["messages_received"], 36 * (2 + 8 * 9))
-        # One that is complete as soon as the cell hears of it is not measured.
+        # A step that is complete when the cell sends its state is not measured.
         self.assertGreater(len(played.latencies), 36 * 9 // 2)
 
     async def test_keeps_its_pace(self) -> None:
         played = await self.play(self.glider(4), last=3, rate=5.0)
         self.assertTrue(played.verified)
-        # Three steps are 0.6 s, but the clock is looked at a moment after the first has begun.
+        # Three steps take 0.6 s, but the clock starts a moment after the first one has begun.
         self.assertGreaterEqual(played["seconds"], 0.5)
 
     async def test_a_changed_message_is_found(self) -> None:
-        """A blinker whose middle is not heard of: its neighbours come out wrong."""
+        """The neighbours of a blinker's middle get a wrong state, and become wrong themselves."""
         self.factory.protocol = Corrupting
         start = Grid.of(5, [(1, 2), (1, 3), (1, 4)])
         played = await self.play(start, last=5)
@@ -210,7 +210,7 @@ class GameTests(TestCase):
         self.assertIn("wrong: step 3, cell", played.error)
         self.assertNotIn("verified", played.text)
 
-    async def test_a_message_twice_is_found(self) -> None:
+    async def test_a_duplicate_is_found(self) -> None:
         self.factory.protocol = Doubling
         played = await self.play(self.glider(5), last=5)
         self.assertIn("b'1 2 2 ", played.error)
@@ -289,14 +289,14 @@ class GameTests(TestCase):
         reactor.callLater(0, turn.callback, None)
         return turn
 
-    # What comes before a game
+    # Before a game
 
     async def reset(self, path: str = "") -> str:
         """Why the server could not be reset."""
         target = Target(self.target.url + path, "127.0.0.1", self.target.port)
         try:
             await reset(reactor, target, 4, PATIENCE_S)
-        except (NotOpened, Refused) as error:
+        except (NotOpened, CannotRun) as error:
             return str(error)
         self.fail("it was reset")
 

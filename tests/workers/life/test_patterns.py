@@ -1,13 +1,13 @@
-"""Built-in patterns do what they are known for; files are read; what does not fit is refused."""
+"""Built-in patterns behave as expected; files are read; a pattern must fit the grid."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.life.patterns import BUILT_IN, BadPattern, load, place, plain, plaintext, rle
+from workers.life.patterns import BUILT_IN, BadPattern, cells_on_grid, load, plain, plaintext, rle
 from workers.life.rules import Grid, next_generation
 
 
 def after(name: str, steps: int, size: int) -> tuple[Grid, Grid]:
-    start = grid = Grid.of(size, place(BUILT_IN[name], size))
+    start = grid = Grid.of(size, cells_on_grid(BUILT_IN[name], size))
     for _ in range(steps):
         grid = next_generation(grid, wrap=True)
     return start, grid
@@ -21,7 +21,7 @@ def shifted(grid: Grid, down: int, right: int) -> Grid:
 
 
 class BuiltInTests(SynchronousTestCase):
-    def test_oscillators_come_back(self) -> None:
+    def test_oscillators(self) -> None:
         for name, period in (
             ("blinker", 2),
             ("toad", 2),
@@ -41,7 +41,7 @@ class BuiltInTests(SynchronousTestCase):
             self.assertIn(end, (shifted(start, 0, 2), shifted(start, 0, -2)), name)
 
     def test_the_gun_shoots_a_glider_every_thirty_steps(self) -> None:
-        grid = Grid.of(80, place(BUILT_IN["gosper"], 80, centred=False))
+        grid = Grid.of(80, cells_on_grid(BUILT_IN["gosper"], 80, centred=False))
         counts = []
         for step in range(121):
             if step % 30 == 0:
@@ -108,14 +108,14 @@ class FormatTests(SynchronousTestCase):
 
 class PositionTests(SynchronousTestCase):
     def test_in_the_middle_or_the_corner(self) -> None:
-        self.assertEqual(place(BUILT_IN["blinker"], 5), [(2, 1), (2, 2), (2, 3)])
-        corner = place(BUILT_IN["blinker"], 5, centred=False)
+        self.assertEqual(cells_on_grid(BUILT_IN["blinker"], 5), [(2, 1), (2, 2), (2, 3)])
+        corner = cells_on_grid(BUILT_IN["blinker"], 5, centred=False)
         self.assertEqual(corner, [(0, 0), (0, 1), (0, 2)])
 
     def test_exactly_fits(self) -> None:
-        self.assertEqual(len(list(place(BUILT_IN["gosper"], 36))), 36)
+        self.assertEqual(len(list(cells_on_grid(BUILT_IN["gosper"], 36))), 36)
 
     def test_does_not_fit(self) -> None:
-        error = self.assertRaises(BadPattern, place, BUILT_IN["gosper"], 35)
+        error = self.assertRaises(BadPattern, cells_on_grid, BUILT_IN["gosper"], 35)
         self.assertIn("36 columns", str(error))
         self.assertIn("35x35", str(error))

@@ -12,7 +12,7 @@ class Terminal(io.StringIO):
 
 
 class LinesTests(SynchronousTestCase):
-    def test_one_a_second(self) -> None:
+    def test_one_line_a_second(self) -> None:
         clock, stream = Clock(), io.StringIO()
         lines = Lines(stream, clock.seconds, cells=1024, last=50)
         for now, running in (
@@ -40,7 +40,7 @@ class LinesTests(SynchronousTestCase):
 
 
 class BarTests(SynchronousTestCase):
-    def test_says_the_same(self) -> None:
+    def test_the_same_text(self) -> None:
         stream = Terminal()
         bar = Bar(stream, Clock().seconds, cells=9, last=4)
         bar.show(Counts(3, 0), False)
@@ -49,7 +49,7 @@ class BarTests(SynchronousTestCase):
         self.assertIn("connected 3 of 9 cells", stream.getvalue())
         self.assertIn("step 2 of 4, 0.0 steps/s", stream.getvalue())
 
-    def test_without_an_end_there_is_nothing_to_fill(self) -> None:
+    def test_without_a_last_step_there_is_no_total(self) -> None:
         bar = Bar(Terminal(), Clock().seconds, cells=9, last=None)
         bar.show(Counts(9, 9, 2), True)
         (task,) = bar._progress.tasks

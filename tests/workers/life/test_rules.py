@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from workers.life.rules import Grid, lives_on, neighbours, next_generation
 
 
-def slowly(grid: Grid, wrap: bool) -> Grid:
-    """The next generation, word for word by the rules."""
+def cell_by_cell(grid: Grid, wrap: bool) -> Grid:
+    """The next generation, computed cell by cell."""
     alive = set(grid.living())
     size = grid.size
     return Grid.of(
@@ -30,7 +30,7 @@ def slowly(grid: Grid, wrap: bool) -> Grid:
 
 
 class RuleTests(SynchronousTestCase):
-    def test_three_give_life_and_two_keep_it(self) -> None:
+    def test_two_or_three_neighbours(self) -> None:
         self.assertEqual([n for n in range(9) if lives_on(False, n)], [3])
         self.assertEqual([n for n in range(9) if lives_on(True, n)], [2, 3])
 
@@ -45,10 +45,10 @@ class NeighbourTests(SynchronousTestCase):
     def test_three_in_a_corner_without_wrap(self) -> None:
         self.assertEqual(set(neighbours(0, 0, 9, wrap=False)), {(0, 1), (1, 0), (1, 1)})
 
-    def test_a_torus_goes_round(self) -> None:
+    def test_a_torus_wraps(self) -> None:
         self.assertIn((8, 8), neighbours(0, 0, 9, wrap=True))
 
-    def test_narrow_toruses_count_neighbours_several_times(self) -> None:
+    def test_narrow_tori_count_neighbours_several_times(self) -> None:
         self.assertEqual(neighbours(0, 0, 1, wrap=True), {(0, 0): 8})
         self.assertEqual(neighbours(0, 0, 2, wrap=True), {(0, 1): 2, (1, 0): 2, (1, 1): 4})
         self.assertEqual(neighbours(0, 0, 1, wrap=False), {})
@@ -73,6 +73,6 @@ class GridTests(SynchronousTestCase):
 
 class OracleTests(SynchronousTestCase):
     @given(st.integers(1, 9), st.booleans(), st.integers(min_value=0))
-    def test_equals_the_rules_word_for_word(self, size: int, wrap: bool, bits: int) -> None:
+    def test_equals_the_rules(self, size: int, wrap: bool, bits: int) -> None:
         grid = Grid(size, bits % (1 << (size * size)))
-        self.assertEqual(next_generation(grid, wrap), slowly(grid, wrap))
+        self.assertEqual(next_generation(grid, wrap), cell_by_cell(grid, wrap))

@@ -1,25 +1,25 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.life.patterns import BUILT_IN, place
+from workers.life.patterns import BUILT_IN, cells_on_grid
 from workers.life.rules import Grid, next_generation
 from workers.life.verification import Verification
 
 
 class VerificationTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.generations = [Grid.of(6, place(BUILT_IN["glider"], 6))]
+        self.generations = [Grid.of(6, cells_on_grid(BUILT_IN["glider"], 6))]
         for _ in range(5):
             self.generations.append(next_generation(self.generations[-1], wrap=True))
-        self.even = sum(1 << bit for bit in range(0, 36, 2))  # what the first of two shards has
+        self.even = sum(1 << bit for bit in range(0, 36, 2))  # the cells of the first of two shards
 
-    def test_all_right(self) -> None:
+    def test_success(self) -> None:
         verification = Verification(self.generations[0], wrap=True, shards=1)
         for step, grid in enumerate(self.generations):
             verification.add(step, grid.bits)
         self.assertIsNone(verification.mismatch)
         self.assertEqual(verification.generations, 6)
 
-    def test_shares_may_be_steps_apart(self) -> None:
+    def test_shards_may_be_steps_apart(self) -> None:
         verification = Verification(self.generations[0], wrap=True, shards=2)
         for step, grid in enumerate(self.generations):
             verification.add(step, grid.bits & self.even)

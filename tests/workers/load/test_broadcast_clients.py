@@ -1,4 +1,4 @@
-"""Publishers and subscribers, with a server that relays everything or not."""
+"""Publishers and subscribers, with a server that relays all messages or loses some."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class BroadcastTests(SwarmTestCase):
     async def broadcast(
         self, plan: BroadcastPlan, delivered: int = 105
     ) -> tuple[list[Report], bool]:
-        """What is reported once so many are delivered, and whether that was all."""
+        """The reports after so many deliveries, and whether the shards were done."""
         swarm = Swarm(reactor, BroadcastShard, plan)
         done = False
 
@@ -43,7 +43,7 @@ class BroadcastTests(SwarmTestCase):
         rest = [sum(r[name] for r in reports) for name in ("duplicates", "out_of_order")]
         return [tally["published"], tally["delivered"], *rest]
 
-    async def test_all_well(self) -> None:
+    async def test_success(self) -> None:
         reports, done = await self.broadcast(self.plan())
         self.assertTrue(done)
         self.assertEqual(self.sums(reports), [21, 105, 0, 0])
@@ -54,7 +54,7 @@ class BroadcastTests(SwarmTestCase):
         self.assertTrue(done)
         self.assertEqual(self.sums(reports), [21, 105, 0, 0])
 
-    async def test_twice_lost_and_late(self) -> None:
+    async def test_duplicates_losses_and_wrong_order(self) -> None:
         original = Server.publish
         held: list[bytes] = []
 
@@ -75,7 +75,7 @@ class BroadcastTests(SwarmTestCase):
         self.assertFalse(done)
         self.assertEqual(self.sums(reports), [21, 100, 5, 5])
 
-    async def test_rubbish(self) -> None:
+    async def test_unknown_messages(self) -> None:
         original = Server.publish
 
         def publish(server: Server, payload: bytes) -> None:

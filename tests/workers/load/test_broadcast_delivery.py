@@ -15,13 +15,13 @@ from workers.load.broadcast_delivery import (
 
 
 class MessageTests(SynchronousTestCase):
-    def test_there_and_back(self) -> None:
+    def test_round_trip(self) -> None:
         publisher, number, sent = parse(message(3, 17, 12.5))
         self.assertEqual((publisher, number), (3, 17))
         self.assertAlmostEqual(sent, 12.5, places=6)
         self.assertEqual(parse(announcement(3))[:2], (3, ANNOUNCEMENT))
 
-    def test_anything_else(self) -> None:
+    def test_unknown_messages(self) -> None:
         for text in (b"", b"x", b"1 2", b"1 2 x", b"1 2 3 4", "é".encode()):
             self.assertRaises(UnknownMessage, parse, text)
 
@@ -41,20 +41,20 @@ def receive(numbers: list[int]) -> tuple[int, Counter[str]]:
 
 
 class DeliveryTests(SynchronousTestCase):
-    def test_all_well(self) -> None:
+    def test_success(self) -> None:
         self.assertEqual(receive([0, 1, 2]), (3, Counter()))
 
-    def test_one_lost(self) -> None:
+    def test_a_lost_message(self) -> None:
         self.assertEqual(receive([0, 2, 3]), (3, Counter()))
 
-    def test_one_twice(self) -> None:
+    def test_a_duplicate(self) -> None:
         self.assertEqual(receive([0, 1, 1, 0, 2]), (3, Counter(duplicates=2)))
 
-    def test_one_late(self) -> None:
+    def test_a_late_message(self) -> None:
         self.assertEqual(receive([0, 2, 3, 1, 1]), (4, Counter(out_of_order=1, duplicates=1)))
 
     @given(st.lists(st.integers(0, 20)))
-    def test_new_ones_are_counted_once(self, numbers: list[int]) -> None:
+    def test_new_messages_are_counted_once(self, numbers: list[int]) -> None:
         new, counts = receive(numbers)
         self.assertEqual(new, len(set(numbers)))
         self.assertEqual(counts["duplicates"], len(numbers) - new)

@@ -26,7 +26,7 @@ class EchoTests(SwarmTestCase):
         self.assertIsNone(swarm.stopped)
         return reports
 
-    async def test_right(self) -> None:
+    async def test_success(self) -> None:
         self.server.together = 5
         reports = await self.echo()
         tally = merged_counts(reports, "tally")
@@ -38,14 +38,14 @@ class EchoTests(SwarmTestCase):
         self.assertEqual(len(merged_latencies(reports, "connect")), 5)
 
     async def test_in_child_processes(self) -> None:
-        self.server.together = 5  # however much later one of the processes begins
+        self.server.together = 5  # also if one of the processes starts much later
         reports = await self.echo(clients=5, delay=0.5, shards=2)
         self.assertEqual(len(reports), 2)
         self.assertEqual(merged_counts(reports, "tally")["done"], 5)
         self.assertTrue(peak_reached(reports))
         self.assertEqual(len(merged_latencies(reports, "reply")), 15)
 
-    async def test_wrong_words(self) -> None:
+    async def test_a_wrong_message(self) -> None:
         self.patch(ServerConnection, "reply", lambda server, _: server.sendMessage(b"1. Ham?"))
         reports = await self.echo()
         self.assertEqual(
@@ -68,13 +68,13 @@ class EchoTests(SwarmTestCase):
         self.assertEqual(merged_counts(reports, "failures"), {"connection lost (1006)": 5})
 
     async def test_silent(self) -> None:
-        asked: list[bytes] = []
-        self.patch(ServerConnection, "reply", lambda peer, payload: asked.append(payload))
+        sent: list[bytes] = []
+        self.patch(ServerConnection, "reply", lambda peer, payload: sent.append(payload))
         self.patch(echo_clients, "LOOK_EVERY", 0.05)
-        # Once all have asked, the time is over.
+        # The timeout passes once all clients have sent a message.
         patience = PATIENCE_S + 1
         self.patch(
-            echo_clients, "monotonic", lambda: shard.monotonic() + (len(asked) == 5) * patience
+            echo_clients, "monotonic", lambda: shard.monotonic() + (len(sent) == 5) * patience
         )
         reports = await self.echo()
         self.assertEqual(merged_counts(reports, "failures"), {"no reply in time": 5})
@@ -88,7 +88,7 @@ class EchoTests(SwarmTestCase):
         self.assertEqual(merged_counts(reports, "failures"), {"handshake refused: 403 not you": 5})
         self.assertFalse(peak_reached(reports))
 
-    async def test_nobody_there(self) -> None:
+    async def test_no_server(self) -> None:
         await self.port.stopListening()
         reports = await self.echo()
         self.assertEqual(merged_counts(reports, "failures"), {"connection refused": 5})
@@ -101,7 +101,7 @@ class EchoTests(SwarmTestCase):
         def slow(peer: ServerConnection, request: Any) -> Any:
             original(peer, request)
             first.append(peer)
-            # The last comes in when the others have gone.
+            # The last client is accepted when the others have left.
             return self.server.emptied if len(first) == 5 else None
 
         self.patch(ServerConnection, "onConnect", slow)

@@ -1,4 +1,4 @@
-"""Whether the peak was reached, and why not."""
+"""Whether the peak was reached, and the reason if not."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class PeakTests(SynchronousTestCase):
         self.assertFalse(peak_reached([self.report(10, 15), self.report(None, 14)]))
         self.assertFalse(peak_reached([]))
 
-    def test_why(self) -> None:
+    def test_reasons(self) -> None:
         self.assertEqual(why_missed(12, 20, 5, 0.9, 1), "12 failed")
         slow = why_missed(0, 20, 5, busy=0.5, processes=1)
         self.assertIn("connecting took 20.0 s, but the first clients ended after 15 s", slow)

@@ -12,7 +12,7 @@ class TranscriptTests(SynchronousTestCase):
     def wrong(self, transcript: Transcript, *messages: bytes) -> str:
         return str(self.assertRaises(WrongTranscript, transcript.receive, messages))
 
-    def test_the_whole(self) -> None:
+    def test_complete(self) -> None:
         transcript = Transcript()
         self.assertEqual(SERVER_MESSAGES[1:4], (b"1. Spam?", b"2. Eggs!", b"3. Python."))
         self.assertFalse(transcript.may_send)
@@ -54,7 +54,7 @@ class TranscriptTests(SynchronousTestCase):
             "got '1. Spam?'", self.wrong(transcript, SERVER_MESSAGES[1], SERVER_MESSAGES[1])
         )
 
-    def test_more_after_the_end(self) -> None:
+    def test_a_message_after_the_end(self) -> None:
         transcript = Transcript()
         transcript.received, transcript.sent = len(SERVER_MESSAGES), len(CLIENT_MESSAGES)
         self.assertIn("expected nothing", self.wrong(transcript, b"Hello!"))

@@ -12,7 +12,7 @@ from workers.reporting.summary import merged_counts
 
 
 class SwarmTests(SwarmTestCase):
-    async def test_held(self) -> None:
+    async def test_idle(self) -> None:
         swarm = Swarm(reactor, Shard, Plan(**self.common("/")))
 
         async def steps() -> None:
@@ -25,7 +25,7 @@ class SwarmTests(SwarmTestCase):
         self.assertEqual(merged_counts(reports, "tally")["opened"], 5)
         self.assertEqual(merged_counts(reports, "failures"), {})
 
-    async def test_one_lost(self) -> None:
+    async def test_a_lost_connection(self) -> None:
         swarm = Swarm(reactor, Shard, Plan(**self.common("/")))
 
         async def steps() -> None:
@@ -65,7 +65,7 @@ class SwarmTests(SwarmTestCase):
         self.assertIn("a process of the swarm ended early", str(swarm.stopped.why))
         self.assertEqual(len(reports), 1)
 
-    async def test_told_before_anybody_waits(self) -> None:
+    async def test_an_event_before_anything_waits_for_it(self) -> None:
         swarm = Swarm(reactor, Shard, Plan(**self.common("/")))
 
         async def steps() -> None:

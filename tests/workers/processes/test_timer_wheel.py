@@ -33,7 +33,7 @@ class TimerWheelTests(SynchronousTestCase):
         self.assertEqual(len(self.called), 1000)
         self.assertEqual(self.called[:2], ["0", "7"])
 
-    def test_no_delay_is_the_next_turn_not_this_one(self) -> None:
+    def test_no_delay_means_the_next_tick(self) -> None:
         def again() -> None:
             self.called.append("again")
             self.timer_wheel.later(0, again)
@@ -42,7 +42,7 @@ class TimerWheelTests(SynchronousTestCase):
         self.clock.advance(TICK)
         self.assertEqual(len(self.called), 2)
 
-    def test_a_call_that_raises_does_not_stop_the_others(self) -> None:
+    def test_an_exception_does_not_stop_the_timer_wheel(self) -> None:
         self.timer_wheel.later(1, lambda: 1 // 0)
         self.later(2, "b")
         self.assertRaises(ZeroDivisionError, self.clock.advance, 1 + TICK)

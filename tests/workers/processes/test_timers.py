@@ -13,14 +13,14 @@ class TimersTests(SynchronousTestCase):
     def after(self, name: str, delay: float, what: str) -> None:
         self.timers.after(name, delay, lambda: self.called.append(what))
 
-    def test_a_new_one_replaces_the_old(self) -> None:
+    def test_a_new_timer_replaces_the_old_one(self) -> None:
         self.after("look", 1, "first")
         self.after("look", 2, "second")
         self.after("tally", 1, "other")
         self.clock.advance(2)
         self.assertEqual(self.called, ["other", "second"])
 
-    def test_again_from_its_own_call(self) -> None:
+    def test_set_again_by_its_own_call(self) -> None:
         self.timers.after("look", 1, lambda: self.after("look", 1, "again"))
         self.clock.advance(1)
         self.clock.advance(1)

@@ -6,7 +6,7 @@ from workers.reporting.latency import Latencies
 
 
 class LatencyTests(SynchronousTestCase):
-    def test_nothing(self) -> None:
+    def test_empty(self) -> None:
         self.assertIsNone(Latencies().percentile(50))
 
     def test_percentiles(self) -> None:
@@ -30,7 +30,7 @@ class LatencyTests(SynchronousTestCase):
         latencies.add(n / 1e6 for n in range(200_000))
         self.assertLess(len(latencies.counts()), 2500)
 
-    def test_of_several_processes(self) -> None:
+    def test_merged(self) -> None:
         one, other = Latencies(), Latencies()
         one.add([0.001] * 99)
         other.add([0.1] * 99)

@@ -35,7 +35,7 @@ class StatusLineTests(SynchronousTestCase):
             ],
         )
 
-    def test_a_terminal_has_one_that_changes(self) -> None:
+    def test_a_terminal_gets_one_line_that_changes(self) -> None:
         terminal = Terminal()
         status = StatusLine(terminal, self.clock.seconds, silent=False)
         self.show_all(status)
@@ -46,7 +46,7 @@ class StatusLineTests(SynchronousTestCase):
         status.end()
         self.assertTrue(terminal.getvalue().endswith("\r\x1b[Kall are back\n"))
 
-    def test_silence(self) -> None:
+    def test_silent(self) -> None:
         terminal = Terminal()
         status = StatusLine(terminal, self.clock.seconds, silent=True)
         self.show_all(status)
