@@ -1,4 +1,4 @@
-"""asynchronous: lets trial and plain unittest run ``async def`` tests of handlers."""
+"""asynchronous: a decorator with which trial and unittest run ``async def`` tests of handlers."""
 
 import asyncio
 import functools
@@ -9,10 +9,17 @@ from twisted.internet.defer import Deferred
 
 
 def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Any]:
-    """A test method of a coroutine that awaits asyncio's things, such as our client.
+    """Make a test method of a coroutine that awaits asyncio's objects, such as a Client's.
 
-    For ``twisted.trial``, on any reactor, and ``unittest.TestCase``. Django's test cases and
-    ``unittest.IsolatedAsyncioTestCase`` need it not. Each test has a site of its own.
+    Use it as a decorator with ``twisted.trial``, on any reactor, and with ``unittest.TestCase``.
+    Django's test cases and ``unittest.IsolatedAsyncioTestCase`` do not need it. Each test has a
+    site of its own.
+
+    Args:
+        test: The ``async def`` test method.
+
+    Returns:
+        The test method, which returns a Deferred if the event loop is running already.
     """
 
     @functools.wraps(test)
@@ -27,7 +34,7 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 
 
 async def _alone(test: Coroutine[Any, Any, None]) -> None:
-    """The loop goes on after this test, but its site does not."""
+    """Run the test, and end its site: the event loop continues after the test."""
     from cluster.testing.site import Site
 
     try:

@@ -1,4 +1,4 @@
-"""connect: a test's WebSocket client, in memory.
+"""connect: a WebSocket client for tests, in memory.
 
 ::
 
@@ -26,17 +26,18 @@ from cluster.testing.transport import MemoryTransport
 from cluster.testing.visitors import cookies_of
 
 COMMIT_S = 0.01
-"""How often a client that waits looks for publications that wait for a commit."""
+"""Seconds between two looks of a waiting client for publications that wait for a commit."""
 
 TIMEOUT_S = 5.0
-"""After how long a test gives up: what it waits for takes milliseconds, unless it never comes."""
+"""Seconds after which a test gives up. What it waits for takes milliseconds, or never comes."""
 
 
 class Client:
-    """One connection, open; made by ``connect``.
+    """An open connection in memory. You do not create it yourself: ``connect`` returns it.
 
-    ``subprotocol``: the one agreed on, or None · ``headers``: of the server's answer, names in
-    lower case. All ``timeout`` are seconds, after which TimeoutError is raised.
+    Attributes:
+        subprotocol: The subprotocol that the server chose, or None.
+        headers: The headers of the server's answer, with names in lower case.
     """
 
     def __init__(self) -> None:
@@ -52,19 +53,43 @@ class Client:
     # What a test does.
 
     async def send(self, message: Payload) -> None:
-        """Send str as text, bytes as binary. Raises Disconnected if the connection is closed."""
-        await sync_to_async(commit)()  # what was published before comes before
+        """Send a message.
+
+        Args:
+            message: A str is sent as text, bytes as binary.
+
+        Raises:
+            Disconnected: The connection is closed.
+            TypeError: The message is neither str nor bytes.
+        """
+        await sync_to_async(commit)()  # earlier publications must arrive before this message
         self._transport.say(self._conversation.say(message))
         await asyncio.sleep(0)
 
     async def send_json(self, value: Any) -> None:
-        """Send a value as JSON text."""
+        """Send a value as JSON text.
+
+        Args:
+            value: What ``json.dumps`` accepts.
+
+        Raises:
+            Disconnected: The connection is closed.
+        """
         await self.send(json.dumps(value))
 
     async def receive(self, timeout: float = TIMEOUT_S) -> Payload:
-        """The next message. Raises Disconnected if the server closed and none is left.
+        """Wait for the next message.
 
-        If a handler that raised is the reason, its error is the ``__cause__``.
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            The message: str for text, bytes for binary.
+
+        Raises:
+            Disconnected: The server has closed the connection, and no message is left. If the
+                handler raised an error, that is the ``__cause__``.
+            TimeoutError: No message has arrived in time.
         """
         await sync_to_async(commit)()
         talk = self._conversation
@@ -75,45 +100,83 @@ class Client:
         return talk.messages.popleft()
 
     async def receive_json(self, timeout: float = TIMEOUT_S) -> Any:
-        """The next message, decoded from JSON."""
+        """Wait for the next message and decode it from JSON.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            The decoded value.
+
+        Raises:
+            Disconnected: The server has closed the connection, and no message is left.
+            TimeoutError: No message has arrived in time.
+            ValueError: The message is not JSON.
+        """
         return json.loads(await self.receive(timeout))
 
     async def nothing(self, within: float = 0.05) -> None:
-        """Wait ``within`` seconds; AssertionError if there is a message that nobody received."""
+        """Assert that no message arrives, and that none waits to be received.
+
+        Args:
+            within: Seconds to wait for a message. A failure raises AssertionError.
+        """
         await sync_to_async(commit)()
         await asyncio.sleep(within)
         if self._conversation.messages:
             raise AssertionError(f"there is a message: {self._conversation.messages[0]!r}")
 
     async def closed(self, timeout: float = TIMEOUT_S) -> Closed:
-        """Wait until the server closes; how it did. Messages before that stay to be received."""
+        """Wait until the server closes the connection. Earlier messages can still be received.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            The server's close code and reason.
+
+        Raises:
+            TimeoutError: The server has not closed the connection in time.
+        """
         await self._until(lambda: self._conversation.closed is not None, "close", timeout)
         assert self._conversation.closed is not None
         self._told = True
         return self._conversation.closed
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close, and wait until the server's handler has ended."""
+        """Close the connection, and wait until the server's handler has ended.
+
+        Args:
+            code: The close code (RFC 6455, section 7.4).
+            reason: The reason, at most 123 bytes in UTF-8.
+
+        Raises:
+            TimeoutError: The handler still runs after 5 seconds.
+        """
         self._transport.say(self._conversation.close(code, reason))
         await self._over()
 
     async def abort(self) -> None:
-        """Lose the connection without a closing handshake, like a phone in a tunnel."""
+        """Lose the connection without a closing handshake, as a phone in a tunnel does.
+
+        Raises:
+            TimeoutError: The handler still runs after 5 seconds.
+        """
         self._transport.hang_up()
         await self._over()
 
     def stop_reading(self) -> None:
-        """From now on take nothing from the server, whose queue for this client fills."""
+        """Stop reading. The server's queue for this client fills, until ``start_reading``."""
         self._transport.client_reads(False)
 
     def start_reading(self) -> None:
-        """Take everything again."""
+        """Read everything again that the server sends."""
         self._transport.client_reads(True)
 
-    # Inside.
+    # For this package.
 
     async def open(self, site: Site, request: bytes, peer: tuple[str, int], secure: bool) -> None:
-        """Connect; raises Refused."""
+        """Connect; raises Refused if the server does not accept."""
         self._transport = MemoryTransport(asyncio.get_running_loop(), self._heard, peer)
         self._site = site
         self._connection = site.connection_factory.buildProtocol(None)
@@ -133,7 +196,7 @@ class Client:
         self._changed.set()
 
     def raise_unseen(self) -> None:
-        """Raise what the application raised, if no method has told the test so far."""
+        """Raise the handler's error, unless a method of this client has reported it to the test."""
         if self._connection.error is not None and not self._told:
             raise self._connection.error
 
@@ -155,21 +218,30 @@ class Client:
             try:
                 await asyncio.wait_for(self._changed.wait(), min(left, COMMIT_S))
             except TimeoutError:
-                # What is awaited may be waiting for a commit, on the application's part.
+                # The application's publication may wait for a commit.
                 await sync_to_async(commit)()
 
 
 class connect:
-    """``async with connect(path) as client``: a Client, closed 1000 at the end of the block.
+    """Connect to a handler in memory: ``async with connect(path) as client``.
 
-    ``path`` may have a query string. ``user`` logs this user in, ``session`` is a dict that the
-    session has; both are kept by the configured session engine. ``cookies`` are a dict, or the
-    ``cookies`` of Django's test client. ``subprotocols`` are offered in this order; ``origin`` is
-    what a browser would say; without one the client is a program, whose origin is not checked.
-    ``address`` is the client's; ``secure`` says that it came over TLS.
+    The block gets a Client. The end of the block closes the connection with 1000, and raises the
+    error of the handler, unless ``receive`` or ``closed`` has reported it already.
 
-    Raises Refused if the server does not accept. The end of the block raises what the handler
-    raised, unless ``receive`` or ``closed`` have told of it.
+    Args:
+        path: The URL's path, with a query string if necessary.
+        user: The user to log in; the configured session engine saves the session.
+        session: Values for the session.
+        headers: Further headers of the handshake.
+        cookies: A dict, or the ``cookies`` of Django's test client.
+        subprotocols: The subprotocols that the client offers, best first.
+        origin: The Origin header of a browser. Without it the client is no browser, and its
+            origin is not checked.
+        address: The client's IP address.
+        secure: Whether the connection counts as one over TLS.
+
+    Raises:
+        Refused: The server does not accept the handshake.
     """
 
     def __init__(
@@ -221,5 +293,5 @@ class connect:
 
 
 def default_host() -> str:
-    """A Host that ALLOWED_HOSTS has: that of Django's test client, in Django's tests."""
+    """A Host that ALLOWED_HOSTS accepts: that of Django's test client, in Django's tests."""
     return "testserver" if validate_host("testserver", settings.ALLOWED_HOSTS) else "localhost"

@@ -1,6 +1,6 @@
-"""One client's connection, without I/O: what it has heard, what it has to say.
+"""One client's connection, without I/O: the messages that arrived, and the bytes to send.
 
-Shells pass bytes on: client.py in memory, live_client.py through a socket.
+client.py moves the bytes in memory, live_client.py through a socket.
 """
 
 from collections import deque
@@ -18,10 +18,12 @@ NOT_CLEAN = 1006
 
 
 class Refused(ClusterError):
-    """The handshake was answered with something else than 101.
+    """Raised by ``connect`` if the server answers the handshake with another status than 101.
 
-    ``status``: the HTTP status · ``body``: the response's, as text · ``headers``: name in lower
-    case -> value.
+    Attributes:
+        status: The HTTP status.
+        body: The body of the response, as text.
+        headers: The headers of the response: name in lower case -> value.
     """
 
     def __init__(self, answer: wire.Answer) -> None:
@@ -33,15 +35,20 @@ class Refused(ClusterError):
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """How a connection ended: the server's close code (1005: a close without one, 1006: no close
-    at all) and reason."""
+    """How the server closed a connection.
+
+    Attributes:
+        code: The close code (RFC 6455, section 7.4). 1005 is a Close frame without a code, 1006 the
+            end of the connection without a Close frame.
+        reason: The reason in the Close frame.
+    """
 
     code: int
     reason: str = ""
 
 
 class Conversation:
-    """``messages`` that came and nobody has received; ``closed`` once the server has closed."""
+    """``messages`` are those not received yet; ``closed`` is set when the server has closed."""
 
     def __init__(self) -> None:
         self.answer: wire.Answer | None = None
@@ -52,7 +59,7 @@ class Conversation:
         self._sent_close = False
 
     def hear(self, data: bytes, ended: bool = False) -> bytes:
-        """Take what the server wrote; returns what must be written in return."""
+        """Take bytes from the server; write the returned bytes to it."""
         reply = b""
         for found in self._reader.feed(data, ended):
             if isinstance(found, wire.Answer):
@@ -78,13 +85,13 @@ class Conversation:
     def accepted(self) -> wire.Answer:
         """The server's 101. Raises Refused for another answer, ConnectionError for none."""
         if self.answer is None:
-            raise ConnectionError("the server hung up before it answered the handshake")
+            raise ConnectionError("the server closed before it answered the handshake")
         if self.answer.status != 101:
             raise Refused(self.answer)
         return self.answer
 
     def say(self, message: Payload) -> bytes:
-        """Str as text, bytes as binary. Raises Disconnected if the connection is closed."""
+        """The frame of a message. Raises Disconnected if the connection is closed."""
         self.raise_if_closed()
         if isinstance(message, str):
             return wire.frame(wire.TEXT, message.encode())
@@ -94,14 +101,14 @@ class Conversation:
         return wire.frame(wire.BINARY, bytes(message))
 
     def close(self, code: int, reason: str) -> bytes:
-        """A Close frame; nothing if one was sent before."""
+        """A Close frame, or nothing if one was sent before."""
         if self._sent_close:
             return b""
         self._sent_close = True
         return wire.frame(wire.CLOSE, code.to_bytes(2, "big") + reason.encode())
 
     def raise_if_closed(self, cause: BaseException | None = None) -> None:
-        """Raise Disconnected if it is closed."""
+        """Raise Disconnected if the connection is closed."""
         if self.closed is not None:
             raise Disconnected(self.closed.code, self.closed.reason) from cause
 
@@ -114,7 +121,7 @@ def opening(
     subprotocols: Iterable[str],
     origin: str | None,
 ) -> bytes:
-    """The opening request of a client; a Host among the headers replaces ours."""
+    """The opening request of a client; a Host in ``headers`` replaces ``host``."""
     given: dict[str, Any] = {name.lower(): value for name, value in headers.items()}
     host = given.pop("host", host)
     if origin is not None:

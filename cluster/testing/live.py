@@ -7,8 +7,8 @@
             with self.connect("/chat/ws/", user=self.anna) as client:
                 client.send_json({"message": "hello"})
 
-For what needs real sockets and processes: browsers, several nodes, faults. Everything else is
-quicker in memory (``cluster.testing.connect``).
+Use it for tests that need real sockets and processes: browsers, several nodes, faults. All other
+tests are faster in memory (``cluster.testing.connect``).
 """
 
 import json
@@ -36,21 +36,27 @@ from cluster.testing.visitors import log_in, plain
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-"""Not how long it takes (a second or two), but after how long it will never."""
+"""Seconds after which start and stop have failed; they take a second or two."""
 
 _READY = re.compile(r"c10k ready: (http\S+?)/[ ,]")
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
 class LiveClusterTestCase(TransactionTestCase):
-    """A cluster of ``nodes`` nodes on a free port, with the test databases, for the whole class.
+    """A test case with a cluster on a free port, which runs for the whole class.
 
-    ``url``: "http://127.0.0.1:PORT" · ``ws_url``: "ws://127.0.0.1:PORT" · ``options``: more options
-    of ``twistd c10k`` · ``log``: what the cluster has printed. ``cluster.publish`` works, from the
-    test and from whatever it calls.
+    The nodes use the test databases. ``cluster.publish`` publishes to this cluster, in the test and
+    in all code that it calls.
 
-    Each test's data is committed, and flushed at its end (TransactionTestCase). The nodes are other
-    processes: a database in memory, ``override_settings`` and mocks do not reach them.
+    The test case is a TransactionTestCase: the data of a test is committed, and deleted at its end.
+    The nodes are other processes, so a database in memory, ``override_settings`` and mocks have no
+    effect on them.
+
+    Attributes:
+        nodes: The number of nodes; set it in your class.
+        options: Further options of ``twistd c10k``; set it in your class.
+        url: "http://127.0.0.1:PORT".
+        ws_url: "ws://127.0.0.1:PORT".
     """
 
     nodes: ClassVar[int] = 2
@@ -71,7 +77,7 @@ class LiveClusterTestCase(TransactionTestCase):
 
     @property
     def log(self) -> str:
-        """All that the cluster has printed so far."""
+        """The output of the cluster so far."""
         assert self._cluster is not None
         return self._cluster.text
 
@@ -86,9 +92,25 @@ class LiveClusterTestCase(TransactionTestCase):
         subprotocols: Sequence[str] = (),
         origin: str | None = None,
     ) -> LiveClient:
-        """A WebSocket client through a real socket, whose methods block; close it, or use ``with``.
+        """Connect a WebSocket client through a real socket.
 
-        Arguments are those of ``cluster.testing.connect``. Raises Refused.
+        Close the client, or use it in a ``with`` block.
+
+        Args:
+            path: The URL's path, with a query string if necessary.
+            user: The user to log in; the configured session engine saves the session.
+            session: Values for the session.
+            headers: Further headers of the handshake.
+            cookies: A dict, or the ``cookies`` of Django's test client.
+            subprotocols: The subprotocols that the client offers, best first.
+            origin: The Origin header of a browser. Without it the client is no browser, and its
+                origin is not checked.
+
+        Returns:
+            The client, whose methods block.
+
+        Raises:
+            Refused: The server does not accept the handshake.
         """
         found = plain(cookies or {})
         if user is not None or session:
@@ -100,7 +122,7 @@ class LiveClusterTestCase(TransactionTestCase):
 
 @contextmanager
 def _published_through(port: int) -> Iterator[None]:
-    """In this process publish() goes to the cluster whose first port this is."""
+    """Have publish() in this process use the cluster with this first port."""
     own = {**getattr(settings, "C10K", {}), "CLUSTER_PORT": port}
     with override_settings(C10K=own):
         external_publisher.from_tests = True
@@ -113,7 +135,7 @@ def _published_through(port: int) -> Iterator[None]:
 class _Cluster:
     """The cluster's process, and a folder of its own for its sockets.
 
-    While it runs, that folder is this process's XDG_RUNTIME_DIR: so publish() finds this cluster.
+    While it runs, XDG_RUNTIME_DIR of this process is that folder, so that publish() finds it.
     """
 
     def __init__(self, environment: Mapping[str, str], nodes: int, options: Sequence[str]) -> None:
@@ -144,14 +166,14 @@ class _Cluster:
         return "".join(self._lines)
 
     def wait_ready(self) -> str:
-        """Its URL, once all nodes serve; raises RuntimeError with its output if they never do."""
+        """Wait until all nodes serve; returns the URL, or raises RuntimeError with the output."""
         self._ready.wait(START_TIMEOUT_S)
         if self._url is None:
             raise RuntimeError(f"the cluster did not start:\n{self.text}")
         return self._url
 
     def stop(self) -> None:
-        """End it; what it started ends with it."""
+        """Stop the cluster with all its processes."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_TIMEOUT_S)
@@ -176,7 +198,10 @@ class _Cluster:
 
 
 def _environment() -> dict[str, str]:
-    """Which settings and databases the nodes use. Raises ImproperlyConfigured."""
+    """The environment that names the nodes' settings and databases.
+
+    Raises ImproperlyConfigured if the nodes could not use them.
+    """
     names = {}
     for alias in connections:
         connection = connections[alias]

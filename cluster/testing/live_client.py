@@ -12,13 +12,18 @@ from cluster.testing.conversation import Closed, Conversation
 
 
 class LiveClient:
-    """One connection, open. All ``timeout`` are seconds, after which TimeoutError is raised.
+    """An open connection through a real socket, whose methods block.
 
-    Like ``Client``, but its methods block; made by ``LiveClusterTestCase.connect``.
+    You do not create it yourself: ``LiveClusterTestCase.connect`` returns it. At the end of a
+    ``with`` block it is closed.
+
+    Attributes:
+        subprotocol: The subprotocol that the server chose, or None.
+        headers: The headers of the server's answer, with names in lower case.
     """
 
     def __init__(self, address: tuple[str, int], request: bytes) -> None:
-        """Connect; raises Refused."""
+        """Connect; raises Refused if the server does not accept."""
         self._talk = Conversation()
         self._socket = socket.create_connection(address, TIMEOUT_S)
         try:
@@ -32,32 +37,88 @@ class LiveClient:
         self.headers = {name.lower(): value for name, value in answer.headers}
 
     def send(self, message: Payload) -> None:
-        """Send str as text, bytes as binary. Raises Disconnected if the connection is closed."""
+        """Send a message.
+
+        Args:
+            message: A str is sent as text, bytes as binary.
+
+        Raises:
+            Disconnected: The connection is closed.
+            TypeError: The message is neither str nor bytes.
+        """
         self._socket.sendall(self._talk.say(message))
 
     def send_json(self, value: Any) -> None:
-        """Send a value as JSON text."""
+        """Send a value as JSON text.
+
+        Args:
+            value: What ``json.dumps`` accepts.
+
+        Raises:
+            Disconnected: The connection is closed.
+        """
         self.send(json.dumps(value))
 
     def receive(self, timeout: float = TIMEOUT_S) -> Payload:
-        """The next message. Raises Disconnected if the server closed and none is left."""
+        """Wait for the next message.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            The message: str for text, bytes for binary.
+
+        Raises:
+            Disconnected: The server has closed the connection, and no message is left.
+            TimeoutError: No message has arrived in time.
+        """
         self._hear_until(lambda: self._talk.messages or self._talk.closed, "message", timeout)
         if not self._talk.messages:
             self._talk.raise_if_closed()
         return self._talk.messages.popleft()
 
     def receive_json(self, timeout: float = TIMEOUT_S) -> Any:
-        """The next message, decoded from JSON."""
+        """Wait for the next message and decode it from JSON.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            The decoded value.
+
+        Raises:
+            Disconnected: The server has closed the connection, and no message is left.
+            TimeoutError: No message has arrived in time.
+            ValueError: The message is not JSON.
+        """
         return json.loads(self.receive(timeout))
 
     def closed(self, timeout: float = TIMEOUT_S) -> Closed:
-        """Wait until the server closes; how it did. Messages before that stay to be received."""
+        """Wait until the server closes the connection. Earlier messages can still be received.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            The server's close code and reason.
+
+        Raises:
+            TimeoutError: The server has not closed the connection in time.
+        """
         self._hear_until(lambda: self._talk.closed, "close", timeout)
         assert self._talk.closed is not None
         return self._talk.closed
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close, and wait for the server's answer."""
+        """Close the connection, and wait for the server's answer.
+
+        Args:
+            code: The close code (RFC 6455, section 7.4).
+            reason: The reason, at most 123 bytes in UTF-8.
+
+        Raises:
+            TimeoutError: The server has not answered within 5 seconds.
+        """
         try:
             if not self._talk.is_over:
                 self._socket.sendall(self._talk.close(code, reason))
@@ -66,7 +127,7 @@ class LiveClient:
             self._socket.close()
 
     def abort(self) -> None:
-        """Lose the connection without a closing handshake, like a phone in a tunnel."""
+        """Lose the connection without a closing handshake, as a phone in a tunnel does."""
         self._socket.close()
 
     def __enter__(self) -> "LiveClient":

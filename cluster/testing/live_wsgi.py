@@ -1,4 +1,4 @@
-"""WSGI application of the nodes of a LiveClusterTestCase: the project's, and its static files."""
+"""The WSGI application of a LiveClusterTestCase's nodes: the project's, with its static files."""
 
 import os
 from importlib import import_module

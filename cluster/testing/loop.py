@@ -1,4 +1,4 @@
-"""What a node needs of a reactor, on the event loop of a test."""
+"""The methods of a reactor that a node needs, on the event loop of a test."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class DelayedCall:
-    """A call that the loop will make; what Twisted's IDelayedCall has and the node uses."""
+    """A call that the loop will make: the methods of Twisted's IDelayedCall that a node uses."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, delay: float, call: Callable[[], object]
@@ -18,24 +18,24 @@ class DelayedCall:
         self.reset(delay)
 
     def active(self) -> bool:
-        """Whether it is still to come."""
+        """Whether the call has yet to be made."""
         return self._handle is not None
 
     def getTime(self) -> float:
-        """When it comes, in the reactor's seconds."""
+        """The time of the call, in the reactor's seconds."""
         return self._time
 
     def cancel(self) -> None:
-        """Not any more."""
+        """Do not make the call."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def reset(self, delay: float) -> None:
-        """Not as agreed but ``delay`` seconds from now."""
+        """Make the call ``delay`` seconds from now instead."""
         self.cancel()
         self._time = time() + delay
-        # Timers that are due at the same time come in any order, but these must keep theirs.
+        # asyncio does not keep the order of timers that are due at the same time; call_soon does.
         if delay <= 0:
             self._handle = self._loop.call_soon(self._run)
         else:
@@ -53,7 +53,7 @@ class LoopReactor:
         self._loop = loop
 
     def seconds(self) -> float:
-        """Unix time, as Twisted's reactors tell it."""
+        """Unix time, as in Twisted's reactors."""
         return time()
 
     def callLater(
@@ -63,5 +63,5 @@ class LoopReactor:
         return DelayedCall(self._loop, delay, lambda: function(*args, **kwargs))
 
     def callFromThread(self, function: Callable[..., object], *args: Any) -> None:
-        """Call soon in the loop's thread; may be called from any other."""
+        """Call soon in the loop's thread; may be called from any thread."""
         self._loop.call_soon_threadsafe(lambda: function(*args))

@@ -1,8 +1,9 @@
-"""What is published during a test: written down, and sent at what would be a commit.
+"""Records what is published during a test, and sends it when the application has committed.
 
-Django's TestCase wraps each test into a transaction that is never committed, so what waits for a
-commit would wait for ever. ``commit`` looks whether only the test's own transaction is left, which
-is where the application's would have committed, and then makes the calls of this package that wait.
+Django's TestCase wraps each test into a transaction that it never commits, so publications that
+wait for a commit would wait indefinitely. When only the test's own transaction is left, the
+application has left its own, and would have committed. Then ``commit`` makes this package's calls
+that wait.
 """
 
 from collections.abc import Callable
@@ -16,11 +17,16 @@ from cluster.django.api.topics import Payload, as_message
 from cluster.pubsub.pubsub import PubSub
 
 INTERNAL = b"c10k/"
-"""How the topics begin by which nodes talk to each other."""
+"""The prefix of topics for messages between nodes."""
 
 
 class Publication(NamedTuple):
-    """One message that was published."""
+    """A message that was published.
+
+    Attributes:
+        topic: The topic's name.
+        message: The message: str for text, bytes for binary.
+    """
 
     topic: str
     message: Payload
@@ -30,10 +36,11 @@ _captures: list[list[Publication]] = []
 
 
 class capture_publications:
-    """A list of what is published in the block, by views, handlers or the test itself.
+    """Record what views, handlers and the test itself publish in a block.
 
-    ``with`` in a function, ``async with`` in a coroutine. What waits for a commit is in the list at
-    the end of the block at the latest. Clients get it all as they do without.
+    Use ``with`` in a function and ``async with`` in a coroutine; the block gets a list of
+    Publication. Publications that wait for a commit are in the list at the end of the block at the
+    latest. Clients receive all messages as usual.
     """
 
     def __init__(self) -> None:
@@ -68,21 +75,21 @@ class capture_publications:
         return self._published
 
     def _end(self) -> None:
-        # Not remove(), which would take an equal one.
+        # remove() could take another list that is equal.
         _captures[:] = [each for each in _captures if each is not self._published]
         if topics.node is nobody and not _captures:
             topics.node = None
 
 
 def record(topic: bytes, frame: bytes) -> None:
-    """Something was published: write it down, unless it is the cluster's own."""
+    """Record a publication, unless it is a message between nodes."""
     if not topic.startswith(INTERNAL):
         for published in _captures:
             published.append(Publication(topic.decode(), as_message(frame)))
 
 
 class RecordingPubSub(PubSub):
-    """Topics whose publications are written down."""
+    """Topics whose publications are recorded."""
 
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         record(topic, frame)
@@ -102,7 +109,7 @@ class RecordingPubSub(PubSub):
 
 
 class Nobody:
-    """A node without clients, while publications are captured in a test that has none."""
+    """A node without clients, for a test that captures publications and connects no client."""
 
     def __init__(self) -> None:
         self.pubsub: Any = self
@@ -112,7 +119,7 @@ class Nobody:
         return ()
 
     def listen(self, topic: bytes, listener: object) -> None:
-        """Nothing will be heard."""
+        """No message will arrive."""
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
@@ -128,7 +135,7 @@ nobody = Nobody()
 
 
 def commit() -> None:
-    """Make our calls that wait for a commit, in the thread of the test's transaction."""
+    """Make this package's calls that wait for a commit; in the thread of the test's transaction."""
     for connection in connections.all(initialized_only=True):
         blocks = getattr(connection, "atomic_blocks", ())
         if not blocks or not blocks[-1]._from_testcase:
@@ -137,10 +144,10 @@ def commit() -> None:
         for index, (savepoints, call, *rest) in enumerate(waiting):
             function = getattr(call, "func", call)  # a partial's
             if function.__module__.startswith("cluster."):
-                # Not removed: captureOnCommitCallbacks counts them.
+                # Replaced, not removed: captureOnCommitCallbacks counts the calls.
                 waiting[index] = (savepoints, _done, *rest)
                 call()
 
 
 def _done() -> None:
-    """In the place of a call that was made."""
+    """Replaces a call that was made."""

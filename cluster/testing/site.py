@@ -1,10 +1,10 @@
-"""The node that a test's clients talk to: the real one's parts, in memory.
+"""The node to which a test's clients connect: the parts of a real one, in memory.
 
-Handshakes, handlers, topics, retained messages and presence are those of a node on its own (its bus
-ends in this process). What is different: the wire is a MemoryTransport, the clock is the event
-loop's, and what belongs into the database pool runs where Django's tests have their transaction.
+Handshakes, handlers, topics, retained messages and presence are those of a single node. The
+differences: the transport is a MemoryTransport, the clock is the event loop's, and calls of the
+database pool run in the thread of the test's transaction.
 
-A site lives as long as the event loop of its test, so nothing is left for the next one.
+A site ends with the event loop of its test, so nothing is left for the next test.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _sites: dict[asyncio.AbstractEventLoop, "Site"] = {}
 
 
 class MemoryConnection(ServerConnection):
-    """Keeps what the application raised, for the test that asks why the connection was closed."""
+    """Keeps the error of the application, which tells the test why the connection was closed."""
 
     error: BaseException | None = None
     is_secure = False
@@ -56,7 +56,7 @@ class MemoryConnectionFactory(ConnectionFactory):
 
 
 class RecordingDispatcher(Dispatcher):
-    """Leaves on each lane what its handler raised."""
+    """Stores the error of a handler in its connection."""
 
     def task(self, connection: Any) -> asyncio.Task[None] | None:
         """The task of a connection's handler; None once it has ended."""

@@ -1,7 +1,7 @@
-"""The wire between a test's client and its server: a Twisted transport without a socket.
+"""The transport between a test's client and its server: a Twisted transport without a socket.
 
-What the server writes reaches the client at once; what the client writes reaches the server in the
-next turn of the loop, as from a socket, so that neither runs inside the other.
+Bytes from the server reach the client at once. Bytes from the client reach the server in the next
+turn of the loop, as from a socket, so that neither runs inside the other.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 @implementer(ITransport)
 class MemoryTransport:
-    """``heard(data, ended)`` is called with what the server writes, and once at the end.
+    """Calls ``heard(data, ended)`` with the bytes that the server writes, and once at the end.
 
     ``protocol`` is the server's; set it before ``start``.
     """
@@ -51,17 +51,17 @@ class MemoryTransport:
     # The client's end.
 
     def say(self, data: bytes) -> None:
-        """The client writes."""
+        """Send bytes from the client to the server."""
         if data:
             self._unread.append(data)
             self._loop.call_soon(self._deliver)
 
     def hang_up(self) -> None:
-        """The client is gone without a word."""
+        """Lose the connection without a closing handshake."""
         self._loop.call_soon(self._lose, ConnectionLost())
 
     def client_reads(self, is_reading: bool) -> None:
-        """Whether the client takes what is written to it; the server notices at once."""
+        """Start or stop the client's reading; the server is paused or resumed at once."""
         self._is_client_reading = is_reading
         if is_reading:
             unheard, self._unheard = self._unheard, []

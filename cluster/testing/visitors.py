@@ -1,4 +1,4 @@
-"""Who a test's client is: the cookies of a user or a session, made as Django's test client does."""
+"""The cookies of a test's client, for a user or a session, made as Django's test client does."""
 
 from collections.abc import Mapping
 from http.cookies import SimpleCookie
@@ -10,7 +10,7 @@ from django.test import Client
 
 
 def log_in(user: Any, session: Mapping[str, Any] | None) -> dict[str, str]:
-    """The cookies of a new session that has this user and these values; writes the session."""
+    """Save a new session with this user and these values; returns its cookies."""
     visitor = Client()
     if user is not None:
         visitor.force_login(user)
@@ -18,7 +18,7 @@ def log_in(user: Any, session: Mapping[str, Any] | None) -> dict[str, str]:
         store = visitor.session
         store.update(session)
         store.save()
-        # The key of a session that is kept in its cookie changes with what is in it.
+        # With signed cookies, the key contains the session's data and has changed.
         visitor.cookies[settings.SESSION_COOKIE_NAME] = str(store.session_key)
     return plain(visitor.cookies)
 

@@ -1,13 +1,13 @@
-"""The client's half of WebSocket, without I/O: what a test's client says and hears.
+"""The client's half of the WebSocket protocol, without I/O.
 
 ::
 
     > GET /chat/ws/ HTTP/1.1 …            request()
     < HTTP/1.1 101 Switching Protocols    Answer(101, …), or any other status with its body
-    > 0x81 0x85 0 0 0 0 h e l l o         frame(): masked with zeros, so that it stays readable
+    > 0x81 0x85 0 0 0 0 h e l l o         frame(): masked with zeros, which keeps it readable
     < 0x81 0x05 h e l l o                 Frame(1, b"hello")
 
-``Reader.feed`` takes bytes at any cut and returns what is complete.
+``Reader.feed`` takes bytes in chunks of any size and returns the complete answers and frames.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,12 +17,12 @@ TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes."""
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-"""The key of RFC 6455's example: nobody guards against a cache here."""
+"""The key of the example in RFC 6455, section 1.3; a test needs no random one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server answered to the opening request; ``headers`` as they came."""
+    """The server's answer to the opening request; ``headers`` in their order."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -73,14 +73,14 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 class Reader:
-    """First an Answer, then Frames if it was 101. ``ended`` says that no more bytes will come."""
+    """Returns an Answer, then Frames if it was 101. ``ended``: no more bytes follow."""
 
     def __init__(self) -> None:
         self._bytes = b""
         self._is_open = False
 
     def feed(self, data: bytes, ended: bool = False) -> Iterator[Answer | Frame]:
-        """What is complete with these bytes. Raises ValueError for what no server may send."""
+        """The answers and frames that these bytes complete; ValueError for invalid ones."""
         self._bytes += data
         if not self._is_open:
             answer = self._answer(ended)
