@@ -95,8 +95,8 @@ class ServingOptions(ClusterOptions):
         self.listens = [parse_address(text) for text in self.listen_texts or ["tcp:8000"]]
         for position, address in enumerate(self.listens):
             earlier = self.listens[:position]
-            if address.port and any(address.place == other.place for other in earlier):
-                raise ConfigurationError(f"--listen names {address.place} twice")
+            if address.port and any(address.host_port == other.host_port for other in earlier):
+                raise ConfigurationError(f"--listen names {address.host_port} twice")
         self.ping_interval = self.seconds("ping-interval")
         self.ping_timeout = self.seconds("ping-timeout")
         self.max_message_size = self.number("max-message-size", 1, MAX_MESSAGE_SIZE)

@@ -1,10 +1,10 @@
-"""Floor 1: shells around sockets, each knowing one thing.
+"""Floor 1: shells around sockets, each with one subject.
 
 websocket/           one client's WebSocket connection
-loop/                the event loop: flushing, reading, timers, threads, stalls
-protocol_detection   reads a connection's first request and decides between WebSocket and HTTP
-listening_sockets    listening sockets that processes share; the descriptor limit
+loop/                the event loop: end of a turn, reading, timers, threads, stalls
+protocol_detection   whether a connection is for WebSocket or HTTP, by its first request
+listening_sockets    listening sockets that processes share; the limit of descriptors
 direct_output        writes that bypass Twisted's buffers
 zmq_socket           a ZeroMQ socket in the reactor
-runtime_directory    a cluster's private folder: its Unix sockets, and how other processes find them
+runtime_directory    a cluster's private folder: its Unix sockets, and how processes find them
 """

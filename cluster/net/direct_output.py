@@ -1,7 +1,8 @@
-"""Past Twisted's buffers: straight to the kernel where nothing is waiting.
+"""Writes that bypass Twisted's buffers: directly to the kernel while nothing waits in them.
 
-``transport.write`` asks the reactor to watch the socket, sends in the next iteration, and asks it
-to stop again. For a small message to each of thousands of clients that is most of the work.
+``transport.write`` asks the reactor to watch the socket, sends in the next turn, and asks the
+reactor to stop watching. For a small message to each of thousands of clients, that is most of the
+work.
 """
 
 from typing import Any
@@ -11,23 +12,24 @@ from twisted.protocols.policies import ProtocolWrapper
 
 
 def transport_bytes(transport: Any) -> int:
-    """Bytes in a plain TCP transport's own buffers (Twisted offers no public way to ask)."""
+    """Bytes in the buffers of a plain TCP transport."""
+    # Twisted has no public name for this.
     buffered: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     return buffered
 
 
 def unsent_bytes(transport: Any) -> int:
-    """Bytes that wait for the kernel, under TLS too; 0 for a transport that does not tell."""
+    """Bytes that wait for the kernel, also under TLS; 0 for a transport of another kind."""
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport_bytes(transport) if isinstance(transport, Connection) else 0
 
 
 def write_directly(transport: Any, output: bytes) -> None:
-    """Write now if this is a plain TCP transport that has nothing waiting; else as always.
+    """Send at once if this is a plain TCP transport whose buffers are empty; else write as usual.
 
-    What the kernel does not take is left to the transport, which tells its producer when that is
-    too much.
+    Bytes that the kernel does not take are left to the transport, which pauses its producer when
+    there are too many.
     """
     if (
         isinstance(transport, Connection)
@@ -38,7 +40,7 @@ def write_directly(transport: Any, output: bytes) -> None:
     ):
         try:
             taken = transport.socket.send(output)
-        except OSError:  # it is full, or lost: the transport finds out
+        except OSError:  # full or lost: the transport's own write finds out which
             taken = 0
         if taken == len(output):
             return

@@ -1,16 +1,16 @@
-"""Listening sockets shared by processes, and how many connections the descriptor limit allows.
+"""Listening sockets that processes share, and the limit of file descriptors.
 
-An address is written as Twisted writes its server endpoints::
+Addresses have the form of Twisted's server endpoints::
 
     tcp:8000                               every IPv4 interface
     tcp:8000:interface=127.0.0.1
     tcp:port=8000:interface=\\:\\:1          IPv6; colons inside a value are escaped
     ssl:8443:privateKey=key.pem:certKey=cert.pem
 
-Several sockets may listen on one address when all have SO_REUSEPORT; the kernel then spreads new
-connections over them. It would as readily spread them over two clusters of the same user, so the
-first socket of an address binds *without* the option, which fails if anybody else listens there,
-and gets it only afterwards. There is no moment in which two clusters could both succeed.
+Several sockets can listen on one address if all have SO_REUSEPORT (socket(7)); the kernel then
+spreads new connections over them. It would also spread them over two clusters of the same user. So
+the first socket of an address binds *without* the option, which fails if another program listens
+there, and is given the option afterwards. At no moment can two clusters both succeed.
 """
 
 import errno
@@ -24,17 +24,17 @@ from dataclasses import dataclass, field
 from cluster.core.exceptions import ConfigurationError
 
 BACKLOG = 4096
-"""Connections the kernel queues per socket while its node is busy or being replaced; the kernel
-cuts it to net.core.somaxconn, whose default is the same."""
+"""Connections that the kernel queues for a socket while its node is busy or being replaced. The
+kernel limits it to net.core.somaxconn, whose default is the same."""
 
 RESERVED_DESCRIPTORS = 100
-"""Descriptors of a node that are no client connections: listening sockets, log, link, epoll, and
-one database connection and one file for each thread of the WSGI pool."""
+"""Descriptors of a node for other purposes than client connections: listening sockets, log, bus,
+epoll, and one database connection and one file for each thread of the WSGI pool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen. Make one with ``parse_address``."""
+    """An address to listen on. Make one with ``parse_address``."""
 
     text: str
     scheme: str
@@ -51,20 +51,28 @@ class Address:
         return Address(self.text, self.scheme, self.host, port, self.parameters)
 
     @property
-    def place(self) -> str:
-        """Host and port as people write them."""
+    def host_port(self) -> str:
+        """For messages: "127.0.0.1:8000", "[::1]:8000"."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """What to type into a browser on this machine."""
+        """The URL for a browser on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         scheme = "https" if self.scheme == "ssl" else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
 
 def parse_address(text: str, default_host: str = "0.0.0.0") -> Address:
-    """Read a server endpoint string; ConfigurationError says what is wrong with it."""
+    """Parse the description of a server endpoint.
+
+    Args:
+        text: The description, "tcp:8000" for example.
+        default_host: The interface if the description names none.
+
+    Raises:
+        ConfigurationError: It is not valid; the text says why.
+    """
     words = _split(text)
     scheme = words[0][1]
     if scheme not in ("tcp", "ssl") or words[0][0] is not None:
@@ -86,7 +94,7 @@ def parse_address(text: str, default_host: str = "0.0.0.0") -> Address:
             " write \\: instead)"
         )
     if unknown:
-        raise ConfigurationError(f"cannot listen on {text!r}: {unknown[0]!r} means nothing here")
+        raise ConfigurationError(f"cannot listen on {text!r}: unknown argument {unknown[0]!r}")
     host = named.get("interface", "") or default_host
     if host == "localhost":
         host = "127.0.0.1"
@@ -100,7 +108,7 @@ def parse_address(text: str, default_host: str = "0.0.0.0") -> Address:
 
 
 def _split(text: str) -> list[tuple[str | None, str]]:
-    """Words between colons as (name, value); a backslash takes the next character as it is."""
+    """The words between colons as (name, value). A backslash escapes the next character."""
     words: list[tuple[str | None, str]] = []
     name: str | None = None
     value = ""
@@ -128,9 +136,14 @@ def _port(text: str, word: str) -> int:
 
 
 def claim(address: Address, backlog: int = BACKLOG) -> socket.socket:
-    """Listen on an address on which nobody else does; the socket can then be shared (``share``).
+    """Listen on an address that no other program uses; more sockets can then ``share`` it.
 
-    Port 0 takes a free one. Raises ConfigurationError naming the address and the reason.
+    Args:
+        address: The address. Port 0 stands for a free one.
+        backlog: Connections that the kernel queues.
+
+    Raises:
+        ConfigurationError: It is not possible; the text has the address and the reason.
     """
     sock = _bound(address, shared=False)
     try:
@@ -143,7 +156,10 @@ def claim(address: Address, backlog: int = BACKLOG) -> socket.socket:
 
 
 def share(address: Address, backlog: int = BACKLOG) -> socket.socket:
-    """Listen on an address that this cluster has claimed already, beside the others."""
+    """Listen on an address that this cluster has claimed, with one more socket.
+
+    Raises ConfigurationError like ``claim``.
+    """
     sock = _bound(address, shared=True)
     try:
         sock.listen(backlog)
@@ -154,9 +170,11 @@ def share(address: Address, backlog: int = BACKLOG) -> socket.socket:
 
 
 def reserve(address: Address, shared: bool) -> socket.socket:
-    """Take an address that this cluster has had before, for a process that will listen on it.
+    """Bind a socket to an address that this cluster had before; a new process will listen on it.
 
-    ``shared``: others of this cluster have it.
+    Args:
+        address: The address, with its real port.
+        shared: Whether other sockets of this cluster are bound to it.
     """
     sock = _bound(address, shared)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -166,10 +184,18 @@ def reserve(address: Address, shared: bool) -> socket.socket:
 def open_slots(
     addresses: Sequence[Address], slots: int
 ) -> tuple[list[Address], list[list[socket.socket]]]:
-    """One listening socket per slot and address.
+    """Open one listening socket for each slot and address.
 
-    Returns the addresses with their real ports, and for each slot its sockets in the order of the
-    addresses. Raises ConfigurationError, with everything closed again, if one cannot be had.
+    Args:
+        addresses: The addresses. Port 0 stands for a free one.
+        slots: How many nodes there are.
+
+    Returns:
+        The addresses with their real ports, and for each slot its sockets in the order of the
+        addresses.
+
+    Raises:
+        ConfigurationError: One of them is not possible. All sockets are closed then.
     """
     real: list[Address] = []
     sockets: list[list[socket.socket]] = [[] for _ in range(slots)]
@@ -190,9 +216,9 @@ def open_slots(
 
 
 def probe(address: Address) -> None:
-    """Raise ConfigurationError if ``address`` could not be claimed right now. Port 0 always can."""
+    """Raise ConfigurationError if the address cannot be claimed now. Port 0 always can."""
     if address.port != 0:
-        # A short queue, and no accept: whoever connects in this instant is reset.
+        # Without a queue: a client that connects at this moment is reset.
         claim(address, backlog=0).close()
 
 
@@ -208,7 +234,7 @@ def _bound(address: Address, shared: bool) -> socket.socket:
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if address.family == socket.AF_INET6:
-            # So that tcp:8000 and tcp:8000:interface=\:\: can be had together.
+            # So that tcp:8000 and tcp:8000:interface=\:\: are possible at the same time.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address.host, address.port))
     except OSError as error:
@@ -219,14 +245,14 @@ def _bound(address: Address, shared: bool) -> socket.socket:
 
 def _refusal(address: Address, error: OSError) -> ConfigurationError:
     reasons = {
-        errno.EADDRINUSE: "another program (or another cluster) listens there",
-        errno.EACCES: f"ports below {_first_unprivileged_port()} need root's rights",
-        errno.EADDRNOTAVAIL: "this machine has no such address",
+        errno.EADDRINUSE: "another program, or another cluster, uses this address",
+        errno.EACCES: f"ports below {_first_unprivileged_port()} require root privileges",
+        errno.EADDRNOTAVAIL: "this machine does not have this address",
         errno.EAFNOSUPPORT: "this machine has no IPv6",
         errno.EMFILE: "no file descriptors left (see ulimit -n)",
     }
     reason = reasons.get(error.errno or 0, error.strerror or str(error))
-    return ConfigurationError(f"cannot listen on {address.place}: {reason}")
+    return ConfigurationError(f"cannot listen on {address.host_port}: {reason}")
 
 
 def _first_unprivileged_port() -> int:
@@ -238,31 +264,30 @@ def _first_unprivileged_port() -> int:
 
 
 def close_all(sockets: Sequence[socket.socket]) -> None:
-    """Close this process's copies; a process that was given the sockets keeps its own."""
+    """Close this process's descriptors. Processes that inherited the sockets keep theirs."""
     for sock in sockets:
         sock.close()
 
 
 def raise_descriptor_limit() -> int:
-    """Raise this process's limit of open files to its hard limit; the limit then in force."""
+    """Raise this process's limit of open files to the hard limit, and return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
         except (OSError, ValueError):
-            # An unlimited hard limit is more than some kernels grant; what we have must do.
-            pass
+            pass  # an unlimited hard limit is more than some kernels allow: keep the limit
     if soft == resource.RLIM_INFINITY:
         return 1 << 20
     return soft
 
 
 def connection_capacity(nodes: int, limit: int) -> int:
-    """Client connections that ``nodes`` processes can hold with ``limit`` descriptors each."""
+    """How many client connections ``nodes`` processes can hold with ``limit`` descriptors each."""
     return nodes * max(0, limit - RESERVED_DESCRIPTORS)
 
 
 def unix_path_fits(path: str) -> bool:
-    """Whether a Unix socket can have this path: the kernel has room for 107 bytes."""
+    """Whether a Unix socket can have this path: the kernel allows 107 bytes (unix(7))."""
     return len(os.fsencode(path)) <= 107

@@ -1,8 +1,8 @@
-"""One port for both: reads the first request of a connection and hands it to whom it is for.
+"""WebSocket and HTTP on one port: the first request of a connection decides which it is.
 
-An upgrade to WebSocket goes to a WebSocket protocol as the bytes that came, so that nothing is
-parsed twice; anything else goes to the HTTP protocol. The front door is then out of the way: the
-transport talks to the chosen protocol itself.
+A request to upgrade to WebSocket (RFC 6455, section 4.1) goes to a WebSocket protocol, as the bytes
+that arrived, so that nothing is parsed twice. All other requests go to the HTTP protocol. From then
+on the transport calls the chosen protocol itself.
 """
 
 import re
@@ -16,13 +16,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 MAX_HEADER = 16 << 10
-"""Bytes of a request's header, as twisted.web allows in total."""
+"""Bytes of a request's header; twisted.web has the same limit."""
 
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
 
 
 class ProtocolDetector(Protocol):
-    """One connection until its first request's header is complete."""
+    """A connection whose first request has not arrived completely."""
 
     factory: "ProtocolDetectorFactory"
     transport: Any
@@ -43,7 +43,7 @@ class ProtocolDetector(Protocol):
         self._leave()
         if 0 <= end <= MAX_HEADER and _UPGRADE.search(received, 0, end):
             protocol = self.factory.build_websocket(self.transport.getPeer())
-        else:  # the HTTP protocol also answers headers that are too long
+        else:  # also a header that is too long: the HTTP protocol refuses it
             protocol = self.factory.build_http(self.transport.getPeer())
         if protocol is None:
             self.transport.abortConnection()
@@ -68,10 +68,13 @@ class ProtocolDetector(Protocol):
 
 @implementer(IProtocolNegotiationFactory)
 class ProtocolDetectorFactory(ServerFactory):
-    """``build_websocket`` and ``build_http`` take the peer's address and return a protocol or None.
+    """Makes a detector for each connection.
 
-    ``waiting``: connections whose first request is not complete; ``too_slow``: connections dropped
-    because it did not come within ``handshake_timeout`` seconds.
+    Args:
+        clock: The reactor.
+        build_websocket: Called with the client's address, returns a protocol; None: disconnect.
+        build_http: The same for HTTP.
+        handshake_timeout: Seconds that a client has for the header of its first request.
     """
 
     noisy = False
@@ -93,18 +96,19 @@ class ProtocolDetectorFactory(ServerFactory):
         self.build_http = build_http
         self.handshake_timeout = handshake_timeout
         self.waiting = 0
+        """Connections whose first request has not arrived completely."""
         self.too_slow = 0
+        """Connections that were closed because it did not arrive in time."""
 
     def acceptableProtocols(self) -> list[bytes]:
-        """What ALPN offers to TLS clients; without an answer Twisted refuses those that ask."""
+        """For ALPN (RFC 7301). Without an answer Twisted refuses TLS clients that ask."""
         return [b"http/1.1"]
 
 
 def hand_over(transport: Any, protocol: Any, received: bytes) -> None:
-    """Let a transport talk to another protocol from now on, which first gets what has come.
-
-    A TLS connection is a protocol around ours and a transport to ours; both must know.
-    """
+    """Connect a transport to another protocol, which first receives the bytes that have arrived."""
+    # A TLS connection is the protocol of the socket and the transport of our protocol. It keeps the
+    # protocol that it calls under a name of its own.
     if isinstance(transport, ProtocolWrapper):
         transport.wrappedProtocol = protocol
     else:

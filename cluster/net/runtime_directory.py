@@ -1,13 +1,13 @@
 """The private folder of a running cluster: control socket, broker socket, publish sockets, lock.
 
-One folder per user and first port, ``${XDG_RUNTIME_DIR or /tmp}/c10k-<uid>/<port>/``, so that
-clusters on different ports coexist without further options. Whoever holds the lock owns the folder.
-A kernel lock (flock) ends with its process, so a cluster that was killed leaves nothing that would
-have to be judged by age or by process number: what lies in a folder whose lock is free is stale.
+There is one folder for each user and first port, ``${XDG_RUNTIME_DIR or /tmp}/c10k-<uid>/<port>/``,
+so that clusters on different ports coexist without options of their own. The process that holds the
+lock owns the folder. A kernel lock (flock(2)) ends with its process. So all files in a folder whose
+lock is free are stale, and a cluster that was killed leaves nothing whose age or process number
+would have to be checked.
 
-Processes that want to publish through a cluster find its folder here, too (``running_clusters``).
-A service has no XDG_RUNTIME_DIR, the login session of the same user has one: so they look in both
-places.
+Processes that publish through a cluster find its folder with ``running_clusters``. A service has no
+XDG_RUNTIME_DIR, while a login session of the same user has one, so they look under both.
 """
 
 import fcntl
@@ -23,16 +23,17 @@ from cluster.net.listening_sockets import unix_path_fits
 _NAMES = ("control.sock", "broker.ipc")
 _PUBLISH = "publish-{}.sock"
 
-PLACES = ("/run/user/{uid}", "/tmp")
-"""Where a user's clusters have their folders: begun in a login session, and without one."""
+BASE_FOLDERS = ("/run/user/{uid}", "/tmp")
+"""Below which a user's clusters have their folders: started in a login session, and without one."""
 
 LOCK_ATTEMPTS = 10
 LOCK_PAUSE_S = 0.01
-"""Whoever looks for running clusters holds a free lock for some microseconds."""
+"""Seconds between two attempts to lock. A process that looks for running clusters holds a free lock
+for some microseconds."""
 
 
 class RuntimeDirectory:
-    """An owned folder. Make one with ``RuntimeDirectory.claim``, give it back with ``release``."""
+    """A folder that this process owns. Make one with ``claim``; call ``release`` at the end."""
 
     def __init__(self, path: str, lock: int) -> None:
         self.path = path
@@ -49,15 +50,21 @@ class RuntimeDirectory:
         return "ipc://" + os.path.join(self.path, "broker.ipc")
 
     def publish_socket(self, slot: int) -> str:
-        """Path of the socket through which others publish, for one of the cluster's nodes."""
+        """Path of the Unix socket through which other processes publish at this node."""
         return os.path.join(self.path, _PUBLISH.format(slot))
 
     @classmethod
     def claim(cls, port: int, environ: Mapping[str, str], uid: int) -> "RuntimeDirectory":
-        """Make, lock and clean the folder for a cluster whose first port is ``port``.
+        """Make and lock the folder of a cluster, and remove stale files from it.
 
-        Raises ConfigurationError if another cluster owns it, it cannot be made, it belongs to
-        someone else, or its path is too long for a Unix socket.
+        Args:
+            port: The cluster's first port.
+            environ: Environment variables, for XDG_RUNTIME_DIR.
+            uid: The user's number.
+
+        Raises:
+            ConfigurationError: Another cluster owns the folder, it cannot be made, it belongs to
+                another user, or its path is too long for a Unix socket.
         """
         base = environ.get("XDG_RUNTIME_DIR") or "/tmp"
         parent = os.path.join(base, f"c10k-{uid}")
@@ -80,16 +87,17 @@ class RuntimeDirectory:
         return owned
 
     def release(self) -> None:
-        """Remove the folder and give up the lock. Idempotent."""
+        """Remove the folder and release the lock. Idempotent."""
         if self._lock < 0:
             return
         self._clean()
         try:
-            # Under the lock, so that nobody else's file is removed; _lock sees that it is gone.
+            # Before the lock is released, so that no other owner's file is removed. A process that
+            # waits for the lock notices in _lock that the file is gone.
             os.unlink(os.path.join(self.path, "lock"))
             os.rmdir(self.path)
         except OSError:
-            pass  # somebody put a file there: leave it
+            pass  # it contains a file of somebody else
         os.close(self._lock)
         self._lock = -1
 
@@ -107,21 +115,27 @@ class RuntimeDirectory:
 
 
 def publish_sockets(path: str) -> list[str]:
-    """The paths of the publish sockets in a folder; nobody need listen there."""
+    """The paths of the publish sockets in a folder, whether or not a node listens on them."""
     return glob(os.path.join(escape(path), _PUBLISH.format("*")))
 
 
 def running_clusters(environ: Mapping[str, str], uid: int) -> dict[int, str]:
-    """The user's running clusters: first port -> folder.
+    """Find the user's running clusters.
 
-    An XDG_RUNTIME_DIR that somebody has chosen is taken at its word. Of the other places where
-    clusters have their folders, the first one that has any counts.
+    Args:
+        environ: Environment variables. An XDG_RUNTIME_DIR other than the usual one is the only
+            folder that is searched. Otherwise BASE_FOLDERS are searched, up to the first one with a
+            running cluster.
+        uid: The user's number.
+
+    Returns:
+        The folders of the clusters by their first port, in the order of the ports.
     """
-    places = [place.format(uid=uid) for place in PLACES]
-    chosen = environ.get("XDG_RUNTIME_DIR") or places[0]
-    for base in places if chosen == places[0] else [chosen]:
+    usual = [base.format(uid=uid) for base in BASE_FOLDERS]
+    chosen = environ.get("XDG_RUNTIME_DIR") or usual[0]
+    for base in usual if chosen == usual[0] else [chosen]:
         parent = os.path.join(base, f"c10k-{uid}")
-        # In /tmp anybody may make a folder of this name, and listen there.
+        # In /tmp any user may make a folder of this name, and listen on sockets in it.
         if not _is_private(parent, uid):
             continue
         folders = {int(name): os.path.join(parent, name) for name in _ports(parent)}
@@ -158,7 +172,7 @@ def _is_owned(path: str) -> bool:
 
 
 def _is_private(path: str, uid: int) -> bool:
-    """Whether this is a folder that belongs to the user and that nobody else may enter."""
+    """Whether this is a folder that belongs to the user and that no other user may enter."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -167,7 +181,7 @@ def _is_private(path: str, uid: int) -> bool:
 
 
 def _make_private(path: str, uid: int) -> None:
-    """Make a folder that only we may enter, or check that the one there is such."""
+    """Make a folder that only its user may enter, or check that the existing one is such."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -175,18 +189,21 @@ def _make_private(path: str, uid: int) -> None:
     except OSError as error:
         raise ConfigurationError(
             f"cannot make the runtime folder {path}: {error.strerror}"
-            " (XDG_RUNTIME_DIR names the place for it)"
+            " (XDG_RUNTIME_DIR names the folder for it)"
         ) from None
-    # In /tmp anybody may make a folder, or a link, of this name before us.
+    # In /tmp any user may have made a folder, or a link, of this name before.
     if not _is_private(path, uid):
         raise ConfigurationError(
-            f"{path} must be a folder that belongs to user {uid} and that nobody else may enter"
+            f"{path} must be a folder that belongs to user {uid} and that no other user may enter"
             " (remove it, or chmod 700)"
         )
 
 
 def _lock(path: str, port: int) -> int | None:
-    """A descriptor holding the folder's lock; None if the folder vanished meanwhile: try again."""
+    """Lock the folder, and return the descriptor that holds the lock.
+
+    Returns None if its last owner removed the folder meanwhile: make it again.
+    """
     name = os.path.join(path, "lock")
     try:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -198,13 +215,13 @@ def _lock(path: str, port: int) -> int | None:
         owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise ConfigurationError(
-            f"another cluster of yours has port {port} (process {owner or 'unknown'}, {path})"
+            f"another cluster of yours uses port {port} (process {owner or 'unknown'}, {path})"
         )
     try:
         current = os.stat(name).st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
         current = False
-    if not current:  # its last owner removed it between our open and our lock
+    if not current:  # removed after it was opened here, before it was locked
         os.close(descriptor)
         return None
     os.truncate(descriptor, 0)
@@ -213,7 +230,7 @@ def _lock(path: str, port: int) -> int | None:
 
 
 def _wait_for(descriptor: int) -> bool:
-    """Lock the file; False if somebody has the lock and keeps it."""
+    """Lock the file; False if another process keeps the lock."""
     for attempt in range(LOCK_ATTEMPTS):
         if attempt:
             time.sleep(LOCK_PAUSE_S)

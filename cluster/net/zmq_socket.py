@@ -1,11 +1,11 @@
 """A ZeroMQ socket in the Twisted reactor.
 
-ZeroMQ's descriptor is edge-triggered: it becomes readable when *something* happened, and stays
-silent until every event has been taken. So the EVENTS option is read again after each send and
-each receive, and whatever is still pending is looked at in the next iteration of the reactor.
-Receiving stops after a batch, so that a fast peer cannot starve the WebSocket connections.
+ZeroMQ's descriptor is edge-triggered: it becomes readable when *something* happened, and not again
+before all events have been taken (see ZMQ_FD in zmq_getsockopt(3)). So the EVENTS option is read
+after each send and each receive, and events that are left are handled in the next turn of the loop.
+Receiving stops after a batch, so that a fast sender cannot starve the WebSocket connections.
 
-What a message costs that way, all threads of the process counted: ``python -m benchmarks.link``.
+``python -m benchmarks.link`` measures what a message costs, with ZeroMQ's own threads.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,23 +18,23 @@ from zmq.utils.monitor import parse_monitor_message
 from zope.interface import implementer
 
 BATCH = 200
-"""Messages taken in one go: about half a millisecond of work before others get their turn."""
+"""Messages received in one turn: about half a millisecond of work before others get theirs."""
 
 HEARTBEAT_INTERVAL_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 3000
-"""A peer that answers no ping of ZeroMQ's own I/O thread for 3 s is disconnected. Its reactor may
-be busy for longer than that without harm; only a stopped process or a dead host is not heard."""
+"""A process that does not answer a ping within 3 s is disconnected. ZeroMQ's I/O thread answers, so
+its reactor may be busy for longer; only a stopped process or an unreachable host does not."""
 
 HIGH_WATER_MESSAGES = 1000
-"""Messages ZeroMQ queues per peer and direction; beyond, sends are refused and our own queue, which
-counts bytes and pushes back, takes over."""
+"""Messages that ZeroMQ queues for each connection and direction. Above that ``send``
+returns False, and the caller queues them itself: it counts bytes, and stops its sources."""
 
 _log = Logger()
 
 
 def make_socket(context: zmq.Context[Any], kind: int) -> "zmq.Socket[bytes]":
-    """A socket with finite queues, heartbeats, and no lingering at exit."""
-    socket = context.socket(kind)
+    """Make a socket with finite queues and heartbeats, which does not wait for them at exit."""
+    socket: zmq.Socket[bytes] = context.socket(kind)
     socket.set_hwm(HIGH_WATER_MESSAGES)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
@@ -45,10 +45,15 @@ def make_socket(context: zmq.Context[Any], kind: int) -> "zmq.Socket[bytes]":
 
 @implementer(IReadDescriptor)
 class ZmqSocket:
-    """Calls ``received(parts)`` for each message of a socket, ``writable()`` when it takes more.
+    """Delivers the messages of a ZeroMQ socket from the reactor.
 
-    Call ``start`` once the socket is bound or connected, ``close`` when done. Errors raised by
-    ``received`` are logged; the link goes on.
+    Call ``start`` when the socket is bound or connected, and ``close`` at the end.
+
+    Args:
+        reactor: The reactor.
+        socket: The socket; it is closed with this object.
+        received: Called with the parts of each message. What it raises is logged.
+        writable: Called when the socket takes messages again after ``send`` returned False.
     """
 
     def __init__(
@@ -80,9 +85,16 @@ class ZmqSocket:
         self._look_again()
 
     def send(self, parts: Sequence[bytes]) -> bool:
-        """Send a message at once; False if the queue is full (``writable`` is called later).
+        """Send a message at once.
 
-        Raises zmq.ZMQError for a ROUTER whose peer is not there (EHOSTUNREACH).
+        Args:
+            parts: The parts of the message.
+
+        Returns:
+            False if the queue is full; then ``writable`` is called later.
+
+        Raises:
+            zmq.ZMQError: A ROUTER has no connection with this identity (EHOSTUNREACH).
         """
         try:
             self._socket.send_multipart(parts, zmq.NOBLOCK)
@@ -90,7 +102,7 @@ class ZmqSocket:
             self._wants_write = self._writable is not None
             return False
         finally:
-            # The send, be it refused, may have consumed the edge that announced something.
+            # A send, even if it is refused, may consume the edge that announced another event.
             if self._pending is None and int(self._socket.getsockopt(zmq.EVENTS)) & (
                 zmq.POLLIN | zmq.POLLOUT if self._wants_write else zmq.POLLIN
             ):
@@ -98,7 +110,7 @@ class ZmqSocket:
         return True
 
     def doRead(self) -> None:
-        """Take what is there, at most a batch of it."""
+        """Receive the messages that have arrived, at most a batch."""
         if self.closed:
             return
         receive = self._socket.recv_multipart
@@ -110,7 +122,7 @@ class ZmqSocket:
             try:
                 self._received(parts)
             except Exception:
-                _log.failure("a message of the bus could not be handled")
+                _log.failure("handling a ZeroMQ message failed")
             if self.is_closed():
                 return
         events = int(self._socket.getsockopt(zmq.EVENTS))
@@ -121,12 +133,12 @@ class ZmqSocket:
             self._look_again()
 
     def drain(self) -> None:
-        """Take all that a lost connection has left in the queue, before the next one is used."""
+        """Receive all messages that a lost connection left, before those of the next one."""
         for _ in range(HIGH_WATER_MESSAGES // BATCH + 1):
             self.doRead()
 
     def is_closed(self) -> bool:
-        """Whether ``close`` was called, perhaps by a callback just now."""
+        """Whether ``close`` was called, perhaps by the last callback."""
         return self.closed
 
     def connectionLost(self, reason: Any) -> None:
@@ -134,7 +146,11 @@ class ZmqSocket:
         self.close()
 
     def close(self, linger_ms: int = 0) -> None:
-        """Stop delivering and close the socket, which may go on sending for ``linger_ms``."""
+        """Deliver nothing more, and close the socket. Idempotent.
+
+        Args:
+            linger_ms: Milliseconds for which ZeroMQ may go on sending what is queued.
+        """
         if self.closed:
             return
         self.closed = True
@@ -146,9 +162,9 @@ class ZmqSocket:
 
     def _look_again(self) -> None:
         if self._pending is None:
-            self._pending = self._reactor.callLater(0, self._looked)
+            self._pending = self._reactor.callLater(0, self._look)
 
-    def _looked(self) -> None:
+    def _look(self) -> None:
         self._pending = None
         self.doRead()
 
@@ -159,9 +175,16 @@ def monitor(
     connected: Callable[[], None],
     lost: Callable[[], None],
 ) -> ZmqSocket:
-    """Watch a socket's connections: ``connected`` after each handshake, ``lost`` after each loss.
+    """Watch the connections of a socket.
 
-    Returns the started link of the monitor; close it before the socket itself.
+    Args:
+        reactor: The reactor.
+        socket: The socket.
+        connected: Called after each handshake with another process.
+        lost: Called after each loss of such a connection.
+
+    Returns:
+        The monitor, started. Close it before the socket itself.
     """
     events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
     watcher = socket.get_monitor_socket(events)
@@ -173,6 +196,6 @@ def monitor(
         elif event == zmq.EVENT_DISCONNECTED:
             lost()
 
-    link = ZmqSocket(reactor, watcher, received)
-    link.start()
-    return link
+    monitoring = ZmqSocket(reactor, watcher, received)
+    monitoring.start()
+    return monitoring

@@ -94,8 +94,8 @@ class ClusterTests(OptionsTestCase):
     def test_default_address_is_port_8000_everywhere(self) -> None:
         self.patch(sys.modules["cluster.cli.options"], "probe", lambda address: None)
         options = self.parse()
-        self.assertEqual([address.place for address in options.listens], ["0.0.0.0:8000"])
-        self.assertEqual(options.admin.place, "127.0.0.1:9000")
+        self.assertEqual([address.host_port for address in options.listens], ["0.0.0.0:8000"])
+        self.assertEqual(options.admin.host_port, "127.0.0.1:9000")
 
     def test_everything_given(self) -> None:
         options = self.parse(

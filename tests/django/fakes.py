@@ -5,8 +5,8 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
+from cluster.net.websocket.autobahn_protocol import CLOSING, OPEN
 from cluster.net.websocket.frames import frame_payload
-from cluster.net.websocket.handshake import CLOSING, OPEN
 
 
 class RecordingConnection:

@@ -11,7 +11,7 @@ class StallDetectorTests(TestCase):
 
     async def test_the_line_that_blocks(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2", "--settings", "tests.e2e.handler_site")
-        said = [cluster.line(text) for text in ("event loop stood still", r"time\.sleep\(3\)")]
+        said = [cluster.line(text) for text in ("event loop was blocked", r"time\.sleep\(3\)")]
         client = await connect(reactor, cluster.base_url.replace("http", "ws", 1) + "blocking/")
         self.addCleanup(client.abort)
         self.assertEqual(await client.next_message(), "awake")

@@ -34,7 +34,7 @@ class ParseAddressTests(SynchronousTestCase):
         self.assertEqual((address.host, address.port), ("::1", 8000))
         self.assertEqual(address.family, socket.AF_INET6)
         self.assertEqual(address.url, "http://[::1]:8000/")
-        self.assertEqual(address.place, "[::1]:8000")
+        self.assertEqual(address.host_port, "[::1]:8000")
         self.assertEqual(parse_address(r"tcp:1:interface=\:\:").url, "http://[::1]:1/")
 
     def test_localhost(self) -> None:
@@ -46,7 +46,7 @@ class ParseAddressTests(SynchronousTestCase):
         self.assertEqual(address.parameters["privateKey"], "a=b.pem")
 
     def test_the_kernels_port_replaces_0(self) -> None:
-        self.assertEqual(parse_address(LOOPBACK).at_port(4711).place, "127.0.0.1:4711")
+        self.assertEqual(parse_address(LOOPBACK).at_port(4711).host_port, "127.0.0.1:4711")
 
     def test_refuses_what_is_no_address(self) -> None:
         self.assert_refused("garbage", "write tcp:PORT")
@@ -57,8 +57,8 @@ class ParseAddressTests(SynchronousTestCase):
             self.assert_refused(port, "a number from 0 to 65535")
         self.assert_refused("tcp:8000:interface=::1", "too many colons")
         self.assert_refused("tcp:8000:interface=example.com", "must be an IP address")
-        self.assert_refused("tcp:8000:interfaces=127.0.0.1", "'interfaces' means nothing")
-        self.assert_refused("tcp:8000:privateKey=x", "'privateKey' means nothing")
+        self.assert_refused("tcp:8000:interfaces=127.0.0.1", "unknown argument 'interfaces'")
+        self.assert_refused("tcp:8000:privateKey=x", "unknown argument 'privateKey'")
 
 
 class ClaimTests(SynchronousTestCase):
@@ -73,7 +73,7 @@ class ClaimTests(SynchronousTestCase):
         self.assertEqual(
             str(error),
             f"cannot listen on 127.0.0.1:{address.port}:"
-            " another program (or another cluster) listens there",
+            " another program, or another cluster, uses this address",
         )
         self.assertRaises(ConfigurationError, probe, address)
 
@@ -113,7 +113,7 @@ class ClaimTests(SynchronousTestCase):
         error = self.assertRaises(
             ConfigurationError, claim, parse_address("tcp:0:interface=192.0.2.1")
         )
-        self.assertIn("this machine has no such address", str(error))
+        self.assertIn("this machine does not have this address", str(error))
 
     def test_both_families_have_the_port(self) -> None:
         _, address = self.claimed(parse_address("tcp:0"))

@@ -43,7 +43,7 @@ class RuntimeDirTests(SynchronousTestCase):
 
     def test_one_owner_at_a_time(self) -> None:
         owned = self.claim()
-        self.assert_refused(f"another cluster of yours has port 8000 (process {os.getpid()}")
+        self.assert_refused(f"another cluster of yours uses port 8000 (process {os.getpid()}")
         owned.release()
         self.claim()
 
@@ -74,7 +74,7 @@ class RuntimeDirTests(SynchronousTestCase):
 
     def test_a_folder_others_may_enter_is_refused(self) -> None:
         self.folder.parent.mkdir(mode=0o755)
-        self.assert_refused("nobody else may enter")
+        self.assert_refused("no other user may enter")
 
     def test_a_link_is_refused(self) -> None:
         (self.base / "elsewhere").mkdir(mode=0o700)
@@ -108,7 +108,7 @@ class RunningClustersTests(SynchronousTestCase):
         self.addCleanup(temporary.cleanup)
         self.base = Path(temporary.name)
         self.environ = {"XDG_RUNTIME_DIR": temporary.name}
-        self.patch(runtime_directory, "PLACES", (f"{temporary.name}/missing",))
+        self.patch(runtime_directory, "BASE_FOLDERS", (f"{temporary.name}/missing",))
         self.uid = os.getuid()
 
     def claim(self, port: int) -> RuntimeDirectory:
@@ -127,7 +127,7 @@ class RunningClustersTests(SynchronousTestCase):
         """The service has no XDG_RUNTIME_DIR; who looks for it has."""
         owned = self.claim(8000)
         places = (f"{self.base}/missing/{{uid}}", str(self.base))
-        self.patch(runtime_directory, "PLACES", places)
+        self.patch(runtime_directory, "BASE_FOLDERS", places)
         session = {"XDG_RUNTIME_DIR": f"{self.base}/missing/{self.uid}"}
         for environ in ({}, session):
             self.assertEqual(running_clusters(environ, self.uid), {8000: owned.path})
@@ -140,7 +140,7 @@ class RunningClustersTests(SynchronousTestCase):
         os.mkdir(elsewhere["XDG_RUNTIME_DIR"])
         other = RuntimeDirectory.claim(8001, elsewhere, self.uid)
         self.addCleanup(other.release)
-        self.patch(runtime_directory, "PLACES", (elsewhere["XDG_RUNTIME_DIR"], str(self.base)))
+        self.patch(runtime_directory, "BASE_FOLDERS", (elsewhere["XDG_RUNTIME_DIR"], str(self.base)))
         self.assertEqual(running_clusters(elsewhere, self.uid), {8001: other.path})
         other.release()
         self.assertEqual(list(running_clusters(elsewhere, self.uid)), [8000])

@@ -203,7 +203,7 @@ class NodeTests(SynchronousTestCase):
         self.reactor.advance(5)
         self.stop(node)
         self.reactor.advance(5)
-        lines = [line for line in map(formatEvent, events) if line and "stood still" in line]
+        lines = [line for line in map(formatEvent, events) if line and "was blocked" in line]
         self.assertEqual(len(lines), 1)
 
     def test_stop_before_the_bus_is_up(self) -> None:

@@ -30,7 +30,7 @@ from cluster.django.feeds.websocket import serve
 from cluster.django.handshake.admission import refused_with, run_permission
 from cluster.django.handshake.requests import ReactorRequest
 from cluster.django.websocket.decorator import Handler, UpgradeRequired, answer_upgrade_required
-from cluster.net.websocket.handshake import Refusal
+from cluster.net.websocket.refusal import Refusal
 
 View: TypeAlias = Callable[..., Any]
 

@@ -51,7 +51,7 @@ from cluster.django.revocation import registry
 from cluster.django.websocket.decorator import UpgradeRequired
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
-from cluster.net.websocket.handshake import Refusal
+from cluster.net.websocket.refusal import Refusal
 
 CLOSE_GOING_AWAY = 1001
 

@@ -26,7 +26,7 @@ from cluster.django.api.database import in_database
 from cluster.django.handshake import sessions
 from cluster.django.handshake.requests import ReactorRequest
 from cluster.django.websocket.decorator import Accept, Handler, UpgradeRequired
-from cluster.net.websocket.handshake import Refusal
+from cluster.net.websocket.refusal import Refusal
 
 TRY_AGAIN = (("Retry-After", "1"),)
 

@@ -29,7 +29,7 @@ from cluster.django.handshake.url_resolver import NoHandler, find_handler
 from cluster.django.revocation import registry
 from cluster.django.websocket.decorator import Handler
 from cluster.django.websocket.websocket import WebSocket
-from cluster.net.websocket.handshake import OPEN
+from cluster.net.websocket.autobahn_protocol import OPEN
 
 CLOSE_NORMAL = 1000
 CLOSE_GOING_AWAY = 1001

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cluster.net.websocket.handshake import Refusal
+from cluster.net.websocket.refusal import Refusal
 
 CLOSE_TOO_FAST = 1008
 

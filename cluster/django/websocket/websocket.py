@@ -17,7 +17,7 @@ from cluster.django.api.topics import Payload, as_frame, set_result
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.websocket.lifetime import SendRefresh
 from cluster.django.websocket.subscribing import Subscriber
-from cluster.net.websocket.handshake import OPEN
+from cluster.net.websocket.autobahn_protocol import OPEN
 
 CLOSE_NOT_TEXT = 1003
 CLOSE_BAD_JSON = 1007

@@ -1,8 +1,8 @@
 """What a node does with its event loop.
 
-flush            one send for each connection and iteration
+end_of_turn      sends what was queued, once for each connection and turn
 epoll_reader     reads all open connections through one nested epoll
-timers           many coarse timeouts on few reactor calls
-threads          calls from a thread into the reactor
+timers           many coarse timeouts with few reactor calls
+threads          calls from a thread into the event loop
 stall_detector   logs what blocks the event loop
 """

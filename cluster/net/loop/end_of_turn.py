@@ -42,7 +42,7 @@ class Output(Protocol):
     send: Callable[[bytes], int] | None
 
     def flush_queue(self) -> None:
-        """Called instead of ``send`` if that is None."""
+        """Called if ``send`` is None."""
 
     def wait_for_socket(self, rest: bytes) -> None:
         """Called if the kernel took all but ``rest``."""

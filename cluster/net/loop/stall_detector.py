@@ -1,8 +1,8 @@
-"""Notices that the event loop stood still, and where, which nobody else in the process can.
+"""Logs that the event loop was blocked, for how long, and by which code.
 
-What blocks in a handler or a callback (a synchronous request, ``time.sleep``, a long computation)
-stops everybody whom the process serves, and leaves no trace: here it gets a line in the log, with
-the stack that a thread has seen meanwhile.
+A synchronous request, ``time.sleep`` or a long computation in a handler or a callback stops all
+clients of the process. Nothing in the loop can notice that while it lasts, so a thread watches the
+loop, and remembers the stack of the blocking code for the log.
 """
 
 import sys
@@ -14,20 +14,29 @@ from typing import Any
 from twisted.logger import Logger
 
 INTERVAL_S = 0.5
+"""Seconds between two ticks of the loop's timer."""
+
 STALL_S = 1.0
-"""Later than this by a timer, and people notice; a busy machine is late by some tens of ms."""
+"""Seconds by which a tick must be late to be logged: users notice that. On a busy machine a tick is
+some tens of milliseconds late."""
 
 LOOK_S = 0.4
+"""Seconds between two looks of the thread at the loop."""
+
 SUSPICIOUS_S = 0.5
-"""The thread looks this often, and remembers what it sees when the timer is so late: together less
-than STANDSTILL_S, so that the loop cannot go on unseen."""
+"""Seconds by which a tick must be late when the thread takes the stack. LOOK_S and SUSPICIOUS_S
+together are less than STALL_S, so that the thread sees each stall that is logged."""
 
 DEPTH = 12
-"""Innermost calls that are shown: from the loop's into the handler, and what it called."""
+"""Innermost calls of the stack that are logged: from the loop's call of the handler inwards."""
 
 
 class StallDetector:
-    """From ``start``, in the loop's thread, to ``stop``; ``clock`` is the reactor."""
+    """Watches the loop from ``start``, which must be called in the loop's thread, to ``stop``.
+
+    Args:
+        clock: The reactor.
+    """
 
     log = Logger()
 
@@ -36,7 +45,7 @@ class StallDetector:
         self._call: Any = None
         self._due = 0.0
         self._seen = ""
-        self._expected = 0.0  # by time.monotonic: another thread must not ask the reactor
+        self._expected = 0.0  # by time.monotonic: the thread must not use the reactor's clock
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -48,7 +57,7 @@ class StallDetector:
         self._thread.start()
 
     def stop(self) -> None:
-        """May be called twice, or without a start."""
+        """Idempotent; also without a start."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -58,7 +67,12 @@ class StallDetector:
             self._thread = None
 
     def look(self, now: float, loop_thread: int) -> None:
-        """From the other thread, ``now`` and then: if the loop is late, remember what it does."""
+        """Called in the thread from time to time: if the loop is late, remember its stack.
+
+        Args:
+            now: ``time.monotonic()``.
+            loop_thread: Identifier of the loop's thread.
+        """
         if not self._seen and now - self._expected >= SUSPICIOUS_S:
             frame = sys._current_frames()[loop_thread]
             self._seen = "".join(traceback.format_stack(frame, DEPTH))
@@ -77,9 +91,9 @@ class StallDetector:
         late = self._clock.seconds() - self._due
         if late >= STALL_S:
             self.log.warn(
-                "the event loop stood still for {late:.1f} s: does a handler or a callback block?"
-                " It belongs into in_database, or a thread of its own.{seen}",
+                "the event loop was blocked for {late:.1f} s. Run blocking code with in_database,"
+                " or in a thread of its own.{seen}",
                 late=late,
-                seen=f" Seen meanwhile:\n{self._seen}".rstrip() if self._seen else "",
+                seen=f" Its stack meanwhile:\n{self._seen}".rstrip() if self._seen else "",
             )
         self._wait()

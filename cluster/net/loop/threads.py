@@ -1,4 +1,4 @@
-"""From a thread into the reactor, and back with the result."""
+"""Calls from a thread into the thread of the event loop, with their results."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -7,14 +7,26 @@ from typing import Any
 from cluster.core.exceptions import NotRunning
 
 ANSWER_TIMEOUT_S = 10.0
-"""How long a thread waits for the reactor, which takes microseconds unless a handler blocks it."""
+"""Seconds that a thread waits for the event loop, which answers at once unless a handler blocks
+it."""
 
 
 def call_in_reactor(reactor: Any, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
-    """Run in the reactor's thread, wait, and return the result or raise what it raised.
+    """Run a function in the event loop's thread, wait for it, and return its result.
 
-    Must not be called in that thread. Raises NotRunning if the reactor does not come to it within
-    ANSWER_TIMEOUT_S; then it will not be run.
+    Call it in any other thread.
+
+    Args:
+        reactor: The event loop.
+        function: What to run. What it raises is raised here.
+        arguments: Its positional arguments.
+
+    Returns:
+        The function's result.
+
+    Raises:
+        NotRunning: The event loop did not begin to run the function within ANSWER_TIMEOUT_S. It
+            will not run it.
     """
     answer: Future[Any] = Future()
 
@@ -31,4 +43,4 @@ def call_in_reactor(reactor: Any, function: Callable[..., Any], arguments: Seque
     except TimeoutError:
         if answer.cancel():
             raise NotRunning("the node does not answer; it may be stopping") from None
-        return answer.result()  # it has just begun
+        return answer.result()  # it began just after the timeout

@@ -1,10 +1,12 @@
-"""Many timeouts, few reactor calls.
+"""Many timeouts with few calls of the reactor.
 
-Every connection has one or two timeouts pending all its life (the next ping, its answer), and
-nearly all are cancelled. Here a timeout is an entry in the bucket of the second it is due in, and
-only buckets are known to the reactor. Unlike txaio's batched timer, which Autobahn uses, cancelling
-is O(1): txaio searches a list, so that 10,000 clients leaving at once cost 10,000 searches through
-thousands of entries. A timeout fires up to ``BUCKET`` seconds late and never early.
+Each connection has one or two timeouts pending as long as it lives (the next ping, its answer), and
+nearly all of them are cancelled. Here a timeout is an entry in a bucket with all that are due in
+the same half second, and the reactor knows only the buckets. A timeout fires up to ``BUCKET``
+seconds late, and never early.
+
+Autobahn uses txaio's batched timer, which searches a list to cancel a timeout: when 10,000 clients
+leave at once, that is 10,000 searches through thousands of entries. Here cancelling is O(1).
 """
 
 from collections.abc import Callable
@@ -15,14 +17,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 BUCKET = 0.5
-"""Seconds a bucket is wide: small beside the shortest timeout (some seconds)."""
+"""Width of a bucket in seconds: small compared with the shortest timeout, some seconds."""
 
 CHUNK = 500
-"""Timeouts run in one reactor iteration, so that 10,000 pings due at once do not stall it."""
+"""Timeouts that run in one turn of the loop, so that 10,000 pings due at once do not block it."""
 
 
 class Timeout:
-    """One pending call; drop it with ``cancel()``, any number of times, also after it ran."""
+    """One pending call. ``cancel`` may be called any number of times, also after it ran."""
 
     __slots__ = ("_bucket", "_call")
 
@@ -37,7 +39,7 @@ class Timeout:
 
 
 class _Bucket(dict[Timeout, None]):
-    """Timeouts due together, in the order they were made, and how to forget them."""
+    """Timeouts that are due together, in the order in which they were made."""
 
     __slots__ = ("drop",)
 
@@ -47,9 +49,9 @@ class _Bucket(dict[Timeout, None]):
 
 
 class CoarseTimers:
-    """Timeouts on a clock, in buckets of ``BUCKET`` seconds; what Autobahn calls a batched timer.
+    """Timeouts on a clock, in buckets of ``BUCKET`` seconds. Autobahn calls it a batched timer.
 
-    An exception in a call is logged and hurts no other.
+    An exception of a call is logged; the other calls run.
     """
 
     _log = Logger()
@@ -59,7 +61,7 @@ class CoarseTimers:
         self._buckets: dict[int, _Bucket] = {}
 
     def call_later(self, delay: float, call: Callable[..., object], *args: Any) -> Timeout:
-        """Call ``call(*args)`` in ``delay`` seconds or up to ``BUCKET`` later."""
+        """Call ``call(*args)`` in ``delay`` seconds, or up to ``BUCKET`` seconds later."""
         now = self._clock.seconds()
         due = floor((now + delay) / BUCKET) + 1
         bucket = self._buckets.get(due)
@@ -77,7 +79,7 @@ class CoarseTimers:
 
     @property
     def pending(self) -> int:
-        """Timeouts that have neither run nor been cancelled; for tests and figures."""
+        """How many timeouts have neither run nor been cancelled."""
         return sum(map(len, self._buckets.values()))
 
     def _run(self, due: int) -> None:

@@ -1,10 +1,13 @@
 """One client's WebSocket connection: Autobahn's server protocol with a fast path.
 
-connection           ServerConnection: joins reader and writer; start, pings, end
-connection_factory   ConnectionFactory: makes connections and holds what they share
-handshake            the opening handshake: requests, refusals, decisions that take time
-reader               bytes -> messages
-writer               one queue of frames -> one send an iteration
-frames               frames as a server writes them; masks
-autobahn_slots       the attributes that Autobahn sets, as slots
+connection           ServerConnection: the parts together; start, reading, pings, end
+connection_base      what its parts share, and what all connections of a node share
+connection_factory   ConnectionFactory: makes connections, with their options
+handshake            the opening handshake: decisions, at once or later
+request_header       checks of the opening request's header
+refusal              HTTP responses that refuse a handshake
+reader               bytes to messages
+writer               one queue of frames; full sockets; slow clients
+frames               encoding of frames; masks
+autobahn_protocol    Autobahn's classes: typed, quiet, and with slots
 """

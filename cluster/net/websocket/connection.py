@@ -1,59 +1,61 @@
-"""The fast lane: a WebSocket connection that costs a few microseconds a message.
+"""ServerConnection: one client's WebSocket connection (RFC 6455).
 
-A lane is Autobahn's server protocol with four things replaced, each in its own module:
-
-* handshake.py: quiet logging, refusals, errors of the application
-* inlet.py: bytes to messages
-* outlet.py: one queue of frames to one send an iteration (with flush.py)
-* here: where the socket is read (read_hub.py or the reactor), pings, the end of a connection.
-
-What all lanes of a node share is in lane_factory.py.
+It is Autobahn's server protocol with parts of its own: the opening handshake (handshake.py), input
+(reader.py) and output (writer.py). Here are its start and end, where its socket is read from, and
+pings. How the parts fit together is described in connection_base.py.
 """
 
 from contextlib import suppress
+from typing import Any
 
 from autobahn.twisted.util import create_transport_details, peer2str
 from autobahn.util import encode_truncate
 from autobahn.wamp.types import TransportDetails
 from autobahn.websocket.utf8validator import Utf8Validator
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from cluster.net.loop.timers import Timeout
-from cluster.net.websocket.handshake import CLOSED, CONNECTING, OPEN
+from cluster.net.websocket.autobahn_protocol import CLOSED, CONNECTING, OPEN
+from cluster.net.websocket.handshake import Handshake
 from cluster.net.websocket.reader import MessageReader, ignore
 from cluster.net.websocket.writer import FrameWriter
 
 SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
-"""Close codes below 3000 that RFC 6455 and its registry let an endpoint send."""
+"""Close codes below 3000 that an endpoint may send (RFC 6455, section 7.4.1, and its registry)."""
 
 
-class _Unwanted:
-    """Autobahn's futures for open and closed, of which each connection has two; on_open and
-    on_close say the same. (Its result would also be a reference cycle.)"""
+class _NoFuture:
+    """Takes the place of the two futures that Autobahn makes for each connection.
+
+    ``on_open`` and ``on_close`` report the same. The result of such a future would be the
+    connection itself, a reference cycle.
+    """
 
     def callback(self, result: object) -> None:
         pass
 
 
-_UNWANTED = _Unwanted()
+_NO_FUTURE = _NoFuture()
 
 
-class ServerConnection(FrameWriter, MessageReader):
-    """One client's connection; made by a ConnectionFactory, whose hooks say what to do with it."""
+class ServerConnection(FrameWriter, MessageReader, Handshake):
+    """One client's connection. A ConnectionFactory makes it, whose hooks the application sets."""
 
-    # Autobahn's option of this name is read before it is copied from the factory, the
-    # AttributeError swallowed, and Nagle stays on: that costs a third of the throughput.
+    # Without this Nagle's algorithm stays on: Autobahn reads its option of this name before it
+    # copies it from the factory, and suppresses the AttributeError.
     tcpNoDelay = True
 
-    owner: object | None = None
-    """What the application keeps for this connection. ``on_request`` sets it if it accepts the
-    handshake; then ``on_close`` is called at the end, or ``on_abandoned`` if it never opened."""
+    owner: Any = None
+    """What the application keeps for this connection. If it sets one in ``on_request``, it must
+    reset it in ``on_close``, or in ``on_abandoned`` if the connection never opened."""
+
+    epoll_fd = -1
+    """The descriptor under which EpollReader reads this connection; -1: it does not."""
 
     _utf8validator: Utf8Validator | None = None
     _opened = False
     _linger: Timeout | None = None
-    epoll_fd = -1
-    """The descriptor by which the read hub knows this lane; -1: it does not."""
 
     # Start and end
 
@@ -64,19 +66,20 @@ class ServerConnection(FrameWriter, MessageReader):
             transport.setTcpNoDelay(self.tcpNoDelay)
         self.attach()
         self._connectionMade()
+        # Objects that Autobahn makes for each connection, and nothing here needs.
         self.trafficStats = self.factory.traffic
         self.send_queue = ()
-        self.is_open = self.is_closed = _UNWANTED
+        self.is_open = self.is_closed = _NO_FUTURE
         self._transport_details = None
 
     @property
     def transport_details(self) -> TransportDetails:
-        """What Autobahn stores for every connection; here it is made when somebody asks."""
+        """Made when it is asked for. Autobahn keeps one for each connection."""
         return create_transport_details(self.transport, is_server=True)
 
     @property
     def utf8validator(self) -> Utf8Validator:
-        """Autobahn's validator of fragmented text; few connections ever need one."""
+        """Autobahn's validator of fragmented text, which few connections ever need."""
         if self._utf8validator is None:
             self._utf8validator = Utf8Validator()
         return self._utf8validator
@@ -86,7 +89,7 @@ class ServerConnection(FrameWriter, MessageReader):
         self._utf8validator = None
 
     def _onOpen(self) -> None:
-        # What only the handshake needed is some kilobytes for each of ten thousand connections.
+        # What only the handshake needed: kilobytes for each of many idle connections.
         self.http_request_data = self.http_response_data = self.http_status_line = None
         self.http_headers = self.factory.headers
         self._opened = True
@@ -96,26 +99,26 @@ class ServerConnection(FrameWriter, MessageReader):
             self.factory.on_open(self)
         except Exception:
             self.fail(Failure())
-        if not self._stopped:
-            self._start_reading()
+        if not self.paused:
+            self.start_reading()
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._leave_epoll_reader()
         self.discard()
         for timeout in (self._linger, self.closeHandshakeTimeoutCall):
             if timeout is not None:
                 timeout.cancel()
         self._linger = self.closeHandshakeTimeoutCall = None
-        self._unread = b""
+        self.forget_unread()
         self._connectionLost(reason)
-        self.stop_deciding()
+        self.cancel_decision()
 
     def _onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         self.factory.connections.discard(self)
         if self._opened:
             self._opened = False
             try:
-                # 1005: the peer's Close frame had no code
+                # 1005: the peer's Close frame had no code (RFC 6455, section 7.1.5)
                 self.factory.on_close(self, 1005 if code is None else code, wasClean)
             except Exception:
                 self.logger.failure("on_close of {peer} failed", peer=self.peer)
@@ -126,7 +129,7 @@ class ServerConnection(FrameWriter, MessageReader):
 
     # Reading
 
-    def _start_reading(self) -> None:
+    def start_reading(self) -> None:
         if self.state == CLOSED:
             return
         epoll_reader = self.factory.epoll_reader
@@ -135,7 +138,7 @@ class ServerConnection(FrameWriter, MessageReader):
         else:
             self.transport.resumeProducing()
 
-    def _stop_reading(self) -> None:
+    def stop_reading(self) -> None:
         self._leave_epoll_reader()
         self.transport.pauseProducing()
 
@@ -145,26 +148,21 @@ class ServerConnection(FrameWriter, MessageReader):
 
     # Pings
 
-    def _heard(self) -> None:
-        """A data frame came, which is as good as the pong that we are waiting for."""
-        if self.state == OPEN and self.autoPingRestartOnAnyTraffic:
-            self._cancelAutoPingTimeoutCall()
-
     def onAutoPingTimeout(self) -> None:
-        if not self._stopped:
+        if not self.paused:
             super().onAutoPingTimeout()
             return
-        # It is we who do not read: the pong may be waiting. Ask again.
+        # The client is not read, so its pong may have arrived. Send another ping.
         self.autoPingTimeoutCall = self.autoPingPending = None
-        self.autoPingPendingCall = self.factory._batched_timer.call_later(
+        self.autoPingPendingCall = self.factory.timers.call_later(
             self.autoPingInterval, self._sendAutoPing
         )
 
     # Writing and closing
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Queue what Autobahn sends: the handshake's response and frames of every kind."""
-        if self.state != OPEN or data[0] & 8:
+        """Queue what Autobahn sends: the handshake's response, and frames of all kinds."""
+        if self.state != OPEN or data[0] & 8:  # the opcode of a control frame
             self.factory.control_frames += 1
         self.send_frame(data)
 
@@ -175,13 +173,17 @@ class ServerConnection(FrameWriter, MessageReader):
         super().sendCloseFrame(code=code, reasonUtf8=reasonUtf8, isReply=isReply)
         if was_open:
             self.seal()
-            self._pauses = None  # the answer must be read; messages are not delivered any more
-            self._go_on()
+            self.resume_for_close()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what is queued, then a Close frame; at most the first close has an effect.
+        """Send what is queued, then a Close frame; a second call has no effect.
 
-        ``reason`` is cut to 123 bytes of UTF-8. ValueError for a code that must not be sent.
+        Args:
+            code: The close code.
+            reason: Text for the client, cut to 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: An endpoint must not send this code (RFC 6455, section 7.4).
         """
         if code not in SENDABLE_CODES and not 3000 <= code < 5000:
             raise ValueError(f"close code {code} must not be sent")
@@ -191,17 +193,24 @@ class ServerConnection(FrameWriter, MessageReader):
         elif self.state == CONNECTING:
             self.failHandshake(reason or "closing", 503)
 
+    def fail(self, failure: Failure) -> None:
+        self.logger.failure("serving {peer} failed", failure=failure, peer=self.peer)
+        if self.state == OPEN:
+            self.sendCloseFrame(code=1011, reasonUtf8=b"internal error", isReply=False)
+        elif self.state == CONNECTING:
+            self.dropConnection(abort=True)
+
     def broken(self, frames: int) -> None:
         super().broken(frames)
-        if self._stopped:  # nobody reads it, so nobody would find out
+        if self.paused:  # nothing reads the socket, so nothing else would find it lost
             self.transport.abortConnection()
 
     def unregisterProducer(self) -> None:
-        pass  # Autobahn would unregister before it closes; drain_to_transport knows when
+        """Called by Autobahn before it closes. Too early: drain_to_transport does it."""
 
     def dropConnection(self, abort: bool = False) -> None:
-        # After a closing handshake Autobahn's servers reset the connection, which may overtake
-        # the last frames (and the Close of an invalid Close frame); end it with FIN instead.
+        # After a closing handshake Autobahn's servers reset the connection. The reset could
+        # overtake the last frames (and the Close that answers an invalid one), so end with FIN.
         super().dropConnection(abort=abort and not self.wasClean)
 
     def _closeConnection(self, abort: bool = False) -> None:
@@ -214,11 +223,11 @@ class ServerConnection(FrameWriter, MessageReader):
         empty = self.drain_to_transport()
         transport.loseConnection()
         if not empty:
-            self._linger = self.factory._batched_timer.call_later(
+            self._linger = self.factory.timers.call_later(
                 self.closeHandshakeTimeout, self._linger_over
             )
 
     def _linger_over(self) -> None:
-        """The peer did not take the rest in time."""
+        """The client did not take the last frames in time."""
         self._linger = None
         self.transport.abortConnection()

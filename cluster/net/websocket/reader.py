@@ -1,26 +1,28 @@
-"""The input half of a connection: messages out of bytes, a few microseconds each.
+"""The fast path of input: bytes from a client to messages.
 
-Complete data frames are parsed here, in one loop over the bytes that came. Everything else
-(fragments, control frames, compressed ones, anything invalid, a frame that is not all there yet)
-goes to Autobahn's own state machine, one frame at a time, and the loop goes on behind it. So what
-is valid, and how a bad client is told, stays Autobahn's.
+Complete data frames are parsed here, in one loop over the bytes that arrived. All others
+(fragments, control frames, compressed and invalid frames, a frame that has not arrived completely)
+go to Autobahn's state machine, one frame at a time, and the loop continues after each. So Autobahn
+decides which input is valid, and with which code a connection with invalid input is closed.
 
 The rules:
 
-* between frames, ``data`` holds at most an incomplete frame header; it is put in front of the next
-  bytes. Inside a frame ``current_frame`` is set and ``data`` is empty;
-* after each callback the state and the pauses are looked at again: it may have closed or paused;
-* no message is delivered once a Close frame was sent or received;
-* what a callback raises closes this connection 1011, is logged once, and hurts no other;
-* while paused, bytes wait in ``_unread``, and nothing is read from the socket.
+* between frames, ``data`` holds at most an incomplete frame header, which is put in front of the
+  next bytes. Inside a frame ``current_frame`` is set and ``data`` is empty;
+* a callback may close or pause, so the state and ``paused`` are read again after each;
+* no message is delivered after a Close frame was sent or received;
+* an exception of a callback is logged once and closes this connection with 1011;
+* while paused, nothing is read from the socket, and bytes that were read already wait in
+  ``_unread``.
 """
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
 
 from twisted.python.failure import Failure
 
+from cluster.net.websocket.autobahn_protocol import CLOSED, CLOSING, CONNECTING, OPEN
+from cluster.net.websocket.connection_base import ConnectionBase
 from cluster.net.websocket.frames import (
     BINARY,
     MASK_REPEAT,
@@ -30,59 +32,45 @@ from cluster.net.websocket.frames import (
     is_utf8,
     unmask,
 )
-from cluster.net.websocket.handshake import CLOSED, CLOSING, CONNECTING, OPEN, QuietProtocol
 
 SLOW_FRAMES = 200
-"""Frames of one read that Autobahn's machine (20-40 µs each) may take before others get a turn:
-64 KiB of empty pings are 10,900 frames, a third of a second."""
+"""Frames that Autobahn's state machine takes from one read before other connections get a turn. It
+is much slower than the fast path, and 64 KiB of empty pings are 10,900 frames."""
 
 TURN_S = 0.005
-"""How long what follows a Close may be looked through before others get a turn, and"""
+"""Seconds for which the bytes after a Close are searched before other connections get a turn."""
 
 SLICE = 4096
-"""how many bytes of it are at once: up to 680 frames, which Autobahn ignores one by one."""
+"""Bytes that are searched between two looks at the clock: up to 680 frames."""
 
 UNPARSED_LIMIT = 65536
-"""Bytes that may wait unparsed after a bad frame (a broken deflate stream is not parsed any more,
-but Autobahn goes on collecting until the closing handshake times out)."""
+"""Bytes that may wait unparsed after an invalid frame. Autobahn does not parse on after a broken
+deflate stream, but collects what follows until the closing handshake times out."""
 
 
 def ignore(payload: bytes, is_binary: bool) -> None:
-    """Where messages go that nobody wanted."""
+    """Drop a message: ``receive`` before the application sets it, and after the end."""
 
 
-class MessageReader(QuietProtocol):
-    """Mixed into a lane, which says how reading its socket is started and stopped.
-
-    The factory has ``reactor`` and counts ``messages_received``.
-    """
+class MessageReader(ConnectionBase):
+    """The part of a connection that reads messages."""
 
     receive: Callable[[bytes, bool], None] = staticmethod(ignore)
-    """Set by the owner, at any time: called with (payload, is_binary). Text is valid UTF-8."""
+    """Called with (payload, is_binary) for each message; the application may set it at any time.
+    The payload of a text message is valid UTF-8."""
 
-    autoPingTimeoutCall: Any
-    maxMessagePayloadSize: int
+    paused = False
+    """Whether reading is stopped: ``pause`` gave a reason, or bytes of before the pause wait."""
 
-    _small_limit = SMALL
-    _stopped = False
-    _replaying = False
+    _small_limit = SMALL  # the factory lowers it to the largest message that is allowed
+    _replay_scheduled = False
     _unread = b""
-    _pauses: set[str] | None = None
-
-    def _start_reading(self) -> None:
-        raise NotImplementedError
-
-    def _stop_reading(self) -> None:
-        raise NotImplementedError
-
-    def _heard(self) -> None:
-        """A data frame came while the answer to a ping was awaited."""
-        raise NotImplementedError
+    _pause_reasons: set[str] | None = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what came from the socket, at any cut. Raises nothing."""
-        if self.state != OPEN or self._stopped:
-            self._received_aside(data)
+        """Take bytes from the socket, cut anywhere. Raises nothing."""
+        if self.state != OPEN or self.paused:
+            self._receive_other(data)
             return
         if self.current_frame is None:
             if self.data:
@@ -95,14 +83,20 @@ class MessageReader(QuietProtocol):
         pos = received = slow = 0
         end = len(data)
         try:
+            # The hot path of all input: written out, with local names, without calls but receive.
             while pos < end:
+                # 6 bytes are the header and mask of an empty message. Between messages only: the
+                # frames of a fragmented one (and control frames among them) are Autobahn's.
                 if between and end - pos > 5:
                     first = data[pos]
+                    # Without a mask, and with the length in further bytes, size is out of range.
                     size = data[pos + 1] - 128
+                    # No other first byte is a message in one frame, uncompressed, reserved bits 0.
                     if TEXT <= first <= BINARY and 0 <= size <= limit:
                         start = pos + 2
                         stop = start + 4 + size
                         if stop <= end:
+                            # See frames.py for the arithmetic.
                             masked = int.from_bytes(data[start:stop], "little")
                             payload = (masked ^ (masked & 0xFFFFFFFF) * MASK_REPEAT[size]).to_bytes(
                                 MASKED_LENGTH[size], "little"
@@ -111,24 +105,25 @@ class MessageReader(QuietProtocol):
                                 pos = stop
                                 received += 1
                                 self.receive(payload, True)
-                                if self.state != OPEN or self._stopped:
+                                if self.state != OPEN or self.paused:
                                     break
                                 continue
                             if payload.isascii() or is_utf8(payload):
                                 pos = stop
                                 received += 1
                                 self.receive(payload, False)
-                                if self.state != OPEN or self._stopped:
+                                if self.state != OPEN or self.paused:
                                     break
                                 continue
+                # In the order of arrival: the next frame may be the pong.
                 if received and self.autoPingTimeoutCall is not None:
-                    self._heard()
+                    self._count_as_pong()
                 slow += 1
                 if slow > SLOW_FRAMES:
                     self.pause("busy")
                     break
-                pos = self._slow_frame(data, pos, end, between)
-                if self.state != OPEN or self._stopped:
+                pos = self._receive_slow_frame(data, pos, end, between)
+                if self.state != OPEN or self.paused:
                     break
                 between = self.current_frame is None and not self.inside_message
         except Exception:
@@ -136,18 +131,26 @@ class MessageReader(QuietProtocol):
         if received:
             self.factory.messages_received += received
             if self.autoPingTimeoutCall is not None:
-                self._heard()
+                self._count_as_pong()
         if pos < end:
-            self._received_aside(data[pos:])
+            self._receive_other(data[pos:])
         if slow > SLOW_FRAMES:
             self.resume("busy")
 
-    def _slow_frame(self, data: bytes, pos: int, end: int, between: bool) -> int:
-        """Take one frame, or as much of it as is there, that the fast loop did not; say where the
-        next one starts."""
+    def _count_as_pong(self) -> None:
+        """A data frame shows as well as the pong that is awaited that the client is alive."""
+        if self.state == OPEN:
+            self._cancelAutoPingTimeoutCall()
+
+    def _receive_slow_frame(self, data: bytes, pos: int, end: int, between: bool) -> int:
+        """Take one frame that is not for the fast path, or as much of it as has arrived.
+
+        Returns the position of the next frame.
+        """
         available = end - pos
         if self.current_frame is not None:
-            stop = pos + self.current_frame.length - self.current_frame_masker.pointer()
+            remaining: int = self.current_frame.length - self.current_frame_masker.pointer()
+            stop = pos + remaining
         elif available < 2:
             stop = end
         else:
@@ -168,52 +171,53 @@ class MessageReader(QuietProtocol):
                     and length > (SMALL if start - pos == 8 else 0xFFFF)
                     and (length <= self.maxMessagePayloadSize or not self.maxMessagePayloadSize)
                 ):
-                    # A big frame that is all here: Autobahn's machine would take ten times as long.
+                    # A valid message of more than 125 bytes in one frame that has arrived
+                    # completely. Autobahn's state machine would take much longer.
                     payload = unmask(data[mask:start], data[start:stop])
                     is_binary = data[pos] == BINARY
                     if is_binary or payload.isascii() or is_utf8(payload):
                         if self.autoPingTimeoutCall is not None:
-                            self._heard()
+                            self._count_as_pong()
                         self._deliver(payload, is_binary)
                         return stop
-        if not pos < stop < end:
+        if not pos < stop < end:  # also if the length that the frame claims is beyond all bounds
             stop = end
         try:
             self._dataReceived(data[pos:stop])
         except Exception:
             self.fail(Failure())
-            # Autobahn stopped inside this frame; the answer to our Close is behind it.
+            # Autobahn stopped inside this frame. The answer to our Close comes after it.
             self.current_frame, self.data, self.inside_message = None, b"", False
         return stop
 
-    def _received_aside(self, data: bytes) -> None:
-        """Take bytes that came while paused, or before or after the connection was open."""
+    def _receive_other(self, data: bytes) -> None:
+        """Take bytes that arrived while paused, or before or after the connection was open."""
         state = self.state
         if state == CLOSED:
             return
-        if state == OPEN or self._stopped:
+        if state == OPEN or self.paused:
             self._unread += data
             return
-        if state == CONNECTING and self.request_too_large(data):
+        if state == CONNECTING and self.refuse_large_request(data):
             return
         if state == CLOSING and len(data) > SLICE:
-            self._look_through(data)
+            self._search_for_close(data)
             return
         try:
             self._dataReceived(data)
         except Exception:
-            # Behind a frame that it refused Autobahn may be lost; then it is no bug of ours.
+            # After a frame that it refused, Autobahn may parse garbage; that is not our bug.
             if not self.failedByMe:
-                self.logger.failure("parsing what {peer} sent failed", peer=self.peer)
+                self.logger.failure("parsing input of {peer} failed", peer=self.peer)
             self.dropConnection()
         if state == CLOSING and len(self.data) > UNPARSED_LIMIT:
             self.dropConnection()
 
-    def _look_through(self, data: bytes) -> None:
-        """Find the peer's Close in all that it had sent before it knew of ours."""
+    def _search_for_close(self, data: bytes) -> None:
+        """Look for the client's Close in all that it sent before it received ours."""
         until = perf_counter() + TURN_S
         for start in range(0, len(data), SLICE):
-            self._received_aside(data[start : start + SLICE])
+            self._receive_other(data[start : start + SLICE])
             if self.state == CLOSED:
                 return
             if perf_counter() > until:
@@ -223,17 +227,19 @@ class MessageReader(QuietProtocol):
                 return
 
     def onMessageFrame(self, payload: list[bytes]) -> None:
-        # Autobahn keeps a list entry for each empty continuation frame, without limit.
+        """Called by Autobahn with the pieces of a fragment."""
+        # Autobahn would keep a list entry for each empty continuation frame, without limit.
         if not self.failedByMe:
             self.message_data.extend(filter(None, payload))
 
     def onMessageEnd(self) -> None:
+        """Called by Autobahn after the last fragment of a message."""
         if not self.failedByMe:
             self._deliver(b"".join(self.message_data), self.message_is_binary)
         self.message_data = None
 
     def _deliver(self, payload: bytes, is_binary: bool) -> None:
-        """Hand over a message that came by the slow way, if there is still somebody to take it."""
+        """Call ``receive`` with a message that did not take the fast path, unless closing."""
         if self.state != OPEN:
             return
         self.factory.messages_received += 1
@@ -244,37 +250,48 @@ class MessageReader(QuietProtocol):
 
     # Pausing
 
-    def pause(self, why: str) -> None:
-        """Stop reading from this client until ``resume(why)``; reasons are independent."""
-        if self._pauses is None:
-            self._pauses = set()
-        self._pauses.add(why)
-        if not self._stopped and self.state != CLOSED:
-            self._stopped = True
-            self._stop_reading()
+    def pause(self, reason: str) -> None:
+        """Stop reading from this client until ``resume(reason)``; reasons are independent."""
+        if self._pause_reasons is None:
+            self._pause_reasons = set()
+        self._pause_reasons.add(reason)
+        if not self.paused and self.state != CLOSED:
+            self.paused = True
+            self.stop_reading()
 
-    def resume(self, why: str) -> None:
-        """Take back a reason for not reading; without any left, reading goes on."""
-        if self._pauses is not None:
-            self._pauses.discard(why)
-        self._go_on()
+    def resume(self, reason: str) -> None:
+        """Remove a reason for the pause; when none is left, reading continues."""
+        if self._pause_reasons is not None:
+            self._pause_reasons.discard(reason)
+        self._continue_reading()
 
-    def _go_on(self) -> None:
-        if not self._stopped or self._pauses or self._replaying:
+    def resume_for_close(self) -> None:
+        """Remove all reasons: the client's Close must be read, messages are dropped."""
+        self._pause_reasons = None
+        self._continue_reading()
+
+    def forget_unread(self) -> None:
+        """Drop the bytes that wait: the connection is lost."""
+        self._unread = b""
+
+    def _continue_reading(self) -> None:
+        if not self.paused or self._pause_reasons or self._replay_scheduled:
             return
         if self._unread:
-            # Not from within somebody's callback; and nothing is read before these bytes are gone.
-            self._replaying = True
+            # In a turn of its own: resume may be called inside a callback of another message. The
+            # socket is read only after these bytes, or the order would break.
+            self._replay_scheduled = True
             self.factory.reactor.callLater(0, self._replay)
         else:
-            self._stopped = False
-            self._start_reading()
+            self.paused = False
+            self.start_reading()
 
     def _replay(self) -> None:
-        self._replaying = False
-        if self._pauses or self.state == CLOSED:
+        """Take the bytes that waited."""
+        self._replay_scheduled = False
+        if self._pause_reasons or self.state == CLOSED:
             return
         data, self._unread = self._unread, b""
-        self._stopped = False
-        self._start_reading()
+        self.paused = False
+        self.start_reading()
         self.dataReceived(data)

@@ -1,17 +1,18 @@
-"""The output half of a connection: one queue, and where it stands when the socket is full.
+"""Output: one queue of frames, and what happens to it while the socket is full.
 
 The rules:
 
-* everything goes through the queue, control frames and the closing handshake included, or the
-  order on the wire would break;
-* **free**: ``send`` is the socket's own; the flush calls it;
-* **blocked**: the kernel took only a part. The rest of that send is the transport's, which says
-  when it is gone; later frames wait in ``held``, up to ``high_water`` bytes;
-* **sealed**: a Close frame is queued. It is the last; what anybody appends later is dropped;
-* **gone**: the connection is lost or its socket refused a send; everything is dropped.
+* all output goes through the queue, also control frames and the handshake's response: anything
+  else would change the order on the wire;
+* **free**: ``send`` is the socket's own ``send``; the end of the turn calls it;
+* **blocked**: the kernel took only a part. The transport has the rest, and calls back when it has
+  been sent. Later frames wait in ``_held``; above the high-water mark the client is disconnected;
+* **sealed**: a Close frame is queued. It is the last one; frames that come later are dropped;
+* **discarded**: the connection is lost, or its socket refused a send. All frames are dropped.
 
-On a transport that is no plain socket (TLS, tests) ``send`` stays None and output goes to
-``transport.write``, whose push-producer calls then say blocked and free.
+On a transport that is not a plain socket (TLS, tests) ``send`` stays None. Output goes to
+``transport.write``, and the transport calls the methods of a push producer when it is full and when
+it is free again.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,10 +21,15 @@ from typing import Any
 from twisted.internet.tcp import Connection
 
 from cluster.net.direct_output import transport_bytes
+from cluster.net.websocket.connection_base import ConnectionBase
 
 
 class _Sink(list[bytes]):
-    """The ``out`` of a connection that sends no more: true, so that nobody marks it as dirty."""
+    """The ``out`` of a connection that sends nothing more.
+
+    It is true although it is empty, so that code that queues frames finds no reason to put the
+    connection on a list of EndOfTurn.
+    """
 
     def append(self, frame: bytes) -> None:
         pass
@@ -38,41 +44,35 @@ class _Sink(list[bytes]):
 SINK = _Sink()
 
 
-class FrameWriter:
-    """Mixed into a protocol; the protocol sets ``transport`` and ``factory`` and calls ``attach``.
-
-    The factory has ``end_of_turn``, ``high_water`` (bytes) and ``dropped`` (a Counter).
-    """
-
-    factory: Any
-    transport: Any
+class FrameWriter(ConnectionBase):
+    """The part of a connection that sends frames. Call ``attach`` when the transport is set."""
 
     out: list[bytes]
-    """Queued frames that the next flush sends. Replaced by a sink once sealed: never keep it."""
+    """Frames for the end of the turn. Read it again each time: a sealed connection replaces it."""
 
     send: Callable[[bytes], int] | None = None
-    """The socket's send while output may go there directly."""
+    """The socket's ``send`` while output may go there directly."""
 
     socket: Any = None
-    """The plain socket, or None where there is none."""
+    """The plain socket; None on a transport that has none."""
 
     blocked = False
-    """The kernel (or the transport) takes no more for now."""
+    """Whether the kernel, or the transport, takes no more for now."""
 
     on_drained: Callable[[], None] | None = None
-    """Called each time ``blocked`` ends."""
+    """Called each time ``blocked`` ends; the application may set it."""
 
     _held: list[bytes] | None = None
     _held_bytes = 0
-    _producing = False
-    _offered = False
+    _producing = False  # registered as the transport's producer
+    _offered = False  # the pull producer had its first call
 
     def attach(self) -> None:
-        """Start: look what kind of transport this is, and take over as its producer."""
+        """Find out what kind of transport this is, and become its producer if needed."""
         self.out = []
         transport = self.transport
         if getattr(transport, "producer", None) is not None:
-            transport.unregisterProducer()  # whoever had the connection before: an HTTP channel
+            transport.unregisterProducer()  # an HTTP channel that had the connection before
         if isinstance(transport, Connection) and not getattr(transport, "TLS", False):
             self.socket = transport.socket
             if transport_bytes(transport):
@@ -85,14 +85,14 @@ class FrameWriter:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes that the kernel has not taken yet, as far as we can see."""
+        """Bytes that the kernel has not taken. Bytes inside a TLS transport are not counted."""
         waiting = self._held_bytes + sum(map(len, self.out))
         if self.socket is not None and self.blocked:
             waiting += transport_bytes(self.transport)
         return waiting
 
     def send_frame(self, frame: bytes) -> None:
-        """Queue one ready frame (frames.py); dropped when the connection is closing."""
+        """Queue an encoded frame (frames.py); ignored when the connection is closing."""
         out = self.out
         if not out:
             end_of_turn = self.factory.end_of_turn
@@ -100,34 +100,27 @@ class FrameWriter:
             end_of_turn.schedule()
         out.append(frame)
 
+    # Called at the end of the turn.
+
     def flush_queue(self) -> None:
-        """Do what the flush does for a connection whose ``send`` is None."""
+        """Called while ``send`` is None."""
         self._hold()
         if not self.blocked:
             self._write_held()
         elif self.out is not SINK and self.queued_bytes > self.factory.high_water:
-            self.overflow()
-
-    def overflow(self) -> None:
-        """Give up on a client that reads too slowly: drop its queue, count it, close 1013."""
-        self._hold()
-        self.factory.dropped["slow_consumer"] += len(self._held or ())
-        self._drop_held()
-        self.close(1013, "slow consumer")
-
-    def close(self, code: int = 1000, reason: str = "") -> None:
-        """The protocol's closing handshake."""
-        raise NotImplementedError
+            self._disconnect_slow_client()
 
     def wait_for_socket(self, rest: bytes) -> None:
-        """The kernel took only a part: leave ``rest`` to the transport, hold what comes later."""
+        """The kernel did not take ``rest``: leave it to the transport, and hold later frames."""
         self.transport.write(rest)
         self._wait()
 
     def broken(self, frames: int) -> None:
-        """The socket refused a send of so many; whoever reads it next finds the reason."""
+        """The socket refused a send of so many frames. The next read finds the reason."""
         self.factory.dropped["disconnected"] += frames
         self._discard()
+
+    # The end of a connection.
 
     def seal(self) -> None:
         """Take no more frames: the last one, a Close, is queued."""
@@ -140,7 +133,7 @@ class FrameWriter:
             end_of_turn.schedule()
 
     def drain_to_transport(self) -> bool:
-        """Before the transport is told to close: hand all output to it. True if none is left."""
+        """Before the transport is closed: hand all output to it. True if the kernel took it."""
         if self.out is not SINK:
             self._hold()
             self.out = SINK
@@ -154,14 +147,15 @@ class FrameWriter:
         return self.socket is not None and not transport_bytes(self.transport)
 
     def discard(self) -> None:
-        """The connection is lost: count and drop what was not sent."""
+        """The connection is lost: count and drop the frames that were not sent."""
         unsent = len(self._held or ()) + len(self.out)
         if unsent:
             self.factory.dropped["disconnected"] += unsent
         self._discard()
 
-    # The producer that the transport knows. A pull producer is asked once when it registers, and
-    # again when all that was written before is with the kernel.
+    # The producer that the transport knows. On a plain socket it is a pull producer: the transport
+    # calls resumeProducing once when it is registered, and again when all earlier output is with
+    # the kernel.
 
     def resumeProducing(self) -> None:
         if self.socket is not None:
@@ -180,7 +174,9 @@ class FrameWriter:
         self.blocked = True
 
     def stopProducing(self) -> None:
-        """The transport is lost and calls connectionLost next."""
+        """The transport is lost, and calls connectionLost next."""
+
+    # Inside.
 
     def _wait(self) -> None:
         self.blocked = True
@@ -193,6 +189,12 @@ class FrameWriter:
         if self._producing:
             self._producing = False
             self.transport.unregisterProducer()
+
+    def _disconnect_slow_client(self) -> None:
+        self._hold()
+        self.factory.dropped["slow_consumer"] += len(self._held or ())
+        self._drop_held()
+        self.close(1013, "slow consumer")
 
     def _hold(self) -> None:
         out = self.out
@@ -225,8 +227,7 @@ class FrameWriter:
             except OSError:
                 self.broken(len(held))
                 return
-        end_of_turn = self.factory.end_of_turn
-        end_of_turn.frames_sent += len(held)
+        self.factory.end_of_turn.frames_sent += len(held)
         if taken != len(output):
             self.wait_for_socket(output[taken:])
 

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.django.conf import DEFAULTS
 from cluster.django.handshake.limits import MessageRate, Occupancy, message_rate, network_of
-from cluster.net.websocket.handshake import Refusal
+from cluster.net.websocket.refusal import Refusal
 from tests.django.fakes import RecordingConnection
 
 

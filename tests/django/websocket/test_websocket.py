@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import BarrierRefused, Disconnected
 from cluster.django.websocket.websocket import WebSocket
+from cluster.net.websocket.autobahn_protocol import OPEN
 from cluster.net.websocket.frames import text_frame
-from cluster.net.websocket.handshake import OPEN
 from tests.django.fakes import RecordingConnection, RecordingPubSub
 from tests.django.site import load_site
 

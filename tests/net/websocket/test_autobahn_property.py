@@ -20,9 +20,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
+from cluster.net.websocket.autobahn_protocol import OPEN
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
-from cluster.net.websocket.handshake import OPEN
 from tests import profiles  # noqa: F401  # loads the Hypothesis profile
 from tests.fakes import RecordingTransport
 from tests.net.websocket.wire import close, frame, request

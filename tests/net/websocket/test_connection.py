@@ -421,7 +421,7 @@ class CloseTests(SynchronousTestCase):
             if closing:
                 connection.close(1000)
             owner.lose(connection)
-            self.assertEqual(owner.factory._batched_timer.pending, 0)
+            self.assertEqual(owner.factory.timers.pending, 0)
             self.assertEqual(owner.events, [("closed", 1006, False)])
 
 

@@ -8,7 +8,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.net.websocket.connection import ServerConnection
-from cluster.net.websocket.handshake import Refusal
+from cluster.net.websocket.refusal import Refusal
 from tests.net.websocket.connections import Owner
 from tests.net.websocket.wire import request, text
 

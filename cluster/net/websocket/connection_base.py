@@ -1,0 +1,107 @@
+"""What the parts of a connection share, and what all connections of a node share.
+
+A connection is one object, ServerConnection. Its parts are base classes of it:
+
+handshake.Handshake    the opening handshake
+reader.MessageReader   bytes to messages
+writer.FrameWriter     frames to bytes
+
+They are not objects of their own. A node holds tens of thousands of idle connections, and each
+object more would cost memory in all of them; and the loops over messages, which read Autobahn's
+state and the reader's after each one, would do so through one reference more.
+
+So that the parts stay apart all the same: a name that begins with an underscore belongs to the
+module that sets it, or to Autobahn. What one part needs of another is declared in ConnectionBase.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from autobahn.websocket.protocol import TrafficStats
+from autobahn.websocket.types import ConnectionRequest
+from twisted.python.failure import Failure
+
+from cluster.net.loop.end_of_turn import EndOfTurn
+from cluster.net.loop.epoll_reader import EpollReader
+from cluster.net.loop.timers import CoarseTimers
+from cluster.net.websocket.autobahn_protocol import AutobahnFactory, AutobahnProtocol
+
+
+class ConnectionFactoryBase(AutobahnFactory):
+    """Settings, hooks and counters that all connections of a node share.
+
+    The application assigns the hooks before the first connection:
+
+    * ``on_request(connection, request)`` decides on an opening handshake. It returns the
+      subprotocol or None, or (subprotocol, headers), or a Deferred of either; it raises a Refusal
+      or Autobahn's ConnectionDeny. If it accepts, it may set ``connection.owner``.
+    * ``on_open(connection)`` is called when the handshake is complete.
+    * ``on_close(connection, code, was_clean)`` is called exactly once for each ``on_open``, when
+      the connection is lost. ``code`` is the peer's close code if the closing handshake was
+      complete, 1005 if it had none, and 1006 without a closing handshake (RFC 6455, section 7.1.5).
+    * ``on_abandoned(connection)`` is called instead, if the connection has an owner and never
+      opened.
+    """
+
+    def __init__(
+        self, end_of_turn: EndOfTurn, epoll_reader: EpollReader | None, high_water: int
+    ) -> None:
+        super().__init__(server="c10k", reactor=end_of_turn.reactor)
+        self.end_of_turn = end_of_turn
+        self.epoll_reader = epoll_reader
+        self.timers = CoarseTimers(end_of_turn.reactor)
+        self._batched_timer = self.timers  # the name that Autobahn uses
+        self.high_water = high_water
+        """Bytes that may wait for a blocked client."""
+        self.on_request: Callable[[Any, ConnectionRequest], Any] = lambda connection, request: None
+        self.on_open: Callable[[Any], None] = lambda connection: None
+        self.on_close: Callable[[Any, int, bool], None] = lambda connection, code, was_clean: None
+        self.on_abandoned: Callable[[Any], None] = lambda connection: None
+        self.connections: set[Any] = set()
+        """The open ones, until they are lost."""
+        self.connections_opened = 0
+        self.messages_received = 0
+        self.control_frames = 0
+        """Control frames and handshake responses that were queued."""
+        self.dropped: Counter[str] = Counter()
+        """Frames that were not sent, by reason: ``slow_consumer``, ``disconnected``."""
+        self.handshakes_refused: Counter[str] = Counter()
+        """Refused handshakes by HTTP status code."""
+        self.traffic = TrafficStats()
+        """One for all connections: Autobahn counts, nothing here reads it."""
+
+    @property
+    def messages_sent(self) -> int:
+        """Data frames handed to the kernel (or to TLS) at the end of this factory's turns."""
+        return max(0, self.end_of_turn.frames_sent - self.control_frames)
+
+
+class ConnectionBase(AutobahnProtocol):
+    """What a part of a connection may use, apart from its own names and Autobahn's."""
+
+    factory: ConnectionFactoryBase
+
+    # For the reader, which knows no sockets:
+
+    def start_reading(self) -> None:
+        """Have ``dataReceived`` called with what arrives."""
+        raise NotImplementedError
+
+    def stop_reading(self) -> None:
+        """Leave what arrives in the kernel's buffer."""
+        raise NotImplementedError
+
+    def refuse_large_request(self, more: bytes) -> bool:
+        """While connecting: refuse the handshake if ``more`` makes its request too large."""
+        raise NotImplementedError
+
+    # For all parts:
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send what is queued, then a Close frame."""
+        raise NotImplementedError
+
+    def fail(self, failure: Failure) -> None:
+        """Log an exception of our own code or of the application, and close with 1011."""
+        raise NotImplementedError

@@ -1,0 +1,49 @@
+"""Checks of an opening request's header before Autobahn parses it.
+
+Autobahn decodes the header as Latin-1 and splits it with ``str.splitlines``, which ends a line at
+more characters than HTTP does. It accepts folded lines, and spaces before the colon. A client could
+use each of them to add a header that a proxy in front of this server would have removed, such as
+``X-Remote-User``. So a header that does not follow RFC 9112, section 5, is refused.
+
+Two of those characters cannot be refused: in UTF-8, letters such as "Å" contain the bytes that are
+a line end (0x85) and a space (0xA0) in Latin-1. Autobahn gets other bytes in their place, and the
+values that it found get them back.
+"""
+
+import string
+
+_LINE_ENDS = b"\r\n\x0b\x0c\x1c\x1d\x1e\x85"
+"""Where ``str.splitlines`` ends a line of Latin-1, CR LF apart."""
+
+_NAME = b"!#$%&'*+-.^_`|~" + string.digits.encode() + string.ascii_letters.encode()
+"""Bytes of a header's name (RFC 9110, section 5.6.2)."""
+
+_VALUE = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+"""Bytes of a header's value (RFC 9110, section 5.5)."""
+
+# The replacements 0x01 and 0x02 cannot be confused with anything: they are not among _VALUE.
+_HIDE = bytes.maketrans(b"\x85\xa0", b"\x01\x02")
+_RESTORE = {1: "\x85", 2: "\xa0"}
+
+
+def is_well_formed(head: bytes) -> bool:
+    """Whether a request line and its header lines, without the empty line, are valid HTTP."""
+    first, *fields = head.split(b"\r\n")
+    if len(first.translate(None, _LINE_ENDS)) < len(first):
+        return False
+    for field in fields:
+        name, colon, value = field.partition(b":")
+        if not name or not colon or name.translate(None, _NAME) or value.translate(None, _VALUE):
+            return False
+    return True
+
+
+def hide_letters(head: bytes) -> bytes:
+    """Replace the two bytes in the header lines, not in the request line."""
+    line = head.find(b"\r\n")
+    return head if line < 0 else head[:line] + head[line:].translate(_HIDE)
+
+
+def restore_letters(value: str) -> str:
+    """Undo ``hide_letters`` in a header's value."""
+    return value.translate(_RESTORE)
