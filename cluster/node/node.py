@@ -34,8 +34,8 @@ from cluster.pubsub.pubsub import PubSub
 from cluster.pubsub.zmq_bus import ZmqBus
 
 PACE = 8.0
-"""A paced flush rests this many times as long as it took (net.loop.flush), so that sending takes at
-most a ninth of a busy node's time."""
+"""Sending publications is followed by a pause this many times as long as it took (see
+cluster.net.loop.end_of_turn), so that it takes at most a ninth of a busy node's time."""
 
 CLOSE_GOING_AWAY = 1001
 

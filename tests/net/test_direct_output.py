@@ -1,4 +1,4 @@
-"""Output that goes straight to the kernel, or behind what waits already."""
+"""Output that goes directly to the kernel, or behind what waits already."""
 
 import socket
 from typing import Any
@@ -13,7 +13,7 @@ from cluster.net.direct_output import transport_bytes, unsent_bytes, write_direc
 
 
 class RecordingReactor:
-    """Who asked to be told when they can write."""
+    """Records the transports that asked to be called when they can write."""
 
     def __init__(self) -> None:
         self.writers: list[Any] = []
@@ -22,7 +22,7 @@ class RecordingReactor:
         self.writers.append(writer)
 
 
-class DirectTests(SynchronousTestCase):
+class DirectOutputTests(SynchronousTestCase):
     def setUp(self) -> None:
         ours, self.theirs = socket.socketpair()
         for each in (ours, self.theirs):
@@ -46,7 +46,7 @@ class DirectTests(SynchronousTestCase):
         read = 0
         while read < size - waiting:
             read += len(self.theirs.recv(1_000_000))
-        # There is room now, but this is not next.
+        # There is room now, but earlier output waits.
         write_directly(self.transport, b"y")
         self.assertEqual(transport_bytes(self.transport), waiting + 1)
         self.assertRaises(BlockingIOError, self.theirs.recv, 1)
@@ -59,7 +59,7 @@ class DirectTests(SynchronousTestCase):
         self.assertEqual([unsent_bytes(each) for each in (self.transport, wrapper)], [5, 5])
         self.assertEqual(unsent_bytes(StringTransport()), 0)
 
-    def test_a_socket_that_is_lost_is_the_transport_s_to_find(self) -> None:
+    def test_a_lost_socket_is_left_to_the_transport(self) -> None:
         self.theirs.close()
         write_directly(self.transport, b"hello")
         self.assertEqual(transport_bytes(self.transport), 5)

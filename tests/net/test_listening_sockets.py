@@ -48,7 +48,7 @@ class ParseAddressTests(SynchronousTestCase):
     def test_the_kernels_port_replaces_0(self) -> None:
         self.assertEqual(parse_address(LOOPBACK).at_port(4711).host_port, "127.0.0.1:4711")
 
-    def test_refuses_what_is_no_address(self) -> None:
+    def test_invalid_addresses_are_refused(self) -> None:
         self.assert_refused("garbage", "write tcp:PORT")
         self.assert_refused("", "write tcp:PORT")
         self.assert_refused("udp:8000", "write tcp:PORT")
@@ -106,7 +106,7 @@ class ClaimTests(SynchronousTestCase):
         probe(address)
         self.claimed(address)
 
-    def test_port_0_can_always_be_had(self) -> None:
+    def test_port_0_can_always_be_claimed(self) -> None:
         probe(parse_address("tcp:0:interface=192.0.2.1"))
 
     def test_an_address_of_another_machine(self) -> None:
@@ -115,7 +115,7 @@ class ClaimTests(SynchronousTestCase):
         )
         self.assertIn("this machine does not have this address", str(error))
 
-    def test_both_families_have_the_port(self) -> None:
+    def test_ipv4_and_ipv6_can_use_the_same_port(self) -> None:
         _, address = self.claimed(parse_address("tcp:0"))
         try:
             self.claimed(Address("", "tcp", "::", address.port))

@@ -12,7 +12,7 @@ from cluster.net import runtime_directory
 from cluster.net.runtime_directory import RuntimeDirectory, publish_sockets, running_clusters
 
 
-class RuntimeDirTests(SynchronousTestCase):
+class RuntimeDirectoryTests(SynchronousTestCase):
     def setUp(self) -> None:
         # Not trial's own folder, whose path is too long for a Unix socket.
         temporary = TemporaryDirectory()
@@ -47,7 +47,7 @@ class RuntimeDirTests(SynchronousTestCase):
         owned.release()
         self.claim()
 
-    def test_other_ports_are_others(self) -> None:
+    def test_one_folder_for_each_port(self) -> None:
         self.claim(8000)
         self.claim(8001)
 
@@ -66,7 +66,7 @@ class RuntimeDirTests(SynchronousTestCase):
         owned.release()
         self.assertFalse(self.folder.exists())
 
-    def test_release_leaves_what_is_not_ours(self) -> None:
+    def test_release_leaves_other_files(self) -> None:
         owned = self.claim()
         (self.folder / "notes").touch()
         owned.release()
@@ -81,7 +81,7 @@ class RuntimeDirTests(SynchronousTestCase):
         self.folder.parent.symlink_to(self.base / "elsewhere")
         self.assert_refused("must be a folder that belongs to user")
 
-    def test_somebody_elses_folder_is_refused(self) -> None:
+    def test_a_folder_of_another_user_is_refused(self) -> None:
         self.claim().release()
         error = self.assertRaises(
             ConfigurationError,
@@ -92,7 +92,7 @@ class RuntimeDirTests(SynchronousTestCase):
         )
         self.assertIn("must be a folder that belongs to", str(error))
 
-    def test_no_place_for_a_folder(self) -> None:
+    def test_a_folder_that_cannot_be_made(self) -> None:
         self.base /= "missing"
         self.assert_refused("cannot make the runtime folder")
 
@@ -124,28 +124,29 @@ class RunningClustersTests(SynchronousTestCase):
         self.assertEqual(running_clusters(self.environ, self.uid), {8001: first.path})
 
     def test_found_where_a_service_has_its_folder(self) -> None:
-        """The service has no XDG_RUNTIME_DIR; who looks for it has."""
+        """The service has no XDG_RUNTIME_DIR; the process that looks for it has one."""
         owned = self.claim(8000)
-        places = (f"{self.base}/missing/{{uid}}", str(self.base))
-        self.patch(runtime_directory, "BASE_FOLDERS", places)
+        folders = (f"{self.base}/missing/{{uid}}", str(self.base))
+        self.patch(runtime_directory, "BASE_FOLDERS", folders)
         session = {"XDG_RUNTIME_DIR": f"{self.base}/missing/{self.uid}"}
         for environ in ({}, session):
             self.assertEqual(running_clusters(environ, self.uid), {8000: owned.path})
         chosen = {"XDG_RUNTIME_DIR": f"{self.base}/elsewhere"}
         self.assertEqual(running_clusters(chosen, self.uid), {})
 
-    def test_the_first_place_that_has_any_counts(self) -> None:
+    def test_the_first_folder_with_a_running_cluster_counts(self) -> None:
         self.claim(8000)
         elsewhere = {"XDG_RUNTIME_DIR": str(self.base / "elsewhere")}
         os.mkdir(elsewhere["XDG_RUNTIME_DIR"])
         other = RuntimeDirectory.claim(8001, elsewhere, self.uid)
         self.addCleanup(other.release)
-        self.patch(runtime_directory, "BASE_FOLDERS", (elsewhere["XDG_RUNTIME_DIR"], str(self.base)))
+        folders = (elsewhere["XDG_RUNTIME_DIR"], str(self.base))
+        self.patch(runtime_directory, "BASE_FOLDERS", folders)
         self.assertEqual(running_clusters(elsewhere, self.uid), {8001: other.path})
         other.release()
         self.assertEqual(list(running_clusters(elsewhere, self.uid)), [8000])
 
-    def test_what_a_killed_cluster_left_is_none(self) -> None:
+    def test_the_folder_of_a_killed_cluster_is_not_a_running_cluster(self) -> None:
         owned = self.claim(8000)
         Path(owned.publish_socket(0)).touch()
         lock = Path(owned.path, "lock").read_text()
@@ -154,7 +155,7 @@ class RunningClustersTests(SynchronousTestCase):
         Path(owned.path, "lock").write_text(lock)
         self.assertNotIn(8000, running_clusters(self.environ, self.uid))
 
-    def test_a_folder_that_others_may_enter_is_not_looked_at(self) -> None:
+    def test_a_folder_that_others_may_enter_is_ignored(self) -> None:
         owned = self.claim(8000)
         for folder in (Path(owned.path), Path(owned.path).parent):
             folder.chmod(0o755)
@@ -163,21 +164,21 @@ class RunningClustersTests(SynchronousTestCase):
         self.assertIn(8000, running_clusters(self.environ, self.uid))
         self.assertNotIn(owned.path, running_clusters(self.environ, self.uid + 1).values())
 
-    def test_other_files_are_no_clusters(self) -> None:
+    def test_other_files_are_ignored(self) -> None:
         self.claim(8000)
         parent = self.base / f"c10k-{self.uid}"
         (parent / "notes").mkdir(mode=0o700)
         (parent / "9000").touch(0o600)
         self.assertEqual(list(running_clusters(self.environ, self.uid)), [8000])
 
-    def test_looking_does_not_keep_a_cluster_from_starting(self) -> None:
+    def test_searching_does_not_keep_a_cluster_from_starting(self) -> None:
         self.claim(8000).release()
         path = self.base / f"c10k-{self.uid}" / "8000"
         path.mkdir(mode=0o700)
         looking = os.open(path / "lock", os.O_RDONLY | os.O_CREAT, 0o600)
         self.addCleanup(os.close, looking)
         fcntl.flock(looking, fcntl.LOCK_SH)
-        # It takes microseconds; here, until the one who starts has seen it.
+        # A search takes microseconds; this one lasts until the cluster has tried to lock.
         self.patch(runtime_directory.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
         self.assertEqual(self.claim(8000).path, str(path))
 

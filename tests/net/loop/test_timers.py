@@ -1,4 +1,4 @@
-"""Coarse timeouts: never early, at most a bucket late, free to cancel."""
+"""Coarse timeouts: never early, at most a bucket late, cheap to cancel."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +60,7 @@ class CoarseTimersTests(SynchronousTestCase):
         self.assertEqual(self.ran.index("other"), CHUNK - 1)
         self.assertEqual(len(self.ran), 2 * CHUNK + 1)
 
-    def test_exception_hurts_no_other(self) -> None:
+    def test_an_exception_does_not_stop_other_calls(self) -> None:
         self.timers.call_later(1.0, lambda: 1 // 0)
         self.timers.call_later(1.0, self.ran.append, "other")
         self.clock.advance(2)
