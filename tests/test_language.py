@@ -31,8 +31,6 @@ WITH_A_DOT = {".ci", ".github", ".editorconfig", ".pre-commit-config.yaml"}
 
 EXEMPT: tuple[str, ...] = (
     "cluster",
-    "docs/reference",
-    "docs/topics",
     "tests/cli",
     "tests/core",
     "tests/django",
@@ -60,6 +58,13 @@ class Ban(NamedTuple):
 
 
 SWARM = ("workers", "tests/workers", "benchmarks", "docs/topics/swarm.md")
+DEMO_AND_DOCS = (
+    "workers",
+    "django_project",
+    "benchmarks",
+    "docs/how-to",
+)
+
 BANNED = (
     # Names of parts.
     Ban("inlets?", "reader"),
@@ -79,7 +84,7 @@ BANNED = (
     Ban("peers", "competitors", ("benchmarks", "docs/benchmarks.md", "tests/test_benchmarks.py")),
     Ban("(?:the|its|their|of|all) retains", "retained outbox"),
     Ban("outsiders?|an outside", "external publisher"),
-    Ban("figures", "statistics (in a process), metrics (Prometheus)", ("cluster/",)),
+    Ban("figures", "statistics, metrics, results", ("cluster/", *DEMO_AND_DOCS)),
     Ban("players?", "cell client"),
     Ban(r"(?<!timer\s)wheels?", "timer wheel", SWARM),
     Ban("granted", "allowed", SWARM),
@@ -90,6 +95,7 @@ BANNED = (
     Ban("in vain", "without success, unsuccessfully"),
     Ban("be it|be they", "even if, whether"),
     Ban("anew", "again"),
+    Ban("hears?|heard", "receive, notice", ("docs", "README.md", "django_project")),
     Ban("put(?:s|ting)? out", "evict, disconnect (to send: send)"),
     Ban("put(?:s|ting)? off", "defer"),
     Ban(r"let(?:s|ting)? in(?![-\w])", "accept, admit"),

@@ -214,11 +214,11 @@ class PageTests(TestCase):
                 "board": page.locator("#board").bounding_box(),
                 "page": page.evaluate("() => document.documentElement.scrollWidth"),
                 "sharp": page.evaluate("() => document.getElementById('board').width"),
-                "figures": page.locator(".panel").bounding_box(),
+                "statistics": page.locator(".panel").bounding_box(),
             }
 
         found = await browser.call(measures)
-        board, statistics = found["board"], found["figures"]
+        board, statistics = found["board"], found["statistics"]
         self.assertEqual(found["page"], PHONE["width"])
         self.assertAlmostEqual(board["width"], board["height"])
         self.assertGreater(board["width"], 0.9 * PHONE["width"])
