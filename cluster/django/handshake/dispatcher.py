@@ -41,7 +41,7 @@ time series to whoever collects the metrics."""
 
 OTHER = "other"
 
-Call = tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]
+Call = tuple[Handler, Sequence[Any], Mapping[str, Any]]
 """A handler with the arguments that its URL gives."""
 
 
@@ -126,7 +126,7 @@ class Dispatcher:
         if self._is_limited:
             self._places[connection] = self.occupancy.enter(client)
         connection.owner = websocket
-        self._handlers[connection] = (handler.run, match.args, match.kwargs)
+        self._handlers[connection] = (handler, match.args, match.kwargs)
         if handler.accept is None and match.func is handler.view and not is_for_users(handler.view):
             cookies = headers.get("cookie")
             if cookies is None or not (self._has_sessions and sessions.may_have_one(cookies)):
@@ -183,7 +183,7 @@ class Dispatcher:
     def opened(self, connection: Any) -> None:
         """The handshake is done: start the handler."""
         websocket = connection.owner
-        run, args, kwargs = self._handlers.pop(connection)
+        handler, args, kwargs = self._handlers.pop(connection)
         self.opened_total += 1
         if websocket.identified_by is not None:
             self._unwatch[connection] = registry.add(websocket.identified_by, connection.close)
@@ -191,8 +191,8 @@ class Dispatcher:
                 return  # revoked while it was let in
         if self._pubsub.full:
             connection.pause("bus")
-        running = self._run(connection, websocket, run, args, kwargs)
-        task = asyncio.get_running_loop().create_task(running)
+        running = self._run(connection, websocket, handler.run, args, kwargs)
+        task = asyncio.get_running_loop().create_task(running, name=handler.name)
         websocket.task = self._tasks[connection] = task
         # Not at the end of _run, which never begins if the client is gone before it could.
         task.add_done_callback(lambda _: self._tasks.pop(connection, None))

@@ -25,7 +25,7 @@ class Party(Attached):
         node. Raises BarrierRefused if the barrier is full or released already, Disconnected if the
         client goes. A party that is cancelled leaves.
         """
-        self._check_open()
+        await self._check_open()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def released() -> None:

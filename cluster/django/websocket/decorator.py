@@ -21,8 +21,9 @@ that was not run would be a check that nobody makes.
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from inspect import iscoroutinefunction
+from sys import intern
 from typing import Any, TypeAlias, overload
 
 from asgiref.sync import iscoroutinefunction as is_async_view
@@ -66,6 +67,14 @@ class Handler:
     subprotocols: tuple[str, ...] = ()
     accept: Callable[..., Any] | None = None
     view: View | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The dotted name of the coroutine, as the log has it."""
+        function = self.run
+        while isinstance(function, partial):
+            function = function.func
+        return intern(f"{function.__module__}.{function.__qualname__}")
 
     def choose(self, offered: Sequence[str]) -> str | None:
         """The first of our subprotocols that the client offers; None if there is none."""

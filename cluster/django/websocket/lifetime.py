@@ -6,10 +6,11 @@ Everything in them belongs to the reactor thread.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from cluster.core.exceptions import Disconnected
 from cluster.django.api.topics import Payload
+from cluster.django.websocket.late_calls import LateCalls
 
 SendRefresh = Callable[[], Sequence[Payload]]
 
@@ -25,14 +26,17 @@ class Attached:
         "_drained",
         "_endings",
         "_joined",
+        "_late",
         "_pubsub",
         "_refresh",
         "_skipping",
         "_waiting",
+        "client",
         "close_code",
         "task",
     )  # fmt: skip
 
+    client: str
     close_code: int | None
     task: asyncio.Task[None] | None
     _connection: Any
@@ -45,6 +49,7 @@ class Attached:
     _refresh: set[bytes] | None
     _joined: dict[bytes, str] | None
     _endings: dict[object, Callable[[], None]] | None
+    _late: LateCalls | None
 
     def send_now(self, message: Payload) -> None:
         """Queue a message without waiting."""
@@ -68,9 +73,19 @@ class Attached:
         for end in tuple((endings or {}).values()):
             end()
 
-    def _check_open(self) -> None:
+    async def _check_open(self) -> None:
         if self.close_code is not None:
-            raise Disconnected(self.close_code)
+            await self._refuse()
+
+    async def _refuse(self) -> NoReturn:
+        """Raise Disconnected; from the second time on, not before the event loop has run."""
+        assert self.close_code is not None
+        if self._late is not None:
+            await self._late.another()
+        else:
+            name = "a handler" if self.task is None else self.task.get_name()
+            self._late = LateCalls(name, self.client)
+        raise Disconnected(self.close_code)
 
     async def _wait(self, event: Awaitable[Any]) -> None:
         """Wait for something that also ends when the client goes."""
@@ -92,5 +107,5 @@ class Attached:
         await self._wait(either)
         if not waiting.done():
             waiting.cancel()
-            self._check_open()
+            await self._check_open()
         waiting.result()

@@ -15,6 +15,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from cluster.core.exceptions import Disconnected
 from cluster.django.api.topics import Payload, as_frame, set_result
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
+from cluster.django.websocket.late_calls import LateCalls
 from cluster.django.websocket.lifetime import SendRefresh
 from cluster.django.websocket.subscribing import Subscriber
 from cluster.net.websocket.autobahn_protocol import OPEN
@@ -36,7 +37,7 @@ class WebSocket(Subscriber):
 
     __slots__ = (
         "_gate", "_is_full", "_limits", "_queue", "_queued", "_request", "_secure", "_waiter",
-        "client", "headers", "path", "query", "subprotocol",
+        "headers", "path", "query", "subprotocol",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +81,7 @@ class WebSocket(Subscriber):
         self._endings: dict[object, Callable[[], None]] | None = None
         self._skipping: dict[bytes, SendRefresh] | None = None
         self._refresh: set[bytes] | None = None
+        self._late: LateCalls | None = None
         connection.receive = self._received if gate is None else gate(self._received)
 
     # Who it is.
@@ -183,14 +185,14 @@ class WebSocket(Subscriber):
 
     async def send(self, message: Payload) -> None:
         """Send; waits while the client does not read fast enough. Raises Disconnected."""
-        self._check_open()
+        await self._check_open()
         self._connection.send_frame(as_frame(message))
         while self._connection.blocked and self._connection.queued_bytes > self._limits[2]:
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
             self._connection.on_drained = self._on_drained
             await self._wait(asyncio.shield(self._drained))
-            self._check_open()
+            await self._check_open()
 
     async def send_json(self, value: Any) -> None:
         """Send a value as JSON text, with Django's encoder: dates, decimals, UUIDs, lazy texts.
@@ -225,7 +227,7 @@ class WebSocket(Subscriber):
         """Wait until a message waits for recv; raises Disconnected."""
         while not self._queue:
             if self.close_code is not None:
-                raise Disconnected(self.close_code)
+                await self._refuse()
             if self._waiter is not None:
                 raise RuntimeError("two tasks recv() from one connection")
             self._waiter = waiter = asyncio.get_running_loop().create_future()
