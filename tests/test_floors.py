@@ -46,8 +46,8 @@ FLOORS = (
         ("cluster.cli", "cluster.__main__"),
         ("core", "net", "pubsub", "django", "node", "supervisor"),
     ),
-    # What tests of applications use, in the process of the test.
-    Floor("testing", ("cluster.testing",), ("core", "net", "pubsub", "django", "public")),
+    # What tests of applications use, in the process of the test: a node in memory.
+    Floor("testing", ("cluster.testing",), ("core", "net", "pubsub", "django", "node", "public")),
     Floor(
         "management",
         ("cluster.django.management",),

@@ -155,9 +155,10 @@ def make_node(config: dict[str, Any], listeners: list[tuple[int, int, str]]) -> 
     """The node of a slot, with the slot's listening sockets."""
     from twisted.internet import reactor
 
-    from cluster.node.node import Listener, Node, NodeConfig
+    from cluster.node.config import ListeningSocket, NodeConfig
+    from cluster.node.node import Node
 
-    return Node(NodeConfig(**config), [Listener(*listener) for listener in listeners], reactor)
+    return Node(NodeConfig(**config), [ListeningSocket(*each) for each in listeners], reactor)
 
 
 def make_broker(config: dict[str, Any], _: list[tuple[int, int, str]]) -> ChildService:

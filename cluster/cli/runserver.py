@@ -37,7 +37,8 @@ from cluster.cli import process_setup
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.listening_sockets import BACKLOG
 from cluster.net.runtime_directory import RuntimeDirectory
-from cluster.node.node import Listener, Node, NodeConfig
+from cluster.node.config import ListeningSocket, NodeConfig
+from cluster.node.node import Node
 
 DRAIN_TIMEOUT_S = 1.0
 """Nobody wants to wait for the old code."""
@@ -140,9 +141,9 @@ class DevelopmentServer:
             publish_socket=self._runtime.publish_socket(0),
         )
         family = self._socket.family
-        listener = Listener(self._socket.detach(), family, f"tcp:{self.server_port}")
+        listening = ListeningSocket(self._socket.detach(), family, f"tcp:{self.server_port}")
         threads = None if isinstance(self, socketserver.ThreadingMixIn) else 1
-        return DevelopmentNode(config, listener, reactor, self._application, threads)
+        return DevelopmentNode(config, listening, reactor, self._application, threads)
 
     def _start(self, reactor: Any) -> None:
         def failed(failure: Failure) -> None:
@@ -162,32 +163,38 @@ class DevelopmentServer:
 
 
 class DevelopmentNode(Node):
-    """A node of an application of its own, that logs each request as Django's server does.
+    """A node that serves the application of runserver, and logs requests as Django's server does.
 
-    ``threads``: how many views may run at the same time; None for what the settings say.
+    Args:
+        config: The node's configuration.
+        listening_socket: The socket to serve on.
+        reactor: An asyncio reactor.
+        application: The WSGI application.
+        threads: How many views may run at the same time; None: as the settings say.
     """
 
     def __init__(
         self,
         config: NodeConfig,
-        listener: Listener,
+        listening_socket: ListeningSocket,
         reactor: Any,
         application: Any,
         threads: int | None = None,
     ) -> None:
-        super().__init__(config, [listener], reactor)
+        super().__init__(config, [listening_socket], reactor)
         self._wsgi = application
         self._threads = threads
 
     def _application(self) -> Any:
         return self._wsgi
 
-    def _load_django(self) -> None:
-        super()._load_django()
+    def _assemble(self) -> None:
+        super()._assemble()
+        site, factory = self.http.site, self.websockets.connection_factory
         if self._threads is not None:
-            self.site.pool.adjustPoolsize(0, self._threads)
-        self.site.on_response = _log_request
-        opened, closed = self.connection_factory.on_open, self.connection_factory.on_close
+            site.pool.adjustPoolsize(0, self._threads)
+        site.on_response = _log_request
+        opened, closed = factory.on_open, factory.on_close
 
         def log_opened(connection: Any) -> None:
             _log_line(101, '"WebSocket %s" opened', connection.http_request_uri)
@@ -197,7 +204,7 @@ class DevelopmentNode(Node):
             _log_line(code, '"WebSocket %s" closed %d', connection.http_request_uri, code)
             closed(connection, code, was_clean)
 
-        self.connection_factory.on_open, self.connection_factory.on_close = log_opened, log_closed
+        factory.on_open, factory.on_close = log_opened, log_closed
 
 
 def _log_request(request: Any) -> None:

@@ -94,7 +94,8 @@ class LoneNode(Service):
         self._listens, (self._sockets,) = listening_sockets.open_slots(self._options.listens, 1)
 
     def startService(self) -> None:
-        from cluster.node.node import Listener, Node, NodeConfig
+        from cluster.node.config import ListeningSocket, NodeConfig
+        from cluster.node.node import Node
 
         if not self._sockets:
             self.privilegedStartService()
@@ -107,14 +108,14 @@ class LoneNode(Service):
         )
         # Detached, because the node closes the descriptors. One that is closed twice may by then
         # belong to something else, for instance to ZeroMQ, which aborts the process.
-        listeners = [
-            Listener(sock.detach(), address.family, address.text)
+        listening = [
+            ListeningSocket(sock.detach(), address.family, address.text)
             for sock, address in zip(self._sockets, self._listens, strict=True)
         ]
         self._capacity = listening_sockets.connection_capacity(
             1, listening_sockets.raise_descriptor_limit()
         )
-        self._node = Node(config, listeners, self._reactor)
+        self._node = Node(config, listening, self._reactor)
         # Not before: twistd may still stop this process before its reactor runs.
         self._reactor.callWhenRunning(self._start)
 

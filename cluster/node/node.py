@@ -1,15 +1,14 @@
-"""A node: one process that serves HTTP and WebSocket, and shares topics with the others.
+"""A node: one process that serves HTTP and WebSocket, and shares topics with the other nodes.
 
-It joins the parts and decides nothing itself: the front door tells HTTP from WebSocket, the lanes
-carry frames, PubSub routes them, Django says what each URL does.
+``cluster.node.assembly`` joins the parts; Node starts them in order, opens the ports when the bus
+is up, and drains at a stop.
 """
 
 import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet import endpoints
@@ -19,12 +18,9 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from cluster.net.listening_sockets import BACKLOG
-from cluster.net.loop.end_of_turn import EndOfTurn
-from cluster.net.loop.epoll_reader import EpollReader
 from cluster.net.loop.stall_detector import StallDetector
 from cluster.net.loop.threads import call_in_reactor
-from cluster.net.protocol_detection import ProtocolDetectorFactory
-from cluster.net.websocket.connection_factory import ConnectionFactory
+from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.interpreter import tune_interpreter
 from cluster.node.publish_socket import PublishSocket
 from cluster.node.statistics import statistics
@@ -33,68 +29,50 @@ from cluster.pubsub.local_bus import LocalBus
 from cluster.pubsub.pubsub import PubSub
 from cluster.pubsub.zmq_bus import ZmqBus
 
-PACE = 8.0
-"""Sending publications is followed by a pause this many times as long as it took (see
-cluster.net.loop.end_of_turn), so that it takes at most a ninth of a busy node's time."""
+if TYPE_CHECKING:  # it needs Django, which is loaded when the node starts
+    from cluster.node.assembly import HttpParts, WebSocketParts
 
 CLOSE_GOING_AWAY = 1001
 
-
-@dataclass(frozen=True, slots=True)
-class NodeConfig:
-    """What a node is told; times in seconds, sizes in bytes."""
-
-    name: str
-    settings: str
-    bus: str = "local"
-    ping_interval: float = 20.0
-    ping_timeout: float = 30.0
-    max_message_size: int = 1 << 20
-    drain_timeout: float = 10.0
-    proxy_headers: bool = False
-    access_log: bool = False
-    publish_socket: str = ""
-    """Path of the Unix socket through which processes outside publish; "" for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """A bound socket, which may listen already, and the endpoint it was made for ("ssl:8443:…")."""
-
-    fd: int
-    family: int
-    endpoint: str
+DRAIN_POLL_S = 0.02
 
 
 class Node(Service):
-    """``ready`` fires when Django is loaded, the bus has welcomed us and the ports accept."""
+    """A node on sockets that are open already.
+
+    ``ready`` fires when Django is loaded, the broker has welcomed the node and the ports accept
+    connections, or fails with the reason for which that is impossible. ``websockets``, ``http`` and
+    ``publish_socket`` exist from the start of the service on.
+
+    Args:
+        config: The node's configuration.
+        listening_sockets: The sockets to serve on. The node closes their descriptors.
+        reactor: An asyncio reactor: handlers are coroutines.
+    """
 
     log = Logger()
 
-    def __init__(self, config: NodeConfig, listeners: Sequence[Listener], reactor: Any) -> None:
+    websockets: "WebSocketParts"
+    http: "HttpParts"
+    publish_socket: PublishSocket
+
+    def __init__(
+        self, config: NodeConfig, listening_sockets: Sequence[ListeningSocket], reactor: Any
+    ) -> None:
         self.config = config
         self.ready: Deferred[None] = Deferred()
-        self._listeners = listeners
+        self._listening_sockets = listening_sockets
         self._reactor = reactor
         self._thread = threading.get_ident()
         self._ports: list[Any] = []
         self._serving = False
         self._started = False
-        alone = config.bus == "local"
-        self.end_of_turn = EndOfTurn(reactor, 0.0 if alone else PACE)
-        self.epoll_reader = EpollReader(reactor, self.end_of_turn)
-        self.pubsub = PubSub(
-            self._make_bus(),
-            self.end_of_turn.published,
-            self.end_of_turn.schedule_published,
-            reactor,
-        )
-        self.pubsub.remote_nodes.on_full = self._bus_full
-        self.pubsub.on_up = self._bus_up
-        self.end_of_turn.send_to_bus = self.pubsub.flush
-        self._site = ""
-        self.publish_socket = PublishSocket(config.publish_socket, self.pubsub, reactor)
         self._stall_detector = StallDetector(reactor)
+
+    @property
+    def pubsub(self) -> PubSub:
+        """The topics of this node."""
+        return self.websockets.pubsub
 
     # Life.
 
@@ -103,29 +81,39 @@ class Node(Service):
         self._thread = threading.get_ident()
         try:
             self._load_django()
+            self._assemble()
+            self._attach()
         except Exception:
             self.ready.errback()
             return
         self._started = True
-        self.epoll_reader.start()
-        self.site.pool.start()
-        self.database.start()
+        if self.websockets.epoll_reader is not None:
+            self.websockets.epoll_reader.start()
+        self.http.site.pool.start()
+        self.http.database.start()
         self.pubsub.bus.start(self.pubsub)
 
     def stopService(self) -> Deferred[None]:
-        """Accept nothing new, close all connections (1001), wait for running views."""
+        """Accept nothing new, close all connections (1001), and wait for views and handlers.
+
+        Returns:
+            Fires when everything has ended, at the latest after the drain timeout.
+        """
         super().stopService()
         self._serving = False
         return ensureDeferred(self._stop())
 
     def is_ready(self) -> bool:
-        """True while this node serves and the bus carries its messages."""
+        """Whether this node serves and the bus carries its messages."""
         return self._serving and self.pubsub.bus.is_up
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run in the reactor's thread and return the result; in any other thread, wait for it.
+        """Run a function in the reactor's thread and return the result.
 
-        Raises NotRunning if the reactor does not come to it in time.
+        Another thread waits for it.
+
+        Raises:
+            NotRunning: The reactor did not run the function in time.
         """
         if threading.get_ident() == self._thread:
             return function(*args)
@@ -135,14 +123,12 @@ class Node(Service):
         """Statistics for the metrics page."""
         if not self._started:
             return {"ready": False}
-        return statistics(self)
+        from cluster.django.revocation import registry
 
-    def _make_bus(self) -> Bus:
-        # Unique for each process: a node that was killed is another one than its replacement.
-        name = f"{self.config.name}.{os.urandom(4).hex()}"
-        if self.config.bus == "local":
-            return LocalBus(name, self._reactor)
-        return ZmqBus(name, self.config.bus, self._reactor)
+        counts = statistics(self.websockets, self.http, self.publish_socket, registry)
+        return {"ready": self.is_ready(), **counts}
+
+    # Start.
 
     def _load_django(self) -> None:
         os.environ["DJANGO_SETTINGS_MODULE"] = self.config.settings
@@ -150,79 +136,55 @@ class Node(Service):
         from django.apps import apps
         from django.urls import get_resolver
 
-        from cluster.django import conf
-        from cluster.django.api import topics
-        from cluster.django.api.database import DatabasePool
-        from cluster.django.api.external_publisher import site_name
-        from cluster.django.feeds.http_requests import FeedRequests
-        from cluster.django.handshake.dispatcher import Dispatcher
-        from cluster.django.revocation import registry
-        from cluster.node.http import DjangoSite
-
         django.setup()
         if not apps.is_installed("cluster.django"):
             self.log.warn(
-                '"cluster.django" is not in INSTALLED_APPS: sockets and feeds stay open when their'
-                " session ends, and manage.py has neither our runserver nor publish"
+                '"cluster.django" is not in INSTALLED_APPS: WebSockets and feeds stay open when'
+                " their session ends, and manage.py has neither c10k's runserver nor publish"
             )
-        self._site = site_name()
+        _ = get_resolver().url_patterns  # import the views now, not at the first connection
+
+    def _assemble(self) -> None:
+        from cluster.django import conf
+        from cluster.node.assembly import HttpParts, WebSocketParts
+
         settings = conf.load()
-        self.registry = registry
-        self.database = DatabasePool(settings["DATABASE_THREADS"], settings["DATABASE_QUEUE"])
-        self.dispatcher = Dispatcher(
-            self.pubsub, settings, lambda: self._serving, self.config.proxy_headers
+        self.websockets = WebSocketParts(
+            self._reactor, self._make_bus(), self.config, settings, self._is_serving
         )
-        self.connection_factory = self._make_connection_factory(settings)
-        self.site = DjangoSite(
+        self.http = HttpParts(
             self._reactor,
             self._application(),
-            self.connection_factory.buildProtocol,
-            threads=settings["WSGI_THREADS"],
-            queue=settings["WSGI_QUEUE"],
-            max_body=settings["MAX_REQUEST_BODY"],
-            proxy_headers=self.config.proxy_headers,
-            access_log=self.config.access_log,
-        )
-        self.feeds = FeedRequests(
-            self.pubsub,
+            self.websockets,
+            self.config,
             settings,
-            lambda: self._serving,
-            self.dispatcher.occupancy,
-            self.end_of_turn,
+            self._is_serving,
         )
-        self.site.on_request = self.feeds.take
-        self.protocol_detection = ProtocolDetectorFactory(
-            self._reactor,
-            self.connection_factory.buildProtocol,
-            self.site.buildProtocol,
-            settings["HANDSHAKE_TIMEOUT"],
-        )
-        _ = get_resolver().url_patterns  # import the views now, not at the first connection
+        self.publish_socket = PublishSocket(self.config.publish_socket, self.pubsub, self._reactor)
+        self.pubsub.remote_nodes.on_full = self._bus_full
+        self.pubsub.on_up = self._bus_up
+
+    def _attach(self) -> None:
+        """Become the node that application code of this process uses."""
+        from cluster.django.api import topics
+
         topics.attach(self)
 
     def _application(self) -> Any:
-        """What serves ordinary requests; Django is loaded."""
+        """The WSGI application for ordinary requests. Called when Django is loaded."""
         from django.core.servers.basehttp import get_internal_wsgi_application
 
         return get_internal_wsgi_application()
 
-    def _make_connection_factory(self, settings: dict[str, Any]) -> ConnectionFactory:
-        connections = ConnectionFactory(
-            self.end_of_turn,
-            self.epoll_reader,
-            ping_interval=self.config.ping_interval,
-            ping_timeout=self.config.ping_timeout,
-            max_message_size=self.config.max_message_size,
-            close_timeout=settings["CLOSE_TIMEOUT"],
-            handshake_timeout=settings["HANDSHAKE_TIMEOUT"],
-            high_water=settings["SEND_QUEUE_HIGH_WATER"],
-            compression=settings["COMPRESSION"],
-        )
-        connections.on_request = self.dispatcher.request
-        connections.on_open = self.dispatcher.opened
-        connections.on_close = self.dispatcher.closed
-        connections.on_abandoned = self.dispatcher.abandoned
-        return connections
+    def _make_bus(self) -> Bus:
+        # Unique for each process: a node that was killed and its replacement are different nodes.
+        name = f"{self.config.name}.{os.urandom(4).hex()}"
+        if self.config.bus == "local":
+            return LocalBus(name, self._reactor)
+        return ZmqBus(name, self.config.bus, self._reactor)
+
+    def _is_serving(self) -> bool:
+        return self._serving
 
     def _bus_up(self) -> None:
         if not self.ready.called:
@@ -237,61 +199,72 @@ class Node(Service):
             self.ready.callback(None)
 
     def _listen(self) -> None:
-        for listener in self._listeners:
-            factory: Any = self.protocol_detection
-            if listener.endpoint.startswith("ssl:"):
-                server = endpoints.serverFromString(self._reactor, listener.endpoint)
+        for listening in self._listening_sockets:
+            factory: Any = self.http.protocol_detection
+            if listening.endpoint.startswith("ssl:"):
+                server = endpoints.serverFromString(self._reactor, listening.endpoint)
                 context = server._sslContextFactory
                 factory = TLSMemoryBIOFactory(context, False, factory)
-            with socket.socket(fileno=os.dup(listener.fd)) as sock:
+            with socket.socket(fileno=os.dup(listening.fd)) as sock:
                 sock.listen(BACKLOG)  # most do already (cluster.supervisor.listening_slots)
-            port = self._reactor.adoptStreamPort(listener.fd, listener.family, factory)
-            os.close(listener.fd)  # adoptStreamPort works on a duplicate
+            port = self._reactor.adoptStreamPort(listening.fd, listening.family, factory)
+            os.close(listening.fd)  # adoptStreamPort works on a duplicate
             self._ports.append(port)
         if self.config.publish_socket:
-            self.publish_socket.start(self._site)
+            from cluster.django.api.external_publisher import site_name
+
+            self.publish_socket.start(site_name())
+
+    def _bus_full(self, full: bool) -> None:
+        """Resume publishers, which WebSocket.publish pauses when the bus is full."""
+        if not full and self._started:
+            for connection in self.websockets.connection_factory.connections:
+                connection.resume("bus")
+            self.publish_socket.resume()
+
+    # Stop.
 
     async def _stop(self) -> None:
-        deadline = self._reactor.seconds() + self.config.drain_timeout
         self._stall_detector.stop()
+        if not self._started:
+            return
+        deadline = self._reactor.seconds() + self.config.drain_timeout
         await self.publish_socket.stop()
         for port in self._ports:
             stopped = port.stopListening()
             if stopped is not None:
                 await stopped
-        if self._started:
-            for connection in list(self.connection_factory.connections):
-                connection.close(CLOSE_GOING_AWAY, "the server is going away")
-            self.feeds.close_all()
-            self.dispatcher.refuse_undecided()
-            self.end_of_turn.flush_all()
-            while (
-                self.connection_factory.connections or self.feeds.unsent
-            ) and self._reactor.seconds() < deadline:
-                await deferLater(self._reactor, 0.02, lambda: None)
-            drained = await self.site.drain(max(0.0, deadline - self._reactor.seconds()))
-            if not drained:
-                self.log.warn("views still run at the end of the drain timeout; leaving them")
-            # Handlers learn of the end as their clients go, and may have something to put in order.
-            while self._busy() and self._reactor.seconds() < deadline:
-                await deferLater(self._reactor, 0.02, lambda: None)
-            if self.dispatcher.running:
-                self.log.warn(
-                    "{count} handlers still run at the end of the drain timeout; leaving them",
-                    count=self.dispatcher.running,
-                )
-            self.epoll_reader.stop()
-            if drained:
-                self.site.pool.stop()
-            self.database.stop()
+        await self._close_clients(deadline)
+        views_ended = await self.http.site.drain(max(0.0, deadline - self._reactor.seconds()))
+        if not views_ended:
+            self.log.warn("views still run at the end of the drain timeout; leaving them")
+        # Handlers end when their clients are gone, and may have something to clean up first.
+        await self._wait_while(self._has_handlers, deadline)
+        running = self.websockets.dispatcher.running
+        if running:
+            self.log.warn(
+                "handlers still run at the end of the drain timeout ({count}); leaving them",
+                count=running,
+            )
+        if self.websockets.epoll_reader is not None:
+            self.websockets.epoll_reader.stop()
+        if views_ended:
+            self.http.site.pool.stop()
+        self.http.database.stop()
         self.pubsub.stop()
 
-    def _busy(self) -> bool:
-        return bool(self.dispatcher.running or self.database.active)
+    async def _close_clients(self, deadline: float) -> None:
+        connections, feeds = self.websockets.connection_factory.connections, self.http.feeds
+        for connection in list(connections):
+            connection.close(CLOSE_GOING_AWAY, "the server is going away")
+        feeds.close_all()
+        self.websockets.dispatcher.refuse_undecided()
+        self.websockets.end_of_turn.flush_all()
+        await self._wait_while(lambda: bool(connections or feeds.unsent), deadline)
 
-    def _bus_full(self, full: bool) -> None:
-        """Publishers are paused as they publish (WebSocket.publish); here they go on."""
-        if not full and self._started:
-            for connection in self.connection_factory.connections:
-                connection.resume("bus")
-            self.publish_socket.resume()
+    def _has_handlers(self) -> bool:
+        return bool(self.websockets.dispatcher.running or self.http.database.active)
+
+    async def _wait_while(self, condition: Callable[[], bool], deadline: float) -> None:
+        while condition() and self._reactor.seconds() < deadline:
+            await deferLater(self._reactor, DRAIN_POLL_S, lambda: None)

@@ -10,7 +10,6 @@ A site ends with the event loop of its test, so nothing is left for the next tes
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,14 +20,14 @@ from cluster.core.exceptions import Disconnected, NotRunning
 from cluster.django import conf
 from cluster.django.api import external_publisher, retention, topics
 from cluster.django.handshake.dispatcher import Dispatcher
-from cluster.net.loop.end_of_turn import EndOfTurn
+from cluster.net.loop.threads import call_in_reactor
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
+from cluster.node.assembly import WebSocketParts
+from cluster.node.config import NodeConfig
 from cluster.pubsub.local_bus import LocalBus
 from cluster.testing.loop import LoopReactor
 from cluster.testing.publications import RecordingPubSub
-
-ANSWER_TIMEOUT_S = 5.0
 
 _sites: dict[asyncio.AbstractEventLoop, "Site"] = {}
 
@@ -75,6 +74,15 @@ class RecordingDispatcher(Dispatcher):
         await super()._run(connection, websocket, watched, args, kwargs)
 
 
+class MemoryParts(WebSocketParts):
+    """The parts of a node, in memory."""
+
+    pubsub_class = RecordingPubSub
+    dispatcher_class = RecordingDispatcher
+    connection_factory_class = MemoryConnectionFactory
+    epoll_reader_class = None  # there are no sockets
+
+
 class Site:
     """One node in memory; ``current`` gives the one of the running event loop."""
 
@@ -83,33 +91,19 @@ class Site:
         self._thread = threading.get_ident()
         self._end: AsyncIterator[None] | None = None
         self.is_up: asyncio.Future[None] = loop.create_future()
-        self.reactor = cast(Any, LoopReactor(loop))
-        self.end_of_turn = EndOfTurn(self.reactor)
-        self.pubsub = RecordingPubSub(
-            LocalBus("test", self.reactor),
-            self.end_of_turn.published,
-            self.end_of_turn.schedule_published,
-            self.reactor,
-        )
-        self.end_of_turn.send_to_bus = self.pubsub.flush
+        self.reactor: Any = LoopReactor(loop)
         settings = conf.load()
-        self.dispatcher = RecordingDispatcher(
-            self.pubsub, settings, lambda: True, settings["PROXY_HEADERS"]
-        )
-        self.connection_factory = MemoryConnectionFactory(
-            self.end_of_turn,
-            None,
+        config = NodeConfig(
+            "test",
+            settings="",  # Django is loaded already
             ping_interval=0.0,
             max_message_size=settings["MAX_MESSAGE_SIZE"],
-            close_timeout=settings["CLOSE_TIMEOUT"],
-            handshake_timeout=settings["HANDSHAKE_TIMEOUT"],
-            high_water=settings["SEND_QUEUE_HIGH_WATER"],
-            compression=settings["COMPRESSION"],
+            proxy_headers=settings["PROXY_HEADERS"],
         )
-        self.connection_factory.on_request = self.dispatcher.request
-        self.connection_factory.on_open = self.dispatcher.opened
-        self.connection_factory.on_close = self.dispatcher.closed
-        self.connection_factory.on_abandoned = self.dispatcher.abandoned
+        bus = LocalBus(config.name, self.reactor)
+        parts = MemoryParts(self.reactor, bus, config, settings, lambda: True)
+        self.pubsub, self.connection_factory = parts.pubsub, parts.connection_factory
+        self.dispatcher = cast(RecordingDispatcher, parts.dispatcher)
 
     @classmethod
     def current(cls) -> "Site":
@@ -156,18 +150,9 @@ class Site:
         """Run in the loop's thread and return the result; in any other thread, wait for it."""
         if threading.get_ident() == self._thread:
             return function(*args)
-        answer: Future[Any] = Future()
-
-        def run() -> None:
-            try:
-                answer.set_result(function(*args))
-            except Exception as error:
-                answer.set_exception(error)
-
-        self.reactor.callFromThread(run)
         try:
-            return answer.result(ANSWER_TIMEOUT_S)
-        except TimeoutError:
+            return call_in_reactor(self.reactor, function, args)
+        except NotRunning:
             raise NotRunning("the event loop of this test does not run, or is blocked") from None
 
 

@@ -25,7 +25,8 @@ from cluster.django.api import topics
 from cluster.django.api.database import in_database
 from cluster.net.loop import threads
 from cluster.net.websocket.frames import text_frame
-from cluster.node.node import Listener, Node, NodeConfig
+from cluster.node.config import ListeningSocket, NodeConfig
+from cluster.node.node import Node
 from tests.django.site import load_site
 from tests.fakes import RecordingTransport
 from tests.net.websocket.wire import close, request, text
@@ -94,8 +95,8 @@ class NodeTests(SynchronousTestCase):
         listening.close()
         values = {name: getattr(self.config, name) for name in NodeConfig.__slots__}
         config = NodeConfig(**{**values, **changes})
-        listener = Listener(fd, socket.AF_INET, "tcp:0:interface=127.0.0.1")
-        return Node(config, [listener], self.reactor)
+        listening = ListeningSocket(fd, socket.AF_INET, "tcp:0:interface=127.0.0.1")
+        return Node(config, [listening], self.reactor)
 
     def start(self, **changes: Any) -> Node:
         node = self.make(**changes)
@@ -129,7 +130,7 @@ class NodeTests(SynchronousTestCase):
         node.startService()
         self.assertIs(topics.node, node)
         self.assertEqual(self.reactor.ports, [], "listening before the bus is up")
-        self.assertEqual(self.reactor.readers, [node.epoll_reader])
+        self.assertEqual(self.reactor.readers, [node.websockets.epoll_reader])
         self.reactor.advance(0)
         self.successResultOf(node.ready)
         self.assertTrue(node.is_ready())
@@ -138,7 +139,7 @@ class NodeTests(SynchronousTestCase):
         self.assertFalse(node.is_ready())
         self.assertTrue(self.reactor.ports[0].stopped)
         self.assertEqual(self.reactor.readers, [])
-        self.assertEqual(node.site.pool.threads, [])
+        self.assertEqual(node.http.site.pool.threads, [])
 
     def test_settings_that_cannot_be_used(self) -> None:
         from django.test import override_settings
@@ -150,16 +151,16 @@ class NodeTests(SynchronousTestCase):
         self.assertIn("HANDSHAKE_TIMOUT", str(failure.value))
         self.assertEqual(node.stats(), {"ready": False})
         self.stop(node)
-        for listener in node._listeners:
-            os.close(listener.fd)
+        for listening in node._listening_sockets:
+            os.close(listening.fd)
 
     def test_it_listens_when_it_serves(self) -> None:
         node = self.make()
-        (listener,) = node._listeners
+        (listening,) = node._listening_sockets
         bound = socket.socket()
         self.addCleanup(bound.close)
         bound.bind(("127.0.0.1", 0))
-        os.dup2(bound.fileno(), listener.fd)
+        os.dup2(bound.fileno(), listening.fd)
         node.startService()
         place = bound.getsockname()
         self.assertRaises(ConnectionRefusedError, socket.create_connection, place)
@@ -181,8 +182,8 @@ class NodeTests(SynchronousTestCase):
         self.assertFalse(node.is_ready())
         node.pubsub.on_up()
         self.stop(node)
-        for listener in node._listeners:
-            os.close(listener.fd)
+        for listening in node._listening_sockets:
+            os.close(listening.fd)
 
     def test_the_application_is_missing(self) -> None:
         ours, is_installed = "cluster.django", apps.is_installed
@@ -212,8 +213,8 @@ class NodeTests(SynchronousTestCase):
         self.stop(node)
         self.assertNoResult(node.ready)
         self.assertEqual(self.reactor.ports, [])
-        for listener in node._listeners:
-            os.close(listener.fd)
+        for listening in node._listening_sockets:
+            os.close(listening.fd)
 
     def test_figures(self) -> None:
         async def run() -> None:
@@ -229,7 +230,7 @@ class NodeTests(SynchronousTestCase):
             self.assertEqual(stats["connections_opened"], 1)
             self.assertEqual(stats["handshakes_refused"], {"404": 1, "403": 1})
             self.assertTrue(stats["ready"])
-            for connection in list(node.connection_factory.connections):
+            for connection in list(node.websockets.connection_factory.connections):
                 connection.connectionLost(Failure(ConnectionLost()))
             stats = node.stats()
             self.assertEqual((stats["connections"], stats["disconnects"]), (0, {"1006": 1}))
@@ -273,7 +274,7 @@ class NodeTests(SynchronousTestCase):
             self.assertNoResult(stopped)
             self.reactor.pump([0.5] * 3)
             self.successResultOf(stopped)
-            for connection in list(node.connection_factory.connections):
+            for connection in list(node.websockets.connection_factory.connections):
                 connection.connectionLost(Failure(ConnectionLost()))
             await asyncio.sleep(0)
 
@@ -287,7 +288,7 @@ class NodeTests(SynchronousTestCase):
             stopped = node.stopService()
             self.reactor.advance(0)
             self.assertTrue(transport.written.startswith(b"HTTP/1.1 503 "), transport.written)
-            while node.stats()["handshakes_deciding"] or node.database.active:
+            while node.stats()["handshakes_deciding"] or node.http.database.active:
                 await asyncio.sleep(0.001)
             self.reactor.pump([0.1] * 5)
             self.successResultOf(stopped)
@@ -331,13 +332,13 @@ class NodeTests(SynchronousTestCase):
 
         async def run() -> None:
             node = self.start(drain_timeout=2.0)
-            opened = node.connection_factory.on_open
+            opened = node.websockets.connection_factory.on_open
 
             def open_with(connection: Any) -> None:
-                node.dispatcher._handlers[connection] = (handler, (), {})
+                node.websockets.dispatcher._handlers[connection] = (handler, (), {})
                 opened(connection)
 
-            node.connection_factory.on_open = open_with
+            node.websockets.connection_factory.on_open = open_with
             connection, _ = self.connect(request().replace(b"/ws", b"/watcher/"))
             await asyncio.sleep(0)
             stopped = node.stopService()
@@ -394,7 +395,7 @@ class NodeTests(SynchronousTestCase):
             node.pubsub.bus_message(wire.Cleared("node1"))
             self.reactor.advance(0)
             self.assertEqual(node.stats()["published_externally"], 2)
-            for connection in list(node.connection_factory.connections):
+            for connection in list(node.websockets.connection_factory.connections):
                 connection.connectionLost(Failure(ConnectionLost()))
             await self.handlers_end()
             self.stop(node)

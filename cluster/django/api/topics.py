@@ -19,7 +19,8 @@ Listener = Callable[[Payload], None]
 class INode(Protocol):
     """What this floor needs of the node."""
 
-    pubsub: Any
+    @property
+    def pubsub(self) -> Any: ...
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run in the reactor thread and return the result; waits for it in any other thread."""

@@ -1,0 +1,122 @@
+"""The parts of a node, joined.
+
+``WebSocketParts`` need neither sockets nor threads of their own: ``cluster.testing`` runs them in
+memory. ``HttpParts`` are the rest of what a real node serves. Both import from ``cluster.django``,
+so import this module when Django is loaded.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from cluster.django.api.database import DatabasePool
+from cluster.django.feeds.http_requests import FeedRequests
+from cluster.django.handshake.dispatcher import Dispatcher
+from cluster.net.loop.end_of_turn import EndOfTurn
+from cluster.net.loop.epoll_reader import EpollReader
+from cluster.net.protocol_detection import ProtocolDetectorFactory
+from cluster.net.websocket.connection_factory import ConnectionFactory
+from cluster.node.config import NodeConfig
+from cluster.node.http import DjangoSite
+from cluster.pubsub.bus import Bus
+from cluster.pubsub.pubsub import PubSub
+
+PACE = 8.0
+"""Sending publications is followed by a pause this many times as long as it took (see
+cluster.net.loop.end_of_turn), so that it takes at most a ninth of a busy node's time."""
+
+
+class WebSocketParts:
+    """Topics and WebSocket connections of a node.
+
+    Args:
+        reactor: The reactor of the node, or what has the same ``callLater`` and ``seconds``.
+        bus: Carries topics to other nodes. The caller starts it.
+        config: The node's configuration.
+        settings: The C10K setting with all its keys (cluster.django.conf).
+        is_serving: Whether the node accepts new connections.
+    """
+
+    pubsub_class: ClassVar[type[PubSub]] = PubSub
+    dispatcher_class: ClassVar[type[Dispatcher]] = Dispatcher
+    connection_factory_class: ClassVar[type[ConnectionFactory]] = ConnectionFactory
+    epoll_reader_class: ClassVar[type[EpollReader] | None] = EpollReader
+
+    def __init__(
+        self,
+        reactor: Any,
+        bus: Bus,
+        config: NodeConfig,
+        settings: dict[str, Any],
+        is_serving: Callable[[], bool],
+    ) -> None:
+        self.end_of_turn = EndOfTurn(reactor, 0.0 if config.bus == "local" else PACE)
+        make_reader = self.epoll_reader_class
+        self.epoll_reader = None if make_reader is None else make_reader(reactor, self.end_of_turn)
+        self.pubsub = self.pubsub_class(
+            bus, self.end_of_turn.published, self.end_of_turn.schedule_published, reactor
+        )
+        self.end_of_turn.send_to_bus = self.pubsub.flush
+        self.dispatcher = self.dispatcher_class(
+            self.pubsub, settings, is_serving, config.proxy_headers
+        )
+        self.connection_factory = self.connection_factory_class(
+            self.end_of_turn,
+            self.epoll_reader,
+            ping_interval=config.ping_interval,
+            ping_timeout=config.ping_timeout,
+            max_message_size=config.max_message_size,
+            close_timeout=settings["CLOSE_TIMEOUT"],
+            handshake_timeout=settings["HANDSHAKE_TIMEOUT"],
+            high_water=settings["SEND_QUEUE_HIGH_WATER"],
+            compression=settings["COMPRESSION"],
+        )
+        self.connection_factory.on_request = self.dispatcher.request
+        self.connection_factory.on_open = self.dispatcher.opened
+        self.connection_factory.on_close = self.dispatcher.closed
+        self.connection_factory.on_abandoned = self.dispatcher.abandoned
+
+
+class HttpParts:
+    """Views, feeds and the database threads of a node, and the detection of HTTP or WebSocket.
+
+    Args:
+        reactor: The reactor of the node.
+        application: The WSGI application for ordinary requests.
+        websockets: The parts that share the ports with these.
+        config: The node's configuration.
+        settings: The C10K setting with all its keys.
+        is_serving: Whether the node accepts new connections.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        application: Any,
+        websockets: WebSocketParts,
+        config: NodeConfig,
+        settings: dict[str, Any],
+        is_serving: Callable[[], bool],
+    ) -> None:
+        build_websocket = websockets.connection_factory.buildProtocol
+        self.database = DatabasePool(settings["DATABASE_THREADS"], settings["DATABASE_QUEUE"])
+        self.site = DjangoSite(
+            reactor,
+            application,
+            build_websocket,
+            threads=settings["WSGI_THREADS"],
+            queue=settings["WSGI_QUEUE"],
+            max_body=settings["MAX_REQUEST_BODY"],
+            proxy_headers=config.proxy_headers,
+            access_log=config.access_log,
+        )
+        self.feeds = FeedRequests(
+            websockets.pubsub,
+            settings,
+            is_serving,
+            websockets.dispatcher.occupancy,
+            websockets.end_of_turn,
+        )
+        self.site.on_request = self.feeds.take
+        self.protocol_detection = ProtocolDetectorFactory(
+            reactor, build_websocket, self.site.buildProtocol, settings["HANDSHAKE_TIMEOUT"]
+        )
