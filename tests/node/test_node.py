@@ -23,6 +23,7 @@ from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.core.wire_external import Publish, encode
 from cluster.django.api import topics
 from cluster.django.api.database import in_database
+from cluster.django.websocket.decorator import Handler
 from cluster.net.loop import threads
 from cluster.net.websocket.frames import text_frame
 from cluster.node.config import ListeningSocket, NodeConfig
@@ -335,7 +336,7 @@ class NodeTests(SynchronousTestCase):
             opened = node.websockets.connection_factory.on_open
 
             def open_with(connection: Any) -> None:
-                node.websockets.dispatcher._handlers[connection] = (handler, (), {})
+                node.websockets.dispatcher._handlers[connection] = (Handler(handler), (), {})
                 opened(connection)
 
             node.websockets.connection_factory.on_open = open_with
