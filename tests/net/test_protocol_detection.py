@@ -1,4 +1,4 @@
-"""The front door: who gets a connection, and with which bytes."""
+"""Which protocol gets a connection, and with which bytes."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ HTTP = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Chosen(Protocol):
-    """Records the bytes it was given."""
+    """Records the bytes that it receives."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -44,7 +44,7 @@ class ProtocolDetectionTestCase(SynchronousTestCase):
             self.clock, self.build("websocket"), self.build("http"), handshake_timeout=10
         )
         self.transport = StringTransport()
-        self.door: Any = self.connect(self.transport)
+        self.detector: Any = self.connect(self.transport)
 
     def build(self, kind: str) -> Any:
         def build(peer: Any) -> Chosen:
@@ -55,14 +55,14 @@ class ProtocolDetectionTestCase(SynchronousTestCase):
         return build
 
     def connect(self, transport: Any) -> Any:
-        door = self.factory.buildProtocol(None)
-        assert door is not None
-        transport.protocol = door
-        door.makeConnection(transport)
-        return door
+        detector = self.factory.buildProtocol(None)
+        assert detector is not None
+        transport.protocol = detector
+        detector.makeConnection(transport)
+        return detector
 
     def receive(self, data: bytes) -> None:
-        """Like the reactor: to whoever is the transport's protocol now."""
+        """Like the reactor: call the protocol that the transport has now."""
         self.transport.protocol.dataReceived(data)  # type: ignore[attr-defined]
 
     def assert_chosen(self, kind: str, received: bytes) -> None:
@@ -75,7 +75,7 @@ class ProtocolDetectionTestCase(SynchronousTestCase):
 
 
 class ChoiceTests(ProtocolDetectionTestCase):
-    def test_an_upgrade_with_the_frames_behind_it(self) -> None:
+    def test_an_upgrade_with_the_frames_after_it(self) -> None:
         data = request() + text("first") + text("second")[:3]
         self.receive(data)
         self.assert_chosen("websocket", data)
@@ -101,7 +101,7 @@ class ChoiceTests(ProtocolDetectionTestCase):
             self.receive(data)
             self.assert_chosen("websocket", data)
 
-    def test_what_is_no_upgrade(self) -> None:
+    def test_headers_that_are_not_an_upgrade(self) -> None:
         for header in (
             b"X-Note: upgrade: websocket",
             b"X-Upgrade: websocket",
@@ -115,31 +115,31 @@ class ChoiceTests(ProtocolDetectionTestCase):
             self.receive(data)
             self.assert_chosen("http", data)
 
-    def test_an_upgrade_in_a_later_request_is_not_the_door_s(self) -> None:
+    def test_an_upgrade_in_a_later_request_is_left_to_http(self) -> None:
         data = HTTP + request()
         self.receive(data)
         self.assert_chosen("http", data)
 
-    def test_nobody_wants_it(self) -> None:
+    def test_a_connection_without_a_protocol_is_aborted(self) -> None:
         self.factory.build_http = lambda peer: None
         self.receive(HTTP)
         self.assertTrue(self.transport.disconnected)
         self.assertEqual(self.factory.waiting, 0)
 
-    def test_the_chosen_one_learns_of_the_end(self) -> None:
+    def test_the_chosen_protocol_is_notified_of_the_end(self) -> None:
         self.receive(HTTP)
         self.transport.protocol.connectionLost(  # type: ignore[attr-defined]
             Failure(ConnectionDone())
         )
         self.assertTrue(self.chosen[0].lost)
 
-    def test_behind_another_protocol(self) -> None:
-        """As under TLS, where our transport is itself a protocol."""
-        wrapper: Any = WrappingFactory(Factory.forProtocol(lambda: self.door)).buildProtocol(
+    def test_inside_another_protocol(self) -> None:
+        """As under TLS, where our transport is a protocol itself."""
+        wrapper: Any = WrappingFactory(Factory.forProtocol(lambda: self.detector)).buildProtocol(
             self.transport.getPeer()
         )
-        self.door = self.factory.buildProtocol(None)
-        wrapper.wrappedProtocol = self.door
+        self.detector = self.factory.buildProtocol(None)
+        wrapper.wrappedProtocol = self.detector
         wrapper.makeConnection(self.transport)
         wrapper.dataReceived(request())
         wrapper.dataReceived(text("a"))
@@ -157,22 +157,22 @@ class LimitTests(ProtocolDetectionTestCase):
         self.clock.advance(1)
         self.assertTrue(self.transport.disconnected)
         self.assertEqual(self.factory.too_slow, 1)
-        self.door.connectionLost(Failure(ConnectionDone()))
+        self.detector.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.factory.waiting, 0)
         self.assertEqual(self.chosen, [])
 
-    def test_silence(self) -> None:
+    def test_a_silent_client(self) -> None:
         self.clock.advance(10)
         self.assertTrue(self.transport.disconnected)
 
-    def test_gone_before_its_request(self) -> None:
+    def test_a_client_that_leaves_before_its_request(self) -> None:
         self.receive(b"GET")
-        self.door.connectionLost(Failure(ConnectionDone()))
+        self.detector.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.factory.waiting, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.factory.too_slow, 0)
 
-    def test_too_long_goes_to_http(self) -> None:
+    def test_a_header_that_is_too_long_goes_to_http(self) -> None:
         start = request()[:-2] + b"X: "
         for _ in range(MAX_HEADER // 1024):
             self.receive(start)
@@ -182,12 +182,12 @@ class LimitTests(ProtocolDetectionTestCase):
         self.assertEqual(self.chosen[0].kind, "http")
         self.assertEqual(self.factory.waiting, 0)
 
-    def test_too_long_in_one_piece_is_no_upgrade(self) -> None:
+    def test_a_header_that_is_too_long_in_one_piece(self) -> None:
         data = request(b"X: " + b"x" * MAX_HEADER)
         self.receive(data)
         self.assert_chosen("http", data)
 
-    def test_as_long_as_may_be(self) -> None:
+    def test_the_longest_header_that_is_allowed(self) -> None:
         data = request(b"X: " + b"x" * (MAX_HEADER - len(request()) - 1))
         self.assertEqual(data.find(b"\r\n\r\n"), MAX_HEADER)
         self.receive(data)
@@ -195,7 +195,7 @@ class LimitTests(ProtocolDetectionTestCase):
 
 
 class AnswerTests(SynchronousTestCase):
-    """With the real protocols behind the door."""
+    """With the real protocols."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -222,7 +222,7 @@ class AnswerTests(SynchronousTestCase):
         self.clock.advance(0)
         return transport
 
-    def test_the_handshake_and_what_is_behind_it(self) -> None:
+    def test_the_handshake_and_the_frames_after_it(self) -> None:
         transport = self.answer(request() + text("a"), text("b"))
         self.assertTrue(transport.value().startswith(b"HTTP/1.1 101 "), transport.value())
         self.assertEqual(self.got, ["a", "b"])
@@ -249,7 +249,7 @@ class AnswerTests(SynchronousTestCase):
         for rubbish in (b"\0" * 20_000, b"GET / HTTP/1.1\r\nX: " + b"x" * 65536):
             self.assertTrue(self.answer(rubbish).disconnecting)
 
-    def test_rubbish_without_an_end_is_cut_off(self) -> None:
+    def test_rubbish_without_an_end_is_disconnected(self) -> None:
         for rubbish in (b"SSH-2.0-OpenSSH_9.6\r\n", b"\x16\x03\x01\x02\x00\x01" + b"\x8a" * 500):
             transport = self.answer(rubbish)
             self.assertFalse(transport.disconnected)

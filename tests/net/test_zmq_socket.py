@@ -1,4 +1,4 @@
-"""A ZeroMQ socket in the reactor: nothing that came is overlooked, nothing is left behind."""
+"""A ZeroMQ socket in the reactor: it misses no event, and leaves nothing behind."""
 
 from collections import deque
 from typing import Any
@@ -11,14 +11,14 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from cluster.net import zmq_socket
+from cluster.net import zmq_socket as module
 from cluster.net.zmq_socket import BATCH, ZmqSocket, make_socket, monitor
 
 reactor: Any = _reactor
 
 
 class FakeSocket:
-    """An edge-triggered socket: what has come is in ``messages``; ``room`` messages may be sent."""
+    """An edge-triggered socket: ``messages`` have arrived, ``room`` messages may be sent."""
 
     def __init__(self) -> None:
         self.messages: deque[list[bytes]] = deque()
@@ -49,12 +49,12 @@ class FakeSocket:
         self.lingers.append(linger)
 
 
-class LinkTestCase(SynchronousTestCase):
+class ZmqSocketTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.socket = FakeSocket()
         self.events: list[Any] = []
-        self.link = self.make(lambda: self.events.append("writable"))
+        self.zmq_socket = self.make(lambda: self.events.append("writable"))
 
     def make(self, writable: Any = None) -> ZmqSocket:
         socket: Any = self.socket
@@ -63,29 +63,29 @@ class LinkTestCase(SynchronousTestCase):
     def received(self, parts: list[bytes]) -> None:
         self.events.append(parts[0])
 
-    def come(self, *messages: bytes) -> None:
+    def arrive(self, *messages: bytes) -> None:
         self.socket.messages += ([message] for message in messages)
 
     def assertIdle(self) -> None:
-        """Nothing is left to look at."""
+        """No event is left to handle."""
         self.reactor.advance(0)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
-class ReceiveTests(LinkTestCase):
-    def test_what_came_before_the_start_is_taken(self) -> None:
-        """Its edge is gone."""
-        self.come(b"1")
-        self.link.start()
-        self.assertEqual(self.reactor.getReaders(), [self.link])
+class ReceiveTests(ZmqSocketTestCase):
+    def test_messages_from_before_the_start(self) -> None:
+        """Their edge was before the reactor watched."""
+        self.arrive(b"1")
+        self.zmq_socket.start()
+        self.assertEqual(self.reactor.getReaders(), [self.zmq_socket])
         self.assertIdle()
         self.assertEqual(self.events, [b"1"])
-        self.assertEqual((self.link.fileno(), self.link.logPrefix()), (42, "zmq"))
+        self.assertEqual((self.zmq_socket.fileno(), self.zmq_socket.logPrefix()), (42, "zmq"))
 
-    def test_a_batch_and_then_others_have_their_turn(self) -> None:
-        self.come(*[b"%d" % n for n in range(2 * BATCH + 1)])
+    def test_after_a_batch_others_have_their_turn(self) -> None:
+        self.arrive(*[b"%d" % n for n in range(2 * BATCH + 1)])
         for expected in (BATCH, 2 * BATCH):
-            self.link.doRead()
+            self.zmq_socket.doRead()
             self.assertEqual(len(self.events), expected)
             self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
         self.assertIdle()
@@ -93,71 +93,71 @@ class ReceiveTests(LinkTestCase):
 
     def test_errors_are_logged_and_the_next_is_taken(self) -> None:
         self.received = lambda parts: self.events.append({b"fine": 1}[parts[0]])  # type: ignore
-        link = self.make()
-        self.come(b"bad", b"fine")
-        link.doRead()
+        zmq_socket = self.make()
+        self.arrive(b"bad", b"fine")
+        zmq_socket.doRead()
         self.assertEqual(self.events, [1])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
-    def test_what_comes_while_the_last_is_handled(self) -> None:
-        """Between the last receive and the look at EVENTS."""
+    def test_a_message_that_arrives_while_the_last_is_handled(self) -> None:
+        """Between the last receive and the reading of EVENTS."""
 
         def writable() -> None:
-            self.come(b"late")
+            self.arrive(b"late")
 
-        link = self.make(writable)
+        zmq_socket = self.make(writable)
         self.socket.room = 0
-        link.send([b"x"])
+        zmq_socket.send([b"x"])
         self.socket.room = 1
-        link.doRead()
+        zmq_socket.doRead()
         self.assertEqual(self.events, [])
         self.assertIdle()
         self.assertEqual(self.events, [b"late"])
 
     def test_drain_takes_more_than_a_batch(self) -> None:
-        self.come(*[b"x"] * zmq_socket.HIGH_WATER_MESSAGES)
-        self.link.drain()
-        self.assertEqual(len(self.events), zmq_socket.HIGH_WATER_MESSAGES)
+        self.arrive(*[b"x"] * module.HIGH_WATER_MESSAGES)
+        self.zmq_socket.drain()
+        self.assertEqual(len(self.events), module.HIGH_WATER_MESSAGES)
         self.assertIdle()
 
 
-class SendTests(LinkTestCase):
+class SendTests(ZmqSocketTestCase):
     def test_sent_at_once(self) -> None:
-        self.assertTrue(self.link.send([b"a", b"b"]))
+        self.assertTrue(self.zmq_socket.send([b"a", b"b"]))
         self.assertEqual(self.socket.sent, [[b"a", b"b"]])
         self.assertIdle()
 
-    def test_refused_and_told_when_there_is_room(self) -> None:
+    def test_refused_and_called_when_there_is_room(self) -> None:
         self.socket.room = 0
-        self.assertFalse(self.link.send([b"a"]))
-        self.link.doRead()
+        self.assertFalse(self.zmq_socket.send([b"a"]))
+        self.zmq_socket.doRead()
         self.assertEqual(self.events, [])
         self.socket.room = 1
-        self.link.doRead()
-        self.link.doRead()
+        self.zmq_socket.doRead()
+        self.zmq_socket.doRead()
         self.assertEqual(self.events, ["writable"])
 
-    def test_nobody_to_tell(self) -> None:
-        link = self.make()
+    def test_refused_without_a_callback(self) -> None:
+        zmq_socket = self.make()
         self.socket.room = 0
-        self.assertFalse(link.send([b"a"]))
+        self.assertFalse(zmq_socket.send([b"a"]))
         self.socket.room = 1
-        link.doRead()
+        zmq_socket.doRead()
         self.assertIdle()
 
-    def test_a_send_swallows_the_edge_of_a_message(self) -> None:
-        """Taken, refused or failed: each makes ZeroMQ look at its signals, once for all."""
+    def test_a_send_consumes_the_edge_of_a_message(self) -> None:
+        """Sent, refused or failed: each makes ZeroMQ process its signals, and so clear the edge."""
         outcomes = [
             (1, None),
             (0, None),
             (1, zmq.ZMQError(zmq.EHOSTUNREACH)),
         ]
         for room, error in outcomes:
-            self.come(b"1")
+            self.arrive(b"1")
             self.socket.room, self.socket.error = room, error
             try:
-                self.link.send([b"x"])
-                self.link.send([b"x"])
+                self.zmq_socket.send([b"x"])
+                self.zmq_socket.send([b"x"])
             except zmq.ZMQError:
                 self.assertIs(error, self.socket.error)
             self.assertEqual(self.events, [])
@@ -167,42 +167,42 @@ class SendTests(LinkTestCase):
 
     def test_room_again_right_after_a_refusal(self) -> None:
         self.socket.error = zmq.Again()
-        self.assertFalse(self.link.send([b"x"]))
+        self.assertFalse(self.zmq_socket.send([b"x"]))
         self.assertIdle()
         self.assertEqual(self.events, ["writable"])
 
 
-class CloseTests(LinkTestCase):
+class CloseTests(ZmqSocketTestCase):
     def test_nothing_is_delivered_any_more(self) -> None:
-        self.link.start()
-        self.come(b"1")
-        self.link.close(linger_ms=7)
-        self.link.close()
-        self.link.doRead()
+        self.zmq_socket.start()
+        self.arrive(b"1")
+        self.zmq_socket.close(linger_ms=7)
+        self.zmq_socket.close()
+        self.zmq_socket.doRead()
         self.assertEqual(self.socket.lingers, [7])
         self.assertEqual(self.reactor.getReaders(), [])
         self.assertIdle()
         self.assertEqual(self.events, [])
 
-    def test_closed_by_who_receives(self) -> None:
-        self.received = lambda parts: (self.events.append("last"), self.link.close())  # type: ignore
-        self.link = self.make()
-        self.come(b"1", b"2")
-        self.link.doRead()
+    def test_closed_by_the_received_callback(self) -> None:
+        self.received = lambda parts: (self.events.append("last"), self.zmq_socket.close())  # type: ignore
+        self.zmq_socket = self.make()
+        self.arrive(b"1", b"2")
+        self.zmq_socket.doRead()
         self.assertEqual(self.events, ["last"])
         self.assertIdle()
 
-    def test_closed_by_who_writes(self) -> None:
-        link = self.make(lambda: link.close())
+    def test_closed_by_the_writable_callback(self) -> None:
+        zmq_socket = self.make(lambda: zmq_socket.close())
         self.socket.room = 0
-        link.send([b"x"])
+        zmq_socket.send([b"x"])
         self.socket.room = 1
-        link.doRead()
-        self.assertTrue(link.is_closed())
+        zmq_socket.doRead()
+        self.assertTrue(zmq_socket.is_closed())
 
     def test_the_reactor_stops(self) -> None:
-        self.link.start()
-        self.link.connectionLost(Failure(ConnectionDone()))
+        self.zmq_socket.start()
+        self.zmq_socket.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.socket.lingers, [0])
         self.assertIdle()
 
@@ -217,8 +217,8 @@ class SocketTests(TestCase):
         self.addCleanup(self.context.destroy, linger=0)
 
     def forget_heartbeats(self) -> None:
-        """ZeroMQ's threads may have to wait for their turn for longer on a busy machine."""
-        self.patch(zmq_socket, "HEARTBEAT_TIMEOUT_MS", 10 * 1000 * self.timeout)
+        """On a busy machine ZeroMQ's threads may have to wait longer for the processor."""
+        self.patch(module, "HEARTBEAT_TIMEOUT_MS", 10 * 1000 * self.timeout)
 
     async def test_more_than_zeromq_takes(self) -> None:
         """Both ends in one reactor, thousands of messages, none lost and no edge missed."""
@@ -244,9 +244,9 @@ class SocketTests(TestCase):
         two.connect(f"tcp://127.0.0.1:{port}")
         receiver = ZmqSocket(reactor, one, take)
         sender = ZmqSocket(reactor, two, lambda parts: None, fill)
-        for link in (receiver, sender):
-            self.addCleanup(link.close)
-            link.start()
+        for zmq_socket in (receiver, sender):
+            self.addCleanup(zmq_socket.close)
+            zmq_socket.start()
         fill()
         self.assertGreater(len(pending), 0)
         await done
@@ -255,14 +255,14 @@ class SocketTests(TestCase):
     async def test_finite_queues_and_heartbeats(self) -> None:
         socket = make_socket(self.context, zmq.DEALER)
         for option in (zmq.SNDHWM, zmq.RCVHWM):
-            self.assertEqual(socket.getsockopt(option), zmq_socket.HIGH_WATER_MESSAGES)
+            self.assertEqual(socket.getsockopt(option), module.HIGH_WATER_MESSAGES)
         self.assertEqual(socket.getsockopt(zmq.LINGER), 0)
         self.assertGreater(socket.getsockopt(zmq.HEARTBEAT_IVL), 0)
         self.assertGreater(
             socket.getsockopt(zmq.HEARTBEAT_TIMEOUT), socket.getsockopt(zmq.HEARTBEAT_IVL)
         )
 
-    async def test_a_monitor_tells_of_connections_and_their_loss(self) -> None:
+    async def test_a_monitor_reports_connections_and_their_loss(self) -> None:
         self.forget_heartbeats()
         connected: Deferred[None] = Deferred()
         lost: Deferred[None] = Deferred()
@@ -280,8 +280,8 @@ class SocketTests(TestCase):
 
 
 class MonitorTests(SynchronousTestCase):
-    def test_other_events_are_none_of_its_business(self) -> None:
-        """A monitor says when it stops, asked or not."""
+    def test_other_events_are_ignored(self) -> None:
+        """A monitor reports its own end, although nobody asked for that event."""
         watcher = FakeSocket()
 
         class Watched:

@@ -1,4 +1,4 @@
-"""One descriptor for many sockets: who reads what, and who does not any more."""
+"""One descriptor for many sockets: which of them are read, and by whom."""
 
 import os
 import select
@@ -21,26 +21,26 @@ from tests.net.websocket.wire import close, frame, request, text
 ROOT = Path(__file__).parents[3]
 
 
-class ReadHubTests(TestCase):
+class EpollReaderTests(TestCase):
     def setUp(self) -> None:
         self.server = Server(reactor)
         self.addCleanup(lambda: defer.ensureDeferred(self.server.stop()))
 
     def watched(self) -> list[Any]:
-        """Lanes that the reactor reads."""
+        """Connections that the reactor reads."""
         readers = reactor.getReaders()
         return [
             connection for connection in self.server.connections if connection.transport in readers
         ]
 
     def wait_for_input(self, *connections: Any) -> None:
-        """What was written to their clients' sockets is there; the reactor has not read it."""
+        """Wait until their clients' bytes have arrived, without running the reactor."""
         for connection in connections:
             poll = select.poll()
             poll.register(connection.socket, select.POLLIN)
             self.assertTrue(poll.poll(60_000))
 
-    async def test_the_reactor_does_not_read_open_lanes(self) -> None:
+    async def test_the_reactor_does_not_read_open_connections(self) -> None:
         client, connection = await self.server.client()
         self.assertEqual(self.watched(), [])
         self.assertGreaterEqual(connection.epoll_fd, 0)
@@ -62,7 +62,7 @@ class ReadHubTests(TestCase):
         self.assertEqual(client.received, b"\x88\x06\x03\xe8done")
         self.assertEqual(self.server.ends[0][1:], (1000, True))
 
-    async def test_paused_lane_is_read_by_nobody_and_then_again(self) -> None:
+    async def test_a_paused_connection_is_not_read_until_it_is_resumed(self) -> None:
         client, connection = await self.server.client()
         other, other_connection = await self.server.client()
         got: list[bytes] = []
@@ -81,7 +81,7 @@ class ReadHubTests(TestCase):
         await both
         self.assertEqual(got, [b"held"])
 
-    async def test_a_lane_that_left_in_the_batch_is_not_read(self) -> None:
+    async def test_a_connection_that_is_removed_in_a_batch_is_not_read(self) -> None:
         """Two are ready in one poll; the first to be read pauses both."""
         pairs = [await self.server.client() for _ in range(2)]
         got: list[bytes] = []
@@ -119,7 +119,7 @@ class ReadHubTests(TestCase):
         for client, _ in pairs:
             await client.until(lambda c=client: len(c.received) == 18)
 
-    async def test_a_bug_in_the_lane_closes_it_and_no_other(self) -> None:
+    async def test_a_bug_closes_its_connection_and_no_other(self) -> None:
         client, connection = await self.server.client()
         other, other_connection = await self.server.client()
         connection.dataReceived = lambda data: 1 // 0
@@ -131,7 +131,7 @@ class ReadHubTests(TestCase):
         await client.until_received(b"\x03\xf3internal error")
         self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    async def test_stop_hands_the_sockets_back(self) -> None:
+    async def test_stop_gives_the_sockets_back(self) -> None:
         client, connection = await self.server.client()
         epoll_reader = self.server.epoll_reader
         assert epoll_reader is not None
@@ -146,7 +146,7 @@ class ReadHubTests(TestCase):
         connection.resume("full")
         self.assertEqual(self.watched(), [connection])
 
-    async def test_reactor_that_ends_loses_the_connections(self) -> None:
+    async def test_the_end_of_the_reactor_loses_the_connections(self) -> None:
         client, connection = await self.server.client()
         assert self.server.epoll_reader is not None
         reactor.removeReader(self.server.epoll_reader)
@@ -217,7 +217,7 @@ class Echo(ProcessProtocol):
 
 
 class ReactorTests(TestCase):
-    """The hub under each reactor that a node may run."""
+    """Under each reactor that a node may run."""
 
     timeout = 180
 

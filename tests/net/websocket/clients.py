@@ -1,4 +1,4 @@
-"""A real server of lanes on the loopback interface, and a client that reads when it is told to."""
+"""A real server on the loopback interface, and a client that can stop reading."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from tests.net.websocket.wire import request
 
 
 class Client(Protocol):
-    """Collects what the server writes; ``until`` waits for it to satisfy a condition."""
+    """Collects what the server sends; ``until`` waits for a condition on it."""
 
     def __init__(self) -> None:
         self.received = b""
@@ -52,7 +52,7 @@ class Client(Protocol):
 
 
 class Server:
-    """Lanes on a port of the loopback interface, read by a hub or by the reactor itself."""
+    """Connections on a port of the loopback interface, read by an EpollReader or by the reactor."""
 
     def __init__(self, reactor: Any, *, with_epoll_reader: bool = True, **options: Any) -> None:
         self._reactor = reactor
@@ -106,7 +106,7 @@ class Server:
             connection.transport.abortConnection()
             await ended
         for client in self._clients:
-            if client.lost is None:  # it has yet to hear of it, or does not read
+            if client.lost is None:  # it does not know yet, or does not read
                 client.transport.abortConnection()
                 await client.until_lost()
         if self.epoll_reader is not None:

@@ -1,4 +1,4 @@
-"""Lanes on recording transports, and what their owner was told."""
+"""Connections on recording transports, and an application that records what its hooks get."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from tests.fakes import RecordingTransport
 from tests.net.websocket.wire import request
 
 
-class Owner:
-    """A factory with a flush list on a clock, whose hooks write down what happens."""
+class Application:
+    """A factory on a clock; its hooks record their calls in ``events``."""
 
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
@@ -35,14 +35,14 @@ class Owner:
         self.events.append(("closed", code, was_clean))
 
     def connect(self) -> "tuple[ServerConnection, RecordingTransport]":
-        """A lane before its handshake."""
+        """A connection before its handshake."""
         connection = self.factory.buildProtocol(None)
         transport = RecordingTransport()
         connection.makeConnection(transport)
         return connection, transport
 
     def open(self, *headers: bytes) -> "tuple[ServerConnection, RecordingTransport]":
-        """A lane after its handshake; what was written so far is forgotten."""
+        """A connection after its handshake; what it has written so far is forgotten."""
         connection, transport = self.connect()
         connection.dataReceived(request(*headers))
         self.clock.advance(0)

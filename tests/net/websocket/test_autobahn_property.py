@@ -1,7 +1,7 @@
-"""The lane and Autobahn's own protocol get the same bytes, in the same chunks, and must not differ.
+"""A connection and unchanged Autobahn get the same bytes in the same chunks, and must not differ.
 
-Stock Autobahn delivers messages that follow a close of ours in the same read; the lane does not.
-That one difference is taken out by looking at the state before a message is recorded.
+Unchanged Autobahn delivers the messages that follow a close of ours in the same read. A connection
+does not. The tests ignore that difference: they record messages of open connections alone.
 """
 
 import zlib
@@ -34,7 +34,7 @@ PING_TIMEOUT = 30.0
 
 
 class Side:
-    """One of the two: what it delivered, wrote and how it ended."""
+    """One of the two: its messages, its output, and its end."""
 
     def __init__(self, protocol: Any) -> None:
         self.messages: list[tuple[bytes, bool]] = []
@@ -49,7 +49,7 @@ class Side:
         elif payload == b"echo":
             self.protocol.sendFrame(opcode=2 if is_binary else 1, payload=payload)
 
-    def said(self) -> tuple[Any, ...]:
+    def output(self) -> tuple[Any, ...]:
         return self.messages, self.transport.written, self.protocol.localCloseCode
 
     def seen(self) -> tuple[Any, ...]:
@@ -246,10 +246,10 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
                 clock.advance(times[number])
             clock.advance(0)
             if headers and sides[1].protocol.failedByMe:
-                # Behind a broken compressed frame Autobahn parses garbage, at the next read: when
-                # it gives up depends on the cut. What was delivered and said until then does not.
+                # After a broken compressed frame Autobahn parses garbage at the next read. When it
+                # gives up depends on the cut; what it has delivered and sent until then does not.
                 self.assertTrue(sides[0].protocol.failedByMe)
-                self.assertEqual(sides[0].said(), sides[1].said())
+                self.assertEqual(sides[0].output(), sides[1].output())
                 return
             self.assertEqual(sides[0].seen(), sides[1].seen())
         for side in sides:

@@ -1,4 +1,4 @@
-"""Decisions on a handshake that take their time, and answers that are not letting in."""
+"""The opening handshake: decisions, at once and later."""
 
 from typing import Any
 
@@ -9,8 +9,109 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.refusal import Refusal
-from tests.net.websocket.connections import Owner
-from tests.net.websocket.wire import request, text
+from tests.net.websocket.connections import Application
+from tests.net.websocket.wire import frame, request, text
+
+
+class HandshakeTests(SynchronousTestCase):
+    def test_the_response_names_this_server_alone(self) -> None:
+        application = Application()
+        connection, transport = application.connect()
+        connection.dataReceived(request())
+        application.clock.advance(0)
+        self.assertIn(b"\r\nServer: c10k\r\n", transport.written)
+        self.assertNotIn(b"utobahn", transport.written)
+        self.assertEqual(application.events, ["open"])
+        self.assertEqual(application.factory.connections_opened, 1)
+        self.assertEqual(application.factory.connections, {connection})
+
+    def test_frames_after_the_request(self) -> None:
+        application = Application()
+        connection, _transport = application.connect()
+        connection.dataReceived(request() + text("a") + frame(1, b"b", fin=False))
+        connection.dataReceived(frame(0, b"c"))
+        self.assertEqual(application.events, ["open", "a", "bc"])
+
+    def test_a_pause_in_on_open_applies_to_frames_after_the_request(self) -> None:
+        application = Application()
+        application.factory.on_open = lambda connection: (
+            application.opened(connection),
+            connection.pause("not yet"),
+        )
+        connection, _transport = application.connect()
+        connection.dataReceived(request() + text("a") + text("b"))
+        self.assertEqual(application.events, ["open"])
+        connection.resume("not yet")
+        application.clock.advance(0)
+        self.assertEqual(application.events, ["open", "a", "b"])
+
+    def refused(self, application: Application, raw: bytes) -> bytes:
+        connection, transport = application.connect()
+        connection.dataReceived(raw)
+        application.clock.advance(0)
+        self.assertTrue(transport.lost)
+        application.lose(connection)
+        self.assertEqual(application.events, [])
+        return transport.written
+
+    def test_deny_is_a_response_with_a_body(self) -> None:
+        def deny(connection: ServerConnection, request: Any) -> None:
+            raise ConnectionDeny(403, "not from\r\nSet-Cookie: here")
+
+        application = Application()
+        application.factory.on_request = deny
+        response = self.refused(application, request())
+        head, _, body = response.partition(b"\r\n\r\n")
+        self.assertEqual(head.split(b"\r\n")[0], b"HTTP/1.1 403 Forbidden")
+        self.assertNotIn(b"Cookie", head)
+        self.assertIn(b"not from", body)
+        self.assertEqual(application.factory.handshakes_refused, {"403": 1})
+
+    def test_an_exception_of_the_application_is_logged_and_not_sent(self) -> None:
+        def fail(connection: ServerConnection, request: Any) -> None:
+            raise KeyError("secret")
+
+        application = Application()
+        application.factory.on_request = fail
+        response = self.refused(application, request())
+        self.assertIn(b"HTTP/1.1 500 ", response)
+        self.assertNotIn(b"secret", response)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_a_subprotocol_that_was_not_offered_is_an_internal_error(self) -> None:
+        application = Application()
+        application.factory.on_request = lambda connection, request: "life.v2.bin"
+        self.assertIn(b"HTTP/1.1 500 ", self.refused(application, request()))
+        self.assertEqual(len(self.flushLoggedErrors(Exception)), 1)
+
+    def test_subprotocol(self) -> None:
+        application = Application()
+        application.factory.on_request = lambda connection, request: request.protocols[1]
+        connection, transport = application.connect()
+        connection.dataReceived(request(b"Sec-WebSocket-Protocol: a, b"))
+        application.clock.advance(0)
+        self.assertIn(b"\r\nSec-WebSocket-Protocol: b\r\n", transport.written)
+
+    def test_no_upgrade_is_426(self) -> None:
+        response = self.refused(Application(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertTrue(response.startswith(b"HTTP/1.1 426 Upgrade Required\r\n"), response)
+
+    def test_endless_request_is_431(self) -> None:
+        response = self.refused(Application(), b"GET / HTTP/1.1\r\nX: " + b"x" * 20000)
+        self.assertTrue(response.startswith(b"HTTP/1.1 431 "), response)
+
+    def test_close_while_deciding(self) -> None:
+        application = Application()
+        application.factory.on_request = lambda connection, request: connection.close(
+            1001, "draining"
+        )
+        self.assertTrue(self.refused(application, request()).startswith(b"HTTP/1.1 503 "))
+
+    def test_silent_client_is_dropped(self) -> None:
+        application = Application(handshake_timeout=5)
+        _connection, transport = application.connect()
+        application.clock.advance(6)
+        self.assertTrue(transport.aborted)
 
 
 class DecisionTests(SynchronousTestCase):
@@ -18,10 +119,10 @@ class DecisionTests(SynchronousTestCase):
         self.cancelled = 0
         self.abandoned: list[ServerConnection] = []
         self.decision: Deferred[Any] = Deferred(self.cancel)
-        self.owner = Owner(handshake_timeout=5)
-        self.owner.factory.on_request = self.decide
-        self.owner.factory.on_abandoned = self.abandoned.append
-        self.connection, self.transport = self.owner.connect()
+        self.application = Application(handshake_timeout=5)
+        self.application.factory.on_request = self.decide
+        self.application.factory.on_abandoned = self.abandoned.append
+        self.connection, self.transport = self.application.connect()
 
     def cancel(self, decision: Any) -> None:
         self.cancelled += 1
@@ -33,37 +134,37 @@ class DecisionTests(SynchronousTestCase):
     def receive(self, data: bytes = b"") -> None:
         if data:
             self.connection.dataReceived(data)
-        self.owner.clock.advance(0)
+        self.application.clock.advance(0)
 
     def assert_answer(self, start: bytes) -> None:
         self.receive()
         self.assertTrue(self.transport.written.startswith(start), self.transport.written)
 
     def lose(self) -> None:
-        self.owner.lose(self.connection)
+        self.application.lose(self.connection)
         self.assertEqual(self.abandoned, [self.connection])
 
-    def test_let_in_later(self) -> None:
+    def test_accepted_later(self) -> None:
         self.receive(request(b"Sec-WebSocket-Protocol: a, b"))
-        self.assertEqual((self.owner.events, self.transport.written), ([], b""))
+        self.assertEqual((self.application.events, self.transport.written), ([], b""))
         self.decision.callback(("b", {"Set-Cookie": ["c=1", "d=2"]}))
         self.assert_answer(b"HTTP/1.1 101 ")
         for line in (b"Sec-WebSocket-Protocol: b", b"Set-Cookie: c=1", b"Set-Cookie: d=2"):
             self.assertIn(b"\r\n" + line + b"\r\n", self.transport.written)
-        self.assertEqual(self.owner.events, ["open"])
-        self.owner.lose(self.connection)
+        self.assertEqual(self.application.events, ["open"])
+        self.application.lose(self.connection)
         self.assertEqual((self.abandoned, self.cancelled), ([], 0))
 
     def test_frames_sent_ahead_wait_in_order(self) -> None:
         self.receive(request() + text("a"))
         self.receive(text("b")[:3])
         self.receive(text("b")[3:] + text("c"))
-        self.assertEqual(self.owner.events, [])
+        self.assertEqual(self.application.events, [])
         self.decision.callback(None)
         self.receive()
-        self.assertEqual(self.owner.events, ["open", "a", "b", "c"])
+        self.assertEqual(self.application.events, ["open", "a", "b", "c"])
 
-    def test_a_second_request_sent_ahead_is_no_request(self) -> None:
+    def test_a_second_request_sent_ahead_is_not_answered(self) -> None:
         self.receive(request())
         self.receive(request())
         self.decision.callback(None)
@@ -81,14 +182,14 @@ class DecisionTests(SynchronousTestCase):
     def test_the_client_leaves(self) -> None:
         self.receive(request())
         self.lose()
-        self.assertEqual((self.cancelled, self.owner.events), (1, []))
+        self.assertEqual((self.cancelled, self.application.events), (1, []))
 
-    def test_the_client_leaves_and_the_decision_comes_nevertheless(self) -> None:
+    def test_the_client_leaves_and_the_decision_is_made_all_the_same(self) -> None:
         decision: Deferred[Any] = Deferred(lambda it: it.callback("a"))
         self.decision = decision
         self.receive(request())
         self.lose()
-        self.assertEqual((self.owner.events, self.transport.written), ([], b""))
+        self.assertEqual((self.application.events, self.transport.written), ([], b""))
 
     def test_refused_later(self) -> None:
         headers = [("Content-Type", "text/html"), ("Location", "/login/")]
@@ -100,21 +201,21 @@ class DecisionTests(SynchronousTestCase):
         self.assertIn(b"\r\nLocation: /login/\r\n", head)
         self.assertEqual(head.count(b"Content-Type"), 1)
         self.assertIn(b"\r\nContent-Length: 8\r\n", head)
-        self.assertEqual(self.owner.factory.handshakes_refused, {"302": 1})
+        self.assertEqual(self.application.factory.handshakes_refused, {"302": 1})
         self.assertTrue(self.transport.lost)
         self.lose()
         self.assertEqual(self.cancelled, 0)
 
-    def test_the_log_says_who_asked_for_what(self) -> None:
+    def test_the_log_has_the_client_and_its_url(self) -> None:
         events: list[Any] = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
         self.receive(request().replace(b" /ws ", b" /w%0as\x1b?token=secret "))
         self.decision.errback(ConnectionDeny(404, "nothing here"))
         self.receive()
-        connection, _ = self.owner.connect()
+        connection, _ = self.application.connect()
         connection.dataReceived(b"nonsense\r\n\r\n")
-        self.owner.clock.advance(0)
+        self.application.clock.advance(0)
         lines = [formatEvent(event) for event in events]
         peer = self.connection.peer
         self.assertIn(rf"{peer} '/w%0as\x1b': handshake refused, 404 nothing here", lines)
@@ -125,7 +226,7 @@ class DecisionTests(SynchronousTestCase):
         self.decision.errback(ConnectionDeny(404, "nothing here"))
         self.assert_answer(b"HTTP/1.1 404 ")
 
-    def test_an_error_later_is_logged_and_not_told(self) -> None:
+    def test_an_error_later_is_logged_and_not_sent(self) -> None:
         self.receive(request())
         self.decision.errback(KeyError("secret"))
         self.assert_answer(b"HTTP/1.1 500 ")
@@ -134,7 +235,7 @@ class DecisionTests(SynchronousTestCase):
 
     def test_no_decision_in_time(self) -> None:
         self.receive(request())
-        self.owner.clock.advance(6)
+        self.application.clock.advance(6)
         self.assert_answer(b"HTTP/1.1 503 ")
         self.assertEqual((self.transport.aborted, self.cancelled), (False, 1))
         self.lose()
@@ -151,87 +252,3 @@ class DecisionTests(SynchronousTestCase):
         self.receive(request(b"Sec-WebSocket-Protocol: a"))
         self.assert_answer(b"HTTP/1.1 101 ")
         self.assertIsNone(self.connection.deciding)
-
-
-class RefusalTests(SynchronousTestCase):
-    def test_at_once(self) -> None:
-        def refuse(connection: ServerConnection, request: Any) -> None:
-            connection.owner = "somebody"
-            raise Refusal(429, "too many", [("Retry-After", "5")])
-
-        owner = Owner()
-        abandoned: list[ServerConnection] = []
-        owner.factory.on_abandoned = abandoned.append
-        owner.factory.on_request = refuse
-        connection, transport = owner.connect()
-        connection.dataReceived(request())
-        owner.clock.advance(0)
-        head, _, body = transport.written.partition(b"\r\n\r\n")
-        self.assertTrue(head.startswith(b"HTTP/1.1 429 Too Many Requests\r\n"), head)
-        self.assertIn(b"\r\nRetry-After: 5\r\n", head)
-        self.assertEqual(body, b"too many\n")
-        owner.lose(connection)
-        self.assertEqual((abandoned, owner.events), ([connection], []))
-
-    def test_a_header_stays_one_line(self) -> None:
-        """A cookie's path is not checked by Django: it may be what the client asked for."""
-
-        def refuse(connection: ServerConnection, request: Any) -> None:
-            raise Refusal(302, "go", [("Set-Cookie", "a=b; Path=/x\r\nX-Evil: 1\0\n\nbody")])
-
-        owner = Owner()
-        owner.factory.on_request = refuse
-        connection, transport = owner.connect()
-        connection.dataReceived(request())
-        owner.clock.advance(0)
-        head, _, body = transport.written.partition(b"\r\n\r\n")
-        self.assertNotIn(b"\nX-Evil", head)
-        self.assertIn(b"\r\nSet-Cookie: a=b; Path=/x  X-Evil: 1   body\r\n", head)
-        self.assertEqual(body, b"go\n")
-        owner.lose(connection)
-
-
-class HeaderTests(SynchronousTestCase):
-    """Autobahn's parser takes more bytes for line ends and for spaces than HTTP has."""
-
-    def setUp(self) -> None:
-        self.seen: list[Any] = []
-        self.owner = Owner()
-        self.owner.factory.on_request = lambda connection, request: self.seen.append(request)
-
-    def answer(self, *headers: bytes) -> bytes:
-        connection, transport = self.owner.connect()
-        self.addCleanup(self.owner.lose, connection)
-        connection.dataReceived(request(*headers))
-        self.owner.clock.advance(0)
-        return bytes(transport.written)
-
-    def test_what_is_no_header_is_refused(self) -> None:
-        for line in (
-            *(b"X: a%cX-Remote-User: admin" % byte for byte in b"\r\n\x0b\x0c\x1c\x1d\x1e"),
-            b"X: a\0",
-            b"X: a\r\n X-Remote-User: admin",
-            b"X-Remote-User : admin",
-            b"X-Remote-User\xa0: admin",
-            b"\x85X-Remote-User: admin",
-            b"no colon",
-            b": no name",
-        ):
-            self.assertTrue(self.answer(line).startswith(b"HTTP/1.1 400 "), line)
-        self.assertEqual(self.seen, [])
-
-    def test_the_first_line_has_no_headers(self) -> None:
-        connection, transport = self.owner.connect()
-        connection.dataReceived(request().replace(b"1.1\r", b"1.1\x0bX-Remote-User: admin\r", 1))
-        self.owner.clock.advance(0)
-        self.assertTrue(transport.written.startswith(b"HTTP/1.1 400 "), transport.written)
-        self.owner.lose(connection)
-
-    def test_text_that_is_not_ascii_comes_whole(self) -> None:
-        """In UTF-8, letters have bytes that are line ends and spaces in Latin-1."""
-        self.answer()
-        for value in ("voilà=Å; name=Михаил; last=à".encode(), b"\x85a\xa0"):
-            self.assertTrue(self.answer(b"Cookie: " + value).startswith(b"HTTP/1.1 101 "))
-            plain, asked = self.seen[0], self.seen[-1]
-            self.assertEqual(asked.headers.pop("cookie").encode("latin-1"), value)
-            self.assertEqual(asked.headers, plain.headers)

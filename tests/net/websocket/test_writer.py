@@ -1,4 +1,4 @@
-"""The writer of a connection on real sockets: Nagle, partial sends, the end of a connection."""
+"""Output: Nagle, partial sends, slow clients, and what is sent before the end."""
 
 import socket
 from typing import Any
@@ -7,12 +7,13 @@ from twisted.internet import defer, reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from cluster.net.websocket.frames import binary_frame, text_frame
 from cluster.net.websocket.writer import SINK
 from tests.net.websocket.clients import Client, Server
-from tests.net.websocket.wire import request, text
+from tests.net.websocket.connections import Application
+from tests.net.websocket.wire import request, server_close, text
 
 
 class BrokenSocket:
@@ -22,13 +23,15 @@ class BrokenSocket:
         raise BrokenPipeError
 
 
-class WriterTests(TestCase):
+class SocketTests(TestCase):
+    """Real sockets."""
+
     def setUp(self) -> None:
         self.server = Server(reactor, high_water=1 << 20, close_timeout=30.0)
         self.addCleanup(lambda: defer.ensureDeferred(self.server.stop()))
 
     async def fill(self, connection: Any, frame: bytes) -> int:
-        """Send until the kernel takes no more; how many frames that were."""
+        """Send until the kernel takes no more, and return how many frames that were."""
         sent = 0
         while not connection.blocked:
             connection.send_frame(frame)
@@ -70,7 +73,7 @@ class WriterTests(TestCase):
         client.transport.abortConnection()
         await self.server.next_end()
 
-    async def test_what_a_broken_socket_did_not_take_is_counted(self) -> None:
+    async def test_frames_that_a_broken_socket_refused_are_counted(self) -> None:
         end_of_turn, dropped = self.server.end_of_turn, self.server.factory.dropped
         for blocked in (False, True):
             dropped.clear()
@@ -103,7 +106,7 @@ class WriterTests(TestCase):
         client.transport.abortConnection()
         await self.server.next_end()
 
-    async def test_slow_reader_is_cut_off(self) -> None:
+    async def test_a_slow_client_is_disconnected(self) -> None:
         client, connection = await self.server.client()
         connection.closeHandshakeTimeout = 0.5
         client.transport.pauseProducing()
@@ -114,11 +117,11 @@ class WriterTests(TestCase):
             self.server.end_of_turn.flush()
         self.assertGreaterEqual(self.server.factory.dropped["slow_consumer"], 8)
         ended = self.server.next_end()
-        await ended  # it never reads: aborted after close_timeout
+        await ended  # the client never reads: aborted after closeHandshakeTimeout
         self.assertEqual(self.server.ends[0][1:], (1006, False))
 
     async def test_queued_frames_arrive_before_the_close(self) -> None:
-        """The peer closes while more is queued than the kernel takes."""
+        """The client closes while more is queued than the kernel takes."""
         client, connection = await self.server.client()
         client.transport.pauseProducing()
         frame = binary_frame(b"x" * 100_000)
@@ -149,7 +152,7 @@ class WriterTests(TestCase):
         other.transport.loseConnection()
         await self.server.next_end()
 
-    async def test_paused_client_that_resets_is_noticed(self) -> None:
+    async def test_a_reset_of_a_paused_client_is_noticed(self) -> None:
         client, connection = await self.server.client()
         connection.pause("full")
         ended = self.server.next_end()
@@ -162,7 +165,7 @@ class WriterTests(TestCase):
         self.assertEqual(self.server.ends[0][1:], (1006, False))
 
     async def test_taking_over_a_connection_with_unsent_output(self) -> None:
-        """An HTTP protocol has written something, and is the transport's producer."""
+        """An HTTP protocol had the connection before, and is its transport's producer."""
         factory = self.server.factory
 
         class Before(Protocol):
@@ -188,3 +191,47 @@ class WriterTests(TestCase):
         self.assertFalse(connection.blocked)
         client.transport.abortConnection()
         await self.server.next_end()
+
+
+class TransportTests(SynchronousTestCase):
+    """A transport that is not a plain socket."""
+
+    def test_blocked_transport_holds_and_drains(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        drained: list[int] = []
+        connection.on_drained = lambda: drained.append(1)
+        transport.registered.pauseProducing()
+        for _ in range(3):
+            connection.send_frame(binary_frame(b"x" * 50))
+            application.clock.advance(0)
+        self.assertEqual(transport.written, b"")
+        self.assertEqual(connection.queued_bytes, 3 * 52)
+        transport.registered.resumeProducing()
+        self.assertEqual(transport.written, binary_frame(b"x" * 50) * 3)
+        self.assertEqual((transport.writes, connection.queued_bytes, drained), (1, 0, [1]))
+        self.assertEqual(application.factory.messages_sent, 3)
+
+    def test_above_the_high_water_mark_it_is_closed_and_its_frames_are_counted(self) -> None:
+        application = Application(high_water=1000, close_timeout=5)
+        connection, transport = application.open()
+        transport.registered.pauseProducing()
+        for _ in range(11):
+            connection.send_frame(binary_frame(b"x" * 98))
+            application.clock.advance(0)
+        self.assertEqual(application.factory.dropped, {"slow_consumer": 11})
+        self.assertEqual(connection.queued_bytes, len(server_close(1013, b"slow consumer")))
+        connection.send_frame(binary_frame(b"late"))
+        transport.registered.resumeProducing()
+        self.assertEqual(transport.written, server_close(1013, b"slow consumer"))
+        application.clock.advance(6)
+        self.assertTrue(transport.aborted)
+
+    def test_frames_that_a_lost_client_did_not_get_are_counted(self) -> None:
+        application = Application()
+        connection, _transport = application.open()
+        connection.send_frame(text_frame(b"a"))
+        application.lose(connection)
+        connection.send_frame(text_frame(b"b"))
+        application.clock.advance(0)
+        self.assertEqual(application.factory.dropped, {"disconnected": 1})

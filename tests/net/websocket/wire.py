@@ -1,4 +1,4 @@
-"""What a client writes: masked frames, valid and invalid, and the opening request."""
+"""Bytes of a client: masked frames, valid and invalid, and the opening request."""
 
 from itertools import cycle
 
@@ -56,3 +56,9 @@ def binary(payload: bytes) -> bytes:
 
 def close(code: int | None = None, reason: bytes = b"") -> bytes:
     return frame(8, b"" if code is None else code.to_bytes(2, "big") + reason)
+
+
+def server_close(code: int, reason: bytes = b"") -> bytes:
+    """A Close frame of the server."""
+    payload = code.to_bytes(2, "big") + reason
+    return bytes([0x88, len(payload)]) + payload

@@ -1,0 +1,41 @@
+"""Options of connections: compression."""
+
+import zlib
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.net.websocket.connections import Application
+from tests.net.websocket.wire import frame, request, text
+
+
+class CompressionTests(SynchronousTestCase):
+    OFFER = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+
+    def deflate(self, payload: bytes) -> bytes:
+        compressor = zlib.compressobj(wbits=-15)
+        return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    def test_off_unless_asked_for(self) -> None:
+        application = Application()
+        connection, transport = application.connect()
+        connection.dataReceived(request(self.OFFER))
+        application.clock.advance(0)
+        self.assertNotIn(b"deflate", transport.written)
+
+    def test_takes_compressed_and_plain_messages(self) -> None:
+        application = Application(compression=True)
+        connection, _transport = application.open(self.OFFER)
+        connection.dataReceived(frame(1, self.deflate(b"hello " * 30), rsv=4) + text("plain"))
+        self.assertEqual(application.events, ["hello " * 30, "plain"])
+
+    def test_bomb_is_closed_1009(self) -> None:
+        application = Application(compression=True, max_message_size=1000)
+        connection, transport = application.open(self.OFFER)
+        connection.dataReceived(frame(1, self.deflate(b"0" * 100_000), rsv=4) + text("late"))
+        application.clock.advance(0)
+        self.assertEqual(transport.written[2:4], (1009).to_bytes(2, "big"))
+        self.assertEqual(application.events, [])
+        for _ in range(20):  # and does not collect what follows
+            if not transport.lost:
+                connection.dataReceived(b"x" * 10_000)
+        self.assertTrue(transport.lost)

@@ -1,0 +1,172 @@
+"""Messages, exceptions of callbacks, slow frames, pauses. Parsing: test_autobahn_property.py."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.net.websocket import reader
+from cluster.net.websocket.reader import SLOW_FRAMES
+from tests.net.websocket.connections import Application
+from tests.net.websocket.wire import binary, close, frame, server_close, text
+
+
+class ReceiveTests(SynchronousTestCase):
+    def test_counts_messages(self) -> None:
+        application = Application()
+        connection, _transport = application.open()
+        connection.dataReceived(text("a") + binary(b"b") + text("c" * 200) + frame(9))
+        connection.dataReceived(frame(1, b"d", fin=False) + frame(0, b"e"))
+        self.assertEqual(application.events, ["a", b"b", "c" * 200, "de"])
+        self.assertEqual(application.factory.messages_received, 4)
+
+    def test_callback_may_be_replaced_within_a_read(self) -> None:
+        application = Application()
+        connection, _transport = application.open()
+        second: list[bytes] = []
+
+        def first(payload: bytes, is_binary: bool) -> None:
+            connection.receive = lambda payload, is_binary: second.append(payload)
+
+        connection.receive = first
+        connection.dataReceived(text("a") + text("b"))
+        self.assertEqual(second, [b"b"])
+
+    def test_an_exception_of_the_callback_closes_this_connection_alone(self) -> None:
+        for payload in ("small", "b" * 200):
+            application = Application()
+            connection, transport = application.open()
+            other, _ = application.open()
+            connection.receive = lambda payload, is_binary: {}["missing"]
+            connection.dataReceived(text(payload) + text("late"))
+            other.dataReceived(text("fine"))
+            application.clock.advance(0)
+            self.assertEqual(transport.written, server_close(1011, b"internal error"))
+            self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+            self.assertEqual(application.events, ["fine"])
+            connection.dataReceived(close(1011))
+            application.lose(connection)
+            self.assertEqual(application.events, ["fine", ("closed", 1011, True)])
+
+    def test_invalid_input_is_not_logged_as_an_error(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.dataReceived(frame(1, b"\xff") + text("late"))
+        application.clock.advance(0)
+        self.assertEqual(transport.written[:4], b"\x88" + transport.written[1:2] + b"\x03\xef")
+        self.assertEqual(application.events, [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_empty_fragments_take_no_memory(self) -> None:
+        application = Application()
+        connection, _transport = application.open()
+        connection.dataReceived(frame(1, b"", fin=False))
+        for _ in range(3):
+            connection.dataReceived(frame(0, b"", fin=False) * 100)
+        self.assertEqual(connection.message_data, [])
+        connection.dataReceived(frame(0, b"end"))
+        self.assertEqual(application.events, ["end"])
+
+    def test_many_slow_frames_let_others_have_a_turn(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.dataReceived(frame(9) * (SLOW_FRAMES * 2 + 50) + text("last") + frame(9))
+        self.assertEqual(application.events, [])
+        self.assertEqual(len(connection.out), SLOW_FRAMES)
+        for _ in range(3):
+            application.clock.advance(0)
+        self.assertEqual(application.events, ["last"])
+        self.assertEqual(transport.written, b"\x8a\x00" * (SLOW_FRAMES * 2 + 51))
+        self.assertTrue(transport.reading)
+
+    def test_many_frames_after_a_close_let_others_have_a_turn(self) -> None:
+        self.patch(reader, "TURN_S", -1.0)
+        application = Application()
+        connection, transport = application.open()
+        connection.close(1000)
+        turns: list[int] = []
+        take_turn = connection._replay
+        connection._replay = lambda: (turns.append(len(connection._unread)), take_turn())
+        frames = text("late") * 1000 + close(1000)
+        connection.dataReceived(frames)
+        self.assertEqual((transport.reading, transport.lost), (False, False))
+        application.clock.advance(0)
+        self.assertEqual(turns, [len(frames) - reader.SLICE, len(frames) - 2 * reader.SLICE])
+        self.assertTrue(transport.lost)
+        application.lose(connection)
+        self.assertEqual(application.events, [("closed", 1000, True)])
+
+    def test_exception_in_autobahns_machine_closes_1011(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.onPing = lambda payload: 1 // 0
+        connection.dataReceived(frame(9) + text("late"))
+        application.clock.advance(0)
+        self.assertEqual(transport.written, server_close(1011, b"internal error"))
+        self.assertEqual(application.events, [])
+        connection.onPong = lambda payload: {}["missing"]
+        connection.dataReceived(frame(10))  # while closing, nothing more can be sent
+        self.assertTrue(transport.lost)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_data_frames_of_every_kind_count_as_a_pong(self) -> None:
+        pieces = [
+            text("small"),
+            text("b" * 200),
+            frame(1, b"a", fin=False) + frame(0, b"b"),
+            text("before a ping") + frame(9),
+        ]
+        for piece in pieces:
+            application = Application(ping_interval=20, ping_timeout=30)
+            connection, transport = application.open()
+            application.clock.advance(21)
+            connection.dataReceived(piece)
+            application.clock.advance(31)
+            self.assertFalse(transport.lost)
+            application.clock.advance(31)
+            self.assertTrue(transport.aborted)
+
+
+class PauseTests(SynchronousTestCase):
+    def test_reasons_are_independent(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.pause("bus")
+        connection.pause("bus")
+        connection.pause("recv")
+        self.assertFalse(transport.reading)
+        connection.resume("bus")
+        connection.resume("not a reason")
+        self.assertFalse(transport.reading)
+        connection.resume("recv")
+        self.assertTrue(transport.reading)
+
+    def test_a_pause_within_a_read_keeps_the_order(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+
+        def receive(payload: bytes, is_binary: bool) -> None:
+            application.received(payload, is_binary)
+            connection.pause("full")
+
+        connection.receive = receive
+        connection.dataReceived(text("a") + text("b" * 200) + frame(1, b"c", fin=False))
+        connection.dataReceived(frame(0, b"d") + text("e"))
+        self.assertEqual(application.events, ["a"])
+        for expected in ("b" * 200, "cd", "e"):
+            connection.resume("full")
+            self.assertFalse(transport.reading)
+            application.clock.advance(0)
+            self.assertEqual(application.events[-1], expected)
+        connection.resume("full")
+        self.assertTrue(transport.reading)
+
+    def test_close_of_a_paused_client_reads_its_answer(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.pause("full")
+        connection.dataReceived(text("unread"))
+        connection.close(1012)
+        application.clock.advance(0)
+        self.assertTrue(transport.reading)
+        connection.dataReceived(close(1012))
+        application.lose(connection)
+        self.assertEqual(application.events, [("closed", 1012, True)])
