@@ -2,10 +2,10 @@
 
 The swarm imports nothing of the cluster, nor of Django, so that it can test any server.
 
-connection/    one client's WebSocket: addresses, opening it, reading, writing, the machine's limits
+connection/    one client's WebSocket: addresses, opening it, reading, writing
 reporting/     latencies, summaries, the status line, the server's memory
 processes/     the clients of one process (a shard), and the processes of one run (the swarm)
-cli/           what the subcommands share: option types, one run of the reactor, exit status
+cli/           what the subcommands share: options, limits, one run of the reactor, exit status
 load/          `swarm echo`, `idle`, `broadcast` and `storm`
 life/          `swarm life`: the Game of Life with one client for each cell
 __main__       the `swarm` program

@@ -14,13 +14,15 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from workers.cli import limits
 from workers.cli.options import DEFAULT_URL
-from workers.connection import limits
+from workers.connection.listening_sockets import accept_queue
 from workers.connection.ramp import UNDER_WAY
 from workers.connection.single_connection import NotOpened, open_once
 from workers.connection.target import BadURL, Target, resolve
 from workers.processes.plan import Plan
-from workers.processes.process_setup import the_reactor
+from workers.processes.process_count import default_processes
+from workers.processes.process_setup import raise_open_file_limit, the_reactor
 from workers.processes.shard import Shard
 from workers.processes.swarm import Swarm
 from workers.reporting.status_line import StatusLine
@@ -85,17 +87,13 @@ class Run:
         self._course = course
         self._paths = paths
         self._at_once = at_once
-        self._descriptors = limits.descriptors()
-        self.processes = min(clients, options["processes"] or self._default_processes())
+        self._open_files = raise_open_file_limit()
+        cores = len(os.sched_getaffinity(0))
+        processes = options["processes"] or default_processes(clients, cores, self._open_files)
+        self.processes = min(clients, processes)
         self._warnings: list[str] = []
         self._swarm: Swarm | None = None
         self._exit_status = 1
-
-    def _default_processes(self) -> int:
-        return max(
-            limits.processes_for(self.clients, len(os.sched_getaffinity(0))),
-            limits.processes_needed(self.clients, self._descriptors),
-        )
 
     # For courses
 
@@ -189,8 +187,8 @@ class Run:
             self.processes,
             self.targets,
             self._at_once,
-            allowed=self._descriptors,
-            queue=limits.accept_queue(self.targets),
+            open_files=self._open_files,
+            queue=accept_queue(self.targets),
         )
         self._warnings = [finding.text for finding in findings if not finding.fatal]
         if not self.options["json"]:

@@ -8,7 +8,8 @@ swarm            all shards of a run
 pipes            a child process and its parent, which exchange JSON objects
 timers           the few timers of a shard, known by name
 timer_wheel      many timers for the price of one
-process_setup    reactor, log, garbage collection, CPU time of a process
+process_count    how many processes the swarm has by default
+process_setup    reactor, log, limits, garbage collection, CPU time of a process
 
 To add a kind of clients, write a subclass of Client and one of Shard, and a command that runs a
 Swarm of these shards: load/storm_clients.py and load/storm_command.py are a short example.

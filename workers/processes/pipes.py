@@ -16,8 +16,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from workers.connection.limits import descriptors
-from workers.processes.process_setup import the_reactor
+from workers.processes.process_setup import raise_open_file_limit, the_reactor
 
 # Ctrl-C is ignored before anything is imported, which takes tenths of a second.
 _CHILD = """\
@@ -113,7 +112,7 @@ def run_child(received: Callable[[Any, Parent, Message], None]) -> None:
 
     received(reactor, parent, message) is called with each message of the parent.
     """
-    descriptors()
+    raise_open_file_limit()
     reactor = the_reactor()
     parent = Parent(reactor, lambda parent, message: received(reactor, parent, message))
     StandardIO(parent, reactor=reactor)

@@ -1,4 +1,4 @@
-"""The set-up of a process of the swarm: its reactor, its log, garbage collection, CPU time."""
+"""The set-up of a process of the swarm: its reactor, log, limits, garbage collection, CPU time."""
 
 import gc
 import resource
@@ -28,6 +28,15 @@ def log_errors_only() -> None:
     only_errors: Any = LogLevelFilterPredicate(LogLevel.critical)
     observer: Any = FilteringLogObserver(to_stderr, [only_errors])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def raise_open_file_limit() -> int:
+    """Raise this process's limit on open files to the hard limit; returns it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = 1 << 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def keep_garbage_collection_short() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.connection.limits import PROC, listening
+from workers.connection.listening_sockets import PROC, listening
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

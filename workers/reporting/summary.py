@@ -72,4 +72,5 @@ def times_line(name: str, values: Mapping[str, float | None]) -> str:
 
 def cpu_seconds_of(reports: Reports) -> float:
     """CPU time of all processes of the swarm that had clients."""
-    return round(sum(report["cpu"] for report in reports), 2)
+    total: float = sum(report["cpu"] for report in reports)
+    return round(total, 2)
