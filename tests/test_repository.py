@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from django.core.management.base import BaseCommand
-from prometheus_client import generate_latest
 from twisted.python import usage
 from twisted.trial.unittest import TestCase
 
@@ -19,7 +18,7 @@ from cluster.django import conf
 from cluster.django.management.commands import publish
 from cluster.django.revocation import CLOSE_REVOKED
 from cluster.net.websocket import connection
-from cluster.supervisor import admin_port
+from cluster.supervisor.metrics import exposition
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -197,7 +196,7 @@ class ReferenceTests(TestCase):
         self.assertEqual({f"--{name}" for name in options}, table - {"-"})
 
     def test_metrics(self) -> None:
-        text = generate_latest(admin_port.ClusterCollector({}, {})).decode()
+        text = exposition({}, {}).decode()
         metrics = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
         table = first_column((REFERENCE / "metrics.md").read_text())
         named = {name: kind for name, kind in table.items() if name.startswith("c10k_")}

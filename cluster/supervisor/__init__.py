@@ -1,9 +1,10 @@
 """Floor 3: the process that keeps the broker and the nodes alive.
 
 supervisor           Supervisor joins the parts
-children             the child processes, their restarts and their output
+children             starts, restarts and stops the child processes, and logs their output
 control_connection   the connection between the supervisor and each child
-listening_slots      each node's slot with its listening sockets
-health               statistics of the children, and which of them no longer answer
+listening_slots      the listening sockets of each node, which outlive its processes
+health               asks the children for their statistics, and replaces silent ones
 admin_port           /healthz, /readyz and /metrics
+metrics              the statistics as metrics for Prometheus
 """

@@ -1,26 +1,23 @@
 """The admin port: ``/healthz``, ``/readyz`` and ``/metrics`` of the whole cluster.
 
-Plain HTTP for probes and Prometheus, on loopback unless the operator says otherwise; it shows
-figures and changes nothing. Each request for readiness or metrics asks every child, so what it
-answers is true now; a child that does not answer within a second is left out.
+Plain HTTP for probes and Prometheus, on loopback unless the operator says otherwise. It is read
+only. Each request for readiness or metrics asks every child, so that the response is up to date; a
+child that does not answer within a second is left out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from cluster.supervisor.health import Statistics
+from cluster.supervisor.metrics import CONTENT_TYPE, exposition
 
 REQUEST_TIMEOUT_S = 30
-"""An idle connection to the admin port is closed after so long; scrapers come every 15 s."""
+"""Seconds until an idle connection to the admin port is closed. Prometheus scrapes every 15 s."""
 
 _log = Logger()
 
@@ -29,109 +26,13 @@ class Source(Protocol):
     """What the admin port needs of the supervisor."""
 
     def survey(self) -> "Deferred[Statistics]":
-        """The figures of every child; None for one that does not answer."""
+        """The statistics of every child; None for one that does not answer."""
 
     def missing(self, statistics: Statistics) -> list[str]:
-        """What keeps the cluster from being ready; empty if it is."""
+        """Why the cluster is not ready, one phrase for each reason; empty if it is ready."""
 
     def starts(self) -> Mapping[str, int]:
         """How often each child was started."""
-
-
-# key in a child's figures -> metric name, help text, name of the label if the figure is a dict
-_GAUGES = {
-    "connections": ("c10k_connections", "Open WebSocket connections", ""),
-    "feed_clients": ("c10k_feed_clients", "Open clients of feeds, by how they connect", "kind"),
-    "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes waiting for slow clients", ""),
-    "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes waiting for the bus", ""),
-    "wsgi_queue_depth": ("c10k_wsgi_queue_depth", "Requests waiting for a thread", ""),
-    "wsgi_threads": ("c10k_wsgi_threads", "Threads that run views", ""),
-    "handshakes_deciding": (
-        "c10k_handshakes_deciding",
-        "WebSocket handshakes that wait for their session or accept function",
-        "",
-    ),
-    "database_queue_depth": (
-        "c10k_database_queue_depth",
-        "Calls of in_database and handshakes that wait for a thread",
-        "",
-    ),
-    "database_threads": ("c10k_database_threads", "Threads of in_database", ""),
-    "nodes": ("c10k_broker_nodes", "Nodes connected to the broker", ""),
-    "queue_bytes": ("c10k_broker_queue_bytes", "Bytes waiting in the broker for slow nodes", ""),
-}
-_COUNTERS = {
-    "connections_opened": ("c10k_connections_opened", "WebSocket connections opened", ""),
-    "disconnects": ("c10k_disconnects", "WebSocket connections closed, by close code", "code"),
-    "messages_received": ("c10k_messages_received", "Messages from clients", ""),
-    "messages_sent": ("c10k_messages_sent", "Messages to clients", ""),
-    "messages_dropped": ("c10k_messages_dropped", "Messages that were not delivered", "reason"),
-    "messages_conflated": ("c10k_messages_conflated", "Messages replaced by newer ones", ""),
-    "handshakes_refused": ("c10k_handshakes_refused", "WebSocket handshakes refused", "status"),
-    "published_externally": ("c10k_published_externally", "Publications by other processes", ""),
-    "feed_requests": ("c10k_feed_requests", "Streams and polls that were let in", "kind"),
-    "feed_requests_refused": (
-        "c10k_feed_requests_refused",
-        "Streams and polls that were refused",
-        "status",
-    ),
-    "feed_streams_ended": ("c10k_feed_streams_ended", "Streams that ended, by why", "reason"),
-    "bus_gaps": ("c10k_bus_gaps", "Gaps in what other nodes published", ""),
-    "wsgi_refused": ("c10k_wsgi_refused", "Requests answered 503 because too many waited", ""),
-    "limited": ("c10k_limited", "Clients refused or closed by a limit, by which", "limit"),
-    "revoked": ("c10k_revoked", "Clients closed because their session or user ended", ""),
-    "database_calls": ("c10k_database_calls", "Calls that a database thread has begun", ""),
-    "database_wait_seconds": (
-        "c10k_database_wait_seconds",
-        "Time that those calls waited for a thread",
-        "",
-    ),
-    "database_refused": ("c10k_database_refused", "Calls refused because too many waited", ""),
-    "retained_evicted": ("c10k_broker_retained_evicted", "Retained topics dropped for others", ""),
-    "batches_forwarded": (
-        "c10k_broker_batches_forwarded",
-        "Batches of messages that the broker forwarded",
-        "",
-    ),
-    "bytes_forwarded": ("c10k_broker_bytes_forwarded", "Bytes that the broker forwarded", ""),
-}
-
-
-class ClusterCollector(Collector):
-    """One scrape's figures in Prometheus's terms."""
-
-    def __init__(self, statistics: Statistics, starts: Mapping[str, int]) -> None:
-        self._statistics = statistics
-        self._starts = starts
-
-    def collect(self) -> Iterable[Metric]:
-        up = GaugeMetricFamily("c10k_up", "Whether the process answers", labels=["node"])
-        ready = GaugeMetricFamily("c10k_ready", "Whether the process serves", labels=["node"])
-        starts = CounterMetricFamily("c10k_starts", "Starts of the process", labels=["node"])
-        for name, statistics in self._statistics.items():
-            up.add_metric([name], statistics is not None)
-            ready.add_metric([name], bool(statistics and statistics.get("ready")))
-            starts.add_metric([name], self._starts.get(name, 0))
-        yield from (up, ready, starts)
-        families: tuple[tuple[Any, Mapping[str, tuple[str, str, str]]], ...] = (
-            (GaugeMetricFamily, _GAUGES),
-            (CounterMetricFamily, _COUNTERS),
-        )
-        for make, table in families:
-            for key, (metric, text, label) in table.items():
-                family = make(metric, text, labels=["node", label] if label else ["node"])
-                for name, value in self._values(key):
-                    if label:
-                        for what, amount in value.items():
-                            family.add_metric([name, what], amount)
-                    else:
-                        family.add_metric([name], value)
-                yield family
-
-    def _values(self, key: str) -> Iterable[tuple[str, Any]]:
-        for name, statistics in self._statistics.items():
-            if statistics is not None and key in statistics:
-                yield name, statistics[key]
 
 
 class _Text(Resource):
@@ -148,7 +49,7 @@ class _Text(Resource):
 
 
 class _Surveyed(Resource):
-    """A page that is made of every child's figures."""
+    """A page that is made from the statistics of all children."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -192,17 +93,15 @@ class _Ready(_Surveyed):
 
 class _Metrics(_Surveyed):
     def page(self, statistics: Statistics) -> tuple[int, bytes, bytes]:
-        registry = CollectorRegistry()
-        registry.register(ClusterCollector(statistics, self.source.starts()))
-        return 200, CONTENT_TYPE_LATEST.encode(), generate_latest(registry)
+        return 200, CONTENT_TYPE, exposition(statistics, self.source.starts())
 
 
 _INDEX = b"""<!doctype html><html lang=en><meta charset=utf-8><title>c10k</title>
 <h1>c10k</h1>
 <ul>
 <li><a href=/healthz>/healthz</a> 200 while the supervisor runs
-<li><a href=/readyz>/readyz</a> 200 while the broker and every node serve, else 503 and why
-<li><a href=/metrics>/metrics</a> figures by node, for Prometheus
+<li><a href=/readyz>/readyz</a> 200 while all processes serve, otherwise 503 and the reasons
+<li><a href=/metrics>/metrics</a> metrics by node, for Prometheus
 </ul>
 """
 

@@ -1,13 +1,15 @@
-"""Child processes that are started again when they end, and what they print.
+"""Starts, restarts and stops the child processes, and logs their output.
 
-twisted.runner.procmon does most of it. What is different here:
+twisted.runner.procmon does most of it. The differences:
 
-* a child that ends before it was ready always counts as ended too early, however long its start
-  took; else a site that fails after two seconds of imports would be restarted without a pause;
-* a child counts as ended when the process has ended, not when its output is closed, because what it
-  started may hold the output open for ever;
-* a line too long for the log is cut in pieces (procmon would stop reading, and block the child);
-* stopping asks over the control connection, waits for each process's end, and has an order.
+* a child that ends before it was ready always counts as ended too early, even if its start took
+  long; otherwise a site that fails after six seconds of imports would be restarted without a delay;
+* a child counts as ended when its process has ended, not when its output is closed, because a
+  process that it started may hold the output open indefinitely;
+* a line that is too long for the log is cut in pieces (procmon would stop reading, and block the
+  child);
+* a stop is requested over the control connection, waits for the end of each process, and stops the
+  broker last.
 """
 
 import os
@@ -28,7 +30,7 @@ from twisted.python.failure import Failure
 from twisted.runner.procmon import LineLogger, LoggingProtocol, ProcessMonitor
 
 MAX_LINE = 8192
-"""Bytes of a child's line before it is cut."""
+"""Bytes of a child's line that are logged as one line."""
 
 _LEVELS = {level.name: level for level in LogLevel.iterconstants()}
 
@@ -63,7 +65,7 @@ class _Lines(LineLogger):
                 self.lineReceived(part[start : start + MAX_LINE])
 
     def finish(self) -> None:
-        """Log what came without a line end."""
+        """Log the rest of the output, which has no line end."""
         rest = self.clearLineBuffer()
         if rest:
             self.lineReceived(rest)
@@ -98,12 +100,15 @@ class _Relay(LoggingProtocol):
 
 
 class Children(ProcessMonitor):
-    """Add children with ``addProcess`` before starting the service; their order is kept.
+    """Add children with ``addProcess`` before you start the service; they start in this order.
 
-    ``ended(name)`` is called at each end of a process. ``ask_to_stop(name)`` returns False if the
-    child cannot be asked (it is not connected yet); then it gets SIGTERM. Whoever has not ended
-    ``killTime`` seconds later gets SIGKILL. ``stop_last`` names the child that the others need
-    until they have ended.
+    Args:
+        reactor: Starts the processes, and is the clock.
+        ended: Called with the name each time a child's process has ended.
+        ask_to_stop: Called with the name; returns False if the child cannot be asked, because it is
+            not connected yet. Then it receives SIGTERM. A child that has not ended ``killTime``
+            seconds later receives SIGKILL.
+        stop_last: The name of the child that the others need until they have ended.
     """
 
     log = Logger()
@@ -119,7 +124,7 @@ class Children(ProcessMonitor):
         stop_last: str = "",
     ) -> None:
         super().__init__(reactor)
-        # Typed as interfaces upstream, of which mypy does not know that they have no self.
+        # Upstream types them as zope interfaces, whose methods have no self: mypy would complain.
         self._reactor: Any = reactor
         self._clock: Any = reactor
         self.restart: dict[str, Any] = {}
@@ -131,20 +136,20 @@ class Children(ProcessMonitor):
         self._waiting: dict[str, Deferred[None]] = {}
 
     def pid(self, name: str) -> int | None:
-        """The process number of a child that runs."""
+        """The process id of a child; None if it does not run."""
         relay = self.protocols.get(name)
         return None if relay is None or relay.transport is None else relay.transport.pid
 
     def is_ready(self, name: str) -> bool:
-        """Whether this run of the child said that it serves."""
+        """Whether the child's current process serves."""
         return name in self._ready
 
     def became_ready(self, name: str) -> None:
-        """This run of the child has succeeded: if it ends now, it is started again at once."""
+        """The child's current process serves: if it ends, the next one starts without a delay."""
         self._ready.add(name)
 
     def kill(self, name: str) -> None:
-        """End a child that does not listen any more. SIGKILL also ends a stopped process."""
+        """Kill a child that does not answer. SIGKILL also ends a process that SIGSTOP stopped."""
         relay = self.protocols.get(name)
         if relay is not None and relay.transport is not None:
             self._forceStopProcess(relay.transport)
@@ -225,10 +230,10 @@ def _how_it_ended(reason: Failure | None) -> str:
 
 
 def child_environment(environ: Mapping[str, str], path: Iterable[str]) -> dict[str, str]:
-    """The environment for children: ours, and whatever we can import they can as well.
+    """The environment for children: this process's, with a PYTHONPATH of all that it can import.
 
-    The interpreter's own folders are left out, because a program of another Python version that a
-    view starts inherits the variable too.
+    The interpreter's own folders are left out, because programs that a view starts inherit the
+    variable, and may run on another version of Python.
     """
     own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()}
     entries = [os.path.abspath(entry) for entry in path]
@@ -237,14 +242,14 @@ def child_environment(environ: Mapping[str, str], path: Iterable[str]) -> dict[s
         for entry in dict.fromkeys(entries)
         if entry not in own and not entry.endswith(("lib-dynload", ".zip"))
     ]
-    # The children's lines are to reach the log at once, not when 8 KB are together.
+    # Unbuffered, so that a line reaches the log at once, and not when 8 KB are complete.
     return {**environ, "PYTHONPATH": os.pathsep.join(kept), "PYTHONUNBUFFERED": "1"}
 
 
 def child_command(*arguments: str) -> list[str]:
     """The command line of ``cluster.cli.child`` under this interpreter.
 
-    -P: the working directory, which may hold anything, is not searched before what is installed;
-    where it should be, ``child_environment`` says so.
+    -P: modules in the working directory must not hide installed ones. If the directory is to be
+    searched, it is in the PYTHONPATH of ``child_environment``.
     """
     return [sys.executable, "-P", "-m", "cluster", *arguments]

@@ -1,11 +1,12 @@
-"""The children's heartbeat: each one's figures, asked for over its control connection.
+"""The children's heartbeat: the supervisor asks for their statistics, and replaces silent children.
 
-Every second each child is asked; whatever it answers proves that its event loop turns. The rules:
+Every second it asks each child over the control connection. A response proves that the child's
+event loop runs. The rules:
 
-* a child is asked once at a time, however long it takes to answer;
-* one that serves may be silent for SILENCE_S, one that starts for START_SILENCE_S, from the start
-  of its process; then it is killed, and whoever started it starts it again;
-* a supervisor that was itself stopped has heard nobody, which is held against none of them.
+* a child is asked again when it has answered, not before;
+* a child that serves may be silent for SILENCE_S, and one that starts for START_SILENCE_S from the
+  start of its process; then it is killed, and ``cluster.supervisor.children`` starts the next one;
+* if the supervisor itself did not run, because the machine was suspended, the time starts afresh.
 
 A survey, for an operator's probe or scrape, asks all children at once and waits for ANSWER_S.
 """
@@ -23,35 +24,42 @@ from cluster.supervisor.control_connection import ChildLink
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 10.0
-"""A serving child that answers nothing for so long is stopped or its loop is blocked; its clients
-have waited long enough. Longer than any handler or garbage collection may reasonably block."""
+"""Seconds after which a serving child that does not answer is replaced: it is stopped, or its loop
+is blocked. No handler and no garbage collection should block for so long."""
 
 START_SILENCE_S = 60.0
-"""The same for a child that is not ready yet: loading a big Django site blocks its loop."""
+"""The same for a child that is not ready yet: it loads the Django site, which blocks its loop."""
 
 ANSWER_S = 1.0
-"""A scrape waits so long for a child's figures."""
+"""Seconds that a scrape waits for a child's statistics."""
 
 Statistics = dict[str, dict[str, Any] | None]
-"""What the children answered, by name; None for one that did not."""
+"""The statistics of the children by name; None for a child that did not answer."""
 
 
 class Processes(Protocol):
-    """What the heartbeat needs to know of the children's processes, and do to them."""
+    """What the heartbeat needs of the children's processes (cluster.supervisor.children)."""
 
     def pid(self, name: str) -> int | None:
-        """The process number of a child that runs."""
+        """The process id of a child; None if it does not run."""
 
     def is_ready(self, name: str) -> bool:
-        """Whether this run of the child said that it serves."""
+        """Whether the child's current process serves."""
 
     def kill(self, name: str) -> None:
-        """End a child that does not listen any more."""
+        """Kill a child that does not answer."""
 
 
 class Heartbeat:
-    """Knows each child's connection. Tell it of all that comes and goes; ``start`` and ``stop`` it
-    with the processes."""
+    """Asks each child every second from ``start`` to ``stop``.
+
+    Call ``joined``, ``became_ready``, ``left`` and ``ended`` for each event of a child.
+
+    Args:
+        names: The names of all children.
+        processes: Their processes.
+        clock: The clock of the reactor.
+    """
 
     log = Logger()
 
@@ -68,22 +76,22 @@ class Heartbeat:
         self._beats.clock = clock
 
     def start(self) -> None:
-        """Ask each second from now on."""
+        """Begin to ask every second."""
         self._last_beat = self._clock.seconds()
         self._beats.start(HEARTBEAT_S, now=False).addErrback(self._broken)
 
     def stop(self) -> None:
-        """Ask no more by itself; fine if it was not started."""
+        """Stop asking. Does nothing if it was not started."""
         if self._beats.running:
             self._beats.stop()
 
     def _broken(self, failure: Failure) -> None:
-        self.log.failure("the supervisor does not watch its children any more", failure)
+        self.log.failure("the supervisor no longer watches its children", failure)
 
-    # What comes and goes.
+    # Events of the children.
 
     def link(self, name: str) -> ChildLink | None:
-        """The connection of a child that has one."""
+        """The connection of a child; None if it has none."""
         return self._links.get(name)
 
     def joined(self, name: str, link: ChildLink) -> None:
@@ -91,12 +99,12 @@ class Heartbeat:
         self._links[name] = link
 
     def became_ready(self, name: str) -> None:
-        """A child serves: it has the shorter time from now on."""
+        """A child serves: SILENCE_S counts for it from now on."""
         self._starting.forget(name)
         self._serving.heard(name, self._clock.seconds())
 
     def left(self, name: str, link: ChildLink) -> None:
-        """A connection is gone, perhaps after the child's next run has registered."""
+        """A connection is gone, perhaps after the child's next process has registered."""
         self._asked.discard(link)
         if self._links.get(name) is link:
             del self._links[name]
@@ -112,7 +120,7 @@ class Heartbeat:
     def _beat(self) -> None:
         now = self._clock.seconds()
         if now - self._last_beat > 3 * HEARTBEAT_S:
-            # It is we who were stopped, or the whole machine.
+            # This process was stopped, or the whole machine.
             self._starting.excuse(now)
             self._serving.excuse(now)
         self._last_beat = now
@@ -141,7 +149,7 @@ class Heartbeat:
             liveness.heard(name, self._clock.seconds())
 
     def survey(self) -> "Deferred[Statistics]":
-        """The figures of every child; None for one that is not there or does not answer in time."""
+        """The statistics of every child; None for one that does not run or answer in time."""
         answers = [self._statistics(name) for name in self._names]
         return gatherResults(answers).addCallback(
             lambda statistics: dict(zip(self._names, statistics, strict=True))
@@ -154,7 +162,7 @@ class Heartbeat:
         return link.stats().addTimeout(ANSWER_S, self._clock).addErrback(lambda _: None)
 
     def missing(self, statistics: Statistics) -> list[str]:
-        """What keeps the children from serving, one phrase each; empty if they all do."""
+        """Which children do not serve and why, one phrase for each; empty if all serve."""
         phrases = []
         for name, its_statistics in statistics.items():
             if name not in self._links:

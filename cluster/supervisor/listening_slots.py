@@ -1,15 +1,15 @@
-"""The place of each node: its listening sockets, which outlive its processes.
+"""The slot of each node: its listening sockets, which outlive its processes.
 
 A connection that arrives while a slot's process is being replaced waits in the kernel's queue. The
 rules:
 
-* a slot without a serving process keeps its sockets for SLOT_GRACE_S, and is closed then, so that
-  the kernel gives its share of new connections to the others;
-* the next process gets new sockets on the same ports, and listens on them when it serves: nobody is
-  to wait for one that may come to nothing;
-* those are closed at once if that process ends before it was ready;
-* a process that has a slot's sockets when the time is over keeps them, as they would stay open for
-  it anyway: they are the slot's again if it serves, and else closed at once.
+* a slot without a serving process keeps its sockets for SLOT_GRACE_S; then they are closed, so that
+  the kernel distributes new connections among the other slots;
+* the next process gets new sockets on the same ports, and listens on them when it serves: no
+  connection waits for a process that may never be ready;
+* these sockets are closed at once if that process ends before it was ready;
+* a starting process that received the old sockets within SLOT_GRACE_S holds them open anyway, so
+  the slot keeps them, too: for good if the process becomes ready, until its end otherwise.
 """
 
 import socket
@@ -24,7 +24,8 @@ from cluster.net import listening_sockets
 from cluster.net.listening_sockets import Address
 
 SLOT_GRACE_S = 5.0
-"""A slot's queue of new connections waits so long for a replacement (a second or two is usual)."""
+"""Seconds that connections in a slot's queue wait for the next process, which usually takes one or
+two."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,14 +33,14 @@ class _Slot:
     name: str
     sockets: list[socket.socket] = field(default_factory=list)
     closing: Any = None
-    """The delayed call that will close the sockets, while no process serves."""
+    """While no process serves: the delayed call that closes the sockets."""
     reopened: bool = False
-    """Kept open for nobody but a process that has not been ready yet."""
+    """The sockets are open only for a process that has not been ready yet."""
     starting: bool = False
-    """A process that has not been ready yet has the sockets, too."""
+    """A process that has not been ready yet has the sockets."""
 
     def keep(self) -> None:
-        """Do not close later."""
+        """Cancel the delayed close."""
         if self.closing is not None:
             self.closing.cancel()
             self.closing = None
@@ -54,8 +55,13 @@ class _Slot:
 class ListeningSlots:
     """One slot for each name, numbered from 0; each has a socket for each address.
 
-    Call ``open`` first and ``close`` at the end, and in between tell of every process that serves
-    (``served``) or has ended (``vacated``).
+    Call ``open`` first and ``close`` at the end. In between, call ``served`` when a process becomes
+    ready, and ``vacated`` when one has ended.
+
+    Args:
+        names: The names of the slots.
+        listens: The addresses to listen on.
+        clock: The clock of the reactor.
     """
 
     log = Logger()
@@ -68,13 +74,13 @@ class ListeningSlots:
         """The addresses with the ports they got; empty before ``open``."""
 
     def open(self) -> None:
-        """Open all sockets; ConfigurationError if one cannot be, and then none is."""
+        """Open all sockets. Raises ConfigurationError if one cannot be opened; then none stays."""
         self.listens, opened = listening_sockets.open_slots(self._wanted, len(self._slots))
         for slot, its_sockets in zip(self._slots, opened, strict=True):
             slot.sockets = its_sockets
 
     def is_open(self, number: int) -> bool:
-        """Whether a slot takes connections."""
+        """Whether a slot accepts connections."""
         return bool(self._slots[number].sockets)
 
     def listeners(self, number: int) -> list[tuple[int, int, str]]:
@@ -85,13 +91,16 @@ class ListeningSlots:
         ]
 
     def reopen(self, number: int) -> None:
-        """Open a slot for its next process, unless it is open; ConfigurationError if a port has
-        been taken meanwhile."""
+        """Open a slot for its next process, unless it is open.
+
+        Raises:
+            ConfigurationError: Another program has taken the port meanwhile.
+        """
         slot = self._slots[number]
         if slot.sockets:
             slot.starting = True
             return
-        # When all slots are closed, anybody may have taken the port.
+        # If all slots are closed, another program may have the port.
         shared = any(other.sockets for other in self._slots)
         opened: list[socket.socket] = []
         try:
@@ -104,7 +113,7 @@ class ListeningSlots:
         slot.reopened = slot.starting = True
 
     def served(self, number: int) -> None:
-        """The slot's process is ready."""
+        """The slot's process has become ready."""
         slot = self._slots[number]
         slot.reopened = slot.starting = False
         slot.keep()
@@ -131,7 +140,7 @@ class ListeningSlots:
             return
         self.log.warn(
             "{name} has had no serving process for {seconds:.0f} s:"
-            " its new connections go to others",
+            " new connections go to the other nodes",
             name=slot.name,
             seconds=SLOT_GRACE_S,
         )

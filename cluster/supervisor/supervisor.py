@@ -1,20 +1,21 @@
 """The supervisor: keeps a broker and its nodes alive, and holds the listening sockets for them.
 
-It sees no message of any client. What it does, and with whom:
+It does not see the messages of clients. It
 
-* starts the children, and starts them again when they end, waiting longer each time one ends before
-  it was ready (``cluster.supervisor.children``);
-* holds the listening sockets of each node's slot, and gives up those of a slot that stays without a
+* starts the children, and restarts them when they end, after a delay that grows each time one ends
+  before it was ready (``cluster.supervisor.children``);
+* holds the listening sockets of each node's slot, and closes those of a slot that stays without a
   serving process (``cluster.supervisor.listening_slots``);
-* gives each child that registers its configuration and its slot's sockets
+* sends each child that registers its configuration and its slot's sockets
   (``cluster.supervisor.control_connection``);
-* asks each child for its figures every second, and replaces one that does not answer
+* asks each child for its statistics every second, and replaces one that does not answer
   (``cluster.supervisor.health``);
 * answers operators (``cluster.supervisor.admin_port``);
+* gives up if the site's code prevents the first start;
 * stops the nodes first, which drain, and then the broker.
 
-Importing this module imports the default reactor, because twisted.runner.procmon does; so the taps
-import it only when asked to make the service.
+Importing this module imports the default reactor, because twisted.runner.procmon does.
+``cluster.cli.twistd`` therefore imports it when it makes the service, and not before.
 """
 
 import math
@@ -47,20 +48,28 @@ from cluster.supervisor.listening_slots import ListeningSlots
 BROKER = "broker"
 
 KILL_AFTER_DRAIN_S = 4.0
-"""After the drain timeout a child exits by itself within 2 s; then SIGKILL."""
+"""Seconds from the end of the drain timeout to SIGKILL. A child exits by itself within 2 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """What the operator asked for."""
+    """The configuration of a cluster.
+
+    Attributes:
+        nodes: The number of nodes.
+        listens: The addresses that each node serves.
+        admin: The address of the admin port.
+        bus: "local", the endpoint of an external broker, or None for a broker of the cluster's own.
+        node: The fields of a NodeConfig, without name and bus.
+        drain_timeout: Seconds that nodes have at a stop.
+        command: The command line that starts a child, without its arguments.
+    """
 
     nodes: int
     listens: Sequence[Address]
     admin: Address
     bus: str | None
-    """"local", the endpoint of an external broker, or None for a broker of our own."""
     node: dict[str, Any]
-    """The fields of a NodeConfig, without name and bus."""
     drain_timeout: float
     command: Sequence[str] = field(default_factory=child_command)
 
@@ -98,7 +107,7 @@ class Supervisor(Service):
     # Start.
 
     def privilegedStartService(self) -> None:
-        """Open all listening sockets, while there may still be the rights for it."""
+        """Open all listening sockets, before twistd gives up the rights of root."""
         self._slots.open()
         try:
             self._admin_socket = listening_sockets.claim(self.config.admin)
@@ -113,10 +122,12 @@ class Supervisor(Service):
         limit = listening_sockets.raise_descriptor_limit()
         self._capacity = listening_sockets.connection_capacity(self.config.nodes, limit)
         self.log.info(
-            "up to {capacity:,} connections (descriptor limit {limit:,} for each of {nodes})",
+            "starting {nodes}, {settings}: up to {capacity:,} connections"
+            " (descriptor limit of a node: {limit:,})",
+            nodes=self._count_nodes(),
+            settings=self.config.node["settings"],
             capacity=self._capacity,
             limit=limit,
-            nodes=_count(self.config.nodes, "node"),
         )
         self._runtime = RuntimeDirectory.claim(self._slots.listens[0].port, os.environ, os.getuid())
         self._ports.append(
@@ -129,7 +140,7 @@ class Supervisor(Service):
                 [*self.config.command, *self._arguments(name)],
                 env=child_environment(os.environ, sys.path),
             )
-        # Not before: the end of a process is noticed only once the reactor has its signal handlers.
+        # Not before: without its signal handlers the reactor does not notice that a process ends.
         self._reactor.callWhenRunning(self._start_children)
 
     def _start_children(self) -> None:
@@ -156,7 +167,7 @@ class Supervisor(Service):
         self._admin_socket.close()  # the port has its own copy
         self._admin_socket = None
 
-    # The children's side (control.Registry).
+    # For the children (control_connection.ChildRegistry).
 
     def registered(self, link: ChildLink, slot: int, pid: int) -> dict[str, Any]:
         """Return the configuration of a child that registers. Raises RegistrationRefused."""
@@ -190,7 +201,7 @@ class Supervisor(Service):
         assert link.slot is not None
         name = self._name(link.slot)
         if self.children.pid(name) != link.pid:
-            return  # it has said so and ended, and its process's end was heard of first
+            return  # the process has ended, and the reactor reported that first
         self.children.became_ready(name)
         self._heartbeat.became_ready(name)
         self._failure_reason = ""
@@ -204,7 +215,7 @@ class Supervisor(Service):
                 "c10k ready: {urls} ({nodes}, {settings}, up to {capacity:,} connections),"
                 " admin {admin}",
                 urls=", ".join(address.url for address in self._slots.listens),
-                nodes=_count(self.config.nodes, "node"),
+                nodes=self._count_nodes(),
                 settings=self.config.node["settings"],
                 capacity=self._capacity,
                 admin=self._admin.url,
@@ -214,7 +225,7 @@ class Supervisor(Service):
         """The child cannot start. The cluster ends if that is permanent and no node ever did."""
         assert link.slot is not None
         name = self._name(link.slot)
-        # The nodes run the same site: each fails for the same reason, again and again.
+        # The nodes run the same site: each fails for the same reason at each start.
         if reason != self._failure_reason:
             self._failure_reason = reason
             self.log.critical(
@@ -240,10 +251,10 @@ class Supervisor(Service):
         if name != BROKER and not self.stopping:
             self._slots.vacated(self._nodes.index(name))
 
-    # The operators' side (admin.Source).
+    # For operators (admin_port.Source).
 
     def survey(self) -> "Deferred[Statistics]":
-        """The figures of every child; None for one that is not there or does not answer in time."""
+        """The statistics of every child; None for one that does not run or answer in time."""
         return self._heartbeat.survey()
 
     def starts(self) -> Mapping[str, int]:
@@ -251,24 +262,24 @@ class Supervisor(Service):
         return self.children.starts
 
     def missing(self, statistics: Statistics) -> list[str]:
-        """What keeps the cluster from being ready, one phrase each; empty if it is."""
+        """Why the cluster is not ready, one phrase for each reason; empty if it is ready."""
         return ["stopping"] if self.stopping else self._heartbeat.missing(statistics)
 
     # Stop.
 
     def stopService(self) -> "Deferred[None]":
-        """Let the nodes drain, then stop the broker; fires when all processes have ended."""
+        """Drain and stop the nodes, then the broker; fires when all processes have ended."""
         if self._stopped is None:
             super().stopService()
             self.stopping = True
             self.log.info("stopping")
             self._heartbeat.stop()
-            # The nodes close theirs when they begin to drain; then the kernel refuses new ones.
+            # The nodes close theirs when they begin to drain. Then the kernel refuses connections.
             self._slots.close()
             if self._admin_socket is not None:
                 self._admin_socket.close()
             self._stopped = self.children.stopService().addCallback(self._clean_up)
-        # Each caller gets a Deferred of its own, because each may add to its result.
+        # Each caller gets a Deferred of its own, because each may add callbacks that change it.
         waiting: Deferred[None] = Deferred()
         self._stopped.addBoth(lambda _: waiting.callback(None))
         return waiting
@@ -290,6 +301,5 @@ class Supervisor(Service):
         link.stop()
         return True
 
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    def _count_nodes(self) -> str:
+        return "1 node" if self.config.nodes == 1 else f"{self.config.nodes} nodes"

@@ -86,7 +86,7 @@ class SlotsTests(SynchronousTestCase):
         self.assertTrue(slots.is_open(1))
         self.assertEqual(
             self.lines,
-            ["node0 has had no serving process for 5 s: its new connections go to others"],
+            ["node0 has had no serving process for 5 s: new connections go to the other nodes"],
         )
         slots.reopen(0)
         ((descriptor, _, _),) = slots.listeners(0)

@@ -1,0 +1,144 @@
+"""The statistics of all processes as metrics for Prometheus.
+
+``cluster.node.statistics`` and ``Broker.stats`` return the statistics. docs/reference/metrics.md
+lists the metrics.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from cluster.supervisor.health import Statistics
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
+
+# key in a child's statistics -> metric, help text, label if the statistic is a dict of numbers
+_GAUGES = {
+    "connections": ("c10k_connections", "Open WebSocket connections", ""),
+    "feed_clients": ("c10k_feed_clients", "Open clients of feeds, by kind of connection", "kind"),
+    "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes that wait for slow clients", ""),
+    "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes that wait for the bus", ""),
+    "wsgi_queue_depth": ("c10k_wsgi_queue_depth", "Requests that wait for a thread", ""),
+    "wsgi_threads": ("c10k_wsgi_threads", "Threads that run views", ""),
+    "handshakes_deciding": (
+        "c10k_handshakes_deciding",
+        "WebSocket handshakes that wait for their session or accept function",
+        "",
+    ),
+    "database_queue_depth": (
+        "c10k_database_queue_depth",
+        "Calls of in_database and handshakes that wait for a thread",
+        "",
+    ),
+    "database_threads": ("c10k_database_threads", "Threads of in_database", ""),
+    "nodes": ("c10k_broker_nodes", "Nodes connected to the broker", ""),
+    "queue_bytes": ("c10k_broker_queue_bytes", "Bytes that wait in the broker for slow nodes", ""),
+}
+_COUNTERS = {
+    "connections_opened": ("c10k_connections_opened", "WebSocket connections opened", ""),
+    "disconnects": ("c10k_disconnects", "WebSocket connections closed, by close code", "code"),
+    "messages_received": ("c10k_messages_received", "Messages received from clients", ""),
+    "messages_sent": ("c10k_messages_sent", "Messages sent to clients", ""),
+    "messages_dropped": (
+        "c10k_messages_dropped",
+        "Messages that were not delivered, by reason",
+        "reason",
+    ),
+    "messages_conflated": ("c10k_messages_conflated", "Messages replaced by newer ones", ""),
+    "handshakes_refused": (
+        "c10k_handshakes_refused",
+        "WebSocket handshakes refused, by HTTP status",
+        "status",
+    ),
+    "published_externally": (
+        "c10k_published_externally",
+        "Publications of external publishers",
+        "",
+    ),
+    "feed_requests": ("c10k_feed_requests", "Streams and polls that were admitted", "kind"),
+    "feed_requests_refused": (
+        "c10k_feed_requests_refused",
+        "Streams and polls that were refused, by HTTP status",
+        "status",
+    ),
+    "feed_streams_ended": ("c10k_feed_streams_ended", "Streams that ended, by reason", "reason"),
+    "bus_gaps": ("c10k_bus_gaps", "Gaps in the publications of other nodes", ""),
+    "wsgi_refused": ("c10k_wsgi_refused", "Requests answered 503 because too many waited", ""),
+    "limited": ("c10k_limited", "Clients refused or closed by a limit, by limit", "limit"),
+    "revoked": ("c10k_revoked", "Clients closed because their session or user ended", ""),
+    "database_calls": (
+        "c10k_database_calls",
+        "Calls of in_database and handshakes that a thread has begun",
+        "",
+    ),
+    "database_wait_seconds": (
+        "c10k_database_wait_seconds",
+        "Seconds that these calls waited for a thread",
+        "",
+    ),
+    "database_refused": ("c10k_database_refused", "Calls refused because too many waited", ""),
+    "retained_evicted": (
+        "c10k_broker_retained_evicted",
+        "Retained topics evicted to make room for others",
+        "",
+    ),
+    "batches_forwarded": (
+        "c10k_broker_batches_forwarded",
+        "Batches of messages that the broker forwarded",
+        "",
+    ),
+    "bytes_forwarded": ("c10k_broker_bytes_forwarded", "Bytes that the broker forwarded", ""),
+}
+
+
+def exposition(statistics: Statistics, starts: Mapping[str, int]) -> bytes:
+    """The metrics page in Prometheus's text format.
+
+    Args:
+        statistics: The statistics of each process, or None if it did not answer.
+        starts: How often each process was started.
+    """
+    registry = CollectorRegistry()
+    registry.register(_ClusterCollector(statistics, starts))
+    return generate_latest(registry)
+
+
+class _ClusterCollector(Collector):
+    """The metrics of one scrape."""
+
+    def __init__(self, statistics: Statistics, starts: Mapping[str, int]) -> None:
+        self._statistics = statistics
+        self._starts = starts
+
+    def collect(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily("c10k_up", "Whether the process answers", labels=["node"])
+        ready = GaugeMetricFamily("c10k_ready", "Whether the process serves", labels=["node"])
+        starts = CounterMetricFamily("c10k_starts", "Starts of the process", labels=["node"])
+        for name, statistics in self._statistics.items():
+            up.add_metric([name], statistics is not None)
+            ready.add_metric([name], bool(statistics and statistics.get("ready")))
+            starts.add_metric([name], self._starts.get(name, 0))
+        yield from (up, ready, starts)
+        families: tuple[tuple[Any, Mapping[str, tuple[str, str, str]]], ...] = (
+            (GaugeMetricFamily, _GAUGES),
+            (CounterMetricFamily, _COUNTERS),
+        )
+        for make, table in families:
+            for key, (metric, text, label) in table.items():
+                family = make(metric, text, labels=["node", label] if label else ["node"])
+                for name, value in self._values(key):
+                    if label:
+                        for what, amount in value.items():
+                            family.add_metric([name, what], amount)
+                    else:
+                        family.add_metric([name], value)
+                yield family
+
+    def _values(self, key: str) -> Iterable[tuple[str, Any]]:
+        for name, statistics in self._statistics.items():
+            if statistics is not None and key in statistics:
+                yield name, statistics[key]
