@@ -1,10 +1,12 @@
 """The broker: a ROUTER socket around core.exchange.
 
-It forwards packs between nodes unopened, and for all other messages asks the Exchange what to send.
-A pack for a node whose queue is full waits in a queue of bytes here; when that passes its
-high-water mark the other nodes are told to slow down (Congested), and a node that does not drain
-even so is put out (``node_stalled``): it is told so once it drains, must say hello again, and sees
-a gap.
+The broker forwards batches between nodes unopened. All other messages go to the Exchange, which
+returns what to send.
+
+A message for a node that does not read waits in a queue here. When the queue passes its high-water
+mark, the other nodes receive Congested and stop reading from their publishers. A node that still
+does not read is disconnected (``node_stalled``): its queue is dropped, and the other nodes are
+notified. As soon as it reads, the broker asks it to send Hello again, and it detects a gap.
 """
 
 import os
@@ -24,25 +26,26 @@ from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
 
 HIGH_WATER = 64 << 20
 LOW_WATER = 16 << 20
-"""Bytes waiting for one node before its peers are told to slow down, and before they may go on."""
+"""Bytes that wait for one node above which the other nodes receive Congested, and below which they
+receive Cleared."""
 
 STALLED = 4 * HIGH_WATER
-"""Bytes at which a node that does not drain is put out."""
+"""Bytes above which a node that does not read is disconnected."""
 
 RETRY_S = 0.01
-"""A ROUTER does not say which peer became writable, so waiting packs are tried this often."""
+"""Seconds between attempts to send what waits: a ROUTER does not report which node is writable."""
 
-LAST_LOOK_S = 10.0
-"""How long after a connection's end it is last looked for whose it was."""
+LAST_PROBE_S = 10.0
+"""Seconds between the last two probes for the node whose connection was lost."""
 
 
 class _Waiting:
-    """What waits for one node."""
+    """The messages that wait for one node."""
 
-    __slots__ = ("batches", "marks")
+    __slots__ = ("marks", "messages")
 
     def __init__(self) -> None:
-        self.batches: deque[list[bytes]] = deque()
+        self.messages: deque[list[bytes]] = deque()
         self.marks = WaterMarks(HIGH_WATER, LOW_WATER)
 
 
@@ -57,13 +60,13 @@ class Broker(Service):
         self._reactor = reactor
         self._exchange = Exchange(os.urandom(8).hex())
         self._known: set[bytes] = set()
-        self._told: set[bytes] = set()
+        self._asked: set[bytes] = set()
         self._waiting: dict[bytes, _Waiting] = {}
-        self._retry: Any = None
-        self._look: Any = None
+        self._retry_timer: Any = None
+        self._probe_timer: Any = None
         self._dropped: Counter[str] = Counter()
-        self._batches = 0
-        self._bytes = 0
+        self._batches_forwarded = 0
+        self._bytes_forwarded = 0
 
     def startService(self) -> None:
         super().startService()
@@ -71,26 +74,26 @@ class Broker(Service):
         socket = make_socket(self._context, zmq.ROUTER)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        # ipc takes its mode from the umask, and anyone who may connect may publish.
+        # The umask sets the mode of an ipc socket, and every process that can connect can publish.
         umask = os.umask(0o177)
         try:
             socket.bind(self.address)
         except zmq.ZMQError:
-            self._context.destroy(linger=0)  # else it blocks when it is collected
+            self._context.destroy(linger=0)  # else it blocks when it is garbage-collected
             raise
         finally:
             os.umask(umask)
         self._link = ZmqSocket(self._reactor, socket, self._received)
-        self._monitor = monitor(self._reactor, socket, lambda: None, self._someone_lost)
+        self._monitor = monitor(self._reactor, socket, lambda: None, self._connection_lost)
         self._link.start()
         self.ready.callback(None)
 
     def stopService(self) -> None:
         super().stopService()
-        for call in (self._retry, self._look):
+        for call in (self._retry_timer, self._probe_timer):
             if call is not None:
                 call.cancel()
-        self._retry = self._look = None
+        self._retry_timer = self._probe_timer = None
         self._monitor.close()
         self._link.close()
         self._context.destroy(linger=0)
@@ -100,8 +103,8 @@ class Broker(Service):
         return {
             "ready": bool(self.running),
             "nodes": len(self._exchange.nodes),
-            "batches_forwarded": self._batches,
-            "bytes_forwarded": self._bytes,
+            "batches_forwarded": self._batches_forwarded,
+            "bytes_forwarded": self._bytes_forwarded,
             "queue_bytes": sum(waiting.marks.level for waiting in self._waiting.values()),
             "messages_dropped": dict(self._dropped),
             "retained_evicted": self._exchange.retained.evicted,
@@ -112,14 +115,14 @@ class Broker(Service):
         if len(parts) == 3 and parts[1][:1] == wire.BATCH:
             if sender not in self._known:
                 self._dropped["unknown_sender"] += 1
-                self._not_known(sender)
+                self._ask_for_hello(sender)
                 return
             destination = parts[1][1:]
             if destination not in self._known:
                 self._dropped["node_gone"] += 1
                 return
-            self._batches += 1
-            self._bytes += len(parts[2])
+            self._batches_forwarded += 1
+            self._bytes_forwarded += len(parts[2])
             self._send([destination, wire.BATCH + sender, parts[2]])
             return
         try:
@@ -133,11 +136,11 @@ class Broker(Service):
             return
         if isinstance(message, wire.Hello):
             self._drop_waiting(sender)
-            self._told.discard(sender)
+            self._asked.discard(sender)
             self.log.info("{node} joined", node=node)
         elif sender not in self._known:
             self._dropped["unknown_sender"] += 1
-            self._not_known(sender)
+            self._ask_for_hello(sender)
             return
         # A reactor's seconds are Unix time.
         outgoing = self._exchange.receive(node, message, int(self._reactor.seconds() * 1000))
@@ -148,10 +151,10 @@ class Broker(Service):
                 if waiting.marks.full and name != sender:
                     self._send([sender, wire.encode(wire.Congested(name.decode()))])
 
-    def _not_known(self, node: bytes) -> None:
-        """Ask for a Hello, once: whoever is asked twice says it twice."""
-        if node not in self._told:
-            self._told.add(node)
+    def _ask_for_hello(self, node: bytes) -> None:
+        """Ask for a Hello, once: a node that is asked twice sends it twice."""
+        if node not in self._asked:
+            self._asked.add(node)
             self._send([node, wire.encode(wire.UnknownNode())])
 
     def _perform(self, outgoing: Outgoing) -> None:
@@ -171,68 +174,69 @@ class Broker(Service):
                 self._leave(node)
                 return
             waiting = self._waiting[node] = _Waiting()
-        waiting.batches.append(parts)
+        waiting.messages.append(parts)
         if waiting.marks.add(len(parts[-1])):
-            self._tell_others(node, wire.Congested(node.decode()))
+            self._send_to_others(node, wire.Congested(node.decode()))
         if waiting.marks.level > STALLED:
-            self.log.error("{node!r} does not drain its queue; put out", node=node)
+            self.log.error("{node} does not read; disconnected", node=node.decode())
             self._drop_waiting(node, "node_stalled")
             self._leave(node)
-            # A queue of one message: it may have nothing to say that would make us tell it.
-            self._told.discard(node)
+            # Without a message from this node nothing would make the broker ask it: queue that now.
+            self._asked.discard(node)
             self._waiting[node] = _Waiting()
-            self._not_known(node)
-        elif self._retry is None:
-            self._retry = self._reactor.callLater(RETRY_S, self._try_again)
+            self._ask_for_hello(node)
+        elif self._retry_timer is None:
+            self._retry_timer = self._reactor.callLater(RETRY_S, self._try_again)
 
     def _try_again(self) -> None:
-        self._retry = None
+        self._retry_timer = None
         for node, waiting in list(self._waiting.items()):
             try:
-                while waiting.batches and self._link.send(waiting.batches[0]):
-                    size = len(waiting.batches.popleft()[-1])
+                while waiting.messages and self._link.send(waiting.messages[0]):
+                    size = len(waiting.messages.popleft()[-1])
                     if waiting.marks.remove(size):
-                        self._tell_others(node, wire.Cleared(node.decode()))
+                        self._send_to_others(node, wire.Cleared(node.decode()))
             except zmq.ZMQError:
                 self._leave(node)
-            if not waiting.batches and self._waiting.get(node) is waiting:
+            if not waiting.messages and self._waiting.get(node) is waiting:
                 del self._waiting[node]
-        if self._waiting and self._retry is None:
-            self._retry = self._reactor.callLater(RETRY_S, self._try_again)
+        if self._waiting and self._retry_timer is None:
+            self._retry_timer = self._reactor.callLater(RETRY_S, self._try_again)
 
-    def _someone_lost(self) -> None:
-        """A connection is gone, and ZeroMQ does not say whose: the unreachable ones are.
+    def _connection_lost(self) -> None:
+        """Look for the node whose connection was lost: ZeroMQ reports the event without a name.
 
-        It says so a moment before the node becomes unreachable, which is long where its thread has
-        to wait for a processor: so we look again, after ten times as long each time.
+        A probe to an unreachable node fails. ZeroMQ reports the loss a moment before the node
+        becomes unreachable, and the moment is long on a busy machine. So the broker probes again,
+        after ten times as long each time.
         """
-        if self._look is not None:
-            self._look.cancel()
-        self._look_around(RETRY_S)
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+        self._probe(RETRY_S)
 
-    def _look_around(self, again_s: float) -> None:
-        self._look = None
-        for node in (*self._known, *self._told):
+    def _probe(self, again_s: float) -> None:
+        self._probe_timer = None
+        for node in (*self._known, *self._asked):
             self._send([node, b""])
-        if again_s <= LAST_LOOK_S:
-            self._look = self._reactor.callLater(again_s, self._look_around, 10 * again_s)
+        if again_s <= LAST_PROBE_S:
+            self._probe_timer = self._reactor.callLater(again_s, self._probe, 10 * again_s)
 
     def _leave(self, node: bytes) -> None:
-        """A node is gone, or put out: drop what waits for it, tell the others."""
+        """Remove a node that is gone or disconnected, and notify the others."""
         self._drop_waiting(node)
-        self._told.discard(node)
+        self._asked.discard(node)
         self._known.discard(node)
         outgoing = self._exchange.leave(node.decode(errors="replace"))
         if outgoing:
-            self.log.info("{node} is gone", node=node.decode())
+            self.log.info("{node} left", node=node.decode())
         self._perform(outgoing)
 
     def _drop_waiting(self, node: bytes, reason: str = "node_gone") -> None:
         waiting = self._waiting.pop(node, None)
-        if waiting is not None and waiting.batches:
-            self._dropped[reason] += sum(len(parts) == 3 for parts in waiting.batches)
-            waiting.batches.clear()
+        if waiting is not None and waiting.messages:
+            self._dropped[reason] += sum(len(parts) == 3 for parts in waiting.messages)
+            waiting.messages.clear()
 
-    def _tell_others(self, node: bytes, message: wire.Message) -> None:
+    def _send_to_others(self, node: bytes, message: wire.Message) -> None:
         name = node.decode()
         self._perform([(other, message) for other in self._exchange.nodes if other != name])

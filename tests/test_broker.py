@@ -69,7 +69,7 @@ class ClusterTests(LinksTestCase):
             of_it = [frame for frame in received if frame.startswith(publisher)]
             self.assertEqual(of_it, [b"%s %d" % (publisher, n) for n in range(5_000)])
         self.assertLessEqual(broker.stats()["batches_forwarded"] - batches, 200)
-        self.assertEqual(c.pubsub.remote_nodes.gaps, 0)
+        self.assertEqual(c.pubsub.batches.gaps, 0)
 
     async def test_another_broker_at_the_same_address(self) -> None:
         """Nodes come back and say all anew; what was published meanwhile arrives, once."""
@@ -107,7 +107,7 @@ class ClusterTests(LinksTestCase):
         for frames, node in zip(received, (b, c), strict=True):
             # The one published before the loss was noticed may be lost, but not unseen.
             self.assertEqual([f for f in frames if f != b"2"], [b"1", b"3", b"4", b"5"])
-            self.assertEqual(node.pubsub.remote_nodes.gaps, 0 if b"2" in frames else 1)
+            self.assertEqual(node.pubsub.batches.gaps, 0 if b"2" in frames else 1)
         self.assertEqual(kept, [b"before", b"meanwhile"])
         # That it was taken is told on a link of its own, perhaps after b and c have heard it.
         await self.until(lambda: a.pubsub.queued_bytes == 0)
@@ -229,9 +229,9 @@ class NonsenseTests(LinksTestCase):
         stranger = self.start_stranger()
         stranger.send(wire.encode(wire.Goodbye()))
         await self.until(lambda: len(stranger.answers) == 1)
-        self.assertEqual(broker._told, {b"stranger"})
+        self.assertEqual(broker._asked, {b"stranger"})
         stranger.stop()
-        forgotten = self.until(lambda: not broker._told)
+        forgotten = self.until(lambda: not broker._asked)
         self.patch(broker, "_leave", lambda node: (Broker._leave(broker, node), self.changed()))
         await forgotten
 
@@ -270,8 +270,8 @@ class LifeTests(LinksTestCase):
     async def test_stopped_while_packs_wait_and_a_node_is_looked_for(self) -> None:
         """Nothing is left in the reactor: trial would say so."""
         broker = self.start_broker()
-        broker._someone_lost()
-        broker._retry = reactor.callLater(1, self.fail, "not stopped")
+        broker._connection_lost()
+        broker._retry_timer = reactor.callLater(1, self.fail, "not stopped")
 
     def test_an_address_that_cannot_be_bound(self) -> None:
         broker = Broker(f"ipc://{self.folder}/no/such/folder", reactor)
@@ -321,19 +321,19 @@ class UnreachableTests(SynchronousTestCase):
 
     def test_a_lost_connection_is_looked_for_again(self) -> None:
         """ZeroMQ tells of the loss before the peer becomes unreachable."""
-        self.broker._someone_lost()
+        self.broker._connection_lost()
         self.assertEqual(self.messages(), [])
         self.link.gone.add(b"b")
         self.clock.advance(module.RETRY_S)
         left = wire.Left("b")
         self.assertEqual(sorted(self.messages()), [(b"a", left), (b"c", left)])
-        self.broker._someone_lost()  # looking goes on from the beginning
+        self.broker._connection_lost()  # looking goes on from the beginning
         self.clock.pump([0.01, 0.1, 1.0, 10.0])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_lost_and_long_not_unreachable(self) -> None:
         """ZeroMQ's thread has waited for a processor."""
-        self.broker._someone_lost()
+        self.broker._connection_lost()
         self.clock.pump([0.01, 0.1, 1.0])
         self.link.gone.add(b"b")
         self.clock.advance(10.0)
@@ -349,7 +349,7 @@ class UnreachableTests(SynchronousTestCase):
 
     def test_several_are_gone_at_once(self) -> None:
         self.link.gone |= {b"b", b"c"}
-        self.broker._someone_lost()
+        self.broker._connection_lost()
         self.assertEqual(sorted(message.node for _, message in self.messages()), ["b", "c"])
         self.assertEqual(self.broker.stats()["nodes"], 1)
 

@@ -53,6 +53,8 @@ class Subscriber(Protocol):
     """Frames for the next flush. Whoever appends the first one marks the connection as having
     output; read it anew each time, because a closing connection replaces it."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def blocked(self) -> bool:
         """Whether the client does not take more for now."""

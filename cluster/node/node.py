@@ -91,7 +91,7 @@ class Node(Service):
             self.websockets.epoll_reader.start()
         self.http.site.pool.start()
         self.http.database.start()
-        self.pubsub.bus.start(self.pubsub)
+        self.pubsub.start()
 
     def stopService(self) -> Deferred[None]:
         """Accept nothing new, close all connections (1001), and wait for views and handlers.

@@ -42,7 +42,7 @@ def statistics(
         "messages_conflated": pubsub.subscriptions.conflated,
         "send_queue_bytes": sum(connection.queued_bytes for connection in factory.connections),
         "published_externally": publish_socket.published,
-        "bus_gaps": pubsub.remote_nodes.gaps,
+        "bus_gaps": pubsub.batches.gaps,
         "bus_queue_bytes": pubsub.queued_bytes,
         "feed_clients": feeds.clients,
         "feed_requests": dict(feeds.opened),

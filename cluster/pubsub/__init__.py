@@ -1,12 +1,14 @@
 """Floor 2: topics, barriers and presence of one node, on any bus.
 
-pubsub                 PubSub joins the parts: publish, subscribe, barriers
-subscriptions          which subscribers of this node want which topic
+pubsub                 PubSub joins the parts: publish, subscribe, flush, receive
+subscriptions          what this node's subscribers receive: histories, then new frames
+subscriber_table       which subscribers of this node want which topic
 pending_subscribers    subscribers that wait for a topic's history
-callback_subscribers   functions of this node, and connections that skip messages
+callback_subscribers   functions as subscribers, and connections that skip messages
 retained_cache         the retained frames of subscribed topics
-retained_outbox        publications that wait until the exchange has taken them
-remote_nodes           the other nodes: their subscriptions, batches to and from them
+retained_outbox        retained publications that the exchange has not acknowledged
+remote_nodes           the other nodes: their subscriptions, batches to them, congestion
+incoming_batches       batches of the other nodes: gaps and duplicates
 presence               who is on which topic
 barriers               the parties of this node at barriers
 bus                    Bus and BusReceiver: the interfaces between PubSub and a bus

@@ -1,7 +1,7 @@
-"""The parties that this node has at the cluster's barriers.
+"""The parties of this node at the cluster's barriers.
 
-The exchange decides who is let go (core.barrier); here the answers find their way back to those who
-wait. Each party gets a token that is unique in this node.
+The exchange decides when a barrier is released (core.barrier). This module forwards its answers to
+the callbacks of those who wait. Each party has a token that is unique in this node.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,33 +9,34 @@ from dataclasses import dataclass, field
 
 from cluster.core import wire
 
-Released = Callable[[], None]
-Refused = Callable[[str], None]
+OnReleased = Callable[[], None]
+OnRefused = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class _Parties:
     expected: int
-    waiting: dict[int, tuple[Released, Refused]] = field(default_factory=dict)
-    inside: dict[int, None] = field(default_factory=dict)
+    waiting: dict[int, tuple[OnReleased, OnRefused]] = field(default_factory=dict)
+    released: dict[int, None] = field(default_factory=dict)
 
 
 class LocalBarriers:
-    """``send`` takes the messages for the exchange."""
+    """The parties of this node. ``send`` queues a message for the exchange."""
 
     def __init__(self, send: Callable[[wire.Message], None]) -> None:
         self._send = send
         self._barriers: dict[str, _Parties] = {}
         self._last_token = 0
 
-    def arrive(self, name: str, expected: int, released: Released, refused: Refused) -> int:
-        """Be a party of a barrier; exactly one of the callbacks is called, unless it leaves first.
+    def arrive(self, name: str, expected: int, released: OnReleased, refused: OnRefused) -> int:
+        """Become a party of a barrier; returns the token for ``leave``.
 
-        Returns the token to leave with.
+        Exactly one of the callbacks is called, unless the party leaves first. Raises ValueError if
+        ``expected`` is negative, or if ``name`` cannot be encoded.
         """
         if not 0 <= expected < 1 << 63:
             raise ValueError(f"a barrier waits for 1 or more parties, not {expected}")
-        name.encode()  # what cannot be sent fails here, not in everybody's next flush
+        name.encode()  # raises here, rather than in the flush, which is for all publishers
         self._last_token += 1
         token = self._last_token
         parties = self._barriers.get(name)
@@ -46,50 +47,51 @@ class LocalBarriers:
         return token
 
     def leave(self, name: str, token: int) -> None:
-        """Be a party no more, be it waiting or let go; neither callback is called any more."""
+        """Be a party no longer, whether waiting or released; no callback is called after this."""
         parties = self._barriers.get(name)
         if parties is None:
             return
         if parties.waiting.pop(token, None) is None:
-            if token not in parties.inside:
+            if token not in parties.released:
                 return
-            del parties.inside[token]
+            del parties.released[token]
         self._send(wire.Withdraw(name, (token,)))
-        self._clean(name, parties)
+        self._forget_if_empty(name, parties)
 
     def released(self, name: str, tokens: Iterable[int]) -> None:
-        """The exchange lets these go."""
+        """The exchange has released parties."""
         parties = self._barriers.get(name)
         if parties is None:
             return
-        for token in tokens:  # one by one: a callback may have others leave, who then are not told
+        # One by one: a callback may call ``leave`` for others, whose callbacks must not be called.
+        for token in tokens:
             callbacks = parties.waiting.pop(token, None)
             if callbacks is not None:
-                parties.inside[token] = None
+                parties.released[token] = None
                 callbacks[0]()
 
     def refused(self, name: str, tokens: Iterable[int]) -> None:
-        """The exchange does not let these in."""
+        """The exchange has refused parties."""
         parties = self._barriers.get(name)
         if parties is None:
             return
         for token in tokens:
             callbacks = parties.waiting.pop(token, None)
             if callbacks is not None:
-                self._clean(name, parties)
+                self._forget_if_empty(name, parties)
                 callbacks[1]("the barrier is full or released already")
 
     def all_arrivals(self) -> Iterator[wire.Arrive]:
-        """Everybody who is here, for an exchange that has just started."""
+        """Messages about all parties of this node, for an exchange that does not know them."""
         for name, parties in self._barriers.items():
-            if parties.inside:
-                yield wire.Arrive(name, parties.expected, tuple(parties.inside), released=True)
+            if parties.released:
+                yield wire.Arrive(name, parties.expected, tuple(parties.released), released=True)
             if parties.waiting:
                 yield wire.Arrive(name, parties.expected, tuple(parties.waiting))
 
     @staticmethod
     def merge(messages: Iterable[wire.Message]) -> list[wire.Message]:
-        """The same in fewer messages: a thousand cells that arrive in one iteration make one."""
+        """The same in fewer messages: 1,000 parties that arrive in one turn make one message."""
         merged: list[wire.Message] = []
         for message in messages:
             last = merged[-1] if merged else None
@@ -105,6 +107,6 @@ class LocalBarriers:
                     merged.append(message)
         return merged
 
-    def _clean(self, name: str, parties: _Parties) -> None:
-        if not parties.waiting and not parties.inside:
+    def _forget_if_empty(self, name: str, parties: _Parties) -> None:
+        if not parties.waiting and not parties.released:
             del self._barriers[name]

@@ -1,59 +1,78 @@
-"""What a node needs of a bus, and what the bus tells it.
+"""Bus and BusReceiver: what a node needs of a bus, and what the bus calls.
 
-Whatever implements IBus must keep the order of all that is sent from one node to another, and must
-not lose anything silently: what it drops it counts in ``dropped``, by reason.
+A bus must keep the order of all that one node sends to another. It must not lose anything silently:
+it counts what it drops in ``dropped``, by reason.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from cluster.core import wire
 
 
 class BusReceiver(Protocol):
-    """What the bus calls. All calls come from the reactor, never from within a call to the bus."""
+    """What the bus calls, always from the event loop and never from within a call to the bus."""
 
     def bus_up(self, welcome: wire.Welcome) -> None:
-        """The bus (again) carries messages; say all interest and arrivals anew, at once."""
+        """The bus carries messages (again): send all subscriptions and arrivals now."""
 
     def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
-        """The bus is out of reach; hold all packs until bus_up.
+        """The bus carries no messages: hold all batches until ``bus_up``.
 
-        ``unsent`` are those (peer, pack) it had not taken yet, in order: hold them, too.
+        ``unsent`` are the batches that the bus has not sent, as (node, batch) in order: hold them,
+        too.
         """
 
     def bus_message(self, message: wire.Message) -> None:
-        """A message of the exchange."""
+        """A message of the exchange has arrived."""
 
     def bus_batch(self, origin: str, data: bytes) -> None:
-        """A pack of another node."""
+        """A batch of another node has arrived."""
 
     def bus_full(self, full: bool) -> None:
-        """The bus's queue passed its high-water mark (True) or is below its low-water mark."""
+        """The queue of the bus passed its high-water mark (True) or its low-water mark (False)."""
 
 
 class Bus(Protocol):
-    """One node's way to the others."""
+    """A node's way to the other nodes. ``name`` is that of the node."""
 
     name: str
     dropped: Counter[str]
 
     def start(self, receiver: BusReceiver) -> None:
-        """Connect; ``receiver.bus_up`` follows when that has worked."""
+        """Connect. The bus calls ``receiver.bus_up`` when that has succeeded."""
 
     def stop(self) -> None:
-        """Say goodbye and disconnect."""
+        """Send Goodbye and disconnect."""
 
     def send(self, message: wire.Message) -> None:
-        """Send to the exchange; ignored while the bus is down (bus_up asks for all of it anew)."""
+        """Send to the exchange. Ignored while the bus is down: bus_up asks for everything again."""
 
-    def send_batch(self, peer: str, data: bytes) -> None:
-        """Send publications to a peer, while the bus is up."""
+    def send_batch(self, node: str, data: bytes) -> None:
+        """Send a batch to another node. The bus must be up."""
 
     @property
     def is_up(self) -> bool:
-        """True while messages are carried."""
+        """Whether the bus carries messages."""
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes waiting in this node for the bus to take them."""
+        """Bytes that wait in this node for the bus to send them."""
+
+
+class Timer(Protocol):
+    """A call that a Clock will make."""
+
+    def cancel(self) -> None:
+        """Do not make the call. It must not have been made."""
+
+
+class Clock(Protocol):
+    """Twisted's IReactorTime, as far as topics need it; zope interfaces do not type-check."""
+
+    def seconds(self) -> float:
+        """The time in seconds: Unix time, as Twisted's reactors have it."""
+
+    def callLater(self, delay: float, call: Callable[[], object], /) -> Timer:
+        """Call a function in ``delay`` seconds."""

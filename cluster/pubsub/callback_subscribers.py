@@ -1,30 +1,24 @@
 """Subscribers of a topic that are not plain connections.
 
-A follower is application code of this node that is called with each frame. A skipping connection is
-left out while its client does not read.
+A callback subscriber is a function of this node that is called with each frame. A skipping
+connection receives no frames while its client does not read.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from twisted.logger import Logger
 
+from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.pending_subscribers import History
 from cluster.pubsub.retained_cache import RetainedCache
 
-Take = Callable[[bytes, int], None]
-"""Called with a frame and its number; 0: the topic keeps no frames."""
-
-Answer = Callable[[bool, str, int], None]
-"""Told whether all that was missed follows, the topic's epoch, and its newest offset. A topic that
-keeps nothing has an empty epoch."""
-
 
 class CallbackSubscriber:
-    """Called until ``stop``; what it raises is logged and hurts nobody else.
+    """A function that is called with each frame until ``stop``.
 
-    ``for_client``: what it takes goes to a client, who counts in receipts like any connection.
+    Its exceptions are logged, and do not affect other subscribers. ``for_client``: the function
+    sends the frames to a client, who counts as a connection in receipts.
     """
 
     __slots__ = ("_retained_cache", "_take", "for_client", "leave", "topic")
@@ -38,16 +32,17 @@ class CallbackSubscriber:
         self.for_client = for_client
         self._retained_cache = retained_cache
         self.leave: Callable[[], None] | None = lambda: None
+        """Ends the subscription; None after ``stop``."""
         self._take = take
 
     @property
     def epoch(self) -> str:
-        """The epoch of the numbers that ``take`` is called with now; "" if nothing is kept."""
+        """The epoch of the offsets that the function receives; empty if nothing is retained."""
         kept = self._retained_cache.get(self.topic)
         return "" if kept is None else kept.epoch
 
     def stop(self) -> None:
-        """Hear no more; a second time does nothing."""
+        """Do not call the function any more. Idempotent."""
         leave, self.leave = self.leave, None
         if leave is not None:
             leave()
@@ -55,12 +50,12 @@ class CallbackSubscriber:
     def begin(
         self, history: History, frames: Iterable[bytes], replay: bool, answer: Answer | None
     ) -> None:
-        """It is let in, with what is kept and what came meanwhile."""
+        """Begin with the topic's history, and the frames that came while this waited for it."""
         try:
             if answer is not None:
                 answer(history.recovered, history.epoch, history.offset)
         except Exception:
-            self.log.failure("a follower of {topic} failed", topic=self.topic)
+            self.log.failure("a callback subscriber of {topic} failed", topic=self.topic)
         if replay or history.recovered:
             for frame, offset in history.numbered():
                 self.take(frame, offset)
@@ -68,31 +63,33 @@ class CallbackSubscriber:
             self.take(frame, 0)
 
     def take(self, frame: bytes, offset: int) -> None:
-        """A frame has come."""
-        if self.leave is None:  # stopped by one that was called before it
+        """Call the function with a frame."""
+        if self.leave is None:  # stopped by a subscriber that was called just before
             return
         try:
             self._take(frame, offset)
         except Exception:
-            self.log.failure("a follower of {topic} failed", topic=self.topic)
+            self.log.failure("a callback subscriber of {topic} failed", topic=self.topic)
 
 
 @dataclass(slots=True)
-class Special:
-    """Those of one topic."""
+class SpecialSubscribers:
+    """The subscribers of one topic that are not plain connections."""
 
-    skipping: dict[Any, Callable[[], None]] = field(default_factory=dict)
-    callback_subscribers: dict[CallbackSubscriber, None] = field(default_factory=dict)
-    waiting: bool = False
-    """Whether newcomers wait."""
+    skipping: dict[Subscriber, Callable[[], None]] = field(default_factory=dict)
+    """Skipping connections, and what to call instead of queueing a frame."""
+    callbacks: dict[CallbackSubscriber, None] = field(default_factory=dict)
+    pending: bool = False
+    """Whether subscribers wait for the topic's history (pending_subscribers.py)."""
     clients: int = 0
-    """Followers that stand for a client."""
+    """The number of callback subscribers that count as connections."""
 
     @property
     def connections(self) -> int:
-        """How many clients hear the topic in these ways."""
+        """How many of these subscribers count as connections in receipts."""
         return len(self.skipping) + self.clients
 
     @property
     def empty(self) -> bool:
-        return not (self.skipping or self.callback_subscribers or self.waiting)
+        """Whether there are no such subscribers."""
+        return not (self.skipping or self.callbacks or self.pending)

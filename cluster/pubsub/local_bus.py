@@ -1,21 +1,20 @@
-"""The bus of a cluster of one: the exchange runs in this process, no message leaves it."""
+"""The bus of a cluster of one node: the exchange runs in this process, and nothing leaves it."""
 
 import os
 from collections import Counter, deque
-from typing import Any
 
 from cluster.core import wire
 from cluster.core.exchange import Exchange
-from cluster.pubsub.bus import BusReceiver
+from cluster.pubsub.bus import BusReceiver, Clock
 
 
 class LocalBus:
-    """Gives the exchange's answers back in the next iteration of the reactor, as a link would."""
+    """Delivers the exchange's answers in the next turn of the event loop, as a link would."""
 
-    def __init__(self, name: str, reactor: Any) -> None:
+    def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
         self.dropped: Counter[str] = Counter()
-        self._reactor = reactor
+        self._clock = clock
         self._exchange = Exchange(os.urandom(8).hex())
         self._answers: deque[wire.Message] = deque()
         self._scheduled = False
@@ -29,15 +28,15 @@ class LocalBus:
         self._receiver = None
 
     def send(self, message: wire.Message) -> None:
-        now = int(self._reactor.seconds() * 1000)  # a reactor's seconds are Unix time
-        outbox = self._exchange.receive(self.name, message, now)
-        self._answers += (answer for _, answer in outbox)
+        now = int(self._clock.seconds() * 1000)
+        outgoing = self._exchange.receive(self.name, message, now)
+        self._answers += (answer for _, answer in outgoing)
         if self._answers and not self._scheduled:
             self._scheduled = True
-            self._reactor.callLater(0, self._deliver)
+            self._clock.callLater(0, self._deliver)
 
-    def send_batch(self, peer: str, data: bytes) -> None:
-        """There is nobody to send to."""
+    def send_batch(self, node: str, data: bytes) -> None:
+        """Drop the batch: there is no other node."""
         self.dropped["node_gone"] += 1
 
     @property

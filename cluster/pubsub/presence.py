@@ -1,8 +1,8 @@
-"""Who is on which topic, as this node knows it: through its own connections and through its peers.
+"""Who is on which topic, as this node knows it: its own connections, and those of other nodes.
 
-Each node tells all others of its members; so everyone has the whole table, and a node that is gone
-takes those along whom only it held (core.presence has the rules). When the bus comes up, each says
-anew all that it holds.
+Each node sends its members to all others, so every node has the whole table. A node that is gone
+loses the members that only it held (core.presence has the rules). When the bus comes up, each node
+sends all of its members again.
 """
 
 from collections import Counter
@@ -14,11 +14,14 @@ from cluster.core import wire
 from cluster.core.presence import Change, Membership, PresenceTable
 
 Watcher = Callable[[str, bool], None]
-"""Called with a member and whether it joined (or left)."""
+"""Called with a member, and whether it joined (True) or left."""
 
 
-class Presence:
-    """``name`` is this node's; ``schedule`` asks for a flush, at which ``take_news`` is sent."""
+class LocalPresence:
+    """Members on topics. ``name`` is that of this node; ``schedule`` asks for a flush.
+
+    The caller of ``schedule`` sends what ``take_changes`` returns to the exchange.
+    """
 
     log = Logger()
 
@@ -27,33 +30,36 @@ class Presence:
         self.table = PresenceTable()
         self._schedule = schedule
         self._held: Counter[Membership] = Counter()
-        self._news: dict[Membership, bool] = {}
+        self._changes: dict[Membership, bool] = {}
         self._watchers: dict[bytes, dict[object, Watcher]] = {}
 
     def join(self, topic: bytes, member: str) -> None:
-        """One more connection of this node is the member."""
-        member.encode()  # what cannot be sent fails here, not in everybody's next flush
-        place = (topic, member)
-        self._held[place] += 1
-        if self._held[place] == 1:
-            self._tell(place, True)
-            self._changed(self.table.join(self.name, place))
+        """Count one more connection of a member on a topic.
+
+        Raises ValueError if the member's name cannot be encoded.
+        """
+        member.encode()  # raises here, rather than in the flush, which is for all publishers
+        membership = (topic, member)
+        self._held[membership] += 1
+        if self._held[membership] == 1:
+            self._change(membership, True)
+            self._notify(self.table.join(self.name, membership))
 
     def leave(self, topic: bytes, member: str) -> None:
-        """One less is. The caller has joined before."""
-        place = (topic, member)
-        self._held[place] -= 1
-        if self._held[place] <= 0:
-            del self._held[place]
-            self._tell(place, False)
-            self._changed(self.table.leave(self.name, place))
+        """Count one less. There must have been a ``join``."""
+        membership = (topic, member)
+        self._held[membership] -= 1
+        if self._held[membership] <= 0:
+            del self._held[membership]
+            self._change(membership, False)
+            self._notify(self.table.leave(self.name, membership))
 
     def members(self, topic: bytes) -> tuple[str, ...]:
-        """Who is on the topic, on any node."""
+        """The members on any node, in the order in which they came."""
         return self.table.members(topic)
 
     def watch(self, topic: bytes, watcher: Watcher) -> Callable[[], None]:
-        """Call back with each member that joins or leaves; returns what ends that."""
+        """Call ``watcher(member, joined)`` for each change; returns a function that ends this."""
         key = object()
         self._watchers.setdefault(topic, {})[key] = watcher
 
@@ -64,44 +70,44 @@ class Presence:
 
         return stop
 
-    # What the others are told, and tell.
+    # To and from the other nodes.
 
     @property
-    def has_news(self) -> bool:
-        """Whether take_news has anything to tell."""
-        return bool(self._news)
+    def changed(self) -> bool:
+        """Whether ``take_changes`` has something to send."""
+        return bool(self._changes)
 
-    def take_news(self) -> wire.PresenceUpdate:
-        """What has changed here since the last call."""
-        news, self._news = self._news, {}
-        joined = tuple(place for place, is_here in news.items() if is_here)
-        left = tuple(place for place, is_here in news.items() if not is_here)
+    def take_changes(self) -> wire.PresenceUpdate:
+        """The changes on this node since the last call."""
+        changes, self._changes = self._changes, {}
+        joined = tuple(membership for membership, is_here in changes.items() if is_here)
+        left = tuple(membership for membership, is_here in changes.items() if not is_here)
         return wire.PresenceUpdate(self.name, False, joined, left)
 
     def all_held(self) -> wire.PresenceUpdate:
-        """All that this node holds, for a bus that has just come up."""
-        self._news = {}
+        """All members of this node, for a bus that has just come up."""
+        self._changes = {}
         return wire.PresenceUpdate(self.name, True, tuple(self._held))
 
-    def said(self, message: wire.PresenceUpdate) -> None:
-        """A peer tells of its members."""
+    def received(self, message: wire.PresenceUpdate) -> None:
+        """Apply an update of another node."""
         if message.full:
-            self._changed(*self.table.replace(message.node, message.joined))
+            self._notify(*self.table.replace(message.node, message.joined))
             return
-        for place in message.left:
-            self._changed(self.table.leave(message.node, place))
-        for place in message.joined:
-            self._changed(self.table.join(message.node, place))
+        for membership in message.left:
+            self._notify(self.table.leave(message.node, membership))
+        for membership in message.joined:
+            self._notify(self.table.join(message.node, membership))
 
     def remote_node_left(self, node: str) -> None:
-        """A peer is gone."""
-        self._changed(*self.table.drop(node))
+        """Remove another node that is gone."""
+        self._notify(*self.table.drop(node))
 
-    def _tell(self, place: Membership, is_here: bool) -> None:
-        self._news[place] = is_here
+    def _change(self, membership: Membership, is_here: bool) -> None:
+        self._changes[membership] = is_here
         self._schedule()
 
-    def _changed(self, *changes: Change | None) -> None:
+    def _notify(self, *changes: Change | None) -> None:
         for change in changes:
             if change is None:
                 continue

@@ -1,12 +1,12 @@
 """PubSub: the topics, barriers and retained frames of one node, on any bus.
 
-A publication goes into the queues of this node's connections at once, and into the pack of each
-peer that has said it wants the topic; the packs leave when the reactor's iteration ends. So a
-publication costs the same however many nodes there are, and a pack carries what an iteration gave.
+A publication goes into the queues of this node's connections at once, and into the batch of each
+remote node that subscribes to the topic. Batches leave at the end of the event loop's turn. So a
+publication costs little however many nodes there are, and a batch has all publications of a turn.
 
-Everything that goes out at the end of an iteration goes in this order: interest, questions about
-what is kept, presence, packs, then barrier arrivals and retained frames. A barrier's release is
-thus never overtaken by interest.
+At the end of a turn a node sends, in this order: changes of its subscriptions, queries, presence,
+batches, retained frames, barrier arrivals. So the exchange has a node's subscriptions before its
+arrivals, and never releases a barrier before the others have them.
 
 Frames are encoded WebSocket frames (net.websocket.frames); topics are byte strings.
 """
@@ -16,47 +16,53 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.core import wire
+from cluster.core.interfaces import Answer, Position, Subscriber, Take
 from cluster.pubsub.barriers import LocalBarriers
-from cluster.pubsub.bus import Bus
-from cluster.pubsub.presence import Presence
+from cluster.pubsub.bus import Bus, Clock
+from cluster.pubsub.callback_subscribers import CallbackSubscriber
+from cluster.pubsub.incoming_batches import IncomingBatches
+from cluster.pubsub.presence import LocalPresence
 from cluster.pubsub.remote_nodes import HELD_LIMIT, RemoteNodes
 from cluster.pubsub.retained_outbox import RetainedOutbox
-from cluster.pubsub.subscriptions import Subscriptions
+from cluster.pubsub.subscriptions import Begin, Subscriptions
 
 
 class PubSub:
-    """Call ``flush`` at the end of each iteration in which something was published.
+    """Call ``flush`` at the end of each turn of the event loop in which ``schedule`` was called.
 
-    ``dirty`` and ``schedule`` are those of the EndOfTurn the connections use. ``on_up`` is called
-    whenever the bus comes up, ``peers.on_full`` when publishers must pause or may go on. The
-    clock's seconds are Unix time, as Twisted's reactors have it: retained frames expire by it.
+    ``published`` receives each connection whose ``out`` was empty, so that its owner flushes it.
+    ``on_up`` is called when the bus comes up, ``remote_nodes.on_full`` when publishers must pause
+    or may go on. Retained frames expire by the clock's Unix time.
+
+    ``dropped`` counts the publications and batches that were not delivered, by reason.
     """
 
     def __init__(
-        self, bus: Bus, dirty: list[Any], schedule: Callable[[], None], clock: Any
+        self,
+        bus: Bus,
+        published: list[Any],  # of objects that are both a Subscriber and a loop's Output
+        schedule: Callable[[], None],
+        clock: Clock,
     ) -> None:
         self.bus = bus
+        self.dropped: Counter[str] = Counter()
         self.on_up: Callable[[], None] = lambda: None
-        self.remote_nodes = RemoteNodes(bus, schedule, clock)
-        self.subscriptions = Subscriptions(schedule, lambda: int(clock.seconds() * 1000))
-        self.presence = Presence(bus.name, schedule)
+        self.remote_nodes = RemoteNodes(bus, schedule, clock, self.dropped)
+        self.batches = IncomingBatches(self.dropped, self.remote_nodes.by_name.__contains__)
+        self.subscriptions = Subscriptions(
+            schedule, lambda: int(clock.seconds() * 1000), self.dropped
+        )
+        self.presence = LocalPresence(bus.name, schedule)
         self.remote_nodes.on_left = self.presence.remote_node_left
         self.barriers = LocalBarriers(self._send_control)
-        self.subscribe = self.subscriptions.subscribe
-        self.subscribe_since = self.subscriptions.subscribe_since
-        self.subscribe_skipping = self.subscriptions.subscribe_skipping
-        self.unsubscribe = self.subscriptions.unsubscribe
-        self.drop = self.subscriptions.drop
-        self.follow = self.subscriptions.follow
-        self.listen = self.subscriptions.listen
-        # Bound once, for the loops below.
+        # Looked up once, for the loops below.
         self._connections_of = self.subscriptions.connections.get
         self._remote_nodes_of = self.remote_nodes.subscriptions.get
         self._special = self.subscriptions.special
-        self._dirty = dirty
+        self._published = published
         self._schedule = schedule
         self._control: list[wire.Message] = []
-        self._retained_outbox = RetainedOutbox(clock.seconds, self.remote_nodes.hold)
+        self._retained_outbox = RetainedOutbox(clock.seconds, self.remote_nodes.count_held)
 
     @property
     def full(self) -> bool:
@@ -64,81 +70,83 @@ class PubSub:
         return self.remote_nodes.full
 
     @property
-    def dropped(self) -> Counter[str]:
-        """Publications and packs that were not delivered, by reason."""
-        missed = self.subscriptions.retained_cache.missed
-        if missed:
-            self.remote_nodes.dropped["history_gap"] = missed
-        return self.remote_nodes.dropped
-
-    @property
     def queued_bytes(self) -> int:
-        """Bytes of publications that wait in this node, for the bus or for peers to come back."""
+        """Bytes of publications that wait in this node for the bus, or for nodes out of reach."""
         return self.remote_nodes.held.level + self.bus.queued_bytes
 
+    def start(self) -> None:
+        """Connect to the bus; ``on_up`` is called when that has succeeded."""
+        self.bus.start(self)
+
     def stop(self) -> None:
-        """Say goodbye to the bus; nothing is sent any more."""
+        """Disconnect from the bus; nothing is sent after this."""
         self.remote_nodes.stop_waiting()
         self.bus.stop()
 
-    # Publishing. The loops are written out: this runs for every message.
+    # Publishing. The loops are written out rather than shared: they run for every message.
 
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
-        """Queue a frame to all subscribers; returns (nodes, local connections) it was queued to.
+        """Queue a frame to all subscribers; returns (nodes, connections of this node).
 
-        A node on which only a handler listens counts, too.
+        A node whose only subscriber is a function counts, too.
         """
         connections = nodes = 0
         subscribers = self._connections_of(topic)
         if subscribers is not None:
-            dirty = self._dirty
+            published = self._published
             for connection in subscribers:
                 out = connection.out
                 if not out:
-                    dirty.append(connection)
+                    published.append(connection)
                 out.append(frame)
             connections = len(subscribers)
         if topic in self._special:
             connections += self.subscriptions.deliver_special(topic, self._special[topic], frame)
-        peers = self._remote_nodes_of(topic)
-        if peers is not None:
+        remote_nodes = self._remote_nodes_of(topic)
+        if remote_nodes is not None:
             dirty_nodes = self.remote_nodes.dirty
-            for peer in peers:
-                items = peer.items
+            for node in remote_nodes:
+                items = node.items
                 if not items:
-                    dirty_nodes.append(peer)
+                    dirty_nodes.append(node)
                 items.append(topic)
                 items.append(frame)
-            nodes = len(peers)
+            nodes = len(remote_nodes)
         self._schedule()
         return (nodes + 1 if connections or topic in self._special else nodes), connections
 
     def publish_here(self, topic: bytes, frame: bytes) -> tuple[int, int]:
-        """Queue a frame to the subscribers on this node only; returns like publish."""
+        """Queue a frame to the subscribers on this node only; returns as ``publish`` does."""
         connections = self.subscriptions.deliver(topic, frame)
         self._schedule()
-        return int(self._is_heard_here(topic, connections)), connections
+        return int(self._has_subscribers_here(topic, connections)), connections
 
-    def publish_except(self, connection: Any, topic: bytes, frame: bytes) -> tuple[int, int]:
+    def publish_except(self, connection: Subscriber, topic: bytes, frame: bytes) -> tuple[int, int]:
         """Queue a frame to all subscribers but one connection of this node."""
         connections = self.subscriptions.deliver(topic, frame, skip=connection)
-        peers = self._remote_nodes_of(topic) or ()
-        for peer in peers:
-            if not peer.items:
-                self.remote_nodes.dirty.append(peer)
-            peer.items += (topic, frame)
+        remote_nodes = self._remote_nodes_of(topic) or ()
+        for node in remote_nodes:
+            if not node.items:
+                self.remote_nodes.dirty.append(node)
+            node.items += (topic, frame)
         self._schedule()
-        return len(peers) + self._is_heard_here(topic, connections), connections
+        nodes = len(remote_nodes) + self._has_subscribers_here(topic, connections)
+        return nodes, connections
 
     def publish_retained(
-        self, topic: bytes, frame: bytes, depth: int, lifetime: int = 0, skip: Any = None
+        self,
+        topic: bytes,
+        frame: bytes,
+        depth: int,
+        lifetime: int = 0,
+        skip: Subscriber | None = None,
     ) -> tuple[int, int]:
-        """Publish through the exchange, which keeps the newest ``depth`` frames of the topic, each
-        for ``lifetime`` milliseconds (0: for ever).
+        """Publish through the exchange, which retains the topic's newest ``depth`` frames, this one
+        for ``lifetime`` milliseconds (0: without limit).
 
-        All nodes, this one too, get the frames of a retained topic in the same order. The
-        connection ``skip`` does not get this one. Returns (nodes, connections of this node) that
-        are subscribed now.
+        All nodes, this one too, receive a retained topic's frames from the exchange, in the same
+        order. The connection ``skip`` does not receive this one. Returns (nodes, connections of
+        this node) that subscribe now.
         """
         if self.remote_nodes.held.level > HELD_LIMIT:
             self.dropped["bus_queue_full"] += 1
@@ -150,43 +158,80 @@ class PubSub:
         connections = (
             len(subscribers) - (skip in subscribers) + (special.connections if special else 0)
         )
-        nodes = len(self._remote_nodes_of(topic) or ()) + self._is_heard_here(topic, connections)
-        return nodes, connections
+        nodes = len(self._remote_nodes_of(topic) or ())
+        return nodes + self._has_subscribers_here(topic, connections), connections
 
-    def _is_heard_here(self, topic: bytes, connections: int) -> bool:
+    def _has_subscribers_here(self, topic: bytes, connections: int) -> bool:
         return connections > 0 or topic in self._special
 
-    # The end of an iteration.
+    # Subscribing: what handlers need of Subscriptions, which says what each method does.
+
+    def subscribe(self, connection: Subscriber, topic: bytes) -> None:
+        self.subscriptions.subscribe(connection, topic)
+
+    def subscribe_since(
+        self, connection: Subscriber, topic: bytes, since: Position | None, begin: Begin
+    ) -> None:
+        self.subscriptions.subscribe_since(connection, topic, since, begin)
+
+    def subscribe_skipping(
+        self, connection: Subscriber, topic: bytes, skipped: Callable[[], None]
+    ) -> None:
+        self.subscriptions.subscribe_skipping(connection, topic, skipped)
+
+    def unsubscribe(self, connection: Subscriber, topic: bytes) -> None:
+        self.subscriptions.unsubscribe(connection, topic)
+
+    def drop(self, connection: Subscriber, skipping_topics: tuple[bytes, ...] = ()) -> None:
+        self.subscriptions.drop(connection, skipping_topics)
+
+    def follow(
+        self,
+        topic: bytes,
+        take: Take,
+        *,
+        since: Position | None = None,
+        replay: bool = True,
+        answer: Answer | None = None,
+        for_client: bool = False,
+    ) -> CallbackSubscriber:
+        return self.subscriptions.follow(
+            topic, take, since=since, replay=replay, answer=answer, for_client=for_client
+        )
+
+    def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
+        self.subscriptions.listen(topic, listener)
+
+    # The end of a turn.
 
     def flush(self) -> None:
-        """Send what this iteration gave: interest, packs, then arrivals and retained frames.
-
-        What is said while the bus is down is ignored there, rather than gathered here: bus_up says
-        all of it anew.
-        """
+        """Send what the turn queued. While the bus is down it ignores messages, rather than letting
+        them gather here: ``bus_up`` sends the whole state."""
         bus = self.bus
-        if self.subscriptions.subscriptions_changed:
-            added, removed = self.subscriptions.take_subscription_changes()
+        if self.subscriptions.table.changed:
+            added, removed = self.subscriptions.table.take_changes()
             bus.send(wire.NodeSubscriptions(bus.name, added, removed))
-        for ask in self.subscriptions.take_asks():
-            bus.send(ask)
-        if self.presence.has_news:
-            bus.send(self.presence.take_news())
+        for query in self.subscriptions.take_queries():
+            bus.send(query)
+        if self.presence.changed:
+            bus.send(self.presence.take_changes())
         if self.remote_nodes.dirty:
             self.remote_nodes.flush()
-        if self._retained_outbox.has_unsent and bus.is_up and self.remote_nodes.all_heard:
-            for retain in self._retained_outbox.unsent():
+        outbox = self._retained_outbox
+        if outbox.has_unsent and bus.is_up and self.remote_nodes.all_synchronized:
+            for retain in outbox.unsent():
                 bus.send(retain)
         if self._control:
             control, self._control = self._control, []
             for message in self.barriers.merge(control):
                 bus.send(message)
 
-    # What the bus tells (IBusReceiver).
+    # What the bus calls (BusReceiver).
 
     def bus_up(self, welcome: wire.Welcome) -> None:
         self._retained_outbox.bus_up(welcome.epoch == self.remote_nodes.epoch)
         self.remote_nodes.bus_up(welcome)
+        # Before the subscriptions, which the broker answers with what it retains.
         for message in self.subscriptions.retained_cache.restores():
             self.bus.send(message)
         self.bus.send(wire.NodeSubscriptions(self.bus.name, self.subscriptions.all_topics_wanted()))
@@ -214,13 +259,14 @@ class PubSub:
             case wire.Refuse(name, tokens):
                 self.barriers.refused(name, tokens)
             case wire.Retained():
-                skip = self._retained_outbox.taken(message.number) if message.number else None
-                self.subscriptions.take_retained(message, skip)
+                number = message.number
+                skip = self._retained_outbox.acknowledged(number) if number else None
+                self.subscriptions.retained_received(message, skip)
                 self._schedule()
             case wire.Acknowledged(number):
-                self._retained_outbox.taken(number)
+                self._retained_outbox.acknowledged(number)
             case wire.PresenceUpdate():
-                self.presence.said(message)
+                self.presence.received(message)
             case wire.Joined(name):
                 self.remote_nodes.joined(name)
             case wire.Left(name):
@@ -231,10 +277,10 @@ class PubSub:
                 self.remote_nodes.congested(name, False)
 
     def bus_batch(self, origin: str, data: bytes) -> None:
-        items = self.remote_nodes.unpack(origin, data)
+        items = self.batches.unpack(origin, data)
         connections_of = self._connections_of
         special = self._special
-        dirty = self._dirty
+        published = self._published
         pairs = iter(items)
         for topic, frame in zip(pairs, pairs, strict=True):
             subscribers = connections_of(topic)
@@ -242,7 +288,7 @@ class PubSub:
                 for connection in subscribers:
                     out = connection.out
                     if not out:
-                        dirty.append(connection)
+                        published.append(connection)
                     out.append(frame)
             if topic in special:
                 self.subscriptions.deliver_special(topic, special[topic], frame)

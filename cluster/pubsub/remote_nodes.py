@@ -1,51 +1,46 @@
-"""The other nodes, as this one knows them: their interest, packs for them, packs of them.
+"""The other nodes, as this one knows them: their subscriptions, batches to them, congestion.
 
 The rules:
 
-* a peer that leaves takes its interest with it; what was for it is dropped and counted;
-* while the bus is down, and until a peer has joined a new broker, packs for it are held and its old
-  interest counts, until it has said the new one;
-* packs to and from each peer are numbered; a number left out is a gap, counted and logged;
-* ``full`` says that publishers must pause: the bus does not take more, a peer does not drain, or
+* a node that leaves loses its subscriptions; what waits for it is dropped and counted;
+* while the bus is down, and until a node has joined a new broker, batches to it are held. Its old
+  subscriptions stay valid until it has sent the present ones;
+* batches to each node are numbered, so that the receiver detects gaps (incoming_batches.py);
+* ``full`` means that publishers must pause: the bus does not take more, a node does not read, or
   too much is held.
 """
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
-
-from twisted.logger import Logger
 
 from cluster.core import wire
-from cluster.core.exceptions import WireError
 from cluster.core.routing import RoutingTable
-from cluster.core.sequence import SequenceTracker, Verdict
 from cluster.core.water_marks import WaterMarks
-from cluster.core.wire_fields import decode_batch, encode_batch, publications
-from cluster.pubsub.bus import Bus
+from cluster.core.wire_fields import encode_batch, publications
+from cluster.pubsub.bus import Bus, Clock, Timer
 
-MAX_ORIGINS = 1024
-"""Dead peers whose sequence numbers are remembered, so that one whose link was cut and who comes
-back under the same name is held to them."""
+MAX_LEFT = 1024
+"""Nodes that have left whose batch numbers are remembered: a node whose link was cut comes back
+under the same name, and expects that the numbers continue."""
 
-COME_BACK_S = 5.0
-"""How long packs for the peers of a dead broker are held once there is a new one, until they join
-it."""
+REJOIN_TIMEOUT_S = 5.0
+"""Seconds for which batches to the nodes of a dead broker are held after a new broker has come up.
+Nodes that have not joined it by then count as gone."""
 
 HELD_HIGH_WATER = 8 << 20
 HELD_LOW_WATER = 2 << 20
-"""Bytes of packs held for peers out of reach, above which publishers are told to stop and below
-which they may go on."""
+"""Bytes of publications held for nodes out of reach. Above the first mark publishers must pause;
+at the second they may go on."""
 
 HELD_LIMIT = 4 * HELD_HIGH_WATER
-"""Bytes at which packs are dropped instead (``bus_queue_full``)."""
+"""Bytes above which batches are dropped (``bus_queue_full``)."""
 
 
 class RemoteNode:
-    """Another node: the publications of this iteration for it, and the number of the last pack.
+    """Another node. ``items`` are the publications for its next batch: topic, frame, topic, …
 
-    While it is not ``present``, be it that the bus is down or that it has not joined a new broker
-    yet, packs for it are ``held``.
+    ``present`` is False while the bus is down, and until the node has joined a new broker. Batches
+    to it are ``held`` for that time. ``sequence`` is the number of the last batch.
     """
 
     __slots__ = ("held", "items", "name", "present", "sequence", "subscriptions_are_old")
@@ -60,37 +55,35 @@ class RemoteNode:
 
 
 class RemoteNodes:
-    """Call ``flush`` at the end of each iteration in which something was added to ``dirty``.
+    """Call ``flush`` at the end of each turn in which a node was added to ``dirty``.
 
-    ``schedule`` asks for that flush; ``on_full`` is called when ``full`` changes, ``on_left`` when
-    a peer is gone.
+    ``schedule`` asks for that flush. ``on_full`` is called when ``full`` changes, ``on_left`` when
+    a node is gone. ``dropped`` counts publications that are not sent, by reason.
     """
 
-    log = Logger()
-
-    def __init__(self, bus: Bus, schedule: Callable[[], None], clock: Any) -> None:
-        self.dropped: Counter[str] = Counter()
-        self.gaps = 0
+    def __init__(
+        self, bus: Bus, schedule: Callable[[], None], clock: Clock, dropped: Counter[str]
+    ) -> None:
         self.full = False
         self.on_full: Callable[[bool], None] = lambda full: None
         self.on_left: Callable[[str], None] = lambda name: None
         self.subscriptions: RoutingTable[RemoteNode] = RoutingTable()
         self.dirty: list[RemoteNode] = []
-        """Peers with publications for the next pack. Hot code appends a peer when its ``items``
+        """Nodes with publications for the next batch. Publishing appends a node when its ``items``
         were empty."""
         self.held = WaterMarks(HELD_HIGH_WATER, HELD_LOW_WATER)
         self.by_name: dict[str, RemoteNode] = {}
-        self.origins: dict[str, SequenceTracker] = {}
+        self.epoch = ""
+        """Identifies the broker process."""
+        self._dropped = dropped
         self._bus = bus
         self._schedule = schedule
         self._clock = clock
-        self.epoch = ""
-        """Names the broker's life."""
-        self._gone: dict[str, RemoteNode] = {}
+        self._left: dict[str, RemoteNode] = {}
         self._congested: set[str] = set()
         self._bus_full = False
-        self._unheard: set[str] = set()
-        self._come_back: Any = None
+        self._expected: set[str] = set()  # nodes that have not sent what they know
+        self._rejoin_timer: Timer | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,188 +91,155 @@ class RemoteNodes:
         return tuple(self.by_name)
 
     @property
-    def all_heard(self) -> bool:
-        """Whether every peer of this broker's life has said what it knows, or never will."""
-        return not self._unheard
+    def all_synchronized(self) -> bool:
+        """Whether each node has sent the broker what it knows, or is gone.
+
+        Until then a new broker may not know all retained frames, and would give their offsets to
+        new ones.
+        """
+        return not self._expected
 
     def flush(self) -> None:
-        """Send each dirty peer its pack, or hold it."""
-        dirty_nodes, self.dirty = self.dirty, []
-        for peer in dirty_nodes:
-            items, peer.items = peer.items, []
+        """Send each dirty node its batch, or hold it."""
+        dirty, self.dirty = self.dirty, []
+        for node in dirty:
+            items, node.items = node.items, []
             if not items:
                 continue
-            peer.sequence += 1
-            batch = encode_batch(peer.sequence, items)
-            if peer.present:
-                self._bus.send_batch(peer.name, batch)
+            node.sequence += 1
+            batch = encode_batch(node.sequence, items)
+            if node.present:
+                self._bus.send_batch(node.name, batch)
             else:
-                self._hold(peer, batch)
+                self._hold(node, batch)
 
     def bus_up(self, welcome: wire.Welcome) -> None:
-        """The bus carries packs again; those of its peers that were missed come one by one."""
+        """The bus carries batches again. Nodes that are not in ``welcome`` may join one by one."""
         self.stop_waiting()
-        for name, peer in list(self.by_name.items()):
-            peer.subscriptions_are_old = (
-                True  # it says its interest anew; until then the old one counts
-            )
+        for name, node in list(self.by_name.items()):
+            node.subscriptions_are_old = True  # it sends the present ones again
             if name not in welcome.nodes:
                 if welcome.epoch == self.epoch:
                     self.left(name)
-                else:  # another broker, whose peers come one by one
-                    peer.present = False
+                else:  # another broker, which does not know the nodes yet
+                    node.present = False
         self.epoch = welcome.epoch
         for name in welcome.nodes:
             self.joined(name)
-        self._unheard = set(self.by_name)
-        if self._unheard:
-            self._come_back = self._clock.callLater(COME_BACK_S, self._give_up)
-        self._congested.clear()
+        self._expected = set(self.by_name)
+        if self._expected:
+            self._rejoin_timer = self._clock.callLater(REJOIN_TIMEOUT_S, self._give_up)
+        self._congested.clear()  # the broker sends Congested again
         self._congestion_changed()
 
     def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
-        """Hold all packs until the bus is up; ``unsent`` are those that it had not taken."""
+        """Hold all batches until the bus is up; ``unsent`` are those that it has not sent."""
         self.stop_waiting()
-        for peer in self.by_name.values():
-            peer.present = False
+        for node in self.by_name.values():
+            node.present = False
         for name, batch in unsent:
             if name in self.by_name:
                 self._hold(self.by_name[name], batch)
             else:
-                self.dropped["node_gone"] += publications(batch)
+                self._dropped["node_gone"] += publications(batch)
 
     def bus_full(self, full: bool) -> None:
-        """The bus's own queue is full, or no longer."""
+        """The queue of the bus is full, or no longer."""
         self._bus_full = full
         self._congestion_changed()
 
     def subscriptions_received(self, message: wire.NodeSubscriptions) -> None:
-        """A peer wants topics, or wants them no longer."""
-        peer = self.joined(message.node)
-        self._heard(message.node)
-        if peer.subscriptions_are_old:
-            peer.subscriptions_are_old = False
-            self.subscriptions.drop(peer)
+        """Apply changes of a node's subscriptions."""
+        node = self.joined(message.node)
+        self._synchronized(message.node)
+        if node.subscriptions_are_old:
+            node.subscriptions_are_old = False
+            self.subscriptions.drop(node)
         for topic in message.removed:
-            self.subscriptions.remove(topic, peer)
+            self.subscriptions.remove(topic, node)
         for topic in message.added:
-            self.subscriptions.add(topic, peer)
+            self.subscriptions.add(topic, node)
 
     def congested(self, name: str, is_congested: bool) -> None:
-        """What is sent to a peer piles up at the broker, or no longer."""
+        """Batches to a node pile up at the broker, or no longer."""
         (self._congested.add if is_congested else self._congested.discard)(name)
         self._congestion_changed()
 
-    def unpack(self, origin: str, data: bytes) -> list[bytes]:
-        """The publications (topic, frame, topic, frame, …) of a pack that has come.
-
-        Empty if it is malformed or was delivered before; both are counted.
-        """
-        try:
-            sequence, items = decode_batch(data)
-            tracker = self.origins.get(origin)
-            if tracker is None:
-                tracker = self._track(origin)
-            verdict = tracker.observe(sequence)
-        except (WireError, ValueError) as error:
-            self.dropped["malformed"] += 1
-            self.log.warn("dropped a pack of {origin}: {error}", origin=origin, error=error)
-            return []
-        if verdict is not Verdict.IN_ORDER:
-            if verdict is Verdict.DUPLICATE:
-                self.dropped["duplicate_batch"] += 1
-                return []
-            self.gaps += 1
-            self.log.error(
-                "packs of {origin} before number {sequence} were lost",
-                origin=origin,
-                sequence=sequence,
-            )
-        return items
-
     def joined(self, name: str) -> RemoteNode:
-        """A peer is there; packs held for it are sent."""
-        peer = self.by_name.get(name)
-        if peer is None:
-            peer = self._gone.pop(name, None)
-            if peer is None:
-                peer = RemoteNode(name)
-            self.by_name[name] = peer
-            peer.present = self._bus.is_up
-        elif not peer.present and self._bus.is_up:
-            peer.present = True
-            held, peer.held = peer.held, []
+        """A node takes part: send it the batches that are held for it."""
+        node = self.by_name.get(name)
+        if node is None:
+            node = self._left.pop(name, None)
+            if node is None:
+                node = RemoteNode(name)
+            self.by_name[name] = node
+            # The message may be one of a link that was lost meanwhile.
+            node.present = self._bus.is_up
+        elif not node.present and self._bus.is_up:
+            node.present = True
+            held, node.held = node.held, []
             for batch in held:
                 self._bus.send_batch(name, batch)
-            self._no_longer_held(held)
-        return peer
+            self._release(held)
+        return node
 
     def left(self, name: str) -> None:
-        """A peer is gone."""
-        peer = self.by_name.pop(name, None)
-        if peer is None:
+        """A node is gone."""
+        node = self.by_name.pop(name, None)
+        if node is None:
             return
-        self.subscriptions.drop(peer)
-        self.dropped["node_gone"] += len(peer.items) // 2 + sum(map(publications, peer.held))
-        held, peer.held, peer.items = peer.held, [], []
-        self._no_longer_held(held)
-        self._gone[name] = peer
-        if len(self._gone) > MAX_ORIGINS:
-            del self._gone[next(iter(self._gone))]
-        self._heard(name)
+        self.subscriptions.drop(node)
+        self._dropped["node_gone"] += len(node.items) // 2 + sum(map(publications, node.held))
+        held, node.held, node.items = node.held, [], []
+        self._release(held)
+        self._left[name] = node
+        if len(self._left) > MAX_LEFT:
+            del self._left[next(iter(self._left))]
+        self._synchronized(name)
         self._congested.discard(name)
         self._congestion_changed()
         self.on_left(name)
 
     def stop_waiting(self) -> None:
-        """Expect nobody back; no timer is left behind."""
-        self._unheard = set()
-        if self._come_back is not None:
-            self._come_back.cancel()
-            self._come_back = None
+        """Wait for no node to rejoin; cancels the timer."""
+        self._expected = set()
+        if self._rejoin_timer is not None:
+            self._rejoin_timer.cancel()
+            self._rejoin_timer = None
 
-    def hold(self, size: int) -> None:
-        """So many bytes more wait besides packs; less, if negative."""
-        changed = self.held.add(size) if size > 0 else self.held.remove(-size)
+    def count_held(self, change: int) -> None:
+        """Count bytes of publications that are held outside of this class; negative: released."""
+        changed = self.held.add(change) if change > 0 else self.held.remove(-change)
         if changed:
             self._congestion_changed()
 
-    def _hold(self, peer: RemoteNode, batch: bytes) -> None:
-        """Keep a pack for a peer that is out of reach; it is sent when the peer joins."""
+    def _hold(self, node: RemoteNode, batch: bytes) -> None:
         if self.held.level > HELD_LIMIT:
-            self.dropped["bus_queue_full"] += publications(batch)
+            self._dropped["bus_queue_full"] += publications(batch)
             return
-        peer.held.append(batch)
+        node.held.append(batch)
         if self.held.add(len(batch)):
             self._congestion_changed()
 
-    def _no_longer_held(self, batches: list[bytes]) -> None:
+    def _release(self, batches: list[bytes]) -> None:
         if self.held.remove(sum(map(len, batches))):
             self._congestion_changed()
 
-    def _heard(self, name: str) -> None:
-        """A peer has said all that it knows, or will never do."""
-        if name in self._unheard:
-            self._unheard.discard(name)
-            if not self._unheard:
+    def _synchronized(self, name: str) -> None:
+        """A node has sent the broker what it knows, or is gone."""
+        if name in self._expected:
+            self._expected.discard(name)
+            if not self._expected:
                 self.stop_waiting()
                 self._schedule()
 
     def _give_up(self) -> None:
-        self._come_back = None
-        for peer in list(self.by_name.values()):
-            if not peer.present:
-                self.left(peer.name)
-        self._unheard = set()
+        self._rejoin_timer = None
+        for node in list(self.by_name.values()):
+            if not node.present:
+                self.left(node.name)
+        self._expected = set()
         self._schedule()
-
-    def _track(self, origin: str) -> SequenceTracker:
-        if len(self.origins) >= MAX_ORIGINS:
-            gone = next((name for name in self.origins if name not in self.by_name), None)
-            if gone is not None:
-                del self.origins[gone]
-        tracker = self.origins[origin] = SequenceTracker()
-        return tracker
 
     def _congestion_changed(self) -> None:
         full = self._bus_full or self.held.full or bool(self._congested)

@@ -1,13 +1,15 @@
-"""The retained frames of the topics that this node wants, as the exchange has told them.
+"""The retained frames of the topics that this node subscribes to, as the exchange has sent them.
 
-A copy is kept while the topic is wanted, for those who subscribe later on this node, and for a
-broker that may have lost it. What has expired is never given.
+A topic is cached while the node subscribes to it: for subscribers that come later on this node, and
+for another broker, which does not know it. Expired frames are never returned.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from cluster.core import wire
+from cluster.core.interfaces import Position
 from cluster.core.retained import (
     RetainedFrames,
     RetainedTopic,
@@ -15,55 +17,66 @@ from cluster.core.retained import (
     parse_epochs,
     parse_sources,
 )
-from cluster.pubsub.pending_subscribers import History, Position, history_since
+from cluster.pubsub.pending_subscribers import History, history_since
 
 
 class RetainedCache:
-    """``now`` gives Unix time in milliseconds. ``missed``: frames that subscribers here never got,
-    because the link was down for longer than they were kept."""
+    """``now`` returns Unix time in milliseconds.
 
-    def __init__(self, now: Callable[[], int]) -> None:
-        self.missed = 0
-        # As many as are wanted here: one that made room for another would be heard twice by those
-        # who are subscribed already, when somebody asks for it again.
+    ``dropped["history_gap"]`` counts frames that subscribers of this node never received, because
+    the link was down for longer than the topic retained them.
+    """
+
+    def __init__(self, now: Callable[[], int], dropped: Counter[str]) -> None:
+        # Without limits, because subscriptions limit it. If a topic were evicted that has
+        # subscribers, they would receive its frames again with the answer to the next query.
         self._retained = RetainedFrames(sys.maxsize, max_bytes=sys.maxsize)
         self._now = now
-        self.forget = self._retained.forget
+        self._dropped = dropped
 
     def get(self, topic: bytes) -> RetainedTopic | None:
-        """What is known of a topic. None if nothing is; it may keep something all the same."""
+        """The topic, or None if it is not known here; the exchange may retain it nevertheless."""
         return self._retained.get(topic, self._now())
 
     def history(self, topic: bytes, since: Position | None) -> History:
-        """What to tell a newcomer to the topic."""
+        """What a new subscriber of the topic receives."""
         return history_since(self.get(topic), since)
 
-    def take(self, message: wire.Retained) -> list[tuple[bytes, int]] | None:
-        """New frames, or all that is kept: returns those not known yet, with their numbers.
+    def forget(self, topic: bytes) -> None:
+        """Drop a topic that this node does not subscribe to any longer."""
+        self._retained.forget(topic)
 
-        Those in between that are in neither are counted in ``missed``. None: new frames that do not
-        follow what is known here. The exchange sent them before it had our interest, of which it
-        knew from a link that was lost, or that has ended and begun again meanwhile; all that is
-        kept comes next.
+    def receive(self, message: wire.Retained) -> list[tuple[bytes, int]] | None:
+        """Store frames of the exchange: either new ones, or all that the topic retains.
+
+        Returns the frames to deliver, with their offsets. None: the message must be ignored,
+        because its frames do not follow those that are known here.
         """
         topic = message.topic
         kept = self._retained.get(topic)
-        known = self._known(kept, message)
+        known = self._known_offset(kept, message)
         new = message.offset - known
         if new > len(message.frames) and not message.full:
+            # Frames in between are missing. The exchange sent the new ones before it had received
+            # our present subscription, because of an earlier one on a link that was lost, or that
+            # ended and began again. The answer to the present one has all frames and comes next;
+            # delivering these first would change the order.
             return None
         if new <= 0:
             return []
         frames = message.frames[-new:]
         times = (message.expires or (0,) * len(message.frames))[-new:]
-        if kept is not None:
-            self.missed += new - len(frames)
+        if kept is not None and new > len(frames):
+            self._dropped["history_gap"] += new - len(frames)
         if kept is not None and new == len(frames) and known == kept.offset:
             before, times_before = tuple(kept.frames), tuple(kept.expires)
         else:
+            # Older frames stay only if the new ones follow them without a gap, in the same
+            # numbering: offsets are counted back from the newest.
             before, times_before = (), ()
         published = {} if kept is None else kept.published
         sources = parse_sources(message.sources)
+        # Forgotten first: offsets of another epoch may be lower, and ``restore`` ignores those.
         self._retained.forget(topic)
         self._retained.restore(
             topic,
@@ -75,27 +88,32 @@ class RetainedCache:
             self._now(),
             format_sources(published | sources),
         )
+        # A publisher sends again what a dead broker may not have delivered. This node received it
+        # from that broker: it takes over the new offset, but does not deliver the frame again. In
+        # messages of several frames the sources do not tell which frame is whose.
         if len(message.frames) == 1 and any(
             number <= published.get(publisher, 0) for publisher, number in sources.items()
         ):
-            return []  # sent again by its publisher, who could not know that it was here before
+            return []
         first = message.offset - len(frames) + 1
         return [(frame, first + index) for index, frame in enumerate(frames)]
 
     @staticmethod
-    def _known(kept: RetainedTopic | None, message: wire.Retained) -> int:
-        """The number of the last frame in the message's numbering that is known here."""
+    def _known_offset(kept: RetainedTopic | None, message: wire.Retained) -> int:
+        """The offset of the last known frame, in the numbering of the message."""
         if kept is None:
             return 0
         epoch, earlier = parse_epochs(message.epochs)
         if kept.epoch == epoch:
             return kept.offset
-        if kept.epoch in earlier:  # beyond that it was numbered by a process that is gone
+        if kept.epoch in earlier:
+            # Frames beyond that offset were numbered by a broker that is gone; the present one
+            # has given their offsets to other frames.
             return min(kept.offset, earlier[kept.epoch])
         return 0
 
     def restores(self) -> Iterator[wire.Restore]:
-        """All that is known, for a broker that may have lost it."""
+        """All cached topics, for a broker that may not know them."""
         for topic in self._retained.topics():
             entry = self.get(topic)
             if entry is not None:

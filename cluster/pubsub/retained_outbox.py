@@ -1,33 +1,35 @@
-"""Publications for the exchange, kept here until it has them, and a little longer.
+"""Retained publications of this node, kept until the exchange has them for certain.
 
 The rules:
 
-* each gets a number, one more than the one before, and they are sent in this order;
-* one is kept until the exchange says that it has it (``taken``), and then for GRACE_S: a broker
-  that dies may have taken it and told nobody;
-* after the bus was down those that were not taken are sent again, to another broker those of the
-  grace before them. The exchange and the nodes know by the numbers what they have already.
+* publications are numbered 1, 2, 3, …, and are sent in this order;
+* a publication is kept until the exchange acknowledges it, and GRACE_S longer: a broker that dies
+  may have acknowledged it, but not have sent it to any other node;
+* after the bus was down, the publications that were not acknowledged are sent again. Another broker
+  also receives those of the grace period before them. By the numbers the exchange and the nodes
+  recognize what they have already.
 """
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cluster.core import wire
+from cluster.core.interfaces import Subscriber
 
 GRACE_S = 5.0
-"""Longer than it takes to notice that a broker stands still (net.zmq_socket)."""
+"""Longer than it takes to notice that a broker does not respond (net.zmq_socket)."""
 
 GRACE_BYTES = 8 << 20
-"""Bounds the memory for those that were taken; a second or so of a busy node's traffic."""
+"""Bytes of acknowledged publications that are kept; a second or so of a busy node's traffic."""
 
 
-class _Kept(NamedTuple):
-    """A publication; the connection ``skip`` is not to have it, if there is one."""
+class _Publication(NamedTuple):
+    """A publication; the connection ``skip`` does not receive it."""
 
     retain: wire.Retain
-    skip: Any
-    taken_at: float = 0.0
+    skip: Subscriber | None
+    acknowledged_at: float = 0.0
 
     @property
     def size(self) -> int:
@@ -35,53 +37,60 @@ class _Kept(NamedTuple):
 
 
 class RetainedOutbox:
-    """``seconds`` is a clock's; ``hold(bytes)`` is told what waits, less with a negative number."""
+    """``seconds`` returns a clock's time; ``count_held`` is called with changes of the bytes that
+    are not acknowledged."""
 
-    def __init__(self, seconds: Callable[[], float], hold: Callable[[int], None]) -> None:
-        self._waiting: deque[_Kept] = deque()
-        self._grace: deque[_Kept] = deque()
+    def __init__(self, seconds: Callable[[], float], count_held: Callable[[int], None]) -> None:
+        self._waiting: deque[_Publication] = deque()
+        self._grace: deque[_Publication] = deque()
         self._grace_bytes = 0
-        self._sent = 0  # of those that wait
+        self._sent = 0  # how many of those that wait
         self._number = 0
         self._seconds = seconds
-        self._hold = hold
+        self._count_held = count_held
 
-    def add(self, topic: bytes, depth: int, frame: bytes, lifetime: int, skip: Any) -> None:
-        """Publish; it is sent when it is next asked for by ``unsent``."""
+    def add(
+        self, topic: bytes, depth: int, frame: bytes, lifetime: int, skip: Subscriber | None
+    ) -> None:
+        """Add a publication; ``unsent`` returns it the next time."""
         self._number += 1
         retain = wire.Retain(topic, depth, frame, lifetime, self._number)
-        self._waiting.append(_Kept(retain, skip))
-        self._hold(len(frame))
+        self._waiting.append(_Publication(retain, skip))
+        self._count_held(len(frame))
 
     @property
     def has_unsent(self) -> bool:
+        """Whether ``unsent`` returns any publications."""
         return self._sent < len(self._waiting)
 
     def unsent(self) -> list[wire.Retain]:
-        """Those to be sent now."""
+        """The publications to send now; they count as sent."""
         if self._sent:
-            news = [self._waiting[at].retain for at in range(self._sent, len(self._waiting))]
+            unsent = [self._waiting[at].retain for at in range(self._sent, len(self._waiting))]
         else:
-            news = [kept.retain for kept in self._waiting]
+            unsent = [publication.retain for publication in self._waiting]
         self._sent = len(self._waiting)
-        return news
+        return unsent
 
-    def taken(self, number: int) -> Any:
-        """The exchange has those up to this one; returns the connection that is not to have it."""
+    def acknowledged(self, number: int) -> Subscriber | None:
+        """The exchange has the publications up to this number.
+
+        Returns the connection that does not receive the one with this number.
+        """
         skip = None
         now = self._seconds()
         while self._waiting and self._waiting[0].retain.number <= number:
-            kept = self._waiting.popleft()
+            publication = self._waiting.popleft()
             self._sent = max(0, self._sent - 1)
-            self._hold(-kept.size)
-            self._grace.append(kept._replace(taken_at=now))
-            self._grace_bytes += kept.size
-            skip = kept.skip if kept.retain.number == number else None
+            self._count_held(-publication.size)
+            self._grace.append(publication._replace(acknowledged_at=now))
+            self._grace_bytes += publication.size
+            skip = publication.skip if publication.retain.number == number else None
         self._forget(now)
         return skip
 
     def bus_down(self) -> None:
-        """What was on its way may be lost."""
+        """Publications that were sent and not acknowledged may be lost."""
         self._sent = 0
         self._forget(self._seconds())
 
@@ -90,11 +99,13 @@ class RetainedOutbox:
         self._sent = 0
         if not same_broker:
             self._waiting.extendleft(reversed(self._grace))
-            self._hold(self._grace_bytes)
+            self._count_held(self._grace_bytes)
             self._grace.clear()
             self._grace_bytes = 0
 
     def _forget(self, now: float) -> None:
         grace = self._grace
-        while grace and (grace[0].taken_at + GRACE_S < now or self._grace_bytes > GRACE_BYTES):
+        while grace and (
+            grace[0].acknowledged_at + GRACE_S < now or self._grace_bytes > GRACE_BYTES
+        ):
             self._grace_bytes -= grace.popleft().size

@@ -1,14 +1,14 @@
-"""The bus over ZeroMQ: this node's DEALER link to the broker.
+"""ZmqBus: this node's ZeroMQ DEALER link to the broker.
 
-start-up     the socket connects, and after each ZeroMQ handshake Hello is sent; the broker's
-             Welcome makes the bus up. Nothing else is sent before. What an old connection has left
-             is taken before Hello, or the answer to an earlier one could be mistaken for the next.
-congestion   what ZeroMQ does not take waits here in order. Above the high-water mark the receiver
-             is told (``bus_full``) and stops reading from the clients that publish; at four times
-             the mark, publications are dropped and counted (``bus_queue_full``).
-reliability  packs that still wait here when the bus goes down are handed back to the receiver. What
-             was in ZeroMQ's own queues when a broker died is lost; sequence numbers make the
-             receivers see that (PubSub counts the gaps).
+start-up     The socket connects, and the node sends Hello after each ZeroMQ handshake. The broker's
+             Welcome makes the bus up; nothing else is sent before. Messages of an old connection
+             are read before Hello is sent, because an old answer could be mistaken for the new one.
+congestion   Messages that ZeroMQ does not take wait here in order. Above the high-water mark the
+             receiver is notified (``bus_full``) and stops reading from the clients that publish.
+             At four times the mark publications are dropped and counted (``bus_queue_full``).
+reliability  Batches that still wait here when the bus goes down are handed back to the receiver.
+             What was in ZeroMQ's own queues when a broker died is lost; the receivers detect that
+             by the sequence numbers (incoming_batches.py).
 """
 
 from collections import Counter, deque
@@ -26,17 +26,18 @@ from cluster.pubsub.bus import BusReceiver
 
 HIGH_WATER = 8 << 20
 LOW_WATER = 2 << 20
-"""Bytes of publications that wait: a second or so of a busy node's traffic."""
+"""Bytes that wait for ZeroMQ: a second or so of a busy node's traffic."""
 
 HARD_LIMIT = 4 * HIGH_WATER
-"""Bytes at which publications are dropped: only publishers that are no clients come this far."""
+"""Bytes at which publications are dropped. Clients are not read by then; handlers may publish."""
 
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1000
+"""Milliseconds between attempts to connect; ZeroMQ doubles them up to the maximum."""
 
 
 class ZmqBus:
-    """Connects the node called ``name`` (unique for each process) to the broker at ``address``."""
+    """Connects a node to the broker at ``address``. ``name`` must be unique for each process."""
 
     log = Logger()
 
@@ -57,17 +58,17 @@ class ZmqBus:
         self._context: zmq.Context[Any] = zmq.Context()
         socket = make_socket(self._context, zmq.DEALER)
         socket.setsockopt(zmq.ROUTING_ID, self.name.encode())
-        # Without IMMEDIATE, what was queued for a dead broker reaches the next one before Hello.
+        # Without IMMEDIATE, messages queued for a dead broker reach the next one before Hello.
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         self._link = ZmqSocket(self._reactor, socket, self._received, self._writable)
-        # Before connecting, or the first handshake could pass unseen.
+        # Before the socket connects, so that the first handshake is not missed.
         self._monitor = monitor(self._reactor, socket, self._connected, self._lost)
         try:
             socket.connect(self._address)
         except zmq.ZMQError:
-            self.stop()  # a context with open sockets would block when it is collected
+            self.stop()  # a context with open sockets blocks when it is garbage-collected
             raise
         self._link.start()
 
@@ -79,7 +80,7 @@ class ZmqBus:
         self._receiver = None
         self._up = False
         self._monitor.close()
-        # The Goodbye may still be in ZeroMQ's queue: give its thread a moment to send it.
+        # ZeroMQ's thread needs a moment to send the Goodbye.
         self._link.close(linger_ms=200)
         self._context.term()
 
@@ -95,11 +96,11 @@ class ZmqBus:
         if self._up:
             self._put([wire.encode(message)])
 
-    def send_batch(self, peer: str, data: bytes) -> None:
+    def send_batch(self, node: str, data: bytes) -> None:
         if self._marks.level > HARD_LIMIT:
             self.dropped["bus_queue_full"] += publications(data)
             return
-        self._put([wire.BATCH + peer.encode(), data])
+        self._put([wire.BATCH + node.encode(), data])
 
     def _put(self, parts: list[bytes]) -> None:
         if not self._queue and self._link.send(parts):
@@ -110,7 +111,7 @@ class ZmqBus:
 
     def _writable(self) -> None:
         if self._hello_due:
-            self._say_hello()
+            self._send_hello()
         freed = False
         while self._queue and self._link.send(self._queue[0]):
             freed |= self._marks.remove(len(self._queue.popleft()[-1]))
@@ -118,19 +119,19 @@ class ZmqBus:
             self._receiver.bus_full(False)
 
     def _connected(self) -> None:
-        self._awaiting_welcome = False  # what it said to an earlier Hello counts no more
+        self._awaiting_welcome = False  # an answer to an earlier Hello is not valid any more
         self._link.drain()
-        self._say_hello()
+        self._send_hello()
 
-    def _say_hello(self) -> None:
+    def _send_hello(self) -> None:
         self._down()
-        # ZeroMQ may refuse for a moment after the handshake; then it is said when it takes more.
+        # ZeroMQ may refuse a message for a moment after the handshake; _writable tries again.
         self._hello_due = not self._link.send([wire.encode(wire.Hello())])
         self._awaiting_welcome = True
 
     def _lost(self) -> None:
         if self._up:
-            self.log.warn("the broker at {address} is gone", address=self._address)
+            self.log.warn("lost the connection to the broker at {address}", address=self._address)
         self._awaiting_welcome = False
         self._hello_due = False
         self._down()
@@ -151,7 +152,7 @@ class ZmqBus:
     def _received(self, parts: list[bytes]) -> None:
         if self._receiver is None:
             return
-        if parts == [b""]:  # the broker only looked whether we are still there
+        if parts == [b""]:  # the broker only tests whether this node is reachable
             return
         try:
             if len(parts) == 2 and parts[0][:1] == wire.BATCH:
@@ -169,8 +170,8 @@ class ZmqBus:
                 self._up = True
                 self._receiver.bus_up(message)
         elif isinstance(message, wire.UnknownNode):
-            self._say_hello()
+            self._send_hello()
         elif isinstance(message, wire.Rejected):
-            self.log.error("the broker refuses this node: {reason}", reason=message.reason)
+            self.log.error("the broker rejected this node: {reason}", reason=message.reason)
         else:
             self._receiver.bus_message(message)

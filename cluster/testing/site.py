@@ -125,7 +125,7 @@ class Site:
     def start(self) -> None:
         """Become the node of this process."""
         self.pubsub.on_up = lambda: topics.set_result(self.is_up)
-        self.pubsub.bus.start(self.pubsub)
+        self.pubsub.start()
         topics.attach(self)
         # Every way to run a loop to its end (asyncio.run, Django's tests, IsolatedAsyncioTestCase)
         # ends its asynchronous generators, and tells nobody else.

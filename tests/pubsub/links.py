@@ -120,7 +120,7 @@ class LinksTestCase(TestCase):
         # and a node that comes and goes for that is not what is tested.
         self.patch(zmq_socket, "HEARTBEAT_TIMEOUT_MS", 10 * 1000 * self.timeout)
         # So is the time that nodes wait for one another after a broker's death.
-        self.patch(remote_nodes, "COME_BACK_S", 10 * self.timeout)
+        self.patch(remote_nodes, "REJOIN_TIMEOUT_S", 10 * self.timeout)
         # Not mktemp(): an ipc address has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-test-"))
         self.addCleanup(shutil.rmtree, self.folder)

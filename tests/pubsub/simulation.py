@@ -14,7 +14,7 @@ from cluster.core import wire
 from cluster.core.exchange import Exchange
 from cluster.core.wire_fields import decode_batch
 from cluster.pubsub.pubsub import PubSub
-from cluster.pubsub.remote_nodes import COME_BACK_S
+from cluster.pubsub.remote_nodes import REJOIN_TIMEOUT_S
 from tests.fakes import RecordingConnection
 
 RETAINED = b"retained"
@@ -86,7 +86,7 @@ class Roamer:
             self.subscriber = None
         self.node = node
         if node is not None:
-            self.missed = node.pubsub.subscriptions.retained_cache.missed
+            self.missed = node.pubsub.dropped["history_gap"]
             self.subscriber = node.pubsub.follow(
                 RETAINED, self.hear, since=self.position, answer=self.answer
             )
@@ -105,7 +105,7 @@ class Roamer:
 
     def hear(self, frame: bytes, offset: int) -> None:
         assert self.node is not None
-        missed = self.node.pubsub.subscriptions.retained_cache.missed
+        missed = self.node.pubsub.dropped["history_gap"]
         before = self.before.get(frame)
         # What a follower raises goes to the log: keep it for later.
         if frame in self.heard:
@@ -318,14 +318,14 @@ class SimulatedCluster:
         """Longer than anybody is waited for, and than what the exchange has taken is kept."""
         self.retained.clear()
         self.fault("patience")
-        self.clock.advance(COME_BACK_S + 1)
+        self.clock.advance(REJOIN_TIMEOUT_S + 1)
 
     def settle(self) -> None:
         """Let everybody connect and everything travel, then check."""
         for name in self.nodes:
             self.connect(name)
         self._travel()
-        self.clock.advance(COME_BACK_S + 1)  # for those who are gone, and nobody has said so
+        self.clock.advance(REJOIN_TIMEOUT_S + 1)  # for those who are gone, and nobody has said so
         self._travel()
         for name, node in self.nodes.items():  # so that what was lost last is seen, too
             for topic in [topic for other in self.nodes.values() for topic in other.connections]:
@@ -449,13 +449,13 @@ class SimulatedCluster:
     def _check_gaps(self, node: SimulatedNode) -> None:
         """What was lost of a node that still talks to this one is known to be missing."""
         for name, other in self.nodes.items():
-            tracker = node.pubsub.remote_nodes.origins.get(name)
+            tracker = node.pubsub.batches.origins.get(name)
             peer = other.pubsub.remote_nodes.by_name.get(node.name)
             if tracker is not None and peer is not None and tracker.last == peer.sequence:
                 lost = self.lost_batches[name, node.name]
                 given_up = other.pubsub.dropped["node_gone"]
                 assert lost <= tracker.missing <= lost + given_up
-                assert bool(tracker.missing) <= bool(node.pubsub.remote_nodes.gaps)
+                assert bool(tracker.missing) <= bool(node.pubsub.batches.gaps)
         assert not node.pubsub.dropped["duplicate_batch"]
         assert not node.pubsub.dropped["malformed"]
 

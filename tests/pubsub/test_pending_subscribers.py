@@ -141,7 +141,7 @@ class FollowTests(PubSubTestCase):
         for _ in range(100):
             self.follow(since=("e", 3))
             self.subscriber.stop()
-        self.assertEqual(len(self.pubsub.subscriptions._asks), 1)
+        self.assertEqual(len(self.pubsub.subscriptions._queries), 1)
         self.bus.up("second", "a", "b")
         self.assertNotIn(wire.Query(b"k"), [*self.bus.take(), *self.flushed()])
 

@@ -9,10 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
 from cluster.core.wire_fields import decode_batch, encode_batch
+from cluster.pubsub import incoming_batches, retained_outbox
 from cluster.pubsub import remote_nodes as module
-from cluster.pubsub import retained_outbox
 from cluster.pubsub.pubsub import PubSub
-from cluster.pubsub.remote_nodes import COME_BACK_S
+from cluster.pubsub.remote_nodes import REJOIN_TIMEOUT_S
 from tests import profiles
 from tests.fakes import RecordingBus, RecordingConnection
 from tests.pubsub.simulation import RETAINED, SimulatedCluster
@@ -237,7 +237,7 @@ class ReceiveTests(PubSubTestCase):
         self.batch(2, b"t", b"9", origin="b")
         self.batch(5, b"t", b"5")
         self.assertEqual(connection.out, [b"1", b"4", b"9", b"5"])
-        self.assertEqual(self.pubsub.remote_nodes.gaps, 2)
+        self.assertEqual(self.pubsub.batches.gaps, 2)
 
     def test_what_comes_twice_is_delivered_once(self) -> None:
         connection = self.subscribed(b"t")
@@ -245,7 +245,7 @@ class ReceiveTests(PubSubTestCase):
             self.batch(number, b"t", b"%d" % number)
         self.assertEqual(connection.out, [b"1", b"2", b"3"])
         self.assertEqual(self.pubsub.dropped, {"duplicate_batch": 2})
-        self.assertEqual(self.pubsub.remote_nodes.gaps, 0)
+        self.assertEqual(self.pubsub.batches.gaps, 0)
 
     def test_malformed_packs_are_counted(self) -> None:
         connection = self.subscribed(b"t")
@@ -256,12 +256,12 @@ class ReceiveTests(PubSubTestCase):
         self.assertEqual(self.pubsub.dropped, {"malformed": 4})
 
     def test_origins_that_are_gone_are_forgotten_beyond_a_bound(self) -> None:
-        self.patch(module, "MAX_ORIGINS", 2)
+        self.patch(incoming_batches, "MAX_ORIGINS", 2)
         self.batch(7, b"t", b"1", origin="old")
         for origin in ("a", "b"):
             self.batch(1, b"t", b"1", origin=origin)
         self.batch(1, b"t", b"1", origin="old")
-        self.assertEqual(self.pubsub.remote_nodes.gaps, 1)
+        self.assertEqual(self.pubsub.batches.gaps, 1)
         self.assertEqual(self.pubsub.dropped, {})  # its number 1 is no duplicate any more
 
 
@@ -297,7 +297,7 @@ class RemoteNodesTests(PubSubTestCase):
         self.assertEqual(self.flushed(), [("a", 1, [b"u", b"2"])])
 
     def test_those_who_left_are_forgotten_beyond_a_bound(self) -> None:
-        self.patch(module, "MAX_ORIGINS", 1)
+        self.patch(module, "MAX_LEFT", 1)
         self.pubsub.publish(b"t", b"1")
         self.flushed()
         self.hear(wire.Left("a"), wire.Left("b"))
@@ -450,7 +450,7 @@ class BusLifeTests(PubSubTestCase):
         self.up("second", "b")
         self.assertEqual(self.pubsub.publish(b"u", b"2"), (1, 0))  # it counts as interested
         self.assertEqual(self.flushed(), [])
-        self.clock.advance(COME_BACK_S - 1)
+        self.clock.advance(REJOIN_TIMEOUT_S - 1)
         self.hear(wire.Joined("a"))
         self.pubsub.publish(b"u", b"3")
         self.assertEqual(self.flushed(), [("a", n, [b"u", b"%d" % n]) for n in (1, 2, 3)])
@@ -463,7 +463,7 @@ class BusLifeTests(PubSubTestCase):
         self.pubsub.publish(b"t", b"1")
         self.pubsub.flush()
         self.up("second", "b")
-        self.clock.advance(COME_BACK_S)
+        self.clock.advance(REJOIN_TIMEOUT_S)
         self.assertEqual(self.pubsub.remote_nodes.names, ("b",))
         self.assertEqual(self.pubsub.dropped, {"node_gone": 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -479,7 +479,7 @@ class BusLifeTests(PubSubTestCase):
             token = self.pubsub.barriers.arrive("game", 2, self.fail, self.fail)
             self.pubsub.barriers.leave("game", token)
             self.assertEqual(self.flushed(), [])
-        held = (self.pubsub.subscriptions._subscription_changes, self.pubsub.presence._news)
+        held = (self.pubsub.subscriptions.table._changes, self.pubsub.presence._changes)
         self.assertEqual((*map(len, held), len(self.pubsub._control)), (0, 0, 0))
         connection = self.subscribed(b"t")
         self.pubsub.presence.join(b"t", "ada")
@@ -501,7 +501,7 @@ class BusLifeTests(PubSubTestCase):
         self.bus.down()
         self.up("second")
         self.bus.down()
-        self.clock.advance(COME_BACK_S)
+        self.clock.advance(REJOIN_TIMEOUT_S)
         self.assertEqual(self.pubsub.remote_nodes.names, ("a", "b"))
         self.up("third")
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
@@ -596,7 +596,7 @@ class RetainedTopicTests(PubSubTestCase):
         self.assertEqual(self.pubsub.dropped, {"bus_queue_full": 1})
         self.assertEqual(self.pubsub.publish_retained(b"t", b"x", 1), (0, 0))
         self.bus.up("second")
-        self.clock.advance(COME_BACK_S)
+        self.clock.advance(REJOIN_TIMEOUT_S)
         self.assertEqual([retain.number for retain in self.flushed()[2:]], [1, 2, 3, 4, 5])
         self.hear(wire.Acknowledged(5))
         self.assertEqual((self.events[-1], self.pubsub.queued_bytes), ("free", 0))
@@ -611,7 +611,7 @@ class RetainedTopicTests(PubSubTestCase):
         self.bus.up("second")
         restore, *_ = self.bus.take()
         self.assertEqual(restore, wire.Restore(b"k", 5, 1, (b"1",), "e", (), "here:1"))
-        self.clock.advance(COME_BACK_S)
+        self.clock.advance(REJOIN_TIMEOUT_S)
         again = self.flushed()
         self.assertEqual([retain.frame for retain in again], [b"1", b"2", b"3"])
         self.hear(
@@ -624,7 +624,7 @@ class RetainedTopicTests(PubSubTestCase):
         self.pubsub.publish_retained(b"k", b"1", 1)
         self.bus.up("second", "b")
         self.bus.take()
-        self.clock.advance(COME_BACK_S)
+        self.clock.advance(REJOIN_TIMEOUT_S)
         self.assertEqual(self.flushed(), [wire.Retain(b"k", 1, b"1", number=1)])
 
     def test_who_leaves_is_not_waited_for(self) -> None:
