@@ -34,21 +34,13 @@ _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 
 
-def source_url() -> str | None:
-    """Where the code host shows a file of the main branch, if pyproject.toml says it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    urls = {name.lower(): url for name, url in project.get("urls", {}).items()}
-    for name in ("source", "source code", "repository", "homepage"):
-        if name in urls:
-            return f"{urls[name].rstrip('/')}/blob/main/"
-    return None
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SOURCE = f"{_PROJECT['urls']['Source']}/blob/main/"
+"""Where the code host shows a file of the main branch."""
 
 
-def turn(link: str, folder: Path, page: str) -> str | None:
-    """A link of a file in this folder, as the page at this place of the site needs it.
-
-    None: the file is outside of the site, and nobody knows where the code host has it.
-    """
+def turn(link: str, folder: Path, page: str) -> str:
+    """A link of a file in this folder, as the page with this path in the site needs it."""
     target, hash_, anchor = link.partition("#")
     if not target or "://" in target or target.startswith("mailto:"):
         return link
@@ -63,8 +55,7 @@ def turn(link: str, folder: Path, page: str) -> str | None:
     elif path.is_relative_to(DOCS) and path.is_file():
         place = str(path.relative_to(DOCS))
     else:
-        base = source_url()
-        return None if base is None else base + inside + hash_ + anchor
+        return SOURCE + inside + hash_ + anchor
     return os.path.relpath(place, os.path.dirname(page) or ".") + hash_ + anchor
 
 
@@ -82,8 +73,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     folder = (ROOT / _SOURCES[place] if place in _SOURCES else DOCS / place).parent
 
     def replaced(match: re.Match[str]) -> str:
-        link = turn(match[3], folder, place)
-        return match[2] if link is None else f"{match[1]}[{match[2]}]({link})"
+        return f"{match[1]}[{match[2]}]({turn(match[3], folder, place)})"
 
     parts = _FENCED.split(markdown)
     parts[::2] = [_LINK.sub(replaced, part) for part in parts[::2]]
