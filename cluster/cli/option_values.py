@@ -1,7 +1,7 @@
-"""What some options' values mean, and whether they will work once they are used.
+"""Parses and checks the values of some options.
 
-A value that will not work is refused by a ConfigurationError with one sentence for the user.
-Nothing is changed by looking, except that ``check_settings`` imports the settings module.
+The functions raise ConfigurationError, with one sentence for the user, for a value that cannot
+work. They change nothing, except that ``check_settings`` imports the settings module.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from cluster.net.listening_sockets import Address, connection_capacity, unix_pat
 DEFAULT_SETTINGS = "django_project.settings"
 
 PROBE_TIMEOUT_S = 3.0
-"""Time an external broker has to take our connection."""
+"""Seconds that an external broker has to accept a connection."""
 
 SETTING_OF = {
     "nodes": "NODES",
@@ -31,17 +31,17 @@ SETTING_OF = {
     "drain-timeout": "DRAIN_TIMEOUT",
     "proxy-headers": "PROXY_HEADERS",
 }
-"""Options whose default is a key of the site's C10K setting."""
+"""Options whose default is a key of the C10K setting."""
 
 
 def default_of(name: str) -> str:
-    """For an option's help: its default, which a setting has."""
+    """The default of an option of SETTING_OF, for its help text."""
     key = SETTING_OF[name]
     return f"[default: C10K[{key!r}], or {conf.DEFAULTS[key]:.0f}]"
 
 
 def parse_bus(text: str) -> str | None:
-    """The ZeroMQ endpoint that ``--bus`` names; None for a broker of the cluster's own."""
+    """The ZeroMQ endpoint that ``--bus`` names; None for the cluster's own broker."""
     if text == "zmq+ipc":
         return None
     path = text.removeprefix("zmq+ipc://")
@@ -59,14 +59,14 @@ def parse_bus(text: str) -> str | None:
     host = "127.0.0.1" if match[1] == "localhost" else match[1]
     if host != "[::1]" and not re.fullmatch(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}", host):
         raise ConfigurationError(
-            f"--bus {text}: only this machine's loopback for now, because a bus across hosts"
-            " must be encrypted (CURVE keys), which is not there yet"
+            f"--bus {text}: the broker must be on this machine's loopback interface, because"
+            " connections between machines are not encrypted yet"
         )
     return f"tcp://{host}:{match[2]}"
 
 
 def probe_bus(endpoint: str) -> None:
-    """Raise ConfigurationError if no broker takes connections at an external bus."""
+    """Raise ConfigurationError if no broker accepts connections at an endpoint."""
     if not bus_answers(endpoint):
         raise ConfigurationError(
             f"no broker answers at {endpoint}:"
@@ -75,29 +75,29 @@ def probe_bus(endpoint: str) -> None:
 
 
 def check_socket_path(path: str) -> None:
-    """Raise ConfigurationError if a broker could not bind there, or would take a file away."""
+    """Raise ConfigurationError if a broker cannot bind to a path, or would delete a file there."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         problem = f"there is no folder {folder}"
     elif not os.access(folder, os.W_OK | os.X_OK):
         problem = f"this user may not write to {folder}"
     elif os.path.lexists(path) and not Path(path).is_socket():
-        problem = f"{path} is something else already"
+        problem = f"{path} exists and is no socket"
     else:
         return
     raise ConfigurationError(f"cannot listen at zmq+ipc://{path}: {problem}")
 
 
 def bus_answers(endpoint: str) -> bool:
-    """Whether somebody takes connections at a ZeroMQ endpoint."""
-    scheme, _, place = endpoint.partition("://")
+    """Whether a process accepts connections at a ZeroMQ endpoint."""
+    scheme, _, address = endpoint.partition("://")
     try:
         if scheme == "ipc":
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.settimeout(PROBE_TIMEOUT_S)
-                sock.connect(place)
+                sock.connect(address)
         else:
-            host, _, port = place.rpartition(":")
+            host, _, port = address.rpartition(":")
             socket.create_connection((host.strip("[]"), int(port)), PROBE_TIMEOUT_S).close()
     except OSError:
         return False
@@ -105,8 +105,8 @@ def bus_answers(endpoint: str) -> bool:
 
 
 def check_settings(name: str | None) -> str:
-    """The settings module to use, imported once to see that it can be and that C10K is right."""
-    # Like manage.py, which also finds a project in the folder where it is started.
+    """The name of the settings module to use. Imports it, and checks its C10K setting."""
+    # Like manage.py, which also finds a project in the current folder.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     name = name or os.environ.get("DJANGO_SETTINGS_MODULE") or DEFAULT_SETTINGS
@@ -130,28 +130,28 @@ def check_settings(name: str | None) -> str:
     for key in ("SECRET_KEY", "ROOT_URLCONF"):
         if not getattr(module, key, None):
             raise ConfigurationError(
-                f"the settings module {name} has no {key}: no site runs without"
+                f"the settings module {name} has no {key}, which every site needs"
             )
     return name
 
 
 def cluster_setting(name: str) -> dict[str, Any]:
-    """The C10K of a settings module that check_settings has checked, with all defaults."""
+    """The C10K setting, with defaults, of a module that check_settings has accepted."""
     return conf.DEFAULTS | dict(getattr(importlib.import_module(name), "C10K", {}))
 
 
 def check_descriptors() -> None:
-    """Raise ConfigurationError if this machine grants no node as many files as it needs itself."""
+    """Raise ConfigurationError if the descriptor limit is too low for any connection."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and not connection_capacity(1, hard):
         raise ConfigurationError(
-            f"the limit of {hard} open files leaves none for connections: raise it"
+            f"the limit of {hard} open files leaves none for connections: increase it"
             " (ulimit -Hn, LimitNOFILE= of a systemd unit)"
         )
 
 
 def check_certificate(address: Address) -> None:
-    """Raise ConfigurationError if an ssl address's key and certificate cannot be used."""
+    """Raise ConfigurationError if the key or certificate of an ssl address cannot be used."""
     if address.scheme != "ssl":
         return
     from twisted.internet.endpoints import serverFromString

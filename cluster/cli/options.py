@@ -1,12 +1,12 @@
 """The command lines of ``twistd c10k``, ``c10k-node`` and ``c10k-broker``.
 
-Each option is declared once, with its unit and default, and checked in ``postOptions``: whatever
-can be known to fail later (a busy port, a settings module that does not exist, a broker that nobody
-runs) is refused here, before anything has been started or any process forked, in one line.
+Each option is declared once, with its unit and default, and checked in ``postOptions``. Errors that
+can be detected (a busy port, a settings module that does not exist, a broker that does not run) are
+reported there, before any process starts, as a one-line summary.
 
-What a bus, a settings module or a certificate must be like is in ``cluster.cli.option_values``.
-After parsing, ``options.listens``, ``options.admin``, ``options.bus`` and
-``options.node_config()`` hold what was meant; the texts stay in the mapping.
+``cluster.cli.option_values`` checks a bus, a settings module and a certificate. After parsing,
+``options.listens``, ``options.admin``, ``options.bus`` and ``options.node_config()`` have the
+parsed values; the texts stay in the mapping.
 """
 
 import os
@@ -32,11 +32,11 @@ from cluster.core.exceptions import ConfigurationError
 from cluster.net.listening_sockets import Address, parse_address, probe
 
 MAX_NODES = 256
-"""Far more than any machine has use for: beyond one node a core there is nothing to gain, and each
-node costs a Django process."""
+"""More than any machine needs: more nodes than cores gain nothing, and each costs a Django
+process."""
 
 MAX_MESSAGE_SIZE = 1 << 30
-"""A message is held in memory, several times over while it is packed and sent."""
+"""Bytes. A message is in memory several times while it is encoded and sent."""
 
 NODE_PARAMETERS = [
     [
@@ -51,7 +51,10 @@ NODE_PARAMETERS = [
             ("ping-interval", "seconds between pings to a WebSocket client"),
             ("ping-timeout", "seconds a client has to answer a ping"),
             ("max-message-size", "bytes of the largest message a client may send"),
-            ("drain-timeout", "seconds that running views and closing connections have at a stop"),
+            (
+                "drain-timeout",
+                "seconds that views, handlers and closing connections have at a stop",
+            ),
         )
     ],
 ]
@@ -59,15 +62,15 @@ NODE_FLAGS = [
     [
         "proxy-headers",
         None,
-        "believe X-Forwarded-For and X-Forwarded-Proto (behind a proxy only)"
+        "trust X-Forwarded-For and X-Forwarded-Proto (behind a proxy only)"
         " [default: C10K['PROXY_HEADERS']]",
     ],
     ["access-log", None, "log every HTTP request"],
 ]
 
 
-class ServingOptions(ClusterOptions):
-    """What ``c10k`` and ``c10k-node`` have in common."""
+class SiteOptions(ClusterOptions):
+    """The options that ``c10k`` and ``c10k-node`` have in common."""
 
     def opt_listen(self, endpoint: str) -> None:
         self.listen_texts.append(endpoint)
@@ -80,18 +83,18 @@ class ServingOptions(ClusterOptions):
     )
 
     def load_settings(self) -> None:
-        """Set ``settings``, the module's name, and ``site``, its C10K with all defaults."""
+        """Set ``settings``, the module's name, and ``site``, its C10K setting with defaults."""
         self.settings = check_settings(self["settings"])
         self.site = cluster_setting(self.settings)
 
     def given(self, name: str) -> tuple[str, str]:
-        """What was not given on the command line is as the site's settings say."""
+        """An option that is not on the command line has its value from the site's settings."""
         if self[name] is not None or name not in SETTING_OF:
             return super().given(name)
         return str(self.site[SETTING_OF[name]]), f"C10K[{SETTING_OF[name]!r}]"
 
-    def check_serving(self) -> None:
-        """Check what both have; sets ``listens`` and the numbers. Call ``load_settings`` first."""
+    def check_site_options(self) -> None:
+        """Check the common options, and set their values. Call ``load_settings`` first."""
         self.listens = [parse_address(text) for text in self.listen_texts or ["tcp:8000"]]
         for position, address in enumerate(self.listens):
             earlier = self.listens[:position]
@@ -122,12 +125,12 @@ class ServingOptions(ClusterOptions):
         }
 
 
-class Options(ServingOptions):
+class Options(SiteOptions):
     """``twistd c10k``: a whole cluster."""
 
     synopsis = "[options]"
     longdesc = (
-        "Serves a Django site over HTTP and WebSocket by a cluster of processes on this machine:"
+        "Serves a Django site over HTTP and WebSocket with a cluster of processes on this machine:"
         " a supervisor, its nodes, and the broker between them."
     )
     optParameters: ClassVar[list[list[Any]]] = [
@@ -141,8 +144,8 @@ class Options(ServingOptions):
             "bus",
             None,
             "zmq+ipc",
-            "what connects the nodes: zmq+ipc (a broker of the cluster's own), or"
-            " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (one started by twistd c10k-broker)",
+            "what connects the nodes: zmq+ipc (the cluster's own broker), or a broker that"
+            " twistd c10k-broker runs: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT",
         ],
         [
             "admin",
@@ -161,9 +164,9 @@ class Options(ServingOptions):
             self["nodes"] = str(min(MAX_NODES, len(os.sched_getaffinity(0))))
         self.nodes = self.number("nodes", 1, MAX_NODES)
         bus = parse_bus(self["bus"])
-        # One node has nobody to talk to, unless told of a broker that others use as well.
+        # A single node needs no broker, except one that other nodes use as well.
         self.bus: str | None = "local" if bus is None and self.nodes == 1 else bus
-        self.check_serving()
+        self.check_site_options()
         self.admin = self._admin_address()
         probe(self.admin)
         if bus is not None:
@@ -177,7 +180,7 @@ class Options(ServingOptions):
                 raise ConfigurationError("--admin is plain HTTP for this machine: write tcp:PORT")
         elif first + 1000 > 65535:
             raise ConfigurationError(
-                f"port {first} leaves no room for the admin port {first + 1000}:"
+                f"the default admin port, {first} + 1000, is above 65535:"
                 " choose one with --admin tcp:PORT"
             )
         else:
@@ -191,7 +194,7 @@ class Options(ServingOptions):
         return address
 
 
-class NodeOptions(ServingOptions):
+class NodeOptions(SiteOptions):
     """``twistd c10k-node``: one node, for supervisors of other kinds."""
 
     synopsis = "[options]"
@@ -205,8 +208,8 @@ class NodeOptions(ServingOptions):
             "bus",
             None,
             "local",
-            "what connects the nodes: local (this is the only one),"
-            " zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT (started by twistd c10k-broker)",
+            "what connects the nodes: local (this is the only one), or a broker that"
+            " twistd c10k-broker runs: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT",
         ],
         *NODE_PARAMETERS,
     ]
@@ -214,7 +217,7 @@ class NodeOptions(ServingOptions):
 
     @staticmethod
     def installed_reactor() -> object:
-        """The reactor that twistd was told to use; None while there is a choice."""
+        """The reactor of twistd's --reactor; None if no reactor is installed yet."""
         return sys.modules.get("twisted.internet.reactor")
 
     def postOptions(self) -> None:
@@ -233,12 +236,12 @@ class NodeOptions(ServingOptions):
         bus = "local" if self["bus"] == "local" else parse_bus(self["bus"])
         if bus is None:
             raise ConfigurationError(
-                "a node of its own needs a broker with a name: --bus zmq+ipc:///PATH or"
-                " zmq+tcp://127.0.0.1:PORT (or local, if it is the only node)"
+                "--bus must name a running broker, zmq+ipc:///PATH or"
+                " zmq+tcp://127.0.0.1:PORT, or be local if this is the only node"
             )
         self.bus = bus
         self.load_settings()
-        self.check_serving()
+        self.check_site_options()
         if bus != "local":
             probe_bus(bus)
 
@@ -260,7 +263,9 @@ class BrokerOptions(ClusterOptions):
     def postOptions(self) -> None:
         bus = parse_bus(self["bus"])
         if bus is None:
-            raise ConfigurationError("a broker of its own needs a place: --bus zmq+ipc:///PATH")
+            raise ConfigurationError(
+                "--bus must say where to bind: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT"
+            )
         self.bus = bus
         if bus.startswith("tcp://"):
             host, _, port = bus.removeprefix("tcp://").rpartition(":")
@@ -268,5 +273,5 @@ class BrokerOptions(ClusterOptions):
             return
         check_socket_path(bus.removeprefix("ipc://"))
         if bus_answers(bus):
-            # ZeroMQ would bind all the same, and take the path away from the broker that has it.
+            # ZeroMQ would bind nevertheless, and take the path from the other broker.
             raise ConfigurationError(f"another broker listens at {bus}")

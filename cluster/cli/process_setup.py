@@ -22,7 +22,7 @@ _log = Logger()
 
 
 def install_asyncio_reactor() -> None:
-    """Install the asyncio reactor, because handlers are coroutines; on uvloop where there is one.
+    """Install the asyncio reactor, because handlers are coroutines; on uvloop if it is installed.
 
     Call it before anything imports ``twisted.internet.reactor``.
     """

@@ -1,11 +1,11 @@
 """A node under Django's own ``manage.py runserver``.
 
-``DevelopmentServer`` is what that command takes for its server class, so its options, banner,
-checks and autoreload stay Django's. What it runs is a node like any other, alone in its process:
-handlers, topics and views behave as in a cluster, and no broker is needed.
+``DevelopmentServer`` is the server class of that command; its options, banner, checks and
+autoreload stay Django's. The server runs one node: handlers, topics and views behave as in a
+cluster, and no broker is needed.
 
-With the autoreloader the node runs in a thread, because Django watches the files in the main one;
-that thread ends, and with it the node, when the interpreter does.
+With the autoreloader the node runs in a thread, because Django watches the files in the main
+thread. The node stops when the interpreter does.
 """
 
 import atexit
@@ -41,7 +41,7 @@ from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.node import Node
 
 DRAIN_TIMEOUT_S = 1.0
-"""Nobody wants to wait for the old code."""
+"""Seconds. A developer who has saved a file waits for this."""
 
 EXIT_TIMEOUT_S = DRAIN_TIMEOUT_S + 1.0
 
@@ -59,8 +59,15 @@ _server_log = logging.getLogger("django.server")
 class DevelopmentServer:
     """One node on one address: Django calls ``set_app``, then ``serve_forever``.
 
-    Django mixes ThreadingMixIn in, unless told ``--nothreading``; that is how we know. Raises
-    OSError as a socket does if the address cannot be had.
+    Django adds ThreadingMixIn as a base class unless ``--nothreading`` is given.
+
+    Args:
+        address: Host and port.
+        handler: Django's request handler, which is not used.
+        ipv6: Whether the host is an IPv6 address.
+
+    Raises:
+        OSError: The socket cannot be bound to the address.
     """
 
     def __init__(self, address: tuple[str, int], handler: object, ipv6: bool = False) -> None:
@@ -79,12 +86,14 @@ class DevelopmentServer:
         self.server_port: int = self._socket.getsockname()[1]
 
     def set_app(self, application: Any) -> None:
-        """The WSGI application, which may serve static files, too."""
+        """Set the WSGI application, which may serve static files, too."""
         self._application = application
 
     def serve_forever(self) -> None:
-        """Run the reactor until the process is told to stop; raises what kept the node from
-        starting, and KeyboardInterrupt after Ctrl-C."""
+        """Run the reactor until the process stops.
+
+        Raises KeyboardInterrupt after Ctrl-C, and the error of a node that could not start.
+        """
         if "twisted.internet.reactor" not in sys.modules:
             process_setup.install_asyncio_reactor()
         from twisted.internet import reactor
@@ -93,7 +102,7 @@ class DevelopmentServer:
         if not hasattr(run, "_asyncioEventloop"):
             raise ConfigurationError(
                 f"a node needs the asyncio reactor, but {type(run).__name__} is installed already:"
-                " some module of yours imports twisted.internet.reactor"
+                " a module of the site imports twisted.internet.reactor"
             )
         _log_as_django_does()
         self._runtime = self._claim_folder()
@@ -213,7 +222,7 @@ def _log_request(request: Any) -> None:
 
 
 def _log_line(status: int, text: str, *values: object) -> None:
-    """Django colours the line by ``status``, and writes bad ones as warnings and errors."""
+    """Log a request or a WebSocket. Django's formatter colours the line by ``status``."""
     bad = logging.ERROR if status in range(500, 600) else logging.WARNING
     level = bad if status in range(400, 600) else logging.INFO
     _write_line(level, text, *values, status_code=status if status < 600 else 200)
@@ -225,7 +234,7 @@ def _write_line(level: int, text: str, *values: object, **extra: object) -> None
 
 
 def _log_as_django_does() -> None:
-    """What the node logs (refused handshakes, errors in handlers) goes where requests do."""
+    """Send the node's log (refused handshakes, errors in handlers) where Django logs requests."""
 
     @provider(ILogObserver)
     def observer(event: LogEvent) -> None:
@@ -245,7 +254,7 @@ def _leave_running_views() -> None:
 
 
 def _stop_and_wait(reactor: Any, ended: threading.Event) -> None:
-    """The interpreter ends, to be started again or for good: say goodbye to the clients."""
+    """Stop the node before the interpreter exits, so that its clients receive a Close frame."""
     if not ended.is_set():
         reactor.callFromThread(_stop_once, reactor.stop)
         ended.wait(EXIT_TIMEOUT_S)
@@ -254,5 +263,5 @@ def _stop_and_wait(reactor: Any, ended: threading.Event) -> None:
 def _stop_once(stop: Callable[[], None]) -> None:
     from twisted.internet.error import ReactorNotRunning
 
-    with contextlib.suppress(ReactorNotRunning):  # it stops already
+    with contextlib.suppress(ReactorNotRunning):  # it is stopping already
         stop()

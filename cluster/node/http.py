@@ -1,8 +1,9 @@
 """HTTP in a node: ordinary Django views in a bounded pool of threads.
 
-What twisted.web's WSGI support leaves open is closed here: a body has a size limit, form bodies are
-not parsed before Django does it, header names that WSGI cannot tell apart are dropped, and a client
-that neither asks nor takes its answer is not waited for (but one that takes it slowly is).
+This module adds what twisted.web's WSGI support lacks: a limit for the size of a body, form bodies
+that only Django parses, and timeouts for clients that do not send a request or do not read the
+response (but not for clients that read slowly). It drops headers whose names WSGI cannot
+distinguish.
 """
 
 from collections.abc import Callable
@@ -29,14 +30,14 @@ DRAIN_POLL_S = 0.05
 
 UPGRADE_REQUIRED = 426
 STALLED_S = 60.0
-"""A client that has taken nothing for so long of what is left for it is hung up on."""
+"""Seconds after which a client that reads nothing of the rest of its response is disconnected."""
 
 CLIENT_LEFT = 499
-"""In the log only, where nginx has it: the client did not wait for the answer."""
+"""The status in the log of a request whose client did not wait for the response, as in nginx's."""
 
 
 class BoundedRequest(Request):
-    """A request with a body of bounded size, whose upgrade to WebSocket is passed on."""
+    """A request with a body of bounded size. It passes an upgrade to WebSocket on."""
 
     site: "DjangoSite"
     _body_size = 0
@@ -61,7 +62,7 @@ class BoundedRequest(Request):
 
     def _refuse_body(self) -> None:
         self._refused = True
-        self.requestHeaders.removeHeader(b"expect")  # or the channel says "100 Continue" next
+        self.requestHeaders.removeHeader(b"expect")  # or the channel sends "100 Continue" next
         limit = self.site.max_body
         body = b"The request's body is larger than %d bytes.\n" % limit
         transport: Any = self.channel.transport
@@ -72,8 +73,8 @@ class BoundedRequest(Request):
         self.channel.loseConnection()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Like twisted.web's, but the body is left to Django: parsing a 200 MB form here would put
-        it into memory several times over."""
+        """Like twisted.web's, but only Django parses the body: parsing a form of 200 MB here would
+        need several times its size in memory."""
         if self._refused:
             return
         assert self.content is not None
@@ -84,7 +85,7 @@ class BoundedRequest(Request):
         self._is_complete = True
         self._drop_ambiguous_headers()
         if self.site.proxy_headers:
-            self._believe_proxy()
+            self._apply_proxy_headers()
         self.process()
 
     def process(self) -> None:
@@ -95,15 +96,17 @@ class BoundedRequest(Request):
             super().process()
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
-        """With the headers of a 426 (RFC 9110, 15.5.22), which WSGI forbids applications to set."""
+        """Add the headers of a 426 (RFC 9110, section 15.5.22); WSGI forbids applications to."""
         super().setResponseCode(code, message)
         if code == UPGRADE_REQUIRED:
             self.setHeader(b"upgrade", b"websocket")
             self.responseHeaders.addRawHeader(b"connection", b"Upgrade")
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client is gone before the response was complete, or before we noticed that it was:
-        twisted.web logs none of these."""
+        """Log a request whose client left before the response was complete; twisted.web does not.
+
+        The response may be complete without this process having noticed.
+        """
         if self._is_complete:
             if not self.startedWriting:
                 self.code = CLIENT_LEFT
@@ -111,13 +114,14 @@ class BoundedRequest(Request):
         super().connectionLost(reason)
 
     def _drop_ambiguous_headers(self) -> None:
-        """WSGI makes one name of "X_Forwarded_For" and "X-Forwarded-For": keep the latter."""
+        """Drop names with underscores: WSGI turns "X_Forwarded_For" and "X-Forwarded-For" into one
+        name, so a client could send what only a proxy may say."""
         for name, _ in list(self.requestHeaders.getAllRawHeaders()):
             if b"_" in name:
                 self.requestHeaders.removeHeader(name)
 
-    def _believe_proxy(self) -> None:
-        """Take client and scheme from the proxy in front, which --proxy-headers says there is."""
+    def _apply_proxy_headers(self) -> None:
+        """Take the client's address and the scheme from the headers of the proxy in front."""
         forwarded = self.requestHeaders.getRawHeaders(b"x-forwarded-for")
         if forwarded:
             client = forwarded[-1].split(b",")[-1].strip().decode("latin-1")
@@ -130,14 +134,14 @@ class BoundedRequest(Request):
             self._forceSSL = 1
 
     def getClientAddress(self) -> Any:
-        """Also what WSGI takes for REMOTE_ADDR."""
+        """The client's address, also for REMOTE_ADDR in WSGI."""
         return self._forwarded_client or super().getClientAddress()
 
     def getClientIP(self) -> Any:
         return self.getClientAddress().host
 
     def _pass_on_upgrade(self) -> None:
-        """An upgrade that is not the first request of its connection, as a proxy may send it."""
+        """Pass on an upgrade that is not the first request of its connection; proxies send such."""
         headers = self.requestHeaders.getAllRawHeaders()
         lines = [b"%s %s HTTP/1.1" % (self.method, self.uri)]
         lines += [b"%s: %s" % (name, value) for name, values in headers for value in values]
@@ -149,7 +153,7 @@ class BoundedRequest(Request):
         transport, channel.transport = channel.transport, None
         channel.setTimeout(None)
         channel._networkProducer.unregisterProducer()
-        # Frames that came along with the request.
+        # Frames that arrived together with the request.
         rest = b"".join(channel._dataBuffer) + channel._buffer
         channel._dataBuffer, channel._buffer = [], b""
         protocol = self.site.build_websocket(transport.getPeer())
@@ -157,10 +161,11 @@ class BoundedRequest(Request):
 
 
 class BoundedChannel(HTTPChannel):
-    """A connection that ends in time, and is told why its request is refused.
+    """An HTTP connection with timeouts, which answers a request header that is too long.
 
-    It has ``timeOut`` seconds for each request's header, as a whole, and for each piece of its
-    body. At its end it may take as long as its client goes on reading.
+    A client has ``timeOut`` seconds for the whole header of a request, and for each piece of its
+    body. At the end of the connection it may read its response for as long as it likes, but must
+    read something every STALLED_S.
     """
 
     line_mode: int
@@ -173,21 +178,21 @@ class BoundedChannel(HTTPChannel):
         LineReceiver.dataReceived(self, data)
 
     def timeoutConnection(self) -> None:
-        """Nothing was asked for a while; but the last answer may still be on its way."""
+        """Close an idle connection. The client may still be reading the last response."""
         self.loseConnection()
 
     def loseConnection(self) -> None:
-        """Close when the client has all that was written, which it must not wait with for ever."""
+        """Close when the client has read all that was written, or has stopped reading."""
         super().loseConnection()
         if self._abortingCall is None:
             self._unsent = unsent_bytes(self.transport)
-            self._abortingCall = self.callLater(STALLED_S, self._look)
+            self._abortingCall = self.callLater(STALLED_S, self._check_progress)
 
-    def _look(self) -> None:
+    def _check_progress(self) -> None:
         self._abortingCall = None
         before, self._unsent = self._unsent, unsent_bytes(self.transport)
         if self._unsent < before:
-            self._abortingCall = self.callLater(STALLED_S, self._look)
+            self._abortingCall = self.callLater(STALLED_S, self._check_progress)
         else:
             self.forceAbortClient()
 
@@ -201,7 +206,7 @@ class BoundedChannel(HTTPChannel):
 
 
 def log_request(request: Any) -> None:
-    """One line a request, with --access-log."""
+    """Log a request as one line, with --access-log."""
     _log.info(
         "{client} {method} {uri} {code} {size}",
         client=request.getClientIP(),
@@ -217,9 +222,20 @@ def _ignore(request: Any) -> None:
 
 
 class DjangoSite(Site):
-    """The HTTP half of a node. ``build_websocket`` takes a peer's address, returns a protocol.
+    """The HTTP side of a node.
 
-    ``on_request(request)`` is asked before Django's views are; True: it answers the request itself.
+    Assign ``on_request`` to answer requests before Django's views do: it is called with each
+    request, and returns True for one that it answers itself.
+
+    Args:
+        reactor: The reactor of the node.
+        application: The WSGI application.
+        build_websocket: Takes a peer's address and returns the protocol for an upgrade.
+        threads: How many views may run at the same time.
+        queue: How many requests may wait for a thread. Further ones are answered 503.
+        max_body: Bytes of the largest request body.
+        proxy_headers: Whether to trust X-Forwarded-For and X-Forwarded-Proto.
+        access_log: Whether to log every request.
     """
 
     def __init__(
@@ -253,11 +269,11 @@ class DjangoSite(Site):
         return request
 
     def log(self, request: Any) -> None:
-        """A response is complete (twisted.web calls this)."""
+        """Called by twisted.web when a response is complete."""
         self.on_response(request)
 
     async def drain(self, seconds: float) -> bool:
-        """Wait until no view runs any more; False if some still do after ``seconds``."""
+        """Wait until no view runs. Returns False if some still run after ``seconds``."""
         deadline = self._clock.seconds() + seconds
         while self.views.active and self._clock.seconds() < deadline:
             pause: Deferred[None] = deferLater(self._clock, DRAIN_POLL_S, lambda: None)

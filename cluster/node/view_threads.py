@@ -1,11 +1,10 @@
 """The views of a node's Django site, in a bounded pool of threads.
 
-Requests beyond the pool and its queue are answered 503 at once instead of waiting without bound.
-The rules:
+Requests beyond the pool and its queue are answered 503 at once. The rules:
 
-* ``active`` counts the views that run or wait for a thread, whether their clients are there or not;
-* when its client leaves, a view that runs goes on, and one that waits is not begun;
-* a few are begun in each turn of the reactor, however many are asked for.
+* ``active`` counts the views that run or wait for a thread, also those whose clients have left;
+* when its client leaves, a view that runs continues, and one that waits does not start;
+* at most STARTED_PER_TURN views start in one turn of the reactor.
 """
 
 from collections import deque
@@ -19,13 +18,20 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.wsgi import WSGIResource
 
-BEGUN_PER_TURN = 4
-"""Views begun in one turn of the reactor. Each takes its time here and in its thread, so that
-hundreds asked for in one moment would keep WebSockets waiting (``benchmarks.slow_views``)."""
+STARTED_PER_TURN = 4
+"""Views that start in one turn of the reactor. Each start takes time in the reactor and in its
+thread: hundreds at once would delay WebSocket messages (``python -m benchmarks.slow_views``)."""
 
 
 class ViewThreads(Resource):
-    """Runs the WSGI application, or says 503 when as many requests wait as may."""
+    """Runs the WSGI application, or answers 503 when too many requests wait.
+
+    Args:
+        reactor: The reactor of the node.
+        pool: The threads for the views.
+        application: The WSGI application.
+        queue: How many requests may wait for a thread.
+    """
 
     isLeaf = True
 
@@ -40,7 +46,7 @@ class ViewThreads(Resource):
         self.refused = 0
         self._gone: list[object] = []
         self._due: deque[tuple[HTTPRequest, list[object]]] = deque()
-        self._begun = 0  # in this turn of the reactor
+        self._started = 0  # in this turn of the reactor
         self._next_turn: Any = None
 
     @property
@@ -61,22 +67,22 @@ class ViewThreads(Resource):
         self._due.append((request, gone))
         if self._next_turn is None:
             self._turn()
-        elif self._begun < BEGUN_PER_TURN:
-            self._begin_one()
+        elif self._started < STARTED_PER_TURN:
+            self._start_one()
         return NOT_DONE_YET
 
     def _turn(self) -> None:
-        """Begin as many as may be, and again in the reactor's next turn."""
+        """Start as many views as one turn may, and the others in the next turns."""
         self._next_turn = None
-        self._begun = 0
-        while self._due and self._begun < BEGUN_PER_TURN:
-            self._begin_one()
-        if self._begun:
+        self._started = 0
+        while self._due and self._started < STARTED_PER_TURN:
+            self._start_one()
+        if self._started:
             self._next_turn = self._reactor.callLater(0, self._turn)
 
-    def _begin_one(self) -> None:
+    def _start_one(self) -> None:
         request, self._gone = self._due.popleft()
-        self._begun += 1
+        self._started += 1
         if self._gone:
             self._finished()
             return
@@ -87,7 +93,7 @@ class ViewThreads(Resource):
             request.processingFailed(Failure())  # type: ignore[attr-defined]
 
     def callInThread(self, run: Callable[[], object]) -> None:
-        """All that WSGIResource asks of a thread pool; called from within its render."""
+        """The method of a thread pool that WSGIResource calls, from within its ``render``."""
         self._pool.callInThread(self._run, run, self._gone)
 
     def _run(self, run: Callable[[], object], gone: list[object]) -> None:

@@ -159,7 +159,9 @@ class ClusterTests(OptionsTestCase):
         self.assert_refused("cannot listen on 0.0.0.0:80: ports below", "--listen", "tcp:80")
 
     def test_admin_port(self) -> None:
-        self.assert_refused("leaves no room for the admin port 65536", "--listen", "tcp:64536")
+        self.assert_refused(
+            "the default admin port, 64536 + 1000, is above 65535", "--listen", "tcp:64536"
+        )
         self.assert_refused("--admin tcp:PORT", "--listen", "tcp:65000")
         self.assert_refused("is one of the --listen ports", "--listen=tcp:8123", "--admin=tcp:8123")
         self.assert_refused("plain HTTP", *FREE, "--admin", "ssl:9000")
@@ -250,7 +252,7 @@ class NodeTests(OptionsTestCase):
             self.assert_refused("--name must be", *FREE, f"--name={name}")
 
     def test_needs_a_named_broker(self) -> None:
-        self.assert_refused("needs a broker with a name", *FREE, "--bus", "zmq+ipc")
+        self.assert_refused("--bus must name a running broker", *FREE, "--bus", "zmq+ipc")
 
     def test_needs_the_asyncio_reactor(self) -> None:
         self.patch(FreeNodeOptions, "installed_reactor", staticmethod(lambda: object()))
@@ -274,8 +276,8 @@ class BrokerTests(OptionsTestCase):
             for path, because in (
                 (f"{folder}/none/broker.ipc", f"there is no folder {folder}/none"),
                 (f"{file}/broker.ipc", f"there is no folder {file}"),
-                (str(file), f"{file} is something else already"),
-                (folder, f"{folder} is something else already"),
+                (str(file), f"{file} exists and is no socket"),
+                (folder, f"{folder} exists and is no socket"),
             ):
                 self.assert_refused(because, "--bus", f"zmq+ipc://{path}")
             self.assertTrue(file.exists())
@@ -289,7 +291,7 @@ class BrokerTests(OptionsTestCase):
             self.parse("--bus", f"zmq+ipc://{folder}/broker.ipc")
 
     def test_needs_a_place(self) -> None:
-        self.assert_refused("needs a place", "--bus", "zmq+ipc")
+        self.assert_refused("--bus must say where to bind", "--bus", "zmq+ipc")
 
     def test_busy_port(self) -> None:
         port = self.loopback_listener()

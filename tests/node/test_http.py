@@ -194,7 +194,7 @@ class QueueTests(WebTestCase):
 
     def test_a_few_are_begun_in_each_turn(self) -> None:
         """Those that are asked for in one moment leave the reactor time for others."""
-        self.patch(view_threads, "BEGUN_PER_TURN", 2)
+        self.patch(view_threads, "STARTED_PER_TURN", 2)
         waiting = [self.start() for _ in range(3)]
         self.assertEqual(len(self.pool.waiting), 2)
         self.assertEqual((self.site.views.active, self.site.views.queue_depth), (3, 1))
@@ -207,7 +207,7 @@ class QueueTests(WebTestCase):
         self.assert_status(self.ask(self.GET), 200)
 
     def test_one_that_leaves_before_its_turn(self) -> None:
-        self.patch(view_threads, "BEGUN_PER_TURN", 1)
+        self.patch(view_threads, "STARTED_PER_TURN", 1)
         self.start()
         self.start().protocol.connectionLost(Failure(ConnectionLost()))
         last = self.start()
@@ -216,7 +216,7 @@ class QueueTests(WebTestCase):
         self.assert_status(last.value(), 200)
 
     def test_one_that_cannot_be_begun(self) -> None:
-        self.patch(view_threads, "BEGUN_PER_TURN", 1)
+        self.patch(view_threads, "STARTED_PER_TURN", 1)
         render = self.site.views._wsgi.render
         wrong = [ZeroDivisionError()]
 

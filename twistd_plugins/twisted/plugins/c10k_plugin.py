@@ -1,9 +1,12 @@
-"""What ``twistd`` offers: names only, so that nothing is imported before it is asked for."""
+"""The commands for ``twistd``, by name: modules are imported when a command is used."""
 
 from twisted.application.service import ServiceMaker
 
 c10k = ServiceMaker(
-    "c10k", "cluster.cli.twistd.cluster", "Real-time Django on a cluster of processes.", "c10k"
+    "c10k",
+    "cluster.cli.twistd.cluster",
+    "A Django site with WebSockets, served by a cluster of processes.",
+    "c10k",
 )
 c10k_node = ServiceMaker(
     "c10k-node",
