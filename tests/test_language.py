@@ -30,15 +30,11 @@ WITH_A_DOT = {".ci", ".github", ".editorconfig", ".pre-commit-config.yaml"}
 """The hidden files and folders that are part of the project."""
 
 EXEMPT: tuple[str, ...] = (
-    "cluster/broker.py",
     "cluster/cli",
-    "cluster/core",
     "cluster/django",
     "cluster/node",
-    "cluster/pubsub",
     "cluster/supervisor",
     "tests/cli",
-    "tests/core",
     "tests/django",
     "tests/net",
     "tests/node",

@@ -50,8 +50,8 @@ class Subscriber(Protocol):
     """A connection as topics see it. It is hashable by identity."""
 
     out: list[bytes]
-    """Frames for the next flush. Whoever appends the first one marks the connection as having
-    output; read it anew each time, because a closing connection replaces it."""
+    """Frames for the next flush. Code that appends the first one marks the connection as having
+    output. Read the attribute each time: a connection that closes replaces the list."""
 
     def __hash__(self) -> int: ...
 

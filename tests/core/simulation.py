@@ -1,8 +1,8 @@
 """A cluster of an Exchange and nodes, with FIFO links instead of sockets and no clock.
 
-Whoever drives it says when a message travels (``carry_up``, ``carry_down``), so any interleaving
-can be had. It checks as it goes what must be true at each step; ``settle`` lets everything travel
-and checks what must be true then.
+The test says when a message travels (``carry_up``, ``carry_down``), so that any interleaving is
+possible. The simulation checks the rules at each step. ``settle`` delivers all messages and checks
+what must be true then.
 """
 
 from collections import deque
@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from cluster.core import wire
 from cluster.core.exchange import Exchange, Outgoing
 
-ViewThreads = dict[str, frozenset[bytes]]
-"""Live node -> the topics it has said it wants."""
+Views = dict[str, frozenset[bytes]]
+"""Live node -> the topics that it has subscribed to."""
 
 
 @dataclass
 class SimulatedNode:
-    """One process with its link, and what it has been told."""
+    """One process with its link, and what it has received."""
 
     name: str
     up: deque[wire.Message] = field(default_factory=deque)
-    down: deque[tuple[wire.Message, ViewThreads]] = field(default_factory=deque)
+    down: deque[tuple[wire.Message, Views]] = field(default_factory=deque)
     welcomed: bool = False
-    said: set[bytes] = field(default_factory=set)
+    wanted: set[bytes] = field(default_factory=set)
     view: dict[str, set[bytes]] = field(default_factory=dict)
     waiting: dict[str, set[int]] = field(default_factory=dict)
-    inside: dict[str, set[int]] = field(default_factory=dict)
+    released: dict[str, set[int]] = field(default_factory=dict)
     frames: dict[bytes, list[bytes]] = field(default_factory=dict)
     offsets: dict[bytes, int] = field(default_factory=dict)
     epochs: dict[bytes, str] = field(default_factory=dict)
@@ -34,26 +34,26 @@ class SimulatedNode:
     def send(self, message: wire.Message) -> None:
         self.up.append(message)
 
-    def say_hello(self, expected: dict[str, int]) -> None:
-        """Introduce ourselves and tell the exchange all it has to know of us."""
+    def send_hello(self, expected: dict[str, int]) -> None:
+        """Send Hello, and all that the exchange must know of this node."""
         self.welcomed = False
         self.send(wire.Hello())
         for topic, offset in self.offsets.items():
             frames = tuple(self.frames[topic])
             self.send(wire.Restore(topic, 2, offset, frames, self.epochs[topic]))
-        self.send(wire.NodeSubscriptions(self.name, tuple(sorted(self.said))))
-        for parties, released in ((self.inside, True), (self.waiting, False)):
+        self.send(wire.NodeSubscriptions(self.name, tuple(sorted(self.wanted))))
+        for parties, is_released in ((self.released, True), (self.waiting, False)):
             for barrier, tokens in parties.items():
                 if tokens:
                     arrival = wire.Arrive(
-                        barrier, expected[barrier], tuple(sorted(tokens)), released
+                        barrier, expected[barrier], tuple(sorted(tokens)), is_released
                     )
                     self.send(arrival)
 
 
 @dataclass
 class SimulatedBarrier:
-    """What the exchange must think of a barrier, from the messages it has taken and given."""
+    """The state of a barrier that follows from the messages of the exchange."""
 
     expected: int
     parties: set[tuple[str, int]] = field(default_factory=set)
@@ -68,27 +68,27 @@ class SimulatedBarrier:
 
 
 class SimulatedCluster:
-    """``expected`` says for each barrier's name how many parties it waits for."""
+    """``expected``: barrier -> how many parties it waits for."""
 
     def __init__(self, expected: dict[str, int], max_retained: int) -> None:
         self.expected = expected
         self.max_retained = max_retained
         self.nodes: dict[str, SimulatedNode] = {}
-        self.life = 0
+        self.broker_number = 0
         self.tokens = 0
-        # Offsets of a broker's life, which every node must see alike.
+        # (broker, topic, offset) -> frame, which must be the same for all nodes.
         self.retained: dict[tuple[int, bytes, int], bytes] = {}
         self.start_broker()
 
-    # What may happen.
+    # Events.
 
     def start_broker(self) -> None:
-        """The broker is gone with what was on the links; all nodes come back to another."""
-        self.life += 1
-        self.exchange = Exchange(f"life{self.life}")
+        """The broker is gone with all messages on its links; all nodes connect to a new one."""
+        self.broker_number += 1
+        self.exchange = Exchange(f"broker{self.broker_number}")
         self.exchange.retained.max_topics = self.max_retained
         self.live: set[str] = set()
-        self.told: dict[str, set[bytes]] = {}
+        self.sent_subscriptions: dict[str, set[bytes]] = {}
         self.barriers: dict[str, SimulatedBarrier] = {}
         for name in self.nodes:
             self.cut(name)
@@ -96,34 +96,34 @@ class SimulatedCluster:
             self.carry_up(name, len(self.nodes[name].up))
 
     def start(self, name: str) -> None:
-        """A new process; the exchange may not have noticed that the one before is gone."""
+        """Start a process; the exchange may not have noticed that the one before is gone."""
         self.nodes[name] = SimulatedNode(name)
-        self.nodes[name].say_hello(self.expected)
+        self.nodes[name].send_hello(self.expected)
 
     def cut(self, name: str) -> None:
         """The link is lost with all that was on it, and connected again at once."""
         node = self.nodes[name]
         node.up.clear()
         node.down.clear()
-        node.say_hello(self.expected)
+        node.send_hello(self.expected)
 
     def crash(self, name: str) -> None:
-        """The process is gone, and nobody has noticed."""
+        """The process is gone, and the broker has not noticed."""
         del self.nodes[name]
 
     def evicted(self, name: str) -> None:
-        """The shell says that the node is gone, whether this is so or not."""
-        self._performed(name, None, self.exchange.leave(name))
+        """The broker takes the node for gone, whether or not it is."""
+        self._check_and_send(name, None, self.exchange.leave(name))
 
     def stop(self, name: str) -> None:
-        """The process says goodbye, and its link is closed when that has arrived."""
+        """The process sends Goodbye, and closes its link when that has arrived."""
         self.nodes[name].send(wire.Goodbye())
         self.carry_up(name, len(self.nodes[name].up))
         del self.nodes[name]
 
     def want(self, name: str, added: set[bytes], removed: set[bytes]) -> None:
         node = self.nodes[name]
-        node.said = node.said - removed | added
+        node.wanted = node.wanted - removed | added
         for topic in removed - added:
             node.offsets.pop(topic, None)
             node.frames.pop(topic, None)
@@ -136,12 +136,12 @@ class SimulatedCluster:
         self.nodes[name].send(wire.Arrive(barrier, self.expected[barrier], tokens))
 
     def withdraw(self, name: str, barrier: str) -> None:
-        """The oldest party goes, be it waiting or let go."""
+        """The oldest party leaves, whether waiting or released."""
         node = self.nodes[name]
-        tokens = node.waiting.get(barrier, set()) | node.inside.get(barrier, set())
+        tokens = node.waiting.get(barrier, set()) | node.released.get(barrier, set())
         if tokens:
             token = min(tokens)
-            for parties in (node.waiting, node.inside):
+            for parties in (node.waiting, node.released):
                 parties.get(barrier, set()).discard(token)
             node.send(wire.Withdraw(barrier, (token,)))
 
@@ -153,24 +153,24 @@ class SimulatedCluster:
         node = self.nodes[name]
         for _ in range(min(count, len(node.up))):
             message = wire.decode(wire.encode(node.up.popleft()))
-            self._performed(name, message, self.exchange.receive(name, message))
+            self._check_and_send(name, message, self.exchange.receive(name, message))
 
     def carry_down(self, name: str, count: int = 1) -> None:
         """Messages of the exchange reach a node."""
         node = self.nodes[name]
         for _ in range(min(count, len(node.down))):
             message, views = node.down.popleft()
-            self._taken(node, wire.decode(wire.encode(message)), views)
+            self._node_receives(node, wire.decode(wire.encode(message)), views)
 
     def settle(self) -> None:
-        """Let everything travel, then compare what all know."""
+        """Deliver all messages, then compare what the nodes and the exchange know."""
         for name in self.live - set(self.nodes):
             self.evicted(name)
         for name, node in self.nodes.items():
             if name not in self.live:
                 node.send(
                     wire.NodeSubscriptions(name)
-                )  # whoever was put out learns it when it next speaks
+                )  # a node that was evicted learns of it when it sends something
         while any(node.up or node.down for node in self.nodes.values()):
             for name, node in self.nodes.items():
                 self.carry_up(name, len(node.up))
@@ -178,9 +178,9 @@ class SimulatedCluster:
         assert set(self.exchange.nodes) == self.live == set(self.nodes)
         for node in self.nodes.values():
             assert node.welcomed
-            said = {name: other.said for name, other in self.nodes.items() if other is not node}
-            assert node.view == said
-            for topic in node.said:
+            wanted = {name: other.wanted for name, other in self.nodes.items() if other is not node}
+            assert node.view == wanted
+            for topic in node.wanted:
                 kept = self.exchange.retained.get(topic)
                 if kept is not None:
                     assert node.offsets[topic] == kept.offset
@@ -189,27 +189,30 @@ class SimulatedCluster:
                     assert frames[-common:] == node.frames[topic][-common:]
         for barrier, expected in self.expected.items():
             waiting = [len(node.waiting.get(barrier, ())) for node in self.nodes.values()]
-            if any(node.inside.get(barrier) for node in self.nodes.values()):
+            if any(node.released.get(barrier) for node in self.nodes.values()):
                 assert not any(waiting)
             elif expected:
                 assert sum(waiting) < expected
             else:
                 assert not waiting or not all(waiting)
 
-    # What must follow.
+    # Checks.
 
-    def _performed(self, sender: str, message: wire.Message | None, outgoing: Outgoing) -> None:
-        """Check what the exchange made of a message (None: of a node that is gone); send it."""
+    def _check_and_send(
+        self, sender: str, message: wire.Message | None, outgoing: Outgoing
+    ) -> None:
+        """Check the answers of the exchange to a message (None: a node is gone), and send them."""
         known = sender in self.live
         match message:
             case wire.Hello():
-                self._take_back(sender)
+                self._remove(sender)
                 self.live.add(sender)
-                self.told[sender] = set()
+                self.sent_subscriptions[sender] = set()
             case None | wire.Goodbye():
-                self._take_back(sender)
+                self._remove(sender)
             case wire.NodeSubscriptions(_, added, removed) if known:
-                self.told[sender] = self.told[sender] - set(removed) | set(added)
+                wanted = self.sent_subscriptions[sender] - set(removed) | set(added)
+                self.sent_subscriptions[sender] = wanted
             case wire.Arrive(name, expected, tokens, released) if known:
                 refused = {
                     token
@@ -225,15 +228,15 @@ class SimulatedCluster:
                 self.barriers[name].parties -= {(sender, token) for token in tokens}
         self._check_releases(outgoing)
         self._forget_empty_barriers()
-        views = {name: frozenset(topics) for name, topics in self.told.items()}
+        views = {name: frozenset(topics) for name, topics in self.sent_subscriptions.items()}
         for name, answer in outgoing:
             self._check_address(name, answer)
             if name in self.nodes:
                 self.nodes[name].down.append((answer, views))
 
-    def _take_back(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         self.live.discard(name)
-        self.told.pop(name, None)
+        self.sent_subscriptions.pop(name, None)
         for barrier in self.barriers.values():
             barrier.parties = {party for party in barrier.parties if party[0] != name}
         self._forget_empty_barriers()
@@ -251,59 +254,59 @@ class SimulatedCluster:
             assert message.node != name, f"{message} for itself"
 
     def _check_releases(self, outgoing: Outgoing) -> None:
-        let_go: dict[str, set[tuple[str, int]]] = {}
+        released_by_name: dict[str, set[tuple[str, int]]] = {}
         for node, message in outgoing:
             if isinstance(message, wire.Release):
-                let_go.setdefault(message.barrier, set()).update(
+                released_by_name.setdefault(message.barrier, set()).update(
                     (node, token) for token in message.tokens
                 )
         for name, barrier in self.barriers.items():
-            if name in let_go:
-                assert let_go[name] == barrier.parties
+            if name in released_by_name:
+                assert released_by_name[name] == barrier.parties
                 assert barrier.rejoined or not barrier.released, "released twice"
                 assert barrier.rejoined or barrier.complete(self.live), "released too early"
                 barrier.released = True
             elif barrier.parties:
                 assert barrier.released or not barrier.complete(self.live), "not released"
-        assert set(let_go) <= set(self.barriers)
+        assert set(released_by_name) <= set(self.barriers)
 
-    def _taken(self, node: SimulatedNode, message: wire.Message, views: ViewThreads) -> None:
-        """A node takes a message. Until its Hello is answered, what comes is of the time before."""
+    def _node_receives(self, node: SimulatedNode, message: wire.Message, views: Views) -> None:
+        """A node receives a message. Before the answer to its Hello, messages are old ones."""
         if isinstance(message, wire.Welcome):
             assert message.epoch == self.exchange.epoch
             node.welcomed = True
-            node.view = {peer: set() for peer in message.nodes}
+            node.view = {other: set() for other in message.nodes}
         if not node.welcomed:
             return
         match message:
             case wire.UnknownNode():
-                node.say_hello(self.expected)
-            case wire.Joined(peer):
-                assert peer not in node.view
-                node.view[peer] = set()
-            case wire.Left(peer):
-                del node.view[peer]
-            case wire.NodeSubscriptions(peer, added, removed):
-                node.view[peer] = node.view[peer] - set(removed) | set(added)
+                node.send_hello(self.expected)
+            case wire.Joined(other):
+                assert other not in node.view
+                node.view[other] = set()
+            case wire.Left(other):
+                del node.view[other]
+            case wire.NodeSubscriptions(other, added, removed):
+                node.view[other] = node.view[other] - set(removed) | set(added)
             case wire.Release(barrier, tokens):
-                others = {peer: topics for peer, topics in views.items() if peer != node.name}
-                assert node.view == others, "released before the interest was known"
+                others = {other: topics for other, topics in views.items() if other != node.name}
+                assert node.view == others, "released before the subscriptions were known"
                 freed = node.waiting.get(barrier, set()) & set(tokens)
                 node.waiting.get(barrier, set()).difference_update(freed)
-                node.inside.setdefault(barrier, set()).update(freed)
+                node.released.setdefault(barrier, set()).update(freed)
             case wire.Refuse(barrier, tokens):
-                assert not node.inside.get(barrier, set()) & set(tokens), "refused after release"
+                assert not node.released.get(barrier, set()) & set(tokens), "refused after release"
                 node.waiting.get(barrier, set()).difference_update(tokens)
             case wire.Retained():
-                self._take_retained(node, message)
+                self._receive_retained(node, message)
 
-    def _take_retained(self, node: SimulatedNode, message: wire.Retained) -> None:
+    def _receive_retained(self, node: SimulatedNode, message: wire.Retained) -> None:
         first = message.offset - len(message.frames) + 1
         for offset, frame in enumerate(message.frames, first):
-            seen = self.retained.setdefault((self.life, message.topic, offset), frame)
+            seen = self.retained.setdefault((self.broker_number, message.topic, offset), frame)
             assert seen == frame, "two frames under one number"
-        if message.topic not in node.said:
-            return  # on its way when we lost interest
+        if message.topic not in node.wanted:
+            return  # on its way when the node unsubscribed
         known = node.offsets.get(message.topic, 0)
         news = message.frames[-(message.offset - known) :] if message.offset > known else ()
         if message.offset > known:

@@ -26,7 +26,7 @@ class BarrierTests(SynchronousTestCase):
         self.assertFalse(self.barrier.ready(["a", "b"]))
         self.assertEqual(self.barrier.count, count)
 
-    def test_nobody_is_part_of_a_new_one(self) -> None:
+    def test_a_new_barrier_has_no_parties(self) -> None:
         self.assertWaiting(0)
         self.assertTrue(self.barrier.empty)
 
@@ -55,7 +55,7 @@ class BarrierTests(SynchronousTestCase):
         self.assertEqual(self.barrier.arrive("b", [1]), [1])
         self.assertEqual(self.barrier.release(), {"a": (1, 2, 3)})
 
-    def test_once_released_it_stays_so(self) -> None:
+    def test_a_released_barrier_stays_released(self) -> None:
         self.barrier.arrive("a", [1, 2, 3])
         self.barrier.release()
         self.assertFalse(self.barrier.ready(["a"]))
@@ -72,7 +72,7 @@ class BarrierTests(SynchronousTestCase):
         self.barrier.withdraw("a", [1])
         self.assertTrue(self.barrier.empty)
 
-    def test_a_node_that_is_gone_takes_its_parties_along(self) -> None:
+    def test_a_node_that_is_gone_loses_its_parties(self) -> None:
         self.barrier.arrive("a", [1, 2])
         self.barrier.arrive("b", [1])
         self.barrier.forget("a")
@@ -81,8 +81,8 @@ class BarrierTests(SynchronousTestCase):
         self.barrier.arrive("b", [2, 3])
         self.assertEqual(self.barrier.release(), {"b": (1, 2, 3)})
 
-    def test_parties_of_another_life_are_let_go_as_they_arrive(self) -> None:
-        """A node had its release, another's was lost with the broker."""
+    def test_parties_of_a_restored_barrier_are_released_as_they_arrive(self) -> None:
+        """One node received the release; that of another was lost with the broker."""
         self.barrier.arrive("b", [1])
         self.assertWaiting(1)
         self.barrier.rejoin("a", [1])
@@ -92,7 +92,7 @@ class BarrierTests(SynchronousTestCase):
         self.assertTrue(self.barrier.ready(["a", "b"]))
         self.assertEqual(self.barrier.release(), {"b": (1, 2), "a": (1,)})
 
-    def test_rejoining_with_nobody_changes_nothing(self) -> None:
+    def test_rejoining_without_parties_changes_nothing(self) -> None:
         self.barrier.rejoin("a", [])
         self.assertTrue(self.barrier.empty)
         self.assertWaiting(0)
@@ -113,12 +113,12 @@ class EveryNodeTests(SynchronousTestCase):
         self.barrier.arrive("b", [1])
         self.assertTrue(self.barrier.ready(["a", "b"]))
 
-    def test_the_dead_are_not_waited_for(self) -> None:
+    def test_dead_nodes_are_not_waited_for(self) -> None:
         self.barrier.arrive("a", [1])
         self.assertFalse(self.barrier.ready(["a", "b"]))
         self.assertTrue(self.barrier.ready(["a"]))
 
-    def test_without_a_live_node_nobody_is_there(self) -> None:
+    def test_without_live_nodes_it_is_never_ready(self) -> None:
         self.assertFalse(self.barrier.ready([]))
 
 
@@ -147,14 +147,14 @@ class BarrierMachine(RuleBasedStateMachine):
         else:
             assert len(came - refused) == min(len(came), max(0, self.room()))
         self.parties |= came - refused
-        self.let_go()
+        self.release_if_ready()
 
     @rule(node=NODES, tokens=TOKENS)
     def rejoin(self, node: str, tokens: list[int]) -> None:
         self.barrier.rejoin(node, tokens)
         self.parties |= {(node, token) for token in tokens}
         self.restored = self.restored or bool(tokens)
-        self.let_go()
+        self.release_if_ready()
 
     @rule(node=NODES, tokens=TOKENS)
     def withdraw(self, node: str, tokens: list[int]) -> None:
@@ -175,12 +175,14 @@ class BarrierMachine(RuleBasedStateMachine):
             return self.room() <= 0
         return {"a", "b"} <= {node for node, _ in self.parties}
 
-    def let_go(self) -> None:
+    def release_if_ready(self) -> None:
         ready = self.barrier.ready(self.live)
         assert ready == (self.restored or (self.complete() and not self.released))
         if ready:
-            told = self.barrier.release()
-            released = {(node, token) for node, tokens in told.items() for token in tokens}
+            tokens_by_node = self.barrier.release()
+            released = {
+                (node, token) for node, tokens in tokens_by_node.items() for token in tokens
+            }
             assert released == self.parties
             if self.expected and not self.restored:
                 assert len(released) == self.expected

@@ -7,7 +7,7 @@ from cluster.core.exceptions import ClusterError, Disconnected, NotPublished
 
 
 class ErrorTreeTests(SynchronousTestCase):
-    """What ``except ClusterError`` catches, and what an error says."""
+    """What ``except ClusterError`` catches, and what the module's docstring shows."""
 
     def test_every_error_is_a_cluster_error(self) -> None:
         errors = [value for value in vars(exceptions).values() if isinstance(value, type)]
@@ -22,7 +22,7 @@ class ErrorTreeTests(SynchronousTestCase):
 
 
 class DisconnectedTests(SynchronousTestCase):
-    """The close code and reason travel with the error."""
+    """The error has the close code and the reason."""
 
     def test_without_a_close_frame(self) -> None:
         error = Disconnected()
@@ -36,9 +36,9 @@ class DisconnectedTests(SynchronousTestCase):
 
 
 class NotPublishedTests(SynchronousTestCase):
-    """Whoever publishes again must know whether subscribers may hear it twice."""
+    """Code that publishes again must know whether subscribers may receive it twice."""
 
-    def test_certain_unless_said_otherwise(self) -> None:
+    def test_certain_by_default(self) -> None:
         self.assertFalse(NotPublished("refused").uncertain)
         error = NotPublished("no answer", uncertain=True)
         self.assertEqual((str(error), error.uncertain), ("no answer", True))

@@ -1,4 +1,4 @@
-"""What the broker decides."""
+"""The broker's state machine."""
 
 from dataclasses import replace
 
@@ -24,11 +24,11 @@ class ExchangeTestCase(SynchronousTestCase):
         return self.exchange.receive(node, message)
 
     def assertAnswered(self, node: str, message: wire.Message, *answers: wire.Message) -> None:
-        """The sender alone is told something."""
+        """Only the sender receives messages."""
         self.assertEqual(self.receive(node, message), [(node, answer) for answer in answers])
 
 
-class TakingPartTests(ExchangeTestCase):
+class LifeTests(ExchangeTestCase):
     """Hello, Goodbye and leave."""
 
     def test_the_first_node(self) -> None:
@@ -36,7 +36,7 @@ class TakingPartTests(ExchangeTestCase):
         self.assertEqual(exchange.receive("a", wire.Hello()), [("a", wire.Welcome("x", ()))])
         self.assertEqual(exchange.nodes, ("a",))
 
-    def test_who_joins_learns_of_the_others_and_they_of_it(self) -> None:
+    def test_a_node_that_joins_and_the_others_learn_of_each_other(self) -> None:
         self.receive("b", wire.NodeSubscriptions("b", (b"t", b"u")))
         self.assertEqual(
             self.receive("d", wire.Hello()),
@@ -49,21 +49,21 @@ class TakingPartTests(ExchangeTestCase):
             ],
         )
 
-    def test_another_version_is_unwelcome(self) -> None:
+    def test_another_version_is_rejected(self) -> None:
         (answer,) = self.receive("d", wire.Hello(wire.VERSION + 1))
         self.assertEqual(answer[0], "d")
         self.assertIsInstance(answer[1], wire.Rejected)
         self.assertNotIn("d", self.exchange.nodes)
 
-    def test_a_node_that_comes_back_in_another_version_is_gone(self) -> None:
+    def test_a_node_that_comes_back_with_another_version_is_removed(self) -> None:
         self.receive("c", wire.NodeSubscriptions("c", (b"t",)))
-        *told, (node, answer) = self.receive("c", wire.Hello(wire.VERSION + 1))
-        self.assertEqual(told, [("a", wire.Left("c")), ("b", wire.Left("c"))])
+        *to_others, (node, answer) = self.receive("c", wire.Hello(wire.VERSION + 1))
+        self.assertEqual(to_others, [("a", wire.Left("c")), ("b", wire.Left("c"))])
         self.assertEqual((node, type(answer)), ("c", wire.Rejected))
         self.assertEqual(self.exchange.nodes, ("a", "b"))
         self.assertNotIn(b"t", self.exchange.subscriptions)
 
-    def test_a_second_hello_starts_anew(self) -> None:
+    def test_a_second_hello_starts_again(self) -> None:
         self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         self.assertEqual(
             self.receive("a", wire.Hello()),
@@ -77,7 +77,7 @@ class TakingPartTests(ExchangeTestCase):
         )
         self.assertNotIn(b"t", self.exchange.subscriptions)
 
-    def test_goodbye_and_leave_are_told_to_the_others(self) -> None:
+    def test_the_others_learn_of_goodbye_and_leave(self) -> None:
         self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         left = [("b", wire.Left("a")), ("c", wire.Left("a"))]
         self.assertEqual(self.receive("a", wire.Goodbye()), left)
@@ -86,37 +86,39 @@ class TakingPartTests(ExchangeTestCase):
         self.assertEqual(self.exchange.nodes, ("c",))
         self.assertEqual(len(self.exchange.subscriptions), 0)
 
-    def test_who_has_not_said_hello_is_not_known(self) -> None:
+    def test_a_node_that_has_not_sent_hello_is_unknown(self) -> None:
         self.assertAnswered("d", wire.NodeSubscriptions("d", (b"t",)), wire.UnknownNode())
         self.assertAnswered("d", wire.Goodbye(), wire.UnknownNode())
         self.assertNotIn(b"t", self.exchange.subscriptions)
 
-    def test_messages_that_only_a_broker_sends_are_unwelcome(self) -> None:
+    def test_messages_that_only_a_broker_sends_are_rejected(self) -> None:
         reason = "a node does not send Release"
         self.assertAnswered("a", wire.Release("game", (1,)), wire.Rejected(reason))
         self.assertIn("a", self.exchange.nodes)
 
 
 class NodeSubscriptionsTests(ExchangeTestCase):
-    """NodeSubscriptions is told to all others."""
+    """NodeSubscriptions is forwarded to all others."""
 
-    def test_the_others_are_told_who_wants_what(self) -> None:
+    def test_the_others_receive_the_changes(self) -> None:
         message = wire.NodeSubscriptions("a", (b"t",), (b"u",))
         self.assertEqual(self.receive("a", message), [("b", message), ("c", message)])
         self.assertEqual(self.exchange.subscriptions.topics("a"), (b"t",))
 
-    def test_who_wants_nothing_and_has_said_so(self) -> None:
-        """Who joins may remember what it wanted before; of c, who has not spoken, nobody knows."""
+    def test_empty_subscriptions_are_sent_to_a_node_that_joins(self) -> None:
+        """The new node may remember old ones. Those of c, which has not sent any, are left out."""
         self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         self.receive("a", wire.NodeSubscriptions("a", (), (b"t",)))
         self.receive("b", wire.NodeSubscriptions("b"))
         outgoing = self.receive("d", wire.Hello())
-        told = [message for _, message in outgoing if isinstance(message, wire.NodeSubscriptions)]
-        self.assertEqual(told, [wire.NodeSubscriptions("a"), wire.NodeSubscriptions("b")])
+        received = [
+            message for _, message in outgoing if isinstance(message, wire.NodeSubscriptions)
+        ]
+        self.assertEqual(received, [wire.NodeSubscriptions("a"), wire.NodeSubscriptions("b")])
         self.receive("b", wire.Hello())
         self.assertNotIn(("c", wire.NodeSubscriptions("b")), self.receive("c", wire.Hello()))
 
-    def test_the_name_is_that_of_the_link(self) -> None:
+    def test_the_name_in_the_message_is_replaced_by_that_of_the_link(self) -> None:
         self.assertEqual(
             self.receive("a", wire.NodeSubscriptions("b", (b"t",))),
             [
@@ -125,7 +127,7 @@ class NodeSubscriptionsTests(ExchangeTestCase):
             ],
         )
 
-    def test_a_topic_removed_and_added_is_wanted(self) -> None:
+    def test_a_topic_both_removed_and_added_is_added(self) -> None:
         self.receive("a", wire.NodeSubscriptions("a", (b"t",), (b"t",)))
         self.assertIn(b"t", self.exchange.subscriptions)
 
@@ -140,7 +142,7 @@ class BarrierTests(ExchangeTestCase):
             [("a", wire.Release("game", (1, 2))), ("b", wire.Release("game", (1,)))],
         )
 
-    def test_who_is_too_many_is_refused(self) -> None:
+    def test_a_party_in_excess_is_refused(self) -> None:
         self.receive("a", wire.Arrive("game", 2, (1,)))
         self.assertEqual(
             self.receive("b", wire.Arrive("game", 2, (1, 2))),
@@ -151,17 +153,17 @@ class BarrierTests(ExchangeTestCase):
             ],
         )
 
-    def test_who_expects_another_number_is_refused(self) -> None:
+    def test_a_party_that_expects_another_number_is_refused(self) -> None:
         self.receive("a", wire.Arrive("game", 2, (1,)))
         self.assertAnswered("b", wire.Arrive("game", 3, (1, 2)), wire.Refuse("game", (1, 2)))
 
-    def test_who_withdraws_is_not_counted(self) -> None:
+    def test_a_party_that_withdraws_is_not_counted(self) -> None:
         self.receive("a", wire.Arrive("game", 2, (1, 2)[:1]))
         self.assertAnswered("a", wire.Withdraw("game", (1,)))
         self.assertAnswered("a", wire.Withdraw("game", (1,)))
         self.assertAnswered("b", wire.Arrive("game", 2, (1,)))
 
-    def test_a_barrier_everybody_left_is_forgotten(self) -> None:
+    def test_a_barrier_that_all_have_left_is_forgotten(self) -> None:
         self.receive("a", wire.Arrive("game", 2, (1, 2)))
         self.assertAnswered("b", wire.Arrive("game", 2, (1,)), wire.Refuse("game", (1,)))
         self.receive("a", wire.Withdraw("game", (1,)))
@@ -182,7 +184,7 @@ class BarrierTests(ExchangeTestCase):
             ],
         )
 
-    def test_every_node_but_the_one_that_leaves(self) -> None:
+    def test_a_node_that_leaves_is_not_waited_for(self) -> None:
         self.receive("a", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.receive("b", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.assertEqual(
@@ -195,8 +197,8 @@ class BarrierTests(ExchangeTestCase):
             ],
         )
 
-    def test_a_node_that_says_hello_again_is_waited_for(self) -> None:
-        """It never was away: its link was cut, and its arrivals follow its Hello."""
+    def test_a_node_that_sends_hello_again_is_waited_for(self) -> None:
+        """It did not leave: its link was cut, and its arrivals follow its Hello."""
         self.receive("a", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.receive("b", wire.Arrive("reset", EVERY_NODE, (1,)))
         outgoing = self.receive("c", wire.Hello())
@@ -204,8 +206,8 @@ class BarrierTests(ExchangeTestCase):
         outgoing = self.receive("c", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.assertEqual(outgoing, [(name, wire.Release("reset", (1,))) for name in "abc"])
 
-    def test_arrivals_of_another_life(self) -> None:
-        """The broker died when only a had its release."""
+    def test_a_barrier_that_the_previous_broker_released(self) -> None:
+        """It died when only a had received the release."""
         self.assertAnswered("b", wire.Arrive("game", 3, (1,)))
         self.assertEqual(
             self.receive("a", wire.Arrive("game", 3, (1,), released=True)),
@@ -215,13 +217,13 @@ class BarrierTests(ExchangeTestCase):
         self.assertIn(("c", wire.Release("game", (1,))), outgoing)
         self.assertIn(("c", wire.Refuse("game", (2,))), outgoing)
 
-    def test_nobody_leaves_no_barrier_behind(self) -> None:
+    def test_an_arrival_without_tokens_leaves_no_barrier_behind(self) -> None:
         for released in (False, True):
             self.assertAnswered("a", wire.Arrive("game", 2, (), released))
             self.assertAnswered("a", wire.Arrive("game", 1, (1,)), wire.Release("game", (1,)))
             self.receive("a", wire.Withdraw("game", (1,)))
 
-    def test_made_up_names_are_refused_beyond_a_bound(self) -> None:
+    def test_barriers_above_the_maximum_are_refused(self) -> None:
         exchange = Exchange("x", max_barriers=1)
         exchange.receive("a", wire.Hello())
         exchange.receive("a", wire.Arrive("one", 2, (1,)))
@@ -232,9 +234,9 @@ class BarrierTests(ExchangeTestCase):
 
 
 class RetainedTopicTests(ExchangeTestCase):
-    """Retain, Restore and Ask."""
+    """Retain, Restore and Query."""
 
-    def kept(
+    def retained(
         self, depth: int, offset: int, frames: tuple[bytes, ...], full: bool = True
     ) -> wire.Retained:
         return wire.Retained(b"t", depth, offset, frames, self.exchange.epoch, full=full)
@@ -244,27 +246,27 @@ class RetainedTopicTests(ExchangeTestCase):
         for name in "ab":
             self.receive(name, wire.NodeSubscriptions(name, (b"t",)))
 
-    def test_everyone_interested_gets_the_frame_with_its_number(self) -> None:
+    def test_all_subscribers_receive_the_frame_with_its_offset(self) -> None:
         for offset, (sender, frame) in enumerate([("a", b"x"), ("c", b"y")], 1):
             self.assertEqual(
                 self.receive(sender, wire.Retain(b"t", 2, frame)),
-                [(name, self.kept(2, offset, (frame,), full=offset == 1)) for name in "ab"],
+                [(name, self.retained(2, offset, (frame,), full=offset == 1)) for name in "ab"],
             )
 
-    def test_nobody_interested(self) -> None:
+    def test_without_subscribers_nothing_is_sent(self) -> None:
         self.assertAnswered("a", wire.Retain(b"u", 2, b"x"))
         self.assertAnswered("a", wire.Restore(b"u", 2, 7, (b"y",)))
 
-    def test_who_comes_late_gets_what_was_kept(self) -> None:
+    def test_a_late_subscriber_receives_the_retained_frames(self) -> None:
         for frame in (b"x", b"y", b"z"):
             self.receive("a", wire.Retain(b"t", 2, frame))
         message = wire.NodeSubscriptions("c", (b"t", b"u"))
         self.assertEqual(
             self.receive("c", message),
-            [("a", message), ("b", message), ("c", self.kept(2, 3, (b"y", b"z")))],
+            [("a", message), ("b", message), ("c", self.retained(2, 3, (b"y", b"z")))],
         )
 
-    def test_what_a_node_still_knows_goes_to_the_others(self) -> None:
+    def test_restored_frames_go_to_all_subscribers(self) -> None:
         self.assertEqual(
             self.receive("a", wire.Restore(b"t", 2, 7, (b"x", b"y"), "old")),
             [(name, wire.Retained(b"t", 2, 7, (b"x", b"y"), "old")) for name in "ab"],
@@ -274,36 +276,36 @@ class RetainedTopicTests(ExchangeTestCase):
         news = wire.Retained(b"t", 2, 8, (b"z",), "firstx1 old:7", full=False)
         self.assertEqual(outgoing[0], ("a", news))
 
-    def test_who_comes_too_late_with_what_it_knows_undoes_nothing(self) -> None:
+    def test_restoring_too_late_changes_nothing(self) -> None:
         self.receive("a", wire.Retain(b"t", 2, b"x"))
         self.assertAnswered("b", wire.Restore(b"t", 2, 7, (b"y", b"z"), "old"))
-        self.assertAnswered("c", wire.Query(b"t"), self.kept(2, 1, (b"x",)))
+        self.assertAnswered("c", wire.Query(b"t"), self.retained(2, 1, (b"x",)))
 
-    def test_a_dropped_topic_is_not_brought_back_with_numbers_already_given(self) -> None:
+    def test_an_evicted_topic_is_not_restored_with_offsets_already_given(self) -> None:
         self.exchange.retained.max_topics = 1
         for topic in (b"t", b"t", b"u"):
             self.receive("a", wire.Retain(topic, 1, b"x"))
         self.assertAnswered("a", wire.Restore(b"t", 1, 1, (b"x",)))
         self.assertEqual(len(self.receive("a", wire.Restore(b"t", 1, 3, (b"y",)))), 2)
 
-    def test_a_depth_of_none_keeps_one(self) -> None:
+    def test_a_depth_of_0_retains_one_frame(self) -> None:
         outgoing = self.receive("a", wire.Restore(b"t", 0, 5, (b"y",), "old"))
         self.assertEqual(outgoing[0], ("a", wire.Retained(b"t", 1, 5, (b"y",), "old")))
         outgoing = self.receive("a", wire.Retain(b"t", 0, b"x"))
         self.assertEqual(outgoing[0], ("a", wire.Retained(b"t", 1, 6, (b"x",), "firstx1 old:5")))
 
-    def test_a_numbering_that_is_brought_back_is_told_apart_from_what_follows(self) -> None:
+    def test_frames_after_restored_ones_have_another_epoch(self) -> None:
         self.receive("a", wire.Restore(b"t", 2, 7, (b"y",), "old"))
         outgoing = self.receive("b", wire.Retain(b"t", 2, b"z"))
         news = wire.Retained(b"t", 2, 8, (b"z",), "firstx1 old:7", full=False)
         self.assertEqual(outgoing[0], ("a", news))
 
-    def test_who_asks_is_answered(self) -> None:
+    def test_a_query_is_answered(self) -> None:
         self.assertAnswered("c", wire.Query(b"t"), wire.Retained(b"t", 0, 0, ()))
         self.receive("a", wire.Retain(b"t", 2, b"x"))
-        self.assertAnswered("c", wire.Query(b"t"), self.kept(2, 1, (b"x",)))
+        self.assertAnswered("c", wire.Query(b"t"), self.retained(2, 1, (b"x",)))
 
-    def test_the_publisher_learns_that_its_publication_was_taken(self) -> None:
+    def test_the_publisher_receives_an_acknowledgement(self) -> None:
         epoch = self.exchange.epoch
         news = wire.Retained(b"t", 2, 1, (b"x",), epoch, (), "a:1")
         self.assertEqual(
@@ -318,7 +320,7 @@ class RetainedTopicTests(ExchangeTestCase):
         both = wire.Retained(b"t", 2, 2, (b"x", b"y"), epoch, (), "a:1 c:8")
         self.assertAnswered("c", wire.Query(b"t"), both)
 
-    def test_what_is_sent_again_counts_once(self) -> None:
+    def test_a_publication_that_is_sent_again_is_stored_once(self) -> None:
         for number in (1, 2):
             self.receive("a", wire.Retain(b"t", 2, b"x", number=number))
         self.receive("a", wire.Hello())
@@ -328,14 +330,14 @@ class RetainedTopicTests(ExchangeTestCase):
         outgoing = self.receive("a", wire.Retain(b"t", 2, b"y", number=3))
         self.assertEqual([message.offset for _, message in outgoing], [3, 3])
 
-    def test_another_broker_knows_by_what_is_restored(self) -> None:
+    def test_another_broker_recognizes_publications_by_restored_sources(self) -> None:
         self.receive("b", wire.Restore(b"t", 2, 7, (b"x",), "old", (), "a:4 gone:9"))
         self.assertAnswered("a", wire.Retain(b"t", 2, b"x", number=4), wire.Acknowledged(4))
         outgoing = self.receive("a", wire.Retain(b"t", 2, b"y", number=5))
         self.assertEqual([message.offset for _, message in outgoing], [8, 8])
 
-    def test_what_comes_after_a_gap_comes_again(self) -> None:
-        """A new connection was used before the hello on it, and the old one's end is lost."""
+    def test_a_publication_after_a_gap_is_not_stored_and_asked_for_again(self) -> None:
+        """A new connection carried it before the Hello, and the end of the old one was lost."""
         self.receive("a", wire.Retain(b"t", 2, b"1", number=1))
         late = wire.Retain(b"t", 2, b"3", number=3)
         self.assertAnswered("a", late, wire.UnknownNode())
@@ -365,19 +367,19 @@ class RetainedTopicTests(ExchangeTestCase):
 
 
 class PresenceTests(ExchangeTestCase):
-    """Presence."""
+    """PresenceUpdate."""
 
-    def test_others_are_told(self) -> None:
+    def test_the_others_receive_updates(self) -> None:
         message = wire.PresenceUpdate("a", False, ((b"t", "ada"),))
         self.assertEqual(self.receive("a", message), [("b", message), ("c", message)])
 
-    def test_who_joins_is_told_who_is_there(self) -> None:
+    def test_a_node_that_joins_receives_all_members(self) -> None:
         self.receive("a", wire.PresenceUpdate("a", False, ((b"t", "ada"), (b"t", "bob"))))
         self.receive("a", wire.PresenceUpdate("a", False, (), ((b"t", "bob"),)))
-        told = ("d", wire.PresenceUpdate("a", True, ((b"t", "ada"),)))
-        self.assertIn(told, self.receive("d", wire.Hello()))
+        update = ("d", wire.PresenceUpdate("a", True, ((b"t", "ada"),)))
+        self.assertIn(update, self.receive("d", wire.Hello()))
 
-    def test_who_comes_back_is_told_that_nobody_is_there_any_more(self) -> None:
+    def test_a_node_that_comes_back_receives_an_empty_presence(self) -> None:
         """Its link was cut when the last member left."""
         self.receive("a", wire.PresenceUpdate("a", True, ((b"t", "ada"),)))
         self.receive("a", wire.PresenceUpdate("a", False, (), ((b"t", "ada"),)))
@@ -385,26 +387,25 @@ class PresenceTests(ExchangeTestCase):
         self.assertIn(("b", wire.PresenceUpdate("a", True)), outgoing)
         self.assertNotIn(("b", wire.PresenceUpdate("c", True)), outgoing)
 
-    def test_a_full_presence_replaces_what_was_said(self) -> None:
+    def test_a_full_update_replaces_earlier_ones(self) -> None:
         self.receive("a", wire.PresenceUpdate("a", False, ((b"t", "ada"),)))
         self.receive("a", wire.PresenceUpdate("a", True, ((b"t", "bob"),)))
-        told = ("d", wire.PresenceUpdate("a", True, ((b"t", "bob"),)))
-        self.assertIn(told, self.receive("d", wire.Hello()))
+        update = ("d", wire.PresenceUpdate("a", True, ((b"t", "bob"),)))
+        self.assertIn(update, self.receive("d", wire.Hello()))
 
-    def test_a_node_that_is_gone_holds_nobody(self) -> None:
+    def test_a_node_that_is_gone_has_no_members(self) -> None:
         self.receive("a", wire.PresenceUpdate("a", False, ((b"t", "ada"),)))
         self.exchange.leave("a")
         kinds = [type(message) for node, message in self.receive("d", wire.Hello()) if node == "d"]
         self.assertNotIn(wire.PresenceUpdate, kinds)
 
-    def test_nobody_speaks_for_another(self) -> None:
-        """The name in the message is replaced by that of the link it came by."""
+    def test_the_name_in_an_update_is_replaced_by_that_of_the_link(self) -> None:
         outgoing = self.receive("a", wire.PresenceUpdate("b", False, ((b"t", "ada"),)))
         self.assertEqual(outgoing[0], ("b", wire.PresenceUpdate("a", False, ((b"t", "ada"),))))
 
 
 class SimulationTests(SynchronousTestCase):
-    """Whatever happens, in whatever order messages travel."""
+    """Any sequence of events, with messages in any order."""
 
     def test_any_sequence_of_events(self) -> None:
         run_state_machine_as_test(ClusterMachine)
@@ -415,13 +416,13 @@ TOPICS = st.sampled_from([b"t", b"u", b"v"])
 TOPIC_SETS = st.sets(TOPICS, max_size=2)
 BARRIERS = {"pair": 2, "four": 4, "all": EVERY_NODE}
 BARRIER_NAMES = st.sampled_from(sorted(BARRIERS))
-FATES = st.sampled_from(["crash", "cut", "stop", "evicted", "broker"])
+FAILURES = st.sampled_from(["crash", "cut", "stop", "evicted", "broker"])
 FAR = st.sampled_from([0, 0, 1, 2])
-"""How far messages travel after an event: not at all, to the exchange, all the way."""
+"""How far messages travel after an event: not at all, to the exchange, or to the nodes."""
 
 
 class ClusterMachine(RuleBasedStateMachine):
-    """Drives a SimulatedCluster, which does the checking."""
+    """Drives a SimulatedCluster, which checks the rules."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -438,18 +439,18 @@ class ClusterMachine(RuleBasedStateMachine):
                 self.cluster.carry_down(other, 100)
 
     def node(self, name: str, far: int = 0) -> str:
-        """Whatever is to happen to a node that is not there, it is started first."""
+        """Start the node if it does not run."""
         if name not in self.cluster.nodes:
             self.cluster.start(name)
             self.travel(name, far)
         return name
 
-    @rule(name=NAMES, fate=FATES)
-    def fails(self, name: str, fate: str) -> None:
-        if fate == "broker":
+    @rule(name=NAMES, failure=FAILURES)
+    def fails(self, name: str, failure: str) -> None:
+        if failure == "broker":
             self.cluster.start_broker()
         elif name in self.cluster.nodes:
-            getattr(self.cluster, fate)(name)
+            getattr(self.cluster, failure)(name)
         else:
             self.cluster.evicted(name)
 

@@ -6,7 +6,7 @@ from cluster.core.liveness import Liveness
 
 
 class LivenessTests(SynchronousTestCase):
-    def test_nobody_is_watched_before_being_heard(self) -> None:
+    def test_processes_are_watched_from_their_first_sign_of_life(self) -> None:
         self.assertEqual(Liveness(10).silent(1e9), [])
 
     def test_silent_only_after_more_than_the_timeout(self) -> None:
@@ -15,7 +15,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertEqual(liveness.silent(110), [])
         self.assertEqual(liveness.silent(110.5), ["node0"])
 
-    def test_hearing_again_starts_the_time_afresh(self) -> None:
+    def test_each_sign_of_life_restarts_the_time(self) -> None:
         liveness = Liveness(10)
         liveness.heard("node0", 100)
         liveness.heard("node0", 109)
@@ -34,20 +34,20 @@ class LivenessTests(SynchronousTestCase):
         liveness.heard("node2", 9)
         self.assertEqual(liveness.silent(9), ["node1", "node0"])
 
-    def test_forgotten_are_not_silent(self) -> None:
+    def test_forgotten_processes_are_not_silent(self) -> None:
         liveness = Liveness(1)
         liveness.heard("node0", 0)
         liveness.forget("node0")
         liveness.forget("never heard")
         self.assertEqual(liveness.silent(100), [])
 
-    def test_an_absent_observer_excuses_everybody(self) -> None:
+    def test_an_observer_that_did_not_run_excuses_all(self) -> None:
         liveness = Liveness(10)
         liveness.heard("node0", 0)
         liveness.excuse(500)
         self.assertEqual(liveness.silent(505), [])
         self.assertEqual(liveness.silent(511), ["node0"])
 
-    def test_refuses_a_timeout_that_is_none(self) -> None:
+    def test_a_timeout_that_is_not_positive_is_refused(self) -> None:
         for timeout in (0, -1, float("nan")):
             self.assertRaises(ValueError, Liveness, timeout)

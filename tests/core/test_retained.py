@@ -30,11 +30,11 @@ class RetainedTests(SynchronousTestCase):
         assert kept is not None
         self.assertEqual((kept.offset, list(kept.frames)), (offset, frames))
 
-    def test_nothing_is_kept_at_first(self) -> None:
+    def test_a_new_table_is_empty(self) -> None:
         self.assertIsNone(self.retained.get(b"t"))
         self.assertEqual(self.retained.topics(), ())
 
-    def test_the_newest_frames_are_kept(self) -> None:
+    def test_the_newest_frames_are_retained(self) -> None:
         offsets = [self.retained.store(b"t", 2, frame) for frame in (b"1", b"2", b"3")]
         self.assertEqual(offsets, [1, 2, 3])
         self.assertKept(b"t", 3, [b"2", b"3"])
@@ -52,16 +52,16 @@ class RetainedTests(SynchronousTestCase):
         self.assertRaises(ValueError, self.retained.restore, b"t", 0, 1, [b"1"])
         self.assertEqual(self.retained.topics(), ())
 
-    def test_room_for_no_topic_is_refused(self) -> None:
+    def test_a_maximum_of_no_topics_is_refused(self) -> None:
         self.assertRaises(ValueError, RetainedFrames, 0)
 
-    def test_restoring_what_is_newer(self) -> None:
+    def test_restoring_newer_frames(self) -> None:
         self.retained.store(b"t", 2, b"1")
         self.assertTrue(self.retained.restore(b"t", 2, 7, [b"5", b"6", b"7"]))
         self.assertKept(b"t", 7, [b"6", b"7"])
         self.assertEqual(self.retained.store(b"t", 2, b"8"), 8)
 
-    def test_restoring_what_is_known_is_ignored(self) -> None:
+    def test_restoring_known_frames_is_ignored(self) -> None:
         self.retained.restore(b"t", 2, 7, [b"6", b"7"])
         self.assertFalse(self.retained.restore(b"t", 2, 7, [b"x", b"y"]))
         self.assertFalse(self.retained.restore(b"t", 2, 6, [b"x"]))
@@ -71,13 +71,13 @@ class RetainedTests(SynchronousTestCase):
         self.assertFalse(self.retained.restore(b"t", 2, 0, []))
         self.assertEqual(self.retained.topics(), ())
 
-    def test_the_topic_stored_to_longest_ago_makes_room(self) -> None:
+    def test_the_topic_published_to_longest_ago_is_evicted(self) -> None:
         for topic in (b"a", b"b", b"a", b"c"):
             self.retained.store(topic, 1, b"x")
         self.assertEqual(self.retained.topics(), (b"a", b"c"))
         self.assertEqual(self.retained.evicted, 1)
 
-    def test_topics_make_room_for_bytes_too(self) -> None:
+    def test_topics_are_evicted_for_bytes_too(self) -> None:
         retained = RetainedFrames(max_bytes=10)
         for topic in (b"a", b"b", b"a"):
             retained.store(topic, 2, b"xxx")
@@ -90,7 +90,7 @@ class RetainedTests(SynchronousTestCase):
         retained.forget(b"d")
         self.assertEqual(retained.size, 2)
 
-    def test_one_topic_that_has_no_room_keeps_its_newest_frames(self) -> None:
+    def test_a_topic_above_the_maximum_size_retains_its_newest_frames(self) -> None:
         retained = RetainedFrames(max_bytes=10)
         for number in range(5):
             retained.store(b"a", 4, b"%04d" % number)
@@ -102,43 +102,43 @@ class RetainedTests(SynchronousTestCase):
         self.assertEqual((list(kept.frames), retained.size), ([b"x" * 11], 11))
         self.assertEqual((retained.topics(), retained.evicted), ((b"a",), 0))
 
-    def test_what_has_expired_takes_no_room(self) -> None:
+    def test_expired_frames_take_no_room(self) -> None:
         for _ in range(2):
             self.retained.store(b"a", 9, b"xxx", expires=5)
         self.assertEqual(self.retained.size, 6)
         self.retained.expire(5)
         self.assertEqual(self.retained.size, 0)
 
-    def test_a_topic_that_comes_back_goes_on_counting(self) -> None:
-        """Whoever has seen its frame 3 would take a second frame 1 for an old one."""
+    def test_an_evicted_topic_continues_its_offsets(self) -> None:
+        """A subscriber that has received frame 3 would take a second frame 1 for an old one."""
         for topic in (b"a", b"a", b"a", b"b", b"c"):
             self.retained.store(topic, 1, b"x")
         self.assertIsNone(self.retained.get(b"a"))
         self.assertEqual(self.retained.floor, 3)
         self.assertEqual(self.retained.store(b"a", 1, b"new"), 4)
 
-    def test_restoring_keeps_the_numbers_whatever_was_dropped(self) -> None:
+    def test_restoring_keeps_the_offsets_even_below_those_of_evicted_topics(self) -> None:
         for topic in (b"a", b"a", b"a", b"b", b"c"):
             self.retained.store(topic, 1, b"x")
         self.assertTrue(self.retained.restore(b"d", 2, 2, [b"1", b"2"]))
         self.assertKept(b"d", 2, [b"1", b"2"])
 
-    def test_a_forgotten_topic_starts_again(self) -> None:
+    def test_a_forgotten_topic_starts_at_1_again(self) -> None:
         self.retained.store(b"a", 1, b"x")
         self.retained.forget(b"a")
         self.retained.forget(b"never there")
         self.assertIsNone(self.retained.get(b"a"))
         self.assertEqual(self.retained.store(b"a", 1, b"y"), 1)
 
-    def test_a_numbering_has_a_name(self) -> None:
+    def test_offsets_have_an_epoch(self) -> None:
         retained = RetainedFrames(epoch="here")
         retained.store(b"t", 1, b"1")
         kept = retained.get(b"t")
         assert kept is not None
         self.assertEqual((kept.epoch, kept.epochs), ("here", "here"))
 
-    def test_a_numbering_that_another_process_began(self) -> None:
-        """That process may have given the number 5 to a frame that nobody here knows."""
+    def test_continuing_the_offsets_of_another_process_starts_an_epoch(self) -> None:
+        """The other process may have given the offset 5 to a frame that is unknown here."""
         retained = RetainedFrames(epoch="here")
         retained.restore(b"t", 3, 4, [b"3", b"4"], "old older:3 oldest:1")
         kept = retained.get(b"t")
@@ -161,7 +161,7 @@ class RetainedTests(SynchronousTestCase):
         assert kept is not None
         return kept.after(epoch, offset)
 
-    def test_the_newest_of_each_publisher(self) -> None:
+    def test_the_newest_number_of_each_publisher_is_remembered(self) -> None:
         self.retained.store(b"t", 1, b"x")
         kept = self.retained.get(b"t")
         assert kept is not None
@@ -174,7 +174,7 @@ class RetainedTests(SynchronousTestCase):
         kept.record_publishers({str(number): 1 for number in range(MAX_PUBLISHERS - 1)})
         self.assertTrue(kept.sources.startswith("a:4 0:1 1:1 "), kept.sources)
 
-    def test_what_came_after(self) -> None:
+    def test_frames_after_a_position(self) -> None:
         self.retained.restore(b"t", 3, 7, [b"5", b"6", b"7"], "e")
         found = {offset: self.after("e", offset) for offset in (3, 4, 6, 7, 8)}
         self.assertEqual(found, {3: None, 4: [b"5", b"6", b"7"], 6: [b"7"], 7: [], 8: None})
@@ -190,7 +190,7 @@ class RetainedTests(SynchronousTestCase):
         self.assertKept(b"t", 3, [b"2", b"3"])
         self.assertEqual(self.after("", 1), [b"2", b"3"])
 
-    def test_what_has_expired_is_neither_stored_nor_restored_nor_got(self) -> None:
+    def test_expired_frames_are_neither_stored_nor_restored_nor_returned(self) -> None:
         self.retained.store(b"t", 3, b"1", expires=50, now=100)
         self.assertKept(b"t", 1, [])
         self.retained.restore(b"t", 3, 3, [b"2", b"3"], expires=[50, 150], now=100)
@@ -204,9 +204,9 @@ class RetainedTests(SynchronousTestCase):
 
 
 class PositionTests(SynchronousTestCase):
-    """Positions as text."""
+    """Positions, epochs and sources as text."""
 
-    def test_there_and_back(self) -> None:
+    def test_positions(self) -> None:
         self.assertEqual(format_position("9f3a", 12), "9f3a:12")
         self.assertEqual(parse_position("9f3a:12"), ("9f3a", 12))
 
@@ -221,7 +221,7 @@ class PositionTests(SynchronousTestCase):
         for text in (" ", "a", "a:", ":1", "a:1 ", "a:-1", "a:²", "a:1  b:1"):
             self.assertRaises(ValueError, parse_sources, text)
 
-    def test_anything_else_is_refused(self) -> None:
+    def test_malformed_positions_are_refused(self) -> None:
         for text in ("", ":", "12", ":12", "a:", "a:-1", "a:1.5", "a b:1", "a:b:1", "a:²", "a:1\n"):
             with self.assertRaises(ValueError, msg=text):
                 parse_position(text)
@@ -261,9 +261,9 @@ class RetainedMachine(RuleBasedStateMachine):
 
     @rule(topic=TOPICS, depth=DEPTHS, offset=st.integers(0, 9), frames=st.lists(FRAMES, max_size=5))
     def restore(self, topic: bytes, depth: int, offset: int, frames: list[bytes]) -> None:
-        news = offset > self.kept.get(topic, (0, 0, []))[1]
-        assert self.retained.restore(topic, depth, offset, frames) == news
-        if news:
+        is_new = offset > self.kept.get(topic, (0, 0, []))[1]
+        assert self.retained.restore(topic, depth, offset, frames) == is_new
+        if is_new:
             self.keep(topic, depth, offset, frames)
 
     @rule(topic=TOPICS)

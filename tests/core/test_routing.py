@@ -30,20 +30,20 @@ class RoutingTests(SynchronousTestCase):
         self.assertEqual(list(self.table.get(b"t") or ()), ["x", "y"])
         self.assertIn(b"t", self.table)
 
-    def test_only_the_last_to_go_is_last(self) -> None:
+    def test_only_the_last_subscriber_is_last(self) -> None:
         self.table.add(b"t", "x")
         self.table.add(b"t", "y")
         self.assertFalse(self.table.remove(b"t", "x"))
         self.assertTrue(self.table.remove(b"t", "y"))
         self.assertIsNone(self.table.get(b"t"))
 
-    def test_removing_what_is_not_there_changes_nothing(self) -> None:
+    def test_removing_an_unknown_subscription_changes_nothing(self) -> None:
         self.table.add(b"t", "x")
         self.assertFalse(self.table.remove(b"t", "y"))
         self.assertFalse(self.table.remove(b"u", "x"))
         self.assertEqual(self.table.topics("x"), (b"t",))
 
-    def test_dropping_tells_the_topics_left_alone(self) -> None:
+    def test_dropping_returns_the_topics_without_subscribers(self) -> None:
         for topic, subscriber in [(b"t", "x"), (b"u", "x"), (b"u", "y"), (b"v", "x")]:
             self.table.add(topic, subscriber)
         self.assertEqual(self.table.drop("x"), [b"t", b"v"])
@@ -64,7 +64,7 @@ class RoutingTests(SynchronousTestCase):
 
 
 class RoutingMachine(RuleBasedStateMachine):
-    """The table against the (topic, subscriber) pairs in the order in which they came."""
+    """The table against the (topic, subscriber) pairs in the order of subscription."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ class SequenceTests(SynchronousTestCase):
         self.assertIs(tracker.observe(2), Verdict.GAP)
         self.assertEqual(tracker.missing, 1)
 
-    def test_what_was_passed_is_a_duplicate(self) -> None:
+    def test_an_old_number_is_a_duplicate(self) -> None:
         tracker = SequenceTracker()
         tracker.observe(1)
         tracker.observe(4)
@@ -47,12 +47,12 @@ class SequenceTests(SynchronousTestCase):
         self.assertRaises(ValueError, SequenceTracker().observe, 0)
 
     @given(st.lists(st.integers(0, 3), max_size=60), st.data())
-    def test_each_is_delivered_at_most_once_and_the_lost_are_counted(
-        self, retained_cache: list[int], data: st.DataObject
+    def test_each_is_delivered_at_most_once_and_losses_are_counted(
+        self, copies: list[int], data: st.DataObject
     ) -> None:
         """A FIFO link with losses (0 copies), and re-sending from an earlier number after a cut."""
         stream: list[int] = []
-        for number, times in enumerate(retained_cache, 1):
+        for number, times in enumerate(copies, 1):
             stream += [number] * times
             if stream and data.draw(st.booleans()):
                 again = data.draw(st.integers(1, stream[-1]))

@@ -1,4 +1,4 @@
-"""Messages of the node-broker link <-> bytes."""
+"""Messages between a node and the broker <-> bytes."""
 
 import contextlib
 from dataclasses import FrozenInstanceError
@@ -18,14 +18,14 @@ NUMBERS = st.integers(0, 2**64 - 1)
 TOKENS = st.lists(NUMBERS, max_size=5).map(tuple)
 
 OCTETS = st.binary(max_size=12)
-PLACES = st.lists(st.tuples(OCTETS, TEXT), max_size=3).map(tuple)
+MEMBERSHIPS = st.lists(st.tuples(OCTETS, TEXT), max_size=3).map(tuple)
 
 
 EPOCHS = st.sampled_from(["", "9f3a", "9f3ax1 9f3a:7", "b a:1 0:20"])
 
 
 def kept_frames(cls: type[wire.Message]) -> st.SearchStrategy[wire.Message]:
-    """Frames with a time for each, or with none at all."""
+    """Frames with a time for each, or without times."""
     frames = TOPICS.flatmap(
         lambda frames: st.tuples(
             st.just(frames),
@@ -65,7 +65,9 @@ BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.Restore: kept_frames(wire.Restore),
     wire.Retained: kept_frames(wire.Retained),
     wire.Query: st.builds(wire.Query, OCTETS),
-    wire.PresenceUpdate: st.builds(wire.PresenceUpdate, TEXT, st.booleans(), PLACES, PLACES),
+    wire.PresenceUpdate: st.builds(
+        wire.PresenceUpdate, TEXT, st.booleans(), MEMBERSHIPS, MEMBERSHIPS
+    ),
 }
 MESSAGES = st.one_of(*BY_CLASS.values())
 
@@ -153,7 +155,7 @@ class WireTests(SynchronousTestCase):
         with contextlib.suppress(WireError):
             wire.decode(bytes(encoded))
 
-    def test_nothing_and_unknown_kinds(self) -> None:
+    def test_empty_messages_and_unknown_kinds(self) -> None:
         self.assertRefused(b"", "unknown message kind b''")
         self.assertRefused(b"?" + encode_fields([]), "unknown message kind b'?'")
         self.assertRefused(wire.BATCH + encode_fields([]), "unknown message kind b'P'")

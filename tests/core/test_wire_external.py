@@ -1,4 +1,4 @@
-"""What a process outside the cluster and a node say to each other, <-> bytes."""
+"""Messages between a node and an external publisher <-> bytes."""
 
 import contextlib
 
@@ -37,11 +37,9 @@ def length(body: bytes) -> bytes:
     return len(body).to_bytes(4, "little") + body
 
 
-class MessagesTests(SynchronousTestCase):
+class MessageDecoderTests(SynchronousTestCase):
     @given(st.lists(MESSAGES, max_size=5), st.integers(1, 50))
-    def test_back_and_forth_in_pieces_of_any_size(
-        self, sent: list[ExternalMessage], size: int
-    ) -> None:
+    def test_roundtrip_in_pieces_of_any_size(self, sent: list[ExternalMessage], size: int) -> None:
         stream = b"".join(map(encode, sent))
         messages = MessageDecoder()
         received: list[ExternalMessage] = []
@@ -50,7 +48,7 @@ class MessagesTests(SynchronousTestCase):
         self.assertEqual(received, sent)
 
     def test_the_bytes_of_a_publication(self) -> None:
-        """Processes of another release read these."""
+        """Processes of another release read them, so they must not change."""
         self.assertEqual(
             encode(Publish(b"t", b"\x81\2hi", 15, 3_600_000)),
             # length, kind, fields: count, lengths, contents
@@ -65,17 +63,17 @@ class MessagesTests(SynchronousTestCase):
         )
         self.assertEqual(encode(Closing()), b"\5\0\0\0C" + bytes(4))
 
-    def test_a_message_too_long_is_not_encoded(self) -> None:
+    def test_a_message_that_is_too_long_is_not_encoded(self) -> None:
         encode(Publish(b"t", bytes(MAX_MESSAGE - 100)))
         with self.assertRaises(ValueError) as raised:
             encode(Publish(b"t", bytes(MAX_MESSAGE)))
         self.assertIn("the limit is 16,777,216 bytes", str(raised.exception))
 
-    def test_a_message_too_long_is_refused_by_its_length_alone(self) -> None:
+    def test_a_message_that_is_too_long_is_refused_by_its_length_alone(self) -> None:
         self.assertRaises(WireError, MessageDecoder().feed, (MAX_MESSAGE + 1).to_bytes(4, "little"))
         self.assertEqual(MessageDecoder().feed(MAX_MESSAGE.to_bytes(4, "little")), [])
 
-    def test_what_is_no_message(self) -> None:
+    def test_malformed_messages_are_refused(self) -> None:
         number = VERSION.to_bytes(8, "little")
         for body in (
             b"",
@@ -92,6 +90,6 @@ class MessagesTests(SynchronousTestCase):
             self.assertRaises(WireError, MessageDecoder().feed, length(body))
 
     @given(st.binary(max_size=60))
-    def test_garbage_is_refused_or_waited_for(self, data: bytes) -> None:
+    def test_arbitrary_bytes_are_refused_or_incomplete(self, data: bytes) -> None:
         with contextlib.suppress(WireError):
             MessageDecoder().feed(data)

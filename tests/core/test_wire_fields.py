@@ -1,4 +1,4 @@
-"""Lists of byte strings <-> bytes."""
+"""Fields, and batches of publications, <-> bytes."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +46,7 @@ class FieldsTests(SynchronousTestCase):
         encoded = encode_fields(items)
         self.assertRaises(WireError, decode_fields, encoded[: max(0, len(encoded) - missing)])
 
-    def test_an_absurd_count_is_refused_without_reading_on(self) -> None:
+    def test_an_impossible_count_is_refused_before_reading_the_lengths(self) -> None:
         with self.assertRaises(WireError) as raised:
             decode_fields(b"\xff\xff\xff\xff\0\0\0\0")
         self.assertIn("4294967295 fields announced in 8 bytes", str(raised.exception))
@@ -60,14 +60,14 @@ class FieldsTests(SynchronousTestCase):
         self.assertEqual(encode_fields(items), encoded)
 
     def test_big_endian_machines_swap_the_lengths(self) -> None:
-        """On this machine swapping shows as lengths in the other order; the count is an int."""
+        """Swapped on this machine, the lengths are in the other order; the count is an int."""
         self.patch(wire_fields, "_BIG_ENDIAN", not wire_fields._BIG_ENDIAN)
         self.assertEqual(encode_fields([b"ab"]), b"\0\0\0\1" + b"\0\0\0\2" + b"ab")
         self.assertEqual(decode_fields(b"\1\0\0\0" + b"\0\0\0\2" + b"ab"), [b"ab"])
 
 
 class BatchTests(SynchronousTestCase):
-    """encode_pack and decode_pack."""
+    """encode_batch and decode_batch."""
 
     def test_layout(self) -> None:
         self.assertEqual(
@@ -80,21 +80,21 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(decode_batch(encode_batch(sequence, items)), (sequence, items))
 
     @given(NUMBERS, PAIRS)
-    def test_publications_are_counted_without_opening_it(self, n: int, items: list[bytes]) -> None:
+    def test_publications_are_counted_without_decoding(self, n: int, items: list[bytes]) -> None:
         self.assertEqual(publications(encode_batch(n, items)), len(items) // 2)
 
     def test_a_topic_without_a_frame_is_refused(self) -> None:
         self.assertRaises(WireError, decode_batch, encode_batch(1, [b"topic"]))
 
     @given(st.binary(max_size=60))
-    def test_arbitrary_bytes_are_a_pack_or_a_wire_error(self, encoded: bytes) -> None:
+    def test_arbitrary_bytes_are_a_batch_or_a_wire_error(self, encoded: bytes) -> None:
         try:
             sequence, items = decode_batch(encoded)
         except WireError:
             return
         self.assertEqual(encode_batch(sequence, items), encoded)
 
-    def test_what_is_too_short_is_refused_in_its_own_size(self) -> None:
+    def test_the_error_of_a_short_batch_names_its_size(self) -> None:
         with self.assertRaises(WireError) as raised:
             decode_batch(b"abc")
         self.assertEqual(str(raised.exception), "3 bytes are too short for fields from byte 8 on")
@@ -116,7 +116,7 @@ class CodecTests(SynchronousTestCase):
         self.assertIs(FLAG.decode(FLAG.encode(flag)), flag)
         self.assertEqual(TOKENS.decode(TOKENS.encode(tokens)), tokens)
 
-    def test_what_is_none_of_the_kind_is_refused(self) -> None:
+    def test_bytes_of_the_wrong_size_or_encoding_are_refused(self) -> None:
         self.assertRaises(WireError, TEXT.decode, b"\xff")
         self.assertRaises(WireError, NUMBER.decode, bytes(7))
         self.assertRaises(WireError, FLAG.decode, b"")
