@@ -4,6 +4,7 @@
 node joins them; these protocols say what each needs of the others.
 
 Subscriber         a connection as topics see it: something to queue frames on
+History            what a topic retains, as a subscriber that resumes receives it
 ClientConnection   a connection as its handler sees it
 Callback           a function that follows a topic, until it is stopped
 Presence, Barriers, PubSub   the topics of a node as handlers see them
