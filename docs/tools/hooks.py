@@ -11,8 +11,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mkdocs.structure.files import File, Files
-
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
@@ -59,8 +57,10 @@ def turn(link: str, folder: Path, page: str) -> str:
     return os.path.relpath(place, os.path.dirname(page) or ".") + hash_ + anchor
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_files(files: Any, config: Any) -> Any:
     """Add the pages whose text is outside of docs/."""
+    from mkdocs.structure.files import File  # here, so that the tests need no mkdocs
+
     for source, page in INCLUDED.items():
         if (ROOT / source).exists():
             files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
