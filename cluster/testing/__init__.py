@@ -1,17 +1,17 @@
-"""Testing handlers: a client in memory, and real nodes where a test needs them.
+"""Testing handlers: a client in memory, and real nodes for tests that need them.
 
 connect               ``async with connect("/ws/") as client``: a WebSocket client without sockets
-Client                what that gives: send, receive, receive_json, closed …
-Refused               raised where the handshake is; status, headers, body
+Client                the client: send, receive, receive_json, closed …
+Refused               raised if the server refuses the handshake: status, headers, body
 Closed                how a connection ended: code, reason
-capture_publications  what is published in a block, as a list
+capture_publications  a list of all that is published in a block
 LiveClusterTestCase   a Django test case with real nodes
-LiveClient            its client through a real socket
-asynchronous          for ``async def`` tests under trial
+LiveClient            its client, through a real socket
+asynchronous          a decorator for ``async def`` tests under trial
 
-Inside: site (the node in memory), transport and loop (its wire and clock); conversation and wire
-(the client's half of the protocol), visitors (its cookies); publications (also commits within
-tests); live_settings and live_wsgi (what real nodes run).
+The modules: client, conversation, client_protocol and cookies are the client in memory;
+memory_node, memory_transport and loop_reactor are its server; publications records publications,
+and commits within tests; live, live_client, live_settings and live_wsgi run real nodes.
 """
 
 from cluster.testing.asynchronous import asynchronous

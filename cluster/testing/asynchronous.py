@@ -13,7 +13,7 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 
     Use it as a decorator with ``twisted.trial``, on any reactor, and with ``unittest.TestCase``.
     Django's test cases and ``unittest.IsolatedAsyncioTestCase`` do not need it. Each test has a
-    site of its own.
+    node of its own.
 
     Args:
         test: The ``async def`` test method.
@@ -34,10 +34,10 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 
 
 async def _alone(test: Coroutine[Any, Any, None]) -> None:
-    """Run the test, and end its site: the event loop continues after the test."""
-    from cluster.testing.site import Site
+    """Run the test, and end its node: the event loop continues after the test."""
+    from cluster.testing.memory_node import MemoryNode
 
     try:
         await test
     finally:
-        Site.end()
+        MemoryNode.end()

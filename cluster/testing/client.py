@@ -20,10 +20,10 @@ from django.http.request import validate_host
 
 from cluster.django.api.topics import Payload
 from cluster.testing.conversation import Closed, Conversation, opening
+from cluster.testing.cookies import cookies_of
+from cluster.testing.memory_node import MemoryNode
+from cluster.testing.memory_transport import MemoryTransport
 from cluster.testing.publications import commit
-from cluster.testing.site import Site
-from cluster.testing.transport import MemoryTransport
-from cluster.testing.visitors import cookies_of
 
 COMMIT_S = 0.01
 """Seconds between two looks of a waiting client for publications that wait for a commit."""
@@ -45,8 +45,8 @@ class Client:
         self.headers: dict[str, str] = {}
         self._conversation = Conversation()
         self._changed = asyncio.Event()
-        self._told = False
-        self._site: Any = None
+        self._error_reported = False
+        self._node: Any = None
         self._connection: Any = None
         self._transport: Any = None
 
@@ -63,7 +63,7 @@ class Client:
             TypeError: The message is neither str nor bytes.
         """
         await sync_to_async(commit)()  # earlier publications must arrive before this message
-        self._transport.say(self._conversation.say(message))
+        self._transport.send_to_server(self._conversation.message_frame(message))
         await asyncio.sleep(0)
 
     async def send_json(self, value: Any) -> None:
@@ -92,12 +92,14 @@ class Client:
             TimeoutError: No message has arrived in time.
         """
         await sync_to_async(commit)()
-        talk = self._conversation
-        await self._until(lambda: bool(talk.messages or talk.closed), "message", timeout)
-        if not talk.messages:
-            self._told = True
-            talk.raise_if_closed(self._connection.error)
-        return talk.messages.popleft()
+        conversation = self._conversation
+        await self._until(
+            lambda: bool(conversation.messages or conversation.closed), "message", timeout
+        )
+        if not conversation.messages:
+            self._error_reported = True
+            conversation.raise_if_closed(self._connection.error)
+        return conversation.messages.popleft()
 
     async def receive_json(self, timeout: float = TIMEOUT_S) -> Any:
         """Wait for the next message and decode it from JSON.
@@ -140,7 +142,7 @@ class Client:
         """
         await self._until(lambda: self._conversation.closed is not None, "close", timeout)
         assert self._conversation.closed is not None
-        self._told = True
+        self._error_reported = True
         return self._conversation.closed
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
@@ -153,7 +155,7 @@ class Client:
         Raises:
             TimeoutError: The handler still runs after 5 seconds.
         """
-        self._transport.say(self._conversation.close(code, reason))
+        self._transport.send_to_server(self._conversation.close_frame(code, reason))
         await self._over()
 
     async def abort(self) -> None:
@@ -162,7 +164,7 @@ class Client:
         Raises:
             TimeoutError: The handler still runs after 5 seconds.
         """
-        self._transport.hang_up()
+        self._transport.lose_connection()
         await self._over()
 
     def stop_reading(self) -> None:
@@ -175,34 +177,38 @@ class Client:
 
     # For this package.
 
-    async def open(self, site: Site, request: bytes, peer: tuple[str, int], secure: bool) -> None:
+    async def open(
+        self, node: MemoryNode, request: bytes, peer: tuple[str, int], secure: bool
+    ) -> None:
         """Connect; raises Refused if the server does not accept."""
-        self._transport = MemoryTransport(asyncio.get_running_loop(), self._heard, peer)
-        self._site = site
-        self._connection = site.connection_factory.buildProtocol(None)
+        self._transport = MemoryTransport(asyncio.get_running_loop(), self._data_received, peer)
+        self._node = node
+        self._connection = node.connection_factory.buildProtocol(None)
         self._connection.is_secure = secure
         self._transport.start(self._connection)
-        self._transport.say(request)
-        talk = self._conversation
-        await self._until(lambda: bool(talk.answer or talk.is_over), "answer", TIMEOUT_S)
-        answer = talk.accepted()
+        self._transport.send_to_server(request)
+        conversation = self._conversation
+        await self._until(
+            lambda: bool(conversation.answer or conversation.is_over), "answer", TIMEOUT_S
+        )
+        answer = conversation.accepted()
         self.subprotocol = answer.header("sec-websocket-protocol")
         self.headers = {name.lower(): value for name, value in answer.headers}
 
-    def _heard(self, data: bytes, ended: bool) -> None:
-        reply = self._conversation.hear(data, ended)
+    def _data_received(self, data: bytes, ended: bool) -> None:
+        reply = self._conversation.receive_data(data, ended)
         if reply:
-            self._transport.say(reply)
+            self._transport.send_to_server(reply)
         self._changed.set()
 
     def raise_unseen(self) -> None:
         """Raise the handler's error, unless a method of this client has reported it to the test."""
-        if self._connection.error is not None and not self._told:
+        if self._connection.error is not None and not self._error_reported:
             raise self._connection.error
 
     async def _over(self) -> None:
         await self._until(lambda: self._conversation.is_over, "end of the connection", TIMEOUT_S)
-        task = self._site.dispatcher.task(self._connection)
+        task = self._node.dispatcher.task(self._connection)
         if task is not None:
             _, running = await asyncio.wait([task], timeout=TIMEOUT_S)
             if running:
@@ -269,14 +275,14 @@ class connect:
         self._client = Client()
 
     async def __aenter__(self) -> Client:
-        site = Site.current()
-        await site.is_up
+        node = MemoryNode.current()
+        await node.is_up
         await sync_to_async(commit)()
         cookies = await cookies_of(self._user, self._session, self._cookies)
         request = opening(
             self._path, default_host(), self._headers, cookies, self._subprotocols, self._origin
         )
-        await self._client.open(site, request, self._peer, self._secure)
+        await self._client.open(node, request, self._peer, self._secure)
         return self._client
 
     async def __aexit__(

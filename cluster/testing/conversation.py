@@ -10,8 +10,8 @@ from typing import Any
 
 from cluster.core.exceptions import ClusterError, Disconnected
 from cluster.django.api.topics import Payload
-from cluster.testing import wire
-from cluster.testing.visitors import cookie_header
+from cluster.testing import client_protocol as protocol
+from cluster.testing.cookies import cookie_header
 
 NO_CODE = 1005
 NOT_CLEAN = 1006
@@ -26,7 +26,7 @@ class Refused(ClusterError):
         headers: The headers of the response: name in lower case -> value.
     """
 
-    def __init__(self, answer: wire.Answer) -> None:
+    def __init__(self, answer: protocol.Answer) -> None:
         self.status = answer.status
         self.body = answer.body.decode("utf-8", "replace")
         self.headers = {name.lower(): value for name, value in answer.headers}
@@ -51,38 +51,38 @@ class Conversation:
     """``messages`` are those not received yet; ``closed`` is set when the server has closed."""
 
     def __init__(self) -> None:
-        self.answer: wire.Answer | None = None
+        self.answer: protocol.Answer | None = None
         self.messages: deque[Payload] = deque()
         self.closed: Closed | None = None
         self.is_over = False
-        self._reader = wire.Reader()
+        self._decoder = protocol.Decoder()
         self._sent_close = False
 
-    def hear(self, data: bytes, ended: bool = False) -> bytes:
+    def receive_data(self, data: bytes, ended: bool = False) -> bytes:
         """Take bytes from the server; write the returned bytes to it."""
         reply = b""
-        for found in self._reader.feed(data, ended):
-            if isinstance(found, wire.Answer):
+        for found in self._decoder.feed(data, ended):
+            if isinstance(found, protocol.Answer):
                 self.answer = found
-            elif found.opcode == wire.TEXT:
+            elif found.opcode == protocol.TEXT:
                 self.messages.append(found.payload.decode())
-            elif found.opcode == wire.BINARY:
+            elif found.opcode == protocol.BINARY:
                 self.messages.append(found.payload)
-            elif found.opcode == wire.PING:
-                reply += wire.frame(wire.PONG, found.payload)
-            elif found.opcode == wire.CLOSE:
+            elif found.opcode == protocol.PING:
+                reply += protocol.frame(protocol.PONG, found.payload)
+            elif found.opcode == protocol.CLOSE:
                 code = int.from_bytes(found.payload[:2], "big") if found.payload else NO_CODE
                 self.closed = Closed(code, found.payload[2:].decode())
                 if not self._sent_close:
                     self._sent_close = True
-                    reply += wire.frame(wire.CLOSE, found.payload)
+                    reply += protocol.frame(protocol.CLOSE, found.payload)
         if ended:
             self.is_over = True
             if self.closed is None:
                 self.closed = Closed(NOT_CLEAN, "the connection was lost")
         return reply
 
-    def accepted(self) -> wire.Answer:
+    def accepted(self) -> protocol.Answer:
         """The server's 101. Raises Refused for another answer, ConnectionError for none."""
         if self.answer is None:
             raise ConnectionError("the server closed before it answered the handshake")
@@ -90,22 +90,22 @@ class Conversation:
             raise Refused(self.answer)
         return self.answer
 
-    def say(self, message: Payload) -> bytes:
+    def message_frame(self, message: Payload) -> bytes:
         """The frame of a message. Raises Disconnected if the connection is closed."""
         self.raise_if_closed()
         if isinstance(message, str):
-            return wire.frame(wire.TEXT, message.encode())
+            return protocol.frame(protocol.TEXT, message.encode())
         if not isinstance(message, bytes | bytearray | memoryview):
             kind = type(message).__name__
             raise TypeError(f"a message is str or bytes, not {kind}; for JSON: send_json")
-        return wire.frame(wire.BINARY, bytes(message))
+        return protocol.frame(protocol.BINARY, bytes(message))
 
-    def close(self, code: int, reason: str) -> bytes:
+    def close_frame(self, code: int, reason: str) -> bytes:
         """A Close frame, or nothing if one was sent before."""
         if self._sent_close:
             return b""
         self._sent_close = True
-        return wire.frame(wire.CLOSE, code.to_bytes(2, "big") + reason.encode())
+        return protocol.frame(protocol.CLOSE, code.to_bytes(2, "big") + reason.encode())
 
     def raise_if_closed(self, cause: BaseException | None = None) -> None:
         """Raise Disconnected if the connection is closed."""
@@ -128,4 +128,4 @@ def opening(
         given["origin"] = origin
     if cookies:
         given["cookie"] = cookie_header(cookies)
-    return wire.request(path, host, given.items(), subprotocols)
+    return protocol.request(path, host, given.items(), subprotocols)

@@ -31,8 +31,8 @@ from django.test import TransactionTestCase, override_settings
 
 from cluster.django.api import external_publisher
 from cluster.testing.conversation import opening
+from cluster.testing.cookies import log_in, plain
 from cluster.testing.live_client import LiveClient
-from cluster.testing.visitors import log_in, plain
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0

@@ -24,12 +24,14 @@ class LiveClient:
 
     def __init__(self, address: tuple[str, int], request: bytes) -> None:
         """Connect; raises Refused if the server does not accept."""
-        self._talk = Conversation()
+        self._conversation = Conversation()
         self._socket = socket.create_connection(address, TIMEOUT_S)
         try:
             self._socket.sendall(request)
-            self._hear_until(lambda: self._talk.answer or self._talk.is_over, "answer", TIMEOUT_S)
-            answer = self._talk.accepted()
+            self._receive_until(
+                lambda: self._conversation.answer or self._conversation.is_over, "answer", TIMEOUT_S
+            )
+            answer = self._conversation.accepted()
         except BaseException:
             self._socket.close()
             raise
@@ -46,7 +48,7 @@ class LiveClient:
             Disconnected: The connection is closed.
             TypeError: The message is neither str nor bytes.
         """
-        self._socket.sendall(self._talk.say(message))
+        self._socket.sendall(self._conversation.message_frame(message))
 
     def send_json(self, value: Any) -> None:
         """Send a value as JSON text.
@@ -72,10 +74,12 @@ class LiveClient:
             Disconnected: The server has closed the connection, and no message is left.
             TimeoutError: No message has arrived in time.
         """
-        self._hear_until(lambda: self._talk.messages or self._talk.closed, "message", timeout)
-        if not self._talk.messages:
-            self._talk.raise_if_closed()
-        return self._talk.messages.popleft()
+        self._receive_until(
+            lambda: self._conversation.messages or self._conversation.closed, "message", timeout
+        )
+        if not self._conversation.messages:
+            self._conversation.raise_if_closed()
+        return self._conversation.messages.popleft()
 
     def receive_json(self, timeout: float = TIMEOUT_S) -> Any:
         """Wait for the next message and decode it from JSON.
@@ -105,9 +109,9 @@ class LiveClient:
         Raises:
             TimeoutError: The server has not closed the connection in time.
         """
-        self._hear_until(lambda: self._talk.closed, "close", timeout)
-        assert self._talk.closed is not None
-        return self._talk.closed
+        self._receive_until(lambda: self._conversation.closed, "close", timeout)
+        assert self._conversation.closed is not None
+        return self._conversation.closed
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection, and wait for the server's answer.
@@ -120,9 +124,11 @@ class LiveClient:
             TimeoutError: The server has not answered within 5 seconds.
         """
         try:
-            if not self._talk.is_over:
-                self._socket.sendall(self._talk.close(code, reason))
-                self._hear_until(lambda: self._talk.is_over, "end of the connection", TIMEOUT_S)
+            if not self._conversation.is_over:
+                self._socket.sendall(self._conversation.close_frame(code, reason))
+                self._receive_until(
+                    lambda: self._conversation.is_over, "end of the connection", TIMEOUT_S
+                )
         finally:
             self._socket.close()
 
@@ -144,7 +150,7 @@ class LiveClient:
         elif self._socket.fileno() >= 0:
             self.close()
 
-    def _hear_until(self, condition: Any, what: str, timeout: float) -> None:
+    def _receive_until(self, condition: Any, what: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             left = deadline - time.monotonic()
@@ -157,7 +163,7 @@ class LiveClient:
                 continue
             except ConnectionError:
                 data = b""
-            reply = self._talk.hear(data, ended=not data)
+            reply = self._conversation.receive_data(data, ended=not data)
             if reply:
                 self._socket.settimeout(TIMEOUT_S)
                 self._socket.sendall(reply)

@@ -1,4 +1,4 @@
-"""A client's connection without I/O: what it makes of what the server writes."""
+"""Tests of cluster.testing.conversation: bytes of the server, and the replies to them."""
 
 from twisted.trial.unittest import TestCase
 
@@ -10,65 +10,69 @@ OPEN = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 class ConversationTests(TestCase):
     def setUp(self) -> None:
-        self.talk = Conversation()
-        self.assertEqual(b"", self.talk.hear(OPEN))
+        self.conversation = Conversation()
+        self.assertEqual(b"", self.conversation.receive_data(OPEN))
 
     def test_messages(self) -> None:
-        self.assertEqual(b"", self.talk.hear(b"\x81\x01a\x82\x01b"))
-        self.assertEqual(["a", b"b"], list(self.talk.messages))
-        self.assertEqual(101, self.talk.accepted().status)
+        self.assertEqual(b"", self.conversation.receive_data(b"\x81\x01a\x82\x01b"))
+        self.assertEqual(["a", b"b"], list(self.conversation.messages))
+        self.assertEqual(101, self.conversation.accepted().status)
 
     def test_what_is_no_message(self) -> None:
-        self.assertEqual(b"\x82\x81\0\0\0\0b", self.talk.say(bytearray(b"b")))  # type: ignore[arg-type]
+        self.assertEqual(b"\x82\x81\0\0\0\0b", self.conversation.message_frame(bytearray(b"b")))  # type: ignore[arg-type]
         for wrong in ({"a": 1}, 5, None):
-            error = self.assertRaises(TypeError, self.talk.say, wrong)
+            error = self.assertRaises(TypeError, self.conversation.message_frame, wrong)
             self.assertIn("for JSON: send_json", str(error))
 
     def test_pings_are_answered(self) -> None:
-        self.assertEqual(b"\x8a\x82\0\0\0\0hi", self.talk.hear(b"\x89\x02hi"))
+        self.assertEqual(b"\x8a\x82\0\0\0\0hi", self.conversation.receive_data(b"\x89\x02hi"))
 
     def test_a_close_is_answered_once(self) -> None:
-        self.assertEqual(b"\x88\x84\0\0\0\0\x03\xe8hi", self.talk.hear(b"\x88\x04\x03\xe8hi"))
-        self.assertEqual(Closed(1000, "hi"), self.talk.closed)
-        self.assertEqual(b"", self.talk.close(1000, ""))
+        self.assertEqual(
+            b"\x88\x84\0\0\0\0\x03\xe8hi", self.conversation.receive_data(b"\x88\x04\x03\xe8hi")
+        )
+        self.assertEqual(Closed(1000, "hi"), self.conversation.closed)
+        self.assertEqual(b"", self.conversation.close_frame(1000, ""))
         with self.assertRaises(Disconnected):
-            self.talk.say("too late")
+            self.conversation.message_frame("too late")
 
     def test_the_answer_to_our_close(self) -> None:
-        self.assertEqual(b"\x88\x85\0\0\0\0\x03\xe8bye", self.talk.close(1000, "bye"))
-        self.assertEqual(b"", self.talk.hear(b"\x88\x02\x03\xe8"))
-        self.assertEqual(Closed(1000), self.talk.closed)
+        self.assertEqual(b"\x88\x85\0\0\0\0\x03\xe8bye", self.conversation.close_frame(1000, "bye"))
+        self.assertEqual(b"", self.conversation.receive_data(b"\x88\x02\x03\xe8"))
+        self.assertEqual(Closed(1000), self.conversation.closed)
 
     def test_a_close_without_code(self) -> None:
-        self.talk.hear(b"\x88\x00")
-        self.assertEqual(Closed(1005), self.talk.closed)
+        self.conversation.receive_data(b"\x88\x00")
+        self.assertEqual(Closed(1005), self.conversation.closed)
 
     def test_a_lost_connection(self) -> None:
-        self.talk.hear(b"", ended=True)
-        self.assertTrue(self.talk.is_over)
-        assert self.talk.closed is not None
-        self.assertEqual(1006, self.talk.closed.code)
+        self.conversation.receive_data(b"", ended=True)
+        self.assertTrue(self.conversation.is_over)
+        assert self.conversation.closed is not None
+        self.assertEqual(1006, self.conversation.closed.code)
 
     def test_the_end_after_a_close(self) -> None:
-        self.talk.hear(b"\x88\x02\x03\xe8")
-        self.talk.hear(b"", ended=True)
-        self.assertEqual(Closed(1000), self.talk.closed)
+        self.conversation.receive_data(b"\x88\x02\x03\xe8")
+        self.conversation.receive_data(b"", ended=True)
+        self.assertEqual(Closed(1000), self.conversation.closed)
 
 
 class AnswerTests(TestCase):
     def test_refused(self) -> None:
-        talk = Conversation()
-        talk.hear(b"HTTP/1.1 302 Found\r\nLocation: /login/\r\nContent-Length: 3\r\n\r\nno\n")
+        conversation = Conversation()
+        conversation.receive_data(
+            b"HTTP/1.1 302 Found\r\nLocation: /login/\r\nContent-Length: 3\r\n\r\nno\n"
+        )
         with self.assertRaises(Refused) as caught:
-            talk.accepted()
+            conversation.accepted()
         self.assertEqual("302: no", str(caught.exception))
         self.assertEqual("/login/", caught.exception.headers["location"])
 
     def test_no_answer(self) -> None:
-        talk = Conversation()
-        talk.hear(b"HTTP/1.1 2", ended=True)
+        conversation = Conversation()
+        conversation.receive_data(b"HTTP/1.1 2", ended=True)
         with self.assertRaises(ConnectionError):
-            talk.accepted()
+            conversation.accepted()
 
 
 class OpeningTests(TestCase):

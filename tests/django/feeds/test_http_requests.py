@@ -16,7 +16,7 @@ from cluster.django.conf import DEFAULTS
 from cluster.django.feeds import http_requests
 from cluster.django.feeds.server_sent_events import RETRY_MS, EventStream
 from cluster.django.revocation import CLOSE_REVOKED
-from cluster.testing.visitors import cookie_header, log_in
+from cluster.testing.cookies import cookie_header, log_in
 from tests.django.fakes import RecordingNode
 from tests.django.feeds import feed_site
 from tests.django.feeds.feed_site import FeedSiteTestCase, two

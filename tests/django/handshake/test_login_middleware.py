@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase  # noqa: E402
 
 from cluster import WebSocket, feed, websocket  # noqa: E402
 from cluster.testing import Refused, asynchronous, connect  # noqa: E402
-from cluster.testing.visitors import cookie_header, log_in  # noqa: E402
+from cluster.testing.cookies import cookie_header, log_in  # noqa: E402
 from tests.django.feeds.feed_site import FeedSiteTestCase  # noqa: E402
 
 

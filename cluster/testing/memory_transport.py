@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 @implementer(ITransport)
 class MemoryTransport:
-    """Calls ``heard(data, ended)`` with the bytes that the server writes, and once at the end.
+    """Calls ``on_data(data, ended)`` with the bytes that the server writes, and once at the end.
 
     ``protocol`` is the server's; set it before ``start``.
     """
@@ -29,19 +29,19 @@ class MemoryTransport:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        heard: Callable[[bytes, bool], None],
+        on_data: Callable[[bytes, bool], None],
         peer: tuple[str, int],
     ) -> None:
         self.protocol: Any = None
         self._loop = loop
-        self._heard = heard
+        self._on_data = on_data
         self._peer = IPv4Address("TCP", *peer)
         self._producer: Any = None
         self._is_lost = False
         self._is_reading = True
-        self._unread: deque[bytes] = deque()
+        self._unread_by_server: deque[bytes] = deque()
         self._is_client_reading = True
-        self._unheard: list[bytes] = []
+        self._unread_by_client: list[bytes] = []
 
     def start(self, protocol: Any) -> None:
         """Connect."""
@@ -50,13 +50,13 @@ class MemoryTransport:
 
     # The client's end.
 
-    def say(self, data: bytes) -> None:
+    def send_to_server(self, data: bytes) -> None:
         """Send bytes from the client to the server."""
         if data:
-            self._unread.append(data)
+            self._unread_by_server.append(data)
             self._loop.call_soon(self._deliver)
 
-    def hang_up(self) -> None:
+    def lose_connection(self) -> None:
         """Lose the connection without a closing handshake."""
         self._loop.call_soon(self._lose, ConnectionLost())
 
@@ -64,9 +64,9 @@ class MemoryTransport:
         """Start or stop the client's reading; the server is paused or resumed at once."""
         self._is_client_reading = is_reading
         if is_reading:
-            unheard, self._unheard = self._unheard, []
-            for data in unheard:
-                self._heard(data, False)
+            unread, self._unread_by_client = self._unread_by_client, []
+            for data in unread:
+                self._on_data(data, False)
         if self._producer is not None and not self._is_lost:
             if is_reading:
                 self._producer.resumeProducing()
@@ -74,15 +74,15 @@ class MemoryTransport:
                 self._producer.pauseProducing()
 
     def _deliver(self) -> None:
-        while self._unread and self._is_reading and not self._is_lost:
-            self.protocol.dataReceived(self._unread.popleft())
+        while self._unread_by_server and self._is_reading and not self._is_lost:
+            self.protocol.dataReceived(self._unread_by_server.popleft())
 
     def _lose(self, reason: Exception) -> None:
         if self._is_lost:
             return
         self._is_lost = True
         self.protocol.connectionLost(Failure(reason))
-        self._heard(b"".join(self._unheard), True)
+        self._on_data(b"".join(self._unread_by_client), True)
 
     # The server's end (ITransport, IPushProducer, IConsumer).
 
@@ -90,9 +90,9 @@ class MemoryTransport:
         if self._is_lost:
             return
         if self._is_client_reading:
-            self._heard(data, False)
+            self._on_data(data, False)
         else:
-            self._unheard.append(data)
+            self._unread_by_client.append(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))

@@ -7,7 +7,7 @@
     > 0x81 0x85 0 0 0 0 h e l l o         frame(): masked with zeros, which keeps it readable
     < 0x81 0x05 h e l l o                 Frame(1, b"hello")
 
-``Reader.feed`` takes bytes in chunks of any size and returns the complete answers and frames.
+``Decoder.feed`` takes bytes in chunks of any size and returns the complete answers and frames.
 """
 
 from collections.abc import Iterable, Iterator
@@ -72,7 +72,7 @@ def frame(opcode: int, payload: bytes) -> bytes:
     return head + bytes(4) + payload
 
 
-class Reader:
+class Decoder:
     """Returns an Answer, then Frames if it was 101. ``ended``: no more bytes follow."""
 
     def __init__(self) -> None:

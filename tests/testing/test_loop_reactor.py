@@ -7,7 +7,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.testing import asynchronous
-from cluster.testing.loop import LoopReactor
+from cluster.testing.loop_reactor import LoopReactor
 
 
 class LoopReactorTests(SynchronousTestCase):

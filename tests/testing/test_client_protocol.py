@@ -2,13 +2,13 @@
 
 from twisted.trial.unittest import TestCase
 
-from cluster.testing.wire import (
+from cluster.testing.client_protocol import (
     BINARY,
     CLOSE,
     TEXT,
     Answer,
+    Decoder,
     Frame,
-    Reader,
     frame,
     request,
 )
@@ -33,7 +33,7 @@ class RequestTests(TestCase):
         self.assertEqual(70_000 + 14, len(long))
 
 
-class ReaderTests(TestCase):
+class DecoderTests(TestCase):
     def test_at_any_cut(self) -> None:
         big = b"y" * 300
         data = OPEN + b"\x81\x02hi" + b"\x82\x7e\x01\x2c" + big + b"\x88\x02\x03\xe8"
@@ -44,7 +44,7 @@ class ReaderTests(TestCase):
             Frame(CLOSE, b"\x03\xe8"),
         ]
         for size in (1, 2, 3, 7, 100, len(data)):
-            reader = Reader()
+            reader = Decoder()
             found = []
             for start in range(0, len(data), size):
                 found += reader.feed(data[start : start + size])
@@ -53,10 +53,10 @@ class ReaderTests(TestCase):
     def test_very_long_frame(self) -> None:
         payload = b"z" * 70_000
         data = OPEN + b"\x82\x7f" + len(payload).to_bytes(8, "big") + payload
-        self.assertEqual(Frame(BINARY, payload), list(Reader().feed(data))[1])
+        self.assertEqual(Frame(BINARY, payload), list(Decoder().feed(data))[1])
 
     def test_refusal_waits_for_its_body(self) -> None:
-        reader = Reader()
+        reader = Decoder()
         head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\n"
         self.assertEqual([], list(reader.feed(head + b"no")))
         (answer,) = reader.feed(b"pe")
@@ -65,7 +65,7 @@ class ReaderTests(TestCase):
         self.assertIsNone(answer.header("location"))
 
     def test_refusal_without_length_ends_with_the_connection(self) -> None:
-        reader = Reader()
+        reader = Decoder()
         self.assertEqual([], list(reader.feed(b"HTTP/1.0 500 Oops\r\n\r\nbro")))
         (answer,) = reader.feed(b"ken", ended=True)
         self.assertEqual((500, b"broken"), (answer.status, answer.body))
@@ -73,4 +73,4 @@ class ReaderTests(TestCase):
     def test_what_no_server_may_send(self) -> None:
         for bad in (b"\x01\x02hi", b"\xc1\x02hi", b"\x81\x82\0\0\0\0hi"):
             with self.assertRaises(ValueError):
-                list(Reader().feed(OPEN + bad))
+                list(Decoder().feed(OPEN + bad))

@@ -4,7 +4,7 @@ Handshakes, handlers, topics, retained messages and presence are those of a sing
 differences: the transport is a MemoryTransport, the clock is the event loop's, and calls of the
 database pool run in the thread of the test's transaction.
 
-A site ends with the event loop of its test, so nothing is left for the next test.
+A node ends with the event loop of its test, so nothing is left for the next test.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from cluster.net.websocket.connection_factory import ConnectionFactory
 from cluster.node.assembly import WebSocketParts
 from cluster.node.config import NodeConfig
 from cluster.pubsub.local_bus import LocalBus
-from cluster.testing.loop import LoopReactor
+from cluster.testing.loop_reactor import LoopReactor
 from cluster.testing.publications import RecordingPubSub
 
-_sites: dict[asyncio.AbstractEventLoop, "Site"] = {}
+_nodes: dict[asyncio.AbstractEventLoop, "MemoryNode"] = {}
 
 
 class MemoryConnection(ServerConnection):
@@ -83,7 +83,7 @@ class MemoryParts(WebSocketParts):
     epoll_reader_class = None  # there are no sockets
 
 
-class Site:
+class MemoryNode:
     """One node in memory; ``current`` gives the one of the running event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -106,21 +106,21 @@ class Site:
         self.dispatcher = cast(RecordingDispatcher, parts.dispatcher)
 
     @classmethod
-    def current(cls) -> "Site":
-        """The site of the running loop; the first call in a test starts it."""
+    def current(cls) -> "MemoryNode":
+        """The node of the running loop; the first call in a test starts it."""
         loop = asyncio.get_running_loop()
-        site = _sites.get(loop)
-        if site is None:
-            site = _sites[loop] = cls(loop)
-            site.start()
-        return site
+        node = _nodes.get(loop)
+        if node is None:
+            node = _nodes[loop] = cls(loop)
+            node.start()
+        return node
 
     @staticmethod
     def end() -> None:
-        """Stop the site of the running loop, if there is one."""
-        site = _sites.get(asyncio.get_running_loop())
-        if site is not None:
-            site.stop()
+        """Stop the node of the running loop, if there is one."""
+        node = _nodes.get(asyncio.get_running_loop())
+        if node is not None:
+            node.stop()
 
     def start(self) -> None:
         """Become the node of this process."""
@@ -134,8 +134,8 @@ class Site:
 
     def stop(self) -> None:
         """No longer be the node of this process."""
-        if _sites.get(self._loop) is self:
-            del _sites[self._loop]
+        if _nodes.get(self._loop) is self:
+            del _nodes[self._loop]
             self.pubsub.stop()
             if topics.node is self:
                 topics.node = None
@@ -160,12 +160,12 @@ async def _enter(generator: AsyncIterator[None]) -> None:
     await anext(generator)
 
 
-def of_running_loop() -> Site | None:
+def of_running_loop() -> MemoryNode | None:
     """For publications that come before any client, from the test's coroutine."""
     if external_publisher.from_tests:
         return None  # the node is a real one
     try:
-        return Site.current()
+        return MemoryNode.current()
     except RuntimeError:
         return None  # no coroutine: nobody can be listening
 

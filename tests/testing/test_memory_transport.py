@@ -1,4 +1,4 @@
-"""The wire in memory: order, pauses in both directions, ends."""
+"""Tests of cluster.testing.memory_transport: order, pauses in both directions, ends."""
 
 import asyncio
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.testing import asynchronous
-from cluster.testing.transport import MemoryTransport
+from cluster.testing.memory_transport import MemoryTransport
 
 
 class Server:
@@ -33,11 +33,11 @@ class Server:
 
 class TransportTests(SynchronousTestCase):
     def make(self) -> None:
-        self.heard: list[tuple[bytes, bool]] = []
+        self.received: list[tuple[bytes, bool]] = []
         self.server = Server()
         self.transport = MemoryTransport(
             asyncio.get_running_loop(),
-            lambda data, ended: self.heard.append((data, ended)),
+            lambda data, ended: self.received.append((data, ended)),
             ("192.0.2.1", 1),
         )
         self.transport.start(self.server)
@@ -50,12 +50,12 @@ class TransportTests(SynchronousTestCase):
         return events
 
     @asynchronous
-    async def test_what_the_client_says(self) -> None:
+    async def test_bytes_of_the_client(self) -> None:
         self.make()
-        self.transport.say(b"a")
+        self.transport.send_to_server(b"a")
         self.assertEqual(["made"], self.server.events)
-        self.transport.say(b"")
-        self.transport.say(b"b")
+        self.transport.send_to_server(b"")
+        self.transport.send_to_server(b"b")
         self.assertEqual(["made", b"a", b"b"], await self.turn())
         self.assertEqual("192.0.2.1", self.transport.getPeer().host)
 
@@ -63,10 +63,10 @@ class TransportTests(SynchronousTestCase):
     async def test_a_server_that_does_not_read(self) -> None:
         self.make()
         self.transport.pauseProducing()
-        self.transport.say(b"a")
+        self.transport.send_to_server(b"a")
         self.assertEqual(["made"], await self.turn())
         self.transport.resumeProducing()
-        self.transport.say(b"b")
+        self.transport.send_to_server(b"b")
         self.assertEqual([b"a", b"b"], await self.turn())
 
     @asynchronous
@@ -76,28 +76,28 @@ class TransportTests(SynchronousTestCase):
         self.transport.client_reads(False)
         self.transport.write(b"a")
         self.transport.writeSequence([b"b", b"c"])
-        self.assertEqual([], self.heard)
+        self.assertEqual([], self.received)
         self.transport.client_reads(True)
-        self.assertEqual([(b"a", False), (b"bc", False)], self.heard)
+        self.assertEqual([(b"a", False), (b"bc", False)], self.received)
         self.assertEqual(["made", "pause", "resume"], await self.turn())
 
     @asynchronous
     async def test_the_server_hangs_up(self) -> None:
         self.make()
-        self.transport.say(b"before")
+        self.transport.send_to_server(b"before")
         self.transport.loseConnection()
-        self.transport.say(b"after")
+        self.transport.send_to_server(b"after")
         self.transport.write(b"last")
         self.assertEqual(["made", b"before", b"after", "ConnectionDone"], await self.turn())
         self.transport.write(b"too late")
-        self.assertEqual([(b"last", False), (b"", True)], self.heard)
-        self.transport.say(b"too late")
+        self.assertEqual([(b"last", False), (b"", True)], self.received)
+        self.transport.send_to_server(b"too late")
         self.assertEqual([], await self.turn())
 
     @asynchronous
     async def test_the_client_is_gone(self) -> None:
         self.make()
-        self.transport.hang_up()
+        self.transport.lose_connection()
         self.transport.abortConnection()
         self.assertEqual(["made", "ConnectionLost"], await self.turn())
-        self.assertEqual([(b"", True)], self.heard)
+        self.assertEqual([(b"", True)], self.received)
