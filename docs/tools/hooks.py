@@ -19,8 +19,9 @@ INCLUDED = {
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "deploy/README.md": "reference/deploy-files.md",
+    "django_project/static/django_project/glider.svg": "images/logo.svg",
 }
-"""Files outside of docs/: their pages in the site."""
+"""Files outside of docs/: their places in the site."""
 
 HOME = {"README.md": "README.md"}
 """The repository's first page is not in the site; the site's own says the same."""
@@ -58,12 +59,11 @@ def turn(link: str, folder: Path, page: str) -> str:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages whose text is outside of docs/."""
+    """Add the files that are outside of docs/."""
     from mkdocs.structure.files import File  # here, so that the tests need no mkdocs
 
     for source, page in INCLUDED.items():
-        if (ROOT / source).exists():
-            files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     return files
 
 
