@@ -16,7 +16,8 @@ from typing import Any
 from cluster.cli.startup_errors import error_line
 from cluster.core.exceptions import ConfigurationError
 from cluster.django import conf
-from cluster.net.listening_sockets import Address, connection_capacity, unix_path_fits
+from cluster.net.addresses import Address, unix_path_fits
+from cluster.net.listening_sockets import connection_capacity
 
 DEFAULT_SETTINGS = "django_project.settings"
 

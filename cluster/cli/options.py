@@ -29,7 +29,8 @@ from cluster.cli.option_values import (
     probe_bus,
 )
 from cluster.core.exceptions import ConfigurationError
-from cluster.net.listening_sockets import Address, parse_address, probe
+from cluster.net.addresses import Address, parse_address
+from cluster.net.listening_sockets import probe
 
 MAX_NODES = 256
 """More than any machine needs: more nodes than cores gain nothing, and each costs a Django

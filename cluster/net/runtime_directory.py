@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from glob import escape, glob
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.net.listening_sockets import unix_path_fits
+from cluster.net.addresses import unix_path_fits
 
 _NAMES = ("control.sock", "broker.ipc")
 _PUBLISH = "publish-{}.sock"

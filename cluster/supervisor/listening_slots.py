@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net import listening_sockets
-from cluster.net.listening_sockets import Address
+from cluster.net.addresses import Address
 
 SLOT_GRACE_S = 5.0
 """Seconds that connections in a slot's queue wait for the next process, which usually takes one or

@@ -32,7 +32,7 @@ from twisted.logger import Logger
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net import listening_sockets
-from cluster.net.listening_sockets import Address
+from cluster.net.addresses import Address
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
 from cluster.supervisor.children import Children, child_command, child_environment

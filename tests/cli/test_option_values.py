@@ -16,7 +16,8 @@ from cluster.cli.option_values import (
     probe_bus,
 )
 from cluster.core.exceptions import ConfigurationError
-from cluster.net.listening_sockets import claim, parse_address
+from cluster.net.addresses import parse_address
+from cluster.net.listening_sockets import claim
 
 
 class BusTests(SynchronousTestCase):

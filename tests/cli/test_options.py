@@ -19,7 +19,8 @@ from cluster.cli.options import (
     NodeOptions,
     Options,
 )
-from cluster.net.listening_sockets import claim, parse_address
+from cluster.net.addresses import parse_address
+from cluster.net.listening_sockets import claim
 
 FREE = ("--listen", "tcp:0:interface=127.0.0.1")
 

@@ -14,7 +14,8 @@ from twisted.trial.unittest import TestCase
 
 from cluster.core.wire_external import Publish, Receipt
 from cluster.django.api.external_publisher import ExternalPublisher, site_name
-from cluster.net.listening_sockets import claim, parse_address
+from cluster.net.addresses import parse_address
+from cluster.net.listening_sockets import claim
 from cluster.net.runtime_directory import running_clusters
 from cluster.net.websocket.frames import text_frame
 from tests.e2e.asking import get, get_until, ready

@@ -16,7 +16,8 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
-from cluster.net.listening_sockets import claim, parse_address
+from cluster.net.addresses import parse_address
+from cluster.net.listening_sockets import claim
 from tests.e2e.processes import (
     PATIENCE_S,
     ROOT,

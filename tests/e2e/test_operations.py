@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from cluster.net.listening_sockets import claim, parse_address
+from cluster.net.addresses import parse_address
+from cluster.net.listening_sockets import claim
 from tests.e2e.asking import get, metrics, ready
 from tests.e2e.processes import (
     PATIENCE_S,

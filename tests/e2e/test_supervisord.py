@@ -12,7 +12,8 @@ from pathlib import Path
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
-from cluster.net.listening_sockets import claim, parse_address
+from cluster.net.addresses import parse_address
+from cluster.net.listening_sockets import claim
 from tests.e2e import asking
 from tests.e2e.processes import (
     PATIENCE_S,

@@ -8,57 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net import listening_sockets
-from cluster.net.listening_sockets import Address, claim, open_slots, parse_address, probe, share
+from cluster.net.addresses import Address, parse_address
+from cluster.net.listening_sockets import claim, open_slots, probe, share
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
-
-
-class ParseAddressTests(SynchronousTestCase):
-    def assert_refused(self, text: str, because: str) -> None:
-        error = self.assertRaises(ConfigurationError, parse_address, text)
-        self.assertIn(because, str(error))
-        self.assertIn(repr(text), str(error))
-
-    def test_port_alone_means_every_ipv4_interface(self) -> None:
-        address = parse_address("tcp:8000")
-        self.assertEqual((address.host, address.port), ("0.0.0.0", 8000))
-        self.assertEqual(address.family, socket.AF_INET)
-        self.assertEqual(address.url, "http://127.0.0.1:8000/")
-
-    def test_default_host_is_the_callers(self) -> None:
-        self.assertEqual(parse_address("tcp:9000", "127.0.0.1").host, "127.0.0.1")
-        self.assertEqual(parse_address("tcp:9000:interface=10.0.0.1", "127.0.0.1").host, "10.0.0.1")
-
-    def test_ipv6_with_escaped_colons(self) -> None:
-        address = parse_address(r"tcp:port=8000:interface=\:\:1")
-        self.assertEqual((address.host, address.port), ("::1", 8000))
-        self.assertEqual(address.family, socket.AF_INET6)
-        self.assertEqual(address.url, "http://[::1]:8000/")
-        self.assertEqual(address.host_port, "[::1]:8000")
-        self.assertEqual(parse_address(r"tcp:1:interface=\:\:").url, "http://[::1]:1/")
-
-    def test_localhost(self) -> None:
-        self.assertEqual(parse_address("tcp:1:interface=localhost").host, "127.0.0.1")
-
-    def test_ssl(self) -> None:
-        address = parse_address("ssl:8443:privateKey=a=b.pem:certKey=c.pem")
-        self.assertEqual(address.url, "https://127.0.0.1:8443/")
-        self.assertEqual(address.parameters["privateKey"], "a=b.pem")
-
-    def test_the_kernels_port_replaces_0(self) -> None:
-        self.assertEqual(parse_address(LOOPBACK).at_port(4711).host_port, "127.0.0.1:4711")
-
-    def test_invalid_addresses_are_refused(self) -> None:
-        self.assert_refused("garbage", "write tcp:PORT")
-        self.assert_refused("", "write tcp:PORT")
-        self.assert_refused("udp:8000", "write tcp:PORT")
-        self.assert_refused("tcp=1:8000", "write tcp:PORT")
-        for port in ("tcp", "tcp:", "tcp:http", "tcp:-1", "tcp:65536", "tcp:1.5", "tcp:¹"):
-            self.assert_refused(port, "a number from 0 to 65535")
-        self.assert_refused("tcp:8000:interface=::1", "too many colons")
-        self.assert_refused("tcp:8000:interface=example.com", "must be an IP address")
-        self.assert_refused("tcp:8000:interfaces=127.0.0.1", "unknown argument 'interfaces'")
-        self.assert_refused("tcp:8000:privateKey=x", "unknown argument 'privateKey'")
 
 
 class ClaimTests(SynchronousTestCase):
@@ -183,7 +136,3 @@ class LimitTests(SynchronousTestCase):
     def test_capacity(self) -> None:
         self.assertEqual(listening_sockets.connection_capacity(4, 20_000), 79_600)
         self.assertEqual(listening_sockets.connection_capacity(4, 50), 0)
-
-    def test_unix_paths(self) -> None:
-        self.assertTrue(listening_sockets.unix_path_fits("/" + "x" * 106))
-        self.assertFalse(listening_sockets.unix_path_fits("/" + "é" * 54))

@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.net.listening_sockets import claim, parse_address, probe
+from cluster.net.addresses import parse_address
+from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.listening_slots import ListeningSlots
 from tests.supervisor.test_children import Recorder
 

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.net.listening_sockets import claim, parse_address, probe
+from cluster.net.addresses import parse_address
+from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
 from cluster.supervisor.supervisor import ClusterConfig, Supervisor
 from tests.supervisor.test_children import MemoryProcess, MemoryProcessReactor, Recorder
