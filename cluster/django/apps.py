@@ -20,4 +20,4 @@ class ClusterConfig(AppConfig):
 
         checks.register()
         session_signals.connect()
-        topics.listen(revocation.TOPIC, revocation.registry.take)
+        topics.listen(revocation.TOPIC, revocation.revocable_clients.take)

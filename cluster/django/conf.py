@@ -69,6 +69,8 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     "CLUSTER_PORT": (None, optional(COUNT)),
     # Origins besides the site's own that may open WebSockets, e.g. "https://app.example.com".
     "ALLOWED_ORIGINS": ((), STRINGS),
+    # Middleware of MIDDLEWARE that does not run for handshakes and feeds, by its dotted path.
+    "SKIP_MIDDLEWARE": ((), STRINGS),
     # Seconds a client has for its opening handshake or its HTTP request's header.
     "HANDSHAKE_TIMEOUT": (10.0, NUMBER),
     # Seconds a client has to answer a close frame.

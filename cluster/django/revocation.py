@@ -1,25 +1,29 @@
-"""Clients whose session or user is no longer what it was are closed, on every node.
+"""Close the clients of a session or user that may no longer be connected, on every node.
 
-Each node keeps a ``registry`` of its clients that came with a session. Whoever ends a session, in
-whatever process, publishes a revocation (signals.py does so for Django's own signals), and every
-node closes the clients that it concerns. A revocation is JSON, signed with SECRET_KEY::
+Each node keeps its clients that came with a session or a user (``revocable_clients``). Code that
+ends a session, in any process, publishes a revocation (session_signals.py does so for Django's own
+signals), and every node closes the clients that it concerns. A revocation is JSON, signed with
+SECRET_KEY::
 
-    {"session": digest}            this session
+    {"session": digest}            the clients of this session
     {"user": pk}                   all of this user
-    {"user": pk, "hash": digest}   all of this user whose password was another one
+    {"user": pk, "hash": digest}   all of this user that came with another password
 
-Session keys and password hashes travel and are kept as keyed digests only.
+Session keys and password hashes are sent and kept as keyed digests only.
 
-Two races are closed here. A client whose session is being loaded while the revocation comes is
-closed as soon as it is added, because the registry knows the latest revocations. And as Django
-sends ``user_logged_out`` before it deletes the session, a session once revoked stays so.
+Two races are closed here. A client whose session is being loaded while a revocation arrives is
+closed as soon as it is added, because a node remembers the latest revocations. And because Django
+sends ``user_logged_out`` before it deletes the session, a session that was revoked stays revoked.
 """
 
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from django.apps import apps
+from django.contrib import auth
 from django.core import signing
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.crypto import salted_hmac
 from twisted.logger import Logger
@@ -28,18 +32,18 @@ from cluster.core.exceptions import NotRunning
 from cluster.django.api import publishing
 
 CLOSE_REVOKED = 4401
-"""The session has ended: don't reconnect, ask the user to log in. (As HTTP's 401.)"""
+"""The session has ended: don't reconnect, ask the user to log in. (Compare HTTP's 401.)"""
 
 CLOSE_SESSION_CHANGED = 1012
-"""A session without a user is gone, as when a guest logs in: reconnect with that of now."""
+"""A session without a user has ended, as when a guest logs in: reconnect, with the new session."""
 
 REASON = "the session has ended"
 
 TOPIC = b"c10k/revocations"
 
 REMEMBERED = 10_000
-"""Revocations a node remembers: far more than come while one session is being loaded, and than
-come within the moment between a logout's signal and the deletion of its session."""
+"""Revocations that a node remembers: far more than arrive while a session is being loaded, or
+between the signal of a logout and the deletion of its session."""
 
 Close = Callable[[int, str], None]
 
@@ -48,7 +52,7 @@ _log = Logger()
 
 
 def digest(secret: str) -> str:
-    """A keyed digest: useless to who sees it, the same in all processes of the site."""
+    """A digest keyed with SECRET_KEY, so that it is the same in all processes of the site."""
     return salted_hmac(_SALT, secret, algorithm="sha256").hexdigest()
 
 
@@ -70,7 +74,7 @@ class _Client:
             self.close(CLOSE_REVOKED, REASON)
 
 
-class Registry:
+class RevocableClients:
     """The clients of one node that a revocation may concern. Belongs to the reactor thread."""
 
     def __init__(self) -> None:
@@ -82,17 +86,21 @@ class Registry:
         self._revoked_sessions: dict[str, None] = {}
 
     def add(self, request: Any, close: Close) -> Callable[[], None]:
-        """Have ``close(code, reason)`` called when the request's session or user is revoked.
+        """Call ``close(code, reason)`` when the session or the user of the request is revoked.
 
-        ``request`` comes from load_request. Returns what the caller must call when the client has
-        gone; calling it again is harmless. A client without a session costs nothing.
+        Args:
+            request: The client's, after ``sessions.load``.
+            close: Closes the client; may be called before this returns.
+
+        Returns:
+            A function that the caller must call when the client is gone. It is idempotent.
         """
-        key = request.session_cookie
-        if key is None:
+        key, user = request.session_cookie, request.user_key
+        if key is None and user is None:
             return _nothing
         client = _Client(
-            digest(key),
-            request.user_key,
+            "" if key is None else digest(key),
+            user,
             digest(request.auth_hash) if request.auth_hash else "",
             close,
         )
@@ -101,19 +109,21 @@ class Registry:
             client.end()
             return _nothing
         if request.revocations_seen < self.revocations - len(self._latest):
-            close(CLOSE_SESSION_CHANGED, "try again")  # nobody knows what it missed
+            # More revocations have come since its session was loaded than this node remembers.
+            close(CLOSE_SESSION_CHANGED, "try again")
             return _nothing
-        self._sessions.setdefault(client.session, set()).add(client)
+        if client.session:
+            self._sessions.setdefault(client.session, set()).add(client)
         if client.user is not None:
             self._users.setdefault(client.user, set()).add(client)
         return lambda: self._remove(client)
 
     def is_revoked_session(self, key: str) -> bool:
-        """Whether this session was ended lately, even if it can still be loaded."""
+        """Whether this session was revoked recently, even if it can still be loaded."""
         return bool(self._revoked_sessions) and digest(key) in self._revoked_sessions
 
     def take(self, message: str | bytes) -> None:
-        """A revocation from any process: close whom it concerns; anything else is ignored."""
+        """Close the clients that a revocation concerns; ignore a message that is not signed."""
         try:
             found = signing.loads(str(message), salt=_SALT)
         except signing.BadSignature:
@@ -147,7 +157,7 @@ class Registry:
 
     def _remove(self, client: _Client) -> None:
         for index, key in ((self._sessions, client.session), (self._users, client.user)):
-            if key is None:
+            if not key:
                 continue
             clients = index.get(key)
             if clients is not None:
@@ -156,28 +166,52 @@ class Registry:
                     del index[key]
 
 
-registry = Registry()
-"""The one of this process."""
+revocable_clients = RevocableClients()
+"""Those of this process."""
 
 
 def revoke(*, user: Any = None, session_key: str | None = None, using: str | None = None) -> None:
-    """Close all clients of a user, or of a session, on every node; from any thread or process.
+    """Close all clients of a user or of a session, on every node, with code 4401.
 
-    Django's signals do this for logouts, deleted sessions and users, deactivation and new
-    passwords. Call it after what sends no signal: ``QuerySet.update``, a session in a cache that is
-    deleted by its key. Inside a transaction it takes effect on commit. ``user`` is a user or its
-    primary key.
+    Call it from any thread or process. Django's signals do this for logouts, deleted sessions and
+    users, deactivation and new passwords; call it after a change that sends no signal, such as
+    ``QuerySet.update`` or the deletion of a session in a cache. Inside a transaction it takes
+    effect on commit.
+
+    Args:
+        user: A user, or its primary key.
+        session_key: The key of a session.
+        using: The alias of the database whose transaction counts; None for the default one.
+
+    Raises:
+        TypeError: Neither a user nor a session is given.
+        ValueError: ``user`` is neither a saved user nor a possible primary key of one.
     """
+    if user is None and session_key is None:
+        raise TypeError("revoke() needs a user or a session_key")
     if user is not None:
-        send({"user": str(getattr(user, "pk", user))}, using)
+        send({"user": _primary_key(user)}, using)
     if session_key is not None:
         send({"session": digest(session_key)}, using)
+
+
+def _primary_key(user: Any) -> str:
+    """The primary key of a user or of a key, as text."""
+    key = getattr(user, "pk", user)
+    if key is not None and apps.is_installed("django.contrib.auth"):
+        try:
+            key = auth.get_user_model()._meta.pk.to_python(key)
+        except ValidationError:
+            key = None
+    if key is None:
+        raise ValueError(f"{user!r} is neither a saved user nor the primary key of one")
+    return str(key)
 
 
 def send(revocation: dict[str, str], using: str | None = None) -> None:
     """Publish a revocation when the transaction on ``using``, if there is one, commits.
 
-    Whoever saves a user must not fail because no cluster runs; other failures are logged.
+    Saving a user must not fail when no cluster is running; other errors are logged.
     """
     signed = signing.dumps(revocation, salt=_SALT)
 
@@ -185,11 +219,11 @@ def send(revocation: dict[str, str], using: str | None = None) -> None:
         try:
             publishing.publish(TOPIC, signed, retain=0, immediate=True)
         except NotRunning:
-            pass  # no node, so no clients
+            pass  # without a node there are no clients
         except Exception:
             _log.failure("a revocation could not be published")
 
-    # Asked without opening a connection: a logout may come from code that has no database.
+    # This opens no connection: a site without a database may log users out, too.
     if transaction.get_connection(using).in_atomic_block:
         transaction.on_commit(publish, using=using, robust=True)
     else:

@@ -93,7 +93,11 @@ class BoundedRequest(Request):
         if upgrade.lower() == b"websocket":
             self._pass_on_upgrade()
         elif not self.site.on_request(self):
-            super().process()
+            self.serve_view()
+
+    def serve_view(self) -> None:
+        """Pass the request to Django's views."""
+        super().process()
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         """Add the headers of a 426 (RFC 9110, section 15.5.22); WSGI forbids applications to."""

@@ -123,9 +123,9 @@ class Node(Service):
         """Statistics for the metrics page."""
         if not self._started:
             return {"ready": False}
-        from cluster.django.revocation import registry
+        from cluster.django.revocation import revocable_clients
 
-        counts = statistics(self.websockets, self.http, self.publish_socket, registry)
+        counts = statistics(self.websockets, self.http, self.publish_socket, revocable_clients)
         return {"ready": self.is_ready(), **counts}
 
     # Start.

@@ -10,13 +10,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # they need Django, which the node loads when it starts
-    from cluster.django.revocation import Registry
+    from cluster.django.revocation import RevocableClients
     from cluster.node.assembly import HttpParts, WebSocketParts
     from cluster.node.publish_socket import PublishSocket
 
 
 def statistics(
-    websockets: WebSocketParts, http: HttpParts, publish_socket: PublishSocket, registry: Registry
+    websockets: WebSocketParts,
+    http: HttpParts,
+    publish_socket: PublishSocket,
+    revocable_clients: RevocableClients,
 ) -> dict[str, Any]:
     """Everything that a node counts, but for whether it is ready."""
     factory, dispatcher, pubsub = (
@@ -53,7 +56,7 @@ def statistics(
         "wsgi_threads": len(site.pool.threads),
         "handshakes_deciding": len(dispatcher.deciding),
         "limited": dict(limited),
-        "revoked": registry.closed_total,
+        "revoked": revocable_clients.closed_total,
         "database_queue_depth": database.queue_depth,
         "database_threads": database.threads,
         "database_calls": database.calls,

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.django import revocation, session_signals
 from cluster.django.api import publishing, topics
 from cluster.django.handshake import sessions
-from cluster.django.revocation import Registry, digest, revoke
+from cluster.django.revocation import RevocableClients, digest, revoke
 from tests.django.fakes import RecordingNode
 from tests.django.handshake.test_sessions import COOKIES, request_of
 from tests.django.site import load_database
@@ -27,9 +27,9 @@ from tests.django.visitors import guest, log_in, new_user
 class Page:
     """A client that writes down how it was closed."""
 
-    def __init__(self, registry: Registry, request: Any) -> None:
+    def __init__(self, clients: RevocableClients, request: Any) -> None:
         self.closes: list[tuple[int, str]] = []
-        self.leave = registry.add(request, lambda code, reason: self.closes.append((code, reason)))
+        self.leave = clients.add(request, lambda code, reason: self.closes.append((code, reason)))
 
     @property
     def code(self) -> int | None:
@@ -39,8 +39,8 @@ class Page:
 class RevocationTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         load_database()
-        self.registry = Registry()
-        self.patch(sessions, "registry", self.registry)
+        self.clients = RevocableClients()
+        self.patch(sessions, "revocable_clients", self.clients)
         self.sent: list[str] = []
         self.patch(publishing, "publish", self.published)
 
@@ -48,13 +48,13 @@ class RevocationTestCase(SynchronousTestCase):
         self.assertEqual(topic, revocation.TOPIC)
         self.assertEqual(options, {"retain": 0, "immediate": True})
         self.sent.append(message)
-        self.registry.take(message)
+        self.clients.take(message)
 
     def page(self, key: str) -> Page:
-        return Page(self.registry, request_of(key))
+        return Page(self.clients, request_of(key))
 
     def assert_nothing_kept(self) -> None:
-        self.assertEqual((self.registry._sessions, self.registry._users), ({}, {}))
+        self.assertEqual((self.clients._sessions, self.clients._users), ({}, {}))
 
 
 class SignalTests(RevocationTestCase):
@@ -75,7 +75,7 @@ class SignalTests(RevocationTestCase):
             self.assertEqual(page.code, 4401 if page in closed else None)
             self.assertLessEqual(len(page.closes), 1)
         self.assertEqual([page.code for page in self.bystanders], [None, None])
-        self.assertEqual(self.registry.closed_total, len(closed))
+        self.assertEqual(self.clients.closed_total, len(closed))
 
     def test_logout_closes_the_pages_of_that_session(self) -> None:
         self.browser.logout()
@@ -219,7 +219,7 @@ class SignalTests(RevocationTestCase):
             page.leave()
         self.browser.logout()
         self.user.delete()
-        self.assertEqual(self.registry.closed_total, 0)
+        self.assertEqual(self.clients.closed_total, 0)
         self.assert_nothing_kept()
 
     def test_nothing_is_kept_of_who_was_closed(self) -> None:
@@ -245,23 +245,23 @@ class RaceTests(RevocationTestCase):
         user = new_user()
         request = request_of(log_in(user)[1])
         revoke(user=user)
-        self.assertEqual(Page(self.registry, request).code, 4401)
+        self.assertEqual(Page(self.clients, request).code, 4401)
         self.assert_nothing_kept()
 
     def test_the_password_between_loading_and_opening(self) -> None:
         user = new_user()
         same, changed = (request_of(log_in(user)[1]) for _ in range(2))
         user.save()
-        self.assertIsNone(Page(self.registry, same).code)
+        self.assertIsNone(Page(self.clients, same).code)
         user.password = "new"
         user.save()
-        self.assertEqual(Page(self.registry, changed).code, 4401)
+        self.assertEqual(Page(self.clients, changed).code, 4401)
 
     def test_the_session_between_loading_and_opening(self) -> None:
         _, key = log_in(new_user())
         request = request_of(key)
         revoke(session_key=key)
-        self.assertEqual(Page(self.registry, request).code, 4401)
+        self.assertEqual(Page(self.clients, request).code, 4401)
 
     def test_an_earlier_revocation_does_not_count(self) -> None:
         user = new_user()
@@ -276,25 +276,25 @@ class RaceTests(RevocationTestCase):
 
     def test_more_revocations_than_are_remembered(self) -> None:
         self.patch(revocation, "REMEMBERED", 3)
-        registry = self.registry = Registry()
+        clients = self.clients = RevocableClients()
         request = request_of(log_in(new_user())[1])
-        request.revocations_seen = registry.revocations
+        request.revocations_seen = clients.revocations
         for number in range(3):
             revoke(user=-number)
-        self.assertIsNone(Page(registry, request).code)
+        self.assertIsNone(Page(clients, request).code)
         revoke(user=-4)
-        self.assertEqual(Page(registry, request).code, 1012)
+        self.assertEqual(Page(clients, request).code, 1012)
 
     def test_few_revoked_sessions_are_kept(self) -> None:
         self.patch(revocation, "REMEMBERED", 3)
-        registry = self.registry = Registry()
+        clients = self.clients = RevocableClients()
         for number in range(5):
             revoke(session_key=str(number))
-        known = [registry.is_revoked_session(str(number)) for number in range(5)]
+        known = [clients.is_revoked_session(str(number)) for number in range(5)]
         self.assertEqual(known, [False, False, True, True, True])
 
 
-class RegistryTests(RevocationTestCase):
+class RevocableClientsTests(RevocationTestCase):
     def test_clients_without_a_session_cost_nothing(self) -> None:
         page = self.page("no such session")
         self.assert_nothing_kept()
@@ -304,9 +304,9 @@ class RegistryTests(RevocationTestCase):
         user = new_user()
         page = self.page(log_in(user)[1])
         for message in ("", "{}", signing.dumps({"user": str(user.pk)}, salt="other"), b"\xff"):
-            self.registry.take(message)
+            self.clients.take(message)
         self.assertIsNone(page.code)
-        self.assertEqual(self.registry.revocations, 0)
+        self.assertEqual(self.clients.revocations, 0)
 
 
 class PublishTests(SynchronousTestCase):

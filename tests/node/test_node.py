@@ -336,7 +336,7 @@ class NodeTests(SynchronousTestCase):
             opened = node.websockets.connection_factory.on_open
 
             def open_with(connection: Any) -> None:
-                node.websockets.dispatcher._handlers[connection] = (Handler(handler), (), {})
+                node.websockets.dispatcher._calls[connection] = (Handler(handler), (), {}, None)
                 opened(connection)
 
             node.websockets.connection_factory.on_open = open_with

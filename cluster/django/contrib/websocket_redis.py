@@ -37,7 +37,7 @@ from cluster.django import conf
 from cluster.django.api.audiences import broadcast_topic, group_topic, session_topic, user_topic
 from cluster.django.api.database import in_database
 from cluster.django.api.topics import as_frame, as_topic, running_node
-from cluster.django.handshake.admission import run_permission
+from cluster.django.handshake.permissions import call_permission
 from cluster.django.websocket.decorator import websocket
 from cluster.django.websocket.websocket import WebSocket
 
@@ -102,7 +102,7 @@ async def admit(request: Any, facility: str) -> None:
     requested = requested_by(request.GET)
     path = conf.load()["AUDIENCE_PERMISSION"]
     decide = import_string(path) if path else without_function
-    answer = await run_permission(decide, request, {}, (set(requested.channels),))
+    answer = await call_permission(decide, request, (set(requested.channels),), {})
     channels = allowed_channels(requested.channels, answer)
     own: dict[str, list[str]] = {kind: [] for kind in KINDS}
     own["broadcast"] = [broadcast_topic(facility)]

@@ -1,4 +1,4 @@
-"""@feed: topics that any client may listen to, as a Django view.
+"""@feed: topics that clients may read, as a Django view.
 
 ::
 
@@ -8,15 +8,15 @@
 
     urlpatterns = [path("live/events/", live)]
 
-The function says which topics a client may hear; it refuses one by PermissionDenied or Http404. The
-URL serves WebSocket with the subprotocol c10k.v1 (feed_socket.py), server-sent events
-(event_stream.py) and long polling (long_poll.py); feed_requests.py answers the latter two, outside
-the threads of ordinary views. Anything else gets the ``page``, or 406.
+The function returns the topics that a client may read; it refuses a client by PermissionDenied or
+Http404. The URL serves WebSocket with the subprotocol c10k.v1 (websocket.py), server-sent events
+(server_sent_events.py) and long polling (long_polling.py); the latter two are answered by
+http_requests.py, without a thread of the ordinary views. Other requests get the ``page``, or 406.
 
-As with @websocket, decorators above it protect all of that.
+As with @websocket, decorators above it protect all of these.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, TypeAlias, overload
@@ -27,7 +27,8 @@ from django.utils.cache import patch_vary_headers
 
 from cluster.django.feeds.message_format import SUBPROTOCOL
 from cluster.django.feeds.websocket import serve
-from cluster.django.handshake.admission import refused_with, run_permission
+from cluster.django.handshake.permissions import call_permission
+from cluster.django.handshake.refusals import refused_with
 from cluster.django.handshake.requests import ReactorRequest
 from cluster.django.websocket.decorator import Handler, UpgradeRequired, answer_upgrade_required
 from cluster.net.websocket.refusal import Refusal
@@ -35,13 +36,17 @@ from cluster.net.websocket.refusal import Refusal
 View: TypeAlias = Callable[..., Any]
 
 VARY = ("Accept", "Prefer")
-"""What decides whether a GET gets the page, a stream or a poll's answer."""
+"""The headers that decide whether a GET gets the page, a stream or the answer to a poll."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What makes a view a feed: the function that names the topics, and the view that carries it
-    (at the URL may be another one, decorated)."""
+    """What makes a view a feed.
+
+    Attributes:
+        topics: The application's function.
+        view: The view that carries it. At the URL may be another one, which decorates it.
+    """
 
     topics: Callable[..., Any]
     view: View
@@ -52,11 +57,23 @@ def feed(topics: Callable[..., Any]) -> View: ...
 @overload
 def feed(*, page: View | None = None) -> Callable[[Callable[..., Any]], View]: ...
 def feed(topics: Callable[..., Any] | None = None, *, page: View | None = None) -> Any:
-    """Make a view of ``topics(request, **captured)``, which returns a list of topics.
+    """Make a view of a function that returns the topics a client may read.
 
-    A plain function runs in a database thread, a coroutine on the reactor; it runs once for each
-    connection, so every reconnection is judged anew. It may also return a response, which refuses.
-    ``page`` is the view for requests that ask for neither a stream nor a poll.
+    Put it below decorators such as ``login_required``, which then protect all transports. The
+    function is called once for each connection, and again when a client reconnects: a plain
+    function in a database thread, a coroutine function on the reactor. It refuses a client when it
+    raises PermissionDenied or Http404, or returns a response.
+
+    Args:
+        topics: ``topics(request, **captured)``, which returns a list of topics.
+        page: The view for requests that ask for neither a stream nor a poll; without one they get
+            406.
+
+    Returns:
+        A view for the URLconf, or a decorator that makes one.
+
+    Raises:
+        TypeError: An argument is not a function.
     """
     for function, name in ((topics, "topics"), (page, "page")):
         if function is not None and not callable(function):
@@ -68,9 +85,10 @@ def feed(topics: Callable[..., Any] | None = None, *, page: View | None = None) 
         async def accept(request: ReactorRequest, *args: Any, **captured: Any) -> None:
             offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
             if SUBPROTOCOL not in (name.strip() for name in offered):
-                raise Refusal(400, f"this feed speaks the subprotocol {SUBPROTOCOL}")
-            allowed = await allowed_topics(view.feed, request, args, captured)  # type: ignore[attr-defined]
-            # For ``serve``, which gets this request with the connection.
+                raise Refusal(400, f"this feed needs the subprotocol {SUBPROTOCOL}")
+            found = await call_permission(topics, request, args, captured)
+            allowed = topic_names(found)
+            # For ``serve``, which finds this request at its WebSocket.
             request.feed_topics = (  # type: ignore[attr-defined]
                 allowed,
                 chosen_topics(request, allowed),
@@ -85,22 +103,29 @@ def feed(topics: Callable[..., Any] | None = None, *, page: View | None = None) 
     return decorate if topics is None else decorate(topics)
 
 
-async def allowed_topics(
-    feed: Feed, request: ReactorRequest, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> list[str]:
-    """The topics that this client may hear; raises what the feed's function raises."""
-    found = await run_permission(feed.topics, request, kwargs, args)
+def topic_names(found: Any) -> list[str]:
+    """The topics that a feed's function returned, each once.
+
+    Raises:
+        Refusal: It returned a response.
+        TypeError: It returned something else.
+        UnicodeEncodeError: A topic cannot be sent, because it has half of a surrogate pair.
+    """
     if isinstance(found, HttpResponseBase):
         raise refused_with(found)
     if not isinstance(found, list | tuple) or not all(isinstance(name, str) for name in found):
-        raise TypeError(f"a feed returns a list of topics, which are str, not {found!r}")
+        raise TypeError(f"a feed's function must return a list of str, not {found!r}")
     for name in found:
-        name.encode()  # UnicodeError now, before the client is let in
+        name.encode()
     return list(dict.fromkeys(found))
 
 
 def chosen_topics(request: HttpRequest, allowed: Sequence[str]) -> list[str]:
-    """Those of ``?topic=…`` (none, if that is empty), else all; raises a Refusal for another."""
+    """The topics of ``?topic=…`` (none, if that is empty); all, if the URL does not choose.
+
+    Raises:
+        Refusal: One of them is not allowed.
+    """
     if "topic" not in request.GET:
         return list(allowed)
     chosen = [name for name in dict.fromkeys(request.GET.getlist("topic")) if name]
@@ -112,18 +137,17 @@ def chosen_topics(request: HttpRequest, allowed: Sequence[str]) -> list[str]:
 
 def _not_acceptable(topics: Callable[..., Any]) -> View:
     def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if isinstance(request, ReactorRequest):  # its decorators let it through
+        if isinstance(request, ReactorRequest):  # all decorators have called the view
             return UpgradeRequired()
-        in_vain = answer_upgrade_required(request)
-        if in_vain is not None:
-            return in_vain
-        response: HttpResponseBase
+        response: HttpResponseBase | None = answer_upgrade_required(request)
+        if response is not None:
+            return response
         if request.method not in ("GET", "HEAD"):
             response = HttpResponseNotAllowed(["GET", "HEAD"])
         else:
             response = HttpResponse(
                 "This URL is a feed: open it as a WebSocket with the subprotocol "
-                f"{SUBPROTOCOL}, or ask for text/event-stream, or poll with Prefer: wait=20.\n",
+                f"{SUBPROTOCOL}, send Accept: text/event-stream, or poll with Prefer: wait=20.\n",
                 status=406,
                 content_type="text/plain; charset=utf-8",
             )
@@ -143,8 +167,9 @@ def _page(page: View) -> View:
         async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if isinstance(request, ReactorRequest):
                 return UpgradeRequired()
-            in_vain = answer_upgrade_required(request)
-            response: HttpResponseBase = in_vain or await page(request, *args, **kwargs)
+            response: HttpResponseBase | None = answer_upgrade_required(request)
+            if response is None:
+                response = await page(request, *args, **kwargs)
             patch_vary_headers(response, VARY)
             return response
 
@@ -153,9 +178,9 @@ def _page(page: View) -> View:
     def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if isinstance(request, ReactorRequest):
             return UpgradeRequired()
-        response: HttpResponseBase = answer_upgrade_required(request) or page(
-            request, *args, **kwargs
-        )
+        response: HttpResponseBase | None = answer_upgrade_required(request)
+        if response is None:
+            response = page(request, *args, **kwargs)
         patch_vary_headers(response, VARY)
         return response
 

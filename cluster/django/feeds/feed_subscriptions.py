@@ -1,15 +1,16 @@
-"""Following: the topics that one client of a feed hears, and where it is in each.
+"""The topics of one client of a feed, and its position in each.
 
-The same for all three transports, which only differ in what they do with an answer and a message.
+The same for all three transports, which differ only in how they send an answer and a message.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
+from cluster.core.interfaces import Callback, Position, PubSub
 from cluster.core.retained import format_position
 from cluster.django.api.topics import as_topic
-from cluster.django.feeds.message_format import MessageMemo, encode, format_place
+from cluster.django.feeds.message_format import MessageMemo, encode, format_feed_position
 from cluster.django.websocket.subscription import NO_POSITION, place_after
 
 clients: Counter[str] = Counter()
@@ -17,97 +18,113 @@ clients: Counter[str] = Counter()
 
 _memo = MessageMemo()
 
-Later = Callable[[Callable[[], None]], object]
-"""Calls back in the reactor's next iteration."""
+CallLater = Callable[[Callable[[], None]], object]
+"""Calls a function in the reactor's next iteration."""
 
 
 class FeedClient(Protocol):
-    """Who hears. What is said is JSON of the envelope; the position is None without history."""
+    """A client on one of the transports. What it sends is encoded (message_format)."""
 
-    def answered(self, topic: str, said: bytes, recovered: bool) -> None:
-        """A subscription is in force; what was missed follows."""
+    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
+        """Send that a subscription is active; the missed messages follow."""
 
-    def took(self, topic: str, said: bytes) -> None:
-        """A message."""
+    def send_message(self, topic: str, message: bytes) -> None:
+        """Send a message of a topic."""
 
 
 class _Topic:
     """One topic of one client."""
 
-    __slots__ = ("_epoch", "_pending", "_subscriptions", "name", "subscriber")
+    __slots__ = ("_answer", "_epoch", "_subscriptions", "callback", "name")
 
-    def __init__(self, following: "FeedSubscriptions", name: str) -> None:
+    def __init__(self, subscriptions: "FeedSubscriptions", name: str) -> None:
         self.name = name
-        self.subscriber: Any = None
-        self._subscriptions = following
+        self.callback: Callback | None = None
+        self._subscriptions = subscriptions
         self._epoch = ""
-        self._pending: tuple[bool, int] | None = None
+        self._answer: tuple[bool, int] | None = None  # until it is passed on
 
-    def answer(self, recovered: bool, epoch: str, offset: int) -> None:
-        # Where the client is depends on what follows, which it may never receive: if anything was
-        # missed, it is just before the first of that.
+    def answered(self, recovered: bool, epoch: str, offset: int) -> None:
+        """The history is known; its frames follow, if there are any."""
+        # The client may never receive those frames. So its position is the one before the first of
+        # them, and not ``offset``; that is known when the first one comes, or none does.
         self._epoch = epoch
-        self._pending = (recovered, offset)
-        self._subscriptions.later(self.settle)
+        self._answer = (recovered, offset)
+        self._subscriptions.call_later(self.pass_on_answer)
 
-    def settle(self, first: int = 0) -> None:
-        """Tell the answer; ``first`` is the number of the first message that was missed."""
-        if self._pending is None:
+    def pass_on_answer(self, first: int = 0) -> None:
+        """Have the answer sent, once.
+
+        Args:
+            first: The offset of the first missed message; 0 if there is none.
+        """
+        if self._answer is None:
             return
-        (recovered, offset), self._pending = self._pending, None
+        (recovered, offset), self._answer = self._answer, None
         position = None
         if self._epoch:
             position = format_position(self._epoch, first - 1 if first else offset)
         self._subscriptions.answered(self.name, recovered, position)
 
     def take(self, frame: bytes, offset: int) -> None:
-        if self._pending is not None:
-            self.settle(offset)
+        """Called with each frame of the topic."""
+        if self._answer is not None:
+            self.pass_on_answer(offset)
         position = None
         if offset:
-            if self.subscriber is not None:  # else the answer has just told the epoch
-                self._epoch = self.subscriber.epoch
+            # Without a callback yet, this is a missed frame, and ``answered`` was given the epoch.
+            if self.callback is not None:
+                self._epoch = self.callback.epoch
             position = format_position(self._epoch, offset)
-        self._subscriptions.took(self.name, frame, position)
+        self._subscriptions.received(self.name, frame, position)
 
     def stop(self) -> None:
-        self._pending = None
-        if self.subscriber is not None:
-            self.subscriber.stop()
+        self._answer = None
+        if self.callback is not None:
+            self.callback.stop()
 
 
 class FeedSubscriptions:
-    """``positions``: topic -> where the client is in it; ``waiting``: topics without an answer."""
+    """The subscriptions of one client.
 
-    __slots__ = ("_client", "_pubsub", "_stopped", "_topics", "later", "positions", "waiting")
+    Args:
+        pubsub: The topics of the node.
+        client: Sends answers and messages.
+        call_later: Calls in the reactor's next iteration.
 
-    def __init__(self, pubsub: Any, client: FeedClient, later: Later) -> None:
+    ``positions`` has the client's position by topic, ``waiting`` the topics without an answer yet.
+    """
+
+    __slots__ = ("_client", "_pubsub", "_stopped", "_topics", "call_later", "positions", "waiting")
+
+    def __init__(self, pubsub: PubSub, client: FeedClient, call_later: CallLater) -> None:
         self.positions: dict[str, str] = {}
         self.waiting: set[str] = set()
-        self.later = later
+        self.call_later = call_later
         self._stopped = False
         self._pubsub = pubsub
         self._client = client
         self._topics: dict[str, _Topic] = {}
 
     @property
-    def place(self) -> str:
-        """Where the client is in the whole feed."""
-        return format_place(self.positions)
+    def feed_position(self) -> str:
+        """The client's position in the whole feed."""
+        return format_feed_position(self.positions)
 
     def begin(self, topics: Iterable[str], since: Mapping[str, str]) -> None:
-        """Follow topics, each after its position in ``since`` if it has one there."""
-        places = {name: self._start(name, since.get(name)) for name in topics}
-        for name, place in places.items():  # now that the place in all of them is known
-            self._follow(name, place)
+        """Subscribe to topics, each after its position in ``since`` if it has one there."""
+        starts = {name: self._start(name, since.get(name)) for name in topics}
+        # Only now, when all positions are known: each message is sent with that of the whole feed.
+        for name, start in starts.items():
+            self._subscribe(name, start)
 
     def add(self, name: str, since: str | None = None) -> None:
-        """Follow one more topic, after ``since``; one that is followed already begins anew."""
+        """Subscribe to one more topic, after ``since``, or again to one of the present topics."""
         self.remove(name)
-        self._follow(name, self._start(name, since))
+        self._subscribe(name, self._start(name, since))
 
     def remove(self, name: str) -> None:
-        """Follow a topic no longer; ignored if it is not."""
+        """Unsubscribe from a topic. Idempotent."""
         topic = self._topics.pop(name, None)
         if topic is not None:
             topic.stop()
@@ -115,43 +132,45 @@ class FeedSubscriptions:
             self.positions.pop(name, None)
 
     def stop(self) -> None:
-        """Follow nothing any more, whatever is added."""
+        """Unsubscribe from all topics, and ignore any that is added later."""
         self._stopped = True
         for name in tuple(self._topics):
             self.remove(name)
 
-    def _start(self, name: str, since: str | None) -> tuple[str, int] | None:
-        """Until a topic's answer is there, the client is where it was."""
+    def _start(self, name: str, since: str | None) -> Position | None:
+        """Until a topic's answer has come, the client's position is the one that it named."""
         self.waiting.add(name)
-        place = place_after(since)
-        if place is not None and place != NO_POSITION:
-            self.positions[name] = format_position(*place)
-        return place
+        start = place_after(since)
+        if start is not None and start != NO_POSITION:
+            self.positions[name] = format_position(*start)
+        return start
 
-    def _follow(self, name: str, place: tuple[str, int] | None) -> None:
-        if self._stopped:  # closed by what it has heard of another
+    def _subscribe(self, name: str, start: Position | None) -> None:
+        if self._stopped:  # a message of another topic closed the client
             return
         topic = self._topics[name] = _Topic(self, name)
-        subscriber = self._pubsub.follow(
-            as_topic(name), topic.take, since=place, answer=topic.answer, for_client=True
+        callback = self._pubsub.follow(
+            as_topic(name), topic.take, since=start, answer=topic.answered, for_client=True
         )
         if self._topics.get(name) is topic:
-            topic.subscriber = subscriber
-        else:  # closed by what it has just heard
-            subscriber.stop()
+            topic.callback = callback
+        else:  # a message of the topic's history closed the client
+            callback.stop()
 
-    # What topics call.
+    # Called by topics.
 
     def answered(self, name: str, recovered: bool, position: str | None) -> None:
+        """A subscription is active."""
         self.waiting.discard(name)
         if position is None:
             self.positions.pop(name, None)
         else:
             self.positions[name] = position
-        said = encode(topic=name, recovered=recovered, id=position)
-        self._client.answered(name, said, recovered)
+        answer = encode(topic=name, recovered=recovered, id=position)
+        self._client.send_answer(name, answer, recovered)
 
-    def took(self, name: str, frame: bytes, position: str | None) -> None:
+    def received(self, name: str, frame: bytes, position: str | None) -> None:
+        """A topic has a message."""
         if position is not None:
             self.positions[name] = position
-        self._client.took(name, _memo.encode(name, frame, position))
+        self._client.send_message(name, _memo.encode(name, frame, position))

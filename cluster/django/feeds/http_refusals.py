@@ -1,6 +1,6 @@
-"""What requests of feeds are answered that get no feed: refusals, preflights, HEAD.
+"""Answers to HTTP requests of feeds that get no messages: refusals, preflights, HEAD.
 
-All of them have HEADERS already; the answer is written to a twisted.web request, and complete.
+HEADERS are set already. Each function completes the answer to a twisted.web request.
 """
 
 from typing import Any
@@ -14,33 +14,33 @@ CLOSE_TRY_AGAIN = 1013
 
 HEADERS = (
     (b"Cache-Control", b"no-store"),
-    (b"X-Accel-Buffering", b"no"),  # nginx passes on what comes, as it comes
+    (b"X-Accel-Buffering", b"no"),  # nginx does not buffer the answer
     (b"X-Content-Type-Options", b"nosniff"),
     (b"Vary", b"Origin"),
 )
 
 FOR_NOW = frozenset({429, 503})
-"""What we refuse with when it may be different soon."""
+"""Statuses of refusals that may not hold for long."""
 
 _CORS_HEADERS = b"Prefer, Last-Event-ID, Cache-Control"
 _CORS_MAX_AGE_S = b"600"
 
 
-def let_read(request: Any, origin: str) -> None:
-    """Let a page of this origin, which has been checked, read the answer (CORS)."""
+def allow_origin(request: Any, origin: str) -> None:
+    """Allow a page of this origin, which has been checked, to read the answer (CORS)."""
     request.setHeader(b"Access-Control-Allow-Origin", origin.encode("latin-1"))
     request.setHeader(b"Access-Control-Allow-Credentials", b"true")
     request.setHeader(b"Access-Control-Expose-Headers", b"Retry-After")
 
 
 def answer_head(request: Any, content_type: bytes) -> None:
-    """It would be let in."""
+    """Answer a HEAD request of a client that would be accepted."""
     request.setHeader(b"Content-Type", content_type)
     request.finish()
 
 
 def answer_preflight(request: Any) -> None:
-    """A page of an allowed origin may ask."""
+    """Answer a CORS preflight of a page of an allowed origin."""
     request.setResponseCode(204)
     request.setHeader(b"Access-Control-Allow-Methods", b"GET")
     request.setHeader(b"Access-Control-Allow-Headers", _CORS_HEADERS)
@@ -49,7 +49,7 @@ def answer_preflight(request: Any) -> None:
 
 
 def answer_refused(request: Any, denied: ConnectionDeny) -> None:
-    """The refusal's status, headers, and body or reason."""
+    """Answer with the refusal's status, headers, and body or reason."""
     body = getattr(denied, "body", None)
     headers = list(getattr(denied, "headers", ()))
     if body is None:
@@ -65,14 +65,18 @@ def answer_refused(request: Any, denied: ConnectionDeny) -> None:
 
 
 def is_for_now(denied: ConnectionDeny) -> bool:
-    """Whether a refusal is ours, rather than the application's, and will not last."""
+    """Whether a refusal is temporary, and by the node rather than by the application."""
     return denied.code in FOR_NOW and getattr(denied, "body", None) is None
 
 
 def answer_deferred(request: Any, denied: ConnectionDeny, is_serving: bool) -> None:
-    """Have a stream's client come back: an EventSource would take another status for good.
+    """Make the client of a stream reconnect later; an EventSource gives up after other answers.
 
-    ``is_serving``: this node will be there then; else the client must not ask on this connection.
+    Args:
+        request: The twisted.web request.
+        denied: The temporary refusal.
+        is_serving: Whether this node will run then. If not, the connection is closed, so that the
+            next request goes to another node.
     """
     after = int(dict(getattr(denied, "headers", ())).get("Retry-After", 0))
     code = CLOSE_TRY_AGAIN if is_serving else CLOSE_GOING_AWAY

@@ -1,54 +1,49 @@
 """Requests of feeds over HTTP, answered by the reactor: no thread waits with their clients.
 
-The node asks ``take`` about each request before it goes to Django's views. Those that ask for a
-stream (``Accept: text/event-stream``), or to wait (``Prefer: wait=SECONDS``), of a URL that is a
-feed, are let in like a handshake (Host, Origin, limits, session, decorators, the feed's function)
-and then live in an EventStream or a LongPoll.
+The node calls ``take`` with each request before its ordinary views. Requests for a stream
+(``Accept: text/event-stream``) or with a wait (``Prefer: wait=SECONDS``), at the URL of a feed, are
+accepted like a handshake (Host, Origin, limits, and admission.py), and then belong to an
+EventStream or a LongPoll.
 
-A page of another origin, if it is in C10K["ALLOWED_ORIGINS"], may read the answers (CORS), with the
-user's cookies.
+A page of another origin in C10K["ALLOWED_ORIGINS"] may read the answers (CORS), with the user's
+cookies.
 """
 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from autobahn.websocket.types import ConnectionDeny
-from django.http import HttpResponseBase
+from django.core.exceptions import SynchronousOnlyOperation
 from django.urls import ResolverMatch
 from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 
-from cluster.django.feeds.decorator import Feed, allowed_topics, chosen_topics
+from cluster.core.interfaces import PubSub
+from cluster.django.api.database import in_database
+from cluster.django.feeds.decorator import Feed, chosen_topics, topic_names
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
 from cluster.django.feeds.http_refusals import (
     HEADERS,
+    allow_origin,
     answer_deferred,
     answer_head,
     answer_preflight,
     answer_refused,
     is_for_now,
-    let_read,
 )
 from cluster.django.feeds.long_polling import MAX_WAIT_S, LongPoll
-from cluster.django.feeds.message_format import parse_place
+from cluster.django.feeds.message_format import parse_feed_position
 from cluster.django.feeds.server_sent_events import CONTENT_TYPE, EventStream, Streams, tcp_of
-from cluster.django.handshake.admission import (
-    check_login,
-    load_request,
-    not_permitted,
-    refusal,
-    refused_with,
-    run_permission,
-)
-from cluster.django.handshake.limits import Occupancy, Place
+from cluster.django.handshake.admission import Admission, Target
+from cluster.django.handshake.limits import Occupancy, Seat
 from cluster.django.handshake.origins import check_host_and_origin, check_site
+from cluster.django.handshake.refusals import refusal_for
 from cluster.django.handshake.requests import ReactorRequest, from_web
 from cluster.django.handshake.url_resolver import NoHandler, find_view
-from cluster.django.revocation import registry
-from cluster.django.websocket.decorator import UpgradeRequired
+from cluster.django.revocation import revocable_clients
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
 from cluster.net.websocket.refusal import Refusal
@@ -62,7 +57,7 @@ _WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.
 
 
 def kind_of(request: Any) -> str | None:
-    """What a twisted.web request could want of a feed; None: nothing."""
+    """What a twisted.web request could ask of a feed; None if it asks nothing of one."""
     header = request.requestHeaders.getRawHeaders
     if request.method in (b"GET", b"HEAD"):
         accept = header(b"accept")
@@ -75,25 +70,31 @@ def kind_of(request: Any) -> str | None:
 
 
 def wait_of(request: Any) -> int | None:
-    """The seconds of ``Prefer: wait=…``, cut to MAX_WAIT_S; None if it is not said."""
+    """The seconds of ``Prefer: wait=…`` (RFC 7240), cut to MAX_WAIT_S; None without it."""
     prefer = request.requestHeaders.getRawHeaders(b"prefer")
     found = None if prefer is None else _WAIT.search(b",".join(prefer))
     return None if found is None else min(int(found[1]), MAX_WAIT_S)
 
 
 class FeedRequests:
-    """``refused`` counts answers that are none of a feed by status, ``ended`` streams by reason,
-    ``dropped`` messages that were not delivered; ``opened`` clients by kind.
+    """The requests of feeds that one node receives, and their clients.
 
-    ``settings`` is the C10K setting; ``is_serving`` says whether new clients are taken. Streams are
-    sent at the ``end_of_turn``.
+    Args:
+        pubsub: The topics of the node.
+        settings: The C10K setting with its defaults.
+        is_serving: Whether new clients are accepted at all.
+        occupancy: The limits of connections.
+        end_of_turn: When streams send their output.
+
+    ``opened`` counts clients by kind, ``refused`` refusals by status, ``ended`` streams by reason,
+    and ``dropped`` messages that were not delivered, by reason.
     """
 
     log = Logger()
 
     def __init__(
         self,
-        pubsub: Any,
+        pubsub: PubSub,
         settings: dict[str, Any],
         is_serving: Callable[[], bool],
         occupancy: Occupancy,
@@ -131,7 +132,10 @@ class FeedRequests:
         return self._sent + sum(client.sent for client in self._clients)
 
     def take(self, request: Any) -> bool:
-        """Answer a twisted.web request if it is one for a feed; False: it is not."""
+        """Answer a twisted.web request if it is one of a feed; return False if it is not.
+
+        ``request.serve_view()`` is called if that is known only later.
+        """
         kind = kind_of(request)
         if kind is None:
             return False
@@ -139,20 +143,24 @@ class FeedRequests:
             match, _ = find_view(request.path.decode("ascii"))
         except (NoHandler, UnicodeDecodeError):
             return False
-        except Exception as error:  # such as a path converter that asks the database
-            self._prepare(request)
-            self._refuse(request, kind, self._refusal(request, error))
+        except SynchronousOnlyOperation:  # a path converter that asks the database
+            self._start(request, self._resolve_and_serve(request, kind))
             return True
-        feed = getattr(match.func, "feed", None)
-        if feed is None:
+        except Exception as error:
+            self._prepare(request)
+            self._refuse(request, kind, self._refusal_for(request, error))
+            return True
+        if _feed_of(match) is None:
             return False
-        self._prepare(request)
-        serving = self._serve(request, kind, feed, match)
+        self._start(request, self._serve(request, kind, match))
+        return True
+
+    def _start(self, request: Any, serving: Coroutine[Any, Any, None]) -> None:
+        """Serve in a task, which is cancelled if the client leaves."""
         task = asyncio.get_running_loop().create_task(serving)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         request.notifyFinish().addErrback(lambda _: task.cancel())
-        return True
 
     @staticmethod
     def _prepare(request: Any) -> None:
@@ -161,76 +169,88 @@ class FeedRequests:
             request.setHeader(name, value)
 
     def close_all(self) -> None:
-        """The node stops: end all streams, answer all polls. Wait then while ``unsent``."""
+        """End all streams and answer all polls, because the node stops.
+
+        After that, wait while ``unsent``.
+        """
         for client in list(self._clients):
             self._closing.append(tcp_of(client.request))
             client.close(CLOSE_GOING_AWAY, "the server is going away")
 
     @property
     def unsent(self) -> bool:
-        """Whether clients that were closed have not yet been sent all that there was."""
+        """Whether output of closed clients is still waiting."""
         self._closing = [each for each in self._closing if not each.disconnected]
         return bool(self._closing)
 
     # One request.
 
-    async def _serve(self, request: Any, kind: str, feed: Feed, match: ResolverMatch) -> None:
-        place = None
+    async def _resolve_and_serve(self, request: Any, kind: str) -> None:
+        """Resolve the URL in a database thread; the request may turn out to be for a view."""
+        try:
+            match, _ = await in_database(find_view, request.path.decode("ascii"))
+        except NoHandler:
+            request.serve_view()
+            return
+        except Exception as error:
+            self._prepare(request)
+            self._refuse(request, kind, self._refusal_for(request, error))
+            return
+        if _feed_of(match) is None:
+            request.serve_view()
+        else:
+            await self._serve(request, kind, None)
+
+    async def _serve(self, request: Any, kind: str, match: ResolverMatch | None) -> None:
+        self._prepare(request)
+        seat = None
         try:
             self._check(request)
             if kind == PREFLIGHT:
                 answer_preflight(request)
                 return
-            place = self._occupancy.enter(request.getClientAddress().host)
-            http = await load_request(from_web(request, match))
+            seat = self._occupancy.enter(request.getClientAddress().host)
+            http = from_web(request, match)
+            admission = Admission(http, _feed_target)
+            await admission.decide()
             if http.user_key is not None:
-                place.be("user", http.user_key)
-            chosen = await self._admit(http, feed, match)
+                seat.assign("user", http.user_key)
+            chosen = chosen_topics(http, topic_names(admission.result))
             if not self._is_serving():
                 raise _stopping()
             if request.method == b"HEAD":
                 answer_head(request, CONTENT_TYPE if kind == STREAM else b"application/json")
                 return
-            self._open(request, kind, http, chosen, place)
-            place = None
+            self._open(request, kind, http, chosen, seat)
+            seat = None
         except ConnectionDeny as error:
             self._refuse(request, kind, error)
         except Exception as error:
-            self._refuse(request, kind, self._refusal(request, error))
+            self._refuse(request, kind, self._refusal_for(request, error))
         finally:
-            if place is not None:
-                place.leave()
+            if seat is not None:
+                seat.leave()
 
     def _check(self, request: Any) -> None:
         host, origin = (_header(request, name) for name in (b"host", b"origin"))
         check_host_and_origin(host or "", origin, request.isSecure(), self._origins)
         check_site(origin, _header(request, b"sec-fetch-site"))
         if origin is not None:
-            let_read(request, origin)
+            allow_origin(request, origin)
         if not self._is_serving():
             raise _stopping()
 
-    async def _admit(self, http: ReactorRequest, feed: Feed, match: ResolverMatch) -> list[str]:
-        check_login(http)
-        if match.func is not feed.view:  # it is decorated
-            through = await run_permission(match.func, http, match.kwargs, match.args)
-            if not isinstance(through, UpgradeRequired):
-                if isinstance(through, HttpResponseBase) and through.status_code >= 400:
-                    raise refused_with(through)
-                raise not_permitted()
-        return chosen_topics(http, await allowed_topics(feed, http, match.args, match.kwargs))
-
     def _open(
-        self, request: Any, kind: str, http: ReactorRequest, topics: list[str], place: Place
+        self, request: Any, kind: str, http: ReactorRequest, topics: list[str], seat: Seat
     ) -> None:
         """From here on the client is an EventStream or a LongPoll."""
-        said = http.headers.get("Last-Event-ID") if kind == STREAM else None
-        place_in_feed = said or http.GET.get("since", "")
-        leave: list[Callable[[], None]] = [place.leave]
+        last_id = http.headers.get("Last-Event-ID") if kind == STREAM else None
+        position = last_id or http.GET.get("since", "")
+        at_end: list[Callable[[], None]] = [seat.leave]
 
         def ended(reason: str) -> None:
-            client.following.stop()
-            for call in leave:
+            client.subscriptions.stop()
+            for call in at_end:
                 call()
             clients[kind] -= 1
             del self._clients[client]
@@ -241,14 +261,14 @@ class FeedRequests:
                 why = "disconnected" if reason == "client" else reason
                 self.dropped[why] += client.dropped
 
-        client: Any
+        client: EventStream | LongPoll
         if kind == STREAM:
             client = EventStream(request, self._streams, ended)
         else:
             wait = wait_of(request) or 0
             request.setHeader(b"Preference-Applied", b"wait=%d" % wait)
-            client = LongPoll(request, self._clock, wait, place_in_feed, ended)
-        client.following = FeedSubscriptions(
+            client = LongPoll(request, self._clock, wait, position, ended)
+        client.subscriptions = FeedSubscriptions(
             self._pubsub, client, lambda call: self._clock.callLater(0, call)
         )
         self._clients[client] = kind
@@ -256,13 +276,13 @@ class FeedRequests:
         self.opened[kind] += 1
         request.notifyFinish().addErrback(lambda _: client.lost())
         client.begin()
-        # Who was revoked while being let in is closed here, before anything is said to them.
-        leave.append(registry.add(http, client.close))
-        client.follow(topics, parse_place(place_in_feed))
+        # This closes a client that was revoked while it was being accepted, before any message.
+        at_end.append(revocable_clients.add(http, client.close))
+        client.subscribe(topics, parse_feed_position(position))
 
-    def _refusal(self, request: Any, error: Exception) -> Refusal:
+    def _refusal_for(self, request: Any, error: Exception) -> Refusal:
         try:
-            return refusal(error)
+            return refusal_for(error)
         except Exception:
             self.log.failure("a feed at {path!r} failed", path=request.path)
             return Refusal(500, "internal error")
@@ -282,3 +302,13 @@ def _stopping() -> Refusal:
 def _header(request: Any, name: bytes) -> str | None:
     values = request.requestHeaders.getRawHeaders(name)
     return None if not values else values[0].decode("latin-1")
+
+
+def _feed_of(match: ResolverMatch) -> Feed | None:
+    feed: Feed | None = getattr(match.func, "feed", None)
+    return feed
+
+
+def _feed_target(match: ResolverMatch) -> Target[Feed] | None:
+    feed = _feed_of(match)
+    return None if feed is None else Target(feed, feed.view, feed.topics)

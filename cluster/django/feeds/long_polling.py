@@ -1,4 +1,4 @@
-"""A feed by long polling: one answer to one request, when there is something to say.
+"""A feed by long polling: a response to each request, as soon as there is a message.
 
 ::
 
@@ -9,83 +9,91 @@
     <  "messages": [{"topic": "live", "message": "hello", "id": "ab12:7"}],
     <  "since": "live=ab12:7"}
 
-It is answered at once if messages were missed, or if the client did not know its place in a topic
-that has history, so that it does from then on; else by the first message, or, without any, when the
-time is over. Topics without history lose what comes between two polls.
+The response comes at once if the client missed messages, or if it did not know its position in a
+topic with history, so that it knows it from then on. Otherwise it comes with the first message, or
+when the time is over. Messages of topics without history are lost between two polls.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, Later
+from cluster.django.feeds.feed_subscriptions import CallLater, FeedSubscriptions
 from cluster.django.feeds.message_format import encode_value
 
 CONTENT_TYPE = b"application/json"
 
 MAX_WAIT_S = 55
-"""Below the 60 s after which proxies commonly give up on an answer."""
+"""Less than the 60 s after which proxies commonly give up on a response."""
 
 GRACE_S = 1.0
-"""What a client that does not want to wait waits nevertheless for the exchange, which answers in
-milliseconds unless it is just being restarted."""
+"""Seconds for the history of the topics, also for a client that does not want to wait. The broker
+answers within milliseconds, unless it is being restarted."""
 
 MAX_MESSAGES = 1000
 MAX_BYTES = 1 << 20
-"""More do not wait for a topic that does not answer, because the exchange is away."""
+"""With so many messages the response does not wait for the history of a topic any longer, which is
+late because no broker is there."""
 
 
 class LongPoll:
-    """One request; ``ended(reason)`` is called once: "closed" if answered, "client" if it left.
+    """One request.
 
-    ``place`` is what the client said of where it is.
+    Args:
+        request: The twisted.web request.
+        clock: The reactor.
+        wait_s: Seconds after which there is a response in any case.
+        position: The client's position in the feed, as it sent it.
+        ended: Called once: with "closed" after the response, with "client" if the client left.
+
+    The creator sets ``subscriptions``.
     """
 
     def __init__(
-        self, request: Any, clock: Any, wait_s: int, place: str, ended: Callable[[str], None]
+        self, request: Any, clock: Any, wait_s: int, position: str, ended: Callable[[str], None]
     ) -> None:
-        self.following: FeedSubscriptions
+        self.subscriptions: FeedSubscriptions
         self.sent = 0
         self.dropped = 0
         self.request = request
-        self._place: str | None = place  # until it follows
-        self._at_once = wait_s == 0
+        self._position: str | None = position  # until it has subscribed
         self._answers: list[bytes] = []
         self._messages: list[bytes] = []
         self._octets = 0  # in _messages
         self._is_full = False
+        self._at_once = wait_s == 0
         self._ended: Callable[[str], None] | None = ended
-        self._later: Later = lambda call: clock.callLater(0, call)
+        self._call_later: CallLater = lambda call: clock.callLater(0, call)
         self._scheduled = False
         self._timeout = clock.callLater(max(wait_s, GRACE_S), self.answer)
 
     def begin(self) -> None:
-        """Nothing is said before there is an answer."""
+        """Nothing is sent before there is a response."""
 
-    def follow(self, topics: Sequence[str], since: Mapping[str, str]) -> None:
-        """Answer when there is reason to, unless that has been done."""
-        self._place = None
-        self.following.begin(topics, since)
-        self._look()
+    def subscribe(self, topics: Sequence[str], since: Mapping[str, str]) -> None:
+        """Subscribe to topics; respond as soon as there is a reason, unless it has responded."""
+        self._position = None
+        self.subscriptions.begin(topics, since)
+        self._check()
 
-    # What the feed says.
+    # Called by the subscriptions.
 
-    def answered(self, topic: str, said: bytes, recovered: bool) -> None:
-        self._answers.append(said)
-        if topic in self.following.positions and not recovered:
-            self._at_once = True  # the client must learn where it is
-        self._look()
+    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
+        self._answers.append(answer)
+        if topic in self.subscriptions.positions and not recovered:
+            self._at_once = True  # the client must learn its position
+        self._check()
 
-    def took(self, topic: str, said: bytes) -> None:
-        self._messages.append(said)
-        self._octets += len(said)
-        if self.following.waiting and not self._is_full:
+    def send_message(self, topic: str, message: bytes) -> None:
+        self._messages.append(message)
+        self._octets += len(message)
+        if self.subscriptions.waiting and not self._is_full:
             self._is_full = len(self._messages) >= MAX_MESSAGES or self._octets >= MAX_BYTES
             if self._is_full:
-                self._later(self.answer)
-        self._look()
+                self._call_later(self.answer)
+        self._check()
 
     def close(self, code: int, reason: str) -> None:
-        """Answer with what there is; the next poll will be told why there is no more."""
+        """Respond with what there is; the response to the next poll has the reason."""
         self.request.channel.persistent = False
         self.answer()
 
@@ -95,27 +103,30 @@ class LongPoll:
 
     # Inside.
 
-    def _look(self) -> None:
-        """Answer at the end of this iteration, with all that came in it, if there is reason to."""
-        if self._scheduled or self._ended is None or self.following.waiting:
+    def _check(self) -> None:
+        """If there is a reason, respond in the next iteration of the reactor.
+
+        So the response has all messages of this iteration.
+        """
+        if self._scheduled or self._ended is None or self.subscriptions.waiting:
             return
         if self._messages or self._at_once:
             self._scheduled = True
-            self._later(self._answer_if_known)
+            self._call_later(self._answer_if_known)
 
     def _answer_if_known(self) -> None:
         self._scheduled = False
-        if not self.following.waiting:  # for a topic that was added after we looked
+        if not self.subscriptions.waiting:  # for a topic that was added after _check
             self.answer()
 
     def answer(self) -> None:
-        """Answer now; a second time is ignored."""
+        """Respond now. Idempotent."""
         if self._ended is None:
             return
         body = b'{"topics":[%b],"messages":[%b],"since":%b}' % (
             b",".join(self._answers),
             b",".join(self._messages),
-            encode_value(self.following.place if self._place is None else self._place),
+            encode_value(self._new_position),
         )
         request = self.request
         request.setHeader(b"Content-Type", CONTENT_TYPE)
@@ -124,6 +135,11 @@ class LongPoll:
         self._end("closed")
         request.write(body)
         request.finish()
+
+    @property
+    def _new_position(self) -> str:
+        """Where the next poll starts."""
+        return self.subscriptions.feed_position if self._position is None else self._position
 
     def _end(self, reason: str) -> None:
         ended, self._ended = self._ended, None

@@ -1,20 +1,20 @@
-"""The envelope ``c10k.v1``: what feeds say to their clients, over all three transports.
+"""The message format ``c10k.v1`` between feeds and their clients, on all three transports.
 
 Grammar, JSON text, ``>`` client to server (WebSocket only), ``<`` server to client::
 
-    > {"subscribe": T, "since": POSITION}       "since" may be left out
+    > {"subscribe": T, "since": POSITION}       "since" is optional
     > {"unsubscribe": T}
     > {"ping": any}
     < {"pong": any}
     < {"topic": T, "recovered": bool, "id": POSITION}    the answer to a subscription
     < {"topic": T, "message": M, "id": POSITION}
-    < {"error": text, "topic": T}               "topic" if it is about one
+    < {"error": text, "topic": T}               "topic" if the error is about one
 
 M is a string for a text message, ``{"base64": …}`` for a binary one. "id" is there if the topic has
-history. Unknown members are ignored, in both directions, so that later versions may add some.
+history. Unknown members are ignored in both directions, so that later versions can add some.
 
-A place in a whole feed is written ``T=POSITION&T=POSITION``, quoted like a query: the ``id:`` of a
-server-sent event, ``since`` in a URL. This file knows neither sockets nor topics' subscribers.
+The position in a whole feed is ``T=POSITION&T=POSITION``, quoted like a query: the ``id:`` of a
+server-sent event, ``since`` in a URL. This module knows neither sockets nor subscriptions.
 """
 
 import base64
@@ -31,32 +31,36 @@ from cluster.net.websocket.frames import frame_payload
 SUBPROTOCOL = "c10k.v1"
 
 MAX_REQUEST = 16 << 10
-"""Characters of a client's request: a topic and a position are some hundred, and a ping's value,
-which is sent back, need be no more than a number."""
+"""Characters of a client's request: a topic and a position have some hundred, and the value of a
+ping, which is sent back, needs to be no more than a number."""
 
 MAX_SINCE = 8 << 10
-"""Characters of a place in a feed that are read: half of what the header of a request may have."""
+"""Characters of a position in a feed that are read: half of what a request's header may have."""
 
 MEMO_BYTES = 1 << 20
-"""Encoded messages that are kept for the next client: as much as one client's queue may hold."""
+"""Bytes of encoded messages kept for the next client: as much as one client's queue may hold."""
 
-
-NOT_JSON = 1007
-NO_REQUEST = 1008
+CLOSE_NOT_JSON = 1007
+CLOSE_INVALID_REQUEST = 1008
 """Close codes for clients that break the grammar."""
 
 
-class BadEnvelope(ValueError):
-    """What a client sent is no request of this grammar; the text says why, ``code`` closes it."""
+class InvalidRequest(ValueError):
+    """What a client sent is not a request of this grammar.
 
-    def __init__(self, text: str, code: int = NO_REQUEST) -> None:
+    Args:
+        text: The reason.
+        code: The close code for the client.
+    """
+
+    def __init__(self, text: str, code: int = CLOSE_INVALID_REQUEST) -> None:
         super().__init__(text)
         self.code = code
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Have a topic's messages, those after ``since`` first."""
+    """Subscribe to a topic, to the messages after ``since`` first."""
 
     topic: str
     since: str | None
@@ -64,14 +68,14 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Have them no more."""
+    """Unsubscribe from a topic."""
 
     topic: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Say ``value`` back."""
+    """Send ``value`` back."""
 
     value: Any
 
@@ -80,15 +84,19 @@ ClientRequest: TypeAlias = Subscribe | Unsubscribe | Ping
 
 
 def parse_request(text: str) -> ClientRequest:
-    """Read a client's message; raises BadEnvelope."""
+    """Read a client's message.
+
+    Raises:
+        InvalidRequest: It is not JSON, or not of this grammar.
+    """
     if len(text) > MAX_REQUEST:
-        raise BadEnvelope(f"a request has at most {MAX_REQUEST} characters")
+        raise InvalidRequest(f"a request has at most {MAX_REQUEST} characters")
     try:
         request = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # too many digits are a ValueError, too
-        raise BadEnvelope("not JSON", NOT_JSON) from error
+        raise InvalidRequest("not JSON", CLOSE_NOT_JSON) from error
     if not isinstance(request, dict):
-        raise BadEnvelope("a request is an object")
+        raise InvalidRequest("a request is an object")
     match request:
         case {"subscribe": str(topic), "since": str(since)}:
             return Subscribe(topic, since)
@@ -98,18 +106,18 @@ def parse_request(text: str) -> ClientRequest:
             return Unsubscribe(topic)
         case {"ping": value}:
             return Ping(value)
-    raise BadEnvelope("a request has one of: subscribe, unsubscribe, ping")
+    raise InvalidRequest("a request has one of: subscribe, unsubscribe, ping")
 
 
 def encode(**members: Any) -> bytes:
     """One message of the server, in UTF-8 and without a line break; None members are left out."""
     given = {name: value for name, value in members.items() if value is not None}
-    # A topic that a client named may hold half of a surrogate pair, which UTF-8 cannot say.
+    # A topic that a client named may have half of a surrogate pair, which UTF-8 cannot encode.
     return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def encode_pong(value: Any) -> bytes:
-    """The answer to a ping, whose value may be null."""
+    """The answer to a ping. Its value may be null."""
     return b'{"pong":' + encode_value(value) + b"}"
 
 
@@ -119,7 +127,7 @@ def encode_value(value: Any) -> bytes:
 
 
 def encode_message(topic: str, frame: bytes, position: str | None) -> bytes:
-    """The envelope of a published frame (net.websocket.frames); ``position`` None: no history."""
+    """Encode a published frame (net.websocket.frames); without history ``position`` is None."""
     payload, is_binary = frame_payload(frame)
     message: Any
     if is_binary:
@@ -130,10 +138,10 @@ def encode_message(topic: str, frame: bytes, position: str | None) -> bytes:
 
 
 class MessageMemo:
-    """Encodes each message once, however many clients are sent it at the same moment.
+    """Encodes each message once for all clients to which it is sent at the same moment.
 
-    What it knows is forgotten when it is more than ``MEMO_BYTES``: the clients of one message come
-    right after one another, and those of an older one hardly ever.
+    It is emptied when it has more than ``MEMO_BYTES``: the clients of a message come right after
+    one another, and a client hardly ever asks for an older message.
     """
 
     def __init__(self) -> None:
@@ -141,8 +149,8 @@ class MessageMemo:
         self._size = 0
 
     def encode(self, topic: str, frame: bytes, position: str | None) -> bytes:
-        """Like encode_message; the result is the same object as long as it is known."""
-        key = (topic, frame, position)  # the frame's hash is kept in the object itself
+        """Like encode_message, but the same object is returned while it is known."""
+        key = (topic, frame, position)  # bytes objects keep their hash
         known = self._known.get(key)
         if known is None:
             known = encode_message(topic, frame, position)
@@ -154,21 +162,21 @@ class MessageMemo:
         return known
 
 
-def format_place(positions: Mapping[str, str]) -> str:
-    """A place in a feed: topic -> position; topics without history have none."""
+def format_feed_position(positions: Mapping[str, str]) -> str:
+    """The position in a feed, made of those in its topics; topics without history have none."""
     return "&".join([f"{_quote(topic)}={position}" for topic, position in positions.items()])
 
 
-@lru_cache(4096)  # every message to every stream has it
+@lru_cache(4096)  # it is part of every message to every stream
 def _quote(topic: str) -> str:
     return quote(topic, safe="")
 
 
-def parse_place(text: str) -> dict[str, str]:
-    """The same from what a client says; what makes no sense is left out.
+def parse_feed_position(text: str) -> dict[str, str]:
+    """Read a position in a feed that a client sent: topic -> position.
 
-    It may be of another day or another feed, so it is never an error: a topic that is not in it
-    begins anew, and one whose position nobody knows says so ("recovered" is false).
+    It may be of another day or another feed, so it is never an error. A topic that is not in it
+    starts from the beginning of its history; one with an unknown position is not recovered.
     """
     if len(text) > MAX_SINCE:
         text = text[:MAX_SINCE].rpartition("&")[0]

@@ -1,11 +1,11 @@
-"""A feed as server-sent events (HTML standard, section 9.2), one for each client.
+"""A feed as server-sent events (HTML standard, section 9.2): one endless response for each client.
 
 ::
 
-    retry: 2741                                  ms; another for each client, against stampedes
-    : heartbeat 15                               how often such a comment comes at least, in s
+    retry: 2741                                  ms; random, so that clients reconnect spread out
+    : heartbeat 15                               at most so many seconds between comments
 
-    id: live=ab12:6                              where the client is in the whole feed
+    id: live=ab12:6                              the client's position in the whole feed
     event: recovered
     data: {"topic":"live","recovered":true,"id":"ab12:6"}
 
@@ -17,11 +17,11 @@
     event: close
     data: {"code":1001,"reason":"…"}             then the response ends
 
-Who cannot be served just now is told so in a stream, too (``put_off``): an EventSource never comes
-back after any other status than 200.
+A client that cannot be served for now gets a stream, too, which says when to come back (``defer``):
+after any other status than 200 an EventSource never reconnects.
 
-An EventSource gives the last id back when it reconnects, and does so by itself. A client that does
-not read has what it is sent queued, up to a limit in bytes; then it is cut off.
+An EventSource reconnects by itself, and sends the last id. For a client that does not read, output
+is queued up to a limit in bytes; beyond it the connection is aborted.
 """
 
 import random
@@ -39,19 +39,26 @@ from cluster.net.loop.timers import CoarseTimers, Timeout
 CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 
 RETRY_MS = (1000, 5000)
-"""Between which a client is told how long to wait before it reconnects. A browser waits exactly
-that long, so it must not be the same for all."""
+"""Range of the time after which a client shall reconnect. A browser waits exactly as long as the
+``retry`` field says, so the time must differ between clients."""
 
 UNREAD_S = 15.0
-"""A client for which something has waited for so long, at two heartbeats at least, is cut off."""
+"""Seconds for which a client may not read its output, and two heartbeats at least."""
 
 UNHEARD_S = 30
-"""A client whose kernel acknowledges nothing for so long is given up. There are no pongs here."""
+"""Seconds without an acknowledgement of TCP, after which the kernel ends the connection. It stands
+for the pongs of a WebSocket."""
 
 
 class Streams:
-    """What all streams of a node share: ``heartbeat`` in seconds, ``high_water`` in bytes.
-    ``schedule`` asks for a call of ``flush``."""
+    """What all streams of a node share.
+
+    Args:
+        timers: For heartbeats.
+        high_water: Bytes that may wait for a client that does not read.
+        heartbeat: Seconds between comments.
+        schedule: Asks for a call of ``flush``.
+    """
 
     _log = Logger()
 
@@ -69,12 +76,12 @@ class Streams:
         self._waiting: list[EventStream] = []
 
     def mark(self, stream: "EventStream") -> None:
-        """It has something to send: what comes together leaves together."""
+        """The stream has output, which leaves with that of others at the next ``flush``."""
         self._waiting.append(stream)
         self._schedule()
 
     def flush(self) -> None:
-        """Send what waits."""
+        """Send the output of all streams."""
         waiting, self._waiting = self._waiting, []
         for stream in waiting:
             try:
@@ -84,20 +91,27 @@ class Streams:
 
 
 class EventStream:
-    """A client's stream, from the first byte on; ``ended(reason)`` is called once, at its end.
+    """The stream of one client.
 
-    Reasons: "client" (it left), "slow_consumer" (it does not read), "closed" (by us).
+    Args:
+        request: The twisted.web request, to which nothing has been written.
+        streams: What all streams share.
+        ended: Called once, with the reason: "client" (it left), "slow_consumer" (it does not read),
+            "closed" (by this node).
+
+    The creator sets ``subscriptions``. ``sent`` counts messages handed to the transport,
+    ``dropped`` messages that were not.
     """
 
     __slots__ = (
         "_beats_unread", "_blocked", "_ended", "_heartbeat", "_messages", "_out", "_queued",
-        "_streams", "dropped", "following", "request", "sent",
+        "_streams", "dropped", "request", "sent", "subscriptions",
     )  # fmt: skip
 
     def __init__(self, request: Any, streams: Streams, ended: Callable[[str], None]) -> None:
-        self.following: FeedSubscriptions
-        self.sent = 0  # messages handed to the transport
-        self.dropped = 0  # messages that it never got
+        self.subscriptions: FeedSubscriptions
+        self.sent = 0
+        self.dropped = 0
         self.request = request
         self._streams = streams
         self._ended: Callable[[str], None] | None = ended
@@ -109,7 +123,7 @@ class EventStream:
         self._heartbeat: Timeout | None = None
 
     def begin(self) -> None:
-        """Send the response's header, which says that the client is let in."""
+        """Send the response's header: the client is accepted."""
         request = self.request
         request.setHeader(b"Content-Type", CONTENT_TYPE)
         request.registerProducer(self, True)
@@ -118,21 +132,21 @@ class EventStream:
         self._put(b"retry: %d\n: heartbeat %g\n\n" % (random.randint(*RETRY_MS), heartbeat))
         self._heartbeat = self._streams.timers.call_later(heartbeat, self._beat)
 
-    def follow(self, topics: Sequence[str], since: Mapping[str, str]) -> None:
-        """Send the topics' messages, unless it has been closed."""
-        self.following.begin(topics, since)
+    def subscribe(self, topics: Sequence[str], since: Mapping[str, str]) -> None:
+        """Send the messages of topics, unless the stream has ended."""
+        self.subscriptions.begin(topics, since)
 
-    # What the feed says.
+    # Called by the subscriptions.
 
-    def answered(self, topic: str, said: bytes, recovered: bool) -> None:
-        self._put(self._id(), b"event: recovered\ndata: ", said, b"\n\n")
+    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
+        self._put(self._id(), b"event: recovered\ndata: ", answer, b"\n\n")
 
-    def took(self, topic: str, said: bytes) -> None:
+    def send_message(self, topic: str, message: bytes) -> None:
         self._messages += 1
-        self._put(self._id(), b"data: ", said, b"\n\n")
+        self._put(self._id(), b"data: ", message, b"\n\n")
 
     def close(self, code: int, reason: str) -> None:
-        """End the stream after what is queued."""
+        """Send what is queued and the reason, then end the response."""
         if self._ended is None:
             return
         self._put(b"event: close\ndata: ", encode(code=code, reason=reason), b"\n\n")
@@ -146,7 +160,7 @@ class EventStream:
         """The connection is gone."""
         self._end("client")
 
-    # What the transport says.
+    # Called by the transport, of which this is the producer.
 
     def pauseProducing(self) -> None:
         self._blocked = True
@@ -162,8 +176,8 @@ class EventStream:
     # Inside.
 
     def _id(self) -> bytes:
-        place = self.following.place
-        return b"id: %b\n" % place.encode() if place else b""
+        position = self.subscriptions.feed_position
+        return b"id: %b\n" % position.encode() if position else b""
 
     def _put(self, *parts: bytes) -> None:
         if self._ended is None:
@@ -173,10 +187,10 @@ class EventStream:
         self._out += parts
         self._queued += sum(map(len, parts))
         if self._blocked and self._queued > self._streams.high_water:
-            self._cut_off()
+            self._abort()
 
     def flush(self) -> None:
-        """Send what waits, unless the client does not read."""
+        """Send the output, unless the client does not read."""
         if not self._blocked:
             self._write()
 
@@ -189,7 +203,7 @@ class EventStream:
         self._queued = self._messages = 0
         request = self.request
         if not request.startedWriting:
-            request.write(output)  # the header, too
+            request.write(output)  # with the header
             return
         request.sentLength += len(output)
         if request.chunked:
@@ -200,14 +214,14 @@ class EventStream:
         heartbeat = self._streams.heartbeat
         if self._blocked:
             if self._beats_unread * heartbeat >= UNREAD_S:
-                self._cut_off()
+                self._abort()
                 return
             self._beats_unread += 1
         self._heartbeat = self._streams.timers.call_later(heartbeat, self._beat)
         if not self._blocked:
             self._put(b":\n\n")
 
-    def _cut_off(self) -> None:
+    def _abort(self) -> None:
         self._end("slow_consumer")
         self.request.channel.transport.abortConnection()
 
@@ -223,20 +237,20 @@ class EventStream:
 
 
 def defer(code: int, reason: str, after: int) -> bytes:
-    """A whole stream that says nothing but when to come back: ``after`` s or a little later."""
+    """A complete stream that says when to reconnect: in ``after`` seconds or a little later."""
     retry = after * 1000 + random.randint(*RETRY_MS)
     close = encode(code=code, reason=reason, after=after or None)
     return b"retry: %d\n\nevent: close\ndata: %b\n\n" % (retry, close)
 
 
 def tcp_of(request: Any) -> Any:
-    """The TCP transport of a twisted.web request, TLS taken off."""
+    """The TCP transport of a twisted.web request, also under TLS."""
     transport = request.channel.transport
     return getattr(transport, "transport", transport)
 
 
 def _give_up_unheard(request: Any) -> None:
-    """Have the kernel break a connection on which nothing is acknowledged for too long."""
+    """Have the kernel end a connection on which nothing is acknowledged for too long."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
     connection = getattr(tcp_of(request), "socket", None)
     if option is None or not isinstance(connection, socket.socket):

@@ -1,7 +1,8 @@
-"""A feed over WebSocket: the envelope c10k.v1 (envelope.py has its grammar).
+"""A feed over WebSocket; message_format has the grammar.
 
-From the start the client hears all topics of the feed, or those its URL chose (``?topic=``), after
-the place its URL names (``?since=``). Later it may leave some and take others, of the same feed.
+From the start the client receives all topics of the feed, or those that its URL chose
+(``?topic=``), after the position in its URL (``?since=``). Later it may unsubscribe from some, and
+subscribe to others of the same feed.
 """
 
 import asyncio
@@ -10,86 +11,93 @@ from typing import Any
 from cluster.django.api import topics
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
 from cluster.django.feeds.message_format import (
-    BadEnvelope,
+    InvalidRequest,
     Ping,
     Subscribe,
     Unsubscribe,
     encode,
     encode_pong,
-    parse_place,
+    parse_feed_position,
     parse_request,
 )
+from cluster.django.websocket.websocket import WebSocket
 from cluster.net.websocket.frames import text_frame
 
 CLOSE_NOT_TEXT = 1003
 
 
-async def serve(ws: Any, *args: Any, **captured: Any) -> None:
-    """The handler of a feed's URL, once the feed's function has said which topics."""
-    allowed, chosen = ws.request.feed_topics
+async def serve(ws: WebSocket, *args: Any, **captured: Any) -> None:
+    """The handler of a feed's URL. The feed's function has been called already."""
+    allowed, chosen = ws.request.feed_topics  # type: ignore[attr-defined]  # set by the decorator
     client = FeedSocket(ws, allowed)
     clients["websocket"] += 1
     try:
-        client.following.begin(chosen, parse_place(ws.request.GET.get("since", "")))
+        position = parse_feed_position(ws.request.GET.get("since", ""))
+        client.subscriptions.begin(chosen, position)
         ws.on_message(client.received)
         await ws.wait_closed()
     finally:
         clients["websocket"] -= 1
-        client.following.stop()
+        client.subscriptions.stop()
 
 
 class FeedSocket:
-    """One client."""
+    """One client.
+
+    Args:
+        ws: Its WebSocket.
+        allowed: The topics to which it may subscribe.
+    """
 
     _framed = (b"", b"")
-    """What was said last, to any client, and its frame: the others are sent the same object."""
+    """The last message to any client, and its frame: the other clients get the same object."""
 
-    def __init__(self, ws: Any, allowed: list[str]) -> None:
+    def __init__(self, ws: WebSocket, allowed: list[str]) -> None:
         self._ws = ws
         self._allowed = frozenset(allowed)
-        later = asyncio.get_running_loop().call_soon
-        self.following = FeedSubscriptions(topics.running_node().pubsub, self, later)
+        call_later = asyncio.get_running_loop().call_soon
+        self.subscriptions = FeedSubscriptions(topics.running_node().pubsub, self, call_later)
 
     def received(self, payload: bytes, is_binary: bool) -> None:
-        """A request of the client."""
+        """Take a request of the client."""
         if is_binary:
             self._ws.close_now(CLOSE_NOT_TEXT, "requests are text")
             return
         try:
             request = parse_request(payload.decode())
-        except BadEnvelope as error:
+        except InvalidRequest as error:
             self._ws.close_now(error.code, str(error))
             return
         match request:
             case Subscribe(topic, since) if topic in self._allowed:
-                self._wait_a_turn()
-                self.following.add(topic, since)
+                self._pause_reading()
+                self.subscriptions.add(topic, since)
             case Subscribe(topic):
-                self._say(encode(error="this topic is not in the feed", topic=topic))
+                self._send(encode(error="this topic is not in the feed", topic=topic))
             case Unsubscribe(topic):
-                self.following.remove(topic)
+                self.subscriptions.remove(topic)
             case Ping(value):
-                self._say(encode_pong(value))
+                self._send(encode_pong(value))
 
-    def answered(self, topic: str, said: bytes, recovered: bool) -> None:
-        self._say(said)
+    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
+        self._send(answer)
 
-    def took(self, topic: str, said: bytes) -> None:
+    def send_message(self, topic: str, message: bytes) -> None:
         known, frame = FeedSocket._framed
-        if known is not said:
-            frame = text_frame(said)
-            FeedSocket._framed = said, frame
+        if known is not message:
+            frame = text_frame(message)
+            FeedSocket._framed = message, frame
         self._ws.send_frame(frame)
 
-    def _wait_a_turn(self) -> None:
+    def _pause_reading(self) -> None:
         """Read no further request in this iteration of the reactor.
 
-        The answer is all that a topic keeps, and some thousand requests fit into one read. So the
-        queue's limit is looked at in between.
+        The answer is the whole history of a topic, and one read may have thousands of requests. So
+        the limit of the send queue is checked between two of them.
         """
         connection = self._ws._connection
         connection.pause("subscribe")
         asyncio.get_running_loop().call_soon(connection.resume, "subscribe")
 
-    def _say(self, said: bytes) -> None:
-        self._ws.send_frame(text_frame(said))
+    def _send(self, message: bytes) -> None:
+        self._ws.send_frame(text_frame(message))

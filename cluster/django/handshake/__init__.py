@@ -1,11 +1,15 @@
 """From a client's request to its handler.
 
-dispatcher   accepts clients and runs a handler for each
-url_resolver the URLconf: path -> handler
-admission    who is accepted: accept functions, login, permission functions of feeds
-requests     a client's HttpRequest
-sessions     its session and user
-origins      which pages may connect
-proxies      addresses and schemes that a proxy forwards
-limits       how many connections and messages
+dispatcher       accepts WebSocket clients and runs a handler for each
+admission        the application's decision: the order of its steps
+middleware       the site's middleware, around that decision
+permissions      calls accept functions, decorated views and the functions of feeds
+refusals         the answers to clients that are not accepted
+request_context  the language, time zone and context variables that middleware made active
+requests         a client's HttpRequest
+sessions         its session and user
+url_resolver     the URLconf: path -> handler
+origins          which pages may connect
+proxies          addresses and schemes that a proxy reports
+limits           how many connections and messages
 """

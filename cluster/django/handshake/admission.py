@@ -1,118 +1,204 @@
-"""Who is let in: the client's session and user, then what the application's functions say.
+"""The application's decision on a client: for a handshake and for a request of a feed alike.
 
-The steps for a handshake and for a request of a feed alike::
+In this order:
 
-    request = await load_request(request)
-    check_login(request)
-    result = await run_permission(function, request, kwargs)
+1. the session and the user of its cookie (sessions.py)
+2. the site's middleware (middleware.py), around all that follows
+3. the view at the URL, which may be decorated; it must be that of a handler or a feed
+4. LoginRequiredMiddleware's rule
+5. the decorators around the view
+6. the permission function: the accept function of a handler, the function of a feed
 
-Errors on the way become an answer by ``refusal``.
+Each step may refuse, by an exception or a response. What blocks runs in a database thread; with
+middleware that is one call for all steps, up to the first coroutine function.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from asgiref.sync import iscoroutinefunction
-from django.conf import settings
-from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpResponseBase, StreamingHttpResponse
-from django.utils.module_loading import import_string
-from twisted.logger import Logger
+from django.http import HttpResponse, HttpResponseBase
+from django.urls import ResolverMatch
 
-from cluster.core.exceptions import DatabaseQueueFull
 from cluster.django.api.database import in_database
 from cluster.django.handshake import sessions
+from cluster.django.handshake.middleware import Failed, MiddlewareChain, of_site
+from cluster.django.handshake.permissions import Function, call_blocking, call_permission
+from cluster.django.handshake.refusals import (
+    not_found,
+    not_permitted,
+    refusal_for,
+    refused_by_decorator,
+    refused_by_middleware,
+    refused_with,
+)
+from cluster.django.handshake.request_context import RequestContext
 from cluster.django.handshake.requests import ReactorRequest
+from cluster.django.handshake.url_resolver import resolve_again
 from cluster.django.websocket.decorator import Accept, Handler, UpgradeRequired
-from cluster.net.websocket.refusal import Refusal
 
-TRY_AGAIN = (("Retry-After", "1"),)
-
-_LOGIN_MIDDLEWARE = "django.contrib.auth.middleware.LoginRequiredMiddleware"
-
-_log = Logger()
+T = TypeVar("T")
 
 
-async def load_request(request: ReactorRequest) -> ReactorRequest:
-    """The request with the session and user of its cookie; without such a cookie, at once."""
-    if sessions.may_have_one(request.META.get("HTTP_COOKIE")):
-        await in_database(sessions.load, request)
-    return request
+@dataclass(frozen=True, slots=True)
+class Target(Generic[T]):
+    """What a URL leads to: a handler or a feed.
+
+    Attributes:
+        found: The handler or the feed.
+        view: The view that carries it. At the URL may be another one, which decorates this one.
+        permission: The application's function that decides; None accepts every client.
+    """
+
+    found: T
+    view: Callable[..., Any] | None
+    permission: Function | None
+
+
+class Accepted(HttpResponse):
+    """The response that middleware sees of a client that is accepted."""
+
+    def __init__(self, request: ReactorRequest) -> None:
+        super().__init__(status=101 if request.is_handshake else 200)
+
+
+class Admission(Generic[T]):
+    """The decision on one client.
+
+    Args:
+        request: The client's. If its ``resolver_match`` is None, the URL is resolved in a database
+            thread; so it always is within middleware, which may choose the language and the
+            URLconf.
+        find: Returns what a URL leads to, or None: then the client gets 404.
+    """
+
+    def __init__(
+        self, request: ReactorRequest, find: Callable[[ResolverMatch], Target[T] | None]
+    ) -> None:
+        self.request = request
+        self.found: T
+        self.result: Any = None  # what the permission function returned
+        self._find = find
+        self._match: ResolverMatch
+        # Functions that have not been called yet, and what takes their results.
+        self._waiting: deque[tuple[Function, Callable[[Any], None]]] = deque()
+        self._refused_with: HttpResponseBase | None = None
+
+    async def decide(self) -> None:
+        """Set ``found`` and ``result`` if the client is accepted; raise a Refusal if it is not.
+
+        An exception that is no Refusal is a bug of the application.
+        """
+        chain = of_site().chain
+        try:
+            if chain is not None:
+                await in_database(self._run_middleware, chain)
+            else:
+                await self._run_without_middleware()
+            while self._waiting:
+                function, take = self._waiting.popleft()
+                match = self._match
+                take(await call_permission(function, self.request, match.args, match.kwargs))
+            if self._refused_with is not None:
+                raise refused_with(self._refused_with)
+        except Exception as error:
+            raise refusal_for(error) from error
+
+    async def _run_without_middleware(self) -> None:
+        request = self.request
+        if request.resolver_match is None:
+            request.resolver_match = await in_database(resolve_again, request)
+        if sessions.may_have_one(request.META.get("HTTP_COOKIE")):
+            await in_database(sessions.load, request)
+        self._begin(request.resolver_match)
+        self._check_login()
+
+    def _run_middleware(self, chain: MiddlewareChain) -> None:
+        """Take all steps up to the first coroutine function. Blocks."""
+        before = copy_context()
+
+        def decide(request: ReactorRequest) -> HttpResponseBase:
+            match = request.resolver_match = resolve_again(request)
+            self._begin(match)
+            response = chain.process_view(request, match)
+            if response is not None:
+                return response
+            sessions.note_user(request)
+            self._check_login()
+            # Here and not at the end: middleware may undo it after get_response.
+            request.context = RequestContext.capture(before)
+            try:
+                self._call_blocking_functions()
+            except Exception as error:
+                response = chain.process_exception(request, error)
+                if response is None:
+                    raise
+                return response
+            return self._refused_with or Accepted(request)
+
+        sessions.load(self.request)
+        response = chain.run(self.request, decide)
+        if isinstance(response, Failed):
+            raise response.error
+        if not isinstance(response, Accepted) and response is not self._refused_with:
+            raise refused_by_middleware(response)
+
+    def _begin(self, match: ResolverMatch) -> None:
+        """Note which functions must be called."""
+        target = self._find(match)
+        if target is None:
+            raise not_found()
+        self.found, self._match = target.found, match
+        if match.func is not target.view:
+            self._waiting.append((match.func, self._take_decorated))
+        if target.permission is not None:
+            self._waiting.append((target.permission, self._take_permission))
+
+    def _check_login(self) -> None:
+        if is_for_users(self._match.func) and not self.request.user.is_authenticated:
+            raise not_permitted()
+
+    def _call_blocking_functions(self) -> None:
+        """Call functions until the first coroutine function, which belongs on the reactor."""
+        match = self._match
+        while self._waiting and not iscoroutinefunction(self._waiting[0][0]):
+            function, take = self._waiting.popleft()
+            take(call_blocking(function, self.request, match.args, match.kwargs))
+
+    def _take_decorated(self, response: Any) -> None:
+        """Our view at the bottom returns UpgradeRequired; all else comes from a decorator."""
+        if not isinstance(response, UpgradeRequired):
+            raise refused_by_decorator(response)
+
+    def _take_permission(self, result: Any) -> None:
+        self.result = result
+        if isinstance(result, HttpResponseBase):
+            self._refused_with = result
 
 
 def is_for_users(view: Callable[..., Any]) -> bool:
-    """Whether the site has LoginRequiredMiddleware, and the view is not exempt from it.
-
-    Middleware does not run for handshakes and feeds. But a site that closes all views to guests
-    must not find these open.
-    """
-    return getattr(view, "login_required", True) and _requires_login(tuple(settings.MIDDLEWARE))
+    """Whether the site has LoginRequiredMiddleware, and the view is not exempt from it."""
+    return getattr(view, "login_required", True) and of_site().requires_login
 
 
-@cache
-def _requires_login(middleware: tuple[str, ...]) -> bool:
-    # By name, for sites with a subclass, and for those without django.contrib.auth.
-    return any(
-        f"{kind.__module__}.{kind.__qualname__}" == _LOGIN_MIDDLEWARE
-        for path in middleware
-        for kind in getattr(import_string(path), "__mro__", ())
-    )
-
-
-def check_login(request: ReactorRequest) -> None:
-    """Raise a Refusal if the view that the request has been resolved to is not for guests."""
-    match = request.resolver_match
-    assert match is not None
-    if is_for_users(match.func) and not request.user.is_authenticated:
-        raise not_permitted()
-
-
-async def run_permission(
-    function: Callable[..., Any],
-    request: ReactorRequest,
-    kwargs: Mapping[str, Any],
-    args: Sequence[Any] = (),
-) -> Any:
-    """What the function returns; it raises what the function raises.
-
-    A coroutine function runs on the reactor, any other in a database thread. A response that is
-    returned is complete: templates are rendered, streams are read.
-    """
-    if not iscoroutinefunction(function):
-        result = await in_database(_call, function, request, args, kwargs)
-    else:
-        result = await function(request, *args, **kwargs)
-        if _is_incomplete(result):
-            result = await in_database(_complete, result)
-    if isinstance(result, StreamingHttpResponse) and result.is_async:
-        result.streaming_content = [b"".join([part async for part in result])]
-    return result
-
-
-async def admit(
-    request: ReactorRequest, handler: Handler, offered: Sequence[str]
+def handshake_answer(
+    handler: Handler, result: Any, offered: Sequence[str]
 ) -> tuple[str | None, Mapping[str, Any]]:
-    """Subprotocol and headers for a handshake that is let in; raises a Refusal for another.
+    """The subprotocol and headers for a handshake, by what the accept function returned.
 
-    Needs ``request.resolver_match``; ``offered`` are the client's subprotocols.
+    Args:
+        handler: The handler of the URL.
+        result: What its accept function returned; None if it has none.
+        offered: The subprotocols that the client offers.
+
+    Raises:
+        ValueError: The accept function chose a subprotocol that the client does not offer.
+        TypeError: It returned neither None nor an Accept.
     """
-    match = request.resolver_match
-    assert match is not None
-    try:
-        await load_request(request)
-        check_login(request)
-        if match.func is not handler.view:
-            through = await run_permission(match.func, request, match.kwargs, match.args)
-            if not isinstance(through, UpgradeRequired):
-                raise _not_through(through)
-        answer = None
-        if handler.accept is not None:
-            answer = await run_permission(handler.accept, request, match.kwargs, match.args)
-    except Exception as error:
-        raise refusal(error) from error
-    match answer:
+    match result:
         case None:
             return handler.choose(offered), {}
         case Accept(None, headers):
@@ -123,67 +209,4 @@ async def admit(
                     f"accept chose the subprotocol {subprotocol!r}; the client offers {[*offered]}"
                 )
             return subprotocol, headers
-        case HttpResponseBase():
-            raise refused_with(answer)
-    raise TypeError(f"accept must return None, Accept or a response, not {answer!r}")
-
-
-def refusal(error: Exception) -> Refusal:
-    """The answer to a client for an error on the way; raises the error if it is a bug of ours."""
-    match error:
-        case Refusal():
-            return error
-        case PermissionDenied():
-            return Refusal(403, str(error) or "permission denied")
-        case Http404():
-            return Refusal(404, "not found")
-        case SuspiciousOperation():
-            return Refusal(400, "bad request")
-        case DatabaseQueueFull():
-            return Refusal(503, "too many are waiting for the database", TRY_AGAIN)
-        case OperationalError() | InterfaceError():
-            # One line: a thousand clients may come while the database is away.
-            _log.error("the database failed: {error}", error=error)
-            return Refusal(503, "the database is not available", TRY_AGAIN)
-    raise error
-
-
-def not_permitted() -> Refusal:
-    """What to answer in place of a page to log in at, which is of no use to a WebSocket or feed."""
-    return Refusal(403, "not permitted")
-
-
-def refused_with(response: HttpResponseBase) -> Refusal:
-    """A response as the answer to a handshake; its cookies go with it."""
-    headers = [(name, value) for name, value in response.items() if name != "Content-Length"]
-    headers += [("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values()]
-    body = b"".join(response) if response.streaming else response.content  # type: ignore[attr-defined]
-    return Refusal(response.status_code, response.reason_phrase, headers, body)
-
-
-def _not_through(response: Any) -> Refusal:
-    """A decorator's answer."""
-    if isinstance(response, HttpResponseBase) and response.status_code >= 400:
-        return refused_with(response)
-    return not_permitted()
-
-
-def _call(
-    function: Callable[..., Any], request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Any:
-    result = function(request, *args, **kwargs)
-    return _complete(result) if _is_incomplete(result) else result
-
-
-def _is_incomplete(result: Any) -> bool:
-    """Whether what is left to do may block."""
-    if isinstance(result, StreamingHttpResponse):
-        return not result.is_async
-    return isinstance(result, HttpResponseBase) and not getattr(result, "is_rendered", True)
-
-
-def _complete(result: Any) -> Any:
-    if isinstance(result, StreamingHttpResponse):
-        result.streaming_content = [b"".join(result)]
-        return result
-    return result.render()
+    raise TypeError(f"accept must return None, Accept or a response, not {result!r}")

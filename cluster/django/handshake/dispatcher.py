@@ -1,32 +1,36 @@
-"""Serving: lets clients in, and runs a handler for each of them.
+"""Accepts WebSocket clients, and runs a handler for each of them.
 
-It decides on each opening handshake (Host, Origin, URL, limits, and what admission.py asks), starts
-the URL's handler as an asyncio task when the connection is open, and sees to it that a handler and
-its connection end together, whichever ends first.
+The dispatcher decides on each opening handshake (Host, Origin, limits, URL, and what admission.py
+asks the application), starts the URL's handler as an asyncio task when the connection is open, and
+makes a handler and its connection end together, whichever ends first.
 
-Most handshakes are decided at once. One with a session cookie, an accept function or a decorated
-view waits for a database thread; ``deciding`` has those.
+Most handshakes are decided at once. One with a session cookie, an accept function, a decorated view
+or middleware of the site waits for a database thread; ``deciding`` has those.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from django.core.exceptions import SynchronousOnlyOperation
 from django.urls import ResolverMatch
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cluster.core.exceptions import Disconnected
+from cluster.core.interfaces import ClientConnection, PubSub
 from cluster.django.handshake import sessions
-from cluster.django.handshake.admission import admit, is_for_users
-from cluster.django.handshake.limits import Occupancy, Place, message_rate
+from cluster.django.handshake.admission import Admission, Target, handshake_answer, is_for_users
+from cluster.django.handshake.limits import Occupancy, Seat, message_rate
+from cluster.django.handshake.middleware import of_site
 from cluster.django.handshake.origins import check_host_and_origin
 from cluster.django.handshake.proxies import forwarded
-from cluster.django.handshake.requests import of_handshake
-from cluster.django.handshake.url_resolver import NoHandler, find_handler
-from cluster.django.revocation import registry
+from cluster.django.handshake.refusals import not_found
+from cluster.django.handshake.requests import ReactorRequest, of_handshake
+from cluster.django.handshake.url_resolver import NoHandler, decode, find_handler, handler_of
+from cluster.django.revocation import revocable_clients
 from cluster.django.websocket.decorator import Handler
 from cluster.django.websocket.websocket import WebSocket
 from cluster.net.websocket.autobahn_protocol import OPEN
@@ -37,34 +41,53 @@ CLOSE_INTERNAL_ERROR = 1011
 
 MAX_CODES = 64
 """Close codes that are counted one by one. Clients may choose among thousands, and each would be a
-time series to whoever collects the metrics."""
+time series of its own in the metrics."""
 
 OTHER = "other"
 
-Call = tuple[Handler, Sequence[Any], Mapping[str, Any]]
-"""A handler with the arguments that its URL gives."""
+Call = tuple[Handler, Sequence[Any], Mapping[str, Any], ReactorRequest | None]
+"""A handler, the arguments that its URL captured, and the request if the application was asked."""
+
+Answer = tuple[str | None, Mapping[str, Any]]
+"""The subprotocol and more headers for a handshake that is accepted."""
+
+
+class Connection(ClientConnection, Protocol):
+    """A connection during its opening handshake."""
+
+    owner: object | None
+    http_request_data: bytes | None  # the header, until the connection is open
+
+    @property
+    def transport_details(self) -> Any:
+        """Autobahn's TransportDetails."""
 
 
 class Dispatcher:
-    """The callbacks of a LaneFactory: ``request``, ``opened``, ``closed`` and ``abandoned``.
+    """The hooks of a ConnectionFactory: ``request``, ``opened``, ``closed`` and ``abandoned``.
 
-    ``settings`` is the C10K setting with its defaults; ``is_serving`` says whether new connections
-    are taken at all. ``disconnects`` counts ended connections by close code. ``occupancy`` and
-    ``rate`` are the limits of connections and messages.
+    Args:
+        pubsub: The topics of the node.
+        settings: The C10K setting with its defaults.
+        is_serving: Whether new connections are accepted at all.
+        proxy_headers: Whether to take addresses and schemes from a proxy's headers.
+
+    ``disconnects`` counts ended connections by close code. ``occupancy`` and ``rate`` are the
+    limits of connections and messages.
     """
 
     log = Logger()
 
     def __init__(
         self,
-        pubsub: Any,
+        pubsub: PubSub,
         settings: dict[str, Any],
         is_serving: Callable[[], bool],
         proxy_headers: bool = False,
     ) -> None:
         self.opened_total = 0
         self.disconnects: Counter[str] = Counter()
-        self.deciding: set[Any] = set()
+        self.deciding: set[Connection] = set()
         self.occupancy = Occupancy(settings)
         self.rate = message_rate(settings)
         self._pubsub = pubsub
@@ -78,26 +101,33 @@ class Dispatcher:
         self._proxy_headers = proxy_headers
         self._has_sessions = sessions.are_used()
         self._is_limited = self.occupancy.is_limited
-        self._handlers: dict[Any, Call] = {}  # of accepted connections that are not open yet
-        self._tasks: dict[Any, asyncio.Task[None]] = {}
-        self._places: dict[Any, Place] = {}  # empty without limits
-        self._unwatch: dict[Any, Callable[[], None]] = {}  # of clients with a session
+        self._calls: dict[Connection, Call] = {}  # of accepted connections, until they are open
+        self._tasks: dict[Connection, asyncio.Task[None]] = {}
+        self._seats: dict[Connection, Seat] = {}  # empty without limits
+        self._unwatch: dict[Connection, Callable[[], None]] = {}  # of clients with a session
+        of_site()  # load middleware now, so that its errors end the start
 
     @property
     def running(self) -> int:
-        """Handlers that have not ended, those included whose client is gone."""
+        """Handlers that have not ended, including those whose client is gone."""
         return len(self._tasks)
 
-    def request(self, connection: Any, request: ConnectionRequest) -> Any:
-        """Decide on a handshake; returns the subprotocol, or a Deferred of it and of headers.
+    def request(
+        self, connection: Connection, request: ConnectionRequest
+    ) -> str | Deferred[Answer] | None:
+        """Decide on a handshake.
 
-        Raises ConnectionDeny.
+        Returns:
+            The subprotocol, or a Deferred of it and of headers.
+
+        Raises:
+            ConnectionDeny: The client is refused.
         """
         if not self._is_serving():
             raise ConnectionDeny(503, "this node is shutting down")
         headers = request.headers
         if self._proxy_headers:
-            client, secure = forwarded(connection.http_request_data)
+            client, secure = forwarded(connection.http_request_data or b"")
         else:
             client, secure = None, False
         if client is None:
@@ -106,11 +136,17 @@ class Dispatcher:
             connection.peer = client
         secure = secure or connection.transport_details.is_secure
         check_host_and_origin(headers.get("host", ""), headers.get("origin"), secure, self._origins)
+        handler: Handler | None = None
+        match: ResolverMatch | None = None
         try:
-            handler, match, path = find_handler(request.path)
+            if of_site().chain is None:
+                handler, match, path = find_handler(request.path)
+            else:
+                path = decode(request.path)
+        except SynchronousOnlyOperation:
+            path = decode(request.path)  # a path converter that asks the database
         except NoHandler:
-            raise ConnectionDeny(404, "no WebSocket is served at this path") from None
-        subprotocol = handler.choose(request.protocols)
+            raise not_found() from None
         websocket = WebSocket(
             connection,
             self._pubsub,
@@ -119,31 +155,36 @@ class Dispatcher:
             query=request.params,
             headers=headers,
             client=client,
-            subprotocol=subprotocol,
+            subprotocol=None if handler is None else handler.choose(request.protocols),
             secure=secure,
             gate=None if self.rate is None else self.rate.gate(connection),
         )
         if self._is_limited:
-            self._places[connection] = self.occupancy.enter(client)
+            self._seats[connection] = self.occupancy.enter(client)
         connection.owner = websocket
-        self._handlers[connection] = (handler, match.args, match.kwargs)
-        if handler.accept is None and match.func is handler.view and not is_for_users(handler.view):
+        if handler is not None and match is not None and self._needs_no_thread(handler, match):
             cookies = headers.get("cookie")
             if cookies is None or not (self._has_sessions and sessions.may_have_one(cookies)):
-                return subprotocol
-        return self._decide_later(connection, websocket, handler, match, request.protocols)
+                self._calls[connection] = (handler, match.args, match.kwargs, None)
+                return websocket.subprotocol
+        return self._decide_later(connection, websocket, match, request.protocols)
+
+    @staticmethod
+    def _needs_no_thread(handler: Handler, match: ResolverMatch) -> bool:
+        """Whether a client without a session can be accepted without asking the application."""
+        is_open = handler.accept is None and match.func is handler.view
+        return is_open and not is_for_users(match.func)
 
     def _decide_later(
         self,
-        connection: Any,
+        connection: Connection,
         websocket: WebSocket,
-        handler: Handler,
-        match: ResolverMatch,
-        offered: list[str],
-    ) -> Deferred[Any]:
-        """Ask the application in a task of its own, which ends with the client."""
-        deciding = self._decide(connection, websocket, handler, match, offered)
-        decision: Deferred[Any] = Deferred.fromFuture(
+        match: ResolverMatch | None,
+        offered: Sequence[str],
+    ) -> Deferred[Answer]:
+        """Ask the application in a task of its own, which is cancelled if the client leaves."""
+        deciding = self._decide(connection, websocket, match, offered)
+        decision: Deferred[Answer] = Deferred.fromFuture(
             asyncio.get_running_loop().create_task(deciding)
         )
         self.deciding.add(connection)
@@ -156,12 +197,11 @@ class Dispatcher:
 
     async def _decide(
         self,
-        connection: Any,
+        connection: Connection,
         websocket: WebSocket,
-        handler: Handler,
-        match: ResolverMatch,
-        offered: list[str],
-    ) -> Any:
+        match: ResolverMatch | None,
+        offered: Sequence[str],
+    ) -> Answer:
         request = of_handshake(
             connection.http_request_uri,
             websocket.path,
@@ -170,38 +210,49 @@ class Dispatcher:
             client=websocket.client,
             match=match,
         )
-        subprotocol, headers = await admit(request, handler, offered)
+        admission = Admission(request, _handler_target)
+        await admission.decide()
+        handler = admission.found
+        subprotocol, headers = handshake_answer(handler, admission.result, offered)
         if not self._is_serving():
             raise ConnectionDeny(503, "this node is shutting down")
-        place = self._places.get(connection)
-        if place is not None and request.user_key is not None:
-            place.be("user", request.user_key)
+        seat = self._seats.get(connection)
+        if seat is not None and request.user_key is not None:
+            seat.assign("user", request.user_key)
+        match = request.resolver_match
+        assert match is not None
+        self._calls[connection] = (handler, match.args, match.kwargs, request)
         websocket.request = request
         websocket.subprotocol = subprotocol
         return subprotocol, headers
 
-    def opened(self, connection: Any) -> None:
+    def opened(self, connection: Connection) -> None:
         """The handshake is done: start the handler."""
         websocket = connection.owner
-        handler, args, kwargs = self._handlers.pop(connection)
+        assert isinstance(websocket, WebSocket)
+        handler, args, kwargs, request = self._calls.pop(connection)
         self.opened_total += 1
-        if websocket.identified_by is not None:
-            self._unwatch[connection] = registry.add(websocket.identified_by, connection.close)
+        context = None
+        if request is not None:
+            self._unwatch[connection] = revocable_clients.add(request, connection.close)
             if connection.state != OPEN:
-                return  # revoked while it was let in
+                return  # revoked while it was being accepted
+            if request.context is not None:
+                context = request.context.for_task()
         if self._pubsub.full:
             connection.pause("bus")
         running = self._run(connection, websocket, handler.run, args, kwargs)
-        task = asyncio.get_running_loop().create_task(running, name=handler.name)
+        task = asyncio.get_running_loop().create_task(running, name=handler.name, context=context)
         websocket.task = self._tasks[connection] = task
-        # Not at the end of _run, which never begins if the client is gone before it could.
+        # Not at the end of _run, which does not begin if the client is gone before it could.
         task.add_done_callback(lambda _: self._tasks.pop(connection, None))
 
-    def closed(self, connection: Any, code: int, was_clean: bool) -> None:
-        """The client is gone: tell the handler, or cancel one that waits for something else."""
+    def closed(self, connection: Connection, code: int, was_clean: bool) -> None:
+        """The client is gone: wake a handler that waits for it, cancel any other."""
         self.count_end(code)
         self._leave(connection)
         websocket = connection.owner
+        assert isinstance(websocket, WebSocket)
         connection.owner = None
         learns = websocket.connection_closed(code)
         task = self._tasks.get(connection)
@@ -209,33 +260,38 @@ class Dispatcher:
             task.cancel()
 
     def count_end(self, code: int) -> None:
-        """One connection more has ended."""
+        """Count one more ended connection."""
         label = str(code)
         if label not in self.disconnects and len(self.disconnects) >= MAX_CODES and code >= 3000:
             label = OTHER
         self.disconnects[label] += 1
 
-    def abandoned(self, connection: Any) -> None:
+    def abandoned(self, connection: Connection) -> None:
         """The client of a handshake that was not completed is gone."""
         self._leave(connection)
-        self._handlers.pop(connection, None)
+        self._calls.pop(connection, None)
         connection.owner = None
 
     def refuse_undecided(self) -> None:
-        """The node stops: answer the handshakes that still wait (503)."""
+        """The node stops: answer the handshakes that still wait with 503."""
         for connection in list(self.deciding):
             connection.close(CLOSE_GOING_AWAY, "this node is shutting down")
 
-    def _leave(self, connection: Any) -> None:
-        place = self._places.pop(connection, None)
-        if place is not None:
-            place.leave()
+    def _leave(self, connection: Connection) -> None:
+        seat = self._seats.pop(connection, None)
+        if seat is not None:
+            seat.leave()
         unwatch = self._unwatch.pop(connection, None)
         if unwatch is not None:
             unwatch()
 
     async def _run(
-        self, connection: Any, websocket: WebSocket, run: Any, args: Any, kwargs: Any
+        self,
+        connection: Connection,
+        websocket: WebSocket,
+        run: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
     ) -> None:
         """Run a handler to its end, then close; its errors close 1011 and are logged once."""
         try:
@@ -248,3 +304,8 @@ class Dispatcher:
             connection.close(CLOSE_INTERNAL_ERROR, "internal error")
         else:
             connection.close(CLOSE_NORMAL)
+
+
+def _handler_target(match: ResolverMatch) -> Target[Handler] | None:
+    handler = handler_of(match)
+    return None if handler is None else Target(handler, handler.view, handler.accept)

@@ -1,8 +1,8 @@
-"""How many connections a node takes, and how many messages from each. All limits are off (None)
-unless C10K sets them, and then cost nothing.
+"""How many connections a node accepts, and how many messages from each.
 
-A client beyond a limit of connections is refused 503 (the node) or 429 (its address, its user), and
-one that sends too fast is closed with 1008.
+All limits are off (None) unless C10K sets them, and then cost nothing. A client beyond a limit of
+connections is refused: 503 for the node's, 429 for its address's or its user's. A client that sends
+too many messages is closed with 1008.
 """
 
 import socket
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cluster.core.interfaces import ClientConnection
 from cluster.net.websocket.refusal import Refusal
 
 CLOSE_TOO_FAST = 1008
@@ -18,52 +19,56 @@ CLOSE_TOO_FAST = 1008
 RETRY_LATER = (("Retry-After", "5"),)
 
 _MAPPED = bytes(10) + b"\xff\xff"
-"""How an IPv4 address begins that came to a socket for both."""
+"""How an IPv4-mapped IPv6 address begins (RFC 4291, section 2.5.5.2)."""
 
 Receive = Callable[[bytes, bool], None]
 
 
 class Occupancy:
-    """Who has a place in this node: WebSockets, clients of feeds, and handshakes under way.
+    """Counts the seats that are taken: WebSockets, clients of feeds, and handshakes under way.
 
-    ``refused`` counts by reason: "connections", "client" or "user".
+    Args:
+        settings: The C10K setting with its defaults.
+
+    ``refused`` counts refusals by reason: "connections", "client" or "user".
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.refused: Counter[str] = Counter()
         self.taken = 0
-        self._places: Counter[tuple[str, str]] = Counter()
+        self._seats: Counter[tuple[str, str]] = Counter()
         self._all: int | None = settings["MAX_CONNECTIONS"]
-        self._per = {
+        self._per: dict[str, int | None] = {
             "client": settings["MAX_CONNECTIONS_PER_CLIENT"],
             "user": settings["MAX_CONNECTIONS_PER_USER"],
         }
 
     @property
     def is_limited(self) -> bool:
-        """Whether it needs to be asked at all."""
+        """Whether there is any limit."""
         return self._all is not None or any(limit is not None for limit in self._per.values())
 
-    def enter(self, client: str) -> "Place":
-        """A place for a client of this address; raises a Refusal if there is none.
+    def enter(self, client: str) -> "Seat":
+        """Take a seat for a client of this address; the caller must ``leave`` it in any case.
 
-        The caller must ``leave`` it, whatever comes next.
+        Raises:
+            Refusal: There is none left, for the node or for the address.
         """
         if self._all is not None and self.taken >= self._all:
             self.refused["connections"] += 1
-            raise Refusal(503, "the node has as many connections as it takes", RETRY_LATER)
-        place = Place(self)
+            raise Refusal(503, "the node has its maximum of connections", RETRY_LATER)
+        seat = Seat(self)
         self.taken += 1
         try:
-            place.be("client", network_of(client))
+            seat.assign("client", network_of(client))
         except Refusal:
-            place.leave()
+            seat.leave()
             raise
-        return place
+        return seat
 
 
-class Place:
-    """One connection's; made by ``Occupancy.enter``."""
+class Seat:
+    """The seat of one connection; made by ``Occupancy.enter``."""
 
     __slots__ = ("_keys", "_occupancy")
 
@@ -71,34 +76,41 @@ class Place:
         self._occupancy = occupancy
         self._keys: list[tuple[str, str]] | None = []
 
-    def be(self, kind: str, who: str) -> None:
-        """Say who has it; ``kind`` is "client" or "user". Raises a Refusal if they have enough."""
+    def assign(self, kind: str, key: str) -> None:
+        """Count the seat for a "client" (its network) or a "user" (its primary key).
+
+        Raises:
+            Refusal: They have as many as they may.
+        """
         occupancy = self._occupancy
         limit = occupancy._per[kind]
         if limit is None or self._keys is None:
             return
-        if occupancy._places[kind, who] >= limit:
+        if occupancy._seats[kind, key] >= limit:
             occupancy.refused[kind] += 1
             raise Refusal(429, f"too many connections of this {kind}", RETRY_LATER)
-        occupancy._places[kind, who] += 1
-        self._keys.append((kind, who))
+        occupancy._seats[kind, key] += 1
+        self._keys.append((kind, key))
 
     def leave(self) -> None:
-        """Give it back; a second time is harmless."""
+        """Give the seat back. Idempotent."""
         if self._keys is None:
             return
-        places = self._occupancy._places
+        seats = self._occupancy._seats
         for key in self._keys:
-            places[key] -= 1
-            if not places[key]:
-                del places[key]
+            seats[key] -= 1
+            if not seats[key]:
+                del seats[key]
         self._keys = None
         self._occupancy.taken -= 1
 
 
 def network_of(client: str) -> str:
-    """Whom an address stands for: itself, but for IPv6 its /64, which is the least that one
-    customer has to choose addresses from (RFC 6177). IPv4 in IPv6's clothes is IPv4."""
+    """The network that an address counts for.
+
+    That is the address itself, but the /64 network of an IPv6 address: a customer may use every
+    address of at least that much (RFC 6177). An IPv4-mapped IPv6 address counts as IPv4.
+    """
     if ":" not in client:
         return client
     try:
@@ -111,7 +123,13 @@ def network_of(client: str) -> str:
 
 
 class MessageRate:
-    """A token bucket for each connection: ``burst`` messages at once, ``rate`` a second after."""
+    """A token bucket for each connection.
+
+    Args:
+        rate: Messages per second.
+        burst: Messages that a client may send at once.
+        now: Returns the time in seconds.
+    """
 
     def __init__(self, rate: float, burst: int, now: Callable[[], float] = time.monotonic) -> None:
         self.closed_total = 0
@@ -119,8 +137,8 @@ class MessageRate:
         self._burst = burst
         self._now = now
 
-    def gate(self, connection: Any) -> Callable[[Receive], Receive]:
-        """For one connection: what to put around whatever receives its messages."""
+    def gate(self, connection: ClientConnection) -> Callable[[Receive], Receive]:
+        """Return a decorator for the functions that receive the messages of one connection."""
         tokens, at = float(self._burst), self._now()
         rate, burst, now = self._rate, self._burst, self._now
 
@@ -142,6 +160,6 @@ class MessageRate:
 
 
 def message_rate(settings: Mapping[str, Any]) -> MessageRate | None:
-    """What the settings say; None if there is no limit."""
+    """The limit of the C10K setting; None if there is none."""
     rate = settings["MESSAGE_RATE"]
     return None if rate is None else MessageRate(rate, settings["MESSAGE_BURST"])

@@ -1,14 +1,15 @@
-"""Which pages may open a WebSocket to this site.
+"""Which pages may open a WebSocket to this site, or read its feeds.
 
 A browser sends cookies along with a WebSocket handshake from any page, and no CORS check protects
-it (RFC 6455, section 10.2): so the Origin decides. Allowed are the site's own pages (the origin's
-host and port are those of the Host header), and what C10K["ALLOWED_ORIGINS"] lists. A client that
-sends no Origin is a program, which could send any: it is let in.
+it (RFC 6455, section 10.2). So the Origin header decides. The site's own pages are allowed (the
+host and port of the origin are those of the Host header), and the origins in
+C10K["ALLOWED_ORIGINS"]. A client without an Origin header is not a browser, could send any value,
+and is accepted.
 
-To a GET, which a feed is opened by, a browser adds an Origin only if the page asks to read the
-answer. A page of another site that does not could still have its visitors' browsers hold streams
-open, with their cookies; browsers say by Sec-Fetch-Site (Fetch Metadata) where such a request comes
-from.
+A feed over HTTP is opened by a GET, to which a browser adds an Origin only if the page asks to read
+the answer. A page of another site that does not ask could still make its visitors' browsers hold
+streams open, with their cookies. Browsers send Sec-Fetch-Site (Fetch Metadata Request Headers) with
+such a request, which says where it comes from.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 DEBUG_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
-"""What Django itself allows with DEBUG and an empty ALLOWED_HOSTS."""
+"""What Django allows with DEBUG and an empty ALLOWED_HOSTS."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -36,14 +37,18 @@ def _split(origin: str) -> tuple[str, str, int] | None:
 
 
 def is_allowed(origin: str | None, host: str, secure: bool, extra: Iterable[str] = ()) -> bool:
-    """Whether a handshake with this Origin and Host header may go on.
+    """Whether a page of this origin may connect.
 
-    ``secure``: the client came over TLS, so that a Host without a port means 443.
+    Args:
+        origin: The Origin header; None without one.
+        host: The Host header.
+        secure: Whether the client came over TLS, so that a Host without a port means 443.
+        extra: More allowed origins.
     """
     if origin is None:
         return True
     given = _split(origin)
-    if given is None:  # "null" too: a sandboxed frame, a file, a redirect
+    if given is None:  # also for "null": a sandboxed frame, a file, a redirect
         return False
     own = _split(f"{'https' if secure else 'http'}://{host}")
     if own is not None and given[1:] == own[1:] and given[0] in ("http", "https"):
@@ -54,7 +59,11 @@ def is_allowed(origin: str | None, host: str, secure: bool, extra: Iterable[str]
 def check_host_and_origin(
     host: str, origin: str | None, secure: bool, extra: Iterable[str] = ()
 ) -> None:
-    """Raise ConnectionDeny unless the Host is in ALLOWED_HOSTS and the Origin may connect."""
+    """Check that the Host is in ALLOWED_HOSTS and that the Origin may connect.
+
+    Raises:
+        ConnectionDeny: One of them is not allowed.
+    """
     domain, _ = split_domain_port(host)
     allowed = settings.ALLOWED_HOSTS
     if settings.DEBUG and not allowed:
@@ -65,17 +74,21 @@ def check_host_and_origin(
         scheme = "https" if secure else "http"
         raise ConnectionDeny(
             403,
-            f"the Origin {_shown(origin or '')} is neither that of the Host,"
-            f" {_shown(f'{scheme}://{host}')}, nor in C10K['ALLOWED_ORIGINS']",
+            f"the Origin {_shown(origin or '')} is not the site's own,"
+            f" {_shown(f'{scheme}://{host}')}, and not in C10K['ALLOWED_ORIGINS']",
         )
 
 
 def check_site(origin: str | None, fetch_site: str | None) -> None:
-    """Raise ConnectionDeny for a GET without an Origin that a page of another origin asked for."""
+    """Check a GET without an Origin header.
+
+    Raises:
+        ConnectionDeny: A page of another origin sent it.
+    """
     if origin is None and fetch_site not in (None, "same-origin", "none"):
-        raise ConnectionDeny(403, f"Sec-Fetch-Site {_shown(fetch_site)}, and no Origin to go by")
+        raise ConnectionDeny(403, f"Sec-Fetch-Site is {_shown(fetch_site)}, without an Origin")
 
 
 def _shown(header: str) -> str:
-    """As much of a header as has a place in the log."""
+    """A header for the log, cut to 100 characters."""
     return repr(header if len(header) <= 100 else f"{header[:100]}…")

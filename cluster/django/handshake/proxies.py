@@ -1,16 +1,21 @@
-"""What a trusted proxy in front says of the client (--proxy-headers).
+"""The client's address and scheme, as a trusted proxy in front reports them (--proxy-headers).
 
-Read from the request's bytes: Autobahn's parser takes other control characters for line ends too,
-so that a client could add a header of its own behind the proxy's back.
+They are read from the bytes of the request. Autobahn's parser takes other control characters for
+line ends too, so that a client could add a header that the proxy has not seen.
 """
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 
 
 def forwarded(header: bytes) -> tuple[str | None, bool]:
-    """The client's address, None if no valid one is given, and whether it came over TLS.
+    """Read X-Forwarded-For and X-Forwarded-Proto.
 
-    Of several addresses the last counts, which is the one that the proxy itself saw.
+    Args:
+        header: The request's header, from the request line on.
+
+    Returns:
+        The client's address, or None without a valid one, and whether it came over TLS. Of several
+        addresses the last counts: it is the one that the proxy itself saw.
     """
     client, secure = None, False
     for line in header.split(b"\r\n")[1:]:

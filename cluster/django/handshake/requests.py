@@ -1,12 +1,11 @@
-"""The HttpRequest of a client that is served by the reactor: a handshake, or a request of a feed.
+"""The HttpRequest of a client that the reactor serves: of a handshake, or of a feed over HTTP.
 
 It is an ordinary GET: path, GET, COOKIES, META, headers, scheme, get_host(), resolver_match. Its
-session and user are those of the cookie once ``sessions.load`` has run, which takes a database
-thread; before, and for a client without a session cookie, they are an empty session and the
-anonymous user.
+session and user are those of the cookie once ``sessions.load`` has run in a database thread.
+Before, and for a client without a session cookie, they are an empty session and the anonymous user.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
 from io import BytesIO
@@ -17,26 +16,45 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIRequest
-from django.urls import ResolverMatch, resolve
+from django.http import HttpResponseBase
+from django.urls import ResolverMatch
+
+from cluster.django.handshake.request_context import RequestContext
 
 PORT_DIGITS = 5
-"""Of a port; int() refuses thousands, which ALLOWED_HOSTS lets pass."""
+"""Digits of a port. ALLOWED_HOSTS accepts thousands of them, which int() refuses."""
 
 
 class ReactorRequest(ASGIRequest):
-    """Made from what the client sent; ``client`` is its address, behind a proxy the real one."""
+    """A request made from what the client sent.
+
+    Args:
+        path: The decoded path.
+        query: The query as in the URL.
+        headers: Names in lower case, and values.
+        secure: Whether the client came over TLS.
+        client: Its address; behind a proxy, that of the proxy's client.
+        match: How the path was resolved, if it was.
+        method: The HTTP method.
+    """
 
     is_handshake = False
-    """True: asks for a WebSocket."""
+    """Whether it asks for a WebSocket."""
 
     auth_hash = ""
-    """What of the user's password the session was made with; set by sessions.load."""
+    """The user's ``get_session_auth_hash()``; set by ``sessions.load``."""
 
     session_cookie: str | None = None
-    """The session's key as the client sent it, if a session was found under it."""
+    """The session's key as the client sent it, if there is such a session."""
 
     revocations_seen = -1
-    """How many revocations there had been before the session was loaded."""
+    """How many revocations this node had received before the session was loaded."""
+
+    context: RequestContext | None = None
+    """What middleware made active; None if none has run."""
+
+    decide: Callable[["ReactorRequest"], HttpResponseBase]
+    """What middleware runs around, while it does (middleware.py)."""
 
     def __init__(
         self,
@@ -49,7 +67,6 @@ class ReactorRequest(ASGIRequest):
         match: ResolverMatch | None = None,
         method: str = "GET",
     ) -> None:
-        """``path`` is decoded, ``query`` as in the URL; header names are in lower case."""
         name, bracket, rest = dict(headers).get("host", "").rpartition("]")  # of IPv6
         host, _, port = rest.partition(":")
         host = name + bracket + host
@@ -76,7 +93,7 @@ class ReactorRequest(ASGIRequest):
 
     @cached_property
     def session(self) -> Any:  # type: ignore[override]
-        """An empty one until sessions.load has found the client's."""
+        """Empty until sessions.load has found the client's."""
         return import_module(settings.SESSION_ENGINE).SessionStore()
 
     @cached_property
@@ -90,7 +107,7 @@ class ReactorRequest(ASGIRequest):
 
     @property
     def user_key(self) -> str | None:
-        """The primary key of the user that sessions.load has found; None for nobody."""
+        """The primary key of the user, as text; None for guests."""
         user = vars(self).get("user")
         return str(user.pk) if user is not None and user.is_authenticated else None
 
@@ -108,21 +125,34 @@ def of_handshake(
     client: str,
     match: ResolverMatch | None = None,
 ) -> ReactorRequest:
-    """The HttpRequest of a handshake: ``uri`` as Autobahn has it, ``path`` decoded from it."""
+    """The HttpRequest of a handshake.
+
+    Args:
+        uri: The request's target as Autobahn has it: bytes as Latin-1.
+        path: The path decoded from it.
+        headers: Names in lower case -> values.
+        secure: Whether the client came over TLS.
+        client: Its address.
+        match: How the path was resolved, if it was.
+    """
     request = ReactorRequest(
         path,
         urlsplit(uri).query.encode("latin-1", "replace").decode("utf-8", "replace"),
         headers.items(),
         secure=secure,
         client=client,
-        match=match if match is not None else resolve(path),
+        match=match,
     )
     request.is_handshake = True
     return request
 
 
 def from_web(request: Any, match: ResolverMatch | None = None) -> ReactorRequest:
-    """The HttpRequest of a twisted.web request, whose path must be UTF-8 (ValueError)."""
+    """The HttpRequest of a twisted.web request.
+
+    Raises:
+        ValueError: The path is not UTF-8.
+    """
     path, _, query = request.uri.partition(b"?")
     return ReactorRequest(
         unquote_to_bytes(path).decode(),

@@ -1,4 +1,4 @@
-"""Whose cookie it is: session and user of a request, as Django's middleware would have found them.
+"""The session and the user of a request, as Django's middleware would have found them.
 
 A client without a session cookie costs nothing. With one, ``load`` runs in a database thread. It
 reads and never writes: a handshake must not flush or renew the session that the browser's other
@@ -14,11 +14,11 @@ from django.utils.crypto import constant_time_compare
 from django.utils.module_loading import import_string
 
 from cluster.django.handshake.requests import ReactorRequest
-from cluster.django.revocation import registry
+from cluster.django.revocation import revocable_clients
 
 
 def are_used() -> bool:
-    """Whether this site has sessions at all: the application, or a session middleware."""
+    """Whether this site has sessions at all: the application, or session middleware."""
     if apps.is_installed("django.contrib.sessions"):
         return True
     from django.contrib.sessions.middleware import SessionMiddleware
@@ -30,20 +30,18 @@ def are_used() -> bool:
 
 
 def may_have_one(cookies: str | None) -> bool:
-    """Whether a Cookie header is worth a look; false positives are no harm."""
+    """Whether a Cookie header may have a session's key; a false positive costs a thread's time."""
     return cookies is not None and settings.SESSION_COOKIE_NAME in cookies
 
 
 def load(request: ReactorRequest) -> None:
     """Set the request's session and user from its cookie. Blocks; raises the database's errors."""
+    request.revocations_seen = revocable_clients.revocations
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if not key:
-        return
-    request.revocations_seen = registry.revocations
-    if registry.is_revoked_session(key):
+    if not key or revocable_clients.is_revoked_session(key):
         return
     session = type(request.session)(key)
-    if not session.keys():  # this loads it; one without anything in it is nobody's
+    if not session.keys():  # loads it; there is no such session, or it has no content
         return
     request.session = session
     request.session_cookie = key
@@ -51,12 +49,21 @@ def load(request: ReactorRequest) -> None:
         user = _user_of(session)
         if user is not None:
             request.user = user
-            if hasattr(user, "get_session_auth_hash"):
-                request.auth_hash = user.get_session_auth_hash()
+            note_user(request)
+
+
+def note_user(request: ReactorRequest) -> None:
+    """Evaluate ``request.user``, which may be a lazy object of middleware, and keep its auth hash.
+
+    Blocks. A client is closed when its user gets another password.
+    """
+    user = vars(request).get("user")
+    if user is not None and user.is_authenticated and hasattr(user, "get_session_auth_hash"):
+        request.auth_hash = user.get_session_auth_hash()
 
 
 def _user_of(session: Any) -> Any:
-    """Like auth.get_user, which however flushes or renews sessions; None for nobody."""
+    """Like auth.get_user, but without its flushing or renewing of sessions."""
     try:
         user_id = auth.get_user_model()._meta.pk.to_python(session[auth.SESSION_KEY])
         backend_path = session[auth.BACKEND_SESSION_KEY]

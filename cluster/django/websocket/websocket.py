@@ -15,6 +15,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from cluster.core.exceptions import Disconnected
 from cluster.django.api.topics import Payload, as_frame, set_result
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
+from cluster.django.handshake.url_resolver import resolve_path
 from cluster.django.websocket.late_calls import LateCalls
 from cluster.django.websocket.lifetime import SendRefresh
 from cluster.django.websocket.subscribing import Subscriber
@@ -96,6 +97,7 @@ class WebSocket(Subscriber):
                 self.headers,
                 secure=self._secure,
                 client=self.client,
+                match=resolve_path(self.path),
             )
         return self._request
 

@@ -31,7 +31,7 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         self.soon: deque[Callable[[], None]] = deque()
         self.said: list[str] = []
         self.at_once: Callable[[RecordingSubscriber], None] = lambda subscriber: None
-        self.following = FeedSubscriptions(self, self, self.soon.append)
+        self.subscriptions = FeedSubscriptions(self, self, self.soon.append)
 
     # The PubSub.
 
@@ -46,11 +46,11 @@ class FeedSubscriptionsTests(SynchronousTestCase):
 
     # The client.
 
-    def answered(self, topic: str, said: bytes, recovered: bool) -> None:
-        self.said.append(f"{topic} {recovered} at {self.following.place}")
+    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
+        self.said.append(f"{topic} {recovered} at {self.subscriptions.feed_position}")
 
-    def took(self, topic: str, said: bytes) -> None:
-        self.said.append(f"{topic} at {self.following.place}")
+    def send_message(self, topic: str, message: bytes) -> None:
+        self.said.append(f"{topic} at {self.subscriptions.feed_position}")
 
     # The test.
 
@@ -61,19 +61,19 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         return said
 
     def test_nothing_is_kept(self) -> None:
-        self.following.begin(["a", "b"], {})
+        self.subscriptions.begin(["a", "b"], {})
         self.assertEqual(self.asked, [(b"a", None), (b"b", None)])
-        self.assertEqual(self.following.waiting, {"a", "b"})
+        self.assertEqual(self.subscriptions.waiting, {"a", "b"})
         self.callback_subscribers[b"a"].answer(False, "", 0)
         self.assertEqual(self.heard(), ["a False at "])
-        self.assertEqual(self.following.waiting, {"b"})
+        self.assertEqual(self.subscriptions.waiting, {"b"})
         self.callback_subscribers[b"a"].take(text_frame(b"x"), 0)
         self.assertEqual(self.heard(), ["a at "])
 
     def test_it_is_not_further_than_what_it_has_been_sent(self) -> None:
-        self.following.begin(["a"], {"a": "e:3"})
+        self.subscriptions.begin(["a"], {"a": "e:3"})
         self.assertEqual(self.asked, [(b"a", ("e", 3))])
-        self.assertEqual(self.following.place, "a=e:3")
+        self.assertEqual(self.subscriptions.feed_position, "a=e:3")
         subscriber = self.callback_subscribers[b"a"]
         subscriber.epoch = "e"
         subscriber.answer(True, "e", 5)
@@ -82,7 +82,7 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         self.assertEqual(self.heard(), ["a True at a=e:3", "a at a=e:4", "a at a=e:5"])
 
     def test_nothing_was_missed(self) -> None:
-        self.following.begin(["a"], {"a": "e:5"})
+        self.subscriptions.begin(["a"], {"a": "e:5"})
         self.callback_subscribers[b"a"].answer(True, "e", 5)
         self.assertEqual(self.heard(), ["a True at a=e:5"])
 
@@ -93,11 +93,11 @@ class FeedSubscriptionsTests(SynchronousTestCase):
             subscriber.take(text_frame(b"9"), 9)
 
         self.at_once = at_once
-        self.following.begin(["a"], {"a": "e:5"})
+        self.subscriptions.begin(["a"], {"a": "e:5"})
         self.assertEqual(self.heard(), ["a False at a=f:7", "a at a=f:8", "a at a=f:9"])
 
     def test_another_numbering_while_it_listens(self) -> None:
-        self.following.begin(["a"], {})
+        self.subscriptions.begin(["a"], {})
         subscriber = self.callback_subscribers[b"a"]
         subscriber.answer(False, "", 0)
         subscriber.take(text_frame(b"x"), 0)
@@ -108,40 +108,40 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         self.assertEqual(self.heard()[1:], ["a at ", "a at a=e:1", "a at a=f:40"])
 
     def test_nonsense_is_no_position(self) -> None:
-        self.following.begin(["a"], {"a": "e:1\nid: 7"})
+        self.subscriptions.begin(["a"], {"a": "e:1\nid: 7"})
         self.assertEqual(self.asked, [(b"a", NO_POSITION)])
-        self.assertEqual(self.following.place, "")
+        self.assertEqual(self.subscriptions.feed_position, "")
 
     def test_a_topic_that_keeps_nothing_any_more(self) -> None:
-        self.following.begin(["a"], {"a": "e:5"})
+        self.subscriptions.begin(["a"], {"a": "e:5"})
         self.callback_subscribers[b"a"].answer(False, "", 0)
         self.assertEqual(self.heard(), ["a False at "])
 
     def test_beginning_anew(self) -> None:
-        self.following.begin(["a"], {})
+        self.subscriptions.begin(["a"], {})
         first = self.callback_subscribers[b"a"]
         first.answer(False, "e", 5)
-        self.following.add("a", "e:2")
+        self.subscriptions.add("a", "e:2")
         self.assertTrue(first.stopped)
         self.callback_subscribers[b"a"].answer(True, "e", 5)
         self.assertEqual(self.heard(), ["a True at a=e:5"])
 
     def test_stopped(self) -> None:
-        self.following.begin(["a", "b"], {"a": "e:5"})
+        self.subscriptions.begin(["a", "b"], {"a": "e:5"})
         self.callback_subscribers[b"a"].answer(True, "e", 5)
-        self.following.stop()
+        self.subscriptions.stop()
         self.assertEqual(self.heard(), [])
         self.assertTrue(
             self.callback_subscribers[b"a"].stopped and self.callback_subscribers[b"b"].stopped
         )
-        self.following.add("c")
+        self.subscriptions.add("c")
         self.assertNotIn(b"c", self.callback_subscribers)
 
     def test_closed_by_what_it_hears_at_once(self) -> None:
         def at_once(subscriber: RecordingSubscriber) -> None:
-            self.following.stop()
+            self.subscriptions.stop()
 
         self.at_once = at_once
-        self.following.begin(["a", "b"], {})
+        self.subscriptions.begin(["a", "b"], {})
         self.assertEqual(list(self.callback_subscribers), [b"a"])
         self.assertTrue(self.callback_subscribers[b"a"].stopped)

@@ -15,6 +15,7 @@ from cluster.django.api import topics
 from cluster.django.conf import DEFAULTS
 from cluster.django.feeds import http_requests
 from cluster.django.feeds.server_sent_events import RETRY_MS, EventStream
+from cluster.django.handshake import admission
 from cluster.django.revocation import CLOSE_REVOKED
 from cluster.testing.cookies import cookie_header, log_in
 from tests.django.fakes import RecordingNode
@@ -213,7 +214,7 @@ class AdmissionTests(FeedSiteTestCase):
             self.up = False
             return []
 
-        self.patch(http_requests, "allowed_topics", slow)
+        self.patch(admission, "call_permission", slow)
 
         async def test() -> None:
             self.assertEqual(self.answer(await self.poll()).status, 503)
@@ -226,7 +227,7 @@ class AdmissionTests(FeedSiteTestCase):
         async def busy(*args: Any) -> Any:
             raise DatabaseQueueFull
 
-        self.patch(http_requests, "load_request", busy)
+        self.patch(admission, "call_permission", busy)
 
         async def test() -> None:
             self.assertEqual(self.answer(await self.poll()).status, 503)
@@ -253,7 +254,7 @@ class AdmissionTests(FeedSiteTestCase):
             finally:
                 ended.append("cancelled")
 
-        self.patch(http_requests, "allowed_topics", slow)
+        self.patch(admission, "call_permission", slow)
 
         async def test() -> None:
             transport = self.connect()
@@ -345,32 +346,34 @@ class UserTests(FeedSiteTestCase):
         self.run_async(test)
 
     def test_the_session_ends(self) -> None:
-        from cluster.django.revocation import registry, signing
+        from cluster.django.revocation import revocable_clients, signing
 
         async def test() -> None:
             transport = await self.stream("/members/", self.cookie)
             revocation = signing.dumps({"user": str(self.user.pk)}, salt="c10k.revocation")
-            registry.take(revocation)
+            revocable_clients.take(revocation)
             close = self.answer(transport).events[-1]
             self.assertEqual((close["event"], close["data"]["code"]), ("close", CLOSE_REVOKED))
             self.assertTrue(transport.disconnecting)
             poll = await self.poll("/members/", self.cookie)
-            registry.take(revocation)
+            revocable_clients.take(revocation)
             self.assertEqual(self.answer(poll).status, 200)
-            self.assertEqual(registry._users, {})
+            self.assertEqual(revocable_clients._users, {})
 
         self.run_async(test)
 
     def test_the_session_ends_while_its_client_is_let_in(self) -> None:
-        from cluster.django.revocation import registry, signing
+        from cluster.django.revocation import revocable_clients, signing
 
-        allowed = http_requests.allowed_topics
+        call = admission.call_permission
 
         async def meanwhile(*args: Any) -> Any:
-            registry.take(signing.dumps({"user": str(self.user.pk)}, salt="c10k.revocation"))
-            return await allowed(*args)
+            revocable_clients.take(
+                signing.dumps({"user": str(self.user.pk)}, salt="c10k.revocation")
+            )
+            return await call(*args)
 
-        self.patch(http_requests, "allowed_topics", meanwhile)
+        self.patch(admission, "call_permission", meanwhile)
 
         async def test() -> None:
             self.addCleanup(self.pubsub.follow(b"one", lambda frame, offset: None).stop)
@@ -381,13 +384,13 @@ class UserTests(FeedSiteTestCase):
             poll = self.answer(await self.poll("/members/?since=one%3Dabc:7", self.cookie))
             said = {"topics": [], "messages": [], "since": "one=abc:7"}
             self.assertEqual(json.loads(poll.text), said)
-            self.assertEqual((registry._users, registry._sessions), ({}, {}))
+            self.assertEqual((revocable_clients._users, revocable_clients._sessions), ({}, {}))
 
         self.run_async(test)
 
     def test_nothing_is_left_of_one_that_is_cut_off_by_what_it_missed(self) -> None:
         """As after a long answer, which it has not read yet, on the same connection."""
-        from cluster.django.revocation import registry
+        from cluster.django.revocation import revocable_clients
 
         async def test() -> None:
             self.addCleanup(self.pubsub.follow(b"one", lambda frame, offset: None).stop)
@@ -401,6 +404,6 @@ class UserTests(FeedSiteTestCase):
             self.patch(EventStream, "begin", blocked)
             await self.stream("/members/", self.cookie)
             self.assertEqual(self.feeds.ended, {"slow_consumer": 1})
-            self.assertEqual((registry._users, registry._sessions), ({}, {}))
+            self.assertEqual((revocable_clients._users, revocable_clients._sessions), ({}, {}))
 
         self.run_async(test)

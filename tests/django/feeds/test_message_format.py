@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.django.feeds import message_format
 from cluster.django.feeds.message_format import (
-    BadEnvelope,
+    InvalidRequest,
     MessageMemo,
     Ping,
     Subscribe,
@@ -16,8 +16,8 @@ from cluster.django.feeds.message_format import (
     encode,
     encode_message,
     encode_pong,
-    format_place,
-    parse_place,
+    format_feed_position,
+    parse_feed_position,
     parse_request,
 )
 from cluster.net.websocket.frames import binary_frame, text_frame
@@ -55,12 +55,12 @@ class RequestTests(SynchronousTestCase):
             "[" * 10_000,
             '{"ping": "%s"}' % ("x" * message_format.MAX_REQUEST),
         ):
-            with self.assertRaises(BadEnvelope, msg=text[:40]):
+            with self.assertRaises(InvalidRequest, msg=text[:40]):
                 parse_request(text)
 
     def test_how_they_are_closed(self) -> None:
         for text, code in {"{": 1007, "{}": 1008, "1": 1008}.items():
-            with self.assertRaises(BadEnvelope) as caught:
+            with self.assertRaises(InvalidRequest) as caught:
                 parse_request(text)
             self.assertEqual(caught.exception.code, code)
 
@@ -68,7 +68,7 @@ class RequestTests(SynchronousTestCase):
     def test_any_text_is_a_request_or_a_bad_one(self, text: str) -> None:
         try:
             parse_request(text)
-        except BadEnvelope as error:
+        except InvalidRequest as error:
             self.assertTrue(str(error))
 
 
@@ -139,27 +139,27 @@ class MemoTests(SynchronousTestCase):
             self.assertLess(sum(map(len, memo._known.values())), 1000)
 
 
-class PlaceTests(SynchronousTestCase):
+class FeedPositionTests(SynchronousTestCase):
     @given(st.dictionaries(st.text("ab/é&=%+ ~", min_size=1), st.text("abc:123", min_size=1)))
     def test_there_and_back(self, positions: dict[str, str]) -> None:
-        self.assertEqual(parse_place(format_place(positions)), positions)
+        self.assertEqual(parse_feed_position(format_feed_position(positions)), positions)
 
     def test_it_is_short_and_one_line(self) -> None:
-        place = format_place({"chat/a b\n": "e1:5", "live": "e1:77"})
+        place = format_feed_position({"chat/a b\n": "e1:5", "live": "e1:77"})
         self.assertEqual(place, "chat%2Fa%20b%0A=e1:5&live=e1:77")
 
     def test_what_a_client_made_up(self) -> None:
         for text in ("", "&&&", "=", "live", "\0", "&".join(["a=1"] * 2000)):
-            self.assertEqual(parse_place(text), {}, text[:20])
-        self.assertEqual(parse_place("a=1&b"), {"a": "1"})
-        self.assertEqual(parse_place("a=" + "x" * 100_000), {})
+            self.assertEqual(parse_feed_position(text), {}, text[:20])
+        self.assertEqual(parse_feed_position("a=1&b"), {"a": "1"})
+        self.assertEqual(parse_feed_position("a=" + "x" * 100_000), {})
 
     def test_one_that_is_too_long_is_cut_between_positions(self) -> None:
         """Half of a position would be another one: of what has been sent, to be sent again."""
         for shift in range(20):
             positions = {"t" * (1 + shift): "1f0c:123456"}
             positions |= {f"topic-{number}": "1f0c:123456" for number in range(900)}
-            found = parse_place(format_place(positions))
+            found = parse_feed_position(format_feed_position(positions))
             self.assertGreater(len(found), 300)
             self.assertEqual(set(found.values()), {"1f0c:123456"})
             self.assertEqual(list(found), list(positions)[: len(found)])

@@ -19,7 +19,7 @@ from cluster.django import revocation
 from cluster.django.api.database import DatabasePool
 from cluster.django.conf import DEFAULTS
 from cluster.django.handshake import sessions
-from cluster.django.revocation import Registry
+from cluster.django.revocation import RevocableClients
 from cluster.django.websocket.decorator import Accept, websocket
 from tests.django.handshake.test_dispatcher import DispatcherTestCase, close
 from tests.django.site import load_database
@@ -75,11 +75,11 @@ class AdmissionTestCase(DispatcherTestCase):
     def setUp(self) -> None:
         load_database()
         super().setUp()
-        self.registry = Registry()
-        self.patch(sessions, "registry", self.registry)
+        self.clients = RevocableClients()
+        self.patch(sessions, "revocable_clients", self.clients)
         from cluster.django.handshake import dispatcher
 
-        self.patch(dispatcher, "registry", self.registry)
+        self.patch(dispatcher, "revocable_clients", self.clients)
         self.threads, self.queue = 2, 10
 
     def decide(self, function: Callable[..., Any]) -> None:
@@ -101,8 +101,8 @@ class AdmissionTestCase(DispatcherTestCase):
             self.pool.stop()
         self.assert_nothing_left()
         self.assertEqual(self.dispatcher.deciding, set())
-        self.assertEqual((self.dispatcher._places, self.dispatcher._unwatch), ({}, {}))
-        self.assertEqual((self.registry._sessions, self.registry._users), ({}, {}))
+        self.assertEqual((self.dispatcher._seats, self.dispatcher._unwatch), ({}, {}))
+        self.assertEqual((self.clients._sessions, self.clients._users), ({}, {}))
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Threads answer in their own time."""
@@ -245,7 +245,7 @@ class RevocationTests(AdmissionTestCase):
     def revoke(self, **revocation_: str) -> None:
         from django.core import signing
 
-        self.registry.take(signing.dumps(revocation_, salt=revocation._SALT))
+        self.clients.take(signing.dumps(revocation_, salt=revocation._SALT))
 
     def test_an_open_socket(self) -> None:
         user = new_user()

@@ -36,20 +36,20 @@ class OccupancyTests(SynchronousTestCase):
 
     def test_of_an_address(self) -> None:
         occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=1)
-        place = occupancy.enter("a")
+        seat = occupancy.enter("a")
         self.assert_refused(429, occupancy.enter, "a")
-        self.assertEqual(occupancy.taken, 1, "who is refused has no place")
+        self.assertEqual(occupancy.taken, 1, "who is refused has no seat")
         occupancy.enter("b")
-        place.leave()
+        seat.leave()
         occupancy.enter("a")
         self.assertEqual(occupancy.refused, {"client": 1})
 
     def test_ipv6_by_its_network(self) -> None:
         occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=1)
-        place = occupancy.enter("2001:db8:1:2::1")
+        seat = occupancy.enter("2001:db8:1:2::1")
         self.assert_refused(429, occupancy.enter, "2001:db8:1:2:ffff::9")
         occupancy.enter("2001:db8:1:3::1")
-        place.leave()
+        seat.leave()
         occupancy.enter("2001:db8:1:2:ffff::9")
 
     def test_ipv4_in_ipv6(self) -> None:
@@ -71,19 +71,19 @@ class OccupancyTests(SynchronousTestCase):
     def test_of_a_user(self) -> None:
         occupancy = self.occupancy(MAX_CONNECTIONS_PER_USER=1)
         first, second = occupancy.enter("a"), occupancy.enter("a")
-        first.be("user", "7")
-        self.assert_refused(429, second.be, "user", "7")
+        first.assign("user", "7")
+        self.assert_refused(429, second.assign, "user", "7")
         second.leave()
         first.leave()
-        occupancy.enter("b").be("user", "7")
+        occupancy.enter("b").assign("user", "7")
         self.assertEqual(occupancy.refused, {"user": 1})
 
     def test_nothing_is_kept_of_who_left(self) -> None:
         occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=5, MAX_CONNECTIONS_PER_USER=5)
-        place = occupancy.enter("a")
-        place.be("user", "7")
-        place.leave()
-        self.assertEqual((dict(occupancy._places), occupancy.taken), ({}, 0))
+        seat = occupancy.enter("a")
+        seat.assign("user", "7")
+        seat.leave()
+        self.assertEqual((dict(occupancy._seats), occupancy.taken), ({}, 0))
 
 
 class MessageRateTests(SynchronousTestCase):

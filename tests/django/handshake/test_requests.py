@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.test import override_settings
-from django.urls import path, set_urlconf
+from django.urls import path, resolve, set_urlconf
 from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
@@ -35,6 +35,7 @@ class HandshakeRequestTests(SynchronousTestCase):
             {"host": "localhost:8000"} | {key.replace("_", "-"): headers[key] for key in headers},
             secure=False,
             client="192.0.2.7",
+            match=resolve("/rooms/naïve/"),
         )
 
     def test_what_django_code_asks(self) -> None:
