@@ -49,7 +49,7 @@ class MemoryConnection(ServerConnection):
 
 
 class MemoryConnectionFactory(ConnectionFactory):
-    """Makes them."""
+    """Makes MemoryConnections."""
 
     protocol = MemoryConnection
 
@@ -123,17 +123,17 @@ class MemoryNode:
             node.stop()
 
     def start(self) -> None:
-        """Become the node of this process."""
+        """Start the bus, and become the node of this process."""
         self.pubsub.on_up = lambda: topics.set_result(self.is_up)
         self.pubsub.start()
         topics.attach(self)
         # Every way to run a loop to its end (asyncio.run, Django's tests, IsolatedAsyncioTestCase)
-        # ends its asynchronous generators, and tells nobody else.
+        # closes its asynchronous generators; there is no other notification.
         self._end = self._stop_with_loop()
         self._loop.create_task(_enter(self._end))
 
     def stop(self) -> None:
-        """No longer be the node of this process."""
+        """Stop, and be the node of this process no longer."""
         if _nodes.get(self._loop) is self:
             del _nodes[self._loop]
             self.pubsub.stop()
@@ -161,17 +161,17 @@ async def _enter(generator: AsyncIterator[None]) -> None:
 
 
 def of_running_loop() -> MemoryNode | None:
-    """For publications that come before any client, from the test's coroutine."""
+    """The node for a publication of a test's coroutine that comes before the first client."""
     if external_publisher.from_tests:
         return None  # the node is a real one
     try:
         return MemoryNode.current()
     except RuntimeError:
-        return None  # no coroutine: nobody can be listening
+        return None  # without a coroutine there can be no client
 
 
 def forget_topics(setting: str, **more: Any) -> None:
-    """For override_settings: which topics are kept is remembered."""
+    """Forget which topics are retained, when override_settings changes C10K."""
     if setting == "C10K":
         retention.forget()
 

@@ -1,24 +1,24 @@
 """Tests of cluster.cli.child: a child's life, with its supervisor and reactor in memory."""
 
 import os
-import signal
 import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.cli import process_setup
+from cluster.cli import child, process_setup
 from cluster.cli.child import EXIT_FAILED, EXIT_ORPHANED, Child, parse_arguments
 from cluster.supervisor.control_connection import ControlFactory
 from tests.supervisor.test_control_connection import RecordingRegistry, join
 
 
 class MemoryService:
-    """Stands for a node or a broker."""
+    """A node or a broker."""
 
     def __init__(self) -> None:
         self.ready: Deferred[None] = Deferred()
@@ -61,7 +61,7 @@ class ChildTests(SynchronousTestCase):
         self.pump()
 
     def shut_down(self) -> Any:
-        """What the reactor does first when it is stopped."""
+        """Run the trigger that the reactor runs first when it stops."""
         (trigger,) = [
             function
             for function, *_ in self.reactor.triggers.get("before", {}).get("shutdown", [])
@@ -81,12 +81,12 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.registry.events[-1], ("ready", 1))
         self.assertEqual(self.exits, [])
 
-    def test_figures(self) -> None:
+    def test_statistics(self) -> None:
         self.assertEqual(self.child._stats(), {})
         self.connect()
         self.assertEqual(self.child._stats(), {"ready": True})
 
-    def test_told_to_stop(self) -> None:
+    def test_stop(self) -> None:
         self.connect()
         self.parent.stop()
         self.parent.stop()
@@ -97,11 +97,11 @@ class ChildTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         self.service.stopped.callback(None)
         self.successResultOf(stopped)
-        # The reactor now closes the control connection, which says nothing about the supervisor.
+        # The reactor now closes the control connection: the supervisor may still run.
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, ["reactor stopped"])
 
-    def test_leaves_what_does_not_stop_in_time(self) -> None:
+    def test_exits_although_a_service_does_not_stop(self) -> None:
         self.connect()
         self.shut_down()
         (timer,) = MemoryTimer.made
@@ -117,7 +117,7 @@ class ChildTests(SynchronousTestCase):
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, [EXIT_ORPHANED])
 
-    def test_exits_also_while_draining(self) -> None:
+    def test_exits_even_while_draining(self) -> None:
         self.connect()
         self.shut_down()
         self.child.link.connectionLost(Failure(ConnectionLost()))
@@ -129,7 +129,7 @@ class ChildTests(SynchronousTestCase):
         factory.clientConnectionFailed(None, Failure(ConnectionLost()))
         self.assertEqual(self.exits, [EXIT_ORPHANED])
 
-    def test_a_failed_start_is_logged_and_ends_the_child(self) -> None:
+    def test_an_unexpected_error_is_logged_and_reported(self) -> None:
         self.connect()
         self.service.ready.errback(ZeroDivisionError("a bug of ours"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -150,7 +150,7 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.exits, ["reactor stopped"])
         self.assertEqual(self.child.status, EXIT_FAILED)
 
-    def test_a_service_that_cannot_even_be_made(self) -> None:
+    def test_a_service_that_cannot_be_created(self) -> None:
         def fail(config: object, listeners: object) -> MemoryService:
             raise ZeroDivisionError
 
@@ -163,7 +163,7 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.exits, ["reactor stopped"])
         self.assertEqual(self.child.status, EXIT_FAILED)
 
-    def test_an_error_while_stopping_does_not_hold_it_up(self) -> None:
+    def test_an_error_while_stopping_is_logged(self) -> None:
         self.connect()
         stopped = self.shut_down()
         self.service.stopped.errback(ZeroDivisionError())
@@ -191,49 +191,27 @@ class MemoryTimer:
         self.started = True
 
 
-class SignalTests(SynchronousTestCase):
-    """Signal handlers are set on a stand-in, lest trial lose its own."""
-
-    def setUp(self) -> None:
-        self.handlers: dict[int, Any] = {
-            signal.SIGINT: self.twisted_stops,
-            signal.SIGTERM: self.twisted_stops,
-        }
-        self.stops: list[object] = []
-        self.patch(process_setup.signal, "getsignal", self.handlers.get)
-        self.patch(process_setup.signal, "signal", self.handlers.__setitem__)
-        self.reactor: Any = MemoryReactorClock()
-        self.reactor.callFromThread = lambda function: function()
-
-    def twisted_stops(self, number: int, frame: object) -> None:
-        self.stops.append(number)
-
-    def test_only_the_first_counts(self) -> None:
-        process_setup.stop_on_first_signal(self.reactor)
-        self.reactor.run()
-        self.handlers[signal.SIGINT](signal.SIGINT, None)
-        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
-        self.assertEqual(self.stops, [signal.SIGINT])
-
-    def test_a_second_one_while_the_first_is_handled(self) -> None:
-        def twisted_stops(number: int, frame: object) -> None:
-            self.twisted_stops(number, frame)
-            self.handlers[signal.SIGINT](signal.SIGINT, None)
-
-        self.handlers[signal.SIGINT] = twisted_stops
-        process_setup.stop_on_first_signal(self.reactor)
-        self.reactor.run()
-        self.handlers[signal.SIGINT](signal.SIGINT, None)
-        self.assertEqual(self.stops, [signal.SIGINT])
-
-    def test_own_stop(self) -> None:
-        process_setup.stop_on_first_signal(self.reactor, lambda: self.stops.append("own"))
-        self.reactor.run()
-        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
-        self.assertEqual(self.stops, ["own"])
-
-    def test_ignored_signals_stay_ignored(self) -> None:
-        self.handlers[signal.SIGINT] = signal.SIG_IGN
-        process_setup.stop_on_first_signal(self.reactor)
-        self.reactor.run()
-        self.assertEqual(self.handlers[signal.SIGINT], signal.SIG_IGN)
+class LogTests(SynchronousTestCase):
+    def test_each_line_has_its_level(self) -> None:
+        written: list[str] = []
+        started: list[Any] = []
+        self.patch(
+            child.globalLogBeginner,
+            "beginLoggingTo",
+            lambda observers, **_: started.extend(observers),
+        )
+        child.log_to_supervisor(written.append)
+        log = Logger("site", observer=started[0])
+        log.info("one\ntwo")
+        log.debug("not logged")
+        try:
+            raise KeyError("secret")
+        except KeyError:
+            log.failure("a handler failed")
+        Logger("twisted.internet.base", observer=started[0]).info("Main loop terminated.")
+        self.assertEqual(written[0], "info: one\ninfo: two\n")
+        lines = written[1].splitlines()
+        self.assertEqual(lines[0], "critical: a handler failed")
+        self.assertEqual(lines[-1], "critical: builtins.KeyError: 'secret'")
+        self.assertTrue(all(line.startswith("critical: ") for line in lines))
+        self.assertEqual(len(written), 2)

@@ -1,4 +1,4 @@
-"""Tests of cluster.cli.option_values: what values mean, and which are refused."""
+"""Tests of cluster.cli.option_values: the meaning of values, and their errors."""
 
 import os
 import socket
@@ -30,7 +30,7 @@ class BusTests(SynchronousTestCase):
     def assert_refused(self, because: str, text: str) -> None:
         self.assertIn(because, str(self.assertRaises(ConfigurationError, parse_bus, text)))
 
-    def test_refusals(self) -> None:
+    def test_invalid_endpoints(self) -> None:
         for text in ("", "redis://", "zmq+tcp://", "zmq+tcp://127.0.0.1", "zmq+tcp://x:0"):
             self.assert_refused("--bus must be", text)
         self.assert_refused("must begin with /", "zmq+ipc://here")
@@ -40,7 +40,7 @@ class BusTests(SynchronousTestCase):
         for host in ("10.0.0.1", "0.0.0.0", "example.com", "[fe80::1]", "127.evil.example"):
             self.assert_refused("are not encrypted yet", f"zmq+tcp://{host}:7000")
 
-    def test_a_broker_that_nobody_runs(self) -> None:
+    def test_no_broker_runs(self) -> None:
         with claim(parse_address("tcp:0:interface=127.0.0.1")) as sock:
             freed = f"tcp://127.0.0.1:{sock.getsockname()[1]}"
             probe_bus(freed)
@@ -78,7 +78,7 @@ class SettingsTests(SynchronousTestCase):
     def assert_refused(self, because: str, name: str) -> None:
         self.assertIn(because, str(self.assertRaises(ConfigurationError, check_settings, name)))
 
-    def test_none_of_that_name(self) -> None:
+    def test_no_module_of_that_name(self) -> None:
         for name in ("no.such", ".settings", "a b", "a..b", "django_project/settings.py"):
             self.assert_refused(f"no settings module {name!r}", name)
 
@@ -106,7 +106,7 @@ class SettingsTests(SynchronousTestCase):
         self.settings_module("settings_of_test_6", "SECRET_KEY = 'x'\nROOT_URLCONF = ''")
         self.assert_refused("settings_of_test_6 has no ROOT_URLCONF", "settings_of_test_6")
 
-    def test_that_fail(self) -> None:
+    def test_settings_that_raise(self) -> None:
         self.settings_module("settings_of_test_4", "x = 1\n1 / 0")
         path = Path.cwd() / "settings_of_test_4.py"
         self.assert_refused(
@@ -114,7 +114,7 @@ class SettingsTests(SynchronousTestCase):
             "settings_of_test_4",
         )
 
-    def test_that_need_something_else(self) -> None:
+    def test_settings_that_import_a_missing_module(self) -> None:
         self.settings_module("settings_of_test_5", "import no_such_library")
         path = Path.cwd() / "settings_of_test_5.py"
         self.assert_refused(
@@ -135,7 +135,7 @@ class CertificateTests(SynchronousTestCase):
     def test_no_such_file(self) -> None:
         self.assert_refused("/none.pem: No such file", "ssl:0:privateKey=/none.pem")
 
-    def test_a_file_that_is_none(self) -> None:
+    def test_a_file_that_is_not_a_certificate(self) -> None:
         empty = self.mktemp()
         Path(empty).touch()
         self.assert_refused("cannot be used", f"ssl:0:privateKey={empty}")

@@ -1,4 +1,4 @@
-"""Tests of cluster.cli.options: what each command line means, and how it refuses."""
+"""Tests of cluster.cli.options: the values of each command line, and its errors."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ FREE = ("--listen", "tcp:0:interface=127.0.0.1")
 
 
 class FreeNodeOptions(NodeOptions):
-    """As before any reactor was chosen; trial has one installed."""
+    """Options in a process without a reactor; trial has installed one."""
 
     @staticmethod
     def installed_reactor() -> object:
@@ -69,7 +69,7 @@ class ClusterTests(OptionsTestCase):
             self.patch(resource, "getrlimit", lambda what, hard=hard: (50, hard))
             self.parse(*FREE)
 
-    def test_a_word_that_is_no_option(self) -> None:
+    def test_an_argument_that_is_no_option(self) -> None:
         self.assert_refused("takes options only, not 'nodes=4'", *FREE, "nodes=4")
 
     def test_defaults(self) -> None:
@@ -174,7 +174,7 @@ class ClusterTests(OptionsTestCase):
     def test_settings(self) -> None:
         self.assert_refused("no settings module 'no.such'", *FREE, "--settings", "no.such")
 
-    def test_bus_that_nobody_runs(self) -> None:
+    def test_no_broker_runs(self) -> None:
         self.assert_refused("no broker answers", *FREE, "--bus", "zmq+ipc:///no/such/socket")
 
     def test_external_bus(self) -> None:
@@ -270,7 +270,7 @@ class BrokerTests(OptionsTestCase):
         self.assertEqual(options.bus, f"ipc://{folder}/broker.ipc")
 
     def test_a_path_that_cannot_be_a_socket(self) -> None:
-        """ZeroMQ would remove a file that is in its way."""
+        """ZeroMQ would delete a file at this path."""
         with TemporaryDirectory() as folder:
             file = Path(folder, "notes.txt")
             file.touch()
@@ -286,19 +286,19 @@ class BrokerTests(OptionsTestCase):
             self.patch(os, "access", lambda path, mode: path != folder and access(path, mode))
             self.assert_refused(f"may not write to {folder}", "--bus", f"zmq+ipc://{folder}/b.ipc")
 
-    def test_a_socket_that_a_dead_broker_has_left(self) -> None:
+    def test_the_socket_file_of_a_dead_broker(self) -> None:
         with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as dead:
             dead.bind(f"{folder}/broker.ipc")
             self.parse("--bus", f"zmq+ipc://{folder}/broker.ipc")
 
-    def test_needs_a_place(self) -> None:
+    def test_needs_an_address(self) -> None:
         self.assert_refused("--bus must say where to bind", "--bus", "zmq+ipc")
 
     def test_busy_port(self) -> None:
         port = self.loopback_listener()
         self.assert_refused("another program", "--bus", f"zmq+tcp://127.0.0.1:{port}")
 
-    def test_a_path_that_another_broker_has(self) -> None:
+    def test_a_path_of_another_broker(self) -> None:
         with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as other:
             other.bind(f"{folder}/broker.ipc")
             other.listen()

@@ -1,4 +1,4 @@
-"""What is told in one line of an error that keeps a node from starting."""
+"""Tests of cluster.cli.startup_errors: one-line summaries, and which errors are permanent."""
 
 import json
 import sys
@@ -22,9 +22,9 @@ class StartupErrorTests(SynchronousTestCase):
         self.folder.mkdir()
         self.patch(sys, "path", [str(self.folder), *sys.path])
 
-    def told(self, code: str) -> str | None:
-        """What is told of a module of the site that has this code."""
-        name = f"mistaken_{abs(hash(code))}"
+    def summary_of(self, code: str) -> str | None:
+        """The summary of the error of a site's module with this code."""
+        name = f"broken_{abs(hash(code))}"
         self.path = self.folder / f"{name}.py"
         self.path.write_text(code)
         self.addCleanup(sys.modules.pop, name, None)
@@ -36,34 +36,36 @@ class StartupErrorTests(SynchronousTestCase):
         raise AssertionError("no error")
 
     def test_errors_in_the_sites_own_code(self) -> None:
-        for code, said in (
+        for code, expected in (
             ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
             ("\n\nhandler", "NameError: name 'handler' is not defined"),
             ("raise ValueError('two\\nlines')", "ValueError: two lines"),
         ):
             line = len(code.split("\n"))
-            self.assertEqual(self.told(code), f"{said} ({self.path}, line {line}); {HINT}")
+            self.assertEqual(
+                self.summary_of(code), f"{expected} ({self.path}, line {line}); {HINT}"
+            )
 
-    def test_the_place_is_the_site_s_also_if_a_library_raises(self) -> None:
-        told = self.told("import json\n\njson.loads('{')")
-        assert told is not None
-        self.assertIn(f"({self.path}, line 3)", told)
+    def test_the_line_is_the_sites_even_if_a_library_raises(self) -> None:
+        summary = self.summary_of("import json\n\njson.loads('{')")
+        assert summary is not None
+        self.assertIn(f"({self.path}, line 3)", summary)
 
-    def test_code_that_cannot_be_read(self) -> None:
-        told = self.told("def view(:\n")
-        assert told is not None
-        self.assertTrue(told.startswith("SyntaxError: "), told)
-        self.assertIn(f" ({self.path}, line 1)", told)
+    def test_syntax_errors(self) -> None:
+        summary = self.summary_of("def view(:\n")
+        assert summary is not None
+        self.assertTrue(summary.startswith("SyntaxError: "), summary)
+        self.assertIn(f" ({self.path}, line 1)", summary)
 
-    def test_what_says_it_all(self) -> None:
+    def test_errors_without_a_line_of_the_site(self) -> None:
         self.assertEqual(one_line_summary(ConfigurationError("no such bus")), "no such bus")
         self.assertEqual(
             one_line_summary(RegistrationRefused("the port is taken")), "the port is taken"
         )
-        told = one_line_summary(ImproperlyConfigured("no SECRET_KEY"))
-        self.assertEqual(told, f"ImproperlyConfigured: no SECRET_KEY; {HINT}")
-        told = one_line_summary(ImportError("no module named app"))
-        self.assertEqual(told, f"ImportError: no module named app; {HINT}")
+        summary = one_line_summary(ImproperlyConfigured("no SECRET_KEY"))
+        self.assertEqual(summary, f"ImproperlyConfigured: no SECRET_KEY; {HINT}")
+        summary = one_line_summary(ImportError("no module named app"))
+        self.assertEqual(summary, f"ImportError: no module named app; {HINT}")
 
     def test_errors_that_stay_until_the_site_is_corrected(self) -> None:
         for error in (
@@ -102,12 +104,12 @@ class StartupErrorTests(SynchronousTestCase):
         self.assertFalse(is_permanent(raised(suppressed=False)))
         self.assertTrue(is_permanent(raised(suppressed=True)))
 
-    def test_what_may_be_our_mistake_has_a_traceback(self) -> None:
+    def test_a_possible_bug_of_c10k_has_no_summary(self) -> None:
         for call in (lambda: NUMBER.encode(-1), lambda: json.loads("{")):
             try:
                 call()
             except Exception as error:
                 assert error.__traceback__ is not None
-                # As if a module of ours had called, rather than this test.
+                # Without the frame of this test, which does not belong to the package.
                 error = error.with_traceback(error.__traceback__.tb_next.tb_next)  # type: ignore
                 self.assertIsNone(one_line_summary(error))

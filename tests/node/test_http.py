@@ -1,4 +1,4 @@
-"""HTTP in a node: limits, headers, upgrades on a connection that spoke HTTP before."""
+"""Tests of cluster.node.http: limits, headers, and upgrades after HTTP requests."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,7 +21,7 @@ MAX_BODY = 100
 
 
 class Reactor(Clock):
-    """A clock that is its own thread's reactor."""
+    """A clock that runs calls of other threads at once."""
 
     def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
         function(*args)
@@ -83,7 +83,7 @@ class WebTestCase(SynchronousTestCase):
             self.reactor.advance(0)
 
     def ask(self, *pieces: bytes) -> bytes:
-        """The answer to one connection's bytes."""
+        """The response to the bytes of one connection."""
         transport = self.connect()
         for piece in pieces:
             transport.protocol.dataReceived(piece)
@@ -96,7 +96,7 @@ class WebTestCase(SynchronousTestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 %d " % status), answer)
 
     def assert_refused(self, answer: bytes, status: int) -> None:
-        """Refused, once, by a response with a body, and the view never ran."""
+        """The request was refused by one response with a body, and the view did not run."""
         self.assert_status(answer, status)
         self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -112,7 +112,7 @@ class BodyTests(WebTestCase):
             line + b"\r\n" for line in (*headers, b"")
         )
 
-    def test_as_large_as_may_be(self) -> None:
+    def test_a_body_of_the_largest_size(self) -> None:
         for body, headers in {
             b"x" * MAX_BODY: [b"Content-Length: %d" % MAX_BODY],
             b"64\r\n" + b"x" * MAX_BODY + b"\r\n0\r\n\r\n": [b"Transfer-Encoding: chunked"],
@@ -122,36 +122,36 @@ class BodyTests(WebTestCase):
             self.assertEqual(self.environ["PATH_INFO"], "/x")
             self.assertEqual(self.environ["QUERY_STRING"], "q=1")
 
-    def test_a_length_that_is_too_large(self) -> None:
+    def test_a_content_length_above_the_limit(self) -> None:
         for length in (MAX_BODY + 1, 10**30):
             answer = self.ask(self.post(b"Content-Length: %d" % length), b"x" * 50)
             self.assert_refused(answer, 413)
             self.assertIn(b"larger than 100 bytes", answer)
 
-    def test_all_of_it_comes_nevertheless(self) -> None:
+    def test_a_client_that_sends_the_refused_body(self) -> None:
         answer = self.ask(self.post(b"Content-Length: 101"), b"x" * 60, b"x" * 60)
         self.assert_refused(answer, 413)
 
-    def test_it_is_not_told_to_continue(self) -> None:
+    def test_no_100_continue_for_a_refused_body(self) -> None:
         answer = self.ask(self.post(b"Expect: 100-continue", b"Content-Length: 101"))
         self.assert_refused(answer, 413)
         answer = self.ask(self.post(b"Expect: 100-continue", b"Content-Length: 4"), b"body")
         self.assertTrue(answer.startswith(b"HTTP/1.1 100 "), answer)
         self.assertIn(b"HTTP/1.1 200 ", answer)
 
-    def test_chunks_that_become_too_large(self) -> None:
+    def test_a_chunked_body_above_the_limit(self) -> None:
         chunk = b"28\r\n" + b"x" * 40 + b"\r\n"
         pieces = [self.post(b"Transfer-Encoding: chunked")] + [chunk] * 5 + [b"0\r\n\r\n"]
         self.assert_refused(self.ask(*pieces), 413)
         self.environ = {}
         self.assert_refused(self.ask(b"".join(pieces)), 413)
 
-    def test_forms_are_left_to_django(self) -> None:
+    def test_only_django_parses_forms(self) -> None:
         form = [b"Content-Type: application/x-www-form-urlencoded", b"Content-Length: 3"]
         self.assert_status(self.ask(self.post(*form), b"a=b"), 200)
         self.assertEqual(self.body, b"a=b")
 
-    def test_a_line_without_an_end(self) -> None:
+    def test_a_header_line_that_is_too_long(self) -> None:
         for start in (b"GET /", b"GET / HTTP/1.1\r\nCookie: "):
             answer = self.ask(start + b"x" * 20_000)
             self.assert_status(answer, 431)
@@ -183,7 +183,7 @@ class QueueTests(WebTestCase):
         self.settle()
         self.assert_status(refused.value(), 200)
 
-    def test_clients_that_leave_make_no_room(self) -> None:
+    def test_views_whose_clients_left_still_count(self) -> None:
         for _ in range(3):
             self.start().protocol.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.site.views.active, 3)
@@ -192,8 +192,8 @@ class QueueTests(WebTestCase):
         self.assertEqual(self.site.views.active, 0)
         self.assertEqual(self.environ, {}, "a view ran for nobody")
 
-    def test_a_few_are_begun_in_each_turn(self) -> None:
-        """Those that are asked for in one moment leave the reactor time for others."""
+    def test_few_views_start_in_one_turn(self) -> None:
+        """Many requests at once leave the reactor time for other work."""
         self.patch(view_threads, "STARTED_PER_TURN", 2)
         waiting = [self.start() for _ in range(3)]
         self.assertEqual(len(self.pool.waiting), 2)
@@ -206,7 +206,7 @@ class QueueTests(WebTestCase):
             self.assert_status(transport.value(), 200)
         self.assert_status(self.ask(self.GET), 200)
 
-    def test_one_that_leaves_before_its_turn(self) -> None:
+    def test_a_client_that_leaves_before_its_view_starts(self) -> None:
         self.patch(view_threads, "STARTED_PER_TURN", 1)
         self.start()
         self.start().protocol.connectionLost(Failure(ConnectionLost()))
@@ -215,7 +215,7 @@ class QueueTests(WebTestCase):
         self.assertEqual(self.site.views.active, 0)
         self.assert_status(last.value(), 200)
 
-    def test_one_that_cannot_be_begun(self) -> None:
+    def test_a_view_that_cannot_start(self) -> None:
         self.patch(view_threads, "STARTED_PER_TURN", 1)
         render = self.site.views._wsgi.render
         wrong = [ZeroDivisionError()]
@@ -258,7 +258,7 @@ class QueueTests(WebTestCase):
         Deferred.fromCoroutine(self.site.drain(0)).addCallback(drained.append)
         self.assertEqual(drained, [True])
 
-    def test_what_is_answered_before_the_views(self) -> None:
+    def test_a_request_that_on_request_answers(self) -> None:
         def take(request: http.BoundedRequest) -> bool:
             if request.path != b"/ours":
                 return False
@@ -286,7 +286,7 @@ class QueueTests(WebTestCase):
 
 
 class SlowClientTests(WebTestCase):
-    """Clients that ask slowly, or do not take their answers."""
+    """Clients that send slowly, or do not read their responses."""
 
     GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 
@@ -298,7 +298,7 @@ class SlowClientTests(WebTestCase):
     def seconds(self, count: float) -> None:
         self.reactor.pump([1.0] * int(count))
 
-    def test_an_answer_that_nobody_takes(self) -> None:
+    def test_a_response_that_the_client_does_not_read(self) -> None:
         self.unsent = 1000
         for headers in (b"Connection: close\r\n", b""):
             self.assert_status(self.ask(self.GET + headers + b"\r\n"), 200)
@@ -306,7 +306,7 @@ class SlowClientTests(WebTestCase):
             self.assertTrue(self.transport.disconnecting)
             self.assertTrue(self.transport.disconnected, "not aborted")
 
-    def test_an_answer_that_is_taken_slowly(self) -> None:
+    def test_a_response_that_the_client_reads_slowly(self) -> None:
         for headers in (b"Connection: close\r\n", b""):
             self.unsent = 1000
             self.ask(self.GET + headers + b"\r\n")
@@ -317,7 +317,7 @@ class SlowClientTests(WebTestCase):
             self.transport.protocol.connectionLost(Failure(ConnectionLost()))
             self.assertEqual(self.transport.protocol._abortingCall, None)
 
-    def test_a_header_has_its_time_as_a_whole(self) -> None:
+    def test_the_timeout_is_for_the_whole_header(self) -> None:
         self.ask(self.GET + b"\r\n")
         self.seconds(self.site.timeOut - 1)
         for index in range(self.site.timeOut):
@@ -326,7 +326,7 @@ class SlowClientTests(WebTestCase):
             self.seconds(1)
         self.assertTrue(self.transport.disconnecting)
 
-    def test_a_body_may_come_in_pieces(self) -> None:
+    def test_the_timeout_is_for_each_piece_of_a_body(self) -> None:
         self.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
         for _ in range(4):
             self.seconds(self.site.timeOut - 1)
@@ -339,12 +339,12 @@ class HeaderTests(WebTestCase):
     def get(self, *lines: bytes) -> bytes:
         return self.ask(b"\r\n".join((b"GET / HTTP/1.1", b"Host: a", *lines, b"", b"")))
 
-    def test_names_that_wsgi_cannot_tell_apart(self) -> None:
+    def test_header_names_with_underscores_are_dropped(self) -> None:
         self.get(b"X_Forwarded_For: 6.6.6.6", b"X-Forwarded-For: 1.2.3.4", b"Remote_User: root")
         self.assertEqual(self.environ["HTTP_X_FORWARDED_FOR"], "1.2.3.4")
         self.assertNotIn("HTTP_REMOTE_USER", self.environ)
 
-    def test_a_client_that_plays_proxy_is_not_believed(self) -> None:
+    def test_proxy_headers_of_a_client_are_ignored(self) -> None:
         self.get(b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Proto: https")
         self.assertEqual(self.environ["REMOTE_ADDR"], "192.168.1.1")
         self.assertEqual(self.environ["wsgi.url_scheme"], "http")
@@ -404,7 +404,7 @@ class AccessLogTests(WebTestCase):
         self.connection = self.connect()
         self.connection.protocol.dataReceived(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
 
-    def test_a_client_that_leaves_as_soon_as_it_has_the_answer(self) -> None:
+    def test_a_client_that_leaves_after_the_response(self) -> None:
         def application(environ: Any, start_response: Any) -> Iterable[bytes]:
             start_response("404 Not Found", [("Content-Length", "2")])
             yield b"ok"
@@ -414,7 +414,7 @@ class AccessLogTests(WebTestCase):
         self.settle()
         self.assertEqual(self.lines, [(b"/a", 404)])
 
-    def test_a_client_that_leaves_before_it_has_one(self) -> None:
+    def test_a_client_that_leaves_before_the_response(self) -> None:
         def application(environ: Any, start_response: Any) -> Iterable[bytes]:
             self.lose()
             start_response("200 OK", [])
@@ -424,7 +424,7 @@ class AccessLogTests(WebTestCase):
         self.settle()
         self.assertEqual(self.lines, [(b"/a", 499)])
 
-    def test_once(self) -> None:
+    def test_a_request_is_logged_once(self) -> None:
         def application(environ: Any, start_response: Any) -> Iterable[bytes]:
             start_response("200 OK", [("Content-Length", "2")])
             return [b"ok"]
@@ -448,7 +448,7 @@ class UpgradeRequiredTests(WebTestCase):
         start_response("426 Upgrade Required", [("Content-Length", "0")])
         return []
 
-    def test_says_to_what(self) -> None:
+    def test_a_426_names_websocket(self) -> None:
         answer = self.ask(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertIn(b"\r\nUpgrade: websocket\r\n", answer)
         self.assertIn(b"\r\nConnection: Upgrade\r\n", answer)
@@ -464,7 +464,7 @@ class UpgradeTests(WebTestCase):
         self.transport.protocol.dataReceived(text("later"))
         self.assertEqual(self.got, [*expected, "later"])
 
-    def test_as_second_request(self) -> None:
+    def test_an_upgrade_as_second_request(self) -> None:
         transport = self.connect()
         transport.protocol.dataReceived(self.GET)
         self.settle()
@@ -475,7 +475,7 @@ class UpgradeTests(WebTestCase):
         self.assertIsInstance(transport.protocol, ServerConnection)
         self.assertIsNone(self.site.views.active or None)
 
-    def test_with_frames_behind_it(self) -> None:
+    def test_frames_that_follow_the_upgrade(self) -> None:
         transport = self.connect()
         transport.protocol.dataReceived(self.GET)
         self.settle()
@@ -485,21 +485,21 @@ class UpgradeTests(WebTestCase):
         self.transport = transport
         self.assert_echoes(transport.value(), "a", "b")
 
-    def test_everything_at_once(self) -> None:
+    def test_requests_and_frames_in_one_piece(self) -> None:
         answer = self.ask(self.GET + request() + text("a"))
         self.assert_echoes(answer, "a")
 
-    def test_while_the_first_is_not_answered(self) -> None:
+    def test_an_upgrade_before_the_first_response(self) -> None:
         answer = self.ask(self.GET, request(), text("a"), text("b"))
         self.assert_echoes(answer, "a", "b")
 
-    def test_no_timeout_of_http_is_left(self) -> None:
+    def test_no_http_timeout_remains(self) -> None:
         self.ask(self.GET + request() + text("a"))
         self.connection_factory.connections.pop().connectionLost(Failure(ConnectionLost()))
         for call in self.reactor.getDelayedCalls():
             self.assertNotIn("HTTP", repr(call.func), call)
 
-    def test_its_subprotocol_and_cookies_come_along(self) -> None:
+    def test_subprotocol_and_cookies_are_passed_on(self) -> None:
         seen: list[Any] = []
         self.connection_factory.on_request = lambda connection, wanted: seen.append(wanted)
         self.ask(self.GET + request(b"Cookie: a=b", b"Sec-WebSocket-Protocol: x, y"))
@@ -507,7 +507,7 @@ class UpgradeTests(WebTestCase):
         self.assertEqual(seen[0].protocols, ["x", "y"])
         self.assertEqual(seen[0].path, "/ws")
 
-    def test_a_bad_one_is_refused(self) -> None:
+    def test_a_bad_upgrade_is_refused(self) -> None:
         answer = self.ask(self.GET + request().replace(b"Version: 13", b"Version: 12"))
         _, _, second = answer.partition(b"ok")
         self.assert_status(second, 400)

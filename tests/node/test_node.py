@@ -1,4 +1,4 @@
-"""A node's life: start, readiness, figures, stop."""
+"""Tests of cluster.node.node: start, readiness, statistics, stop."""
 
 import asyncio
 import gc
@@ -34,7 +34,7 @@ from tests.net.websocket.wire import close, request, text
 
 
 class Port:
-    """An adopted port; ``stop`` holds up whoever stops it."""
+    """An adopted port."""
 
     def __init__(self, fd: int, family: int, factory: Any) -> None:
         self.fd = os.dup(fd)
@@ -49,7 +49,7 @@ class Port:
 
 
 class Reactor(Clock):
-    """A clock with ports and readers that are only written down."""
+    """A clock that records ports and readers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class NodeTests(SynchronousTestCase):
         self.successResultOf(stopped)
 
     async def handlers_end(self) -> None:
-        """Let the handlers learn that their clients are gone."""
+        """Let the handlers notice that their clients are gone."""
         for _ in range(5):
             await asyncio.sleep(0)
 
@@ -170,7 +170,7 @@ class NodeTests(SynchronousTestCase):
         self.stop(node)
 
     def test_a_socket_that_cannot_be_served(self) -> None:
-        """Whoever waits for it learns of it, and does so once."""
+        """``ready`` fails, once."""
         node = self.make()
 
         def adopt(*socket: Any) -> Any:
@@ -197,7 +197,7 @@ class NodeTests(SynchronousTestCase):
             self.assertEqual(len([line for line in lines if "INSTALLED_APPS" in line]), missing)
             self.patch(apps, "is_installed", lambda name: name != ours and is_installed(name))
 
-    def test_a_handler_that_blocks_is_noticed(self) -> None:
+    def test_a_handler_that_blocks_is_logged(self) -> None:
         node = self.start()
         events: list[Any] = []
         globalLogPublisher.addObserver(events.append)
@@ -217,7 +217,7 @@ class NodeTests(SynchronousTestCase):
         for listening in node._listening_sockets:
             os.close(listening.fd)
 
-    def test_figures(self) -> None:
+    def test_statistics(self) -> None:
         async def run() -> None:
             node = self.start()
             _, transport = self.connect(request())
@@ -244,7 +244,7 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
-    def test_stop_says_goodbye_and_waits_for_the_answers(self) -> None:
+    def test_stop_closes_connections_and_waits_for_the_answers(self) -> None:
         async def run() -> None:
             node = self.start()
             connection, transport = self.connect(request().replace(b"/ws", b"/watcher/"))
@@ -265,7 +265,7 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
-    def test_stop_waits_for_no_longer_than_it_was_told(self) -> None:
+    def test_stop_waits_at_most_for_the_drain_timeout(self) -> None:
         async def run() -> None:
             node = self.start(drain_timeout=2.0)
             self.connect(request().replace(b"/ws", b"/watcher/"))
@@ -320,7 +320,7 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
-    def test_stop_waits_for_what_handlers_clean_up(self) -> None:
+    def test_stop_waits_for_handlers_that_clean_up(self) -> None:
         go_on = asyncio.Event()
         ended: list[str] = []
 
@@ -357,7 +357,7 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
-    def test_a_full_bus_stops_publishers_until_it_is_free(self) -> None:
+    def test_a_full_bus_pauses_publishers(self) -> None:
         async def run() -> None:
             node = self.start()
             connection, transport = self.connect(request().replace(b"/ws", b"/watcher/"))
@@ -375,7 +375,7 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
-    def test_the_socket_for_others_that_publish(self) -> None:
+    def test_the_publish_socket(self) -> None:
         async def run() -> None:
             node = self.make(publish_socket="/nowhere/publish-0.sock")
             node.startService()
@@ -389,7 +389,7 @@ class NodeTests(SynchronousTestCase):
             publication = encode(Publish(b"life", text_frame(b"hello")))
             outside.dataReceived(publication)
             self.assertEqual(node.stats()["published_externally"], 1)
-            # While its publishers must pause, others must, too.
+            # While the node's publishers must pause, external publishers must, too.
             node.pubsub.bus_message(wire.Congested("node1"))
             outside.dataReceived(publication)
             self.assertEqual(node.stats()["published_externally"], 1)
@@ -411,7 +411,7 @@ class NodeTests(SynchronousTestCase):
         self.stop(node)
 
     def elsewhere(self, node: Any, *call: Any) -> tuple[threading.Thread, list[Any]]:
-        """A call from another thread, which waits for the reactor by now."""
+        """Call from another thread, and return when it waits for the reactor."""
         results: list[Any] = []
 
         def run() -> None:

@@ -41,7 +41,7 @@ BROKER = {
 
 
 class FixedSource:
-    """Stands for the supervisor."""
+    """A supervisor with fixed statistics."""
 
     def __init__(self) -> None:
         self.statistics: Deferred[Statistics] = succeed(
@@ -96,11 +96,11 @@ class AdminTests(SynchronousTestCase):
         )
 
     def test_other_paths_are_not_found(self) -> None:
-        # A probe with a slip in its path must not think that all is well.
+        # A probe with a typing error in its path must fail.
         for path in ("/ready", "//readyz", "/readyz/", "/readyz/x", "/healthz/x", "/favicon.ico"):
             self.assertEqual(self.get(path)[0], 404, path)
 
-    def test_nothing_can_be_changed(self) -> None:
+    def test_other_methods_are_refused(self) -> None:
         for path in ("/", "/healthz", "/readyz", "/metrics"):
             self.assertEqual(self.get(path, "POST")[0], 405, path)
 
@@ -148,7 +148,7 @@ class AdminTests(SynchronousTestCase):
         self.source.statistics.callback({})
         self.assertEqual(transport.value(), b"")
 
-    def test_an_error_of_ours_is_logged_and_answered(self) -> None:
+    def test_an_internal_error_is_logged_and_answered(self) -> None:
         self.source.statistics = succeed({"node0": {"disconnects": "not a dict"}})
         self.assertEqual(self.get("/metrics")[0], 500)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)

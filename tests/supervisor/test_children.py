@@ -16,7 +16,7 @@ from cluster.supervisor.children import MAX_LINE, Children, child_command, child
 
 
 class MemoryProcess:
-    """What spawnProcess returns: records signals, ends when the test says so."""
+    """A process transport that records signals, and ends when the test calls ``end``."""
 
     def __init__(self, protocol: Any, args: list[str], env: dict[str, str], pid: int) -> None:
         self.protocol = protocol
@@ -58,7 +58,7 @@ class MemoryProcessReactor(MemoryReactorClock):
         return process
 
     def live(self) -> list[MemoryProcess]:
-        """Those that have not ended."""
+        """The processes that have not ended."""
         return [process for process in self.processes if not process.ended]
 
 
@@ -90,7 +90,7 @@ class ChildrenTests(SynchronousTestCase):
         self.assertEqual(self.children.pid("node0"), 1000)
         self.assertIsNone(self.children.pid("node1"))
 
-    def test_one_that_was_ready_is_replaced_at_once(self) -> None:
+    def test_a_child_that_was_ready_is_restarted_at_once(self) -> None:
         (process,) = self.start("node0")
         self.reactor.advance(60)
         self.children.became_ready("node0")
@@ -103,7 +103,7 @@ class ChildrenTests(SynchronousTestCase):
         self.assertEqual(self.children.starts["node0"], 2)
         self.assertIn("node0 ended (SIGKILL); restarting it now", self.lines)
 
-    def test_one_that_never_becomes_ready_waits_longer_each_time(self) -> None:
+    def test_a_child_that_never_becomes_ready_is_restarted_later_each_time(self) -> None:
         self.start("node0")
         delays = []
         for _ in range(10):
@@ -119,7 +119,7 @@ class ChildrenTests(SynchronousTestCase):
         self.assertIn("node0 ended (exit status 1); restarting it in 16 s", self.lines)
         self.assertEqual(delays, [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30])
 
-    def test_success_ends_the_waiting(self) -> None:
+    def test_a_ready_child_resets_the_delay(self) -> None:
         self.start("node0")
         for _ in range(4):
             self.reactor.live()[0].end(1)
@@ -138,7 +138,7 @@ class ChildrenTests(SynchronousTestCase):
         self.reactor.advance(0.25)
         self.assertEqual(len(self.reactor.live()), 1)
 
-    def test_a_process_has_ended_though_its_output_is_held_open(self) -> None:
+    def test_a_process_that_ends_while_its_output_is_held_open(self) -> None:
         (process,) = self.start("node0")
         process.ended = True
         process.protocol.processExited(Failure(ProcessTerminated(0, 9)))
@@ -198,7 +198,7 @@ class ChildrenTests(SynchronousTestCase):
         self.reactor.advance(100)
         self.assertEqual(self.reactor.live(), [])
 
-    def test_stop_signals_who_cannot_be_asked_and_kills_who_does_not_end(self) -> None:
+    def test_stop_signals_unconnected_children_and_kills_those_that_stay(self) -> None:
         (node,) = self.start("node0")
         stopped = self.children.stopService()
         self.reactor.advance(13)
@@ -237,7 +237,7 @@ class Recorder:
 
 
 class EnvironmentTests(SynchronousTestCase):
-    def test_children_find_what_we_find(self) -> None:
+    def test_children_have_the_same_import_path(self) -> None:
         environment = child_environment(
             {"HOME": "/root", "PYTHONPATH": "old"},
             ["", "/site", sysconfig.get_path("stdlib"), "/x/python311.zip", "/site"],

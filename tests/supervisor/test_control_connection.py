@@ -1,4 +1,4 @@
-"""The control connection: both ends, joined in memory."""
+"""Tests of cluster.supervisor.control_connection: both ends, connected in memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ from cluster.supervisor.control_connection import (
 
 @implementer(IUNIXTransport)
 class Pipe:
-    """One end of a Unix connection in memory; what is sent waits until ``pump`` delivers it."""
+    """One end of a Unix connection in memory. Data waits until ``pump`` delivers it."""
 
     def __init__(self, queue: deque[tuple[Any, Any]]) -> None:
         self._queue = queue
@@ -48,7 +48,7 @@ class Pipe:
 
 
 def join(one: amp.AMP, other: amp.AMP) -> Callable[[], None]:
-    """Connect two protocols; call what is returned to deliver all that they have sent."""
+    """Connect two protocols; the returned function delivers all that they have sent."""
     queue: deque[tuple[Any, Any]] = deque()
     first, second = Pipe(queue), Pipe(queue)
     first.other, second.other = other, one
@@ -64,7 +64,7 @@ def join(one: amp.AMP, other: amp.AMP) -> Callable[[], None]:
 
 
 class RecordingRegistry:
-    """Stands for the supervisor."""
+    """A supervisor that records its calls."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
@@ -113,7 +113,7 @@ class ControlTests(SynchronousTestCase):
         self.pump()
         return answered
 
-    def test_registering_brings_configuration_and_sockets(self) -> None:
+    def test_registering_returns_configuration_and_sockets(self) -> None:
         config = self.successResultOf(self.register())
         self.assertEqual(config, {"name": "node2", "drain_timeout": 10.0})
         self.assertEqual(
@@ -122,10 +122,10 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(self.registry.events, [("registered", 2, 4711)])
         self.assertEqual((self.parent.slot, self.parent.pid), (2, 4711))
 
-    def test_a_stranger_is_refused(self) -> None:
+    def test_an_unknown_process_is_refused(self) -> None:
         self.registry.refusal = "process 4711 is not node2 of this cluster"
         failures: list[Failure] = []
-        # At once, as every caller must: AMP takes an error nobody handles for its own.
+        # Add the errback at once: AMP treats an unhandled error as one of its own.
         self.child.register(2, 4711).addErrback(failures.append)
         self.pump()
         self.assertIsInstance(failures[0].value, RegistrationRefused)
@@ -147,7 +147,7 @@ class ControlTests(SynchronousTestCase):
         self.successResultOf(reported)
         self.assertEqual(self.registry.events[-1], ("failed", 2, "x" * MAX_REASON, True))
 
-    def test_a_child_that_was_refused_reports_to_nobody(self) -> None:
+    def test_a_failed_start_of_a_refused_child_is_ignored(self) -> None:
         reported = self.child.start_failed("refused", False)
         self.pump()
         self.successResultOf(reported)

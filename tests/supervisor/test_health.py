@@ -12,13 +12,13 @@ from tests.supervisor.test_children import Recorder
 
 
 class RecordingLink:
-    """Stands for a child's control connection; answers when the test says so."""
+    """A child's control connection; answers when the test calls ``answer``."""
 
     def __init__(self, slot: int, pid: int) -> None:
         self.slot = slot
         self.pid = pid
         self.questions: list[Deferred[dict[str, Any]]] = []
-        self.told_to_stop = False
+        self.asked_to_stop = False
         self.gone = False
 
     def stats(self) -> "Deferred[dict[str, Any]]":
@@ -28,17 +28,17 @@ class RecordingLink:
         return self.questions[-1]
 
     def answer(self, **statistics: Any) -> None:
-        """Answer all open questions."""
+        """Answer all requests that wait."""
         questions, self.questions = self.questions, []
         for question in questions:
             question.callback(statistics)
 
     def stop(self) -> None:
-        self.told_to_stop = True
+        self.asked_to_stop = True
 
 
 class RecordingProcesses:
-    """Stands for the children's processes: who runs, serves, and was killed."""
+    """The children's processes: which of them run, serve, and were killed."""
 
     def __init__(self) -> None:
         self.pids: dict[str, int] = {}
@@ -69,21 +69,21 @@ class HeartbeatTestCase(SynchronousTestCase):
         self.processes.pids[name] = 1000 + len(self.processes.pids)
 
     def register(self, name: str) -> RecordingLink:
-        """A child comes."""
+        """A child registers."""
         self.spawn(name)
         link = RecordingLink(0, self.processes.pids[name])
         self.heartbeat.joined(name, link)  # type: ignore[arg-type]
         return link
 
     def serve(self, name: str) -> RecordingLink:
-        """A child comes, and is ready at once."""
+        """A child registers, and is ready at once."""
         link = self.register(name)
         self.processes.ready.add(name)
         self.heartbeat.became_ready(name)
         return link
 
     def beat(self, seconds: int, *answering: RecordingLink) -> None:
-        """Let time pass; the links given answer."""
+        """Let time pass, in which the given connections answer."""
         for _ in range(seconds):
             self.clock.advance(1)
             for link in answering:
@@ -91,11 +91,11 @@ class HeartbeatTestCase(SynchronousTestCase):
 
 
 class SilenceTests(HeartbeatTestCase):
-    def test_who_answers_stays(self) -> None:
+    def test_a_child_that_answers_is_kept(self) -> None:
         self.beat(100, self.serve("broker"), self.serve("node0"))
         self.assertEqual(self.processes.killed, [])
 
-    def test_who_serves_and_is_silent_for_ten_seconds_is_killed_once(self) -> None:
+    def test_a_serving_child_that_is_silent_for_ten_seconds_is_killed_once(self) -> None:
         self.serve("node0")
         silent = self.serve("node1")
         answering = self.serve("broker")
@@ -134,14 +134,14 @@ class SilenceTests(HeartbeatTestCase):
         self.beat(50)
         self.assertEqual(self.processes.killed, [])
 
-    def test_our_own_absence_is_not_held_against_them(self) -> None:
+    def test_time_starts_afresh_after_the_supervisor_was_stopped(self) -> None:
         link = self.serve("node0")
         self.beat(1, link)
         self.clock.advance(60)  # one step, as after SIGSTOP or a suspended machine
         self.beat(5, link)
         self.assertEqual(self.processes.killed, [])
 
-    def test_no_more_questions_once_stopped(self) -> None:
+    def test_stop_ends_the_heartbeat(self) -> None:
         link = self.serve("node0")
         self.heartbeat.stop()
         self.heartbeat.stop()
@@ -151,20 +151,20 @@ class SilenceTests(HeartbeatTestCase):
 
 
 class LinkTests(HeartbeatTestCase):
-    def test_a_link_that_left_is_not_asked(self) -> None:
+    def test_a_lost_connection_is_not_asked(self) -> None:
         link = self.serve("node0")
         self.heartbeat.left("node0", link)  # type: ignore[arg-type]
         self.assertIsNone(self.heartbeat.link("node0"))
         self.beat(1)
         self.assertEqual(link.questions, [])
 
-    def test_an_old_link_does_not_take_the_new_one_along(self) -> None:
+    def test_losing_an_old_connection_keeps_the_new_one(self) -> None:
         old = self.serve("node0")
         new = self.serve("node0")
         self.heartbeat.left("node0", old)  # type: ignore[arg-type]
         self.assertIs(self.heartbeat.link("node0"), new)
 
-    def test_an_old_links_answer_is_no_sign_of_life(self) -> None:
+    def test_an_answer_on_an_old_connection_does_not_count(self) -> None:
         old = self.serve("node0")
         self.beat(1)
         self.serve("node0")
@@ -189,7 +189,7 @@ class SurveyTests(HeartbeatTestCase):
         self.assertEqual(statistics["node1"], {"ready": True, "connections": 2})
         self.assertEqual(self.heartbeat.missing(statistics), [])
 
-    def test_says_what_is_missing(self) -> None:
+    def test_names_the_children_that_do_not_serve(self) -> None:
         self.register("broker")
         silent = self.serve("node0")
         self.survey = self.heartbeat.survey()
@@ -203,7 +203,7 @@ class SurveyTests(HeartbeatTestCase):
         self.clock.advance(1.1)
         self.assertIn("node0 is draining or without the bus", self.missing())
 
-    def test_a_connection_that_fails_has_no_figures(self) -> None:
+    def test_a_connection_that_fails_has_no_statistics(self) -> None:
         self.serve("node0").gone = True
         self.survey = self.heartbeat.survey()
         self.assertEqual(

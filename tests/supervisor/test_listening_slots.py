@@ -36,7 +36,7 @@ class SlotsTests(SynchronousTestCase):
         return slots
 
     def close_all(self, slots: ListeningSlots, *numbers: int) -> None:
-        """Let the grace of these slots pass."""
+        """Let the grace period of these slots pass."""
         for number in numbers:
             slots.vacated(number)
         self.clock.advance(5.1)
@@ -94,8 +94,8 @@ class SlotsTests(SynchronousTestCase):
         with socket.socket(fileno=os.dup(descriptor)) as sock:
             self.assertEqual(sock.getsockname(), ("127.0.0.1", self.address.port))
 
-    def test_nobody_waits_for_a_process_that_may_come_to_nothing(self) -> None:
-        """It listens when it serves; until then new connections go to others, or are refused."""
+    def test_new_sockets_do_not_listen_before_the_process_serves(self) -> None:
+        """Until it serves, new connections go to other slots, or are refused."""
         slots = self.open(1)
         self.close_all(slots, 0)
         slots.reopen(0)
@@ -106,7 +106,7 @@ class SlotsTests(SynchronousTestCase):
             sock.listen()
             socket.create_connection(place).close()
 
-    def test_closed_at_once_if_the_one_it_was_reopened_for_fails(self) -> None:
+    def test_closed_at_once_if_the_next_process_fails(self) -> None:
         slots = self.open()
         self.close_all(slots, 0)
         slots.vacated(0)  # closed slots stay so
@@ -117,7 +117,7 @@ class SlotsTests(SynchronousTestCase):
         self.assertFalse(slots.is_open(0))
 
     def test_a_replacement_that_is_ready_after_the_grace(self) -> None:
-        """It has the sockets already: they are those of its slot, also for the next process."""
+        """It has the sockets already: they stay the slot's, also for the next process."""
         slots = self.open()
         before = [slots.listeners(number) for number in range(2)]
         for number in range(2):
@@ -141,7 +141,7 @@ class SlotsTests(SynchronousTestCase):
         slots.vacated(0)
         self.assertFalse(slots.is_open(0))
 
-    def test_once_it_served_it_has_the_grace_again(self) -> None:
+    def test_a_process_that_served_has_the_grace_period_again(self) -> None:
         slots = self.open()
         self.close_all(slots, 0)
         slots.reopen(0)
@@ -149,7 +149,7 @@ class SlotsTests(SynchronousTestCase):
         slots.vacated(0)
         self.assertTrue(slots.is_open(0))
 
-    def test_a_port_taken_meanwhile_is_not_shared_with_the_taker(self) -> None:
+    def test_a_port_that_another_program_took_is_not_shared(self) -> None:
         slots = self.open(1)
         self.close_all(slots, 0)
         with claim(self.address):

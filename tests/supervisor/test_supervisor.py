@@ -82,7 +82,7 @@ class SupervisorTestCase(SynchronousTestCase):
         self.process(supervisor, name).end(signal=9)
 
     def beat(self, links: dict[int, RecordingLink], seconds: int = 1) -> None:
-        """Let time pass; the links given answer."""
+        """Let time pass, in which the given connections answer."""
         for _ in range(seconds):
             self.reactor.advance(1)
             for link in links.values():
@@ -144,7 +144,7 @@ class StartTests(SupervisorTestCase):
         self.assertTrue(self.config["address"].startswith("ipc://"))
         self.assertEqual(supervisor.listeners(BROKER_SLOT), [])
 
-    def test_strangers_are_refused(self) -> None:
+    def test_unknown_processes_are_refused(self) -> None:
         supervisor = self.start()
         for slot, pid in ((0, 1), (2, 1001), (-2, 1001), (1, 1001)):
             self.assertRaises(RegistrationRefused, supervisor.registered, None, slot, pid)
@@ -164,7 +164,7 @@ class StartTests(SupervisorTestCase):
             r" admin http://127\.0\.0\.1:\d+/$",
         )
 
-    def test_a_last_word_of_one_that_has_ended_is_not_its_replacements(self) -> None:
+    def test_a_late_report_of_an_ended_process_is_ignored(self) -> None:
         supervisor = self.start()
         link = self.register(supervisor, 0)
         self.process(supervisor, "node0").end()
@@ -173,7 +173,7 @@ class StartTests(SupervisorTestCase):
         self.assertFalse(supervisor.children.is_ready("node0"))
         self.assertFalse(any("node0 ready" in line for line in self.lines))
 
-    def test_not_announced_while_one_is_missing(self) -> None:
+    def test_not_announced_before_all_are_ready(self) -> None:
         supervisor = self.start()
         self.ready(supervisor, BROKER_SLOT)
         self.ready(supervisor, 0)
@@ -233,13 +233,13 @@ class FailedStartTests(SupervisorTestCase):
         self.assertEqual(self.given_up, [])
         self.assertTrue(supervisor.children.is_ready("node1"))
 
-    def test_a_broker_that_is_ready_is_no_reason_to_go_on(self) -> None:
+    def test_a_ready_broker_does_not_count(self) -> None:
         supervisor = self.start()
         self.ready(supervisor, BROKER_SLOT)
         self.fail(supervisor, 0)
         self.assertEqual(self.given_up, [self.REASON])
 
-    def test_nothing_more_is_decided_while_stopping(self) -> None:
+    def test_failed_starts_are_ignored_while_stopping(self) -> None:
         supervisor = self.start()
         link = self.register(supervisor, 0)
         supervisor.stopService()
@@ -267,7 +267,7 @@ class FailedStartTests(SupervisorTestCase):
 
 
 class SlotTests(SupervisorTestCase):
-    """What happens to whom is in test_slots; here, that the slots are told."""
+    """The supervisor reports to the slots; test_listening_slots tests what they do."""
 
     def is_open(self, supervisor: Supervisor, slot: int) -> bool:
         return supervisor._slots.is_open(slot)
@@ -311,7 +311,7 @@ class SlotTests(SupervisorTestCase):
         self.ready(supervisor, 0)
         self.assertTrue(self.is_open(supervisor, 0))
 
-    def test_the_brokers_end_closes_nothing(self) -> None:
+    def test_the_end_of_the_broker_closes_no_slot(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
         self.lose(supervisor, links[BROKER_SLOT])
@@ -320,9 +320,9 @@ class SlotTests(SupervisorTestCase):
 
 
 class HeartbeatTests(SupervisorTestCase):
-    """Who counts as silent is in test_heartbeat; here, that the heartbeat is told."""
+    """The supervisor reports to the heartbeat; test_health tests which children are silent."""
 
-    def test_who_answers_stays(self) -> None:
+    def test_children_that_answer_are_kept(self) -> None:
         supervisor = self.start()
         self.beat(self.all_ready(supervisor), 30)
         self.assertEqual([process.signals for process in self.reactor.processes], [[], [], []])
@@ -346,7 +346,7 @@ class HeartbeatTests(SupervisorTestCase):
         self.reactor.pump([1] * 5)
         self.assertEqual(self.reactor.processes[0].signals, ["KILL"])
 
-    def test_operators_are_told(self) -> None:
+    def test_survey(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
         survey = supervisor.survey()
@@ -371,11 +371,11 @@ class StopTests(SupervisorTestCase):
         again = supervisor.stopService()
         self.assertEqual(supervisor.missing({}), ["stopping"])
         probe(parse_address(f"tcp:{self.port}:interface=127.0.0.1"))
-        self.assertTrue(links[0].told_to_stop and links[1].told_to_stop)
-        self.assertFalse(links[BROKER_SLOT].told_to_stop)
+        self.assertTrue(links[0].asked_to_stop and links[1].asked_to_stop)
+        self.assertFalse(links[BROKER_SLOT].asked_to_stop)
         for name in ("node0", "node1"):
             self.process(supervisor, name).end()
-        self.assertTrue(links[BROKER_SLOT].told_to_stop)
+        self.assertTrue(links[BROKER_SLOT].asked_to_stop)
         self.assertTrue(folder.exists())
         self.process(supervisor, "broker").end()
         self.successResultOf(stopped)
@@ -383,7 +383,7 @@ class StopTests(SupervisorTestCase):
         self.assertFalse(folder.exists())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_nobody_may_register_any_more(self) -> None:
+    def test_registrations_are_refused_while_stopping(self) -> None:
         supervisor = self.start()
         supervisor.stopService()
         self.assertRaises(RegistrationRefused, self.register, supervisor, 0)

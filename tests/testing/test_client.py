@@ -59,7 +59,7 @@ class MessageTests(ClientTestCase):
                 await client.nothing()
 
     @asynchronous
-    async def test_patience_ends(self) -> None:
+    async def test_timeouts(self) -> None:
         async with connect("/echo/") as client:
             with self.assertRaisesRegex(TimeoutError, r"no message within 0\.01 s"):
                 await client.receive(timeout=0.01)
@@ -115,7 +115,7 @@ class EndTests(ClientTestCase):
                 await client.send("too late")
 
     @asynchronous
-    async def test_handlers_have_ended_behind_the_block(self) -> None:
+    async def test_handlers_have_ended_after_the_block(self) -> None:
         async with connect("/echo/"):
             self.assertEqual([], urls.ended)
         self.assertEqual(["echo"], urls.ended)
@@ -161,7 +161,7 @@ class ErrorTests(ClientTestCase):
             self.assertEqual(1011, (await client.closed()).code)
 
     @asynchronous
-    async def test_unseen(self) -> None:
+    async def test_an_error_that_the_test_does_not_ask_for(self) -> None:
         with self.assertRaisesRegex(LookupError, "a bug"):
             async with connect("/broken/") as client:
                 await client.send("go")

@@ -34,7 +34,7 @@ class RequestTests(TestCase):
 
 
 class DecoderTests(TestCase):
-    def test_at_any_cut(self) -> None:
+    def test_chunks_of_any_size(self) -> None:
         big = b"y" * 300
         data = OPEN + b"\x81\x02hi" + b"\x82\x7e\x01\x2c" + big + b"\x88\x02\x03\xe8"
         expected = [
@@ -70,7 +70,7 @@ class DecoderTests(TestCase):
         (answer,) = reader.feed(b"ken", ended=True)
         self.assertEqual((500, b"broken"), (answer.status, answer.body))
 
-    def test_what_no_server_may_send(self) -> None:
+    def test_frames_that_no_server_may_send(self) -> None:
         for bad in (b"\x01\x02hi", b"\xc1\x02hi", b"\x81\x82\0\0\0\0hi"):
             with self.assertRaises(ValueError):
                 list(Decoder().feed(OPEN + bad))

@@ -18,7 +18,7 @@ class ConversationTests(TestCase):
         self.assertEqual(["a", b"b"], list(self.conversation.messages))
         self.assertEqual(101, self.conversation.accepted().status)
 
-    def test_what_is_no_message(self) -> None:
+    def test_messages_of_a_wrong_type(self) -> None:
         self.assertEqual(b"\x82\x81\0\0\0\0b", self.conversation.message_frame(bytearray(b"b")))  # type: ignore[arg-type]
         for wrong in ({"a": 1}, 5, None):
             error = self.assertRaises(TypeError, self.conversation.message_frame, wrong)
@@ -36,7 +36,7 @@ class ConversationTests(TestCase):
         with self.assertRaises(Disconnected):
             self.conversation.message_frame("too late")
 
-    def test_the_answer_to_our_close(self) -> None:
+    def test_the_servers_answer_to_a_close(self) -> None:
         self.assertEqual(b"\x88\x85\0\0\0\0\x03\xe8bye", self.conversation.close_frame(1000, "bye"))
         self.assertEqual(b"", self.conversation.receive_data(b"\x88\x02\x03\xe8"))
         self.assertEqual(Closed(1000), self.conversation.closed)
@@ -76,7 +76,7 @@ class AnswerTests(TestCase):
 
 
 class OpeningTests(TestCase):
-    def test_what_replaces_what(self) -> None:
+    def test_given_headers_replace_the_defaults(self) -> None:
         headers = {"Host": "mine", "X-A": "1", "Origin": "other"}
         text = opening("/p", "theirs", headers, {"a": "1", "b": "2"}, [], "http://o").decode()
         for line in ("Host: mine", "x-a: 1", "origin: http://o", "cookie: a=1; b=2"):

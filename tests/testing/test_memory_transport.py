@@ -82,7 +82,7 @@ class TransportTests(SynchronousTestCase):
         self.assertEqual(["made", "pause", "resume"], await self.turn())
 
     @asynchronous
-    async def test_the_server_hangs_up(self) -> None:
+    async def test_the_server_closes(self) -> None:
         self.make()
         self.transport.send_to_server(b"before")
         self.transport.loseConnection()
@@ -95,7 +95,7 @@ class TransportTests(SynchronousTestCase):
         self.assertEqual([], await self.turn())
 
     @asynchronous
-    async def test_the_client_is_gone(self) -> None:
+    async def test_the_client_loses_the_connection(self) -> None:
         self.make()
         self.transport.lose_connection()
         self.transport.abortConnection()

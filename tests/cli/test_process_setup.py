@@ -1,0 +1,112 @@
+"""Tests of cluster.cli.process_setup: signals, the log, and the exit of a process."""
+
+import io
+import signal
+import sys
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import (
+    Logger,
+    LogPublisher,
+    eventAsText,
+    globalLogPublisher,
+)
+from twisted.python import log as legacy_log
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.cli import process_setup
+from cluster.core.exceptions import ConfigurationError
+
+
+class SignalTests(SynchronousTestCase):
+    """Signal handlers are set in a dict, so that trial keeps its own."""
+
+    def setUp(self) -> None:
+        self.handlers: dict[int, Any] = {
+            signal.SIGINT: self.twisted_stops,
+            signal.SIGTERM: self.twisted_stops,
+        }
+        self.stops: list[object] = []
+        self.patch(process_setup.signal, "getsignal", self.handlers.get)
+        self.patch(process_setup.signal, "signal", self.handlers.__setitem__)
+        self.reactor: Any = MemoryReactorClock()
+        self.reactor.callFromThread = lambda function: function()
+
+    def twisted_stops(self, number: int, frame: object) -> None:
+        self.stops.append(number)
+
+    def test_only_the_first_counts(self) -> None:
+        process_setup.stop_on_first_signal(self.reactor)
+        self.reactor.run()
+        self.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.assertEqual(self.stops, [signal.SIGINT])
+
+    def test_a_second_one_while_the_first_is_handled(self) -> None:
+        def twisted_stops(number: int, frame: object) -> None:
+            self.twisted_stops(number, frame)
+            self.handlers[signal.SIGINT](signal.SIGINT, None)
+
+        self.handlers[signal.SIGINT] = twisted_stops
+        process_setup.stop_on_first_signal(self.reactor)
+        self.reactor.run()
+        self.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertEqual(self.stops, [signal.SIGINT])
+
+    def test_own_stop(self) -> None:
+        process_setup.stop_on_first_signal(self.reactor, lambda: self.stops.append("own"))
+        self.reactor.run()
+        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.assertEqual(self.stops, ["own"])
+
+    def test_ignored_signals_stay_ignored(self) -> None:
+        self.handlers[signal.SIGINT] = signal.SIG_IGN
+        process_setup.stop_on_first_signal(self.reactor)
+        self.reactor.run()
+        self.assertEqual(self.handlers[signal.SIGINT], signal.SIG_IGN)
+
+
+class LogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.lines: list[str] = []
+        self.publisher = LogPublisher()
+        self.patch(process_setup, "globalLogPublisher", self.publisher)
+        process_setup.name_log_lines("c10k")
+        self.publisher.addObserver(
+            lambda event: self.lines.append(eventAsText(event, includeTimestamp=False))
+        )
+
+    def test_lines_begin_with_name_and_level(self) -> None:
+        Logger("twisted.application.app.AppLogger", observer=self.publisher).info("starting up")
+        Logger("cluster.supervisor", observer=self.publisher).warn("a node ended")
+        self.assertEqual(self.lines, ["[c10k#info] starting up", "[c10k#warn] a node ended"])
+
+    def test_lines_that_name_their_system_keep_it(self) -> None:
+        log = Logger(observer=self.publisher)
+        log.error("no such table", log_system="node0#error")
+        self.assertEqual(self.lines, ["[node0#error] no such table"])
+
+    def test_old_log_messages(self) -> None:
+        forward = self.publisher
+        globalLogPublisher.addObserver(forward)
+        self.addCleanup(globalLogPublisher.removeObserver, forward)
+        legacy_log.msg("admin port starting on 9000")
+        self.assertEqual(self.lines, ["[c10k#info] admin port starting on 9000"])
+
+
+class ConfigurationErrorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.others: list[object] = []
+        self.patch(sys, "excepthook", lambda kind, error, traceback: self.others.append(error))
+        self.patch(sys, "stderr", io.StringIO())
+        process_setup.print_configuration_errors("twistd c10k")
+
+    def test_is_one_line(self) -> None:
+        sys.excepthook(ConfigurationError, ConfigurationError("the port is taken"), None)
+        self.assertEqual(sys.stderr.getvalue(), "twistd c10k: the port is taken\n")
+
+    def test_other_errors_have_their_traceback(self) -> None:
+        error = ZeroDivisionError()
+        sys.excepthook(ZeroDivisionError, error, None)
+        self.assertEqual(self.others, [error])
