@@ -13,8 +13,8 @@ from cluster.pubsub.bus import BusReceiver
 class RecordingTransport:
     """A stream transport that records what a protocol does to it, and never refuses anything.
 
-    ``full = True`` says to the registered push producer that the transport takes no more, as TLS
-    does; ``full = False`` that it does again.
+    ``full = True`` pauses the registered push producer, as TLS does when it takes no more;
+    ``full = False`` resumes it.
     """
 
     def __init__(self) -> None:
@@ -56,9 +56,9 @@ class RecordingTransport:
 
 
 class RecordingBus:
-    """An IBus that records what it is given: messages, and batches as (node, bytes).
+    """A Bus that records what it sends: messages, and batches as (node, bytes).
 
-    ``up`` and ``down`` say to the receiver what a bus would say.
+    ``up`` and ``down`` call the receiver as a bus does.
     """
 
     def __init__(self, name: str = "here") -> None:
@@ -80,53 +80,53 @@ class RecordingBus:
         if self.is_up:
             self.sent.append(message)
 
-    def send_batch(self, peer: str, data: bytes) -> None:
+    def send_batch(self, node: str, data: bytes) -> None:
         assert self.is_up, "a bus that is down takes no batches"
-        self.sent.append((peer, data))
+        self.sent.append((node, data))
 
-    def up(self, epoch: str, *peers: str) -> None:
+    def up(self, epoch: str, *nodes: str) -> None:
         self.is_up = True
-        self.receiver.bus_up(wire.Welcome(epoch, peers))
+        self.receiver.bus_up(wire.Welcome(epoch, nodes))
 
     def down(self, *unsent: tuple[str, bytes]) -> None:
         self.is_up = False
         self.receiver.bus_down(list(unsent))
 
     def take(self) -> list[Any]:
-        """What was sent since this was last called."""
+        """What was sent since the last call."""
         sent, self.sent = self.sent, []
         return sent
 
 
 class RecordingReceiver:
-    """A BusReceiver that records its calls; ``told(event)`` is called for each."""
+    """A BusReceiver that records its calls; ``called(event)`` is called for each."""
 
-    def __init__(self, told: Callable[[Any], None] = lambda event: None) -> None:
+    def __init__(self, called: Callable[[Any], None] = lambda event: None) -> None:
         self.events: list[Any] = []
-        self._told = told
+        self._called = called
 
-    def _note(self, event: Any) -> None:
+    def _record(self, event: Any) -> None:
         self.events.append(event)
-        self._told(event)
+        self._called(event)
 
     def bus_up(self, welcome: wire.Welcome) -> None:
-        self._note(welcome)
+        self._record(welcome)
 
     def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
-        self._note(("down", unsent))
+        self._record(("down", unsent))
 
     def bus_message(self, message: wire.Message) -> None:
-        self._note(message)
+        self._record(message)
 
     def bus_batch(self, origin: str, data: bytes) -> None:
-        self._note((origin, data))
+        self._record((origin, data))
 
     def bus_full(self, full: bool) -> None:
-        self._note("full" if full else "free")
+        self._record("full" if full else "free")
 
 
 class RecordingConnection:
-    """A connection for PubSub: what goes into ``out`` and through ``send_frame`` is in ``out``."""
+    """A connection for PubSub: ``out`` has the frames of ``send_frame``, too."""
 
     def __init__(self) -> None:
         self.out: list[bytes] = []

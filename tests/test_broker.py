@@ -1,4 +1,4 @@
-"""The broker and nodes over real sockets, and what the broker makes of nonsense."""
+"""The broker and nodes over real sockets, and malformed messages to the broker."""
 
 import os
 import stat
@@ -19,10 +19,10 @@ TOPICS = 20
 
 
 class ClusterTests(LinksTestCase):
-    """PubSubs around a broker."""
+    """Nodes around a broker."""
 
-    async def test_interest_is_known_everywhere_before_a_release(self) -> None:
-        """Who is let go publishes at once, and misses no subscriber; round after round."""
+    async def test_all_nodes_know_all_subscriptions_before_a_release(self) -> None:
+        """Released nodes publish at once, and reach all subscribers; in many rounds."""
         self.start_broker()
         nodes = await self.nodes("a", "b", "c")
         for game in range(ROUNDS):
@@ -44,7 +44,7 @@ class ClusterTests(LinksTestCase):
         return publish
 
     async def test_ten_thousand_publications_in_order(self) -> None:
-        """From two publishers at once; each iteration's are one pack."""
+        """From two publishers at once; those of a turn are one batch."""
         broker = self.start_broker()
         a, b, c = await self.nodes("a", "b", "c")
         received = c.subscribe(b"t")
@@ -66,13 +66,13 @@ class ClusterTests(LinksTestCase):
         publish()
         await self.until(lambda: len(received) == 10_000)
         for publisher in (b"a", b"b"):
-            of_it = [frame for frame in received if frame.startswith(publisher)]
-            self.assertEqual(of_it, [b"%s %d" % (publisher, n) for n in range(5_000)])
+            frames = [frame for frame in received if frame.startswith(publisher)]
+            self.assertEqual(frames, [b"%s %d" % (publisher, n) for n in range(5_000)])
         self.assertLessEqual(broker.stats()["batches_forwarded"] - batches, 200)
         self.assertEqual(c.pubsub.batches.gaps, 0)
 
     async def test_another_broker_at_the_same_address(self) -> None:
-        """Nodes come back and say all anew; what was published meanwhile arrives, once."""
+        """Nodes come back and send their state again; publications in between arrive once."""
         first = self.start_broker()
         a, b, c = await self.nodes("a", "b", "c")
         received = [node.subscribe(b"t") for node in (b, c)]
@@ -92,11 +92,11 @@ class ClusterTests(LinksTestCase):
         a.pubsub.publish(b"t", b"1")
         await self.until(lambda: all_have(received, 1))
         self.stop_broker(first)
-        a.pubsub.publish(b"t", b"2")  # in the same moment: the node does not know it yet
-        await self.until(self.looking(lambda: not any(n.bus.is_up for n in (a, b, c))))
+        a.pubsub.publish(b"t", b"2")  # the node has not noticed the loss yet
+        await self.until(self.polled(lambda: not any(n.bus.is_up for n in (a, b, c))))
         for n in range(3, 6):
             a.pubsub.publish(b"t", b"%d" % n)
-            await self.until(self.looking(lambda: not a.pubsub.remote_nodes.dirty))
+            await self.until(self.polled(lambda: not a.pubsub.remote_nodes.dirty))
         a.pubsub.publish_retained(b"kept", b"meanwhile", 1)
         late = b.subscribe(b"kept")
         self.assertGreater(a.pubsub.queued_bytes, 0)
@@ -105,26 +105,26 @@ class ClusterTests(LinksTestCase):
         await self.until(lambda: kept[-1:] == late[-1:] == [b"meanwhile"] and len(released) == 3)
         await self.until(lambda: all(frames[-1] == b"5" for frames in received))
         for frames, node in zip(received, (b, c), strict=True):
-            # The one published before the loss was noticed may be lost, but not unseen.
+            # The publication before the loss was noticed may be lost, but then the gap is counted.
             self.assertEqual([f for f in frames if f != b"2"], [b"1", b"3", b"4", b"5"])
             self.assertEqual(node.pubsub.batches.gaps, 0 if b"2" in frames else 1)
         self.assertEqual(kept, [b"before", b"meanwhile"])
-        # That it was taken is told on a link of its own, perhaps after b and c have heard it.
+        # The acknowledgement has a link of its own, and may arrive after the frames do at b and c.
         await self.until(lambda: a.pubsub.queued_bytes == 0)
         self.assertEqual(a.pubsub.dropped, {})
 
-    def looking(self, is_so: Any) -> Any:
-        """For what nobody tells: look in each iteration."""
+    def polled(self, is_so: Any) -> Any:
+        """A condition without an event: test it in each turn."""
 
-        def look() -> bool:
+        def poll() -> bool:
             if is_so():
                 return True
             reactor.callLater(0, self.changed)
             return False
 
-        return look
+        return poll
 
-    async def test_a_node_that_is_killed_takes_its_interest_and_its_arrivals(self) -> None:
+    async def test_a_killed_node_loses_its_subscriptions_and_its_arrivals(self) -> None:
         broker = self.start_broker()
         a, b, c = await self.nodes("a", "b", "c")
         b.subscribe(b"t")
@@ -139,7 +139,7 @@ class ClusterTests(LinksTestCase):
         )
         self.assertEqual(released, [])
         kill(b.bus)
-        await self.until(self.looking(lambda: sorted(released) == ["a", "c"]))
+        await self.until(self.polled(lambda: sorted(released) == ["a", "c"]))
         self.assertEqual(a.pubsub.publish(b"t", b"x"), (0, 0))
         self.assertEqual(broker.stats()["nodes"], 2)
 
@@ -148,20 +148,20 @@ def all_have(lists: list[list[bytes]], count: int) -> bool:
     return all(len(frames) >= count for frames in lists)
 
 
-class NonsenseTests(LinksTestCase):
-    """Somebody on the socket who does not keep to the rules; nobody else notices."""
+class MalformedTests(LinksTestCase):
+    """A process on the socket that breaks the protocol; the others do not notice it."""
 
     async def answered(self, stranger: Any, message: wire.Message = wire.Hello()) -> None:  # noqa: B008
-        """All that the stranger has sent so far has been taken."""
+        """Wait until the broker has processed all that the stranger has sent."""
         before = len(stranger.answers)
         stranger.send(wire.encode(message))
         await self.until(lambda: len(stranger.answers) > before)
 
     async def test_malformed_messages(self) -> None:
         broker = self.start_broker()
-        (_, a_told), (_, b_told) = await self.buses("a", "b")
+        (_, a_receiver), (_, b_receiver) = await self.buses("a", "b")
         stranger = self.start_stranger()
-        nonsense = [
+        malformed = [
             (b"",),  # no parts but the sender's
             (b"?",),
             (b"I\xff\xff\xff\xff",),
@@ -172,22 +172,24 @@ class NonsenseTests(LinksTestCase):
             (bytes(5_000_000),),
             *((os.urandom(n),) for n in range(1, 200, 20)),
         ]
-        nonsense = [parts for parts in nonsense if parts[0][:1] not in (b"H", b"G")]
-        for parts in nonsense:
+        malformed = [parts for parts in malformed if parts[0][:1] not in (b"H", b"G")]
+        for parts in malformed:
             stranger.send(*parts)
         await self.answered(stranger)
         dropped = broker.stats()["messages_dropped"]
-        self.assertEqual(sum(dropped.values()), len(nonsense))
+        self.assertEqual(sum(dropped.values()), len(malformed))
         self.assertGreaterEqual(dropped["malformed"], 8)
         joined = wire.Joined("stranger")
-        await self.until(lambda: a_told.events == b_told.events == [joined])
+        await self.until(lambda: a_receiver.events == b_receiver.events == [joined])
 
-    async def test_a_name_that_is_no_text(self) -> None:
+    async def test_a_name_that_is_not_utf8(self) -> None:
         broker = self.start_broker()
         stranger, other = self.start_stranger(b"\xff\xfe"), self.start_stranger(b"named")
         stranger.send(wire.encode(wire.Hello()))
-        stranger.send(wire.BATCH + b"named", b"a pack")
-        await self.until(lambda: len(stranger.answers) == 1)  # to the pack: who are you?
+        stranger.send(wire.BATCH + b"named", b"a batch")
+        await self.until(
+            lambda: len(stranger.answers) == 1
+        )  # to the batch: the request for a Hello
         await self.answered(other)
         self.assertEqual(broker.stats()["nodes"], 1)
         self.assertEqual(broker.stats()["messages_dropped"], {"malformed": 1, "unknown_sender": 1})
@@ -199,9 +201,9 @@ class NonsenseTests(LinksTestCase):
         self.assertIsInstance(wire.decode(stranger.answers[0][0]), wire.Rejected)
         self.assertEqual(broker.stats()["nodes"], 0)
 
-    async def test_who_has_not_said_hello_is_asked_once(self) -> None:
+    async def test_a_process_that_has_not_sent_hello_is_asked_once(self) -> None:
         broker = self.start_broker()
-        ((_, a_told),) = await self.buses("a")
+        ((_, a_receiver),) = await self.buses("a")
         stranger = self.start_stranger()
         for _ in range(5):
             stranger.send(wire.BATCH + b"a", encode_batch(1, [b"t", b"x"]))
@@ -212,15 +214,15 @@ class NonsenseTests(LinksTestCase):
         self.assertEqual(first, wire.UnknownNode())
         self.assertIsInstance(second, wire.Welcome)
         self.assertEqual(broker.stats()["messages_dropped"], {"unknown_sender": 6})
-        await self.until(lambda: a_told.events == [wire.Joined("stranger")])
+        await self.until(lambda: a_receiver.events == [wire.Joined("stranger")])
 
-    async def test_packs_for_nobody(self) -> None:
+    async def test_batches_to_unknown_nodes(self) -> None:
         broker = self.start_broker()
-        (a, _), (_, b_told) = await self.buses("a", "b")
-        for name in ("", "nobody", "ä" * 300):
-            a.send_batch(name, b"a pack")
+        (a, _), (_, b_receiver) = await self.buses("a", "b")
+        for name in ("", "unknown", "ä" * 300):
+            a.send_batch(name, b"a batch")
         a.send_batch("b", b"for b")
-        await self.until(lambda: b_told.events == [("a", b"for b")])
+        await self.until(lambda: b_receiver.events == [("a", b"for b")])
         self.assertEqual(broker.stats()["messages_dropped"], {"node_gone": 3})
         self.assertEqual(broker.stats()["nodes"], 2)
 
@@ -237,7 +239,7 @@ class NonsenseTests(LinksTestCase):
 
 
 class LifeTests(LinksTestCase):
-    async def test_only_its_own_user_may_connect(self) -> None:
+    async def test_only_its_own_user_can_connect(self) -> None:
         before = os.umask(0)
         self.addCleanup(os.umask, before)
         broker = self.start_broker()
@@ -249,9 +251,9 @@ class LifeTests(LinksTestCase):
 
     async def test_stats(self) -> None:
         broker = self.start_broker()
-        (a, _), (_, b_told) = await self.buses("a", "b")
+        (a, _), (_, b_receiver) = await self.buses("a", "b")
         a.send_batch("b", b"12345")
-        await self.until(lambda: len(b_told.events) == 1)
+        await self.until(lambda: len(b_receiver.events) == 1)
         self.assertEqual(
             broker.stats(),
             {
@@ -267,8 +269,8 @@ class LifeTests(LinksTestCase):
         self.stop_broker(broker)
         self.assertFalse(broker.stats()["ready"])
 
-    async def test_stopped_while_packs_wait_and_a_node_is_looked_for(self) -> None:
-        """Nothing is left in the reactor: trial would say so."""
+    async def test_stopping_cancels_the_timers(self) -> None:
+        """Else trial reports the calls that are left in the reactor."""
         broker = self.start_broker()
         broker._connection_lost()
         broker._retry_timer = reactor.callLater(1, self.fail, "not stopped")
@@ -277,12 +279,12 @@ class LifeTests(LinksTestCase):
         broker = Broker(f"ipc://{self.folder}/no/such/folder", reactor)
         before = set(reactor.getReaders())
         self.assertRaises(zmq.ZMQError, broker.startService)
-        self.assertTrue(broker._context.closed)  # or it would block when it is collected
+        self.assertTrue(broker._context.closed)  # else it blocks when it is garbage-collected
         self.assertEqual(set(reactor.getReaders()), before)
 
 
 class FakeLink:
-    """A ROUTER some of whose peers are gone (``gone``) or full (``full``)."""
+    """A ROUTER; the nodes in ``gone`` are unreachable, those in ``full`` do not read."""
 
     def __init__(self) -> None:
         self.gone: set[bytes] = set()
@@ -300,7 +302,7 @@ class FakeLink:
 
 
 class UnreachableTests(SynchronousTestCase):
-    """RemoteNodes that ZeroMQ refuses to send to, at the worst moments."""
+    """Nodes that ZeroMQ refuses to send to, at the worst moments."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -315,24 +317,24 @@ class UnreachableTests(SynchronousTestCase):
         self.broker._received([sender, wire.BATCH + destination, bytes(size)])
 
     def messages(self) -> list[tuple[bytes, Any]]:
-        """What was sent since this was last asked, without looks who is there."""
+        """The messages since the last call, without probes."""
         sent, self.link.sent = self.link.sent, []
         return [entry for entry in sent if entry[1] != b""]
 
-    def test_a_lost_connection_is_looked_for_again(self) -> None:
-        """ZeroMQ tells of the loss before the peer becomes unreachable."""
+    def test_a_lost_connection_is_probed_again(self) -> None:
+        """ZeroMQ reports the loss before the node becomes unreachable."""
         self.broker._connection_lost()
         self.assertEqual(self.messages(), [])
         self.link.gone.add(b"b")
         self.clock.advance(module.RETRY_S)
         left = wire.Left("b")
         self.assertEqual(sorted(self.messages()), [(b"a", left), (b"c", left)])
-        self.broker._connection_lost()  # looking goes on from the beginning
+        self.broker._connection_lost()  # starts the probes again
         self.clock.pump([0.01, 0.1, 1.0, 10.0])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_lost_and_long_not_unreachable(self) -> None:
-        """ZeroMQ's thread has waited for a processor."""
+    def test_a_lost_connection_that_becomes_unreachable_late(self) -> None:
+        """ZeroMQ's thread had to wait for a processor."""
         self.broker._connection_lost()
         self.clock.pump([0.01, 0.1, 1.0])
         self.link.gone.add(b"b")
@@ -340,7 +342,7 @@ class UnreachableTests(SynchronousTestCase):
         left = wire.Left("b")
         self.assertEqual(sorted(self.messages()), [(b"a", left), (b"c", left)])
 
-    def test_gone_when_a_pack_is_for_it(self) -> None:
+    def test_a_batch_to_a_node_that_is_gone(self) -> None:
         self.link.gone.add(b"b")
         self.batch(10)
         left = wire.Left("b")
@@ -353,7 +355,7 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual(sorted(message.node for _, message in self.messages()), ["b", "c"])
         self.assertEqual(self.broker.stats()["nodes"], 1)
 
-    def test_gone_while_packs_wait_for_it(self) -> None:
+    def test_a_node_that_is_gone_while_batches_wait_for_it(self) -> None:
         self.link.full.add(b"b")
         for _ in range(3):
             self.batch(10)
@@ -363,7 +365,7 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual(self.broker.stats()["messages_dropped"], {"node_gone": 3})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_order_is_kept_while_packs_wait(self) -> None:
+    def test_the_order_is_kept_while_batches_wait(self) -> None:
         self.link.full.add(b"b")
         for size in (1, 2):
             self.batch(size)
@@ -375,7 +377,7 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual([len(batch) for _, batch in self.messages()], [1, 2, 3, 4])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_who_joins_is_told_of_those_above_the_mark_and_no_others(self) -> None:
+    def test_a_node_that_joins_learns_which_nodes_are_congested(self) -> None:
         self.patch(module, "HIGH_WATER", 100)
         self.patch(module, "LOW_WATER", 10)
         self.link.full |= {b"b", b"c"}
@@ -388,7 +390,7 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual(rest, [wire.Congested("b")])
 
     def test_a_hello_starts_with_an_empty_queue(self) -> None:
-        """What waited was for the link that it had before."""
+        """What waited was for the old link."""
         self.link.full.add(b"b")
         self.batch(5)
         self.link.full.clear()
@@ -398,8 +400,8 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual(len(to_b), 1)
         self.assertIsInstance(to_b[0], wire.Welcome)
 
-    def test_one_put_out_while_the_queues_are_looked_through(self) -> None:
-        """b clears, which is told to c, which overflows: its last message must not get lost."""
+    def test_a_node_disconnected_while_the_queues_are_sent(self) -> None:
+        """b clears, c is notified of it and overflows: its last message must not be lost."""
         self.patch(module, "HIGH_WATER", 100)
         self.patch(module, "LOW_WATER", 10)
         self.patch(module, "STALLED", 200)

@@ -1,4 +1,4 @@
-"""Real links: brokers and nodes over ipc in a folder of their own, and how to wait for them."""
+"""Real links: brokers and nodes over ipc in a folder of their own, and waiting for them."""
 
 import shutil
 import tempfile
@@ -24,7 +24,7 @@ reactor: Any = _reactor
 
 
 class Frames(list[bytes]):
-    """The queue of a connection, which says when something comes."""
+    """The queue of a connection that calls back when a frame arrives."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         super().__init__()
@@ -35,33 +35,33 @@ class Frames(list[bytes]):
         self._changed()
 
 
-class _Telling:
-    """A receiver that says when something was told to another."""
+class _ObservedReceiver:
+    """A receiver that calls back after each call of the real one."""
 
     def __init__(self, receiver: Any, changed: Callable[[], None]) -> None:
         self._receiver = receiver
         self._changed = changed
 
     def __getattr__(self, name: str) -> Any:
-        def tell(*told: Any) -> None:
-            getattr(self._receiver, name)(*told)
+        def call(*args: Any) -> None:
+            getattr(self._receiver, name)(*args)
             self._changed()
 
-        return tell
+        return call
 
 
 class LinkedNode:
-    """PubSub on a ZmqBus, flushed in each iteration in which something is published."""
+    """PubSub on a ZmqBus, flushed in each turn in which something is published."""
 
     def __init__(self, name: str, address: str, changed: Callable[[], None]) -> None:
         self.bus = ZmqBus(name, address, reactor)
         self.pubsub = PubSub(self.bus, [], self._schedule, reactor)
         self._changed = changed
         self._scheduled: Any = None
-        self.bus.start(_Telling(self.pubsub, changed))
+        self.bus.start(_ObservedReceiver(self.pubsub, changed))
 
     def subscribe(self, *topics: bytes) -> list[bytes]:
-        """What comes for these topics from now on, in one list."""
+        """The list of frames that arrive for these topics from now on."""
         connection = RecordingConnection()
         connection.out = Frames(self._changed)
         for topic in topics:
@@ -85,7 +85,7 @@ class LinkedNode:
 
 
 class Stranger:
-    """A bare socket that says to the broker what it likes, and keeps what it is answered."""
+    """A bare socket that sends anything to the broker, and records the answers."""
 
     def __init__(self, address: str, changed: Callable[[], None], identity: bytes) -> None:
         self.answers: list[list[bytes]] = []
@@ -111,15 +111,15 @@ class Stranger:
 
 
 class LinksTestCase(TestCase):
-    """All that is started is stopped at the end of the test."""
+    """Stops all that was started at the end of the test."""
 
     timeout = 120
 
     def setUp(self) -> None:
-        # Longer than any test: on a busy machine ZeroMQ's threads may not get their turn for 3 s,
-        # and a node that comes and goes for that is not what is tested.
+        # Longer than any test: on a busy machine ZeroMQ's threads may not run for 3 s, and these
+        # tests do not expect a node to come and go because of that.
         self.patch(zmq_socket, "HEARTBEAT_TIMEOUT_MS", 10 * 1000 * self.timeout)
-        # So is the time that nodes wait for one another after a broker's death.
+        # So is the time for which nodes wait for each other after a broker's death.
         self.patch(remote_nodes, "REJOIN_TIMEOUT_S", 10 * self.timeout)
         # Not mktemp(): an ipc address has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-test-"))
@@ -134,7 +134,7 @@ class LinksTestCase(TestCase):
         return broker
 
     def stop_broker(self, broker: Broker) -> None:
-        """As if it was killed: nobody is told."""
+        """Stop it without a goodbye, as if it was killed."""
         if broker.running:
             broker.stopService()
 
@@ -156,7 +156,7 @@ class LinksTestCase(TestCase):
         return stranger
 
     async def nodes(self, *names: str) -> list[LinkedNode]:
-        """Nodes that know one another."""
+        """Start nodes, and wait until they know each other."""
         nodes = [self.start_node(name) for name in names]
         await self.until(
             lambda: all(len(node.pubsub.remote_nodes.names) == len(names) - 1 for node in nodes)
@@ -164,21 +164,21 @@ class LinksTestCase(TestCase):
         return nodes
 
     async def buses(self, *names: str) -> list[tuple[ZmqBus, RecordingReceiver]]:
-        """Buses that are up and have told their receivers of one another; this is forgotten."""
+        """Start buses, and wait until their receivers know of each other; then clear the events."""
         buses: list[tuple[ZmqBus, RecordingReceiver]] = []
         for name in names:
             bus, receiver = self.start_bus(name)
             await self.until(lambda bus=bus: bus.is_up)
             joined = wire.Joined(name)
             for _, other in buses:
-                await self.until(lambda told=other.events, joined=joined: joined in told)
+                await self.until(lambda events=other.events, joined=joined: joined in events)
             buses.append((bus, receiver))
         for _, receiver in buses:
             receiver.events.clear()
         return buses
 
     def until(self, is_so: Callable[[], bool]) -> "Deferred[None]":
-        """Fires when it is so; looked at whenever something is told."""
+        """Fires when ``is_so`` returns True; it is called after each event."""
         so: Deferred[None] = Deferred()
         self._waiting.append((is_so, so))
         self.changed()
@@ -188,12 +188,12 @@ class LinksTestCase(TestCase):
         for entry in self._waiting[:]:
             if entry[0]():
                 self._waiting.remove(entry)
-                # Not at once: who waits may stop what is just telling us.
+                # Not at once: the waiting test may stop the object that is just calling us.
                 reactor.callLater(0, entry[1].callback, None)
 
 
 def pause(bus: ZmqBus) -> None:
-    """Read nothing from the bus any more, as a process that hangs."""
+    """Read nothing from the bus any more, like a process that hangs."""
     reactor.removeReader(bus._link)
 
 
@@ -202,7 +202,7 @@ def unpause(bus: ZmqBus) -> None:
 
 
 def kill(bus: ZmqBus) -> None:
-    """Close without a goodbye, as a process that is killed."""
+    """Close without a goodbye, like a process that is killed."""
     bus._monitor.close()
     bus._link.close()
     bus._context.term()

@@ -1,8 +1,9 @@
 """A cluster of PubSubs around an Exchange, with FIFO links instead of sockets and a clock.
 
-Whoever drives it says when messages travel, so any interleaving can be had. What is on a link when
-it breaks is lost, and written down as lost; ``settle`` lets everything travel and then checks that
-each publication has come to each subscriber it was for, once and in order, or is accounted for.
+The test says when messages travel, so that any interleaving is possible. What is on a link when it
+breaks is lost, and recorded as lost. ``settle`` delivers all messages and then checks that each
+subscriber has received each publication for it, once and in order, or that the loss is accounted
+for.
 """
 
 from collections import Counter, deque
@@ -24,7 +25,7 @@ Publication = tuple[str, int]
 
 
 class SimulatedBus:
-    """An Bus whose link is two queues."""
+    """A Bus whose link is two queues."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -35,7 +36,7 @@ class SimulatedBus:
         self.to_node: deque[Any] = deque()
 
     def start(self, receiver: Any) -> None:
-        raise AssertionError("the simulation says hello")
+        raise AssertionError("the simulation sends Hello")
 
     def stop(self) -> None:
         self.is_up = False
@@ -44,9 +45,9 @@ class SimulatedBus:
         if self.is_up:
             self.to_broker.append(message)
 
-    def send_batch(self, peer: str, data: bytes) -> None:
-        assert self.is_up, "a bus that is down takes no packs"
-        self.to_broker.append((peer, data))
+    def send_batch(self, node: str, data: bytes) -> None:
+        assert self.is_up, "a bus that is down takes no batches"
+        self.to_broker.append((node, data))
 
 
 class SimulatedNode:
@@ -55,18 +56,18 @@ class SimulatedNode:
         self.bus = SimulatedBus(name)
         self.pubsub = PubSub(self.bus, [], lambda: None, clock)
         self.connections: dict[bytes, list[tuple[RecordingConnection, int]]] = {}
-        """Topic -> its subscribers, and when they came."""
+        """Topic -> its subscribers, and when they subscribed."""
         self.excused: set[bytes] = set()
         """Retained frames that a subscriber may not have, because of several faults."""
         self.published = 0
 
 
 class Roamer:
-    """Follows the retained topic on one node after another, each time from where it was.
+    """A subscriber that follows the retained topic on one node after another, resuming each time.
 
-    ``before`` says what the exchange put in front of each frame: a roamer must have heard that,
-    unless it was told that it cannot, or the node has counted what it missed. It hears nothing
-    twice. That is not promised for two faults at once.
+    ``before``: frame -> the frame that the exchange stored before it. A roamer must have received
+    that one, unless its answer was "not recovered", or the node has counted a gap. It receives no
+    frame twice. Two faults at once may break both rules.
     """
 
     def __init__(self, before: dict[bytes, bytes | None]) -> None:
@@ -74,8 +75,8 @@ class Roamer:
         self.node: SimulatedNode | None = None
         self.position: tuple[str, int] | None = None
         self.last: bytes | None = None
-        self.heard: set[bytes] = set()
-        self.ever: set[bytes] = set()
+        self.received: set[bytes] = set()
+        self.all_received: set[bytes] = set()
         self.missed = 0
         self.wrong: list[str] = []
         self.subscriber: Any = None
@@ -88,34 +89,39 @@ class Roamer:
         if node is not None:
             self.missed = node.pubsub.dropped["history_gap"]
             self.subscriber = node.pubsub.follow(
-                RETAINED, self.hear, since=self.position, answer=self.answer
+                RETAINED, self.receive, since=self.position, answer=self.answer
             )
 
     def forgive(self) -> None:
-        """What was heard may have been anything."""
+        """Forget what was received: it may have been anything."""
         self.last = None
-        self.heard.clear()
+        self.received.clear()
         self.wrong.clear()
 
     def answer(self, recovered: bool, epoch: str, offset: int) -> None:
         if not recovered:
             self.last = None
-            self.heard.clear()
+            self.received.clear()
             self.position = (epoch, offset) if epoch else None
 
-    def hear(self, frame: bytes, offset: int) -> None:
+    def receive(self, frame: bytes, offset: int) -> None:
         assert self.node is not None
         missed = self.node.pubsub.dropped["history_gap"]
         before = self.before.get(frame)
-        # What a follower raises goes to the log: keep it for later.
-        if frame in self.heard:
+        # Exceptions here would only be logged: keep them for ``settle``.
+        if frame in self.received:
             self.wrong.append(f"{frame!r} twice")
-        if self.heard and before is not None and missed == self.missed and before not in self.heard:
+        if (
+            self.received
+            and before is not None
+            and missed == self.missed
+            and before not in self.received
+        ):
             self.wrong.append(f"{frame!r} without {before!r}")
         self.missed = missed
         self.last = frame
-        self.heard.add(frame)
-        self.ever.add(frame)
+        self.received.add(frame)
+        self.all_received.add(frame)
         if self.subscriber is not None:  # not yet, if the answer comes at once
             self.position = (self.subscriber.epoch, offset)
         else:
@@ -129,41 +135,41 @@ class SimulatedCluster:
         self.clock = Clock()
         self.before: dict[bytes, bytes | None] = {}
         self.retained: dict[bytes, str] = {}
-        """Retained frames and their publishers; those of late, which no broker's death may undo as
-        long as all nodes live."""
+        """Retained frames and their publishers, since a node was last lost or ``settle`` was called.
+        The death of a broker must not lose them."""
         self.settled: set[bytes] = set()
-        """Retained frames that everybody has had time to hear."""
+        """Retained frames that all subscribers have had time to receive."""
         self.roamers = [Roamer(self.before) for _ in range(2)]
         self.faults: list[str] = []
         self.members: dict[str, Counter[tuple[bytes, str]]] = {}
         self.nodes: dict[str, SimulatedNode] = {}
         self.started = 0
-        self.life = 0
+        self.broker_number = 0
         self.moment = 0
         self.expected: dict[Publication, dict[str, tuple[bytes, int]]] = {}
         """Publication -> the nodes it was queued to: for which topic, and when."""
         self.lost: set[tuple[Publication, str]] = set()
         self.lost_batches: Counter[tuple[str, str]] = Counter()
-        self.meeting_life = 0
+        self.meetings = 0
         self.start_broker()
         self.faults.clear()
 
-    # What may happen.
+    # Events.
 
     def fault(self, kind: str) -> None:
-        """A broker dies, or a link, a node, somebody's patience; before all is well again."""
+        """Record that a broker, a link or a node failed, or that a timeout passed."""
         self.faults.append(kind)
 
     @property
     def several_faults(self) -> bool:
-        """Whether more has happened at once than a broker's death."""
+        """Whether something else failed together with a broker."""
         return "broker" in self.faults and len(self.faults) > 1
 
     def start_broker(self) -> None:
-        """The broker is gone with what was on the links; nodes come to the new one by connect."""
+        """Lose the broker with all messages on its links; ``connect`` uses the new one."""
         self.fault("broker")
-        self.life += 1
-        self.exchange = Exchange(f"life{self.life}")
+        self.broker_number += 1
+        self.exchange = Exchange(f"broker{self.broker_number}")
         for node in self.nodes.values():
             self._break(node)
 
@@ -175,14 +181,14 @@ class SimulatedCluster:
         return node
 
     def connect(self, name: str) -> None:
-        """The link is there (again): Hello is said before all else."""
+        """Connect the link (again), and send Hello first."""
         node = self.nodes[name]
         welcomed = any(isinstance(item, wire.Welcome) for item in node.bus.to_node)
         if not node.bus.is_up and not welcomed and wire.Hello() not in node.bus.to_broker:
             node.bus.to_broker.append(wire.Hello())
 
     def cut(self, name: str, noticed: bool) -> None:
-        """A link is lost with all that was on it; the broker may learn of it by the next Hello."""
+        """Lose a link with its messages; the broker may learn of it by the next Hello only."""
         self.fault("link")
         self._break(self.nodes[name])
         if noticed:
@@ -210,7 +216,7 @@ class SimulatedCluster:
         self.nodes[name].pubsub.subscribe(connection, topic)
 
     def unsubscribe(self, name: str, topic: bytes) -> None:
-        """The oldest subscriber goes."""
+        """The oldest subscriber leaves."""
         connections = self.nodes[name].connections.get(topic)
         if connections:
             connection, _ = connections.pop(0)
@@ -221,11 +227,11 @@ class SimulatedCluster:
         node.published += 1
         self.moment += 1
         publication = (name, node.published)
-        peers = node.pubsub.remote_nodes.subscriptions.get(topic) or ()
-        self.expected[publication] = {peer.name: (topic, self.moment) for peer in peers}
+        remote_nodes = node.pubsub.remote_nodes.subscriptions.get(topic) or ()
+        self.expected[publication] = {each.name: (topic, self.moment) for each in remote_nodes}
         connections = node.connections.get(topic, ())
         receipt = node.pubsub.publish(topic, b"%s %d" % (name.encode(), node.published))
-        assert receipt == (len(peers) + bool(connections), len(connections))
+        assert receipt == (len(remote_nodes) + bool(connections), len(connections))
         if connections:
             self.expected[publication][name] = (topic, self.moment)
 
@@ -249,20 +255,26 @@ class SimulatedCluster:
             self.nodes[name].pubsub.presence.leave(topic, member)
 
     def meet(self) -> None:
-        """All nodes wait for one another, each with a topic of its own; who is let go knows all."""
-        self.meeting_life += 1
-        barrier = f"meeting {self.meeting_life}"
-        life, names = self.life, list(self.nodes)
+        """All nodes subscribe and wait at a barrier; the released know all subscriptions."""
+        self.meetings += 1
+        barrier = f"meeting {self.meetings}"
+        broker_number, names = self.broker_number, list(self.nodes)
         for name in names:
             topic = f"{barrier} {name}".encode()
             self.subscribe(name, topic)
 
             def released(name: str = name) -> None:
                 for other in names:
-                    if name in self.nodes and other in self.nodes and self.life == life:
+                    if (
+                        name in self.nodes
+                        and other in self.nodes
+                        and self.broker_number == broker_number
+                    ):
                         topic = f"{barrier} {other}".encode()
                         nodes, _ = self.nodes[name].pubsub.publish(topic, b"m 0")
-                        assert nodes == 1, f"{name} was let go before it knew what {other} wants"
+                        assert nodes == 1, (
+                            f"{name} was released before it knew the subscriptions of {other}"
+                        )
 
             self.nodes[name].pubsub.barriers.arrive(barrier, len(names), released, lambda why: None)
 
@@ -270,7 +282,7 @@ class SimulatedCluster:
         self.nodes[name].pubsub.flush()
 
     def carry_up(self, name: str, count: int = 1) -> None:
-        """Messages of a node reach the broker, which does with them what cluster.broker does."""
+        """Messages of a node reach the broker, which processes them as cluster.broker does."""
         queue = self.nodes[name].bus.to_broker
         for _ in range(min(count, len(queue))):
             item = queue.popleft()
@@ -288,7 +300,7 @@ class SimulatedCluster:
         offset, before = (0, None) if kept is None else (kept.offset, kept.frames[-1])
         self._answer(self.exchange.receive(name, message))
         kept = self.exchange.retained.get(RETAINED)
-        if kept is not None and kept.offset > offset:  # not one that was sent again in vain
+        if kept is not None and kept.offset > offset:  # not one that was sent again and is known
             self.before[message.frame] = before
 
     def carry_down(self, name: str, count: int = 1) -> None:
@@ -306,7 +318,7 @@ class SimulatedCluster:
                 node.pubsub.bus_message(item)
 
     def take_away_a_batch(self, name: str) -> None:
-        """Something between the broker and a node swallows a pack."""
+        """A batch is lost between the broker and a node."""
         queue = self.nodes[name].bus.to_node
         for index, item in enumerate(queue):
             if isinstance(item, tuple):
@@ -315,19 +327,21 @@ class SimulatedCluster:
                 return
 
     def wait(self) -> None:
-        """Longer than anybody is waited for, and than what the exchange has taken is kept."""
+        """Let more time pass than the timeouts and the grace period."""
         self.retained.clear()
-        self.fault("patience")
+        self.fault("timeout")
         self.clock.advance(REJOIN_TIMEOUT_S + 1)
 
     def settle(self) -> None:
-        """Let everybody connect and everything travel, then check."""
+        """Connect all nodes and deliver all messages, then check."""
         for name in self.nodes:
             self.connect(name)
         self._travel()
-        self.clock.advance(REJOIN_TIMEOUT_S + 1)  # for those who are gone, and nobody has said so
+        self.clock.advance(
+            REJOIN_TIMEOUT_S + 1
+        )  # so that nodes which are gone unnoticed are given up
         self._travel()
-        for name, node in self.nodes.items():  # so that what was lost last is seen, too
+        for name, node in self.nodes.items():  # so that the last gap is detected, too
             for topic in [topic for other in self.nodes.values() for topic in other.connections]:
                 if topic != RETAINED and node.pubsub.remote_nodes.subscriptions.get(topic):
                     self.publish(name, topic)
@@ -352,12 +366,15 @@ class SimulatedCluster:
             if self.several_faults:
                 roamer.forgive()
             if roamer.node is not None and kept is not None:
-                assert roamer.last is None or kept.frames[-1] in roamer.ever, (roamer.last, kept)
-                # None: the numbering is another, and what was heard before was not said again.
-                news = kept.after(*roamer.position) if roamer.position is not None else None
-                # What is in the history twice, because of several faults, is told once.
-                again = roamer.ever | self.settled if self.several_faults else set()
-                assert not news or again.issuperset(news), news
+                assert roamer.last is None or kept.frames[-1] in roamer.all_received, (
+                    roamer.last,
+                    kept,
+                )
+                # None: the epoch is another, and frames received before were not sent again.
+                missed = kept.after(*roamer.position) if roamer.position is not None else None
+                # After several faults a frame may be in the history twice; it is delivered once.
+                again = roamer.all_received | self.settled if self.several_faults else set()
+                assert not missed or again.issuperset(missed), missed
         if self.several_faults:
             for node in self.nodes.values():
                 node.excused |= self.before.keys()
@@ -367,10 +384,10 @@ class SimulatedCluster:
         self.retained.clear()
         self.faults.clear()
 
-    # What must follow.
+    # Checks.
 
     def _check_history(self) -> None:
-        """What was published of late to the retained topic is part of its history."""
+        """The recent publications to the retained topic are part of its history."""
         kept = self.exchange.retained.get(RETAINED)
         history: list[bytes] = []
         frame = None if kept is None else kept.frames[-1]
@@ -382,7 +399,7 @@ class SimulatedCluster:
         assert not lost, f"{lost} lost, of {history}"
 
     def _check_views(self, node: SimulatedNode) -> None:
-        """Everybody knows what everybody wants, no more and no less."""
+        """Every node knows exactly the subscriptions of all others."""
         others = {name for name in self.nodes if name != node.name}
         assert set(node.pubsub.remote_nodes.names) == others
         for name in others:
@@ -401,8 +418,8 @@ class SimulatedCluster:
             )
 
     def _check_members(self, node: SimulatedNode) -> None:
-        """Everybody knows who is where."""
-        held = [place for held in self.members.values() for place in held if held[place]]
+        """Every node knows all members."""
+        held = [each for held in self.members.values() for each in held if held[each]]
         for topic in (b"t", b"u"):
             wanted = {member for where, member in held if where == topic}
             assert set(node.pubsub.presence.members(topic)) == wanted
@@ -426,7 +443,7 @@ class SimulatedCluster:
     def _check_complete(
         self, node: SimulatedNode, topic: bytes, since: int, numbers: dict[str, list[int]]
     ) -> None:
-        """Who was there before a publication has it, unless a broken link had it."""
+        """Earlier subscribers have received each publication, unless a broken link lost it."""
         for (publisher, number), expected in self.expected.items():
             wanted, moment = expected.get(node.name, (b"", 0))
             if wanted != topic or moment < since or number in numbers.get(publisher, ()):
@@ -440,18 +457,18 @@ class SimulatedCluster:
             f"twice: {connection.out}"
         )
         kept = self.exchange.retained.get(RETAINED)
-        if kept is not None and self.life == 1:
+        if kept is not None and self.broker_number == 1:
             assert connection.out[-1:] == [kept.frames[-1]]
         if kept is not None and not self.several_faults:
-            never_heard = set(kept.frames).difference(connection.out, node.excused)
-            assert not never_heard, f"{never_heard} not heard, only {connection.out}"
+            never_received = set(kept.frames).difference(connection.out, node.excused)
+            assert not never_received, f"{never_received} not received, only {connection.out}"
 
     def _check_gaps(self, node: SimulatedNode) -> None:
-        """What was lost of a node that still talks to this one is known to be missing."""
+        """Batches lost on the way from a live node are counted as missing."""
         for name, other in self.nodes.items():
             tracker = node.pubsub.batches.origins.get(name)
-            peer = other.pubsub.remote_nodes.by_name.get(node.name)
-            if tracker is not None and peer is not None and tracker.last == peer.sequence:
+            to_node = other.pubsub.remote_nodes.by_name.get(node.name)
+            if tracker is not None and to_node is not None and tracker.last == to_node.sequence:
                 lost = self.lost_batches[name, node.name]
                 given_up = other.pubsub.dropped["node_gone"]
                 assert lost <= tracker.missing <= lost + given_up
@@ -459,8 +476,8 @@ class SimulatedCluster:
         assert not node.pubsub.dropped["duplicate_batch"]
         assert not node.pubsub.dropped["malformed"]
 
-    def _answer(self, outbox: list[tuple[str, wire.Message]]) -> None:
-        for name, message in outbox:
+    def _answer(self, outgoing: list[tuple[str, wire.Message]]) -> None:
+        for name, message in outgoing:
             if name in self.nodes:
                 self.nodes[name].bus.to_node.append(message)
 

@@ -1,4 +1,4 @@
-"""The parties of one node, and what the exchange is told of them."""
+"""The parties of one node, and the messages about them."""
 
 from collections.abc import Callable
 
@@ -17,17 +17,17 @@ class LocalBarriersTests(SynchronousTestCase):
     def note(self, event: str) -> Callable[[], None]:
         return lambda: self.events.append(event)
 
-    def arrive(self, who: str, barrier: str = "game", expected: int = 3) -> int:
+    def arrive(self, party: str, barrier: str = "game", expected: int = 3) -> int:
         return self.barriers.arrive(
-            barrier, expected, self.note(who), lambda why: self.events.append(f"{who}: {why}")
+            barrier, expected, self.note(party), lambda why: self.events.append(f"{party}: {why}")
         )
 
     def assertSent(self, *messages: wire.Message) -> None:
-        """Since this was last asked."""
+        """The messages since the last call."""
         self.assertEqual(self.sent, list(messages))
         self.sent.clear()
 
-    def test_arrivals_are_told_and_tokens_are_unique(self) -> None:
+    def test_arrivals_are_sent_and_tokens_are_unique(self) -> None:
         tokens = [self.arrive("a"), self.arrive("b"), self.arrive("c", "other")]
         self.assertEqual(len(set(tokens)), 3)
         self.assertSent(
@@ -36,7 +36,7 @@ class LocalBarriersTests(SynchronousTestCase):
             wire.Arrive("other", 3, (tokens[2],)),
         )
 
-    def test_only_those_that_a_release_names_are_let_go_once(self) -> None:
+    def test_the_parties_that_a_release_names_are_released_once(self) -> None:
         a, b = self.arrive("a"), self.arrive("b")
         self.barriers.released("game", (a, 99))
         self.assertEqual(self.events, ["a"])
@@ -52,14 +52,14 @@ class LocalBarriersTests(SynchronousTestCase):
         self.barriers.refused("game", (a,))
         self.assertEqual(self.events[2:], [])
 
-    def test_answers_for_a_barrier_that_all_have_left(self) -> None:
+    def test_answers_about_a_barrier_that_all_have_left(self) -> None:
         token = self.arrive("a")
         self.barriers.leave("game", token)
         self.barriers.released("game", (token,))
         self.barriers.refused("game", (token,))
         self.assertEqual(self.events, [])
 
-    def test_who_leaves_is_withdrawn_be_it_waiting_or_let_go(self) -> None:
+    def test_a_party_that_leaves_is_withdrawn_whether_waiting_or_released(self) -> None:
         a, b = self.arrive("a"), self.arrive("b")
         self.barriers.released("game", (a,))
         self.sent.clear()
@@ -70,21 +70,24 @@ class LocalBarriersTests(SynchronousTestCase):
             self.assertSent()
         self.assertEqual(list(self.barriers.all_arrivals()), [])
 
-    def test_unknown_tokens_leave_nothing(self) -> None:
+    def test_leaving_with_an_unknown_token_does_nothing(self) -> None:
         self.arrive("a")
         self.sent.clear()
         self.barriers.leave("game", 99)
         self.barriers.leave("none", 99)
         self.assertSent()
 
-    def test_one_that_another_takes_out_at_the_release_is_not_told(self) -> None:
+    def test_a_party_that_another_removes_during_the_release_is_not_called(self) -> None:
         tokens: list[int] = []
-        for who in "ab":
+        for party in "ab":
             tokens.append(
                 self.barriers.arrive(
                     "game",
                     2,
-                    lambda who=who: (self.events.append(who), self.leave_others(tokens, who)),
+                    lambda party=party: (
+                        self.events.append(party),
+                        self.leave_others(tokens, party),
+                    ),
                     self.events.append,
                 )
             )
@@ -94,10 +97,10 @@ class LocalBarriersTests(SynchronousTestCase):
             list(self.barriers.all_arrivals()), [wire.Arrive("game", 2, (tokens[0],), True)]
         )
 
-    def leave_others(self, tokens: list[int], who: str) -> None:
-        self.barriers.leave("game", tokens["ba".index(who)])
+    def leave_others(self, tokens: list[int], party: str) -> None:
+        self.barriers.leave("game", tokens["ba".index(party)])
 
-    def test_one_that_another_takes_out_at_the_refusal_is_not_told(self) -> None:
+    def test_a_party_that_another_removes_during_the_refusal_is_not_called(self) -> None:
         tokens = [
             self.barriers.arrive(
                 "game", 2, self.note("released"), lambda why: self.barriers.leave("game", tokens[1])
@@ -107,8 +110,8 @@ class LocalBarriersTests(SynchronousTestCase):
         self.barriers.refused("game", tokens)
         self.assertEqual(self.events, [])
 
-    def test_who_comes_back_at_once_is_a_new_party(self) -> None:
-        """From within the refusal, when the barrier has just been forgotten."""
+    def test_arriving_again_within_the_refusal_makes_a_new_party(self) -> None:
+        """When the barrier has just been forgotten."""
         token = self.barriers.arrive(
             "game", 2, self.note("first"), lambda why: self.tokens.append(self.arrive("second"))
         )
@@ -117,7 +120,7 @@ class LocalBarriersTests(SynchronousTestCase):
         self.barriers.released("game", self.tokens)
         self.assertEqual(self.events, ["second"])
 
-    def test_all_arrivals_tell_who_was_let_go_and_who_waits(self) -> None:
+    def test_all_arrivals_has_the_released_and_the_waiting_parties(self) -> None:
         a, b, c = self.arrive("a"), self.arrive("b"), self.arrive("c", "other", 0)
         self.barriers.released("game", (a,))
         self.assertEqual(
@@ -129,15 +132,15 @@ class LocalBarriersTests(SynchronousTestCase):
             ],
         )
 
-    def test_what_cannot_be_sent_is_refused_here(self) -> None:
+    def test_names_and_numbers_that_cannot_be_sent_are_refused(self) -> None:
         for name, expected in (("game", -1), ("game", 1 << 63), ("\ud800", 2)):
             with self.assertRaises(ValueError):
                 self.arrive("a", name, expected)
         self.assertSent()
         self.assertEqual(list(self.barriers.all_arrivals()), [])
 
-    def test_merged(self) -> None:
-        """Neighbours of a kind become one; order across kinds and barriers stays."""
+    def test_merge(self) -> None:
+        """Consecutive messages of one kind and barrier become one; the order stays."""
         messages: list[wire.Message] = [
             wire.Arrive("game", 3, (1,)),
             wire.Arrive("game", 3, (2,)),

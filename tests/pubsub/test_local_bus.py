@@ -1,4 +1,4 @@
-"""The bus of a cluster of one."""
+"""The bus of a cluster of one node."""
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,7 +22,7 @@ class LocalBusTests(SynchronousTestCase):
         self.epoch = welcome.epoch
         self.receiver.events.clear()
 
-    def test_up_in_the_next_iteration(self) -> None:
+    def test_up_in_the_next_turn(self) -> None:
         self.assertFalse(self.bus.is_up)
         self.bus.start(self.receiver)
         self.assertEqual(self.receiver.events, [])
@@ -33,7 +33,7 @@ class LocalBusTests(SynchronousTestCase):
         self.assertTrue(self.bus.is_up)
         self.assertEqual(self.bus.queued_bytes, 0)
 
-    def test_answers_come_together_and_never_from_within_a_call(self) -> None:
+    def test_answers_are_delivered_together_in_the_next_turn(self) -> None:
         self.start()
         self.bus.send(wire.NodeSubscriptions("only", (b"t",)))
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -47,7 +47,7 @@ class LocalBusTests(SynchronousTestCase):
         )
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_what_an_answer_causes_is_answered_next(self) -> None:
+    def test_messages_sent_by_an_answer_are_answered_in_the_turn_after(self) -> None:
         self.receiver = RecordingReceiver(
             lambda event: (
                 event == wire.Release("game", (1,)) and self.bus.send(wire.Arrive("next", 1, (2,)))
@@ -59,7 +59,7 @@ class LocalBusTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.receiver.events[1:], [wire.Release("next", (2,))])
 
-    def test_nothing_is_told_after_stop(self) -> None:
+    def test_nothing_is_delivered_after_stop(self) -> None:
         self.receiver = RecordingReceiver(lambda event: self.bus.stop())
         self.start()
         self.bus.start(self.receiver)
@@ -68,13 +68,13 @@ class LocalBusTests(SynchronousTestCase):
         self.assertEqual(len(self.receiver.events), 1)
         self.assertFalse(self.bus.is_up)
 
-    def test_there_is_nobody_to_send_to(self) -> None:
+    def test_batches_are_dropped(self) -> None:
         self.start()
-        self.bus.send_batch("other", b"pack")
+        self.bus.send_batch("other", b"batch")
         self.assertEqual(self.bus.dropped["node_gone"], 1)
 
-    def test_a_node_of_its_own(self) -> None:
-        """PubSub and exchange in one process: retained frames, and a barrier of one."""
+    def test_a_node_without_others(self) -> None:
+        """PubSub and exchange in one process: retained frames, and a barrier of one party."""
         connection, late = RecordingConnection(), RecordingConnection()
         events: list[str] = []
         pubsub = PubSub(self.bus, [], lambda: None, self.clock)

@@ -1,4 +1,4 @@
-"""Who is on a topic, as a node knows it."""
+"""Who is on which topic, as one node knows it."""
 
 from typing import Any
 
@@ -23,15 +23,15 @@ class PresenceTests(PubSubTestCase):
         self.assertEqual(self.flushed(), [wire.PresenceUpdate("here", False, (), ((b"t", "ada"),))])
         self.assertEqual(self.changes, [("ada", True), ("ada", False)])
 
-    def test_a_name_that_cannot_be_sent_is_no_member(self) -> None:
-        """Else it would be found out at a flush, which has what everybody else sends."""
+    def test_a_name_that_cannot_be_encoded_is_refused(self) -> None:
+        """Else it would raise in a flush, which is for all members."""
         self.assertRaises(UnicodeEncodeError, self.presence.join, b"t", "\ud800")
         self.assertEqual(self.presence.members(b"t"), ())
         self.assertEqual((self.flushed(), self.changes), ([], []))
 
-    def test_peers_tell_of_their_members(self) -> None:
+    def test_members_of_other_nodes(self) -> None:
         self.presence.join(b"t", "ada")
-        self.hear(
+        self.receive(
             wire.PresenceUpdate("a", False, ((b"t", "bob"), (b"t", "ada"))),
             wire.PresenceUpdate("b", True, ((b"t", "cid"),)),
             wire.PresenceUpdate("a", False, (), ((b"t", "ada"),)),
@@ -42,34 +42,36 @@ class PresenceTests(PubSubTestCase):
             self.changes, [("ada", True), ("bob", True), ("cid", True), ("cid", False)]
         )
 
-    def test_a_peer_that_dies_takes_its_members_along(self) -> None:
-        self.hear(wire.PresenceUpdate("a", False, ((b"t", "bob"),)), wire.Left("a"))
+    def test_a_node_that_dies_loses_its_members(self) -> None:
+        self.receive(wire.PresenceUpdate("a", False, ((b"t", "bob"),)), wire.Left("a"))
         self.assertEqual(self.changes, [("bob", True), ("bob", False)])
         self.assertEqual(self.presence.members(b"t"), ())
 
-    def test_everything_is_said_anew_to_another_broker(self) -> None:
+    def test_all_members_are_sent_to_another_broker(self) -> None:
         self.presence.join(b"t", "ada")
         self.bus.down()
         self.presence.join(b"u", "ada")
         self.bus.up("second", "a", "b")
-        said = [item for item in self.bus.take() if isinstance(item, wire.PresenceUpdate)]
-        self.assertEqual(said, [wire.PresenceUpdate("here", True, ((b"t", "ada"), (b"u", "ada")))])
+        updates = [item for item in self.bus.take() if isinstance(item, wire.PresenceUpdate)]
+        self.assertEqual(
+            updates, [wire.PresenceUpdate("here", True, ((b"t", "ada"), (b"u", "ada")))]
+        )
         self.assertEqual(self.flushed(), [])
 
-    def test_members_of_peers_stay_while_the_broker_is_away(self) -> None:
-        self.hear(wire.PresenceUpdate("a", False, ((b"t", "bob"),)))
+    def test_members_of_other_nodes_stay_while_the_broker_is_away(self) -> None:
+        self.receive(wire.PresenceUpdate("a", False, ((b"t", "bob"),)))
         self.bus.down()
         self.bus.up("second", "a", "b")
-        self.hear(wire.PresenceUpdate("a", True, ((b"t", "bob"),)))
+        self.receive(wire.PresenceUpdate("a", True, ((b"t", "bob"),)))
         self.assertEqual(self.changes, [("bob", True)])
 
-    def test_who_stops_watching_is_not_told(self) -> None:
+    def test_a_stopped_watcher_is_not_called(self) -> None:
         self.stop()
         self.stop()
         self.presence.join(b"t", "ada")
         self.assertEqual(self.changes, [])
 
-    def test_a_watcher_that_fails_hurts_no_other(self) -> None:
+    def test_a_watcher_that_fails_does_not_affect_others(self) -> None:
         self.stop()
         self.presence.watch(b"t", lambda member, joined: 1 // 0)
         self.presence.watch(b"t", lambda *change: self.changes.append(change))

@@ -1,4 +1,4 @@
-"""What waits for the exchange, what is sent again, and for how long it is kept."""
+"""Retained publications that wait for the exchange, or are sent again."""
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,9 +11,9 @@ class RetainedOutboxTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.held = 0
-        self.outbox = RetainedOutbox(self.clock.seconds, self.hold)
+        self.outbox = RetainedOutbox(self.clock.seconds, self.count_held)
 
-    def hold(self, size: int) -> None:
+    def count_held(self, size: int) -> None:
         self.held += size
 
     def add(self, *frames: bytes, skip: object = None) -> None:
@@ -23,7 +23,7 @@ class RetainedOutboxTests(SynchronousTestCase):
     def unsent(self) -> list[tuple[int, bytes]]:
         return [(retain.number, retain.frame) for retain in self.outbox.unsent()]
 
-    def test_each_is_sent_once_while_the_bus_is_up(self) -> None:
+    def test_each_publication_is_sent_once_while_the_bus_is_up(self) -> None:
         self.add(b"a", b"b")
         self.assertEqual(self.unsent(), [(1, b"a"), (2, b"b")])
         self.add(b"c")
@@ -34,7 +34,7 @@ class RetainedOutboxTests(SynchronousTestCase):
         self.assertEqual(self.unsent(), [(4, b"d")])
         self.assertFalse(self.outbox.has_unsent)
 
-    def test_what_waits_is_counted(self) -> None:
+    def test_bytes_that_are_not_acknowledged_are_counted(self) -> None:
         self.add(b"four", b"five!")
         self.assertEqual(self.held, 9)
         self.unsent()
@@ -45,7 +45,7 @@ class RetainedOutboxTests(SynchronousTestCase):
         self.outbox.acknowledged(2)
         self.assertEqual(self.held, 0)
 
-    def test_what_was_not_taken_is_sent_again_to_the_same_broker(self) -> None:
+    def test_the_same_broker_receives_what_it_has_not_acknowledged(self) -> None:
         self.add(b"a", b"b", b"c")
         self.unsent()
         self.outbox.acknowledged(1)
@@ -54,7 +54,7 @@ class RetainedOutboxTests(SynchronousTestCase):
         self.outbox.bus_up(same_broker=True)
         self.assertEqual(self.unsent(), [(2, b"b"), (3, b"c"), (4, b"d")])
 
-    def test_another_broker_may_not_know_what_was_just_taken(self) -> None:
+    def test_another_broker_receives_the_grace_period_too(self) -> None:
         self.add(b"old", b"a", b"b")
         self.unsent()
         self.outbox.acknowledged(1)
@@ -69,7 +69,7 @@ class RetainedOutboxTests(SynchronousTestCase):
         self.outbox.acknowledged(3)
         self.assertEqual(self.held, 0)
 
-    def test_and_neither_may_the_one_after_it(self) -> None:
+    def test_so_does_the_broker_after_it(self) -> None:
         self.add(b"a")
         for _ in range(3):
             self.outbox.bus_up(same_broker=False)
@@ -77,7 +77,7 @@ class RetainedOutboxTests(SynchronousTestCase):
             self.outbox.acknowledged(1)
             self.outbox.bus_down()
 
-    def test_the_memory_for_it_is_bounded(self) -> None:
+    def test_the_bytes_of_the_grace_period_are_bounded(self) -> None:
         self.patch(module, "GRACE_BYTES", 5)
         self.add(b"aa", b"bb", b"cc")
         self.unsent()
@@ -87,7 +87,7 @@ class RetainedOutboxTests(SynchronousTestCase):
         self.assertEqual(self.unsent(), [(2, b"bb"), (3, b"cc")])
         self.assertEqual(self.held, 4)
 
-    def test_who_is_not_to_have_it(self) -> None:
+    def test_the_connection_to_skip_is_returned_with_its_publication(self) -> None:
         me, other = object(), object()
         self.add(b"a", skip=me)
         self.add(b"b", skip=other)

@@ -24,9 +24,7 @@ class LinkTests(LinksTestCase):
         self.start_broker()
         bus, receiver = self.start_bus("a")
         self.assertFalse(bus.is_up)
-        bus.send(
-            wire.NodeSubscriptions("a", (b"t",))
-        )  # not before Welcome: bus_up asks for it anew
+        bus.send(wire.NodeSubscriptions("a", (b"t",)))  # ignored before Welcome: bus_up asks for it
         await self.until(lambda: bus.is_up)
         (welcome,) = receiver.events
         self.assertEqual(welcome.nodes, ())
@@ -41,20 +39,20 @@ class LinkTests(LinksTestCase):
         self.start_broker()
         await self.until(lambda: bus.is_up)
 
-    def test_an_address_that_is_none(self) -> None:
+    def test_a_malformed_address(self) -> None:
         bus = ZmqBus("a", "nowhere", reactor)
         self.assertRaises(zmq.ZMQError, bus.start, RecordingReceiver())
-        self.assertTrue(bus._context.closed)  # or it would block when it is collected
+        self.assertTrue(bus._context.closed)  # else it blocks when it is garbage-collected
         bus.stop()
 
-    async def test_messages_and_packs(self) -> None:
+    async def test_messages_and_batches(self) -> None:
         self.start_broker()
         (a, _), (_, b_receiver) = await self.buses("a", "b")
         a.send(wire.NodeSubscriptions("a", (b"t",)))
-        a.send_batch("b", b"a pack")
+        a.send_batch("b", b"a batch")
         await self.until(lambda: len(b_receiver.events) == 2)
         self.assertEqual(
-            b_receiver.events, [wire.NodeSubscriptions("a", (b"t",)), ("a", b"a pack")]
+            b_receiver.events, [wire.NodeSubscriptions("a", (b"t",)), ("a", b"a batch")]
         )
 
     async def test_goodbye(self) -> None:
@@ -64,18 +62,18 @@ class LinkTests(LinksTestCase):
         a.stop()
         await self.until(lambda: b_receiver.events == [wire.Left("a")])
 
-    async def test_a_node_that_is_killed_is_gone_at_once(self) -> None:
+    async def test_a_killed_node_leaves_at_once(self) -> None:
         self.start_broker()
         (a, _), (b, b_receiver) = await self.buses("a", "b")
-        # By the closed socket: a heartbeat that is missing would take longer than the test may.
+        # Because its socket is closed: a missing heartbeat takes longer than the test may.
         self.assertGreater(zmq_socket.HEARTBEAT_TIMEOUT_MS, self.timeout * 1000)
         kill(a)
         await self.until(lambda: b_receiver.events == [wire.Left("a")])
-        b.send_batch("a", b"to nobody")
+        b.send_batch("a", b"to no node")
 
-    async def test_nothing_is_left_behind(self) -> None:
-        await self.until(lambda: True)  # the reactor has its own by now
-        gc.collect()  # what other tests have left must not be closed in between
+    async def test_all_descriptors_are_closed(self) -> None:
+        await self.until(lambda: True)  # the reactor has opened its own by now
+        gc.collect()  # objects of other tests must not be closed in between
         before = set(reactor.getReaders()), os.listdir("/proc/self/fd")
         broker = self.start_broker()
         (a, _), (b, _) = await self.buses("a", "b")
@@ -86,21 +84,21 @@ class LinkTests(LinksTestCase):
         self.assertEqual(after[0], before[0])
         self.assertEqual(len(after[1]), len(before[1]))
 
-    async def test_ten_thousand_packs_in_order(self) -> None:
-        """Ten times what ZeroMQ takes; the rest waits here and goes as it drains."""
+    async def test_ten_thousand_batches_in_order(self) -> None:
+        """Ten times as many as ZeroMQ takes; the rest waits in the bus until ZeroMQ takes more."""
         self.patch(module, "HIGH_WATER", 10_000)
         self.patch(module, "LOW_WATER", 1_000)
         self.start_broker()
         (_, b_receiver) = (await self.buses("b"))[0]
         a, a_receiver = self.start_bus("a")
         await self.until(lambda: a.is_up)
-        # Long enough that the kernel does not take what ZeroMQ's two queues of 1,000 do not.
-        batches = [b"pack %d " % n + bytes(1000) for n in range(10_000)]
+        # So long that the kernel does not take those that ZeroMQ's two queues of 1,000 do not.
+        batches = [b"batch %d " % n + bytes(1000) for n in range(10_000)]
         for batch in batches:
             a.send_batch("b", batch)
         self.assertIn("full", a_receiver.events)
         self.assertGreater(a.queued_bytes, 10_000)
-        last = wire.NodeSubscriptions("a", (b"behind them",))
+        last = wire.NodeSubscriptions("a", (b"last",))
         a.send(last)
         await self.until(lambda: b_receiver.events[-1:] == [last])
         self.assertEqual(
@@ -110,19 +108,19 @@ class LinkTests(LinksTestCase):
         self.assertEqual(a.queued_bytes, 0)
         self.assertEqual(a.dropped, {})
 
-    async def test_what_comes_beyond_the_limit_is_dropped_and_counted(self) -> None:
+    async def test_batches_above_the_limit_are_dropped_and_counted(self) -> None:
         self.patch(zmq_socket, "HIGH_WATER_MESSAGES", 1)
         self.patch(module, "HARD_LIMIT", 200_000)
         self.start_broker()
         (a, _), _ = await self.buses("a", "b")
         batch = encode_batch(1, [b"t", bytes(50_000)] * 2)
-        for _ in range(100):  # ten times what ZeroMQ, the kernel and our own queue take
+        for _ in range(100):  # ten times as much as ZeroMQ, the kernel and the bus's queue take
             a.send_batch("b", batch)
         self.assertGreater(a.dropped["bus_queue_full"], 100)
         self.assertEqual(a.dropped["bus_queue_full"] % 2, 0)
         self.assertLess(a.queued_bytes, 200_000 + 2 * len(batch))
 
-    async def test_what_still_waits_when_the_broker_dies_is_handed_back(self) -> None:
+    async def test_batches_that_wait_when_the_broker_dies_are_handed_back(self) -> None:
         self.patch(zmq_socket, "HIGH_WATER_MESSAGES", 10)
         self.patch(module, "HIGH_WATER", 10_000)
         self.patch(module, "LOW_WATER", 1_000)
@@ -131,7 +129,7 @@ class LinkTests(LinksTestCase):
         batches = [b"%4d" % n + bytes(40_000) for n in range(100)]
         for batch in batches:
             a.send_batch("b", batch)
-        a.send(wire.NodeSubscriptions("a", (b"said anew anyway",)))
+        a.send(wire.NodeSubscriptions("a", (b"sent again anyway",)))
         self.stop_broker(broker)
         await self.until(lambda: not a.is_up)
         full, (down, unsent), free = a_receiver.events
@@ -151,7 +149,7 @@ class BackpressureTests(LinksTestCase):
         self.patch(broker_module, "LOW_WATER", 100_000)
 
     async def flood(self, until: Any, may_send: Any = lambda: True) -> int:
-        """Send packs to b, while they may be sent, until something is so; returns how many."""
+        """Send batches to b, while ``may_send``, until ``until``; returns how many."""
         sent = 0
 
         def more() -> bool:
@@ -167,55 +165,57 @@ class BackpressureTests(LinksTestCase):
         await self.until(more)
         return sent
 
-    async def test_the_others_are_told_to_slow_down_and_then_to_go_on(self) -> None:
+    async def test_the_others_receive_congested_and_then_cleared(self) -> None:
         broker = self.start_broker()
-        (self.a, a_told), (b, b_told), (_, c_told) = await self.buses("a", "b", "c")
+        (self.a, a_receiver), (b, b_receiver), (_, c_receiver) = await self.buses("a", "b", "c")
         pause(b)
         congested = wire.Congested("b")
-        # As clients do, a stops for a full queue; how soon it hears of it is the kernel's affair.
+        # Like a node whose clients are not read, a pauses while the queue is full.
         sent = await self.flood(
-            lambda: congested in a_told.events and congested in c_told.events,
+            lambda: congested in a_receiver.events and congested in c_receiver.events,
             lambda: broker.stats()["queue_bytes"] <= 2_000_000,
         )
         self.assertLess(broker.stats()["queue_bytes"], 3_000_000)
-        _, d_told = self.start_bus("d")  # who comes now must know, too
-        await self.until(lambda: congested in d_told.events)
+        _, d_receiver = self.start_bus("d")  # a node that joins now must learn of it, too
+        await self.until(lambda: congested in d_receiver.events)
         unpause(b)
         cleared = wire.Cleared("b")
-        await self.until(lambda: cleared in a_told.events and cleared in c_told.events)
-        await self.until(lambda: len([e for e in b_told.events if isinstance(e, tuple)]) == sent)
-        batches = [event for event in b_told.events if isinstance(event, tuple)]
+        await self.until(lambda: cleared in a_receiver.events and cleared in c_receiver.events)
+        await self.until(
+            lambda: len([e for e in b_receiver.events if isinstance(e, tuple)]) == sent
+        )
+        batches = [event for event in b_receiver.events if isinstance(event, tuple)]
         self.assertEqual(
             batches, [("a", encode_batch(n, [b"t", bytes(20_000)])) for n in range(1, sent + 1)]
         )
-        # All of b's packs are with it; what d is told may still wait for a moment.
+        # b has all of its batches; messages to d may still wait for a moment.
         await self.until(lambda: broker.stats()["queue_bytes"] == 0)
         self.assertEqual(broker.stats()["messages_dropped"], {})
-        self.assertEqual(c_told.events, [congested, wire.Joined("d"), cleared])
+        self.assertEqual(c_receiver.events, [congested, wire.Joined("d"), cleared])
 
-    async def test_one_that_never_drains_is_put_out_and_comes_back(self) -> None:
+    async def test_a_node_that_does_not_read_is_disconnected_and_comes_back(self) -> None:
         self.patch(broker_module, "STALLED", 4_000_000)
         broker = self.start_broker()
-        (self.a, a_told), (b, b_told) = await self.buses("a", "b")
+        (self.a, a_receiver), (b, b_receiver) = await self.buses("a", "b")
         pause(b)
-        await self.flood(lambda: wire.Left("b") in a_told.events)
+        await self.flood(lambda: wire.Left("b") in a_receiver.events)
         stats = broker.stats()
         self.assertEqual(stats["nodes"], 1)
         self.assertGreater(stats["messages_dropped"]["node_stalled"], 10)
         self.assertLess(stats["queue_bytes"], 1000)
-        unpause(b)  # it has nothing to say, and yet learns that it must say hello
-        await self.until(lambda: wire.Joined("b") in a_told.events)
-        await self.until(lambda: isinstance(b_told.events[-1], wire.Welcome))
-        self.assertEqual(b_told.events[-2], ("down", []))
+        unpause(b)  # it sends nothing, and yet receives the request for a Hello
+        await self.until(lambda: wire.Joined("b") in a_receiver.events)
+        await self.until(lambda: isinstance(b_receiver.events[-1], wire.Welcome))
+        self.assertEqual(b_receiver.events[-2], ("down", []))
         self.assertTrue(b.is_up)
 
-    async def test_one_that_dies_while_packs_wait_for_it(self) -> None:
+    async def test_a_node_that_dies_while_batches_wait_for_it(self) -> None:
         broker = self.start_broker()
-        (self.a, a_told), (b, _) = await self.buses("a", "b")
+        (self.a, a_receiver), (b, _) = await self.buses("a", "b")
         pause(b)
-        await self.flood(lambda: wire.Congested("b") in a_told.events)
+        await self.flood(lambda: wire.Congested("b") in a_receiver.events)
         kill(b)
-        await self.until(lambda: wire.Left("b") in a_told.events)
+        await self.until(lambda: wire.Left("b") in a_receiver.events)
         self.assertEqual(broker.stats()["queue_bytes"], 0)
         self.assertGreater(broker.stats()["messages_dropped"]["node_gone"], 50)
 
@@ -249,20 +249,20 @@ class AnotherBrokerTests(LinksTestCase):
         for message in (wire.Welcome("x", ("b",)), *messages):
             socket.send_multipart([b"a", wire.encode(message)])
 
-    async def test_what_makes_no_sense_is_dropped_and_counted(self) -> None:
+    async def test_malformed_messages_are_dropped_and_counted(self) -> None:
         socket = self.bind()
         bus, receiver = self.start_bus("a")
         await self.welcomed(socket)
         for data in (b"?", b"J", b"J\x01\x00\x00\x00\xff\xff\xff\xff", os.urandom(100)):
             socket.send_multipart([b"a", data])
-        socket.send_multipart([b"a", wire.BATCH + b"\xff", b"of a name that is none"])
-        socket.send_multipart([b"a", b""])  # this is how the broker looks who is there
+        socket.send_multipart([b"a", wire.BATCH + b"\xff", b"of a malformed name"])
+        socket.send_multipart([b"a", b""])  # a probe of the broker
         socket.send_multipart([b"a", wire.encode(wire.Joined("c"))])
         await self.until(lambda: wire.Joined("c") in receiver.events)
         self.assertEqual(receiver.events[1:], [wire.Joined("c")])
         self.assertEqual(bus.dropped, {"malformed": 5})
 
-    async def test_asked_to_say_hello_again(self) -> None:
+    async def test_asked_to_send_hello_again(self) -> None:
         socket = self.bind()
         bus, receiver = self.start_bus("a")
         await self.welcomed(socket, wire.UnknownNode())
@@ -272,14 +272,14 @@ class AnotherBrokerTests(LinksTestCase):
         socket.send_multipart([b"a", wire.encode(wire.Welcome("x", ()))])
         await self.until(lambda: bus.is_up)
 
-    async def test_a_welcome_nobody_asked_for_is_ignored(self) -> None:
+    async def test_an_unexpected_welcome_is_ignored(self) -> None:
         socket = self.bind()
         _, receiver = self.start_bus("a")
         await self.welcomed(socket, wire.Welcome("y", ()), wire.Joined("c"))
         await self.until(lambda: wire.Joined("c") in receiver.events)
         self.assertEqual(receiver.events, [wire.Welcome("x", ("b",)), wire.Joined("c")])
 
-    async def test_unwelcome(self) -> None:
+    async def test_rejected(self) -> None:
         socket = self.bind()
         bus, receiver = self.start_bus("a")
         await self.hello(socket)
@@ -288,17 +288,17 @@ class AnotherBrokerTests(LinksTestCase):
         await self.until(lambda: wire.Joined("c") in receiver.events)
         self.assertFalse(bus.is_up)
 
-    async def test_nothing_a_dead_broker_has_left_comes_after_the_next_welcome(self) -> None:
+    async def test_messages_of_a_dead_broker_are_not_delivered_after_the_next_welcome(self) -> None:
         first = self.bind()
         bus, receiver = self.start_bus("a")
         await self.welcomed(first)
         await self.until(lambda: bus.is_up)
-        # The node hangs from here on: its reactor does not run while this function does.
+        # The node hangs now: its reactor does not run while this function does.
         for n in range(300):
             first.send_multipart([b"a", wire.encode(wire.Left(f"old {n}"))])
         first.send_multipart([b"a", wire.encode(wire.Welcome("x", ("stale",)))])
         first.close()
-        # The old context's thread sends all of it within the linger time; then the next one comes.
+        # The old context's thread sends all within the linger time. Then another broker starts.
         second = self.bind()
         connections = second.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self.assertTrue(connections.poll(60_000))
@@ -310,19 +310,19 @@ class AnotherBrokerTests(LinksTestCase):
         self.assertNotIn(wire.Welcome("x", ("stale",)), receiver.events)
         connections.close()
 
-    async def test_it_goes_on_after_an_error_of_the_receiver(self) -> None:
+    async def test_an_error_of_the_receiver_is_logged(self) -> None:
         socket = self.bind()
         _, receiver = self.start_bus("a")
         receiver.bus_batch = lambda origin, data: {}[origin]  # type: ignore[method-assign]
         await self.hello(socket)
-        for parts in ([wire.BATCH + b"b", b"a pack"], [wire.encode(wire.Welcome("x", ()))]):
+        for parts in ([wire.BATCH + b"b", b"a batch"], [wire.encode(wire.Welcome("x", ()))]):
             socket.send_multipart([b"a", *parts])
         await self.until(lambda: receiver.events == [wire.Welcome("x", ())])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
 
 class FakeLink:
-    """Takes messages while there is ``room``."""
+    """Accepts messages while there is ``room``."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -343,7 +343,7 @@ HELLO = [wire.encode(wire.Hello())]
 
 
 class RefusalTests(SynchronousTestCase):
-    """ZeroMQ may refuse anything at any time, Hello too."""
+    """ZeroMQ may refuse any message at any time, even Hello."""
 
     def setUp(self) -> None:
         self.bus = ZmqBus("a", "ipc:///nowhere", None)
@@ -352,7 +352,7 @@ class RefusalTests(SynchronousTestCase):
         self.bus._receiver = self.receiver
         self.bus._link = self.link  # type: ignore[assignment]
 
-    def test_hello_is_said_when_the_socket_takes_it(self) -> None:
+    def test_hello_is_sent_when_the_socket_takes_it(self) -> None:
         self.link.room = 0
         self.bus._connected()
         self.bus._writable()
@@ -364,7 +364,7 @@ class RefusalTests(SynchronousTestCase):
         self.bus._received([wire.encode(wire.Welcome("x", ()))])
         self.assertTrue(self.bus.is_up)
 
-    def test_nobody_is_greeted_after_the_connection_is_lost(self) -> None:
+    def test_no_hello_is_sent_after_the_connection_is_lost(self) -> None:
         self.link.room = 0
         self.bus._connected()
         self.bus._lost()
@@ -372,7 +372,7 @@ class RefusalTests(SynchronousTestCase):
         self.bus._writable()
         self.assertEqual(self.link.sent, ["drained"])
 
-    def test_order_is_kept_when_refused_in_between(self) -> None:
+    def test_the_order_is_kept_when_messages_are_refused_in_between(self) -> None:
         self.bus._connected()
         self.bus._received([wire.encode(wire.Welcome("x", ("b",)))])
         self.link.room = 1
@@ -387,7 +387,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(batches, [b"0", b"1", b"2", b"3"])
         self.assertEqual(self.bus.queued_bytes, 0)
 
-    def test_after_stop_nothing_is_told(self) -> None:
+    def test_nothing_is_delivered_after_stop(self) -> None:
         self.bus._receiver = None
         self.bus._received([wire.encode(wire.Welcome("x", ()))])
         self.assertEqual(self.receiver.events, [])
