@@ -30,15 +30,9 @@ WITH_A_DOT = {".ci", ".github", ".editorconfig", ".pre-commit-config.yaml"}
 """The hidden files and folders that are part of the project."""
 
 EXEMPT: tuple[str, ...] = (
-    "cluster/cli",
     "cluster/django",
-    "cluster/node",
-    "cluster/supervisor",
-    "tests/cli",
     "tests/django",
     "tests/net",
-    "tests/node",
-    "tests/supervisor",
     "tests/test_floors.py",
 )
 """Files and folders that still have such phrases. It only gets shorter."""

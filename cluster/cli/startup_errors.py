@@ -18,6 +18,7 @@ from cluster.supervisor.control_connection import RegistrationRefused
 
 OURS = str(Path(__file__).parents[1])
 INSTALLED = ("site-packages", "dist-packages")
+"""Folders of code that is neither the site's nor c10k's."""
 
 HINT = "manage.py check says more"
 
@@ -34,10 +35,12 @@ def failure_reason(log: Logger, failure: Failure) -> str:
 
 
 def one_line_summary(error: BaseException) -> str | None:
-    """The error and where the site made it; None if the error seems not to be the site's."""
+    """The error and the line of the site that led to it; None for a possible bug of c10k."""
     if isinstance(error, ConfigurationError | RegistrationRefused):
         return str(error)
     line = error_line(error)
+    if _is_environment(error):
+        return line
     if (
         isinstance(error, ImportError | SyntaxError)
         or type(error).__module__ == "django.core.exceptions"
@@ -74,6 +77,14 @@ def _is_programming_error(error: BaseException) -> bool:
     return isinstance(error, ConfigurationError) or type(error).__module__ in (
         "builtins",
         "django.core.exceptions",
+    )
+
+
+def _is_environment(error: BaseException) -> bool:
+    """Whether the machine, and no code, is the reason: a port in use, a full disk."""
+    return isinstance(error, OSError) or type(error).__module__ in (
+        "twisted.internet.error",
+        "zmq.error",
     )
 
 

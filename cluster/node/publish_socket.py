@@ -140,9 +140,9 @@ class PublisherConnection(protocol.Protocol):
             (transport.pauseProducing if self._paused else transport.resumeProducing)()
 
     def goodbye(self) -> "Deferred[None]":
-        """This node stops; what waits here did not go out, and the sender may try elsewhere.
+        """Tell the process that this node stops. It may send waiting publications to another one.
 
-        Fires when that has been said.
+        Fires when the connection is closed.
         """
         self._end(Closing())
         return self._gone

@@ -1,10 +1,12 @@
 """Tests of cluster.cli.startup_errors: one-line summaries, and which errors are permanent."""
 
+import errno
 import json
 import sys
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 
+import zmq
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, ProgrammingError
 from twisted.internet.error import CannotListenError
@@ -103,6 +105,18 @@ class StartupErrorTests(SynchronousTestCase):
 
         self.assertFalse(is_permanent(raised(suppressed=False)))
         self.assertTrue(is_permanent(raised(suppressed=True)))
+
+    def test_errors_of_the_machine(self) -> None:
+        taken = CannotListenError("127.0.0.1", 8000, OSError("in use"))
+        self.assertEqual(
+            one_line_summary(taken), "CannotListenError: Couldn't listen on 127.0.0.1:8000: in use."
+        )
+        busy = zmq.ZMQError(errno.EADDRINUSE)
+        self.assertEqual(one_line_summary(busy), "ZMQError: Address already in use")
+        full = OSError(errno.ENOSPC, "No space left on device", "/run/publish-0.sock")
+        summary = one_line_summary(full)
+        assert summary is not None
+        self.assertTrue(summary.endswith("No space left on device: '/run/publish-0.sock'"), summary)
 
     def test_a_possible_bug_of_c10k_has_no_summary(self) -> None:
         for call in (lambda: NUMBER.encode(-1), lambda: json.loads("{")):
