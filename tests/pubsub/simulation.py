@@ -135,8 +135,8 @@ class SimulatedCluster:
         self.clock = Clock()
         self.before: dict[bytes, bytes | None] = {}
         self.retained: dict[bytes, str] = {}
-        """Retained frames and their publishers, since a node was last lost or ``settle`` was called.
-        The death of a broker must not lose them."""
+        """Retained frames and their publishers, since ``settle`` was called or a node was lost. The
+        death of a broker must not lose them."""
         self.settled: set[bytes] = set()
         """Retained frames that all subscribers have had time to receive."""
         self.roamers = [Roamer(self.before) for _ in range(2)]
