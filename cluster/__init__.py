@@ -27,7 +27,7 @@ _PUBLIC = {
     "revoke": "cluster.django.revocation",
     "feed": "cluster.django.feeds.decorator",
     "publish": "cluster.django.api.publishing",
-    "Receipt": "cluster.core.wire_external",
+    "Receipt": "cluster.django.api.receipt",
     "publish_to": "cluster.django.api.audiences",
     "audience_socket": "cluster.django.contrib.websocket_redis",
     "topic_messages": "cluster.django.api.topic_messages",
@@ -54,3 +54,8 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What ``dir(cluster)`` and interactive completion show: the public names, too."""
+    return sorted({*globals(), *__all__})

@@ -51,7 +51,7 @@ FLOORS = (
     Floor(
         "management",
         ("cluster.django.management",),
-        ("core", "net", "pubsub", "django", "node", "supervisor", "cli"),
+        ("core", "net", "pubsub", "django", "node", "supervisor", "cli", "testing", "public"),
     ),
     Floor("plugin", ("twistd_plugins",), (), (STDLIB, "twisted")),
     # The package itself: what applications import.

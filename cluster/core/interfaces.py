@@ -13,6 +13,7 @@ Node               the node of this process as applications' code reaches it
 Everything here belongs to the thread of the node's event loop unless it says otherwise.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -151,6 +152,10 @@ class PubSub(Protocol):
     def full(self) -> bool:
         """Whether publishers must pause, because the bus does not take more."""
 
+    @property
+    def dropped(self) -> Counter[str]:
+        """Publications that were not delivered, by reason."""
+
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         """Queue a frame to all subscribers on all nodes."""
 
@@ -219,3 +224,7 @@ class Node(Protocol):
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function in the thread of the event loop and return its result; from any other
         thread, wait for it."""
+
+    def in_reactor_later(self, function: Callable[[], None]) -> None:
+        """Run a function, which must not raise, in the thread of the event loop, without waiting
+        for it; at once if this is that thread. Functions of one thread run in its order."""

@@ -7,7 +7,7 @@ answer::
     publisher     node
                <- H Greeting   the node serves this site, and uses this version
     P Publish  ->              send this to all subscribers
-               <- R Receipt    to how many nodes and connections it was queued
+               <- R Accepted   to how many nodes and connections it was queued
                <- F Rejection  it was not published, and why
                <- C Closing    the node stops; an unanswered publication was not published
 
@@ -33,7 +33,7 @@ MAX_MESSAGE = 16 << 20
 publication of this size would fill the send queue of each subscriber 16 times."""
 
 
-class Receipt(NamedTuple):
+class Accepted(NamedTuple):
     """How many subscribers a publication was queued to.
 
     Attributes:
@@ -79,7 +79,7 @@ class Closing:
     """The node stops. It has not published what it has not answered."""
 
 
-ExternalMessage: TypeAlias = Greeting | Publish | Receipt | Rejection | Closing
+ExternalMessage: TypeAlias = Greeting | Publish | Accepted | Rejection | Closing
 
 
 def encode(message: ExternalMessage) -> bytes:
@@ -90,7 +90,7 @@ def encode(message: ExternalMessage) -> bytes:
         case Publish(topic, frame, depth, lifetime):
             numbers = map(NUMBER.encode, (depth, lifetime))
             body = b"P" + encode_fields([topic, frame, *numbers])
-        case Receipt():
+        case Accepted():
             body = b"R" + encode_fields([*map(NUMBER.encode, message)])
         case Rejection(reason):
             body = b"F" + encode_fields([TEXT.encode(reason)])
@@ -111,7 +111,7 @@ def _decode(body: bytes) -> ExternalMessage:
         case b"P", [topic, frame, depth, lifetime]:
             return Publish(topic, frame, NUMBER.decode(depth), NUMBER.decode(lifetime))
         case b"R", [nodes, connections]:
-            return Receipt(NUMBER.decode(nodes), NUMBER.decode(connections))
+            return Accepted(NUMBER.decode(nodes), NUMBER.decode(connections))
         case b"F", [reason]:
             return Rejection(TEXT.decode(reason))
         case b"C", []:

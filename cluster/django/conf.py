@@ -49,6 +49,12 @@ def optional(kind: Kind) -> Kind:
     return Kind(f"{kind.words}, or None", lambda value: value is None or kind.fits(value))
 
 
+def one_of(*values: str) -> Kind:
+    """One of these strings."""
+    words = ", ".join(map(repr, values[:-1])) + f" or {values[-1]!r}"
+    return Kind(words, lambda value: value in values)
+
+
 _KEYS: dict[str, tuple[Any, Kind]] = {
     # Processes that serve; None: one for each core.
     "NODES": (None, optional(COUNT)),
@@ -83,6 +89,8 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     # longer read.
     "RECEIVE_QUEUE_MESSAGES": (64, COUNT),
     "RECEIVE_QUEUE_BYTES": (1 << 20, COUNT),
+    # What publish() does when no cluster is running.
+    "PUBLISH_WITHOUT_CLUSTER": ("warn", one_of("warn", "error", "ignore")),
     # Which topics keep their newest messages: pattern -> {"history": n, "expire": seconds}.
     "TOPICS": ({}, Kind("a dict of patterns", lambda value: isinstance(value, Mapping))),
     # Messages that wait for a handler's loop over a topic (topic_messages).

@@ -27,9 +27,12 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.crypto import salted_hmac
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cluster.core.exceptions import NotRunning
-from cluster.django.api import publishing
+from cluster.django.api import backends
+from cluster.django.api.payloads import as_frame
+from cluster.django.api.publication import Counts, Publication
 
 CLOSE_REVOKED = 4401
 """The session has ended: don't reconnect, ask the user to log in. (Compare HTTP's 401.)"""
@@ -171,24 +174,25 @@ revocable_clients = RevocableClients()
 
 
 def revoke(*, user: Any = None, session_key: str | None = None, using: str | None = None) -> None:
-    """Close all clients of a user or of a session, on every node, with code 4401.
+    """Close all connections of a user or of a session, on every node.
 
-    Call it from any thread or process. Django's signals do this for logouts, deleted sessions and
-    users, deactivation and new passwords; call it after a change that sends no signal, such as
-    ``QuerySet.update`` or the deletion of a session in a cache. Inside a transaction it takes
-    effect on commit.
+    Call it after a change that sends no signal, such as ``QuerySet.update`` or deleting a session
+    from a cache by its key; Django's signals do this for logouts, deleted sessions and users,
+    deactivation and new passwords. Call it from any thread of any process that has the site's
+    settings. Inside a database transaction it takes effect after the commit.
 
     Args:
-        user: A user, or its primary key.
+        user: A user, or a user's primary key.
         session_key: The key of a session.
-        using: The alias of the database whose transaction counts; None for the default one.
+        using: The alias of the database whose transaction counts; the default one without it.
 
     Raises:
-        TypeError: Neither a user nor a session is given.
-        ValueError: ``user`` is neither a saved user nor a possible primary key of one.
+        TypeError: Neither user nor session_key is given, or user is neither a user nor a primary
+            key, such as a username.
+        ValueError: The user was never saved, or is anonymous.
     """
     if user is None and session_key is None:
-        raise TypeError("revoke() needs a user or a session_key")
+        raise TypeError("revoke whom? Give user= (a user or a primary key) or session_key=")
     if user is not None:
         send({"user": _primary_key(user)}, using)
     if session_key is not None:
@@ -196,16 +200,20 @@ def revoke(*, user: Any = None, session_key: str | None = None, using: str | Non
 
 
 def _primary_key(user: Any) -> str:
-    """The primary key of a user or of a key, as text."""
-    key = getattr(user, "pk", user)
-    if key is not None and apps.is_installed("django.contrib.auth"):
-        try:
-            key = auth.get_user_model()._meta.pk.to_python(key)
-        except ValidationError:
-            key = None
-    if key is None:
-        raise ValueError(f"{user!r} is neither a saved user nor the primary key of one")
-    return str(key)
+    """The text of a user's primary key; raises as revoke does."""
+    if hasattr(user, "pk"):
+        if user.pk is None:
+            raise ValueError(f"{user!r} has no primary key: it was never saved, or is anonymous")
+        return str(user.pk)
+    if not apps.is_installed("django.contrib.auth"):
+        return str(user)
+    model: Any = auth.get_user_model()
+    try:
+        return str(model._meta.pk.to_python(user))
+    except ValidationError:
+        raise TypeError(
+            f"user must be a user or a primary key of {model.__name__}, not {user!r}"
+        ) from None
 
 
 def send(revocation: dict[str, str], using: str | None = None) -> None:
@@ -215,19 +223,34 @@ def send(revocation: dict[str, str], using: str | None = None) -> None:
     """
     signed = signing.dumps(revocation, salt=_SALT)
 
+    publication = Publication(TOPIC, as_frame(signed))
+
     def publish() -> None:
         try:
-            publishing.publish(TOPIC, signed, retain=0, immediate=True)
+            backends.current().publish(publication)
         except NotRunning:
             pass  # without a node there are no clients
         except Exception:
             _log.failure("a revocation could not be published")
 
-    # This opens no connection: a site without a database may log users out, too.
+    def publish_later() -> None:
+        try:
+            backends.current().publish_later(publication, _published)
+        except NotRunning:
+            pass
+        except Exception:
+            _log.failure("a revocation could not be published")
+
+    # Asked without opening a connection: a logout may come from code that has no database.
     if transaction.get_connection(using).in_atomic_block:
-        transaction.on_commit(publish, using=using, robust=True)
+        transaction.on_commit(publish_later, using=using, robust=True)
     else:
         publish()
+
+
+def _published(answer: Counts | Exception) -> None:
+    if isinstance(answer, Exception):
+        _log.failure("a revocation could not be published", Failure(answer))
 
 
 def _nothing() -> None:

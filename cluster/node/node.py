@@ -119,6 +119,13 @@ class Node(Service):
             return function(*args)
         return call_in_reactor(self._reactor, function, args)
 
+    def in_reactor_later(self, function: Callable[[], None]) -> None:
+        """Run in the reactor's thread, without waiting for it; at once in that thread."""
+        if threading.get_ident() == self._thread:
+            function()
+        else:
+            self._reactor.callFromThread(function)
+
     def stats(self) -> dict[str, Any]:
         """Statistics for the metrics page."""
         if not self._started:

@@ -16,12 +16,12 @@ from twisted.python.failure import Failure
 
 from cluster.core.exceptions import WireError
 from cluster.core.wire_external import (
+    Accepted,
     Closing,
     ExternalMessage,
     Greeting,
     MessageDecoder,
     Publish,
-    Receipt,
     Rejection,
     encode,
 )
@@ -153,7 +153,7 @@ class PublisherConnection(protocol.Protocol):
         if not self._gone.called:
             self._gone.callback(None)
 
-    def _publish(self, pubsub: Publishes, message: Publish) -> Receipt | Rejection:
+    def _publish(self, pubsub: Publishes, message: Publish) -> Accepted | Rejection:
         topic, frame = message.topic, message.frame
         try:
             if message.depth:
@@ -164,7 +164,7 @@ class PublisherConnection(protocol.Protocol):
             self.log.failure("a publication from outside failed")
             return Rejection("internal error; see the node's log")
         self._socket.published += 1
-        return Receipt(*done)
+        return Accepted(*done)
 
     def _refuse(self, reason: str) -> None:
         self.log.warn("a publication from outside was refused: {reason}", reason=reason)

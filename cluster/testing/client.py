@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http.request import validate_host
 
-from cluster.django.api.topics import Payload
+from cluster.django.api.payloads import Payload
 from cluster.testing.conversation import Closed, Conversation, opening
 from cluster.testing.cookies import cookies_of
 from cluster.testing.memory_node import MemoryNode

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.core.exceptions import ClusterError, Disconnected
-from cluster.django.api.topics import Payload
+from cluster.django.api.payloads import Payload
 from cluster.testing import client_protocol as protocol
 from cluster.testing.cookies import cookie_header
 

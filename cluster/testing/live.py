@@ -29,7 +29,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.test import TransactionTestCase, override_settings
 
-from cluster.django.api import external_publisher
+from cluster.django.api import backends
 from cluster.testing.conversation import opening
 from cluster.testing.cookies import log_in, plain
 from cluster.testing.live_client import LiveClient
@@ -124,12 +124,8 @@ class LiveClusterTestCase(TransactionTestCase):
 def _published_through(port: int) -> Iterator[None]:
     """Have publish() in this process use the cluster with this first port."""
     own = {**getattr(settings, "C10K", {}), "CLUSTER_PORT": port}
-    with override_settings(C10K=own):
-        external_publisher.from_tests = True
-        try:
-            yield
-        finally:
-            external_publisher.from_tests = False
+    with override_settings(C10K=own), backends.installed(None):
+        yield
 
 
 class _Cluster:

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from cluster.django.api.topics import Payload
+from cluster.django.api.payloads import Payload
 from cluster.testing.client import TIMEOUT_S
 from cluster.testing.conversation import Closed, Conversation
 

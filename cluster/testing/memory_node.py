@@ -18,7 +18,9 @@ from twisted.python.failure import Failure
 
 from cluster.core.exceptions import Disconnected, NotRunning
 from cluster.django import conf
-from cluster.django.api import external_publisher, retention, topics
+from cluster.django.api import backends, retention, topics
+from cluster.django.api.backends import NodeBackend
+from cluster.django.api.publication import Counts, Done, Publication
 from cluster.django.handshake.dispatcher import Dispatcher
 from cluster.net.loop.threads import call_in_reactor
 from cluster.net.websocket.connection import ServerConnection
@@ -146,6 +148,13 @@ class MemoryNode:
         finally:
             self.stop()
 
+    def in_reactor_later(self, function: Callable[[], None]) -> None:
+        """Run in the loop's thread, without waiting for it; at once in that thread."""
+        if threading.get_ident() == self._thread:
+            function()
+        else:
+            self.reactor.callFromThread(function)
+
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run in the loop's thread and return the result; in any other thread, wait for it."""
         if threading.get_ident() == self._thread:
@@ -160,14 +169,31 @@ async def _enter(generator: AsyncIterator[None]) -> None:
     await anext(generator)
 
 
-def of_running_loop() -> MemoryNode | None:
-    """The node for a publication of a test's coroutine that comes before the first client."""
-    if external_publisher.from_tests:
-        return None  # the node is a real one
-    try:
-        return MemoryNode.current()
-    except RuntimeError:
-        return None  # without a coroutine there can be no client
+class MemoryBackend:
+    """Publishes to the node of the running event loop, which it starts before the first client.
+
+    Without a running loop nobody can be listening, so the message goes nowhere.
+    """
+
+    def check(self) -> None:
+        """Tests need no cluster."""
+
+    def publish(self, publication: Publication) -> Counts:
+        node = self._node()
+        return (0, 0) if node is None else NodeBackend(node).publish(publication)
+
+    def publish_later(self, publication: Publication, done: Done) -> None:
+        node = self._node()
+        if node is None:
+            done((0, 0))
+        else:
+            NodeBackend(node).publish_later(publication, done)
+
+    def _node(self) -> MemoryNode | None:
+        try:
+            return MemoryNode.current()
+        except RuntimeError:
+            return None
 
 
 def forget_topics(setting: str, **more: Any) -> None:
@@ -176,5 +202,5 @@ def forget_topics(setting: str, **more: Any) -> None:
         retention.forget()
 
 
-topics.stand_in = of_running_loop
+backends.install(MemoryBackend())
 setting_changed.connect(forget_topics)

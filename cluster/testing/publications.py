@@ -1,31 +1,28 @@
-"""Records what is published during a test, and sends it when the application has committed.
+"""What is published during a test: recorded, and sent where the application would have committed.
 
-Django's TestCase wraps each test into a transaction that it never commits, so publications that
-wait for a commit would wait indefinitely. When only the test's own transaction is left, the
-application has left its own, and would have committed. Then ``commit`` makes this package's calls
-that wait.
+Django's TestCase wraps each test in a transaction that is never committed, so messages that wait
+for a commit would never be sent. ``commit`` looks whether only the test's own transaction is open,
+which is where the application would have committed, and then makes our calls that wait.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from asgiref.sync import sync_to_async
 from django.db import connections
 
+from cluster.core.interfaces import Node
 from cluster.django.api import topics
-from cluster.django.api.topics import Payload, as_message
+from cluster.django.api.payloads import RESERVED, Payload, as_message
 from cluster.pubsub.pubsub import PubSub
-
-INTERNAL = b"c10k/"
-"""The prefix of topics for messages between nodes."""
 
 
 class Publication(NamedTuple):
-    """A message that was published.
+    """One message that was published.
 
     Attributes:
-        topic: The topic's name.
-        message: The message: str for text, bytes for binary.
+        topic: The name of the topic.
+        message: What was sent: str for text, bytes for binary.
     """
 
     topic: str
@@ -36,11 +33,11 @@ _captures: list[list[Publication]] = []
 
 
 class capture_publications:
-    """Record what views, handlers and the test itself publish in a block.
+    """A list of what is published in the block, by views, handlers or the test itself.
 
-    Use ``with`` in a function and ``async with`` in a coroutine; the block gets a list of
-    Publication. Publications that wait for a commit are in the list at the end of the block at the
-    latest. Clients receive all messages as usual.
+    Use ``with`` in a function, ``async with`` in a coroutine; both give the list. What waits for a
+    commit is in the list at the end of the block at the latest. Clients receive everything as they
+    do without this.
     """
 
     def __init__(self) -> None:
@@ -75,15 +72,15 @@ class capture_publications:
         return self._published
 
     def _end(self) -> None:
-        # remove() could take another list that is equal.
+        # Not remove(), which would take an equal one.
         _captures[:] = [each for each in _captures if each is not self._published]
         if topics.node is nobody and not _captures:
             topics.node = None
 
 
 def record(topic: bytes, frame: bytes) -> None:
-    """Record a publication, unless it is a message between nodes."""
-    if not topic.startswith(INTERNAL):
+    """Record a publication, unless its topic is one of the cluster's own."""
+    if not topic.startswith(RESERVED):
         for published in _captures:
             published.append(Publication(topic.decode(), as_message(frame)))
 
@@ -109,7 +106,7 @@ class RecordingPubSub(PubSub):
 
 
 class Nobody:
-    """A node without clients, for a test that captures publications and connects no client."""
+    """A node without clients, while publications are captured in a test that has none."""
 
     def __init__(self) -> None:
         self.pubsub: Any = self
@@ -119,10 +116,13 @@ class Nobody:
         return ()
 
     def listen(self, topic: bytes, listener: object) -> None:
-        """No message will arrive."""
+        """There will be no messages."""
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
+
+    def in_reactor_later(self, function: Callable[[], None]) -> None:
+        function()
 
     def publish(self, topic: bytes, frame: bytes, *how: Any) -> tuple[int, int]:
         record(topic, frame)
@@ -131,23 +131,49 @@ class Nobody:
     publish_here = publish_retained = publish
 
 
-nobody = Nobody()
+nobody = cast(Node, Nobody())
+
+_made_of_class: tuple[str | None, list[object]] = (None, [])
+"""The savepoint of the running test, and the calls of its class's transaction that were made."""
 
 
 def commit() -> None:
-    """Make this package's calls that wait for a commit; in the thread of the test's transaction."""
+    """Make our calls that wait for a commit, in the thread of the test's transaction.
+
+    Calls of the test itself are made once. Those of ``setUpTestData`` belong to the class, as its
+    rows do: they are made once in each of its tests.
+    """
     for connection in connections.all(initialized_only=True):
         blocks = getattr(connection, "atomic_blocks", ())
         if not blocks or not blocks[-1]._from_testcase:
             continue
+        # None while setUpTestData runs: the class's own block needs no savepoint.
+        savepoint = connection.savepoint_ids[-1] if connection.savepoint_ids else None
         waiting: list[Any] = connection.run_on_commit
         for index, (savepoints, call, *rest) in enumerate(waiting):
             function = getattr(call, "func", call)  # a partial's
-            if function.__module__.startswith("cluster."):
-                # Replaced, not removed: captureOnCommitCallbacks counts the calls.
+            if not function.__module__.startswith("cluster."):
+                continue
+            if savepoint not in savepoints:
+                if _is_first(savepoint, call):
+                    getattr(call, "send", call)()
+            else:
+                # Not removed: captureOnCommitCallbacks counts them.
                 waiting[index] = (savepoints, _done, *rest)
                 call()
 
 
+def _is_first(savepoint: str | None, call: object) -> bool:
+    """Whether the running test, known by its savepoint, has not made this call of its class."""
+    global _made_of_class
+    if _made_of_class[0] != savepoint:
+        _made_of_class = (savepoint, [])
+    made = _made_of_class[1]
+    if any(call is each for each in made):
+        return False
+    made.append(call)
+    return True
+
+
 def _done() -> None:
-    """Replaces a call that was made."""
+    """Takes the place of a call that was made."""

@@ -51,7 +51,7 @@ def page(request: HttpRequest) -> HttpResponse:
     receipt = send(request, form.cleaned_data)
     if not wants_json:
         return redirect("audiences:page")
-    return JsonResponse({"nodes": receipt.nodes, "connections": receipt.connections})
+    return JsonResponse({"nodes": receipt.nodes, "connections_here": receipt.connections_here})
 
 
 def send(request: HttpRequest, given: dict[str, Any]) -> Any:

@@ -1,7 +1,5 @@
 """The page, and the form on it: an ordinary view that publishes."""
 
-from typing import Any
-
 from django import forms
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -34,7 +32,7 @@ def page(request: HttpRequest) -> HttpResponse:
         if wants_json:
             return JsonResponse({"error": form.errors["message"][0]}, status=400)
         return render(request, "live/page.html", {"form": form}, status=400)
-    receipt: Any = publish(TOPIC, form.cleaned_data["message"])
+    receipt = publish(TOPIC, form.cleaned_data["message"])
     if not wants_json:
         return redirect("live:page")
-    return JsonResponse({"nodes": receipt.nodes, "connections": receipt.connections})
+    return JsonResponse({"nodes": receipt.nodes, "connections_here": receipt.connections_here})

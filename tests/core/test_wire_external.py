@@ -10,12 +10,12 @@ from cluster.core.exceptions import WireError
 from cluster.core.wire_external import (
     MAX_MESSAGE,
     VERSION,
+    Accepted,
     Closing,
     ExternalMessage,
     Greeting,
     MessageDecoder,
     Publish,
-    Receipt,
     Rejection,
     encode,
 )
@@ -27,7 +27,7 @@ OCTETS = st.binary(max_size=30)
 MESSAGES: st.SearchStrategy[ExternalMessage] = st.one_of(
     st.builds(Greeting, st.text(max_size=5), NUMBERS),
     st.builds(Publish, OCTETS, OCTETS, NUMBERS, NUMBERS),
-    st.builds(Receipt, NUMBERS, NUMBERS),
+    st.builds(Accepted, NUMBERS, NUMBERS),
     st.builds(Rejection, st.text(max_size=20)),
     st.builds(Closing),
 )

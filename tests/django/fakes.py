@@ -158,3 +158,6 @@ class RecordingNode:
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         self.handed_over.append((function, *args))
         return function(*args)
+
+    def in_reactor_later(self, function: Callable[[], None]) -> None:
+        function()

@@ -3,31 +3,42 @@
 import io
 import json
 import sys
-from typing import Any
 
 from django.core.management import CommandError, call_command
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.exceptions import NotRunning
-from cluster.core.wire_external import Receipt
-from cluster.django.api import publishing
+from cluster.core.exceptions import NotPublished, NotRunning
+from cluster.django.api import backends, topics
+from cluster.django.api.payloads import as_message
+from cluster.django.api.publication import Counts, Done, Publication
+from cluster.django.api.retention import Kept
+from cluster.net.websocket.frames import text_frame
 from tests.django.site import load_site
 
 
 class PublishCommandTests(SynchronousTestCase):
     def setUp(self) -> None:
         load_site()
-        self.published: list[tuple[Any, ...]] = []
-        self.receipt = Receipt(2, 5)
+        self.published: list[Publication] = []
+        self.receipt = (2, 5)
         self.error: Exception | None = None
-        self.patch(publishing, "publish", self.publish)
+        self.patch(topics, "node", None)
+        before = backends.install(self)
+        self.addCleanup(backends.install, before)
 
-    def publish(self, topic: str, message: Any, **options: Any) -> Receipt:
+    # The backend.
+
+    def check(self) -> None:
+        raise AssertionError("it publishes at once")
+
+    def publish(self, publication: Publication) -> Counts:
         if self.error is not None:
             raise self.error
-        self.assertIs(options.pop("immediate"), True)
-        self.published.append((topic, message, options))
+        self.published.append(publication)
         return self.receipt
+
+    def publish_later(self, publication: Publication, done: Done) -> None:
+        raise AssertionError("it publishes at once")
 
     def run_command(self, *arguments: str, stdin: bytes = b"") -> str:
         self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
@@ -37,28 +48,36 @@ class PublishCommandTests(SynchronousTestCase):
 
     def test_text(self) -> None:
         said = self.run_command("live", "hello")
-        self.assertEqual(self.published, [("live", "hello", {"retain": None, "expire": None})])
-        self.assertEqual(said, "queued to 2 nodes, 5 connections of the one that took it\n")
+        self.assertEqual(
+            self.published, [Publication(b"live", text_frame(b"hello"), Kept(50, 3_600_000))]
+        )
+        self.assertEqual(said, "Delivered to subscribers on 2 nodes\n")
 
     def test_kept(self) -> None:
         self.run_command("live", "hello", "--retain", "15", "--expire", "0.5")
-        self.assertEqual(self.published, [("live", "hello", {"retain": 15, "expire": 0.5})])
+        expected = Publication(b"live", text_frame(b"hello"), Kept(15, 500))
+        self.assertEqual(self.published, [expected])
 
     def test_receipts(self) -> None:
-        self.receipt = Receipt(1, 1)
-        self.assertIn("1 node, 1 connection of", self.run_command("live", "hello"))
-        self.receipt = Receipt(2, 0)
-        self.assertEqual(self.run_command("live", "hello"), "queued to 2 nodes\n")
-        self.receipt = Receipt(0, 0)
-        self.assertEqual(self.run_command("live", "hello"), "nobody is subscribed\n")
+        for receipt, words in {
+            (1, 1): "Delivered to 1 subscriber on 1 node",
+            (1, 3): "Delivered to 3 subscribers on 1 node",
+            # Those of the other nodes are not counted.
+            (2, 3): "Delivered to subscribers on 2 nodes",
+            (1, 0): "Delivered to subscribers on 1 node",
+            (0, 0): "No subscribers",
+        }.items():
+            self.receipt = receipt
+            self.assertEqual(self.run_command("live", "hello"), f"{words}\n")
+        self.receipt = (2, 5)
         said = self.run_command("live", "hello", "--json")
-        self.assertEqual(json.loads(said), {"nodes": 0, "connections": 0})
+        self.assertEqual(json.loads(said), {"nodes": 2, "connections_here": 5})
 
     def test_standard_input(self) -> None:
         self.run_command("live", "-", stdin="two\nlines é\n".encode())
         self.run_command("live", "-", "--lines", stdin=b"two\r\nlines\n")
         self.run_command("live", "-", "--binary", stdin=b"\xff\n")
-        messages = [message for _, message, _ in self.published]
+        messages = [as_message(publication.frame) for publication in self.published]
         self.assertEqual(messages, ["two\nlines é\n", "two", "lines", b"\xff\n"])
 
     def test_mistakes(self) -> None:
@@ -73,8 +92,19 @@ class PublishCommandTests(SynchronousTestCase):
         self.assertEqual(self.published, [])
 
     def test_errors_are_one_line(self) -> None:
-        for error in (NotRunning("no cluster"), ValueError("retain is a number")):
+        for error in (NotRunning("no cluster"), NotPublished("refused")):
             self.error = error
             with self.assertRaises(CommandError) as raised:
                 self.run_command("live", "hello")
             self.assertEqual(str(raised.exception), str(error))
+
+    def test_bad_arguments(self) -> None:
+        for arguments, because in (
+            (("live", "hello", "--retain", "-1"), "retain is a number of messages"),
+            (("live", "hello", "--expire", "0"), "expire is a number of seconds"),
+            (("c10k/revocations", "hello"), "is reserved"),
+        ):
+            with self.assertRaises(CommandError) as raised:
+                self.run_command(*arguments)
+            self.assertIn(because, str(raised.exception))
+        self.assertEqual(self.published, [])

@@ -6,16 +6,20 @@ from datetime import timedelta
 from typing import Any
 
 from django import db
+from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.db import SessionStore
 from django.core import signing
 from django.core.management import call_command
-from django.test import override_settings
+from django.db import transaction
+from django.test import SimpleTestCase, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.core.exceptions import NotRunning
 from cluster.django import revocation, session_signals
-from cluster.django.api import publishing, topics
+from cluster.django.api import backends, topics
+from cluster.django.api.payloads import as_message
 from cluster.django.handshake import sessions
 from cluster.django.revocation import RevocableClients, digest, revoke
 from tests.django.fakes import RecordingNode
@@ -42,13 +46,16 @@ class RevocationTestCase(SynchronousTestCase):
         self.clients = RevocableClients()
         self.patch(sessions, "revocable_clients", self.clients)
         self.sent: list[str] = []
-        self.patch(publishing, "publish", self.published)
+        node = RecordingNode()
+        self.patch(topics, "node", node)
+        self.patch(node.pubsub, "publish", self.published)
 
-    def published(self, topic: bytes, message: str, **options: Any) -> None:
+    def published(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         self.assertEqual(topic, revocation.TOPIC)
-        self.assertEqual(options, {"retain": 0, "immediate": True})
+        message = str(as_message(frame))
         self.sent.append(message)
         self.clients.take(message)
+        return 0, 0
 
     def page(self, key: str) -> Page:
         return Page(self.clients, request_of(key))
@@ -309,6 +316,33 @@ class RevocableClientsTests(RevocationTestCase):
         self.assertEqual(self.clients.revocations, 0)
 
 
+class RevokeTests(RevocationTestCase):
+    """What revoke takes."""
+
+    def test_nobody(self) -> None:
+        self.assertIn("revoke whom", str(self.assertRaises(TypeError, revoke)))
+        self.assertRaises(TypeError, revoke, user=None, session_key=None)
+
+    def test_a_name(self) -> None:
+        error = self.assertRaises(TypeError, revoke, user="bob")
+        self.assertIn("a primary key of User, not 'bob'", str(error))
+        self.assertEqual(self.sent, [])
+
+    def test_who_was_never_saved(self) -> None:
+        from django.contrib.auth.models import AnonymousUser  # models want settings first
+
+        for user in (get_user_model()(username="new"), AnonymousUser()):
+            error = self.assertRaises(ValueError, revoke, user=user)
+            self.assertIn("has no primary key", str(error))
+
+    def test_primary_keys(self) -> None:
+        user = new_user()
+        for one in (user, user.pk, str(user.pk)):
+            revoke(user=one)
+        said = [signing.loads(message, salt="c10k.revocation") for message in self.sent]
+        self.assertEqual(said, [{"user": str(user.pk)}] * 3)
+
+
 class PublishTests(SynchronousTestCase):
     """Saving a user must work with and without a cluster."""
 
@@ -324,13 +358,26 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual([entry[0] for entry in node.pubsub.published], [revocation.TOPIC])
 
     def test_without_a_cluster(self) -> None:
+        """Saving a user must neither fail nor warn when no cluster is running."""
+
+        class NoCluster:
+            def publish(self, *_: object) -> None:
+                raise NotRunning("no cluster")
+
+            check = publish_later = publish
+
         self.patch(topics, "node", None)
-        new_user().delete()
+        with backends.installed(NoCluster()), SimpleTestCase().assertNoLogs("cluster.django"):
+            new_user().delete()
+            with transaction.atomic():
+                new_user().delete()
 
     def test_a_cluster_that_fails_is_logged(self) -> None:
         def fail(*args: Any, **kwargs: Any) -> None:
             raise OSError("no")
 
-        self.patch(publishing, "publish", fail)
+        node = RecordingNode()
+        self.patch(topics, "node", node)
+        self.patch(node.pubsub, "publish", fail)
         new_user().delete()
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)

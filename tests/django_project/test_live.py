@@ -27,7 +27,7 @@ class LiveTests(SynchronousTestCase):
     def test_a_script_gets_the_receipt(self) -> None:
         with capture_publications():
             response = self.client.post("/live/", {"message": "hello"}, headers=JSON)
-        self.assertEqual({"nodes", "connections"}, set(response.json()))
+        self.assertEqual({"nodes", "connections_here"}, set(response.json()))
 
     def test_what_is_not_published(self) -> None:
         with capture_publications() as published:

@@ -66,8 +66,9 @@ async def backend_socket(ws: WebSocket) -> None:
 async def publisher(ws: WebSocket, topic: str) -> None:
     """Any message is published, and answered with the receipt."""
     async for message in ws:
-        nodes, connections = ws.publish(topic, message)
-        await ws.send_json({"node": os.getpid(), "nodes": nodes, "connections": connections})
+        receipt = ws.publish(topic, message)
+        counts = {"nodes": receipt.nodes, "connections": receipt.connections_here}
+        await ws.send_json({"node": os.getpid(), **counts})
 
 
 @websocket
@@ -120,21 +121,21 @@ def say(request: HttpRequest, topic: str, end: str) -> JsonResponse:
 
     What it says immediately before the end is heard by everybody who can hear anything of it.
     """
-    receipts: list[Any] = []
+    pending: list[bool] = []
     try:
         with transaction.atomic():
             _note("outer")
-            receipts.append(publish(topic, "outer"))
+            pending.append(publish(topic, "outer").pending)
             with suppress(ZeroDivisionError), transaction.atomic():
                 _note("inner")
-                receipts.append(publish(topic, "inner"))
+                pending.append(publish(topic, "inner").pending)
                 _ = 1 // 0
             publish(topic, "uncommitted", immediate=True)
             if end == "rollback":
                 _ = 1 // 0
     except ZeroDivisionError:
         publish(topic, "rolled back")
-    return JsonResponse({"node": os.getpid(), "receipts": receipts})
+    return JsonResponse({"node": os.getpid(), "pending": pending})
 
 
 def _note(text: str) -> None:

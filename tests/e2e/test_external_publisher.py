@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from cluster.core.exceptions import NotRunning
-from cluster.core.wire_external import Publish, Receipt
+from cluster.core.wire_external import Accepted, Publish
 from cluster.django.api.external_publisher import ExternalPublisher, site_name
 from cluster.net.runtime_directory import running_clusters
 from cluster.net.websocket.frames import text_frame
@@ -71,7 +71,7 @@ class ExternalPublisherTests(TestCase):
         self.addCleanup(self.publisher._disconnect)
         return self.cluster
 
-    def publish(self, text: str) -> Receipt:
+    def publish(self, text: str) -> Accepted:
         return self.publisher.publish(Publish(b"live", text_frame(text.encode())))
 
     async def connect(self) -> Client:
@@ -136,7 +136,7 @@ class ExternalPublisherTests(TestCase):
         await self.start()
         enough = threading.Event()
         self.addCleanup(enough.set)
-        receipts: list[Receipt] = []
+        receipts: list[Accepted] = []
 
         def publish_all_the_time() -> None:
             while not enough.is_set():

@@ -12,7 +12,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from cluster.core.wire_external import Publish, Receipt
+from cluster.core.wire_external import Accepted, Publish
 from cluster.django.api.external_publisher import ExternalPublisher, site_name
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim
@@ -64,7 +64,7 @@ class LoneProcessesTests(TestCase):
         publisher = ExternalPublisher(lambda: folders[0], site=lambda: site_name("tests"))
         self.addCleanup(publisher._disconnect)
         receipt = await deferToThread(publisher.publish, Publish(b"live", text_frame(b"hello")))
-        self.assertEqual(receipt, Receipt(0, 0))
+        self.assertEqual(receipt, Accepted(0, 0))
         cluster = await start_cluster(self, "--nodes", "1", *bus)
         await ready(cluster.admin_url)
         # The cluster says that it is not ready without the bus, and comes back with it.

@@ -67,7 +67,7 @@ def page(request):
     return HttpResponse(f"{request.META['REMOTE_ADDR']} {request.is_secure()}")
 
 def tell(request):
-    return HttpResponse(str(publish("live", "news").connections))
+    return HttpResponse(str(publish("live", "news").connections_here))
 
 @websocket
 async def idle(ws):

@@ -71,7 +71,7 @@ def page(request):
 
 def tell(request):
     receipt = publish("live", "from a view")
-    return HttpResponse(f"{receipt.nodes} {receipt.connections}")
+    return HttpResponse(f"{receipt.nodes} {receipt.connections_here}")
 
 @websocket
 async def live(ws):

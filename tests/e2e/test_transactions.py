@@ -75,7 +75,7 @@ class TransactionTests(TestCase):
 
     async def commit_and_rollback(self, notes: Callable[[], list[str]]) -> None:
         answer = await self.say("commit")
-        self.assertEqual(answer["receipts"], [None, None])
+        self.assertEqual(answer["pending"], [True, True])
         await self.assert_heard("uncommitted", "outer")
         self.assertEqual(notes(), ["outer"])
         await self.say("rollback")

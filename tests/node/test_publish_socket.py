@@ -13,12 +13,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.wire_external import (
+    Accepted,
     Closing,
     ExternalMessage,
     Greeting,
     MessageDecoder,
     Publish,
-    Receipt,
     Rejection,
     encode,
 )
@@ -113,7 +113,7 @@ class PublishSocketTests(SynchronousTestCase):
         data = encode(HELLO) + encode(kept)
         for at in range(0, len(data), 30000):
             connection.dataReceived(data[at : at + 30000])
-        self.assertEqual(self.answers(transport), [Receipt(2, 5), Receipt(3, 0)])
+        self.assertEqual(self.answers(transport), [Accepted(2, 5), Accepted(3, 0)])
         self.assertEqual(
             self.pubsub.published, [(b"live", HELLO.frame), (b"chat", kept.frame, 15, 3_600_000)]
         )
@@ -127,7 +127,7 @@ class PublishSocketTests(SynchronousTestCase):
 
     def test_garbage(self) -> None:
         self.refuse(b"GET / HTTP/1.1\r\n\r\n", "this is no publication")
-        self.refuse(encode(Receipt(1, 1)), "a node sends Receipt")
+        self.refuse(encode(Accepted(1, 1)), "a node sends Accepted")
         for frame in (b"", b"\x81", b"\x88\x00", b"\xc1\x01a"):
             self.refuse(encode(Publish(b"t", frame)), "no frame")
         for frame in (b"\x81\x05abc", b"\x81\x01abc", b"\x82\x7e\x00\x01a"):
@@ -144,7 +144,7 @@ class PublishSocketTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.pubsub.raises = None
         connection.dataReceived(encode(HELLO))
-        self.assertEqual(self.answers(transport), [Receipt(2, 5)])
+        self.assertEqual(self.answers(transport), [Accepted(2, 5)])
 
     def test_while_publishers_must_pause_nothing_is_taken_or_read(self) -> None:
         connection, transport = self.connect()
@@ -154,7 +154,7 @@ class PublishSocketTests(SynchronousTestCase):
         self.assertEqual(transport.producerState, "paused")
         self.pubsub.full = False
         self.socket.resume()
-        self.assertEqual(self.answers(transport), [Receipt(2, 5)] * 2)
+        self.assertEqual(self.answers(transport), [Accepted(2, 5)] * 2)
         self.assertEqual(transport.producerState, "producing")
 
     def test_a_process_that_left_meanwhile(self) -> None:
@@ -177,7 +177,7 @@ class PublishSocketTests(SynchronousTestCase):
         third, late = self.connect()  # it waited for accept
         self.assertNoResult(stopped)
         self.reactor.ports[0].stopped.callback(None)
-        self.assertEqual(self.answers(transport), [Receipt(2, 5), Closing()])
+        self.assertEqual(self.answers(transport), [Accepted(2, 5), Closing()])
         self.assertEqual(self.answers(idle), [Closing()])
         self.assertEqual(self.answers(late), [Closing()])
         self.assertTrue(transport.disconnecting and idle.disconnecting)

@@ -6,7 +6,7 @@ import unittest
 from django.test import override_settings
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from cluster import Disconnected, publish
+from cluster import Disconnected, Receipt, publish
 from cluster.django.api import topics
 from cluster.testing import Closed, Refused, asynchronous, connect
 from tests.django.site import load_site
@@ -184,7 +184,7 @@ class TopicTests(ClientTestCase):
     @asynchronous
     async def test_publish_from_the_test(self) -> None:
         async with connect("/topic/t/") as client:
-            self.assertEqual((1, 1), publish("t", "from outside"))
+            self.assertEqual(Receipt(1, 1), publish("t", "from outside"))
             self.assertEqual("from outside", await client.receive())
 
     @asynchronous
@@ -212,7 +212,7 @@ class IsolationTests(ClientTestCase):
     @asynchronous
     async def subscribe_and_keep(self) -> None:
         async with connect("/topic/t/") as client:
-            self.assertEqual((1, 1), publish("t", "kept", retain=0))
+            self.assertEqual(Receipt(1, 1), publish("t", "kept", retain=0))
             self.assertEqual("kept", await client.receive())
             self.assertIsNotNone(topics.node)
 

@@ -66,7 +66,7 @@ class ReactorTests(TestCase):
         return folder
 
 
-CASES = "tests.testing.project.cases", 28
+CASES = "tests.testing.project.cases", 30
 LIVE_CASES = "tests.testing.project.live_cases", 8
 """Labels, and how many tests there must be."""
 
@@ -95,6 +95,9 @@ class PostgresTests(TestCase):
 class DjangoRunnerTests(TestCase):
     def test_in_memory(self) -> None:
         check(self, CASES)
+
+    def test_a_project_without_tests_of_its_handlers(self) -> None:
+        check(self, ("tests.testing.project.plain_cases", 1))
 
     def test_in_parallel(self) -> None:
         check(self, CASES, "--parallel", "2")

@@ -5,44 +5,42 @@ A facility is a name for one purpose, such as "notices"; its audiences are topic
     audience/FACILITY/broadcast
     audience/FACILITY/user/USERNAME
     audience/FACILITY/group/NAME
-    audience/FACILITY/session/DIGEST       of the session's key, which nobody is to see
+    audience/FACILITY/session/DIGEST       of the session's key, which is a secret
 
 Each part is quoted as in a URL ("/" as %2F), so that no name makes one topic look like another.
-``publish_to`` sends to them, from anywhere; audience_socket.py lets browsers listen. What
-C10K["TOPICS"] says of ``audience/*`` holds for them: with ``{"history": 1, "expire": 3600}`` the
-last message of each waits for those who connect later.
+``publish_to`` sends to them, from anywhere; contrib.websocket_redis lets browsers subscribe. The
+entry of C10K["TOPICS"] for ``audience/*`` applies to them: with ``{"history": 1, "expire": 3600}``
+clients that connect within an hour receive the last message of each.
 """
 
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
-from cluster.core.wire_external import Receipt
-from cluster.django.api.publishing import publish
-from cluster.django.api.topics import Payload
+from cluster.django.api.payloads import NOT_GIVEN, Payload, as_topic, frame_of
+from cluster.django.api.publication import Publication
+from cluster.django.api.publishing import how_kept, publish_all
+from cluster.django.api.receipt import Receipt
 from cluster.django.revocation import digest
 
 
 def broadcast_topic(facility: str) -> str:
-    """Of everybody who listens to the facility."""
+    """The topic of everybody who listens to the facility."""
     return f"audience/{_facility(facility)}/broadcast"
 
 
 def user_topic(facility: str, user: Any) -> str:
-    """Of a user, given as such or by name."""
+    """The topic of a user, or of a user's name."""
     return f"audience/{_facility(facility)}/user/{_quoted(user, 'get_username')}"
 
 
 def group_topic(facility: str, group: Any) -> str:
-    """Of the members of a group, given as such or by name."""
+    """The topic of the members of a group, or of a group's name."""
     return f"audience/{_facility(facility)}/group/{_quoted(group, 'name')}"
 
 
 def session_topic(facility: str, session: Any) -> str:
-    """Of a session, given as such or by its key; a session that was never saved has none.
-
-    Raises ValueError for that.
-    """
+    """The topic of a session, or of a session's key. Raises ValueError for one without a key."""
     key = session if isinstance(session, str) else _attribute(session, "session_key")
     if not key:
         raise ValueError("this session has no key: save it first")
@@ -50,8 +48,9 @@ def session_topic(facility: str, session: Any) -> str:
 
 
 def publish_to(
-    message: Payload,
+    message: Payload | None = None,
     *,
+    json: Any = NOT_GIVEN,
     facility: str,
     users: Iterable[Any] | None = None,
     groups: Iterable[Any] | None = None,
@@ -60,46 +59,61 @@ def publish_to(
     expire: float | None = None,
     immediate: bool = False,
     using: str | None = None,
-) -> Receipt | None:
-    """Send a message to audiences of a facility, on every node; from any thread and any process.
+) -> Receipt:
+    """Send a message to audiences of a facility, on every node.
 
-    ``users``: users or their names · ``groups``: groups or their names · ``sessions``: sessions or
-    their keys · ``broadcast``: everybody. Whoever is in several audiences gets it once for each,
-    but see ``echo`` in audience_socket.py. ``expire``: for how many seconds it waits, as the
-    last message of each audience, for those who connect later; without, C10K["TOPICS"] decides.
+    Call it from any thread of any process that has the site's settings. Name at least one kind of
+    audience; an empty list is one. A client in several of them receives the message once for each
+    (``audience_socket`` sends a repeated message only to clients with ``echo``). Transactions and
+    ``C10K["PUBLISH_WITHOUT_CLUSTER"]`` count as for ``publish``.
 
-    Inside a transaction (of the database ``using``) it goes out when that is committed, and the
-    result is None; with ``immediate`` at once. Otherwise the receipt has the connections of all
-    audiences together, and the nodes of the audience that is on most.
+    Args:
+        message: Text or bytes, for a text or a binary message.
+        json: In place of a message, a value that is sent as JSON text by Django's encoder.
+        facility: The name of the facility, such as "notices".
+        users: Users, or their names.
+        groups: Groups, or their names.
+        sessions: Sessions, or their keys.
+        broadcast: Everybody who listens to the facility.
+        expire: For how many seconds the message is retained, as the last one of each audience, for
+            clients that connect later. Without it, ``C10K["TOPICS"]`` decides.
+        immediate: Send now, even inside a transaction.
+        using: The alias of the database whose transaction counts; the default one without it.
 
-    Raises ValueError if no kind of audience is given (an empty list is one), TypeError for one
-    receiver in place of a list or for something that is none, and what ``publish`` raises.
+    Returns:
+        One receipt for all audiences: the nodes of the audience that is on most, and the
+        connections of all. It is pending until the transaction commits.
+
+    Raises:
+        TypeError: One receiver is given in place of a list, or something that is not a receiver;
+            both message and json are given, or neither, or one that cannot be encoded.
+        ValueError: No kind of audience is given, a session was never saved, ``facility`` is empty,
+            ``expire`` is not above 0, or ``json`` has a NaN.
+        NotRunning: No cluster is running, and the setting is ``"error"``.
+        NotPublished: The node refused the message, or did not answer.
+        ConfigurationError: Several clusters of this project are running, or one of another version.
     """
     for name, given in (("users", users), ("groups", groups), ("sessions", sessions)):
         if given is not None and (isinstance(given, str | bytes) or not hasattr(given, "__iter__")):
             raise TypeError(f"{name} must be a list, not {given!r}")
     if users is None and groups is None and sessions is None and not broadcast:
-        raise ValueError("to whom? Give users, groups, sessions or broadcast=True")
+        raise ValueError("no audience: give users, groups, sessions or broadcast=True")
     topics = [broadcast_topic(facility)] if broadcast else []
     topics += [user_topic(facility, user) for user in users or ()]
     topics += [group_topic(facility, group) for group in groups or ()]
     topics += [session_topic(facility, session) for session in sessions or ()]
+    frame = frame_of(message, json)
     retain = None if expire is None else 1
-    receipts = [
-        publish(topic, message, retain=retain, expire=expire, immediate=immediate, using=using)
-        for topic in dict.fromkeys(topics)
+    publications = [
+        Publication(topic, frame, how_kept(topic, retain, expire))
+        for topic in map(as_topic, dict.fromkeys(topics))
     ]
-    known = [receipt for receipt in receipts if receipt is not None]
-    if len(known) < len(receipts):
-        return None
-    return Receipt(
-        max((receipt.nodes for receipt in known), default=0),
-        sum(receipt.connections for receipt in known),
-    )
+    return publish_all(publications, immediate=immediate, using=using)
 
 
 def _facility(facility: str) -> str:
-    """Facilities are the rest of a URL's path: slashes around them mean nothing."""
+    """The facility as part of a topic. In a URL it is the rest of the path, so slashes around it
+    are ignored."""
     if not isinstance(facility, str):
         raise TypeError(f"a facility is a name, not {facility!r}")
     name = facility.strip("/")
@@ -117,4 +131,4 @@ def _attribute(given: Any, name: str) -> Any:
     try:
         return getattr(given, name)
     except AttributeError:
-        raise TypeError(f"{given!r} is neither a name nor has it a {name}") from None
+        raise TypeError(f"{given!r} is not a name, and has no {name}") from None

@@ -1,58 +1,89 @@
-"""publish from a process that is no node: a shell, a cron job, a task queue's process.
+"""The external publisher: publishes from a process that is not a node.
 
-The process connects to the publish socket of any node of the user's cluster, keeps that connection,
-and gets a receipt for each publication (core.wire_external has the messages). No
-publication is lost silently: there is a receipt, or an error.
+The process (a shell, a cron job, a worker of a task queue) connects to the publish socket of any
+node of the user's cluster and keeps that connection (core.wire_external has the messages). The node
+answers each publication, in order.
 
-* Nodes come and go: when the one that was connected stops, the next publication goes to another.
-* Threads share the connection, one publication at a time.
-* A forked process makes a connection of its own.
+* A publication is never lost silently. ``publish`` waits for the answer; the answers to
+  ``publish_later`` are read with the next publication or when the process ends, and a bad one is
+  logged.
+* When the node stops, publications that it has not taken go to another one.
+* Threads share the connection. A forked process makes its own.
 """
 
+import atexit
 import os
 import random
 import select
 import socket
-import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
-from cluster.core.exceptions import ConfigurationError, NotPublished, NotRunning, WireError
+from cluster.core.exceptions import (
+    ClusterError,
+    ConfigurationError,
+    NotPublished,
+    NotRunning,
+    WireError,
+)
 from cluster.core.wire_external import (
     VERSION,
+    Accepted,
     Closing,
     ExternalMessage,
     Greeting,
     MessageDecoder,
     Publish,
-    Receipt,
     Rejection,
     encode,
 )
+from cluster.django.api.publication import Counts, Done, Publication
 from cluster.net.runtime_directory import publish_sockets, running_clusters
 
 CONNECT_TIMEOUT_S = 5.0
 """A node that is being replaced is back in two or three seconds."""
 
 HOPELESS_S = 30.0
-"""Who has waited in vain does not wait again for so long, but looks whether a node is there by now:
-a command that saves thousands of users publishes as many revocations."""
+"""After it has waited without success, a process does not wait again for so long, but only looks
+whether a node answers: a command that saves thousands of users publishes as many revocations."""
 
 CONNECT_PAUSE_S = 0.05
 
-HELLO_TIMEOUT_S = 2.0
-"""A node that does not say hello by then is stuck; another may not be."""
+GREETING_TIMEOUT_S = 2.0
+"""A node that does not send its Greeting by then is blocked; another may not be."""
 
 ANSWER_TIMEOUT_S = 10.0
-"""A node reads no more while its queues are full, and answers when they have drained."""
+"""A node stops reading while its queues are full, and answers when they have drained."""
+
+EXIT_TIMEOUT_S = 1.0
+"""How long a process that ends waits for answers that nobody has read."""
+
+
+class _Unanswered:
+    """A publication that was sent and has no answer yet."""
+
+    __slots__ = ("answer", "data", "done")
+
+    def __init__(self, data: bytes, done: Done | None) -> None:
+        self.data = data
+        self.done = done
+        self.answer: Accepted | Exception | None = None
+
+    def finish(self, answer: Accepted | Exception) -> None:
+        self.answer = answer
+        if self.done is not None:
+            self.done(answer)
 
 
 class ExternalPublisher:
     """A process's connection to a cluster, made when it is first needed.
 
-    ``find`` returns the running clusters: first port -> folder. ``port`` returns the first port of
-    the one to use; None if there is only one that serves ``site()``.
+    Args:
+        find: Returns the running clusters: first port -> folder.
+        port: Returns the first port of the one to use; None if there is only one of ``site()``.
+        site: Returns the name of the site whose cluster it must be.
     """
 
     def __init__(
@@ -70,64 +101,140 @@ class ExternalPublisher:
         """Drop the connection; a forked process must call this."""
         self._lock = threading.Lock()  # the old one may be held by a thread that was not forked
         self._socket: socket.socket | None = None
+        self._decoder = MessageDecoder()
+        self._unanswered: deque[_Unanswered] = deque()
         self._hopeless_until = 0.0
 
-    def publish(self, publication: Publish) -> Receipt:
-        """Send, and wait for the receipt.
-
-        Raises NotRunning if there is no cluster of this site, ConfigurationError if there are
-        several, NotPublished if it refuses or does not answer, ValueError if the message is too
-        long.
-        """
-        data = encode(publication)
+    def check(self) -> None:
+        """Raise NotRunning or ConfigurationError if nothing could be published now."""
         with self._lock:
-            while True:
-                connected = self._connected()
-                try:
-                    answer = self._ask(connected, data)
-                except BaseException:
-                    # Whatever it was, an answer may be under way which nobody waits for any more.
-                    self._disconnect()
-                    raise
-                if isinstance(answer, Receipt):
-                    return answer
-                self._disconnect()
-                if isinstance(answer, Rejection):
-                    raise NotPublished(f"the cluster refused a publication: {answer.reason}")
+            self._connected()
 
-    def _ask(self, connected: socket.socket, data: bytes) -> Receipt | Rejection | None:
-        """The answer to a publication; None if it did not go out, and another node may be asked."""
+    def publish(self, publication: Publish) -> Accepted:
+        """Send, and wait for the answer.
+
+        Raises NotRunning if no cluster of this site is running, ConfigurationError if several are,
+        NotPublished if the node refuses or does not answer, ValueError if the message is too long.
+        """
+        mine = _Unanswered(encode(publication), None)
+        with self._lock:
+            self._send(mine)
+            while mine.answer is None:
+                self._read_answers(ANSWER_TIMEOUT_S)
+        if isinstance(mine.answer, Exception):
+            raise mine.answer
+        return mine.answer
+
+    def publish_later(self, publication: Publish, done: Done) -> None:
+        """Send, and do not wait for the answer, with which ``done`` is called some time.
+
+        Raises what publish raises before it waits; then ``done`` is not called.
+        """
+        with self._lock:
+            self._send(_Unanswered(encode(publication), done))
+            self._read_answers(0)
+
+    def finish(self) -> None:
+        """The process ends: wait a moment for the answers that nobody has read."""
+        deadline = time.monotonic() + EXIT_TIMEOUT_S
+        with self._lock:
+            while self._unanswered:
+                self._read_answers(max(0.001, deadline - time.monotonic()))
+
+    # With the lock held.
+
+    def _send(self, publication: _Unanswered) -> None:
+        """Send a publication; to another node if this one turns out to be gone."""
+        while True:
+            connected = self._connected()
+            connected.settimeout(ANSWER_TIMEOUT_S)
+            self._unanswered.append(publication)
+            try:
+                connected.sendall(publication.data)
+                return
+            except OSError as error:
+                # The node has not got all of it, so it cannot have published it.
+                self._unanswered.pop()
+                self._read_answers(0)  # those to earlier ones
+                if self._socket is connected:
+                    self._end(_gone(error))
+                if isinstance(error, TimeoutError):
+                    raise NotPublished(
+                        f"the node took no publication for {ANSWER_TIMEOUT_S:.0f} s"
+                    ) from None
+            except BaseException:
+                # A task queue may interrupt anywhere. The stream is cut in the middle of a message.
+                self._unanswered.pop()
+                self._end(_gone("interrupted"))
+                raise
+
+    def _read_answers(self, timeout_s: float) -> None:
+        """Take the answers that have come; if none has, wait so long for some."""
+        connected = self._socket
+        if connected is None:
+            return
         try:
-            connected.sendall(data)
+            connected.settimeout(timeout_s)
+            data = _receive(connected)
+            messages = self._decoder.feed(data)
+        except BlockingIOError:
+            return
         except TimeoutError:
-            raise NotPublished(
-                f"the node took no publication for {ANSWER_TIMEOUT_S:.0f} s"
-            ) from None
-        except OSError:
-            return None
-        try:
-            answers = _receive(connected)
-            if len(answers) > 1:  # what comes unasked is goodbye
-                self._disconnect()
-            for answer in answers:
-                if isinstance(answer, Receipt | Rejection):
-                    return answer
-                if isinstance(answer, Closing):
-                    return None
-            reason = "the node went away before it answered"
-        except TimeoutError:
-            reason = f"the node did not answer within {ANSWER_TIMEOUT_S:.0f} s"
+            self._end(_uncertain(f"the node did not answer within {timeout_s:.0f} s"))
+            return
         except OSError as error:
-            reason = f"the node went away before it answered ({error.strerror})"
+            self._end(_gone(error))
+            return
         except WireError as error:
-            reason = f"the node's answer makes no sense: {error}"
-        raise NotPublished(f"{reason}; the publication may have gone out", uncertain=True)
+            self._end(_uncertain(f"the node's answer makes no sense: {error}"))
+            return
+        except BaseException:
+            self._end(_gone("interrupted"))
+            raise
+        if not data:
+            self._end(_gone(None))
+        for message in messages:
+            match message:
+                case Accepted() if self._unanswered:
+                    self._unanswered.popleft().finish(message)
+                case Rejection(reason) if self._unanswered:
+                    rejected = f"the cluster refused a publication: {reason}"
+                    self._unanswered.popleft().finish(NotPublished(rejected))
+                    self._send_elsewhere()
+                    return
+                case Closing():
+                    self._send_elsewhere()
+                    return
+                case _:
+                    kind = type(message).__name__
+                    self._end(_uncertain(f"the node's answer makes no sense: {kind}"))
+                    return
+
+    def _send_elsewhere(self) -> None:
+        """The node takes nothing more: send to another one what this one has not answered."""
+        publications = list(self._unanswered)
+        self._unanswered.clear()
+        self._disconnect()
+        for publication in publications:
+            try:
+                self._send(publication)
+            except ClusterError as error:
+                publication.finish(error)
+
+    def _end(self, reason: NotPublished) -> None:
+        """The connection is of no use any more, and nothing is known of what was not answered."""
+        publications = list(self._unanswered)
+        self._unanswered.clear()
+        self._disconnect()
+        for publication in publications:
+            publication.finish(reason)
 
     def _connected(self) -> socket.socket:
-        """A connection that is good as far as one can know."""
-        if self._socket is not None and _has_ended(self._socket):
-            self._disconnect()
+        """A connection that is good, as far as one can know."""
+        if self._socket is not None and _has_said_something(self._socket):
+            self._read_answers(0)  # or learn that it has ended
         if self._socket is None:
+            self._decoder = MessageDecoder()
             self._socket = self._connect()
         return self._socket
 
@@ -136,7 +243,7 @@ class ExternalPublisher:
         if deadline >= self._hopeless_until:
             deadline += CONNECT_TIMEOUT_S
         while True:
-            # Each time anew: the cluster may have been stopped meanwhile, or another started.
+            # Looked up each time: the cluster may have stopped meanwhile, or another have started.
             folders = self._folders()
             found = {port: _connect_to_one(folder) for port, folder in folders.items()}
             ours = {
@@ -149,36 +256,34 @@ class ExternalPublisher:
                     answer[0].close()
             if len(ours) > 1:
                 raise ConfigurationError(
-                    f"several clusters of yours are running (ports {_and(ours)}):"
-                    " say in C10K['CLUSTER_PORT'] which one to publish through"
+                    f"several clusters of this project are running (ports {_and(ours)}):"
+                    " C10K['CLUSTER_PORT'] says which one to publish through"
                 )
             for connected in ours.values():
                 self._hopeless_until = 0.0
                 return connected
             if None not in found.values():
+                ports = f"port{'s' if len(found) > 1 else ''} {_and(found)}"
                 raise NotRunning(
-                    f"the cluster on port {_and(found)} serves another site: its SECRET_KEY is"
-                    " not the one of these settings"
+                    f"{_not_running(None)} (what runs on {ports} belongs to another project, or was"
+                    " started with another SECRET_KEY)"
                 )
             if time.monotonic() >= deadline:
                 if time.monotonic() >= self._hopeless_until:
                     self._hopeless_until = time.monotonic() + HOPELESS_S
                 where = ", ".join(folders.values())
-                raise NotRunning(f"no node answers in {where}: is the cluster ready?")
+                raise NotRunning(f"a cluster is starting or has died: no node answers in {where}")
             time.sleep(CONNECT_PAUSE_S)
 
     def _folders(self) -> dict[int, str]:
-        """Of the clusters that it may be; at least one."""
+        """The folders of the clusters that it may be; at least one."""
         running = self._find()
         port = self._port()
         if port is None and running:
             return running
         if port is not None and port in running:
             return {port: running[port]}
-        which = "cluster of yours" if port is None else f"cluster of yours on port {port}"
-        raise NotRunning(
-            f"no {which} is running: start one with twistd c10k, or manage.py runserver"
-        )
+        raise NotRunning(_not_running(port))
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -187,54 +292,73 @@ class ExternalPublisher:
 
 
 def _connect_to_one(folder: str) -> tuple[socket.socket, Greeting] | None:
-    """A connection to any node of a cluster, and what it said; None if none answers."""
+    """A connection to any node of a cluster, and its Greeting; None if no node answers."""
     paths = publish_sockets(folder)
     random.shuffle(paths)  # so that processes spread over the nodes
     return next(filter(None, map(_connect_to, paths)), None)
 
 
 def _connect_to(path: str) -> tuple[socket.socket, Greeting] | None:
-    """A connection to a node that has said hello; None if there is none."""
+    """A connection to a node that has sent its Greeting; None if there is none."""
     connected = socket.socket(socket.AF_UNIX)
     try:
-        connected.settimeout(HELLO_TIMEOUT_S)
+        connected.settimeout(GREETING_TIMEOUT_S)
         connected.connect(path)
-        said = _receive(connected)
+        received = _first_messages(connected)
     except (OSError, WireError):
-        said = []
-    hello = said[0] if len(said) == 1 else None  # one that stops may say goodbye with it
-    if not isinstance(hello, Greeting):
+        received = []
+    greeting = received[0] if len(received) == 1 else None  # Closing may follow
+    if not isinstance(greeting, Greeting):
         connected.close()
         return None
-    if hello.version != VERSION:
+    if greeting.version != VERSION:
         connected.close()
         raise ConfigurationError(
-            f"this process speaks version {VERSION} of the publish socket, the cluster version"
-            f" {hello.version}: restart the one that has the older c10k"
+            f"this process uses version {VERSION} of the publish socket, the cluster version"
+            f" {greeting.version}: restart the one that has the older c10k"
         )
-    connected.settimeout(ANSWER_TIMEOUT_S)
-    return connected, hello
+    return connected, greeting
+
+
+def _first_messages(connected: socket.socket) -> list[ExternalMessage]:
+    decoder = MessageDecoder()
+    while received := _receive(connected):
+        complete = decoder.feed(received)
+        if complete:
+            return complete
+    return []
 
 
 def _and(ports: Iterable[int]) -> str:
     return ", ".join(map(str, ports))
 
 
-def _receive(connected: socket.socket) -> list[ExternalMessage]:
-    """The next messages; none if the node hung up. Raises OSError and WireError."""
-    messages = MessageDecoder()
-    while received := connected.recv(4096):
-        complete = messages.feed(received)
-        if complete:
-            return complete
-    return []
+def _receive(connected: socket.socket) -> bytes:
+    return connected.recv(65536)
 
 
-def _has_ended(connected: socket.socket) -> bool:
-    """Whether the node hung up, or has said something unasked, which can only be goodbye."""
+def _has_said_something(connected: socket.socket) -> bool:
+    """Whether there are bytes to read, or the node has disconnected."""
     poll = select.poll()
     poll.register(connected, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _not_running(port: int | None) -> str:
+    where = "" if port is None else f" on port {port}"
+    return (
+        f"no cluster of this project is running{where}: start one with twistd c10k or manage.py"
+        " runserver"
+    )
+
+
+def _uncertain(reason: str) -> NotPublished:
+    return NotPublished(f"{reason}; the message may have been published", uncertain=True)
+
+
+def _gone(error: OSError | str | None) -> NotPublished:
+    why = error.strerror if isinstance(error, OSError) else error
+    return _uncertain(f"the node went away before it answered{f' ({why})' if why else ''}")
 
 
 def _find() -> dict[int, str]:
@@ -248,34 +372,39 @@ def _port() -> int | None:
     return port
 
 
-from_tests = False
-"""Tests reach no cluster that happens to run; those of a LiveClusterTestCase reach their own."""
-
-
 def site_name(secret_key: str | None = None) -> str:
-    """What tells this site from others of the same user; says nothing about its SECRET_KEY."""
+    """The name by which a cluster tells its site from others of the same user.
+
+    It is derived from SECRET_KEY and reveals nothing about it.
+    """
     from django.utils.crypto import salted_hmac
 
     return salted_hmac("c10k.site", "", secret_key, algorithm="sha256").hexdigest()
 
 
-def _is_tested() -> bool:
-    """Whether Django's test runner is at work; what it sets up publicly, a mail backend may."""
-    utils = sys.modules.get("django.test.utils")
-    return utils is not None and hasattr(utils._TestState, "saved_data")
+class ExternalBackend:
+    """Publishes through a node of the user's running cluster."""
+
+    def __init__(self, publisher: ExternalPublisher) -> None:
+        self._publisher = publisher
+
+    def check(self) -> None:
+        self._publisher.check()
+
+    def publish(self, publication: Publication) -> Counts:
+        return self._publisher.publish(_encodable(publication))
+
+    def publish_later(self, publication: Publication, done: Done) -> None:
+        self._publisher.publish_later(_encodable(publication), done)
+
+
+def _encodable(publication: Publication) -> Publish:
+    topic, frame, kept, _ = publication
+    return Publish(topic, frame, kept.depth, kept.lifetime)
 
 
 _publisher = ExternalPublisher(_find, _port, site_name)
 os.register_at_fork(after_in_child=_publisher.forget)
-
-
-def publish_externally(topic: bytes, frame: bytes, depth: int, expire_s: float) -> Receipt:
-    """Publish a frame through the user's running cluster; waits for the receipt.
-
-    ``depth``: how many frames of the topic are kept, 0 for none; ``expire_s``: for how many
-    seconds, 0 for until newer ones take their place. Raises what OutsidePublisher.publish does.
-    Under Django's test runner it goes nowhere, unless ``from_tests`` is set.
-    """
-    if _is_tested() and not from_tests:
-        return Receipt(0, 0)
-    return _publisher.publish(Publish(topic, frame, depth, round(expire_s * 1000)))
+atexit.register(_publisher.finish)
+backend = ExternalBackend(_publisher)
+"""The one of this process."""

@@ -1,62 +1,150 @@
-"""publish: from anywhere, to all subscribers of a topic.
+"""publish: send a message to all subscribers of a topic, from anywhere.
 
-In a node it goes straight into the queues of the subscribers. Any other process with the site's
-settings (a shell, a task queue, a management command) hands it to a running node (outside.py).
+A node puts it into the queues of the subscribers. Any other process with the site's settings (a
+shell, a task queue, a management command) hands it to a running node. backends.py says which.
 """
 
-from cluster.core.wire_external import Receipt
-from cluster.django.api import topics
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from cluster.core.exceptions import ClusterError, NotRunning
+from cluster.django import conf
+from cluster.django.api import backends
+from cluster.django.api.backends import NodeBackend
+from cluster.django.api.payloads import NOT_GIVEN, Payload, Topic, as_public_topic, frame_of
+from cluster.django.api.publication import Counts, Publication
+from cluster.django.api.receipt import Receipt, count
 from cluster.django.api.retention import Kept, kept_by_setting
-from cluster.django.api.topics import Payload, Topic, as_frame, as_topic
 from cluster.django.topics_setting import MAX_HISTORY, lifetime_fits
+
+_log = logging.getLogger("cluster.django")
 
 
 def publish(
     topic: Topic,
-    message: Payload,
+    message: Payload | None = None,
     *,
+    json: Any = NOT_GIVEN,
     retain: int | None = None,
     expire: float | None = None,
     immediate: bool = False,
     here: bool = False,
     using: str | None = None,
-) -> Receipt | None:
-    """Send a message to all subscribers of a topic, on every node; with ``here`` on this one only.
+) -> Receipt:
+    """Send a message to all subscribers of a topic, on every node.
 
-    From any thread and any process. Inside a transaction (of the database ``using``) it goes out
-    when that is committed, and the result is None; what goes wrong then is logged by Django. With
-    ``immediate`` it goes out now.
+    Call it from any thread of any process that has the site's settings; it waits for the node that
+    takes the message, which is a matter of microseconds in a node and of milliseconds elsewhere.
+    Inside a database transaction the message is sent after the commit, and not at all after a
+    rollback; nothing waits then, and what goes wrong is logged.
 
-    ``retain``: keep the topic's newest so many messages, for ``expire`` seconds or for ever, for
-    those who subscribe later; without it, C10K["TOPICS"] decides. All nodes see the messages of
-    such a topic in the same order.
+    If no cluster is running, ``C10K["PUBLISH_WITHOUT_CLUSTER"]`` decides: ``"warn"`` logs one
+    warning and drops the message, ``"ignore"`` drops it silently, ``"error"`` raises NotRunning
+    here, inside a transaction, too, which is rolled back by it.
 
-    Raises NotRunning if this is no node and none can be reached; ValueError for a ``retain`` or
-    ``expire`` out of range.
+    Args:
+        topic: The name of the topic. Names that begin with ``c10k/`` are reserved.
+        message: Text or bytes, for a text or a binary message.
+        json: In place of a message, a value that is sent as JSON text by Django's encoder: dates,
+            decimals, UUIDs and lazy texts included.
+        retain: How many messages of the topic are retained for later subscribers. Without it,
+            ``C10K["TOPICS"]`` decides. All nodes receive the messages of such a topic in one order.
+        expire: For how many seconds the message is retained. Without it, until newer ones replace
+            it.
+        immediate: Send now, even inside a transaction.
+        here: Send to the subscribers of this node only.
+        using: The alias of the database whose transaction counts; the default one without it.
+
+    Returns:
+        The receipt: how many nodes have subscribers. It is pending until the transaction commits.
+
+    Raises:
+        TypeError: Both message and json are given, or neither, or one that cannot be encoded.
+        ValueError: The topic is reserved, ``retain`` or ``expire`` is out of range, or ``json`` has
+            a NaN.
+        NotRunning: No cluster is running, and the setting is ``"error"``.
+        NotPublished: The node refused the message, or did not answer.
+        ConfigurationError: Several clusters of this project are running, or one of another version.
     """
-    key, frame = as_topic(topic), as_frame(message)
-    kept = how_kept(key, retain, expire)
+    key, frame = as_public_topic(topic), frame_of(message, json)
+    publication = Publication(key, frame, how_kept(key, retain, expire), here)
+    return publish_all([publication], immediate=immediate, using=using)
 
-    def send() -> Receipt:
-        return _send(key, frame, kept, here)
 
-    if not immediate and _in_transaction(using):
-        from django.db import transaction
+def publish_all(
+    publications: Sequence[Publication], *, immediate: bool, using: str | None
+) -> Receipt:
+    """Send encoded messages, now or after the commit; one receipt for all of them."""
+    global _has_warned
+    backend = backends.current()
+    if immediate or not _in_transaction(using):
+        receipt = Receipt()
+        try:
+            for publication in publications:
+                count(receipt, *backend.publish(publication))
+                _has_warned = False
+        except NotRunning as error:
+            _without_cluster(error)
+        return receipt
+    in_node = isinstance(backend, NodeBackend)
+    if not in_node and conf.load()["PUBLISH_WITHOUT_CLUSTER"] == "error":
+        backend.check()
+    return publish_on_commit(publications, using)
 
-        waiting = [send]
 
-        def send_once() -> None:
-            # Django's captureOnCommitCallbacks makes the call, and leaves it for the commit.
-            if waiting:
-                waiting.pop()()
+def publish_on_commit(publications: Sequence[Publication], using: str | None) -> Receipt:
+    """Send encoded messages after the commit of the running transaction. Nothing waits for counts,
+    and what goes wrong is logged, because the caller has gone on."""
+    from django.db import transaction
 
-        transaction.on_commit(send_once, using=using, robust=True)
-        return None
-    return send()
+    on_commit = OnCommit(publications)
+    transaction.on_commit(on_commit, using=using, robust=True)
+    return on_commit.receipt
+
+
+class OnCommit:
+    """What a transaction calls when it commits: sends messages, once."""
+
+    def __init__(self, publications: Sequence[Publication]) -> None:
+        self.receipt = Receipt(pending=True)
+        self._publications = publications
+        self._unanswered = len(publications)
+        self._is_sent = False
+
+    def __call__(self) -> None:
+        # Django's captureOnCommitCallbacks makes the call, and leaves it for the commit.
+        if not self._is_sent:
+            self._is_sent = True
+            self.send()
+
+    def send(self) -> None:
+        """Send without waiting for the counts."""
+        for publication in self._publications:
+            try:
+                backends.current().publish_later(publication, self._answered)
+            except NotRunning as error:
+                self._answered((0, 0))
+                _without_cluster(error)
+            except ClusterError as error:
+                self._answered(error)
+
+    def _answered(self, answer: Counts | Exception) -> None:
+        self._unanswered -= 1
+        if isinstance(answer, Exception):
+            _log.error("a message that was published on commit is lost: %s", answer)
+        else:
+            count(self.receipt, *answer)
+        self.receipt.pending = self._unanswered > 0
+
+
+def publish_or_raise(publication: Publication) -> Receipt:
+    """Send an encoded message now; raises NotRunning, whatever the setting says."""
+    return Receipt(*backends.current().publish(publication))
 
 
 def how_kept(topic: bytes, retain: int | None, expire: float | None = None) -> Kept:
-    """What the arguments of publish, or else the setting, say of a topic."""
+    """How long a topic retains a message: by the arguments of publish, or else by the setting."""
     if expire is not None and not lifetime_fits(expire):
         raise ValueError(f"expire is a number of seconds above 0, not {expire!r}")
     if retain is None:
@@ -69,20 +157,22 @@ def how_kept(topic: bytes, retain: int | None, expire: float | None = None) -> K
     return Kept(retain, int((expire or 0) * 1000))
 
 
-def _send(topic: bytes, frame: bytes, kept: Kept, here: bool) -> Receipt:
-    running = topics.node
-    if running is None and topics.stand_in is not None:
-        running = topics.stand_in()
-    if running is None:
-        from cluster.django.api.external_publisher import publish_externally
+_has_warned = False
 
-        return publish_externally(topic, frame, kept.depth, kept.lifetime / 1000)
-    pubsub = running.pubsub
-    if here:
-        return Receipt(*running.in_reactor(pubsub.publish_here, topic, frame))
-    if kept.depth:
-        return Receipt(*running.in_reactor(pubsub.publish_retained, topic, frame, *kept))
-    return Receipt(*running.in_reactor(pubsub.publish, topic, frame))
+
+def _without_cluster(error: NotRunning) -> None:
+    """No cluster is running: do as the setting says."""
+    global _has_warned
+    choice = conf.load()["PUBLISH_WITHOUT_CLUSTER"]
+    if choice == "error":
+        raise error
+    if choice == "warn" and not _has_warned:
+        _has_warned = True  # a command that saves ten thousand rows publishes as often
+        _log.warning(
+            "publish() drops its messages: %s. This warning is not repeated until a cluster was"
+            " running; C10K['PUBLISH_WITHOUT_CLUSTER'] chooses between it and an error.",
+            error,
+        )
 
 
 def _in_transaction(using: str | None) -> bool:

@@ -14,14 +14,8 @@ from typing import Any, Self
 from cluster.core.exceptions import TooSlow
 from cluster.core.retained import format_position
 from cluster.django import conf
-from cluster.django.api.topics import (
-    Payload,
-    Topic,
-    as_message,
-    as_topic,
-    node_of_this_loop,
-    set_result,
-)
+from cluster.django.api.payloads import Payload, Topic, as_message, as_topic
+from cluster.django.api.topics import node_of_this_loop, set_result
 from cluster.django.websocket.subscription import place_after
 
 

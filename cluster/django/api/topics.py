@@ -6,72 +6,30 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from cluster.core.exceptions import BarrierRefused, NotRunning
-from cluster.net.websocket.frames import binary_frame, frame_payload, text_frame
+from cluster.core.interfaces import Node
+from cluster.django.api.payloads import Payload, Topic, as_message, as_topic
 
-Topic = str | bytes
-Payload = str | bytes
 Listener = Callable[[Payload], None]
 
-
-class INode(Protocol):
-    """What this floor needs of the node."""
-
-    @property
-    def pubsub(self) -> Any: ...
-
-    def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run in the reactor thread and return the result; waits for it in any other thread."""
-
-
-node: INode | None = None
+node: Node | None = None
 """The node of this process; set by the node itself."""
 
-stand_in: Callable[[], INode | None] | None = None
-"""Where tests put what gives them a node before their first client has come."""
-
-_attached: tuple[INode | None, int] = (None, 0)
+_attached: tuple[Node | None, int] = (None, 0)
 """The node that was attached last, and the thread of its event loop."""
 
 _listeners: list[tuple[bytes, Callable[[bytes], None]]] = []
 
 
-def as_topic(topic: Topic) -> bytes:
-    """Topics travel as UTF-8. Raises TypeError for what is no name, such as a primary key."""
-    if isinstance(topic, str):
-        return topic.encode()
-    if isinstance(topic, bytes):
-        return topic
-    raise TypeError(f"a topic is str or bytes, not {type(topic).__name__}")
-
-
-def as_frame(message: Payload) -> bytes:
-    """A str becomes a text frame, bytes a binary one; raises TypeError for anything else."""
-    if isinstance(message, str):
-        return text_frame(message.encode())
-    try:
-        return binary_frame(message)
-    except TypeError:
-        kind = type(message).__name__
-        raise TypeError(f"a message is str or bytes, not {kind}; for JSON: json.dumps") from None
-
-
-def as_message(frame: bytes) -> Payload:
-    """A frame's payload: str for text, bytes for binary."""
-    payload, is_binary = frame_payload(frame)
-    return payload if is_binary else payload.decode()
-
-
-def running_node() -> INode:
+def running_node() -> Node:
     """The node of this process; raises NotRunning if there is none."""
     if node is None:
         raise NotRunning("this process is no node: start one with twistd c10k")
     return node
 
 
-def node_of_this_loop() -> INode:
+def node_of_this_loop() -> Node:
     """The node, for what resolves futures of the running loop; raises NotRunning where that is
     another loop than the node's, as in an asynchronous view."""
     running = running_node()
@@ -99,7 +57,7 @@ def listen(topic: Topic, listener: Listener) -> None:
         node.pubsub.listen(as_topic(topic), take)
 
 
-def attach(running: INode) -> None:
+def attach(running: Node) -> None:
     """Make a node the one of this process (called by the node in the thread of its loop, once, when
     Django is loaded)."""
     global node, _attached

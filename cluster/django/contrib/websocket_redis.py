@@ -36,7 +36,8 @@ from django.utils.module_loading import import_string
 from cluster.django import conf
 from cluster.django.api.audiences import broadcast_topic, group_topic, session_topic, user_topic
 from cluster.django.api.database import in_database
-from cluster.django.api.topics import as_frame, as_topic, running_node
+from cluster.django.api.payloads import as_frame, as_topic
+from cluster.django.api.topics import running_node
 from cluster.django.handshake.permissions import call_permission
 from cluster.django.websocket.decorator import websocket
 from cluster.django.websocket.websocket import WebSocket

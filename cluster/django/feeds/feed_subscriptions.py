@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cluster.core.interfaces import Callback, Position, PubSub
 from cluster.core.retained import format_position
-from cluster.django.api.topics import as_topic
+from cluster.django.api.payloads import as_topic
 from cluster.django.feeds.message_format import MessageMemo, encode, format_feed_position
 from cluster.django.websocket.subscription import NO_POSITION, place_after
 

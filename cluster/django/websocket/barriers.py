@@ -6,7 +6,8 @@
 import asyncio
 
 from cluster.core.exceptions import BarrierRefused
-from cluster.django.api.topics import Payload, refuse, set_result
+from cluster.django.api.payloads import Payload
+from cluster.django.api.topics import refuse, set_result
 from cluster.django.websocket.lifetime import Attached
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn
 
 from cluster.core.exceptions import Disconnected
-from cluster.django.api.topics import Payload
+from cluster.django.api.payloads import Payload
 from cluster.django.websocket.late_calls import LateCalls
 
 SendRefresh = Callable[[], Sequence[Payload]]
@@ -51,7 +51,7 @@ class Attached:
     _endings: dict[object, Callable[[], None]] | None
     _late: LateCalls | None
 
-    def send_now(self, message: Payload) -> None:
+    def send_now(self, message: Payload | None = None, *, json: Any = None) -> None:
         """Queue a message without waiting."""
         raise NotImplementedError
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from twisted.python.failure import Failure
 
-from cluster.django.api.topics import Topic, as_topic
+from cluster.django.api.payloads import Topic, as_topic
 from cluster.django.websocket.lifetime import Attached
 
 

@@ -9,9 +9,22 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from cluster.core.wire_external import Receipt
+from cluster.django.api.payloads import (
+    AFTER_RESERVED,
+    NOT_GIVEN,
+    RESERVED,
+    Payload,
+    Topic,
+    as_frame,
+    as_message,
+    as_public_topic,
+    as_topic,
+    frame_of,
+    reserved,
+)
+from cluster.django.api.receipt import Receipt
 from cluster.django.api.retention import kept_by_setting
-from cluster.django.api.topics import Payload, Topic, as_frame, as_message, as_topic, set_result
+from cluster.django.api.topics import set_result
 from cluster.django.websocket.barriers import Party
 from cluster.django.websocket.lifetime import SendRefresh
 from cluster.django.websocket.presence import Member
@@ -78,34 +91,69 @@ class Subscriber(Member, Party):
         if self._skipping is not None:
             self._skipping.pop(key, None)
 
-    def publish(self, topic: Topic, message: Payload, *, echo: bool = True) -> Receipt:
-        """Send to all subscribers; without ``echo`` to all but this client itself. The message is
-        kept if C10K["TOPICS"] says so.
+    def publish(
+        self,
+        topic: Topic,
+        message: Payload | None = None,
+        *,
+        json: Any = NOT_GIVEN,
+        echo: bool = True,
+    ) -> Receipt:
+        """Send a message to all subscribers of a topic, on every node, without waiting.
 
-        Returns (nodes, connections of this node) it was queued to. While the bus is full this
-        client is not read any more: who publishes too much waits.
+        The topic retains the message if C10K["TOPICS"] says so. While the bus takes no more, this
+        client is not read, so a client that causes too many publications waits.
+
+        Args:
+            topic: The name of the topic. Names that begin with ``c10k/`` are reserved.
+            message: Text or bytes, for a text or a binary message.
+            json: In place of a message, a value that is sent as JSON text by Django's encoder.
+            echo: Whether this client receives the message too, if it is subscribed.
+
+        Returns:
+            The receipt: how many nodes have subscribers.
+
+        Raises:
+            TypeError: Both message and json are given, or neither, or one that cannot be encoded.
+            ValueError: The topic is reserved, or ``json`` has a NaN.
         """
-        key, frame = as_topic(topic), as_frame(message)
+        key, frame = as_public_topic(topic), frame_of(message, json)
         kept = kept_by_setting(key)
         pubsub = self._pubsub
         if kept.depth:
-            receipt = pubsub.publish_retained(key, frame, *kept, None if echo else self._connection)
+            counts = pubsub.publish_retained(key, frame, *kept, None if echo else self._connection)
         elif echo:
-            receipt = pubsub.publish(key, frame)
+            counts = pubsub.publish(key, frame)
         else:
-            receipt = pubsub.publish_except(self._connection, key, frame)
+            counts = pubsub.publish_except(self._connection, key, frame)
         if pubsub.full:
             self._connection.pause("bus")
-        return Receipt(*receipt)
+        return Receipt(*counts)
 
-    def publish_frame(self, topic: bytes, frame: bytes) -> tuple[int, int]:
-        """The quick way: an encoded topic, and a frame made by text_frame or binary_frame. It is
-        not kept, whatever the settings say."""
+    def publish_frame(self, topic: Topic, frame: bytes) -> tuple[int, int]:
+        """Send an encoded message to all subscribers of a topic, on every node: the fast path.
+
+        Encode a message once with ``text_frame`` or ``binary_frame`` for any number of calls. The
+        topic does not retain it, whatever C10K["TOPICS"] says.
+
+        Args:
+            topic: The name of the topic; as bytes (UTF-8) it need not be encoded each time.
+            frame: What ``text_frame`` or ``binary_frame`` returned.
+
+        Returns:
+            The counts of a receipt: nodes with subscribers, connections of this node.
+
+        Raises:
+            ValueError: The topic is reserved.
+        """
+        key = topic.encode() if isinstance(topic, str) else topic
+        if RESERVED <= key < AFTER_RESERVED:
+            raise reserved(key)
         pubsub = self._pubsub
-        result: tuple[int, int] = pubsub.publish(topic, frame)
+        counts: tuple[int, int] = pubsub.publish(key, frame)
         if pubsub.full:
             self._connection.pause("bus")
-        return result
+        return counts
 
     def leave_all(self) -> None:
         self._pubsub.drop(self._connection, tuple(self._skipping or ()))

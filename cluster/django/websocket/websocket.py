@@ -5,15 +5,20 @@ reactor thread, in which handlers run.
 """
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from django.core.serializers.json import DjangoJSONEncoder
-
 from cluster.core.exceptions import Disconnected
-from cluster.django.api.topics import Payload, as_frame, set_result
+from cluster.django.api.payloads import (
+    NOT_GIVEN,
+    Payload,
+    as_frame,
+    decode_json,
+    encode_json,
+    frame_of,
+)
+from cluster.django.api.topics import set_result
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import resolve_path
 from cluster.django.websocket.late_calls import LateCalls
@@ -210,10 +215,11 @@ class WebSocket(Subscriber):
         """
         self._connection.send_frame(frame)
 
-    def send_now(self, message: Payload) -> None:
+    def send_now(self, message: Payload | None = None, *, json: Any = NOT_GIVEN) -> None:
         """Queue without waiting, for callbacks; ignored when the connection is closed."""
+        frame = frame_of(message, json)
         if self.close_code is None:
-            self._connection.send_frame(as_frame(message))
+            self._connection.send_frame(frame)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close after what is queued; a second close is ignored."""
@@ -277,27 +283,3 @@ class WebSocket(Subscriber):
                 set_result(future)
         self.leave_all()
         return self._waiting
-
-
-def encode_json(value: Any) -> str:
-    """Compact JSON text; raises TypeError or ValueError for what JSON cannot say."""
-    return json.dumps(value, cls=DjangoJSONEncoder, separators=(",", ":"), allow_nan=False)
-
-
-def decode_json(text: str) -> Any:
-    """What JSON text says; raises ValueError or RecursionError if it is none, or says NaN."""
-    value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
-    if "\\u" in text:  # \ud800 alone would be a str that nothing can send or store
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError("the number is too large")
-    return number

@@ -10,10 +10,12 @@ load_site()
 
 from django.contrib.auth.models import Group, User  # noqa: E402 - models want settings first
 from django.core.exceptions import PermissionDenied  # noqa: E402
+from django.db import transaction  # noqa: E402
 from twisted.trial.unittest import TestCase  # noqa: E402
 
 from cluster import Receipt, publish_to  # noqa: E402
 from cluster.django.api import audiences, topics  # noqa: E402
+from cluster.django.api.payloads import as_message  # noqa: E402
 from cluster.django.contrib.websocket_redis import (  # noqa: E402
     HEARTBEAT_S,
     Allowed,
@@ -71,14 +73,18 @@ class TopicTests(TestCase):
 
 class PublishToTests(TestCase):
     def setUp(self) -> None:
-        self.published: list[tuple[Any, ...]] = []
-        self.receipts: dict[str, Receipt | None] = {}
+        self.published: list[tuple[str, str | bytes, int]] = []
+        self.counts: dict[str, tuple[int, int]] = {}
+        node = RecordingNode()
+        self.patch(topics, "node", node)
+        self.patch(node.pubsub, "publish", self.publish)
+        self.patch(node.pubsub, "publish_retained", self.publish)
 
-        def publish(topic: str, message: str, **options: Any) -> Receipt | None:
-            self.published.append((topic, message, options))
-            return self.receipts.get(topic, Receipt(1, 1))
-
-        self.patch(audiences, "publish", publish)
+    def publish(
+        self, topic: bytes, frame: bytes, depth: int = 0, lifetime: int = 0
+    ) -> tuple[int, int]:
+        self.published.append((topic.decode(), as_message(frame), lifetime))
+        return self.counts.get(topic.decode(), (1, 1))
 
     def topics(self) -> list[str]:
         return [topic for topic, _, _ in self.published]
@@ -109,16 +115,25 @@ class PublishToTests(TestCase):
         self.assertEqual(["audience/news/user/ada"], self.topics())
 
     def test_the_receipt_counts_all_audiences(self) -> None:
-        self.receipts = {
-            "audience/news/broadcast": Receipt(2, 5),
-            "audience/news/user/ada": Receipt(3, 1),
-        }
+        self.counts = {"audience/news/broadcast": (2, 5), "audience/news/user/ada": (3, 1)}
         receipt = publish_to("hi", facility="news", users=["ada"], broadcast=True)
         self.assertEqual(Receipt(3, 6), receipt)
 
-    def test_no_receipt_before_the_commit(self) -> None:
-        self.receipts = {"audience/news/user/ada": None}
-        self.assertIsNone(publish_to("hi", facility="news", users=["ada"], broadcast=True))
+    def test_pending_before_the_commit(self) -> None:
+        self.counts = {"audience/news/broadcast": (2, 5), "audience/news/user/ada": (3, 1)}
+        with transaction.atomic():
+            receipt = publish_to("hi", facility="news", users=["ada"], broadcast=True)
+            self.assertEqual(Receipt(pending=True), receipt)
+            self.assertEqual([], self.published)
+        self.assertEqual(Receipt(3, 6), receipt)
+
+    def test_json(self) -> None:
+        publish_to(json={"order": 1}, facility="news", broadcast=True)
+        self.assertEqual(['{"order":1}'], [message for _, message, _ in self.published])
+        with self.assertRaises(TypeError):
+            publish_to("hi", json=1, facility="news", broadcast=True)
+        with self.assertRaises(TypeError):
+            publish_to(facility="news", broadcast=True)
 
     def test_nobody_is_an_audience_too(self) -> None:
         self.assertEqual(Receipt(0, 0), publish_to("hi", facility="news", users=[]))
@@ -137,15 +152,14 @@ class PublishToTests(TestCase):
             for wrong in (None, 5, b"ada"):
                 how = {"facility": "news", kind: [wrong]}
                 error = self.assertRaises(TypeError, publish_to, "hi", **how)
-                self.assertIn(f"{wrong!r} is neither", str(error))
+                self.assertIn(f"{wrong!r} is not a name", str(error))
         self.assertRaises(TypeError, publish_to, "hi", facility=None, broadcast=True)
         self.assertEqual([], self.published)
 
     def test_a_message_that_waits(self) -> None:
         publish_to("hi", facility="news", broadcast=True, expire=60)
         publish_to("hi", facility="news", broadcast=True)
-        options = [options for _, _, options in self.published]
-        self.assertEqual([(1, 60), (None, None)], [(o["retain"], o["expire"]) for o in options])
+        self.assertEqual([60_000, 0], [lifetime for _, _, lifetime in self.published])
 
 
 class PermissionTests(TestCase):

@@ -10,26 +10,25 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from django.core import mail
-from django.test.utils import setup_test_environment, teardown_test_environment
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError, NotPublished, NotRunning
 from cluster.core.wire_external import (
     MAX_MESSAGE,
     VERSION,
+    Accepted,
     Closing,
     ExternalMessage,
     Greeting,
     MessageDecoder,
     Publish,
-    Receipt,
     Rejection,
     encode,
 )
 from cluster.django.api import external_publisher
-from cluster.django.api.external_publisher import ExternalPublisher, publish_externally
-from tests.django.site import load_site
+from cluster.django.api.external_publisher import ExternalBackend, ExternalPublisher
+from cluster.django.api.publication import Publication
+from cluster.django.api.retention import Kept
 
 Answer = Callable[[Publish], bytes]
 
@@ -38,7 +37,7 @@ PATIENCE_S = 60
 
 
 def number_of_nodes_is_the_depth(publication: Publish) -> bytes:
-    return encode(Receipt(publication.depth, 1))
+    return encode(Accepted(publication.depth, 1))
 
 
 class FakeNode:
@@ -119,23 +118,23 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.addCleanup(self.publisher._disconnect)
         return node
 
-    def publish(self, depth: int = 3) -> Receipt:
+    def publish(self, depth: int = 3) -> Accepted:
         return self.publisher.publish(Publish(b"live", b"\x81\x02hi", depth))
 
     def test_a_receipt_for_each_on_one_connection(self) -> None:
         node = self.node()
-        self.assertEqual(self.publish(3), Receipt(3, 1))
-        self.assertEqual(self.publish(4), Receipt(4, 1))
+        self.assertEqual(self.publish(3), Accepted(3, 1))
+        self.assertEqual(self.publish(4), Accepted(4, 1))
         expected = [Publish(b"live", b"\x81\x02hi", depth) for depth in (3, 4)]
         self.assertEqual(node.received, expected)
         self.assertEqual(len(node.connections), 1)
 
     def test_goodbye_together_with_a_receipt(self) -> None:
         """The node has not hung up yet, but will not answer any more."""
-        node = self.node(lambda publication: encode(Receipt(1, 1)) + encode(Closing()))
+        node = self.node(lambda publication: encode(Accepted(1, 1)) + encode(Closing()))
         self.publish()
         node.answer = number_of_nodes_is_the_depth
-        self.assertEqual(self.publish(3), Receipt(3, 1))
+        self.assertEqual(self.publish(3), Accepted(3, 1))
         self.assertEqual(len(node.connections), 2)
 
     def test_no_cluster(self) -> None:
@@ -174,7 +173,8 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.running.clear()
         other = self.another_cluster("theirs")
         error = self.assertRaises(NotRunning, self.publish)
-        self.assertIn("port 8001 serves another site", str(error))
+        self.assertIn("no cluster of this project is running: start one", str(error))
+        self.assertIn("what runs on port 8001 belongs to another project", str(error))
         self.assertEqual(other.received, [])
 
     def test_a_refusal_is_an_error_and_certain(self) -> None:
@@ -188,7 +188,7 @@ class ExternalPublisherTests(SynchronousTestCase):
     def test_a_node_that_ends_before_it_answers(self) -> None:
         node = self.node(lambda _: b"")
         error = self.assertRaises(NotPublished, self.publish)
-        self.assertIn("may have gone out", str(error))
+        self.assertIn("may have been published", str(error))
         self.assertTrue(error.uncertain)
         self.assertEqual(len(node.received), 1, "sent again, it could arrive twice")
 
@@ -201,7 +201,7 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.assertIn("did not answer", str(error))
         self.assertTrue(error.uncertain)
         self.patch(external_publisher, "ANSWER_TIMEOUT_S", patience)
-        self.assertEqual(self.publish(), Receipt(3, 1))
+        self.assertEqual(self.publish(), Accepted(3, 1))
         self.assertEqual(len(node.connections), 2, "an answer to the first might still come")
 
     def test_a_node_that_answers_garbage(self) -> None:
@@ -217,7 +217,7 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.publisher._connected()
         other = self.node()
         os.unlink(self.folder / "publish-0.sock")
-        self.assertEqual(self.publish(), Receipt(3, 1))
+        self.assertEqual(self.publish(), Accepted(3, 1))
         self.assertEqual((len(stopping.received), len(other.received)), (1, 1))
 
     def test_a_node_that_said_goodbye_is_asked_no_more(self) -> None:
@@ -227,7 +227,7 @@ class ExternalPublisherTests(SynchronousTestCase):
             goodbye(old)
             os.unlink(self.folder / f"publish-{self.slot - 1}.sock")
             new = self.node()
-            self.assertEqual(self.publish(), Receipt(3, 1))
+            self.assertEqual(self.publish(), Accepted(3, 1))
             self.assertEqual((len(old.received), len(new.received)), (1, 1))
             os.unlink(self.folder / f"publish-{self.slot - 1}.sock")
             self.publisher._disconnect()
@@ -259,7 +259,7 @@ class ExternalPublisherTests(SynchronousTestCase):
     def test_waits_for_a_node_that_is_being_replaced(self) -> None:
         (self.folder / "publish-77.sock").touch()
         self.patch(external_publisher.time, "sleep", lambda seconds: self.slot or self.node())
-        self.assertEqual(self.publish(), Receipt(3, 1))
+        self.assertEqual(self.publish(), Accepted(3, 1))
 
     def test_does_not_wait_for_ever(self) -> None:
         self.patch(external_publisher, "CONNECT_TIMEOUT_S", 0.01)
@@ -301,7 +301,7 @@ class ExternalPublisherTests(SynchronousTestCase):
 
     def test_threads_get_their_own_receipts(self) -> None:
         node = self.node()
-        receipts: dict[int, set[Receipt]] = {}
+        receipts: dict[int, set[Accepted]] = {}
 
         def run(depth: int) -> None:
             receipts[depth] = {self.publish(depth) for _ in range(30)}
@@ -311,44 +311,28 @@ class ExternalPublisherTests(SynchronousTestCase):
             thread.start()
         for thread in threads:
             thread.join(PATIENCE_S)
-        self.assertEqual(receipts, {depth: {Receipt(depth, 1)} for depth in range(4)})
+        self.assertEqual(receipts, {depth: {Accepted(depth, 1)} for depth in range(4)})
         self.assertEqual((len(node.received), len(node.connections)), (120, 1))
 
     def test_a_forked_process_has_a_connection_of_its_own(self) -> None:
-        self.patch(external_publisher, "_publisher", self.publisher)
+        backend = ExternalBackend(self.publisher)
         os.register_at_fork(after_in_child=self.publisher.forget)
         node = self.node()
-        publish_externally(b"live", b"\x81\x02hi", 1, 0)
+        backend.publish(Publication(b"live", b"\x81\x02hi", Kept(1, 0)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads
             child = os.fork()
         if child == 0:
             status = 1
             try:
-                status = publish_externally(b"live", b"\x81\x02hi", 2, 0.5).nodes
+                status, _ = backend.publish(Publication(b"live", b"\x81\x02hi", Kept(2, 500)))
             finally:
                 os._exit(status)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 2)
-        publish_externally(b"live", b"\x81\x02hi", 3, 0)
+        backend.publish(Publication(b"live", b"\x81\x02hi", Kept(3, 0)))
         self.assertEqual(len(node.connections), 2)
         asked = [(m.depth, m.lifetime) for m in node.received if isinstance(m, Publish)]
         self.assertEqual(asked, [(1, 0), (2, 500), (3, 0)])
-
-    def test_only_tests_reach_no_cluster(self) -> None:
-        """A mail backend has an outbox in other processes, too."""
-        load_site()
-        self.patch(external_publisher, "_publisher", self.publisher)
-        node = self.node()
-        mail.outbox = []  # type: ignore[attr-defined]
-        self.addCleanup(delattr, mail, "outbox")
-        self.assertEqual(publish_externally(b"live", b"\x81\x02hi", 1, 0), (1, 1))
-        setup_test_environment()
-        try:
-            self.assertEqual(publish_externally(b"live", b"\x81\x02hi", 1, 0), (0, 0))
-        finally:
-            teardown_test_environment()
-            mail.outbox = []  # type: ignore[attr-defined]
-        self.assertEqual(len(node.received), 1)
 
     def test_an_interruption_leaves_no_answer_behind(self) -> None:
         """A task queue stops a task by raising an exception wherever it is."""
@@ -366,5 +350,86 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.patch(external_publisher, "_receive", interrupt)
         self.assertRaises(Interrupted, self.publish, 1)
         self.patch(external_publisher, "_receive", receive)
-        self.assertEqual(self.publish(2), Receipt(2, 1))
+        self.assertEqual(self.publish(2), Accepted(2, 1))
         self.assertEqual(len(node.connections), 2)
+
+    # Without waiting for the answer.
+
+    def publish_later(self, depth: int = 3) -> list[object]:
+        """Publish; returns the list that the answer will be in."""
+        answers: list[object] = []
+        publication = Publish(b"live", b"\x81\x02hi", depth)
+        self.publisher.publish_later(publication, answers.append)
+        return answers
+
+    def test_later_ones_do_not_wait(self) -> None:
+        """A node whose queues are full answers when they have drained."""
+        may_answer = threading.Event()
+
+        def slowly(publication: Publish) -> bytes:
+            may_answer.wait(PATIENCE_S)
+            return number_of_nodes_is_the_depth(publication)
+
+        node = self.node(slowly)
+        self.addCleanup(may_answer.set)
+        answers = [self.publish_later(depth) for depth in (1, 2)]
+        self.assertEqual(answers, [[], []])
+        may_answer.set()
+        self.assertEqual(self.publish(3), Accepted(3, 1))
+        self.assertEqual(answers, [[Accepted(1, 1)], [Accepted(2, 1)]])
+        self.assertEqual([m.depth for m in node.received if isinstance(m, Publish)], [1, 2, 3])
+
+    def test_the_end_of_the_process_waits_for_answers(self) -> None:
+        self.node()
+        answers = self.publish_later()
+        self.publisher.finish()
+        self.assertEqual(answers, [Accepted(3, 1)])
+
+    def test_the_end_of_the_process_does_not_wait_long(self) -> None:
+        self.patch(external_publisher, "EXIT_TIMEOUT_S", 0.05)
+        may_end = threading.Event()
+        self.node(lambda _: encode(Accepted(1, 1)) if may_end.wait(PATIENCE_S) else b"")
+        self.addCleanup(may_end.set)
+        answers = self.publish_later()
+        self.publisher.finish()
+        (error,) = answers
+        assert isinstance(error, NotPublished)
+        self.assertTrue(error.uncertain)
+
+    def test_a_node_that_stops_passes_later_ones_on_in_order(self) -> None:
+        may_answer = threading.Event()
+        stopping = self.node(
+            lambda _: encode(Closing()) if may_answer.wait(PATIENCE_S) else b"",
+        )
+        self.addCleanup(may_answer.set)
+        answers = [self.publish_later(depth) for depth in (1, 2)]
+        other = self.node()
+        os.unlink(self.folder / "publish-0.sock")
+        may_answer.set()
+        self.assertEqual(self.publish(3), Accepted(3, 1))
+        self.assertEqual(answers, [[Accepted(1, 1)], [Accepted(2, 1)]])
+        self.assertEqual(len(other.received), 3)
+        self.assertGreater(len(stopping.received), 0)
+
+    def test_a_later_one_that_is_rejected(self) -> None:
+        node = self.node(lambda _: encode(Rejection("too loud")))
+        answers = self.publish_later()
+        self.publisher.finish()
+        (error,) = answers
+        self.assertIn("too loud", str(error))
+        node.answer = number_of_nodes_is_the_depth
+        self.publish()
+
+    def test_later_ones_of_a_node_that_dies(self) -> None:
+        self.node(lambda _: b"")
+        answers = self.publish_later()
+        self.publisher.finish()
+        (error,) = answers
+        assert isinstance(error, NotPublished)
+        self.assertTrue(error.uncertain)
+
+    def test_later_ones_without_a_cluster(self) -> None:
+        self.running = {}
+        self.assertRaises(NotRunning, self.publish_later)
+        self.assertRaises(NotRunning, self.publisher.check)
+        self.publisher.finish()

@@ -1,19 +1,28 @@
 """publish, from anywhere."""
 
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+
 from django.db import transaction
+from django.db.models.signals import post_save
 from django.test import SimpleTestCase, override_settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import NotRunning
-from cluster.core.wire_external import Receipt
-from cluster.django import topics_setting
-from cluster.django.api import external_publisher, publishing, retention, topics
+from cluster.django import conf, topics_setting
+from cluster.django.api import backends, external_publisher, publishing, retention, topics
+from cluster.django.api.publication import Counts, Done, Publication
 from cluster.django.api.publishing import publish
+from cluster.django.api.receipt import Receipt
+from cluster.django.api.retention import Kept
 from cluster.net.websocket.frames import binary_frame, text_frame
 from tests.django.fakes import RecordingNode
-from tests.django.site import load_site
+from tests.django.site import load_database, load_site
 
 load_site()
+
+from django.contrib.auth.models import Group  # noqa: E402
 
 
 class PublishTestCase(SynchronousTestCase):
@@ -48,9 +57,9 @@ class PublishTests(PublishTestCase):
         publish("a", "b")
         publish("a", "b", here=True)
         publish("a", "b", retain=2)
-        called = [function for function, *_ in self.node.handed_over]
-        pubsub = self.pubsub
-        self.assertEqual(called, [pubsub.publish, pubsub.publish_here, pubsub.publish_retained])
+        self.assertEqual(len(self.node.handed_over), 3)
+        hows = [publication[2:] for publication in self.pubsub.published]
+        self.assertEqual(hows, [(), ("here",), (2,)])
 
     def test_here(self) -> None:
         self.assertEqual(publish("a", "b", here=True), Receipt(2, 5))
@@ -78,30 +87,156 @@ class PublishTests(PublishTestCase):
         self.assertEqual(self.pubsub.published, [])
 
 
-class ExternalPublisherTests(PublishTestCase):
+class JsonTests(PublishTestCase):
+    """A value in place of a message."""
+
+    def frames(self) -> list[bytes]:
+        return [publication[1] for publication in self.pubsub.published]
+
+    def test_by_django_s_encoder(self) -> None:
+        publish("a", json={"at": date(2026, 1, 2), "sum": Decimal("1.50")})
+        publish("a", json=None)
+        expected = [text_frame(b'{"at":"2026-01-02","sum":"1.50"}'), text_frame(b"null")]
+        self.assertEqual(self.frames(), expected)
+
+    def test_either_a_message_or_a_value(self) -> None:
+        error = self.assertRaises(TypeError, publish, "a")
+        self.assertEqual(str(error), "give a message, or a value as json=")
+        error = self.assertRaises(TypeError, publish, "a", "text", json=1)
+        self.assertEqual(str(error), "give either a message or json=, not both")
+
+    def test_values_that_json_does_not_have(self) -> None:
+        self.assertRaises(TypeError, publish, "a", json={1, 2})
+        self.assertRaises(ValueError, publish, "a", json=float("nan"))
+        self.assertEqual(self.frames(), [])
+
+
+class ReservedTests(PublishTestCase):
+    def test_topics_of_the_cluster(self) -> None:
+        for topic in ("c10k/", "c10k/revocations", b"c10k/x"):
+            error = self.assertRaises(ValueError, publish, topic, "x")
+            self.assertIn("is reserved", str(error))
+        self.assertEqual(self.pubsub.published, [])
+        for topic in ("c10k", "c10k0", "c10K/x", "a/c10k/", ""):
+            publish(topic, "x")
+        self.assertEqual(len(self.pubsub.published), 5)
+
+
+class NoCluster:
+    """A backend that finds no cluster; ``error`` is what it raises."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = NotRunning("no cluster of this project is running")
+        self.published: list[Publication] = []
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def publish(self, publication: Publication) -> Counts:
+        self.check()
+        self.published.append(publication)
+        return 4, 7
+
+    def publish_later(self, publication: Publication, done: Done) -> None:
+        done(self.publish(publication))
+
+
+class BackendTestCase(PublishTestCase):
     """In a process that is no node."""
 
     def setUp(self) -> None:
         super().setUp()
         self.patch(topics, "node", None)
+        self.patch(publishing, "_has_warned", False)
+        self.backend = NoCluster()
+        before = backends.install(self.backend)
+        self.addCleanup(backends.install, before)
 
-    def test_handed_to_a_running_node(self) -> None:
-        sent = []
 
-        def publish_externally(*publication: object) -> tuple[int, int]:
-            sent.append(publication)
-            return (4, 7)
-
-        self.patch(external_publisher, "publish_externally", publish_externally)
+class BackendTests(BackendTestCase):
+    def test_handed_to_the_installed_one(self) -> None:
+        self.backend.error = None
         self.assertEqual(publish("a", "b", retain=3, expire=1.5), Receipt(4, 7))
-        self.assertEqual(sent, [(b"a", text_frame(b"b"), 3, 1.5)])
+        expected = Publication(b"a", text_frame(b"b"), Kept(3, 1500))
+        self.assertEqual(self.backend.published, [expected])
 
-    def test_without_one(self) -> None:
-        def publish_externally(*publication: object) -> tuple[int, int]:
-            raise NotRunning("no cluster runs")
+    def test_a_node_of_this_process_comes_first(self) -> None:
+        self.patch(topics, "node", self.node)
+        publish("a", "b")
+        self.assertEqual(len(self.pubsub.published), 1)
 
-        self.patch(external_publisher, "publish_externally", publish_externally)
+    def test_without_any_it_is_the_external_publisher(self) -> None:
+        with backends.installed(None):
+            self.assertIs(backends.current(), external_publisher.backend)
+        self.assertIs(backends.current(), self.backend)
+
+
+class WithoutClusterTests(BackendTestCase):
+    """C10K["PUBLISH_WITHOUT_CLUSTER"]."""
+
+    def test_one_warning(self) -> None:
+        with SimpleTestCase().assertLogs("cluster.django", "WARNING") as logged:
+            for _ in range(3):
+                self.assertEqual(publish("a", "b"), Receipt(0, 0))
+            with transaction.atomic():
+                receipt = publish("a", "b")
+            self.assertEqual(receipt, Receipt(0, 0))
+        self.assertEqual(len(logged.output), 1)
+        self.assertIn("no cluster of this project is running", logged.output[0])
+
+    def test_a_second_warning_if_one_was_running(self) -> None:
+        with SimpleTestCase().assertLogs("cluster.django", "WARNING") as logged:
+            publish("a", "b")
+            error, self.backend.error = self.backend.error, None
+            publish("a", "b")
+            self.backend.error = error
+            publish("a", "b")
+        self.assertEqual(len(logged.output), 2)
+
+    def test_ignored(self) -> None:
+        self.settings(PUBLISH_WITHOUT_CLUSTER="ignore")
+        with SimpleTestCase().assertNoLogs("cluster.django"):
+            self.assertEqual(publish("a", "b"), Receipt(0, 0))
+
+    def test_an_error(self) -> None:
+        self.settings(PUBLISH_WITHOUT_CLUSTER="error")
         self.assertRaises(NotRunning, publish, "a", "b")
+
+    def test_an_error_undoes_the_transaction(self) -> None:
+        """A signal receiver that publishes raises while the row can still be rolled back."""
+        load_database()
+        self.settings(PUBLISH_WITHOUT_CLUSTER="error")
+        name = "saved-in-no-transaction"
+
+        def publishes(**_: object) -> None:
+            publish("a", "b")
+
+        post_save.connect(publishes, sender=Group)
+        self.addCleanup(post_save.disconnect, publishes, sender=Group)
+        with self.assertRaises(NotRunning), transaction.atomic():
+            Group.objects.create(name=name)
+        self.assertFalse(Group.objects.filter(name=name).exists())
+
+    def test_a_row_is_saved_whole(self) -> None:
+        load_database()
+        name = "saved-without-a-cluster"
+
+        def publishes(**_: object) -> None:
+            publish("a", "b")
+
+        post_save.connect(publishes, sender=Group)
+        self.addCleanup(post_save.disconnect, publishes, sender=Group)
+        self.addCleanup(lambda: Group.objects.filter(name__startswith=name).delete())
+        with SimpleTestCase().assertLogs("cluster.django", "WARNING"):
+            Group.objects.create(name=name)
+            with transaction.atomic():
+                Group.objects.create(name=f"{name}-2")
+        self.assertEqual(Group.objects.filter(name__startswith=name).count(), 2)
+
+    def test_only_these_values(self) -> None:
+        (problem,) = conf.check({"PUBLISH_WITHOUT_CLUSTER": "raise"})
+        self.assertIn("must be 'warn', 'error' or 'ignore', not 'raise'", problem)
 
 
 class SettingTests(PublishTestCase):
@@ -151,20 +286,35 @@ class TransactionTests(PublishTestCase):
 
     def test_on_commit(self) -> None:
         with transaction.atomic():
-            self.assertIsNone(publish("a", "later"))
+            receipt = publish("a", "later")
+            self.assertEqual(receipt, Receipt(0, 0, pending=True))
+            self.assertIn("pending=True", repr(receipt))
             self.assertEqual(publish("a", "now", immediate=True), Receipt(2, 5))
             self.assertEqual(len(self.pubsub.published), 1)
+        self.assertEqual(receipt, Receipt(2, 5))
         frames = [frame for _, frame in self.pubsub.published]
         self.assertEqual(frames, [text_frame(b"now"), text_frame(b"later")])
+
+    def test_nothing_waits_after_the_commit(self) -> None:
+        """A view's thread goes on; the event loop fills in the receipt when it comes to it."""
+        later: list[Callable[[], None]] = []
+        self.node.in_reactor_later = later.append  # type: ignore[method-assign]
+        with transaction.atomic():
+            receipt = publish("a", "later")
+        self.assertTrue(receipt.pending)
+        self.assertEqual((self.pubsub.published, self.node.handed_over), ([], []))
+        later.pop()()
+        self.assertEqual(receipt, Receipt(2, 5))
 
     def test_not_after_a_rollback(self) -> None:
         try:
             with transaction.atomic():
-                publish("a", "never")
+                receipt = publish("a", "never")
                 raise KeyError
         except KeyError:
             pass
         self.assertEqual(self.pubsub.published, [])
+        self.assertTrue(receipt.pending)
 
     def test_bad_arguments_are_refused_at_once(self) -> None:
         with transaction.atomic():
@@ -172,8 +322,9 @@ class TransactionTests(PublishTestCase):
 
     def test_a_failure_then_does_not_undo_the_request(self) -> None:
         def fail(*args: object) -> None:
-            raise NotRunning("gone")
+            raise OSError("gone")
 
-        self.patch(publishing, "_send", fail)
-        with SimpleTestCase().assertLogs("django.db.backends.base", "ERROR"), transaction.atomic():
+        self.patch(self.pubsub, "publish", fail)
+        with SimpleTestCase().assertLogs("cluster.django", "ERROR") as logged, transaction.atomic():
             publish("a", "b")
+        self.assertIn("is lost: gone", logged.output[0])

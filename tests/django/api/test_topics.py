@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.barrier import EVERY_NODE
 from cluster.core.exceptions import BarrierRefused, NotRunning
-from cluster.django.api import topics
+from cluster.django.api import payloads, topics
 from cluster.django.api.topic_messages import topic_messages
 from cluster.net.websocket.frames import binary_frame, text_frame
 from tests.django.fakes import RecordingNode
@@ -57,19 +57,19 @@ class NotRunningTests(TopicsTestCase):
 
 class NamesAndMessagesTests(SynchronousTestCase):
     def test_a_topic_is_text_or_bytes(self) -> None:
-        self.assertEqual([topics.as_topic("é"), topics.as_topic(b"a")], ["é".encode(), b"a"])
+        self.assertEqual([payloads.as_topic("é"), payloads.as_topic(b"a")], ["é".encode(), b"a"])
         given: tuple[Any, ...] = (5, None, ["a"])
         for wrong in given:
-            error = self.assertRaises(TypeError, topics.as_topic, wrong)
+            error = self.assertRaises(TypeError, payloads.as_topic, wrong)
             self.assertIn(f"a topic is str or bytes, not {type(wrong).__name__}", str(error))
 
     def test_a_message_is_text_or_bytes(self) -> None:
         load_site()
-        self.assertEqual(topics.as_frame("é"), text_frame("é".encode()))
-        self.assertEqual(topics.as_frame(b"a"), binary_frame(b"a"))
+        self.assertEqual(payloads.as_frame("é"), text_frame("é".encode()))
+        self.assertEqual(payloads.as_frame(b"a"), binary_frame(b"a"))
         given: tuple[Any, ...] = (5, None, {"a": 1}, {}, [], gettext_lazy("a"))
         for wrong in given:
-            error = self.assertRaises(TypeError, topics.as_frame, wrong)
+            error = self.assertRaises(TypeError, payloads.as_frame, wrong)
             self.assertIn(f"a message is str or bytes, not {type(wrong).__name__}", str(error))
 
 

@@ -14,14 +14,14 @@ class PresenceTests(SubscriberTestCase):
     def test_while_the_connection_lasts(self) -> None:
         self.other.join("t", "ada")
         self.other.join("t", "ada")
-        self.other.leave_all()
+        self.other.connection_closed(1000)
         self.assertEqual(self.seen, [("ada", True), ("ada", False)])
 
     def test_until_it_leaves(self) -> None:
         self.other.join("t", "ada")
         self.other.leave("t")
         self.other.leave("t")
-        self.other.leave_all()
+        self.other.connection_closed(1000)
         self.assertEqual(self.seen, [("ada", True), ("ada", False)])
 
     def test_by_another_name(self) -> None:
@@ -36,15 +36,22 @@ class PresenceTests(SubscriberTestCase):
         self.assertEqual(self.seen, [("ada", True)])
         self.assertEqual(self.pubsub.presence.members(b"t"), ("ada",))
 
+    def test_a_callback_sends_a_value(self) -> None:
+        self.ws.on_presence("t", lambda member, joined: self.ws.send_now(json={member: joined}))
+        self.other.join("t", "ada")
+        self.assertEqual(self.ws.connection.texts, ['{"ada":true}'])
+        self.assertRaises(TypeError, self.ws.send_now)
+        self.assertRaises(TypeError, self.ws.send_now, "text", json=1)
+
     def test_a_primary_key_is_no_name(self) -> None:
         with self.assertRaises(TypeError):
             self.ws.join("t", 7)  # type: ignore[arg-type]
-        self.ws.leave_all()
+        self.ws.connection_closed(1000)
         self.assertEqual(self.seen, [])
 
     def test_who_is_gone_neither_joins_nor_hears(self) -> None:
         self.ws.close_code = 1000
-        self.ws.leave_all()
+        self.ws.connection_closed(1000)
         self.ws.join("t", "ada")
         self.ws.on_presence("t", lambda *change: self.seen.append(change))
         self.other.join("t", "bob")

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
 from cluster.django.api import retention
-from cluster.django.websocket.subscribing import Subscriber
+from cluster.django.api.receipt import Receipt
+from cluster.django.websocket.websocket import WebSocket
 from cluster.net.websocket.frames import frame_payload, text_frame
 from cluster.pubsub.pubsub import PubSub
 from tests.django.site import load_site
@@ -20,7 +21,7 @@ load_site()
 
 
 class ServerConnection(RecordingConnection):
-    """A lane whose failures are kept."""
+    """A connection that records failures."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,15 +35,21 @@ class ServerConnection(RecordingConnection):
         return [bytes(frame_payload(frame)[0]).decode() for frame in self.out]
 
 
-class Client(Subscriber):
-    """A connection without its other half."""
+class Client(WebSocket):
+    """The WebSocket of a connection that records."""
 
     def __init__(self, pubsub: PubSub) -> None:
-        self.close_code = self.task = self._closed = self._drained = None
-        self._barriers = self._skipping = self._refresh = self._joined = self._endings = None
-        self._waiting = False
-        self._pubsub = pubsub
-        self._connection = self.connection = ServerConnection()
+        self.connection = ServerConnection()
+        super().__init__(
+            self.connection,
+            pubsub,
+            (64, 1 << 20, 1 << 16),
+            path="/",
+            query={},
+            headers={},
+            client="127.0.0.1",
+            subprotocol=None,
+        )
 
 
 class SubscriberTestCase(SynchronousTestCase):
@@ -82,7 +89,7 @@ class HistoryTests(SubscriberTestCase):
             self.assertEqual((again.recovered, again.position), (False, "e:4"))
             for ws in (self.ws, self.other):
                 self.assertEqual(ws.connection.texts, ["1", "2", "3", "4"])
-                ws.leave_all()
+                ws.connection_closed(1000)
             self.assertFalse(self.pubsub.subscriptions.all_topics_wanted())
 
         asyncio.run(run())
@@ -91,7 +98,7 @@ class HistoryTests(SubscriberTestCase):
         async def run() -> None:
             waiting = asyncio.ensure_future(subscription_of(self.ws.subscribe("t")))
             await asyncio.sleep(0)
-            self.ws.leave_all()
+            self.ws.connection_closed(1000)
             self.assertEqual((await waiting).position, "")
             self.assertFalse(self.pubsub.subscriptions.all_topics_wanted())
 
@@ -158,7 +165,7 @@ class HistoryTests(SubscriberTestCase):
             waiting = asyncio.ensure_future(subscription_of(subscription))
             await asyncio.sleep(0)
             self.ws.close_code = 1006
-            self.ws.leave_all()
+            self.ws.connection_closed(1000)
             self.assertIs(await waiting, subscription)
             self.kept(4, b"4")
             self.assertEqual(self.ws.connection.out, [])
@@ -212,7 +219,7 @@ class NotToMyselfTests(SubscriberTestCase):
     def test_a_message_that_is_kept(self) -> None:
         for client in (self.ws, self.other):
             client.subscribe("t")
-        self.assertEqual(self.ws.publish("t", "x", echo=False), (1, 1))
+        self.assertEqual(self.ws.publish("t", "x", echo=False), Receipt(1, 1))
         self.pubsub.flush()
         sent = [item for item in self.bus.take() if isinstance(item, wire.Retain)]
         self.assertEqual(sent, [wire.Retain(b"t", 3, text_frame(b"x"), number=1)])
@@ -224,8 +231,8 @@ class NotToMyselfTests(SubscriberTestCase):
     def test_one_that_is_not(self) -> None:
         for client in (self.ws, self.other):
             client.subscribe("u")
-        self.assertEqual(self.ws.publish("u", "x", echo=False), (1, 1))
-        self.assertEqual(self.ws.publish("u", "y"), (1, 2))
+        self.assertEqual(self.ws.publish("u", "x", echo=False), Receipt(1, 1))
+        self.assertEqual(self.ws.publish("u", "y"), Receipt(1, 2))
         self.assertEqual(
             (self.ws.connection.texts, self.other.connection.texts), (["y"], ["x", "y"])
         )

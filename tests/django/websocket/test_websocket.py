@@ -10,6 +10,7 @@ from django.urls import set_urlconf
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import BarrierRefused, Disconnected
+from cluster.django.api.receipt import Receipt
 from cluster.django.websocket.websocket import WebSocket
 from cluster.net.websocket.autobahn_protocol import OPEN
 from cluster.net.websocket.frames import text_frame
@@ -449,10 +450,29 @@ class TopicTests(ConnectionTestCase):
         self.assertEqual(self.pubsub.skipping, {})
 
     def test_publish(self) -> None:
-        self.assertEqual(self.ws.publish("a", "text"), (2, 5))
+        self.assertEqual(self.ws.publish("a", "text"), Receipt(2, 5))
         self.assertEqual(self.ws.publish_frame(b"b", b"\x81\x01x"), (2, 5))
         self.assertEqual(self.pubsub.published, [(b"a", text_frame(b"text")), (b"b", b"\x81\x01x")])
         self.assertEqual(self.connection.pauses, set())
+
+    def test_publish_frame_to_a_topic_as_text(self) -> None:
+        self.ws.subscribe("naïve")
+        self.ws.publish_frame("naïve", text_frame(b"x"))
+        ((topic, _),) = self.pubsub.published
+        self.assertIn((self.connection, topic), self.pubsub.plain)
+
+    def test_publish_a_value(self) -> None:
+        self.ws.publish("a", json={"at": date(2026, 1, 2)})
+        self.assertEqual(self.pubsub.published, [(b"a", text_frame(b'{"at":"2026-01-02"}'))])
+        self.assertRaises(TypeError, self.ws.publish, "a")
+        self.assertRaises(TypeError, self.ws.publish, "a", "text", json=1)
+
+    def test_topics_of_the_cluster_are_reserved(self) -> None:
+        topics: tuple[str | bytes, ...] = ("c10k/revocations", b"c10k/revocations")
+        for topic in topics:
+            self.assertRaises(ValueError, self.ws.publish, topic, "x")
+            self.assertRaises(ValueError, self.ws.publish_frame, topic, text_frame(b"x"))
+        self.assertEqual(self.pubsub.published, [])
 
     def test_publishing_to_a_full_bus_stops_the_client(self) -> None:
         self.pubsub.full = True

@@ -3,7 +3,7 @@
 from django.contrib.auth.models import Group, User
 from django.test import SimpleTestCase, TestCase, TransactionTestCase, override_settings
 
-from cluster import members, publish
+from cluster import Receipt, members, publish
 from cluster.testing import Refused, capture_publications, connect
 
 
@@ -95,7 +95,7 @@ class PublishTests(TestCase):
         async with connect("/follow/news/") as client:
             self.assertEqual("following", await client.receive())
             receipt = publish("news", "hello")
-            self.assertEqual((1, 1), receipt)
+            self.assertEqual(Receipt(1, 1), receipt)
             self.assertEqual("hello", await client.receive())
 
     def test_nobody_listens(self) -> None:
@@ -203,6 +203,27 @@ class HistoryTests(SimpleTestCase):
             await client.nothing()
         async with connect("/follow/more/1/") as client:
             self.assertEqual({"following", "1", "2"}, {await client.receive() for _ in range(3)})
+
+
+class ClassHistoryTests(TestCase):
+    """What setUpTestData publishes belongs to the class, as its rows do: each test has it."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        publish("kept/1", "of the class")
+
+    async def follow(self) -> None:
+        for _ in range(2):
+            async with connect("/follow/kept/1/") as client:
+                received = {await client.receive() for _ in range(2)}
+                self.assertEqual({"following", "of the class"}, received)
+                await client.nothing()
+
+    async def test_one(self) -> None:
+        await self.follow()
+
+    async def test_another(self) -> None:
+        await self.follow()
 
 
 class LimitTests(SimpleTestCase):

@@ -1,4 +1,4 @@
-"""``manage.py publish TOPIC MESSAGE``: one message to all subscribers, from a shell or a script."""
+"""``manage.py publish TOPIC MESSAGE`` sends a message to all subscribers of a topic."""
 
 import json
 import sys
@@ -12,7 +12,8 @@ from cluster.core.exceptions import ClusterError
 
 
 class Command(BaseCommand):
-    """Publishes through the running cluster; the exit status is 0 only with a receipt."""
+    """Publishes through the running cluster. The exit status is 0 only if a node took the message,
+    whatever C10K["PUBLISH_WITHOUT_CLUSTER"] says."""
 
     help = (
         "Publishes a message to all subscribers of a topic, through your running cluster"
@@ -22,11 +23,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("topic", help="its name, such as live")
-        parser.add_argument("message", help="the text; - reads it from standard input")
+        parser.add_argument("message", help="its text; - reads it from standard input")
         parser.add_argument(
             "--lines",
             action="store_true",
-            help="with -: publish each line as it comes, without its line break",
+            help="with -: publish each line when it arrives, without its line break",
         )
         parser.add_argument(
             "--binary", action="store_true", help="send a binary message instead of text"
@@ -35,38 +36,38 @@ class Command(BaseCommand):
             "--retain",
             type=int,
             metavar="N",
-            help="keep the topic's newest N messages for those who subscribe later"
-            " (0: do not keep this one) [default: as C10K['TOPICS'] says]",
+            help="retain the topic's newest N messages for later subscribers (0: not even this one)"
+            " [default: from C10K['TOPICS']]",
         )
         parser.add_argument(
             "--expire",
             type=float,
             metavar="SECONDS",
-            help="how long it is kept [default: as C10K['TOPICS'] says]",
+            help="how long it is retained [default: from C10K['TOPICS']]",
         )
         parser.add_argument(
-            "--json", action="store_true", help="print each receipt as a line of JSON"
+            "--json", action="store_true", help="print each receipt as one line of JSON"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from cluster.django.api.publishing import publish
+        from cluster.django.api import publishing
+        from cluster.django.api.payloads import as_frame, as_public_topic
+        from cluster.django.api.publication import Publication
 
         if options["lines"] and options["message"] != "-":
             raise CommandError("--lines reads standard input: give - for the message")
         try:
+            topic = as_public_topic(options["topic"])
+            kept = publishing.how_kept(topic, options["retain"], options["expire"])
             for message in _messages(options["message"], options["lines"]):
-                receipt = publish(
-                    options["topic"],
-                    message if options["binary"] else _text(message),
-                    retain=options["retain"],
-                    expire=options["expire"],
-                    immediate=True,
-                )
-                assert receipt is not None
+                frame = as_frame(message if options["binary"] else _text(message))
+                receipt = publishing.publish_or_raise(Publication(topic, frame, kept))
+                nodes, connections = receipt.nodes, receipt.connections_here
                 if options["json"]:
-                    self.stdout.write(json.dumps(receipt._asdict()))
+                    counts = {"nodes": nodes, "connections_here": connections}
+                    self.stdout.write(json.dumps(counts))
                 else:
-                    self.stdout.write(_sentence(receipt.nodes, receipt.connections))
+                    self.stdout.write(_sentence(nodes, connections))
                 self.stdout.flush()
         except (ClusterError, ValueError) as error:
             raise CommandError(str(error)) from error
@@ -89,11 +90,16 @@ def _text(message: bytes) -> str:
         raise CommandError("the message is not UTF-8: send it with --binary") from None
 
 
-def _sentence(nodes: int, connections: int) -> str:
+def _sentence(nodes: int, connections_here: int) -> str:
+    """The receipt in words. It counts the connections of one node, so all of them are known only
+    if that is the only node with subscribers."""
     if not nodes:
-        return "nobody is subscribed"
-    said = f"queued to {nodes} node{'' if nodes == 1 else 's'}"
-    if connections:  # 0 would read as if nobody got it
-        plural = "" if connections == 1 else "s"
-        said += f", {connections} connection{plural} of the one that took it"
-    return said
+        return "No subscribers"
+    where = _count(nodes, "node")
+    if nodes == 1 and connections_here:
+        return f"Delivered to {_count(connections_here, 'subscriber')} on {where}"
+    return f"Delivered to subscribers on {where}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

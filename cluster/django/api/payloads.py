@@ -1,0 +1,116 @@
+"""Topics and messages: what application code passes in, and what travels.
+
+A topic is text or bytes, and travels as UTF-8. A message is text or bytes, and travels as an
+encoded WebSocket frame, text or binary. In place of a message, functions that send take ``json=``:
+a value, which becomes JSON text by Django's encoder.
+"""
+
+import json as json_format
+from typing import Any, Final
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from cluster.net.websocket.frames import binary_frame, frame_payload, text_frame
+
+Topic = str | bytes
+Payload = str | bytes
+
+RESERVED = b"c10k/"
+"""Topics that begin with this are the cluster's own; applications must not publish to them."""
+
+AFTER_RESERVED = b"c10k0"
+"""The first name, in the order of bytes, that is greater than all reserved ones."""
+
+
+class NotGiven:
+    """The type of NOT_GIVEN."""
+
+    def __repr__(self) -> str:
+        return "not given"
+
+
+NOT_GIVEN: Final = NotGiven()
+"""The default of ``json=``, for which None is a value: ``null``."""
+
+
+def as_topic(topic: Topic) -> bytes:
+    """A topic as it travels. Raises TypeError for anything else, such as a primary key."""
+    if isinstance(topic, str):
+        return topic.encode()
+    if isinstance(topic, bytes):
+        return topic
+    raise TypeError(f"a topic is str or bytes, not {type(topic).__name__}")
+
+
+def as_public_topic(topic: Topic) -> bytes:
+    """A topic that applications may publish to. Raises TypeError, and ValueError if reserved."""
+    key = as_topic(topic)
+    if RESERVED <= key < AFTER_RESERVED:
+        raise reserved(key)
+    return key
+
+
+def reserved(topic: bytes) -> ValueError:
+    """The error for publishing to a topic of the cluster's own."""
+    return ValueError(
+        f"{topic!r} is reserved: topics that begin with {RESERVED.decode()} are the cluster's own"
+    )
+
+
+def as_frame(message: Payload) -> bytes:
+    """The frame of a message. Raises TypeError for anything else than str and bytes."""
+    if isinstance(message, str):
+        return text_frame(message.encode())
+    try:
+        return binary_frame(message)
+    except TypeError:
+        kind = type(message).__name__
+        raise TypeError(f"a message is str or bytes, not {kind}; for JSON: json=value") from None
+
+
+def frame_of(message: Payload | None, json: Any) -> bytes:
+    """The frame of a message, or of a value that becomes JSON: exactly one of them is given.
+
+    Raises TypeError if both are or none is, or for what cannot be encoded; ValueError for NaN.
+    """
+    if json is NOT_GIVEN:
+        if message is None:
+            raise TypeError("give a message, or a value as json=")
+        return as_frame(message)
+    if message is not None:
+        raise TypeError("give either a message or json=, not both")
+    return text_frame(encode_json(json).encode())
+
+
+def as_message(frame: bytes) -> Payload:
+    """The payload of a frame: str for text, bytes for binary."""
+    payload, is_binary = frame_payload(frame)
+    return payload if is_binary else payload.decode()
+
+
+def encode_json(value: Any) -> str:
+    """Compact JSON text by Django's encoder. Raises TypeError or ValueError for other values."""
+    return json_format.dumps(value, cls=DjangoJSONEncoder, separators=(",", ":"), allow_nan=False)
+
+
+def decode_json(text: str) -> Any:
+    """The value of JSON text. Raises ValueError or RecursionError for text that is not JSON.
+
+    NaN and infinite numbers are not JSON (RFC 8259, section 6), although Python's decoder takes
+    them. Nor are unpaired surrogates accepted: a str that has one can be neither sent nor stored.
+    """
+    value = json_format.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    if "\\u" in text:
+        json_format.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("the number is too large")
+    return number

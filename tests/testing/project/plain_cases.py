@@ -1,0 +1,13 @@
+"""Tests of a project that knows nothing of cluster.testing."""
+
+from django.test import SimpleTestCase
+
+from cluster import Receipt, publish
+from cluster.django.api import backends, external_publisher
+
+
+class PlainTests(SimpleTestCase):
+    def test_no_cluster_is_reached(self) -> None:
+        self.assertIsNot(external_publisher.backend, backends.current())
+        with self.assertNoLogs("cluster.django"):
+            self.assertEqual(Receipt(0, 0), publish("news", "hello"))
