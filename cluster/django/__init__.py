@@ -2,10 +2,10 @@
 
 websocket/        @websocket and the WebSocket object that handlers get
 api/              publish, audiences, topics, in_database: what any code may call
-handshake/        who may connect: resolving, admission, sessions, origins, limits
+handshake/        who may connect: URLs, middleware, sessions, origins, limits; runs handlers
 feeds/            @feed: topics over server-sent events, long polling and WebSocket
 contrib/          the protocol of django-websocket-redis
-revocation        closes clients whose session or user changed; session_signals: when Django says so
+revocation        closes clients whose session or user changed; session_signals: by Django's signals
 conf              the C10K setting; topics_setting: its key TOPICS
 checks            system checks of manage.py check; deploy_checks: those of check --deploy
 apps, management  the Django application and its commands

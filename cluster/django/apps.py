@@ -1,14 +1,14 @@
 """The Django application: its management commands, static files, system checks and signals.
 
-``"cluster.django"`` in INSTALLED_APPS, before ``django.contrib.staticfiles`` (both bring a
-``runserver``; the first one counts).
+``"cluster.django"`` must stand before ``django.contrib.staticfiles`` in INSTALLED_APPS: both have a
+``runserver``, and Django uses the first one.
 """
 
 from django.apps import AppConfig
 
 
 class ClusterConfig(AppConfig):
-    """Label ``c10k``."""
+    """The application with the label ``c10k``."""
 
     name = "cluster.django"
     label = "c10k"

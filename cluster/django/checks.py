@@ -1,7 +1,7 @@
-"""System checks: what ``manage.py check`` says about a site, and ``check --deploy`` besides.
+"""System checks of ``manage.py check``, which also ``runserver`` and ``migrate`` run.
 
-The first look at what is wrong in any case, and run before every ``runserver``; the others are in
-deploy_checks.py. docs/reference/commands.md lists them all.
+They find what is wrong on any machine. deploy_checks.py has those of ``check --deploy``.
+docs/reference/commands.md lists them all.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,17 @@ from cluster.django.deploy_checks import DEPLOY_CHECKS
 
 
 def register() -> None:
-    """Make Django run all of them."""
+    """Register all checks with Django."""
     checks.register(check_setting)
     checks.register(check_permission)
     checks.register(check_application_order)
+    checks.register(check_skipped_middleware)
     for check in DEPLOY_CHECKS:
         checks.register(check, checks.Tags.security, deploy=True)
 
 
 def check_setting(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """E001: what keeps the cluster from starting."""
+    """E001: errors in the C10K setting, with which the cluster does not start."""
     return [
         checks.Error(problem, hint="See docs/reference/settings.md.", id="c10k.E001")
         for problem in conf.check(getattr(settings, "C10K", {}))
@@ -34,11 +35,11 @@ def check_setting(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_permission(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """E002: every handshake with an audience would be answered 500."""
+    """E002: a permission function that cannot be called. Audiences would be answered 500."""
     given = getattr(settings, "C10K", {})
     path = given.get("AUDIENCE_PERMISSION") if isinstance(given, Mapping) else None
     if not isinstance(path, str) or not path:
-        return []  # nothing is named, or E001 has said what is wrong
+        return []  # there is none, or E001 reports it
     try:
         function = import_string(path)
     except ImportError as error:
@@ -46,7 +47,7 @@ def check_permission(app_configs: Any = None, **kwargs: Any) -> list[CheckMessag
     else:
         if callable(function):
             return []
-        problem = f"is no function, but {function!r}"
+        problem = f"is not a function: {function!r}"
     return [
         checks.Error(
             f"C10K['AUDIENCE_PERMISSION'] {problem}",
@@ -57,7 +58,7 @@ def check_permission(app_configs: Any = None, **kwargs: Any) -> list[CheckMessag
 
 
 def check_application_order(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W001: another application's runserver would be found first."""
+    """W001: Django would use the runserver of another application."""
     from django.apps import apps
 
     names = [config.name for config in apps.get_app_configs()]
@@ -66,9 +67,25 @@ def check_application_order(app_configs: Any = None, **kwargs: Any) -> list[Chec
         return []
     return [
         checks.Warning(
-            f"{static} stands before cluster.django in INSTALLED_APPS, so that its runserver is"
-            " used, which serves no WebSockets.",
+            f"{static} stands before cluster.django in INSTALLED_APPS, so Django uses its"
+            " runserver, which does not serve WebSockets.",
             hint="Move 'cluster.django' up.",
             id="c10k.W001",
         )
+    ]
+
+
+def check_skipped_middleware(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """W012: a name in SKIP_MIDDLEWARE that skips nothing."""
+    given = getattr(settings, "C10K", {})
+    if conf.check(given):
+        return []  # E001 reports it
+    return [
+        checks.Warning(
+            f"C10K['SKIP_MIDDLEWARE'] has {path!r}, which is not in MIDDLEWARE.",
+            hint="Write it as in MIDDLEWARE.",
+            id="c10k.W012",
+        )
+        for path in given.get("SKIP_MIDDLEWARE", ())
+        if path not in settings.MIDDLEWARE
     ]

@@ -1,7 +1,7 @@
-"""The ``C10K`` setting: one dict, whose keys are listed here with their defaults.
+"""The ``C10K`` setting: a dict whose keys are listed here with their defaults.
 
-A key that is not listed is an error, because a misspelt limit would be no limit. Where a key is
-also an option of ``twistd c10k``, the option counts; the setting is its default.
+A key that is not listed is an error, because a misspelt limit would have no effect. Where a key is
+also an option of ``twistd c10k``, the setting is the option's default.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,12 @@ from cluster.django import topics_setting
 
 
 class Kind(NamedTuple):
-    """What a value must be, in words that follow "must be", and whether one is."""
+    """A kind of value.
+
+    Attributes:
+        words: What follows "must be" in an error.
+        fits: Whether a value is of this kind.
+    """
 
     words: str
     fits: Callable[[Any], bool]
@@ -45,7 +50,7 @@ TEXT = Kind("a string that is not empty", lambda value: isinstance(value, str) a
 
 
 def optional(kind: Kind) -> Kind:
-    """The same, or None."""
+    """A kind that also allows None."""
     return Kind(f"{kind.words}, or None", lambda value: value is None or kind.fits(value))
 
 
@@ -56,64 +61,65 @@ def one_of(*values: str) -> Kind:
 
 
 _KEYS: dict[str, tuple[Any, Kind]] = {
-    # Processes that serve; None: one for each core.
+    # Node processes; None: one for each core.
     "NODES": (None, optional(COUNT)),
-    # Seconds between pings to a WebSocket client, and those that it has to answer one.
+    # Seconds between pings to a WebSocket client, and seconds for the answer to one.
     "PING_INTERVAL": (20.0, NUMBER),
     "PING_TIMEOUT": (30.0, NUMBER),
-    # Seconds between signs of life to a client of server-sent events.
+    # Seconds between comments to a client of server-sent events.
     "STREAM_HEARTBEAT": (15.0, NUMBER),
     # Bytes of the largest message a client may send.
     "MAX_MESSAGE_SIZE": (1 << 20, COUNT),
-    # Seconds that running views and closing connections have when a node stops.
+    # Seconds for running views and closing connections when a node stops.
     "DRAIN_TIMEOUT": (10.0, NUMBER_OR_0),
-    # Whether to believe X-Forwarded-For and X-Forwarded-Proto, which a proxy in front sets.
+    # Whether to use X-Forwarded-For and X-Forwarded-Proto, which a proxy in front sets.
     "PROXY_HEADERS": (False, SWITCH),
-    # Seconds after which that proxy closes a connection on which nothing was sent; for the checks.
+    # Seconds after which that proxy closes a silent connection; used by the checks alone.
     "PROXY_TIMEOUT": (None, optional(NUMBER)),
-    # First port of the cluster that processes outside publish through; None: the only one there is.
+    # First port of the cluster through which other processes publish; None: the only cluster of the
+    # site that is running.
     "CLUSTER_PORT": (None, optional(COUNT)),
     # Origins besides the site's own that may open WebSockets, e.g. "https://app.example.com".
     "ALLOWED_ORIGINS": ((), STRINGS),
     # Middleware of MIDDLEWARE that does not run for handshakes and feeds, by its dotted path.
     "SKIP_MIDDLEWARE": ((), STRINGS),
-    # Seconds a client has for its opening handshake or its HTTP request's header.
+    # Seconds for a client's opening handshake or the header of its HTTP request.
     "HANDSHAKE_TIMEOUT": (10.0, NUMBER),
-    # Seconds a client has to answer a close frame.
+    # Seconds for a client's answer to a close frame.
     "CLOSE_TIMEOUT": (5.0, NUMBER),
-    # Bytes that wait for a client which does not read, before it is closed (1013) or conflated; and
-    # below which a handler's send() no longer waits.
+    # Bytes that may wait for a client that does not read, before it is closed (1013) or conflated;
+    # and bytes below which a handler's send() no longer waits.
     "SEND_QUEUE_HIGH_WATER": (HIGH_WATER, COUNT),
     "SEND_QUEUE_LOW_WATER": (LOW_WATER, COUNT),
-    # Messages and bytes that wait for a handler which does not recv(), before its client is no
-    # longer read.
+    # Messages and bytes that may wait for a handler that does not call recv(), before the node
+    # stops reading from its client.
     "RECEIVE_QUEUE_MESSAGES": (64, COUNT),
     "RECEIVE_QUEUE_BYTES": (1 << 20, COUNT),
-    # What publish() does when no cluster is running.
+    # The reaction of publish() when no cluster is running.
     "PUBLISH_WITHOUT_CLUSTER": ("warn", one_of("warn", "error", "ignore")),
-    # Which topics keep their newest messages: pattern -> {"history": n, "expire": seconds}.
+    # Topics with history: pattern -> {"history": messages, "expire": seconds}.
     "TOPICS": ({}, Kind("a dict of patterns", lambda value: isinstance(value, Mapping))),
-    # Messages that wait for a handler's loop over a topic (topic_messages).
+    # Messages that may wait for a handler's loop over a topic (topic_messages).
     "TOPIC_QUEUE_MESSAGES": (1000, COUNT),
-    # The function that says who may subscribe and publish to which audiences, by its dotted path;
+    # The dotted path of the function that decides who may subscribe and publish to which audiences;
     # None: everybody may subscribe, nobody may publish.
     "AUDIENCE_PERMISSION": (None, optional(TEXT)),
-    # What clients of audiences are sent every 4 seconds; None: nothing.
+    # The text sent to clients of audiences every 4 seconds; None: nothing.
     "AUDIENCE_HEARTBEAT": (None, optional(TEXT)),
-    # Threads for ordinary views in each node, and requests that may wait for one before 503.
+    # Threads for ordinary views in each node, and requests that may wait for a thread.
     "WSGI_THREADS": (10, COUNT),
     "WSGI_QUEUE": (100, COUNT),
-    # Threads for in_database and handshakes with a session, and calls that may wait for one.
+    # Threads for in_database and for handshakes with a session, and calls that may wait for one.
     "DATABASE_THREADS": (5, COUNT),
     "DATABASE_QUEUE": (5000, COUNT),
-    # Connections of each node, and of one address and one user with it; None: no limit.
+    # Connections to each node: in all, of one address, of one user; None: no limit.
     "MAX_CONNECTIONS": (None, optional(COUNT)),
     "MAX_CONNECTIONS_PER_CLIENT": (None, optional(COUNT)),
     "MAX_CONNECTIONS_PER_USER": (None, optional(COUNT)),
-    # Messages a second from one client, and how many it may send at once; None: no limit.
+    # Messages per second from one client, and messages that it may send at once; None: no limit.
     "MESSAGE_RATE": (None, optional(NUMBER)),
     "MESSAGE_BURST": (100, COUNT),
-    # Bytes of an HTTP request's body; more is answered 413.
+    # Bytes of an HTTP request's body; a larger one is answered 413.
     "MAX_REQUEST_BODY": (10 << 20, COUNT),
     # Whether permessage-deflate is accepted when a client offers it.
     "COMPRESSION": (False, SWITCH),
@@ -125,7 +131,7 @@ _MARKS = ("HIGH", "LOW")
 
 
 def check(given: object) -> list[str]:
-    """What is wrong with a C10K setting, one sentence each; empty if nothing is."""
+    """The errors in a C10K setting, one sentence each."""
     if not isinstance(given, Mapping):
         return [f"C10K must be a dict, not {type(given).__name__}"]
     problems = []
@@ -152,7 +158,11 @@ def _known_keys(key: object) -> str:
 
 
 def load() -> dict[str, Any]:
-    """The setting with defaults filled in; raises ConfigurationError if it is wrong."""
+    """The setting with its defaults.
+
+    Raises:
+        ConfigurationError: The setting has errors.
+    """
     from django.conf import settings
 
     given = getattr(settings, "C10K", {})

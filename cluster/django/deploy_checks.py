@@ -1,7 +1,7 @@
-"""System checks that only ``manage.py check --deploy`` runs: what goes wrong in operation.
+"""System checks of ``manage.py check --deploy``: what would go wrong in operation.
 
-Run them where the cluster will run, because they ask the database and the descriptor limit of that
-place. Each can be silenced with Django's SILENCED_SYSTEM_CHECKS.
+Run them where the cluster will run, because they ask the database and the descriptor limit there.
+Each can be silenced with Django's SILENCED_SYSTEM_CHECKS.
 """
 
 import os
@@ -25,7 +25,7 @@ LARGEST_SIZES = {
     "SEND_QUEUE_HIGH_WATER": 64 * MIB,
     "MAX_REQUEST_BODY": 1024 * MIB,
 }
-"""Bytes above which a limit protects nothing: that much is held in memory for each client."""
+"""Bytes above which a limit does not protect: a node may need as much memory for each client."""
 
 DJANGO_SIZES = (
     "DATA_UPLOAD_MAX_MEMORY_SIZE",
@@ -36,11 +36,11 @@ DJANGO_SIZES = (
 CLIENT_LIMITS = ("MAX_CONNECTIONS_PER_CLIENT", "MESSAGE_RATE")
 
 CONNECTIONS = 10_000
-"""What a cluster should be able to hold, unless C10K["MAX_CONNECTIONS"] says something else."""
+"""Connections that a cluster should be able to hold, without C10K["MAX_CONNECTIONS"]."""
 
 
 def check_proxy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W002, W003: what the stated timeout of a proxy asks for."""
+    """W002, W003: settings that do not fit the proxy's timeout."""
     ours = _ours()
     timeout, interval, beat = (
         ours[key] for key in ("PROXY_TIMEOUT", "PING_INTERVAL", "STREAM_HEARTBEAT")
@@ -51,29 +51,29 @@ def check_proxy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     if interval > timeout / 2:
         found.append(
             checks.Warning(
-                f"The proxy closes connections that are silent for {timeout:g} s, and pings come"
-                f" every {interval:g} s: one that is late ends the connection.",
-                hint=f"Set C10K['PING_INTERVAL'] to {timeout / 2:g} or less, or give the proxy more"
-                " time (nginx: proxy_read_timeout).",
+                f"The proxy closes connections that are silent for {timeout:g} s, and a node sends"
+                f" pings every {interval:g} s, so a ping that is late ends the connection.",
+                hint=f"Set C10K['PING_INTERVAL'] to {timeout / 2:g} or less, or raise the proxy's"
+                " timeout (nginx: proxy_read_timeout).",
                 id="c10k.W002",
             )
         )
     if beat > timeout / 2:
         found.append(
             checks.Warning(
-                f"The proxy closes connections that are silent for {timeout:g} s, and server-sent"
-                f" events have a sign of life every {beat:g} s.",
-                hint=f"Set C10K['STREAM_HEARTBEAT'] to {timeout / 2:g} or less, or give the proxy"
-                " more time (nginx: proxy_read_timeout).",
+                f"The proxy closes connections that are silent for {timeout:g} s, and a node sends"
+                f" comments in server-sent events every {beat:g} s.",
+                hint=f"Set C10K['STREAM_HEARTBEAT'] to {timeout / 2:g} or less, or raise the"
+                " proxy's timeout (nginx: proxy_read_timeout).",
                 id="c10k.W002",
             )
         )
     if not ours["PROXY_HEADERS"]:
         found.append(
             checks.Warning(
-                "C10K['PROXY_TIMEOUT'] says that there is a proxy, but what it says about clients"
-                " is not believed: they all have its address, and behind TLS the Origin of every"
-                " page is refused.",
+                "C10K['PROXY_TIMEOUT'] says that there is a proxy, but its headers are not used:"
+                " all clients have the proxy's address, and behind TLS the Origin of every page is"
+                " refused.",
                 hint="Set C10K['PROXY_HEADERS'] to True (or start with --proxy-headers), and have"
                 " the proxy set X-Forwarded-For and X-Forwarded-Proto.",
                 id="c10k.W003",
@@ -83,8 +83,11 @@ def check_proxy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_database(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W004: each thread of each node may have a connection to each database: those of the views,
-    those of in_database, and the one of Django's async ORM."""
+    """W004: more connections than the database allows.
+
+    Each thread of each node may have one: those of the views, those of in_database, and the one of
+    Django's async ORM.
+    """
     from django.db import connections
 
     ours = _ours()
@@ -100,7 +103,7 @@ def check_database(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
         except Exception as error:  # whatever the driver raises
             found.append(
                 checks.Warning(
-                    f"Database {alias!r} did not say how many connections it grants: {error}",
+                    f"Database {alias!r} did not report how many connections it allows: {error}",
                     hint=f"This site may open {wanted}.",
                     id="c10k.W004",
                 )
@@ -112,7 +115,7 @@ def check_database(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
             found.append(
                 checks.Warning(
                     f"{nodes} nodes with {threads} threads each may open {wanted} connections to"
-                    f" database {alias!r}, which grants {allowed}.",
+                    f" database {alias!r}, which allows {allowed}.",
                     hint="Lower C10K's NODES, WSGI_THREADS or DATABASE_THREADS, raise the"
                     " database's max_connections, or put a pooler in between.",
                     id="c10k.W004",
@@ -132,7 +135,7 @@ def _allowed(connection: Any) -> int:
 
 
 def _pool_size(database: Mapping[str, Any]) -> int | None:
-    """Connections in Django's own pool, of which each process has one; None without it."""
+    """The size of the pool of Django's PostgreSQL backend, one in each process; None without it."""
     pool = database.get("OPTIONS", {}).get("pool")
     if not pool:
         return None
@@ -142,13 +145,13 @@ def _pool_size(database: Mapping[str, Any]) -> int | None:
 
 
 def check_hosts(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W005: the Origin of a WebSocket is compared with the Host, so that must mean something."""
+    """W005: a Host that is not checked, with which the Origin of a WebSocket is compared."""
     if settings.ALLOWED_HOSTS and "*" not in settings.ALLOWED_HOSTS:
         return []
     return [
         checks.Warning(
-            "ALLOWED_HOSTS has '*', so that a page of any name that leads to this server may open"
-            " WebSockets with its visitors' cookies (DNS rebinding)."
+            "ALLOWED_HOSTS has '*', so a page of any host name that resolves to this server may"
+            " open WebSockets with its visitors' cookies (DNS rebinding)."
             if settings.ALLOWED_HOSTS
             else "ALLOWED_HOSTS is empty: every request and every WebSocket will be refused.",
             hint="List the host names of this site.",
@@ -158,7 +161,7 @@ def check_hosts(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_origins(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W006, W007: origins that are never matched, and those that are missing."""
+    """W006, W007: origins that never match, and origins that may be missing."""
     allowed: Sequence[str] = list(_ours()["ALLOWED_ORIGINS"])
     found: list[CheckMessage] = [
         checks.Warning(
@@ -179,7 +182,7 @@ def check_origins(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         found.append(
             checks.Warning(
                 f"Pages of {', '.join(missing)} may post forms to this site"
-                " (CSRF_TRUSTED_ORIGINS), but open no WebSockets.",
+                " (CSRF_TRUSTED_ORIGINS), but not open WebSockets.",
                 hint="If they should, add them to C10K['ALLOWED_ORIGINS'].",
                 id="c10k.W007",
             )
@@ -203,7 +206,7 @@ def _is_own(origin: str) -> bool:
 
 
 def check_descriptors(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W008: each connection is a file descriptor."""
+    """W008: too few file descriptors for the connections."""
     ours = _ours()
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
@@ -218,15 +221,15 @@ def check_descriptors(app_configs: Any = None, **kwargs: Any) -> list[CheckMessa
             f"{nodes} nodes with {limit:,} file descriptors each can hold {capacity:,} connections,"
             f" fewer than {wanted:,}.",
             hint="Raise the hard limit where the cluster is started (systemd: LimitNOFILE=,"
-            " supervisord: minfds=, shell: ulimit -Hn), or say in C10K['MAX_CONNECTIONS'] how many"
-            " each node shall take. This process's limit may differ from the service's.",
+            " supervisord: minfds=, shell: ulimit -Hn), or set C10K['MAX_CONNECTIONS'] to what each"
+            " node shall accept. The limit of this process may differ from that of the service.",
             id="c10k.W008",
         )
     ]
 
 
 def check_sizes(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W009: limits that are none."""
+    """W009: limits so high that they do not protect the memory."""
     ours = _ours()
     unlimited = [
         f"C10K['{key}'] is {ours[key]:,} bytes"
@@ -238,7 +241,7 @@ def check_sizes(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_client_limits(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W010: what one client may do to the others."""
+    """W010: no limits for a single client."""
     ours = _ours()
     unlimited = [f"C10K['{key}'] is None" for key in CLIENT_LIMITS if ours[key] is None]
     hint = "One client can keep a node from serving the others: set a limit."
@@ -246,7 +249,7 @@ def check_client_limits(app_configs: Any = None, **kwargs: Any) -> list[CheckMes
 
 
 def check_sessions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """W011: sessions that only one process knows."""
+    """W011: sessions in a cache that the processes do not share."""
     engine = settings.SESSION_ENGINE
     backend = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {}).get("BACKEND", "")
     if not engine.endswith((".cache", ".cached_db")) or not backend.endswith(
@@ -255,9 +258,9 @@ def check_sessions(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
         return []
     return [
         checks.Warning(
-            f"Sessions are in the cache {settings.SESSION_CACHE_ALIAS!r}, which each process has"
-            " for itself: who logs in at one node is a stranger to the others, or who logs out is"
-            " not.",
+            f"Sessions are in the cache {settings.SESSION_CACHE_ALIAS!r}, of which each process has"
+            " its own: a user who logs in or out at one node is not known, or still known, at the"
+            " others.",
             hint="Use a cache that the nodes share, or another SESSION_ENGINE.",
             id="c10k.W011",
         )
@@ -269,7 +272,7 @@ def _each(problems: Iterable[str], number: str, hint: str) -> list[CheckMessage]
 
 
 def _ours() -> dict[str, Any]:
-    """C10K with defaults; where it is wrong, which E001 says, the defaults alone."""
+    """The C10K setting with its defaults; the defaults alone if it has errors (E001)."""
     given = getattr(settings, "C10K", {})
     return conf.DEFAULTS if conf.check(given) else conf.DEFAULTS | dict(given)
 

@@ -1,16 +1,18 @@
-"""Django's signals that end a session, connected by the application's ``ready``.
+"""Receivers of Django's signals that end a session; the application's ``ready`` connects them.
 
 =====================  ==============================================
-user_logged_out        this session; all of the user's, where sessions
-                       are cookies that no server knows
-Session deleted        this session, unless it had expired
-user saved             all of the user's if it is inactive, or those
+signal                 revokes the clients of
+=====================  ==============================================
+user_logged_out        the session; with signed_cookies, of which no
+                       server has a list, all sessions of the user
+Session deleted        the session, unless it had expired
+user saved             an inactive user; of another user, the clients
                        that came with another password
-user deleted           all of the user's
+user deleted           the user
 =====================  ==============================================
 
-Receivers are connected to the very models: one for all models would cost every bulk deletion of
-the site its short cut.
+Each receiver is connected to one model. A receiver for all models would keep Django from deleting
+rows of any model in a single query.
 """
 
 from collections.abc import Iterator
@@ -31,12 +33,12 @@ _COOKIES = "django.contrib.sessions.backends.signed_cookies"
 
 
 def connect() -> None:
-    """Connect to the models of this site; more than once is harmless."""
+    """Connect to the models of this site. Idempotent."""
     user_logged_out.connect(_logged_out, dispatch_uid="c10k")
     if apps.is_installed("django.contrib.auth"):
         model = auth.get_user_model()
         for each in apps.get_models(include_auto_created=True):
-            if issubclass(each, model):  # proxies and children send signals of their own
+            if issubclass(each, model):  # proxies and child models send their own signals
                 post_save.connect(_user_saved, sender=each, dispatch_uid="c10k")
                 post_delete.connect(_user_deleted, sender=each, dispatch_uid="c10k")
     model = _session_model()
@@ -46,21 +48,21 @@ def connect() -> None:
 
 @contextmanager
 def only_expired_sessions() -> Iterator[None]:
-    """While nothing but expired sessions is deleted, by the whole process, nobody needs to hear.
+    """Disconnect from the deletion of sessions, while this process deletes expired ones alone.
 
-    With a receiver, Django would load each of them before it deletes it.
+    With a receiver, Django would load each session before it deletes it.
     """
     model = _session_model()
-    heard = post_delete.disconnect(sender=model, dispatch_uid="c10k") if model else False
+    was_connected = post_delete.disconnect(sender=model, dispatch_uid="c10k") if model else False
     try:
         yield
     finally:
-        if heard:
+        if was_connected:
             post_delete.connect(_session_deleted, sender=model, dispatch_uid="c10k")
 
 
 def _session_model() -> Any:
-    """The model that sessions are kept in; None if they are kept elsewhere."""
+    """The model in which sessions are kept; None if they are kept elsewhere."""
     if not apps.is_installed("django.contrib.sessions"):
         return None
     store = import_module(settings.SESSION_ENGINE).SessionStore

@@ -1,23 +1,25 @@
-"""What the setting ``C10K["TOPICS"]`` may be (cluster.django.api.retention reads it)."""
+"""Checks the setting ``C10K["TOPICS"]``, which cluster.django.api.retention uses."""
 
 from collections.abc import Mapping
 
 MAX_HISTORY = 10_000
-"""Messages. They are in the memory of the broker and of each node with a subscriber."""
+"""Messages. The broker and each node with a subscriber keep them in memory."""
 
 
 def problems(given: object) -> list[str]:
-    """What is wrong with the setting, one sentence each; empty if nothing is."""
+    """The errors in the setting, one sentence each."""
     if not isinstance(given, Mapping):
         return [f"C10K['TOPICS'] must be a dict of patterns, not {type(given).__name__}"]
     found = []
     for pattern, options in given.items():
         where = f"C10K['TOPICS'][{pattern!r}]"
         if not isinstance(pattern, str) or not pattern:
-            found.append(f"C10K['TOPICS'] has a pattern that is no text: {pattern!r}")
+            found.append(
+                f"C10K['TOPICS'] has a pattern that is not a non-empty string: {pattern!r}"
+            )
         elif not isinstance(options, Mapping) or not set(options) <= {"history", "expire"}:
             found.append(
-                f"{where} must be a dict of 'history' and perhaps 'expire', not {options!r}"
+                f"{where} must be a dict with 'history' and optionally 'expire', not {options!r}"
             )
         elif not _is_whole(options.get("history")) or not 1 <= options["history"] <= MAX_HISTORY:
             found.append(
@@ -32,7 +34,7 @@ def problems(given: object) -> list[str]:
 
 
 def lifetime_fits(seconds: object) -> bool:
-    """Whether this is a time for which a message may be kept."""
+    """Whether a message can be kept for so many seconds."""
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     return is_number and 0.001 <= seconds < 1e12  # type: ignore[operator]
 

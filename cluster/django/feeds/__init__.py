@@ -7,5 +7,6 @@ websocket            a feed over WebSocket
 http_requests        feeds over HTTP: recognizes their requests and accepts clients
 server_sent_events   a feed as server-sent events
 long_polling         a feed by long polling
+web_request          the parts of twisted.web's request that feeds use
 http_refusals        answers to HTTP requests that get no messages: refusals, preflights, HEAD
 """

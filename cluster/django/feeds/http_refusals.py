@@ -3,11 +3,10 @@
 HEADERS are set already. Each function completes the answer to a twisted.web request.
 """
 
-from typing import Any
-
 from autobahn.websocket.types import ConnectionDeny
 
 from cluster.django.feeds.server_sent_events import CONTENT_TYPE, defer
+from cluster.django.feeds.web_request import WebRequest
 
 CLOSE_GOING_AWAY = 1001
 CLOSE_TRY_AGAIN = 1013
@@ -26,20 +25,20 @@ _CORS_HEADERS = b"Prefer, Last-Event-ID, Cache-Control"
 _CORS_MAX_AGE_S = b"600"
 
 
-def allow_origin(request: Any, origin: str) -> None:
+def allow_origin(request: WebRequest, origin: str) -> None:
     """Allow a page of this origin, which has been checked, to read the answer (CORS)."""
     request.setHeader(b"Access-Control-Allow-Origin", origin.encode("latin-1"))
     request.setHeader(b"Access-Control-Allow-Credentials", b"true")
     request.setHeader(b"Access-Control-Expose-Headers", b"Retry-After")
 
 
-def answer_head(request: Any, content_type: bytes) -> None:
+def answer_head(request: WebRequest, content_type: bytes) -> None:
     """Answer a HEAD request of a client that would be accepted."""
     request.setHeader(b"Content-Type", content_type)
     request.finish()
 
 
-def answer_preflight(request: Any) -> None:
+def answer_preflight(request: WebRequest) -> None:
     """Answer a CORS preflight of a page of an allowed origin."""
     request.setResponseCode(204)
     request.setHeader(b"Access-Control-Allow-Methods", b"GET")
@@ -48,7 +47,7 @@ def answer_preflight(request: Any) -> None:
     request.finish()
 
 
-def answer_refused(request: Any, denied: ConnectionDeny) -> None:
+def answer_refused(request: WebRequest, denied: ConnectionDeny) -> None:
     """Answer with the refusal's status, headers, and body or reason."""
     body = getattr(denied, "body", None)
     headers = list(getattr(denied, "headers", ()))
@@ -69,7 +68,7 @@ def is_for_now(denied: ConnectionDeny) -> bool:
     return denied.code in FOR_NOW and getattr(denied, "body", None) is None
 
 
-def answer_deferred(request: Any, denied: ConnectionDeny, is_serving: bool) -> None:
+def answer_deferred(request: WebRequest, denied: ConnectionDeny, is_serving: bool) -> None:
     """Make the client of a stream reconnect later; an EventSource gives up after other answers.
 
     Args:
@@ -86,7 +85,7 @@ def answer_deferred(request: Any, denied: ConnectionDeny, is_serving: bool) -> N
     _finish(request, defer(code, denied.reason or "try again", after))
 
 
-def _finish(request: Any, body: bytes) -> None:
+def _finish(request: WebRequest, body: bytes) -> None:
     request.setHeader(b"Content-Length", b"%d" % len(body))
     request.write(body)
     request.finish()

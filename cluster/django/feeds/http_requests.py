@@ -37,6 +37,7 @@ from cluster.django.feeds.http_refusals import (
 from cluster.django.feeds.long_polling import MAX_WAIT_S, LongPoll
 from cluster.django.feeds.message_format import parse_feed_position
 from cluster.django.feeds.server_sent_events import CONTENT_TYPE, EventStream, Streams, tcp_of
+from cluster.django.feeds.web_request import WebRequest
 from cluster.django.handshake.admission import Admission, Target
 from cluster.django.handshake.limits import Occupancy, Seat
 from cluster.django.handshake.origins import check_host_and_origin, check_site
@@ -56,7 +57,7 @@ _STREAM = re.compile(rb"text/event-stream(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNO
 _WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
 
 
-def kind_of(request: Any) -> str | None:
+def kind_of(request: WebRequest) -> str | None:
     """What a twisted.web request could ask of a feed; None if it asks nothing of one."""
     header = request.requestHeaders.getRawHeaders
     if request.method in (b"GET", b"HEAD"):
@@ -69,7 +70,7 @@ def kind_of(request: Any) -> str | None:
     return None
 
 
-def wait_of(request: Any) -> int | None:
+def wait_of(request: WebRequest) -> int | None:
     """The seconds of ``Prefer: wait=…`` (RFC 7240), cut to MAX_WAIT_S; None without it."""
     prefer = request.requestHeaders.getRawHeaders(b"prefer")
     found = None if prefer is None else _WAIT.search(b",".join(prefer))
@@ -117,7 +118,7 @@ class FeedRequests:
             end_of_turn.schedule_published,
         )
         end_of_turn.send_to_streams = self._streams.flush
-        self._clients: dict[Any, str] = {}
+        self._clients: dict[EventStream | LongPoll, str] = {}
         self._closing: list[Any] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -131,7 +132,7 @@ class FeedRequests:
         """Messages handed to the transports of streams and polls."""
         return self._sent + sum(client.sent for client in self._clients)
 
-    def take(self, request: Any) -> bool:
+    def take(self, request: WebRequest) -> bool:
         """Answer a twisted.web request if it is one of a feed; return False if it is not.
 
         ``request.serve_view()`` is called if that is known only later.
@@ -155,7 +156,7 @@ class FeedRequests:
         self._start(request, self._serve(request, kind, match))
         return True
 
-    def _start(self, request: Any, serving: Coroutine[Any, Any, None]) -> None:
+    def _start(self, request: WebRequest, serving: Coroutine[Any, Any, None]) -> None:
         """Serve in a task, which is cancelled if the client leaves."""
         task = asyncio.get_running_loop().create_task(serving)
         self._tasks.add(task)
@@ -163,7 +164,7 @@ class FeedRequests:
         request.notifyFinish().addErrback(lambda _: task.cancel())
 
     @staticmethod
-    def _prepare(request: Any) -> None:
+    def _prepare(request: WebRequest) -> None:
         request.setHeader(b"Date", datetimeToString())
         for name, value in HEADERS:
             request.setHeader(name, value)
@@ -185,7 +186,7 @@ class FeedRequests:
 
     # One request.
 
-    async def _resolve_and_serve(self, request: Any, kind: str) -> None:
+    async def _resolve_and_serve(self, request: WebRequest, kind: str) -> None:
         """Resolve the URL in a database thread; the request may turn out to be for a view."""
         try:
             match, _ = await in_database(find_view, request.path.decode("ascii"))
@@ -201,7 +202,7 @@ class FeedRequests:
         else:
             await self._serve(request, kind, None)
 
-    async def _serve(self, request: Any, kind: str, match: ResolverMatch | None) -> None:
+    async def _serve(self, request: WebRequest, kind: str, match: ResolverMatch | None) -> None:
         self._prepare(request)
         seat = None
         try:
@@ -231,7 +232,7 @@ class FeedRequests:
             if seat is not None:
                 seat.leave()
 
-    def _check(self, request: Any) -> None:
+    def _check(self, request: WebRequest) -> None:
         host, origin = (_header(request, name) for name in (b"host", b"origin"))
         check_host_and_origin(host or "", origin, request.isSecure(), self._origins)
         check_site(origin, _header(request, b"sec-fetch-site"))
@@ -241,7 +242,7 @@ class FeedRequests:
             raise _stopping()
 
     def _open(
-        self, request: Any, kind: str, http: ReactorRequest, topics: list[str], seat: Seat
+        self, request: WebRequest, kind: str, http: ReactorRequest, topics: list[str], seat: Seat
     ) -> None:
         """From here on the client is an EventStream or a LongPoll."""
         last_id = http.headers.get("Last-Event-ID") if kind == STREAM else None
@@ -280,14 +281,14 @@ class FeedRequests:
         at_end.append(revocable_clients.add(http, client.close))
         client.subscribe(topics, parse_feed_position(position))
 
-    def _refusal_for(self, request: Any, error: Exception) -> Refusal:
+    def _refusal_for(self, request: WebRequest, error: Exception) -> Refusal:
         try:
             return refusal_for(error)
         except Exception:
             self.log.failure("a feed at {path!r} failed", path=request.path)
             return Refusal(500, "internal error")
 
-    def _refuse(self, request: Any, kind: str, denied: ConnectionDeny) -> None:
+    def _refuse(self, request: WebRequest, kind: str, denied: ConnectionDeny) -> None:
         self.refused[str(denied.code)] += 1
         if kind == STREAM and request.method == b"GET" and is_for_now(denied):
             answer_deferred(request, denied, self._is_serving())
@@ -299,7 +300,7 @@ def _stopping() -> Refusal:
     return Refusal(503, "this node is shutting down", (("Retry-After", "1"),))
 
 
-def _header(request: Any, name: bytes) -> str | None:
+def _header(request: WebRequest, name: bytes) -> str | None:
     values = request.requestHeaders.getRawHeaders(name)
     return None if not values else values[0].decode("latin-1")
 

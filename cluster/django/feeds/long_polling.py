@@ -15,10 +15,12 @@ when the time is over. Messages of topics without history are lost between two p
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
 
 from cluster.django.feeds.feed_subscriptions import CallLater, FeedSubscriptions
 from cluster.django.feeds.message_format import encode_value
+from cluster.django.feeds.web_request import WebRequest
 
 CONTENT_TYPE = b"application/json"
 
@@ -49,7 +51,12 @@ class LongPoll:
     """
 
     def __init__(
-        self, request: Any, clock: Any, wait_s: int, position: str, ended: Callable[[str], None]
+        self,
+        request: WebRequest,
+        clock: IReactorTime,
+        wait_s: int,
+        position: str,
+        ended: Callable[[str], None],
     ) -> None:
         self.subscriptions: FeedSubscriptions
         self.sent = 0

@@ -33,6 +33,7 @@ from twisted.logger import Logger
 
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions
 from cluster.django.feeds.message_format import encode
+from cluster.django.feeds.web_request import WebRequest
 from cluster.net.direct_output import write_directly
 from cluster.net.loop.timers import CoarseTimers, Timeout
 
@@ -108,7 +109,7 @@ class EventStream:
         "_streams", "dropped", "request", "sent", "subscriptions",
     )  # fmt: skip
 
-    def __init__(self, request: Any, streams: Streams, ended: Callable[[str], None]) -> None:
+    def __init__(self, request: WebRequest, streams: Streams, ended: Callable[[str], None]) -> None:
         self.subscriptions: FeedSubscriptions
         self.sent = 0
         self.dropped = 0
@@ -243,13 +244,13 @@ def defer(code: int, reason: str, after: int) -> bytes:
     return b"retry: %d\n\nevent: close\ndata: %b\n\n" % (retry, close)
 
 
-def tcp_of(request: Any) -> Any:
+def tcp_of(request: WebRequest) -> Any:
     """The TCP transport of a twisted.web request, also under TLS."""
     transport = request.channel.transport
     return getattr(transport, "transport", transport)
 
 
-def _give_up_unheard(request: Any) -> None:
+def _give_up_unheard(request: WebRequest) -> None:
     """Have the kernel end a connection on which nothing is acknowledged for too long."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
     connection = getattr(tcp_of(request), "socket", None)

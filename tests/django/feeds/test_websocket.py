@@ -109,8 +109,8 @@ class FeedSocketTests(SynchronousTestCase):
                 queued.append(connection.queued_bytes)
 
             self.patch(connection, "send_frame", send_frame)
-            request = one._conversation.say(json.dumps({"subscribe": "two"}))
-            one._transport.say(request * 50)
+            request = one._conversation.message_frame(json.dumps({"subscribe": "two"}))
+            one._transport.send_to_server(request * 50)
             self.assertEqual(len(await self.receive(one, 100)), 100)
             self.assertLess(max(queued), 5 * len(message))
 

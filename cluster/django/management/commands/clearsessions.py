@@ -1,4 +1,4 @@
-"""``manage.py clearsessions``: Django's own command, as quick as it is without us."""
+"""``manage.py clearsessions``: Django's own command, as fast as without c10k."""
 
 import threading
 from typing import Any
@@ -9,11 +9,11 @@ from cluster.django.session_signals import only_expired_sessions
 
 
 class Command(Base):
-    """Deletes expired sessions by one query, although the deletion of others closes sockets."""
+    """Deletes expired sessions in one query, although the deletion of a session closes clients."""
 
     def handle(self, *args: Any, **options: Any) -> None:
         if threading.active_count() > 1:
-            # Another thread may delete a session that somebody uses, and that must be heard.
+            # Another thread may delete a session that is in use, and its clients must be closed.
             super().handle(**options)
             return
         with only_expired_sessions():
