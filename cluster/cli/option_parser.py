@@ -38,7 +38,7 @@ class ClusterOptions(usage.Options):
         if self.parent is None:
             raise usage.UsageError(message) from None
         # twistd would print its own usage above the message.
-        sys.exit(f"twistd {self.parent.subCommand}: {message}")
+        sys.exit(f"{self.parent.subCommand}: {message}")
 
     def opt_version(self) -> None:
         """Display the version and exit."""

@@ -34,12 +34,13 @@ class Tap:
 def _make_cluster(options: Options) -> Service:
     from twisted.internet import reactor
 
-    from cluster.supervisor.supervisor import ClusterConfig, Supervisor
+    from cluster.supervisor.config import SupervisorConfig
+    from cluster.supervisor.supervisor import Supervisor
 
     _prepare(reactor, "c10k")
     node = options.node_config("", "")
     del node["name"], node["bus"]
-    config = ClusterConfig(
+    config = SupervisorConfig(
         nodes=options.nodes,
         listens=options.listens,
         admin=options.admin,
@@ -47,7 +48,7 @@ def _make_cluster(options: Options) -> Service:
         node=node,
         drain_timeout=options.drain_timeout,
     )
-    give_up = partial(process_setup.exit_with_failure, reactor, "twistd c10k")
+    give_up = partial(process_setup.exit_with_failure, reactor, "c10k")
     return Supervisor(config, reactor, give_up)
 
 
@@ -69,14 +70,14 @@ def _make_broker(options: BrokerOptions) -> Service:
 
 def _prepare(reactor: Any, name: str) -> None:
     process_setup.name_log_lines(name)
-    process_setup.print_configuration_errors(f"twistd {name}")
+    process_setup.print_configuration_errors(name)
     process_setup.stop_on_first_signal(reactor)
 
 
 def _end_failed_start(log: Logger, reactor: Any, name: str, failure: Failure) -> None:
     reason = failure_reason(log, failure)
     log.critical("cannot start: {reason}", reason=reason)
-    process_setup.exit_with_failure(reactor, f"twistd {name}", reason)
+    process_setup.exit_with_failure(reactor, name, reason)
 
 
 class LoneNode(Service):

@@ -1,6 +1,7 @@
 """Floor 3: the process that keeps the broker and the nodes alive.
 
-supervisor           Supervisor joins the parts
+supervisor           starts and stops all, and joins the parts below
+config               the configuration of a cluster
 children             starts, restarts and stops the child processes, and logs their output
 control_connection   the connection between the supervisor and each child
 listening_slots      the listening sockets of each node, which outlive its processes

@@ -22,8 +22,7 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
@@ -32,10 +31,10 @@ from twisted.logger import Logger
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net import listening_sockets
-from cluster.net.addresses import Address
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
-from cluster.supervisor.children import Children, child_command, child_environment
+from cluster.supervisor.children import Children, child_environment
+from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import (
     BROKER_SLOT,
     ChildLink,
@@ -51,29 +50,6 @@ KILL_AFTER_DRAIN_S = 4.0
 """Seconds from the end of the drain timeout to SIGKILL. A child exits by itself within 2 s."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterConfig:
-    """The configuration of a cluster.
-
-    Attributes:
-        nodes: The number of nodes.
-        listens: The addresses that each node serves.
-        admin: The address of the admin port.
-        bus: "local", the endpoint of an external broker, or None for a broker of the cluster's own.
-        node: The fields of a NodeConfig, without name and bus.
-        drain_timeout: Seconds that nodes have at a stop.
-        command: The command line that starts a child, without its arguments.
-    """
-
-    nodes: int
-    listens: Sequence[Address]
-    admin: Address
-    bus: str | None
-    node: dict[str, Any]
-    drain_timeout: float
-    command: Sequence[str] = field(default_factory=child_command)
-
-
 class Supervisor(Service):
     """A whole cluster. The start methods raise ConfigurationError, whose text is for the operator.
 
@@ -83,7 +59,7 @@ class Supervisor(Service):
     log = Logger()
 
     def __init__(
-        self, config: ClusterConfig, reactor: Any, give_up: Callable[[str], object]
+        self, config: SupervisorConfig, reactor: Any, give_up: Callable[[str], object]
     ) -> None:
         self.config = config
         self._give_up = give_up

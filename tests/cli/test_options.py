@@ -191,8 +191,8 @@ class ClusterTests(OptionsTestCase):
         options.parent = Options()
         options.parent.subCommand = "c10k"
         for argument, message in (
-            ("--bogus", "twistd c10k: option --bogus not recognized (--help lists the options)"),
-            ("--nodes=x", "twistd c10k: --nodes must be a whole number from 1 to 256, not 'x'"),
+            ("--bogus", "c10k: option --bogus not recognized (--help lists the options)"),
+            ("--nodes=x", "c10k: --nodes must be a whole number from 1 to 256, not 'x'"),
         ):
             end = self.assertRaises(SystemExit, options.parseOptions, [*FREE, argument])
             self.assertEqual(end.code, message)  # printed to standard error; the status is 1

@@ -100,11 +100,11 @@ class ConfigurationErrorTests(SynchronousTestCase):
         self.others: list[object] = []
         self.patch(sys, "excepthook", lambda kind, error, traceback: self.others.append(error))
         self.patch(sys, "stderr", io.StringIO())
-        process_setup.print_configuration_errors("twistd c10k")
+        process_setup.print_configuration_errors("c10k")
 
     def test_is_one_line(self) -> None:
         sys.excepthook(ConfigurationError, ConfigurationError("the port is taken"), None)
-        self.assertEqual(sys.stderr.getvalue(), "twistd c10k: the port is taken\n")
+        self.assertEqual(sys.stderr.getvalue(), "c10k: the port is taken\n")
 
     def test_other_errors_have_their_traceback(self) -> None:
         error = ZeroDivisionError()

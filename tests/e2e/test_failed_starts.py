@@ -53,7 +53,7 @@ class FailedStartTests(TestCase):
             f" ({self.urls}, line 2); manage.py check says more"
         )
         self.assertEqual(program.status, 1)
-        self.assertEqual(program.errors, [f"twistd c10k: {reason}"])
+        self.assertEqual(program.errors, [f"c10k: {reason}"])
         logged = [line for line in program.lines if line.endswith(reason)]
         self.assertEqual(len(logged), 2, program.text)  # in the log, and on standard error
         self.assertNotIn("restarting", program.text)
@@ -66,7 +66,7 @@ class FailedStartTests(TestCase):
             program = await self.ended(command)
             self.assertEqual(program.status, 1)
             (line,) = program.errors
-            said = f"twistd {command}: cannot start: ModuleNotFoundError: No module named 'no'"
+            said = f"{command}: cannot start: ModuleNotFoundError: No module named 'no'"
             self.assertTrue(line.startswith(said), line)
 
     async def test_settings_that_fail_are_refused_before_the_start(self) -> None:
@@ -76,7 +76,7 @@ class FailedStartTests(TestCase):
         self.assertEqual(
             program.lines,
             [
-                "twistd c10k: the settings module broken_site cannot be imported:"
+                "c10k: the settings module broken_site cannot be imported:"
                 f" ZeroDivisionError: division by zero ({self.folder}/broken_site.py, line 2)"
             ],
         )

@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim, probe
+from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
-from cluster.supervisor.supervisor import ClusterConfig, Supervisor
+from cluster.supervisor.supervisor import Supervisor
 from tests.supervisor.test_children import MemoryProcess, MemoryProcessReactor, Recorder
 from tests.supervisor.test_health import RecordingLink
 
@@ -27,7 +28,7 @@ class SupervisorTestCase(SynchronousTestCase):
         self.given_up: list[str] = []
 
     def make(self, nodes: int = 2, bus: str | None = None, listen: str = "") -> Supervisor:
-        config = ClusterConfig(
+        config = SupervisorConfig(
             nodes=nodes,
             listens=[parse_address(listen or "tcp:0:interface=127.0.0.1")],
             admin=parse_address("tcp:0", "127.0.0.1"),

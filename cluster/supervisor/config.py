@@ -1,0 +1,31 @@
+"""The configuration of a cluster, as the command line gives it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.net.listening_sockets import Address
+from cluster.supervisor.children import child_command
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorConfig:
+    """The configuration of a cluster.
+
+    Attributes:
+        nodes: The number of nodes.
+        listens: The addresses that each node serves.
+        admin: The address of the admin port.
+        bus: "local", the endpoint of an external broker, or None for a broker of the cluster's own.
+        node: The fields of a NodeConfig, without name and bus.
+        drain_timeout: Seconds that nodes have at a stop.
+        command: The command line that starts a child, without its arguments.
+    """
+
+    nodes: int
+    listens: Sequence[Address]
+    admin: Address
+    bus: str | None
+    node: dict[str, Any]
+    drain_timeout: float
+    command: Sequence[str] = field(default_factory=child_command)
