@@ -119,14 +119,19 @@ def project() -> dict[str, Any]:
     return {
         "__name__": "example",
         "ApiToken": Records(SimpleNamespace(digest="digest of abc")),
+        "Order": type("Order", (), {}),
         "Membership": Records(SimpleNamespace(room="lobby", user=None)),
         "PermissionDenied": PermissionDenied,
         "Room": Records(room),
         "User": Records(anna),
         "convert": lambda value, user: {"value": value, "for": user.username},
+        "board_state": lambda pk: {"board": pk, "cards": []},
+        "build_report": lambda pk: SimpleNamespace(url=f"/reports/{pk}/"),
         "digest": lambda token: f"digest of {token}",
         "feed": cluster.feed,
         "json": __import__("json"),
+        "publish": cluster.publish,
+        "read_temperature": lambda: 21.5,
         "topic_messages": cluster.topic_messages,
         "websocket": cluster.websocket,
     }
@@ -252,6 +257,93 @@ class UsersTests(GuideTestCase):
         for headers in ({"Authorization": "Token xyz"}, {}):
             with self.assertRaises(PermissionDenied):
                 accept(visitor(None, headers=headers))
+
+
+class PublishTests(GuideTestCase):
+    """publish.md"""
+
+    def test_a_signal_receiver(self) -> None:
+        from django.db.models.signals import post_save
+
+        order = self.run_example("publish", "def order_saved")["Order"]
+        instance = SimpleNamespace(pk=5, shop_id=3, state="paid")
+        with capture_publications() as published:
+            post_save.send(sender=order, instance=instance, created=True)
+        self.assertEqual([("orders/3", '{"id":5,"state":"paid"}')], published)
+
+    def test_an_update_without_a_signal(self) -> None:
+        names = self.run_example("publish", "def close_orders")
+        order = SimpleNamespace(state="open")
+        with capture_publications() as published:
+            names["close_orders"](SimpleNamespace(pk=3, orders=Records(order)))
+        self.assertEqual("closed", order.state)
+        self.assertEqual([("orders/3", '{"state":"closed"}')], published)
+
+    def test_a_task(self) -> None:
+        names = self.run_example("publish", "def send_report")
+        with capture_publications() as published:
+            names["send_report"](7)
+        self.assertEqual([("reports/7", '{"ready":"/reports/7/"}')], published)
+
+    def test_a_process_of_its_own(self) -> None:
+        class Stop(Exception):
+            pass
+
+        def stop(seconds: float) -> None:
+            raise Stop
+
+        names = self.run_example("publish", "class Command")
+        names["time"] = SimpleNamespace(sleep=stop)
+        with capture_publications() as published, self.assertRaises(Stop):
+            names["Command"]().handle()
+        self.assertEqual([("temperature", "21.5")], published)
+
+    def test_the_settings_can_be_used(self) -> None:
+        names = self.run_example("publish", "C10K = {")
+        with override_settings(C10K=names["C10K"]):
+            conf.load()
+
+
+class StateTests(GuideTestCase):
+    """state.md"""
+
+    @asynchronous
+    async def test_a_small_state(self) -> None:
+        names = self.run_example("state", "def goal")
+        kept = self.run_example("state", '"score/*"')["C10K"]
+        self.serve((path("<int:pk>/", names["score"]),))
+        with override_settings(C10K=kept):
+            names["goal"](SimpleNamespace(pk=7, home=1, guest=0))
+            async with connect("/7/", subprotocols=["c10k.v1"]) as client:
+                await client.receive_json()  # subscribed
+                message = (await client.receive_json())["message"]
+                self.assertEqual('{"home":1,"guest":0}', message)
+
+    @asynchronous
+    async def test_a_state_of_the_database(self) -> None:
+        names = self.run_example("state", "def board(")
+        self.serve((path("<int:pk>/", names["board"]),))
+        async with connect("/5/") as client:
+            self.assertEqual({"board": 5, "cards": []}, await client.receive_json())
+            cluster.publish("board/5", json={"card": 5, "column": "done"})
+            self.assertEqual({"card": 5, "column": "done"}, await client.receive_json())
+
+    @asynchronous
+    async def test_a_slow_client(self) -> None:
+        names = self.run_example("state", "def ticker")
+        self.serve((path("<symbol>/", names["ticker"]),))
+        with override_settings(C10K={"SEND_QUEUE_HIGH_WATER": 10_000, "SEND_QUEUE_LOW_WATER": 100}):
+            async with connect("/acme/") as client:
+                cluster.publish("price/acme", "first")
+                self.assertEqual("first", await client.receive())
+                client.stop_reading()
+                for _ in range(50):
+                    cluster.publish("price/acme", "x" * 1000)
+                names["prices"]["acme"] = "newest"
+                client.start_reading()
+                received = ""
+                while received != "newest":
+                    received = await client.receive()
 
 
 class DeployTests(GuideTestCase):
