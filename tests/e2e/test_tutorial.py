@@ -172,7 +172,7 @@ class TutorialTests(TestCase):
 
     async def look_at_published(self, output: str) -> None:
         """As is what another process publishes."""
-        self.assertRegex(output, r"\b2 connections")
+        self.assertIn("Delivered to 2 subscribers on 1 node", output)
         for page in self.pages:
             await self.shows(page, 1, 12)
             await self.shows(page, 2, 9)
