@@ -18,6 +18,7 @@ from zope.interface import implementer
 MAX_HEADER = 16 << 10
 """Bytes of a request's header; twisted.web has the same limit."""
 
+# The value is a list of protocols (RFC 9110, section 7.8).
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
 
 

@@ -2,8 +2,8 @@
 
 Handlers and publications queue frames on connections; they make no system call for each. A
 connection whose queue was empty puts itself on a list, and at the end of the turn one ``send``
-takes all its frames. (``transport.write`` would cost twice as much: it asks the reactor to watch
-the socket, sends in the next turn, and asks the reactor to stop watching.)
+takes all its frames. (``transport.write`` would cost more: it asks the reactor to watch the socket,
+sends in the next turn, and asks the reactor to stop watching.)
 
 The steps, in this order:
 

@@ -34,6 +34,7 @@ class Timeout:
 
     def cancel(self) -> None:
         bucket = self._bucket
+        # None is the value of an entry: this timeout was pending until now, and was the last one.
         if bucket.pop(self, self) is None and not bucket:
             bucket.drop()
 

@@ -72,9 +72,10 @@ class StallDetectorTests(SynchronousTestCase):
         self.patch(self.watch, "look", lambda now, thread: looked.set())
         self.watch.start()
         self.assertTrue(looked.wait(60))
-        before = threading.active_count()
+        thread = self.watch._thread
+        assert thread is not None
         self.watch.stop()
-        self.assertEqual(before - 1, threading.active_count())
+        self.assertFalse(thread.is_alive())
 
     def test_stop(self) -> None:
         self.watch.stop()
