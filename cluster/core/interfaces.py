@@ -4,7 +4,6 @@
 node joins them; these protocols say what each needs of the others.
 
 Subscriber         a connection as topics see it: something to queue frames on
-History            what a topic retains, as a subscriber that resumes receives it
 ClientConnection   a connection as its handler sees it
 Callback           a function that follows a topic, until it is stopped
 Presence, Barriers, PubSub   the topics of a node as handlers see them
@@ -17,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
-Position = tuple[str, int]
-"""The epoch and the offset of a retained frame (cluster.core.retained)."""
+from cluster.core.retained import History as History
+from cluster.core.retained import Position as Position
 
 Take = Callable[[bytes, int], None]
 """Called with a frame and its offset, which is 0 for a topic that retains nothing."""
@@ -26,26 +25,6 @@ Take = Callable[[bytes, int], None]
 Answer = Callable[[bool, str, int], None]
 """Called with: all missed frames follow, the topic's epoch, its newest offset. The epoch of a topic
 that retains nothing is empty."""
-
-
-class History(Protocol):
-    """What a topic retains, as a subscriber that resumes receives it."""
-
-    @property
-    def recovered(self) -> bool:
-        """Whether ``frames`` are all that the subscriber missed."""
-
-    @property
-    def epoch(self) -> str:
-        """The epoch of the offsets; empty for a topic that retains nothing."""
-
-    @property
-    def offset(self) -> int:
-        """The offset of the newest frame."""
-
-    @property
-    def frames(self) -> tuple[bytes, ...]:
-        """The frames, oldest first."""
 
 
 class Subscriber(Protocol):
@@ -184,7 +163,7 @@ class PubSub(Protocol):
         connection: Subscriber,
         topic: bytes,
         since: Position | None,
-        begin: Callable[[Any], tuple[bytes, ...]],
+        begin: Callable[[History], tuple[bytes, ...]],
     ) -> None:
         """Subscribe as soon as the history is known: ``begin(history)`` returns what to send."""
 

@@ -23,8 +23,11 @@ Times are Unix times in milliseconds, which all processes share; 0 means never.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+Position = tuple[str, int]
+"""The epoch and the offset of a frame."""
 
 MAX_TOPICS = 10_000
 """Bounds the memory that a publisher which invents topics can take."""
@@ -35,6 +38,28 @@ MAX_BYTES = 256 << 20
 MAX_PUBLISHERS = 128
 """Publishers that a topic remembers; it forgets the one that published longest ago. They matter for
 seconds only, between the death of a broker and the start of the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a topic retains, as a subscriber receives it. The newest frame has the ``offset``.
+
+    ``recovered``: the frames are all that the subscriber missed.
+    """
+
+    recovered: bool
+    epoch: str
+    offset: int
+    frames: tuple[bytes, ...] = ()
+
+    def numbered(self) -> Iterator[tuple[bytes, int]]:
+        """Each frame with its offset."""
+        first = self.offset - len(self.frames) + 1
+        return ((frame, first + index) for index, frame in enumerate(self.frames))
+
+
+NO_HISTORY = History(False, "", 0)
+"""The topic retains nothing, or it is unknown what."""
 
 
 @dataclass(slots=True)
@@ -84,6 +109,16 @@ class RetainedTopic:
         if not first <= offset <= last:
             return None
         return list(self.frames)[offset - first :]
+
+    def history(self, since: Position | None) -> History:
+        """The frames after a position. Without one, or if it is too old: all frames."""
+        missed = None if since is None else self.after(*since)
+        frames = self.frames if missed is None else missed
+        return History(missed is not None, self.epoch, self.offset, tuple(frames))
+
+    def is_behind(self, since: Position | None) -> bool:
+        """Whether a position is that of a newer frame, which is on its way here."""
+        return since is not None and since[0] == self.epoch and since[1] > self.offset
 
     def trim(self, now: int) -> None:
         """Drop frames beyond the depth and frames that have expired."""
@@ -230,7 +265,7 @@ def format_position(epoch: str, offset: int) -> str:
     return f"{epoch}:{offset}"
 
 
-def parse_position(text: str) -> tuple[str, int]:
+def parse_position(text: str) -> Position:
     """The (epoch, offset) of a position's text; raises ValueError."""
     epoch, colon, offset = text.rpartition(":")
     if not colon or not epoch.isalnum() or not offset.isdecimal() or not offset.isascii():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from twisted.logger import Logger
 
 from cluster.core.interfaces import Answer, Subscriber, Take
-from cluster.pubsub.pending_subscribers import History
+from cluster.core.retained import History
 from cluster.pubsub.retained_cache import RetainedCache
 
 

@@ -10,53 +10,14 @@ or want to know their position must wait until this node knows what the topic re
 * each pending subscriber begins exactly once, or is cancelled.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cluster.core.interfaces import Position
-from cluster.core.retained import RetainedTopic
+from cluster.core.retained import NO_HISTORY, History, Position, RetainedTopic
 
 WAITING_FRAMES = 1000
 """Frames that wait with a subscriber. The exchange answers in milliseconds: more gather only while
 the broker is away."""
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What a topic retains, as a subscriber that begins receives it.
-
-    ``recovered``: the frames are all that it missed. ``offset`` is that of the newest frame. A
-    topic that retains nothing has an empty epoch.
-    """
-
-    recovered: bool
-    epoch: str
-    offset: int
-    frames: tuple[bytes, ...] = ()
-
-    def numbered(self) -> Iterator[tuple[bytes, int]]:
-        """Each frame with its offset."""
-        first = self.offset - len(self.frames) + 1
-        return ((frame, first + index) for index, frame in enumerate(self.frames))
-
-
-NO_HISTORY = History(False, "", 0)
-"""The topic retains nothing, or this node does not know what."""
-
-
-def history_since(kept: RetainedTopic | None, since: Position | None) -> History:
-    """The frames after a position; all that the topic retains if there is no position, or if it is
-    too old."""
-    if kept is None:
-        return NO_HISTORY
-    missed = None if since is None else kept.after(*since)
-    frames = kept.frames if missed is None else missed
-    return History(missed is not None, kept.epoch, kept.offset, tuple(frames))
-
-
-def is_ahead(since: Position | None, kept: RetainedTopic) -> bool:
-    """Whether the subscriber has received frames that are still on their way to this node."""
-    return since is not None and since[0] == kept.epoch and since[1] > kept.offset
 
 
 @dataclass(slots=True, eq=False)
@@ -103,9 +64,10 @@ class PendingSubscribers:
         ``more``: newer frames may follow, so subscribers that are ahead go on waiting.
         """
         for pending in tuple(self._waiting.get(topic, ())):
-            if not (more and kept is not None and is_ahead(pending.since, kept)):
+            if not (more and kept is not None and kept.is_behind(pending.since)):
                 self.cancel(pending)
-                pending.begin(history_since(kept, pending.since), pending.frames)
+                history = NO_HISTORY if kept is None else kept.history(pending.since)
+                pending.begin(history, pending.frames)
 
     def deliver(self, topic: bytes, frame: bytes) -> None:
         """Keep a frame without an offset for the subscribers of a topic."""

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.interfaces import Answer, Position, Subscriber, Take
+from cluster.core.interfaces import Answer, Subscriber, Take
+from cluster.core.retained import Position
 from cluster.pubsub.barriers import LocalBarriers
 from cluster.pubsub.bus import Bus, Clock
 from cluster.pubsub.callback_subscribers import CallbackSubscriber

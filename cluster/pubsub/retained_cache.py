@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from cluster.core import wire
-from cluster.core.interfaces import Position
 from cluster.core.retained import (
+    NO_HISTORY,
+    History,
+    Position,
     RetainedFrames,
     RetainedTopic,
     format_sources,
     parse_epochs,
     parse_sources,
 )
-from cluster.pubsub.pending_subscribers import History, history_since
 
 
 class RetainedCache:
@@ -40,7 +41,8 @@ class RetainedCache:
 
     def history(self, topic: bytes, since: Position | None) -> History:
         """What a new subscriber of the topic receives."""
-        return history_since(self.get(topic), since)
+        kept = self.get(topic)
+        return NO_HISTORY if kept is None else kept.history(since)
 
     def forget(self, topic: bytes) -> None:
         """Drop a topic that this node does not subscribe to any longer."""

@@ -11,14 +11,10 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from cluster.core import wire
-from cluster.core.interfaces import Answer, Position, Subscriber, Take
+from cluster.core.interfaces import Answer, Subscriber, Take
+from cluster.core.retained import History, Position
 from cluster.pubsub.callback_subscribers import CallbackSubscriber, SpecialSubscribers
-from cluster.pubsub.pending_subscribers import (
-    History,
-    PendingSubscriber,
-    PendingSubscribers,
-    is_ahead,
-)
+from cluster.pubsub.pending_subscribers import PendingSubscriber, PendingSubscribers
 from cluster.pubsub.retained_cache import RetainedCache
 from cluster.pubsub.subscriber_table import SubscriberTable
 
@@ -233,8 +229,8 @@ class Subscriptions:
     def _admit_if_known(self, pending: PendingSubscriber) -> bool:
         """Begin if the topic's history is known here; else the subscriber waits for it."""
         kept = self.retained_cache.get(pending.topic)
-        if kept is not None and not is_ahead(pending.since, kept):
-            pending.begin(self.retained_cache.history(pending.topic, pending.since), [])
+        if kept is not None and not kept.is_behind(pending.since):
+            pending.begin(kept.history(pending.since), [])
             return True
         self.table.special_of(pending.topic).pending = True
         self._pending.add(pending)

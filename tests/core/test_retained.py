@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.retained import (
     MAX_PUBLISHERS,
+    History,
     RetainedFrames,
     format_position,
     format_sources,
@@ -198,6 +199,26 @@ class RetainedTests(SynchronousTestCase):
         kept = self.retained.get(b"t", 150)
         assert kept is not None
         self.assertEqual(list(kept.frames), [])
+
+    def test_history(self) -> None:
+        self.retained.restore(b"t", 3, 7, [b"5", b"6", b"7"], "e")
+        kept = self.retained.get(b"t")
+        assert kept is not None
+        everything = History(False, "e", 7, (b"5", b"6", b"7"))
+        for since in (None, ("e", 3), ("e", 8), ("other", 6)):
+            self.assertEqual(kept.history(since), everything)
+        missed = kept.history(("e", 5))
+        self.assertEqual(missed, History(True, "e", 7, (b"6", b"7")))
+        self.assertEqual(list(missed.numbered()), [(b"6", 6), (b"7", 7)])
+
+    def test_positions_of_newer_frames(self) -> None:
+        self.retained.restore(b"t", 3, 7, [b"7"], "e")
+        kept = self.retained.get(b"t")
+        assert kept is not None
+        positions = [None, ("e", 7), ("e", 8), ("other", 8)]
+        self.assertEqual(
+            [kept.is_behind(since) for since in positions], [False, False, True, False]
+        )
 
     def test_against_a_model(self) -> None:
         run_state_machine_as_test(RetainedMachine)

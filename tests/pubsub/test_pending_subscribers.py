@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.retained import MAX_TOPICS
+from cluster.core.retained import MAX_TOPICS, History
 from cluster.pubsub import pending_subscribers
 from tests.fakes import RecordingConnection
 from tests.pubsub.test_pubsub import PubSubTestCase
@@ -204,7 +204,7 @@ class SinceTests(PubSubTestCase):
         self.answers: list[Any] = []
 
     def subscribe(self, since: tuple[str, int] | None) -> None:
-        def begin(history: pending_subscribers.History) -> tuple[bytes, ...]:
+        def begin(history: History) -> tuple[bytes, ...]:
             self.answers.append((history.recovered, history.epoch, history.offset))
             return history.frames
 
