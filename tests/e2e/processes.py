@@ -26,14 +26,13 @@ from twisted.trial.unittest import TestCase
 ROOT = Path(__file__).resolve().parents[2]
 
 PATIENCE_S = 120.0
-"""Not how long anything takes (a second or two), but after how long on a busy machine what has not
-happened never will."""
+"""Seconds to wait for an event, which usually takes one or two; on a busy machine, many more."""
 
 ORPHAN_TIMEOUT_S = 30.0
-"""The same for processes that are to end at once."""
+"""The same for processes that must end at once."""
 
 TEST_TIMEOUT_S = 600
-"""For a test's ``timeout``: more than the wait that fails in it, which says what it missed."""
+"""For a test's ``timeout``: longer than each wait in it, whose error says what did not happen."""
 
 STDOUT, STDERR = 1, 2
 
@@ -43,7 +42,7 @@ reactor: Any = _reactor
 
 
 class Program(ProcessProtocol):
-    """A process whose output is kept as lines, and can be waited for.
+    """A process whose output is kept as lines, for which tests can wait.
 
     ``lines`` has all of it; what went to standard output and what to standard error are each in
     order there, but nothing says which of two lines came first. ``errors`` has the latter only.
@@ -66,7 +65,7 @@ class Program(ProcessProtocol):
         return transport.pid
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        # Apart, and whole lines only: neither a line nor a character is cut by the other stream.
+        # The streams apart, so that neither cuts a line or a character of the other.
         *lines, self._rests[childFD] = (self._rests[childFD] + data).split(b"\n")
         for raw in lines:
             line = raw.decode("utf-8", "replace")
@@ -81,7 +80,7 @@ class Program(ProcessProtocol):
                     waiting.callback(match)
 
     def line_received(self, line: str) -> None:
-        """For subclasses: called before those who wait for the line."""
+        """For subclasses: called before the Deferreds of ``line`` fire."""
 
     def processEnded(self, reason: Failure) -> None:
         for stream, rest in self._rests.items():
@@ -152,7 +151,7 @@ class Cluster(Program):
         return int(self.base_url.rstrip("/").rpartition(":")[2])
 
     def processes(self) -> list[int]:
-        """The numbers of all processes that descend from this cluster's start."""
+        """The ids of all processes that this cluster started."""
         return marked_processes(self.mark)
 
 
@@ -169,7 +168,7 @@ def marked_processes(mark: str) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    """Its words, with a blank after each; "" of a process that has ended."""
+    """Its command line, with a blank after each word; "" if the process has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
@@ -177,7 +176,7 @@ def command_line(pid: int) -> str:
 
 
 def kill_if_there(pid: int, number: int) -> bool:
-    """Send a signal to a process that may have ended since it was found; whether it was there."""
+    """Send a signal to a process, which may have ended. Returns whether it still ran."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -186,7 +185,7 @@ def kill_if_there(pid: int, number: int) -> bool:
 
 
 def environment(mark: str, **extra: str) -> dict[str, str]:
-    """For programs that are to find this checkout: its packages, its plugin, and its mark."""
+    """The environment of a program that uses this checkout: packages, plugin and mark."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "twistd_plugins")])
     inherited = os.environ.get("PYTHONPATH")
     return {
@@ -211,9 +210,9 @@ def start_program(
     cwd: str | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> Program:
-    """Start anything; the test's clean-up kills it and all that descends from it.
+    """Start a program; the test's clean-up kills it and all processes that it started.
 
-    It gets a place of its own for runtime folders, ``program.runtime``.
+    Its runtime folders are below ``program.runtime``.
     """
     program.runtime = Path(tempfile.mkdtemp(prefix="c10k-"))
     test.addCleanup(shutil.rmtree, program.runtime)
@@ -223,7 +222,7 @@ def start_program(
     )
 
     def clean_up() -> "Deferred[object]":
-        # First the supervisor alone: what its children do then is part of what is tested.
+        # First only the supervisor: the children must end by themselves.
         if program.transport is not None:
             program.kill(signal.SIGKILL)
         return program.end().addCallback(lambda _: no_orphans(test, mark))
@@ -233,7 +232,7 @@ def start_program(
 
 
 def no_orphans(test: TestCase, mark: str) -> "Deferred[object]":
-    """Wait for all marked processes to end; kill what does not, and fail the test."""
+    """Wait until all marked processes have ended. If some do not, kill them and fail the test."""
 
     running = marked_processes(mark)
     commands = [command_line(pid) for pid in running]
@@ -268,7 +267,7 @@ def start_cluster(
 
 
 class _ProcessEnd(FileDescriptor):
-    """A pidfd: readable when the process, which need not be a child of ours, has ended."""
+    """A pidfd: readable when the process has ended, even if it is not a child of this one."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(reactor)
@@ -289,7 +288,7 @@ class _ProcessEnd(FileDescriptor):
 
 
 def process_end(pid: int) -> "Deferred[None]":
-    """Fires when a process has ended; at once if there is none of this number."""
+    """Fires when a process has ended; at once if there is no process with this id."""
     try:
         watcher = _ProcessEnd(os.pidfd_open(pid))
     except ProcessLookupError:

@@ -58,7 +58,7 @@ class LoneProcessesTests(TestCase):
         for match in announced:
             status, _ = await get(match[1])
             self.assertLess(status, 500)
-        # Each has a folder, through which others may publish.
+        # Each has a runtime folder, through which external publishers publish.
         folders = [running_clusters({"XDG_RUNTIME_DIR": str(node.runtime)}, os.getuid())
                    for node in nodes]  # fmt: skip
         publisher = ExternalPublisher(lambda: folders[0], site=lambda: site_name("tests"))
@@ -67,7 +67,7 @@ class LoneProcessesTests(TestCase):
         self.assertEqual(receipt, Accepted(0, 0))
         cluster = await start_cluster(self, "--nodes", "1", *bus)
         await ready(cluster.admin_url)
-        # The cluster says that it is not ready without the bus, and comes back with it.
+        # The cluster is not ready without the bus, and is ready again with it.
         broker.kill()
         await broker.end()
         await get_until(cluster.admin_url + "readyz", 503)

@@ -1,4 +1,4 @@
-"""A real cluster is started, stopped, hurt and doubled."""
+"""Real clusters: start, stop, killed processes, and a second cluster on the same port."""
 
 import os
 import re
@@ -33,8 +33,8 @@ from tests.e2e.processes import (
 )
 
 AT_ONCE_S = 9.0
-"""For what must not drain first, which may take the 10 s of --drain-timeout: it takes no time where
-the machine has nothing else to do."""
+"""Seconds for an end without draining, less than the 10 s of --drain-timeout. It takes milliseconds
+on a machine that has nothing else to do."""
 
 
 def runtime_folder(cluster: Cluster) -> Path:
@@ -96,7 +96,7 @@ class OperationsTests(TestCase):
         node = cluster.pids["node0"]
         os.kill(node, signal.SIGSTOP)
         answers = gatherResults([Deferred.fromCoroutine(get(cluster.base_url)) for _ in range(20)])
-        # Connected in the kernel's eyes, though nobody accepts.
+        # The kernel connects, although no process accepts.
         socket.create_connection(("127.0.0.1", cluster.port), PATIENCE_S).close()
         os.kill(node, signal.SIGKILL)
         for code, _ in await answers:
@@ -118,13 +118,13 @@ class OperationsTests(TestCase):
         await gatherResults(ends).addTimeout(AT_ONCE_S, reactor)
         await cluster.end()  # its sockets may be closed after those that its children watch
         self.assert_port_free(cluster.port)
-        # What is left in the runtime folder is in nobody's way.
+        # The files that remain in the runtime folder do not prevent the next start.
         listen = f"tcp:{cluster.port}:interface=127.0.0.1"
         self.assertTrue(runtime_folder(cluster).exists())
         extra = {"XDG_RUNTIME_DIR": str(cluster.runtime)}
         await start_cluster(self, "--nodes", "2", "--admin", "tcp:0", listen=listen, extra=extra)
 
-    async def test_a_second_cluster_on_the_same_port_refuses(self) -> None:
+    async def test_a_second_cluster_on_the_same_port_is_refused(self) -> None:
         first = await start_cluster(self, "--nodes", "1")
         second = Program()
         command = twistd("-n", "--pidfile=", "c10k", "--listen", f"tcp:{first.port}")
@@ -174,7 +174,7 @@ class OperationsTests(TestCase):
         self.assertNotIn("Traceback", cluster.text, cluster.text)
         self.assertEqual(cluster.processes(), [])
 
-    async def test_a_view_that_does_not_return_is_left_after_the_drain_timeout(self) -> None:
+    async def test_a_view_that_does_not_return_ends_with_the_drain_timeout(self) -> None:
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         (folder / "slow_site.py").write_text(

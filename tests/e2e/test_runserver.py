@@ -1,4 +1,4 @@
-"""manage.py runserver and publish, on a project of their own."""
+"""manage.py runserver and publish, in a project of their own."""
 
 import os
 import re
@@ -115,7 +115,7 @@ class RunserverTests(TestCase):
         start_program(self, program, command, self.mark, str(self.folder), extra)
 
         def stop() -> "Deferred[None]":
-            # Not SIGKILL, after which the autoreloader's child would be left.
+            # Not SIGKILL: the autoreloader's child would remain.
             program.kill()
             return program.end()
 
@@ -173,7 +173,7 @@ class RunserverTests(TestCase):
         client = await self.connect()
         self.assertEqual(await client.next_message(), "subscribed")
 
-        # As a terminal's Ctrl-C, which goes to both processes.
+        # Ctrl-C in a terminal sends the signal to both processes.
         processes = marked_processes(self.mark)
         self.assertEqual(len(processes), 2)
         for pid in processes:
@@ -213,7 +213,7 @@ class RunserverTests(TestCase):
         await failed
         client = await self.connect()
         self.assertEqual(await client.next_message(), "subscribed")
-        # The settings that are options of twistd c10k hold here, too.
+        # The settings that are options of twistd c10k count here, too.
         client.send("x" * 101)
         self.assertEqual((await client.closed).code, 1009)
         client = await self.connect()
@@ -235,7 +235,7 @@ class RunserverTests(TestCase):
             self.assertEqual(second.errors[-1], "Error: That port is already in use.")
         self.assertEqual(await get(self.url), (200, "first"))
 
-    async def test_publish_from_outside(self) -> None:
+    async def test_publish_from_another_process(self) -> None:
         nowhere = self.manage("publish", "live", "hello")
         await nowhere.end()
         self.assertEqual(nowhere.status, 1)

@@ -1,4 +1,4 @@
-"""deploy/c10k.service: what systemd says about it, and what the cluster says to its command."""
+"""deploy/c10k.service: systemd verifies it, and the cluster accepts its command."""
 
 import re
 import shlex
@@ -19,13 +19,13 @@ UNIT = (ROOT / "deploy" / "c10k.service").read_text()
 
 @once
 class ServiceTests(SynchronousTestCase):
-    def test_systemd_understands_it(self) -> None:
+    def test_systemd_verifies_it(self) -> None:
         program = shutil.which("systemd-analyze")
         if program is None:
             raise SkipTest("systemd is not installed")
         folder = Path(tempfile.mkdtemp(prefix="c10k-"))
         self.addCleanup(shutil.rmtree, folder)
-        # As it is, but for what this machine does not have.
+        # The file, without what this machine does not have.
         text, count = re.subn(r"(?m)^ExecStart=\S+", f"ExecStart={sys.executable}", UNIT)
         self.assertEqual(count, 1)
         text = text.replace("User=site", "User=root").replace("=/srv/site", f"={folder}")
@@ -36,7 +36,7 @@ class ServiceTests(SynchronousTestCase):
         about_it = [line for line in verified.stderr.splitlines() if "c10k.service" in line]
         self.assertEqual(about_it, [])
 
-    def test_the_cluster_takes_the_command(self) -> None:
+    def test_the_cluster_accepts_the_command(self) -> None:
         (command,) = re.findall(r"(?m)^ExecStart=(.*)$", UNIT)
         program, *words = shlex.split(command)
         self.assertTrue(program.endswith("/twistd"))
@@ -50,6 +50,6 @@ class ServiceTests(SynchronousTestCase):
         self.assertIs(options.proxy_headers, True)
         self.assertEqual(options.listens[0].host, "127.0.0.1")
 
-    def test_it_is_given_the_time_that_a_stop_takes(self) -> None:
+    def test_the_timeout_is_long_enough_for_a_stop(self) -> None:
         (seconds,) = re.findall(r"(?m)^TimeoutStopSec=(\d+)$", UNIT)
         self.assertGreater(int(seconds), 10 + 4)
