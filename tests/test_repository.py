@@ -9,7 +9,7 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand
 from twisted.python import usage
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 
 import cluster
 from cluster import testing
@@ -106,10 +106,40 @@ class DocumentsTests(TestCase):
 
     def test_the_long_options_of_commands_exist(self) -> None:
         known = long_options(options.Options()) | {"pidfile", "logfile"}
-        for words in commands("twistd"):
-            for word in words:
-                if word.startswith("--"):
-                    self.assertIn(word[2:].partition("=")[0], known)
+        for page in documents():
+            for words in commands("twistd", str(page.relative_to(ROOT))):
+                for word in words:
+                    if word.startswith("--"):
+                        self.assertIn(word[2:].partition("=")[0], known, page)
+
+    def test_named_settings_exist(self) -> None:
+        for page in documents():
+            text = page.read_text()
+            for name in re.findall(r"C10K\[[\"'](\w+)[\"']\]", text):
+                self.assertIn(name, conf.DEFAULTS, page)
+            for name in re.findall(r"^ *C10K = \{\"(\w+)\"", text, re.MULTILINE):
+                self.assertIn(name, conf.DEFAULTS, page)
+
+    def test_named_metrics_exist(self) -> None:
+        known = set(first_column((REFERENCE / "metrics.md").read_text()))
+        for page in documents():
+            for name in re.findall(r"\bc10k_[a-z_]+", page.read_text()):
+                self.assertTrue(name in known or name == "c10k_plugin", f"{page}: {name}")
+
+    def test_javascript_examples_parse(self) -> None:
+        node = shutil.which("node")
+        if node is None:
+            raise SkipTest("node is not installed")
+        for page in documents():
+            for language, text in FENCED.findall(page.read_text()):
+                if language == "js":
+                    done = subprocess.run(
+                        [node, "--input-type=module", "--check"],
+                        input=text,
+                        capture_output=True,
+                        text=True,
+                    )
+                    self.assertEqual(0, done.returncode, f"{page}: {done.stderr}")
 
     def test_named_source_files_exist(self) -> None:
         """The explanations name files by their path, those of the library without its folder."""
