@@ -115,12 +115,12 @@ class Exchange:
         self._last_numbers.pop(node, None)
         outgoing.append((node, wire.Welcome(self.epoch, others)))
         for other in others:
-            # Nodes that have not sent their subscriptions yet are left out, rather than sent as
-            # empty: the new node may know those that they sent to the previous broker.
+            # A node that has not sent its subscriptions yet is left out, rather than sent as empty:
+            # the new node may remember its subscriptions from the previous broker.
             if other in self._sent_subscriptions:
                 topics = self.subscriptions.topics(other)
                 outgoing.append((node, wire.NodeSubscriptions(other, topics)))
-            # Sent even if it is empty: the new node may know members that have left meanwhile.
+            # Sent even if it is empty: the new node may remember members that have left meanwhile.
             if other in self._sent_presence:
                 memberships = self.presence.memberships(other)
                 outgoing.append((node, wire.PresenceUpdate(other, True, memberships)))

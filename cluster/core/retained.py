@@ -64,7 +64,7 @@ NO_HISTORY = History(False, "", 0)
 
 @dataclass(slots=True)
 class RetainedTopic:
-    """A topic's newest frames, oldest first; ``offset`` is that of the newest.
+    """A topic's newest frames, oldest first. The newest has the ``offset``.
 
     ``size``: the bytes of the frames. ``expires``: the times at which the frames expire.
     ``earlier``: earlier epoch -> its last offset that is also valid in ``epoch``. ``restored``:
@@ -133,7 +133,7 @@ class RetainedTopic:
 
 
 class RetainedFrames:
-    """Topic -> its newest frames. ``epoch`` is that of topics which are numbered from 1 here."""
+    """Topic -> its newest frames. Topics that are first numbered here have this ``epoch``."""
 
     __slots__ = (
         "_epochs", "_topics", "epoch", "evicted", "floor", "max_bytes", "max_topics", "size",

@@ -6,8 +6,8 @@ with each message around a single limit.
 """
 
 HIGH_WATER = 1 << 20
-"""Bytes that may wait for a client that does not read; above, the connection is closed. It is a
-setting, because 10,000 such clients hold 10 GiB. At 10 Mbit/s a client reads 1 MiB in a second."""
+"""Bytes that may wait for a client; the node closes a connection that has more. It is a setting,
+because 10,000 clients that do not read hold up to 10 GiB."""
 
 LOW_WATER = 1 << 18
 """Bytes below which a connection that was full accepts output again."""
@@ -30,7 +30,7 @@ class WaterMarks:
         self.full = False
 
     def add(self, amount: int) -> bool:
-        """Count what was queued. True if the queue is full now and was not: stop the sources."""
+        """Count output that was queued; returns True if this made the queue full: stop the sources."""
         self.level += amount
         if self.full or self.level <= self.high:
             return False
@@ -38,7 +38,7 @@ class WaterMarks:
         return True
 
     def remove(self, amount: int) -> bool:
-        """Count what has left. True if the queue was full and is not now: resume the sources."""
+        """Count output that was sent; returns True if a full queue has room again: resume them."""
         self.level = max(0, self.level - amount)
         if not self.full or self.level > self.low:
             return False

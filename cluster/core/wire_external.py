@@ -76,7 +76,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The node stops. It has not published what it has not answered."""
+    """The node stops. A publication without an answer was not published."""
 
 
 ExternalMessage: TypeAlias = Greeting | Publish | Accepted | Rejection | Closing

@@ -83,7 +83,7 @@ def _parsed(field: bytes, parse: Callable[[str], object]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _FramesMessage(Message):
-    """Frames of a retained topic, oldest first; ``offset`` is that of the newest.
+    """Frames of a retained topic, oldest first. The newest has the ``offset``.
 
     ``epochs`` has the epoch of the offsets and the earlier ones that it continues; ``expires`` has
     each frame's time, or is empty if none expires; ``sources`` has the frames' publishers with
@@ -137,7 +137,7 @@ class _FramesMessage(Message):
 
 @dataclass(frozen=True, slots=True)
 class Restore(_FramesMessage):
-    """A retained topic as a node knows it, for a broker that may not."""
+    """A retained topic as a node knows it, for a broker that may not know it."""
 
     KIND: ClassVar[bytes] = b"S"
 

@@ -35,7 +35,7 @@ class BusReceiver(Protocol):
 
 
 class Bus(Protocol):
-    """A node's way to the other nodes. ``name`` is that of the node."""
+    """A node's way to the other nodes. ``name`` is the name of the node."""
 
     name: str
     dropped: Counter[str]

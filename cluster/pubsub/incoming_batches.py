@@ -14,8 +14,8 @@ from cluster.core.sequence import SequenceTracker, Verdict
 from cluster.core.wire_fields import decode_batch
 
 MAX_ORIGINS = 1024
-"""Nodes whose numbers are remembered. Above that, those of a node that has left are forgotten. They
-are not forgotten at once: a node whose link was cut comes back and continues its numbers."""
+"""Nodes whose numbers are remembered. Those of nodes that have left are forgotten above this only,
+because a node whose link was cut comes back, and continues its numbers."""
 
 
 class IncomingBatches:

@@ -79,7 +79,7 @@ class SubscriberTable:
         return bool(self._changes)
 
     def take_changes(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-        """The topics that are wanted, and those that are not any longer, since the last call."""
+        """Since the last call: the topics that are wanted now, and those that no longer are."""
         changes, self._changes = self._changes, {}
         added = tuple(topic for topic, wanted in changes.items() if wanted)
         return added, tuple(topic for topic, wanted in changes.items() if not wanted)
