@@ -30,7 +30,7 @@ class WaterMarks:
         self.full = False
 
     def add(self, amount: int) -> bool:
-        """Count output that was queued; returns True if this made the queue full: stop the sources."""
+        """Count output that was queued; returns True if that filled it: pause the sources."""
         self.level += amount
         if self.full or self.level <= self.high:
             return False

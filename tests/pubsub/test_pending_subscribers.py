@@ -7,7 +7,7 @@ from cluster.core import wire
 from cluster.core.retained import MAX_TOPICS, History
 from cluster.pubsub import pending_subscribers
 from tests.fakes import RecordingConnection
-from tests.pubsub.test_pubsub import PubSubTestCase
+from tests.pubsub.node_case import PubSubTestCase
 
 PATIENT = {"since": ("e", 2)}
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cluster.core import wire
-from tests.pubsub.test_pubsub import PubSubTestCase
+from tests.pubsub.node_case import PubSubTestCase
 
 
 class PresenceTests(PubSubTestCase):
