@@ -29,10 +29,10 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>A feed</title>
 <p id="state"></p><ol id="messages"></ol>
 <script src="/static/c10k/c10k.js"></script>
 <script>
-  const ways = new URLSearchParams(location.search).getAll("way");
-  const feed = c10k.feed("/feed/?topic=kept", ways.length ? { ways } : {});
+  const transports = new URLSearchParams(location.search).getAll("transport");
+  const feed = c10k.feed("/feed/?topic=kept", transports.length ? { transports } : {});
   feed.addEventListener("state", ({ state }) => {
-    document.getElementById("state").textContent = `${state} ${feed.way}`;
+    document.getElementById("state").textContent = `${state} ${feed.transport}`;
   });
   feed.addEventListener("message", ({ data }) => {
     const item = document.createElement("li");

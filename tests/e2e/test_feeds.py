@@ -53,7 +53,7 @@ class FeedTests(TestCase):
         url = f"{cluster.base_url}publish/{topic}/?text={text}&count={count}"
         self.assertEqual(await get(url), (200, "published\n"))
 
-    async def test_all_three_ways(self) -> None:
+    async def test_all_three_transports(self) -> None:
         """And ordinary views go on, although there is but one thread for them."""
         cluster = await start(self, "--nodes", "2")
         streams = await self.streams(cluster, 20)
@@ -323,7 +323,7 @@ class BrowserTests(TestCase):
 
     timeout = TEST_TIMEOUT_S
 
-    async def test_each_way_and_back_from_offline(self) -> None:
+    async def test_each_transport_and_back_from_offline(self) -> None:
         browser = await start_browser(self)
         cluster = await start(self, "--nodes", "2")
         await ready(cluster.admin_url)
@@ -339,22 +339,22 @@ class BrowserTests(TestCase):
         def open_pages() -> dict[str, Any]:
             # A browser without WebSocket, and one with neither that nor streams.
             pages = {}
-            for way, queries in {
+            for transport, queries in {
                 "websocket": "",
-                "stream": "?way=stream&way=poll",
-                "poll": "?way=poll",
+                "stream": "?transport=stream&transport=poll",
+                "poll": "?transport=poll",
             }.items():
-                pages[way] = browser.open(cluster.base_url + queries)
-                shows(pages[way], f"open {way}")
-                self.assertEqual(pages[way].get_attribute("body", "data-same"), "true")
+                pages[transport] = browser.open(cluster.base_url + queries)
+                shows(pages[transport], f"open {transport}")
+                self.assertEqual(pages[transport].get_attribute("body", "data-same"), "true")
             return pages
 
         pages = await browser.call(open_pages)
         await self.publish(cluster, "a", 2)
 
         def offline() -> None:
-            for way, page in pages.items():
-                shows(page, f"open {way}", "a 0", "a 1")
+            for transport, page in pages.items():
+                shows(page, f"open {transport}", "a 0", "a 1")
                 page.context.set_offline(True)
 
         await browser.call(offline)
@@ -368,8 +368,8 @@ class BrowserTests(TestCase):
         def online() -> None:
             for page in pages.values():
                 page.context.set_offline(False)
-            for way, page in pages.items():
-                shows(page, f"open {way}", "a 0", "a 1", "b 0", "b 1")
+            for transport, page in pages.items():
+                shows(page, f"open {transport}", "a 0", "a 1", "b 0", "b 1")
 
         await browser.call(online)
 

@@ -1,4 +1,4 @@
-// What both kinds of connection of c10k.js share, and ordinary handlers' sockets.
+// c10k.js: what sockets and feeds share, and the sockets of ordinary handlers.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,12 +6,12 @@ import { test } from "node:test";
 import { rig, settle, socket } from "./client.mjs";
 import * as module from "../../cluster/django/static/c10k/c10k.mjs";
 
-test("the module has what the global has", () => {
+test("the module exports what the global has", () => {
   assert.deepEqual(Object.keys(module).sort(), Object.keys(globalThis.c10k).sort());
   for (const name of Object.keys(module)) assert.equal(module[name], globalThis.c10k[name]);
 });
 
-test("connects to where the page came from, by WebSocket", async () => {
+test("connects to the page's own site by WebSocket", async () => {
   for (const [url, expected] of Object.entries({
     "/chat/ws/": "wss://here.example/chat/ws/",
     "ws/?a=1#top": "wss://here.example/page/ws/?a=1",
@@ -25,7 +25,7 @@ test("connects to where the page came from, by WebSocket", async () => {
   }
 });
 
-test("messages both ways", async () => {
+test("messages in both directions", async () => {
   const { connection, accept, say, socket: open, events, states } = await rig(socket);
   assert.equal(connection.send("too early"), false);
   accept();
@@ -41,7 +41,7 @@ test("messages both ways", async () => {
   assert.deepEqual(states(), ["connecting", "open"]);
 });
 
-test("a message can be taken as JSON", async () => {
+test("json() parses a message", async () => {
   let parsed = null;
   const { accept, say } = await rig(socket, { onmessage: (event) => (parsed = event.json()) });
   accept();
@@ -75,7 +75,7 @@ test("a client that is never accepted is probably refused, and tries less and le
   assert.deepEqual((await delays(withdrawn, 24)).slice(19), [30, 30, 300, 300, 300]);
 });
 
-test("says how often it has failed, so that a page can stop to hope", async () => {
+test("reports the number of failures, so that a page can tell its user", async () => {
   const { lose, wait, take } = await rig(socket);
   lose(1006);
   await wait();
@@ -84,7 +84,7 @@ test("says how often it has failed, so that a page can stop to hope", async () =
   assert.deepEqual(failures, [undefined, 1, undefined, 2]);
 });
 
-test("full jitter: anything from nothing to the limit", async () => {
+test("full jitter: a time from 0 to the limit", async () => {
   const { lose, wait, take } = await rig(socket, {}, { random: 0.25 });
   lose(1006, "why");
   assert.deepEqual(take("state").at(-1), {
@@ -97,7 +97,7 @@ test("full jitter: anything from nothing to the limit", async () => {
   assert.equal(await wait(), 0.25);
 });
 
-test("a connection that held starts again from the shortest wait, one lost at once does not", async () => {
+test("a steady connection resets the wait, one that is lost at once does not", async () => {
   const held = await rig(socket);
   held.lose(1006);
   await held.wait();
@@ -110,7 +110,7 @@ test("a connection that held starts again from the shortest wait, one lost at on
   assert.equal(await held.wait(), 2);
 });
 
-test("a restart that was announced: back within half a second, the first time", async () => {
+test("after an announced restart it reconnects within half a second, the first time", async () => {
   for (const code of [1001, 1012]) {
     const restarted = await rig(socket);
     restarted.accept();
@@ -122,7 +122,7 @@ test("a restart that was announced: back within half a second, the first time", 
   }
 });
 
-test("stays away when told that it is to blame, or not wanted", async () => {
+test("does not reconnect after an error of the client or a refusal", async () => {
   for (const code of [1002, 1003, 1007, 1008, 1009, 1010, 4400, 4401, 4499]) {
     const { connection, accept, lose, timers, take } = await rig(socket);
     accept();
@@ -133,7 +133,7 @@ test("stays away when told that it is to blame, or not wanted", async () => {
   }
 });
 
-test("is done when the handler is", async () => {
+test("is closed when the handler ends", async () => {
   const { connection, accept, lose, sockets } = await rig(socket);
   accept();
   lose(1000, "bye");
@@ -142,7 +142,7 @@ test("is done when the handler is", async () => {
   assert.equal(sockets.length, 2);
 });
 
-test("comes back after everything else, but not in haste", async () => {
+test("reconnects after all other codes, with increasing waits", async () => {
   for (const code of [1005, 1006, 1011, 1013, 3000, 4000, 4500]) {
     const { lose, wait } = await rig(socket);
     lose(code);
@@ -150,7 +150,7 @@ test("comes back after everything else, but not in haste", async () => {
   }
 });
 
-test("an attempt that comes to nothing is given up", async () => {
+test("an attempt without an answer is given up", async () => {
   const { connection, wait, sockets } = await rig(socket);
   assert.equal(await wait(), 10);
   assert.equal(connection.state, "waiting");
@@ -159,7 +159,7 @@ test("an attempt that comes to nothing is given up", async () => {
   assert.equal(connection.state, "waiting");
 });
 
-test("retry() does not wait on, and does not connect twice", async () => {
+test("retry() connects at once, and only once", async () => {
   const { connection, lose, sockets, accept, timers } = await rig(socket);
   lose(1006);
   connection.retry();
@@ -171,7 +171,7 @@ test("retry() does not wait on, and does not connect twice", async () => {
   assert.deepEqual(timers, []);
 });
 
-test("the network is back: no more waiting", async () => {
+test("it reconnects at once when the network is back", async () => {
   const { connection, lose, sockets, window } = await rig(socket);
   lose(1006);
   window.dispatchEvent(new Event("online"));
@@ -181,7 +181,7 @@ test("the network is back: no more waiting", async () => {
   assert.equal(sockets.length, 2);
 });
 
-test("someone looks again: no more waiting, and what seems open is asked", async () => {
+test("when the page is visible again it reconnects, or sends a ping", async () => {
   const document = Object.assign(new EventTarget(), { visibilityState: "hidden" });
   const { connection, lose, sockets, accept, window, say } = await rig(socket, {
     heartbeat: "still there?",
@@ -209,7 +209,7 @@ test("someone looks again: no more waiting, and what seems open is asked", async
   assert.equal(sockets.length, 2);
 });
 
-test("one that is asked and does not answer is given up", async () => {
+test("a connection without an answer to a ping is given up", async () => {
   const { connection, accept, window, wait } = await rig(socket, { heartbeat: "?" });
   accept();
   window.dispatchEvent(new Event("online"));
@@ -217,7 +217,7 @@ test("one that is asked and does not answer is given up", async () => {
   assert.equal(connection.state, "waiting");
 });
 
-test("one that cannot be asked is left alone", async () => {
+test("a connection without a heartbeat is not checked", async () => {
   const { connection, accept, window, sockets, timers } = await rig(socket);
   accept();
   window.dispatchEvent(new Event("online"));
@@ -225,7 +225,7 @@ test("one that cannot be asked is left alone", async () => {
   assert.deepEqual([sockets[0].sent, timers], [[], []]);
 });
 
-test("close() with a code that no browser sends", async () => {
+test("close() with a code that browsers refuse to send", async () => {
   const { connection, accept, socket: open, timers } = await rig(socket);
   accept();
   const closes = [];
@@ -239,7 +239,7 @@ test("close() with a code that no browser sends", async () => {
   assert.deepEqual(timers, []);
 });
 
-test("close() ends it, and nothing is heard any more", async () => {
+test("close() ends the connection, and later events are ignored", async () => {
   const { connection, accept, sockets, say, take, lose, timers } = await rig(socket);
   accept();
   connection.close(1000, "enough");
@@ -253,7 +253,7 @@ test("close() ends it, and nothing is heard any more", async () => {
   assert.deepEqual(timers, []);
 });
 
-test("close() before it has begun", async () => {
+test("close() before the first attempt", async () => {
   let made = 0;
   const connection = socket("/x/", { environment: { WebSocket: class { constructor() { made++; } } } });
   connection.close();
@@ -262,7 +262,7 @@ test("close() before it has begun", async () => {
   assert.equal(connection.state, "closed");
 });
 
-test("close() in a listener of the attempt's own state", async () => {
+test("close() in a listener of the state event", async () => {
   const { connection, sockets, lose, wait } = await rig(socket);
   connection.addEventListener("state", ({ state }) => state === "connecting" && connection.close());
   lose(1006);
@@ -271,18 +271,18 @@ test("close() in a listener of the attempt's own state", async () => {
   assert.equal(sockets.length, 1);
 });
 
-test("an invalid URL is no reason to try again", async () => {
+test("an invalid URL is not tried again", async () => {
   const { connection } = await rig(socket, { url: "http://[" });
   assert.equal(connection.state, "refused");
 });
 
-test("without a heartbeat, silence is no sign", async () => {
+test("without a heartbeat, silence does not end a connection", async () => {
   const { accept, timers } = await rig(socket);
   accept();
   assert.deepEqual(timers, []);
 });
 
-test("with one, it asks into the silence and gives up without an answer", async () => {
+test("with a heartbeat, it sends it after silence and gives up without an answer", async () => {
   const alive = await rig(socket, { heartbeat: "are you there?" });
   alive.accept();
   assert.equal(await alive.wait(), 25);

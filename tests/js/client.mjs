@@ -1,15 +1,15 @@
-// c10k.js with a clock, a dice, a network and sockets of our own.
+// c10k.js with a fake clock, random numbers, network and sockets.
 
 import "../../cluster/django/static/c10k/c10k.js";
 
 export const { Feed, Socket, feed, socket } = globalThis.c10k;
 
-/** Let promises that are settled run on, however many there are in a row. */
+/** Let callbacks of settled promises run, also several in a row. */
 export async function settle() {
   for (let i = 0; i < 5; i++) await new Promise((go) => setImmediate(go));
 }
 
-/** One answer to one fetch; its body comes in pieces, when the test says so. */
+/** One answer to one fetch; the test sends its body in pieces. */
 class Exchange {
   constructor(url, init, settled) {
     Object.assign(this, { url: new URL(url), init, settled });
@@ -53,9 +53,9 @@ class Exchange {
 }
 
 /**
- * A connection and what surrounds it. `make` is feed or socket.
+ * A connection with its fakes. `make` is feed or socket.
  *
- * `wait()` lets the time pass until the next timer, and says how many seconds that were.
+ * `wait()` advances the clock to the next timer, and returns the seconds.
  */
 export async function rig(make, options = {}, { random = 1 } = {}) {
   const rig = { sockets: [], exchanges: [], events: [], time: 0, random, online: true, timers: [] };

@@ -1,4 +1,4 @@
-// c10k.js's feeds: the envelope, resuming, and the three ways.
+// Feeds of c10k.js: the message format, resuming, and the three transports.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,8 +12,8 @@ function query(url) {
   );
 }
 
-const STREAM = { ways: ["stream"] };
-const POLL = { ways: ["poll"] };
+const STREAM = { transports: ["stream"] };
+const POLL = { transports: ["poll"] };
 
 async function streaming(options = {}) {
   const started = await rig(feed, { ...STREAM, ...options });
@@ -50,7 +50,7 @@ test("an error is reported, and unknown messages of later versions are not", asy
   assert.deepEqual(take("message"), []);
 });
 
-test("after a loss it asks for what was missed", async () => {
+test("after a loss it requests the missed messages", async () => {
   const { accept, say, lose, wait, socket, take } = await rig(feed, { url: "/live/?room=1" });
   accept();
   say({ topic: "a b", recovered: false, id: "e:4" });
@@ -72,7 +72,7 @@ test("after a loss it asks for what was missed", async () => {
   assert.deepEqual(take("recovered"), [{ topic: "a b", recovered: false }]);
 });
 
-test("some topics only, and others later", async () => {
+test("some topics only, and more later", async () => {
   const { connection, accept, say, lose, wait, socket } = await rig(feed, { topics: ["a", "b"] });
   assert.deepEqual(query(socket().url), [["topic", "a"], ["topic", "b"]]);
   accept();
@@ -93,7 +93,7 @@ test("some topics only, and others later", async () => {
   ]);
 });
 
-test("leaving topics of a feed that had all", async () => {
+test("unsubscribing from topics of a feed that had all", async () => {
   const { connection, accept, say, lose, wait, socket, take } = await rig(feed);
   accept();
   say({ topic: "a", recovered: false, id: "e:1" });
@@ -116,7 +116,7 @@ test("leaving topics of a feed that had all", async () => {
   assert.deepEqual(JSON.parse(socket().sent[1]), { subscribe: "a" });
 });
 
-test("topics that are left or taken before it is open", async () => {
+test("changes of topics before it is open", async () => {
   const all = await rig(feed);
   all.connection.unsubscribe("a");
   all.connection.subscribe("b");
@@ -136,7 +136,7 @@ test("topics that are left or taken before it is open", async () => {
   assert.deepEqual(query(some.socket().url), [["topic", ""]]); // none is not all
 });
 
-test("leaving a topic of a stream that has all: what comes is ignored", async () => {
+test("after unsubscribing from a topic of a stream that has all, its messages are ignored", async () => {
   const { connection, exchange, exchanges, take } = await streaming();
   await exchange().write('event: recovered\ndata: {"topic":"a","recovered":false}\n\n');
   connection.unsubscribe("a");
@@ -145,7 +145,7 @@ test("leaving a topic of a stream that has all: what comes is ignored", async ()
   assert.equal(exchanges.length, 1);
 });
 
-test("asks whether anyone is there", async () => {
+test("sends a ping after silence", async () => {
   const { connection, accept, say, wait, socket } = await rig(feed);
   accept();
   assert.equal(await wait(), 25);
@@ -158,10 +158,10 @@ test("asks whether anyone is there", async () => {
   assert.equal(connection.state, "waiting");
 });
 
-test("where WebSockets do not work, a stream does", async () => {
+test("a stream where WebSockets do not work", async () => {
   const { connection, lose, wait, exchange, take, sockets, time } = await rig(feed);
   lose(1006);
-  assert.equal(connection.way, "stream");
+  assert.equal(connection.transport, "stream");
   await wait();
   assert.equal(exchange().headers.Accept, "text/event-stream");
   assert.equal(exchange().url.href, "https://here.example/live/");
@@ -173,9 +173,9 @@ test("where WebSockets do not work, a stream does", async () => {
   await exchange().write('","id":"e:5"}\n\n:\n\nevent: recovered\ndata: {"topic":"live","recovered":true}\n\n');
   assert.deepEqual(take("message"), [{ topic: "live", id: "e:5", data: "é" }]);
   assert.deepEqual(connection.topics, ["live"]);
-  // When it is lost, the better way gets another chance, with what is known.
+  // When it is lost, the better transport is tried again, with the known positions.
   await exchange().end();
-  assert.equal(connection.way, "websocket");
+  assert.equal(connection.transport, "websocket");
   await wait();
   assert.deepEqual(query(sockets[1].url), [["since", [["live", "e:5"]]]]);
   lose(1006);
@@ -183,7 +183,7 @@ test("where WebSockets do not work, a stream does", async () => {
   assert.deepEqual(query(exchange().url), [["since", [["live", "e:5"]]]]);
 });
 
-test("characters cut in two by the network", async () => {
+test("characters that are split between two pieces", async () => {
   const { exchange, take } = await streaming();
   const bytes = new TextEncoder().encode('data: {"topic":"t","message":"→"}\n\n');
   for (const byte of bytes) exchange()._body.enqueue(Uint8Array.of(byte));
@@ -191,7 +191,7 @@ test("characters cut in two by the network", async () => {
   assert.equal(take("message")[0].data, "→");
 });
 
-test("a stream that falls silent is given up; comments are a sign of life", async () => {
+test("a silent stream is given up; comments are not silence", async () => {
   const { connection, exchange, wait, time, ...more } = await streaming();
   assert.equal(await wait(), 45);
   assert.equal(connection.state, "waiting");
@@ -206,7 +206,7 @@ test("a stream that falls silent is given up; comments are a sign of life", asyn
   assert.equal(alive.connection.state, "waiting");
 });
 
-test("a stream says how often it has a sign of life", async () => {
+test("a stream announces its heartbeat", async () => {
   const { exchange, wait, connection } = await rig(feed, STREAM);
   await exchange().answer(200, "text/event-stream");
   await exchange().write("retry: 1000\n: heartbeat 4.5\n\n");
@@ -215,7 +215,7 @@ test("a stream says how often it has a sign of life", async () => {
   assert.equal(connection.state, "waiting");
 });
 
-test("a stream that only says to come back was never open", async () => {
+test("a stream that only asks to reconnect later was never open", async () => {
   const { exchange, wait, states } = await rig(feed, STREAM);
   await exchange().answer(200, "text/event-stream");
   await exchange().write(
@@ -225,7 +225,7 @@ test("a stream that only says to come back was never open", async () => {
   assert.equal(await wait(), 6);
 });
 
-test("nobody is sent away for more than an hour", async () => {
+test("it waits at most an hour for a server that asks for more", async () => {
   const { exchange, wait } = await rig(feed, { ...STREAM, environment: {} });
   await exchange().answer(503, "text/plain", { "Retry-After": "99999999" });
   assert.equal(await wait(), 3601);
@@ -242,31 +242,31 @@ test("the server closes a stream with a code", async () => {
   }
 });
 
-test("nonsense in a stream ends the attempt, not the page", async () => {
+test("invalid data in a stream ends the attempt", async () => {
   const { connection, exchange } = await streaming();
   await exchange().write("data: {\n\n");
   assert.equal(connection.state, "waiting");
 });
 
-test("a refusal says which, and is final", async () => {
-  for (const ways of [STREAM, POLL]) {
+test("a refusal is final and has its status", async () => {
+  for (const transports of [STREAM, POLL]) {
     for (const status of [400, 401, 403, 404, 406]) {
-      const { connection, exchange, take, timers } = await rig(feed, ways);
+      const { connection, exchange, take, timers } = await rig(feed, transports);
       await exchange().answer(status, "text/plain");
       assert.equal(connection.state, "refused");
       assert.equal(take("state").at(-1).code, status);
       assert.deepEqual(timers, []);
     }
-    const { connection, exchange } = await rig(feed, ways);
+    const { connection, exchange } = await rig(feed, transports);
     await exchange().answer(200, "text/html"); // a login page
     assert.equal(connection.state, "refused");
   }
 });
 
-test("a server that is busy is left alone for as long as it says", async () => {
-  for (const ways of [STREAM, POLL]) {
+test("it waits for as long as a busy server asks", async () => {
+  for (const transports of [STREAM, POLL]) {
     for (const status of [429, 500, 503]) {
-      const { connection, exchange, wait } = await rig(feed, ways, { random: 0.5 });
+      const { connection, exchange, wait } = await rig(feed, transports, { random: 0.5 });
       await exchange().answer(status, "text/plain", { "Retry-After": "3" });
       assert.equal(connection.state, "waiting");
       assert.equal(await wait(), 3.5);
@@ -274,7 +274,7 @@ test("a server that is busy is left alone for as long as it says", async () => {
   }
 });
 
-test("a stream's topics can change: by another stream", async () => {
+test("another stream when topics change", async () => {
   const { connection, exchange, exchanges } = await streaming({ topics: ["a"] });
   await exchange().write('event: recovered\ndata: {"topic":"a","recovered":false,"id":"e:1"}\n\n');
   connection.subscribe("b");
@@ -304,12 +304,12 @@ test("close() ends a stream", async () => {
   assert.deepEqual(take("state").at(-1), { state: "closed", code: 1000, reason: "" });
 });
 
-test("polling, when nothing else works", async () => {
+test("polling when nothing else works", async () => {
   const { connection, exchange, wait, lose, take } = await rig(feed);
   lose(1006);
   await wait();
   await exchange().fail();
-  assert.equal(connection.way, "poll");
+  assert.equal(connection.transport, "poll");
   await wait();
   assert.equal(exchange().headers.Prefer, "wait=0");
   assert.equal(exchange().headers.Accept, "application/json");
@@ -329,7 +329,7 @@ test("polling, when nothing else works", async () => {
   assert.deepEqual(query(exchange().url), [["since", [["t", "e:6"]]]]);
 });
 
-test("polls that come back empty at once are not repeated in haste", async () => {
+test("a pause after a poll whose answer was empty and came at once", async () => {
   const { exchange, exchanges, wait } = await rig(feed, POLL);
   await exchange().json({ topics: [], messages: [] });
   await exchange().json({ topics: [], messages: [] });
@@ -348,7 +348,7 @@ test("a poll without an answer is given up", async () => {
   assert.equal(exchanges.length, 3);
 });
 
-test("close() ends polling, in its pauses too", async () => {
+test("close() ends polling, also in a pause", async () => {
   for (const empty of [0, 1]) {
     const { connection, exchange, timers } = await rig(feed, POLL);
     await exchange().json({ topics: [], messages: [] });
@@ -360,33 +360,33 @@ test("close() ends polling, in its pauses too", async () => {
   }
 });
 
-test("a way that has worked is not given up at the first failure", async () => {
+test("a transport that has worked is not given up at the first failure", async () => {
   const { connection, accept, lose, wait } = await rig(feed);
   accept();
   lose(1006);
   for (let i = 0; i < 2; i++) {
     await wait();
     lose(1006);
-    assert.equal(connection.way, "websocket");
+    assert.equal(connection.transport, "websocket");
   }
   await wait();
   lose(1006);
-  assert.equal(connection.way, "stream");
+  assert.equal(connection.transport, "stream");
 });
 
-test("nor is any while there is no network", async () => {
+test("a transport is not given up while there is no network", async () => {
   const offline = await rig(feed);
   offline.online = false;
   for (let i = 0; i < 5; i++) {
     offline.lose(1006);
     await offline.wait();
   }
-  assert.equal(offline.connection.way, "websocket");
+  assert.equal(offline.connection.transport, "websocket");
 });
 
 test("a browser without WebSocket begins with a stream", async () => {
   const { connection } = await rig(feed, { environment: { WebSocket: undefined } });
-  assert.equal(connection.way, "stream");
+  assert.equal(connection.transport, "stream");
   const neither = await rig(feed, { environment: { WebSocket: undefined, fetch: undefined } });
   assert.equal(neither.connection.state, "refused");
 });

@@ -1,4 +1,4 @@
-// c10k.js: connections that come back by themselves. No dependencies.
+// c10k.js: WebSockets and feeds that reconnect by themselves. No dependencies.
 //
 //     const feed = c10k.feed("/live/events/");            messages of a @feed
 //     feed.addEventListener("message", (event) => show(event.data, event.topic));
@@ -7,71 +7,71 @@
 //     socket.addEventListener("message", (event) => show(event.json()));
 //     socket.send("hello");
 //
-// This file is a classic script that makes the global `c10k`; c10k.mjs is the same as a module.
+// This file is a classic script that defines the global `c10k`; c10k.mjs is the same as a module.
 //
 // States:  connecting → open → waiting → connecting → …
-//          refused: the server said that coming back would not help; only retry() leaves it
-//          closed: close() was called, or the server is done (1000); only retry() leaves it
+//          refused: by its answer the server asked not to reconnect; only retry() leaves this state
+//          closed: by close(), or by the server with 1000; only retry() leaves this state
 //
-// How long to wait is drawn between 0 and a limit that doubles with each failure ("full jitter"):
-// ten thousand pages that lost the same node must not all come back at the same moment.
+// The time until the next attempt is random, between 0 and a limit that doubles with each failure
+// ("full jitter"): ten thousand pages that lost one node must not reconnect at the same moment.
 (() => {
   "use strict";
 
   const FIRST_LIMIT = 1; // s
   const LAST_LIMIT = 30; // s
-  const REFUSED_LIMIT = 300; // s; for a socket that is probably refused: a browser does not tell us
-  const NEVER_OPEN = 3; // failures in a row until that is probable, if it has never been open,
+  const REFUSED_LIMIT = 300; // s, for a WebSocket that is probably refused; browsers do not tell
+  const NEVER_OPEN = 3; // failures in a row that make this probable if it has never been open,
   const ONCE_OPEN = 20; // and if it has: some minutes
-  const RESTART_LIMIT = 0.5; // s; the server said that it restarts, its successor is there already
-  const STEADY = 5; // s; open for so long, a connection counts as a success
-  const OPEN_TIMEOUT = 10; // s from the attempt to the first sign of life
-  const PING_AFTER = 25; // s of silence on a feed's WebSocket until we ask whether anyone is there
+  const RESTART_LIMIT = 0.5; // s; after an announced restart another node accepts already
+  const STEADY = 5; // s; a connection that was open for so long resets the failures
+  const OPEN_TIMEOUT = 10; // s from the attempt to the first data
+  const PING_AFTER = 25; // s of silence on a feed's WebSocket until we send a ping
   const PONG_TIMEOUT = 10; // s
-  const HEARTBEAT = 15; // s between comments on an event stream, unless it says something else
+  const HEARTBEAT = 15; // s between comments on an event stream, unless it announces another time
   const MISSED = 3; // heartbeats that may be missing
-  const LONGEST_AFTER = 3600; // s; what a server asks for beyond that is a mistake
+  const LONGEST_AFTER = 3600; // s; a longer "retry after" is taken for an error
   const POLL_WAIT = 25; // s that the server holds a poll; proxies allow 30 at least
-  const POLL_PAUSE = 1; // s after an answer that was empty and came at once
-  const PATIENCE = 3; // failures in a row until a way that has worked is given up for the next one
+  const POLL_PAUSE = 1; // s after an empty answer that came at once
+  const PATIENCE = 3; // failures in a row until a transport that has worked is replaced by the next
 
   const RESTARTING = new Set([1001, 1012]); // going away, service restart
-  const USELESS = new Set([1002, 1003, 1007, 1008, 1009, 1010]); // it is what we do that is wrong
-  const PASSING = new Set([408, 425, 429]); // HTTP statuses below 500 that another time may not have
+  const USELESS = new Set([1002, 1003, 1007, 1008, 1009, 1010]); // errors of the client
+  const PASSING = new Set([408, 425, 429]); // HTTP statuses below 500 that may be temporary
 
   const SUBPROTOCOL = "c10k.v1";
-  const NO_ANSWER = 4000; // our own: nothing was heard for too long
-  const LOST = 1006; // the connection broke, as WebSocket says it
+  const NO_ANSWER = 4000; // our own code: silence for too long
+  const LOST = 1006; // the connection was lost without a close code (RFC 6455, section 7.1.5)
 
   /**
    * @typedef {"connecting" | "open" | "waiting" | "refused" | "closed"} State
    *
-   * What the environment offers; replaced in tests.
+   * What the browser provides; replaced in tests.
    * @typedef {object} Environment
    * @property {any} WebSocket
    * @property {any} fetch
-   * @property {any} window  where "online" events come from
-   * @property {any} document  where "visibilitychange" events come from
+   * @property {any} window  target of "online" events
+   * @property {any} document  target of "visibilitychange" events
    * @property {(call: () => void, ms: number) => any} setTimeout
    * @property {(timer: any) => void} clearTimeout
    * @property {() => number} random
    * @property {() => number} now  seconds
    * @property {() => boolean} online
-   * @property {string} base  what relative URLs are relative to
+   * @property {string} base  the base of relative URLs
    *
-   * How a connection ended: a close code, or an HTTP status below 1000.
-   * @typedef {{code: number, reason: string, after?: number}} End  `after`: wait s at least
+   * The end of a connection: a close code, or an HTTP status below 1000.
+   * @typedef {{code: number, reason: string, after?: number}} End  `after`: wait at least so many s
    *
-   * What one attempt to connect tells its connection.
+   * The callbacks of one attempt to connect.
    * @typedef {object} Listener
    * @property {() => void} opened
-   * @property {() => void} heard  something came, be it only a sign of life
-   * @property {(seconds: number) => void} beats  how often there will be a sign of life
+   * @property {() => void} heard  any data arrived, even if only a comment
+   * @property {(seconds: number) => void} beats  the server announces its heartbeat
    * @property {(data: any) => void} received
    * @property {(end: End) => void} ended
    *
    * One attempt to connect.
-   * @typedef {object} Way
+   * @typedef {object} Attempt
    * @property {(data: any) => void} [send]
    * @property {(code: number, reason: string) => void} close
    *
@@ -81,15 +81,15 @@
    * @property {(event: any) => void} [onerror]
    * @property {(event: any) => void} [onrecovered]
    * @property {string[]} [protocols]  socket: the subprotocols offered
-   * @property {string} [heartbeat]  socket: a message that the handler answers, sent when all is
-   *     silent; without it a dead connection is noticed when the browser notices
+   * @property {string} [heartbeat]  socket: a message that the handler answers, sent after silence;
+   *     without it a dead connection is noticed when the browser notices it
    * @property {string[]} [topics]  feed: only these of its topics
-   * @property {("websocket" | "stream" | "poll")[]} [ways]  feed: how to connect, best first
+   * @property {("websocket" | "stream" | "poll")[]} [transports]  feed: in order of preference
    * @property {Partial<Environment>} [environment]
    */
 
   /** @returns {Environment} */
-  function surroundings() {
+  function browserEnvironment() {
     const { WebSocket, fetch, navigator, location, performance, document } =
       /** @type {any} */ (globalThis);
     return {
@@ -106,7 +106,7 @@
     };
   }
 
-  /** An event whose members are those given. */
+  /** An event with the given members. */
   class ConnectionEvent extends Event {
     /**
      * @param {string} type
@@ -124,11 +124,11 @@
   }
 
   /**
-   * What both kinds of connection share: states, waiting, heartbeats.
+   * States, waiting and heartbeats of sockets and feeds.
    *
-   * Events: "message", "state" (state; with "waiting" delay in seconds and failures, those since a
-   * connection held; code and reason of the end that led there). Each may also be given as an
-   * option: onmessage, onstate, …
+   * Events: "message" and "state". The latter has state; for "waiting" also delay in seconds and
+   * failures, their number since the last steady connection; code and reason of the end that led to
+   * the state. Listeners may also be options: onmessage, onstate, …
    */
   class Connection extends EventTarget {
     /**
@@ -138,40 +138,44 @@
     constructor(url, options = {}) {
       super();
       /** @type {Environment} */
-      this._environment = { ...surroundings(), ...options.environment };
+      this._environment = { ...browserEnvironment(), ...options.environment };
       this._options = options;
       this._url = url;
       /** @type {State} */
       this.state = "connecting";
-      /** @type {Way | null} */
-      this._way = null;
-      this._attempt = 0;
-      this._failures = 0; // since a connection held
-      this._unopened = 0; // attempts in vain since a connection was open
+      /** @type {Attempt | null} */
+      this._attempt = null;
+      this._number = 0; // of the attempt; callbacks of earlier ones are ignored
+      this._failures = 0; // since the last steady connection
+      this._unopened = 0; // failed attempts since a connection was open
       this._wasOpen = false; // ever
       this._openedAt = 0;
       this._heardAt = 0;
       this._beat = HEARTBEAT;
-      this._asked = false;
+      this._pinged = false;
       /** @type {any} */
-      this._timer = null; // the next attempt, or the next look at how long all has been silent
+      this._timer = null; // until the next attempt, or the next check of the silence
       for (const [name, call] of Object.entries(options)) {
         if (name.startsWith("on")) this.addEventListener(name.slice(2), /** @type {any} */ (call));
       }
-      this._online = () => this._look();
-      this._visible = () => this._environment.document.visibilityState === "visible" && this._look();
-      // Listeners are added by whoever called us, after this: so connect a moment later.
-      Promise.resolve().then(() => this.state === "connecting" && !this._way && this._connect());
+      this._online = () => this._check();
+      this._visible = () => {
+        if (this._environment.document.visibilityState === "visible") this._check();
+      };
+      // The caller adds its listeners after this, so connect in a later microtask.
+      Promise.resolve().then(() => {
+        if (this.state === "connecting" && !this._attempt) this._connect();
+      });
     }
 
-    /** Try at once instead of waiting on: the network came back, or someone is looking. */
+    /** Connect now: instead of waiting longer, or although it was refused or closed. */
     retry() {
       if (this.state === "connecting" || this.state === "open") return;
       this._connect();
     }
 
     /**
-     * Be done with it; not only with this attempt.
+     * Close for good: it does not reconnect.
      * @param {number} code
      * @param {string} reason
      */
@@ -180,14 +184,14 @@
       try {
         this._leave(code, reason);
       } finally {
-        this._enter("closed", { code, reason }); // also for a code that no browser sends
+        this._enter("closed", { code, reason }); // also for a code that browsers refuse to send
       }
     }
 
     /**
-     * One attempt; `listener` must not be called before this returns.
+     * Start an attempt. It must not call `listener` before this returns.
      * @param {Listener} listener
-     * @returns {Way}
+     * @returns {Attempt}
      */
     _begin(listener) {
       throw new Error("not here");
@@ -196,26 +200,26 @@
     /** @param {any} data */
     _received(data) {}
 
-    /** Seconds of silence after which we ask, or give up if we cannot; 0: never. */
+    /** Seconds of silence until we send a ping, or give up if we cannot; 0: no limit. */
     _silence() {
       return 0;
     }
 
-    /** Ask whether anyone is there; false if that cannot be asked. */
-    _ask() {
+    /** Send a ping; false if that is not possible. */
+    _ping() {
       return false;
     }
 
-    /** The longest time to wait for the next attempt, before jitter. */
+    /** The limit in seconds to which the time between attempts grows. */
     _limit() {
       return LAST_LIMIT;
     }
 
-    /** The network changed, or someone looks again: what we believed of the connection may be old. */
-    _look() {
+    /** The network is back, or the page is visible again: the connection may be dead. */
+    _check() {
       if (this.state === "waiting") this.retry();
-      else if (this.state === "open" && !this._asked && this._ask()) {
-        this._asked = true;
+      else if (this.state === "open" && !this._pinged && this._ping()) {
+        this._pinged = true;
         this._heardAt = this._environment.now();
         this._watch();
       }
@@ -229,16 +233,16 @@
 
     _connect() {
       this._setTimer(null, 0);
-      const attempt = ++this._attempt;
-      const current = () => attempt === this._attempt;
+      const number = ++this._number;
+      const current = () => number === this._number;
       this._beat = HEARTBEAT;
       this._enter("connecting", {});
-      if (!current()) return; // a listener closed
+      if (!current()) return; // a listener closed the connection
       this._setTimer(() => this._lost({ code: NO_ANSWER, reason: "no answer" }), OPEN_TIMEOUT);
       this._environment.window.addEventListener?.("online", this._online);
       this._environment.document?.addEventListener("visibilitychange", this._visible);
       try {
-        this._way = this._begin({
+        this._attempt = this._begin({
           opened: () => current() && this._opened(),
           heard: () => {
             if (current()) this._heard();
@@ -254,7 +258,7 @@
           ended: (end) => current() && this._lost(end),
         });
       } catch (error) {
-        this._lost({ code: 1008, reason: String(error) }); // such as a URL that is none
+        this._lost({ code: 1008, reason: String(error) }); // such as an invalid URL
       }
     }
 
@@ -270,12 +274,12 @@
 
     _heard() {
       this._heardAt = this._environment.now();
-      this._asked = false;
+      this._pinged = false;
     }
 
-    /** Look again when the silence could have lasted too long. */
+    /** Check the silence now, and again when it could be too long. */
     _watch() {
-      const limit = this._asked ? PONG_TIMEOUT : this._silence();
+      const limit = this._pinged ? PONG_TIMEOUT : this._silence();
       if (!limit) {
         this._setTimer(null, 0);
         return;
@@ -283,8 +287,8 @@
       const left = this._heardAt + limit - this._environment.now();
       if (left > 0) {
         this._setTimer(() => this._watch(), left);
-      } else if (!this._asked && this._ask()) {
-        this._asked = true;
+      } else if (!this._pinged && this._ping()) {
+        this._pinged = true;
         this._heardAt = this._environment.now();
         this._watch();
       } else {
@@ -321,17 +325,17 @@
     }
 
     /**
-     * Drop the present attempt; nothing is heard of it any more.
+     * Drop the present attempt and ignore its callbacks.
      * @param {number} code
      * @param {string} reason
      */
     _leave(code, reason) {
-      const way = this._way;
-      this._way = null;
-      this._attempt += 1;
-      this._asked = false;
+      const attempt = this._attempt;
+      this._attempt = null;
+      this._number += 1;
+      this._pinged = false;
       this._setTimer(null, 0);
-      if (way) way.close(code, reason);
+      if (attempt) attempt.close(code, reason);
     }
 
     /**
@@ -344,14 +348,14 @@
         this._environment.window.removeEventListener?.("online", this._online);
         this._environment.document?.removeEventListener("visibilitychange", this._visible);
       }
-      this._tell("state", { state, ...details });
+      this._dispatch("state", { state, ...details });
     }
 
     /**
      * @param {string} type
      * @param {Record<string, any>} members
      */
-    _tell(type, members) {
+    _dispatch(type, members) {
       this.dispatchEvent(new ConnectionEvent(type, members));
     }
 
@@ -365,7 +369,7 @@
     }
   }
 
-  /** Plain messages of an ordinary handler: strings, and ArrayBuffers for binary ones. */
+  /** The messages of an ordinary handler: strings, and ArrayBuffers for binary ones. */
   class Socket extends Connection {
     /** @param {Listener} listener */
     _begin(listener) {
@@ -378,28 +382,28 @@
      * @param {string | ArrayBuffer | ArrayBufferView} message
      */
     send(message) {
-      if (this.state !== "open" || !this._way || !this._way.send) return false;
-      this._way.send(message);
+      if (this.state !== "open" || !this._attempt || !this._attempt.send) return false;
+      this._attempt.send(message);
       return true;
     }
 
     /** @param {any} data */
     _received(data) {
-      this._tell("message", { data });
+      this._dispatch("message", { data });
     }
 
     _silence() {
       return this._options.heartbeat === undefined ? 0 : PING_AFTER;
     }
 
-    _ask() {
+    _ping() {
       const { heartbeat } = this._options;
       return heartbeat !== undefined && this.send(heartbeat);
     }
 
     /**
-     * A browser tells no script whether a handshake was refused or never answered. Who has not been
-     * let in for long is probably not wanted, so that they ask less and less often.
+     * A browser does not tell scripts whether a handshake was refused or never answered. A client
+     * that was not accepted for long is probably refused, so it tries less and less often.
      */
     _limit() {
       const patience = this._wasOpen ? ONCE_OPEN : NEVER_OPEN;
@@ -408,11 +412,12 @@
   }
 
   /**
-   * The messages of a feed, by WebSocket, else by a stream of events, else by polling.
+   * The messages of a feed, by WebSocket, else by an event stream, else by polling.
    *
-   * After a loss it asks for what was missed. More events: "recovered" (topic, recovered: false if
-   * messages are missing, so that the page has to be loaded anew), "error" (reason, topic).
-   * A message event has data (a string, or an ArrayBuffer), topic and, with history, id.
+   * When it reconnects, it asks for the messages that it missed. More events: "recovered" (topic;
+   * recovered is false if messages are missing, so that the page must load its state again) and
+   * "error" (reason, topic). A message event has data (a string, or an ArrayBuffer), topic and,
+   * with history, id.
    */
   class Feed extends Connection {
     /**
@@ -421,30 +426,30 @@
      */
     constructor(url, options = {}) {
       super(url, options);
-      const ways = options.ways || ["websocket", "stream", "poll"];
-      this._ways = ways.filter((way) =>
-        way === "websocket" ? this._environment.WebSocket : this._environment.fetch,
+      const transports = options.transports || ["websocket", "stream", "poll"];
+      this._transports = transports.filter((transport) =>
+        transport === "websocket" ? this._environment.WebSocket : this._environment.fetch,
       );
-      this._index = 0; // in _ways
-      this._tries = 0; // failures of this way, one after the other
-      this._worked = new Set(); // the ways that have been open
+      this._index = 0; // in _transports
+      this._tries = 0; // failures of this transport in a row
+      this._worked = new Set(); // the transports that have been open
       /** @type {Set<string> | null} */
-      this._chosen = options.topics ? new Set(options.topics) : null; // null: all of the feed, …
+      this._chosen = options.topics ? new Set(options.topics) : null; // null: all of the feed …
       /** @type {Set<string>} */
-      this._without = new Set(); // … but these
+      this._without = new Set(); // … except these
       /** @type {Set<string>} */
-      this._subscribed = new Set(); // what the server said that we are subscribed to
+      this._subscribed = new Set(); // confirmed by the server
       /** @type {Map<string, string>} */
       this._positions = new Map(); // of topics with history
       this._pings = 0;
     }
 
-    /** How it connects now: "websocket", "stream" or "poll". */
-    get way() {
-      return this._ways[this._index];
+    /** The present transport: "websocket", "stream" or "poll". */
+    get transport() {
+      return this._transports[this._index];
     }
 
-    /** The topics subscribed to, as far as the server has said. */
+    /** The topics to which the server has confirmed a subscription. */
     get topics() {
       return [...this._subscribed];
     }
@@ -456,13 +461,13 @@
      */
     subscribe(topic, since) {
       if (this._chosen) this._chosen.add(topic);
-      else if (!this._without.delete(topic) && since === undefined) return; // all are subscribed to
+      else if (!this._without.delete(topic) && since === undefined) return; // already subscribed
       if (since !== undefined) this._positions.set(topic, since);
       this._change({ subscribe: topic, since: this._positions.get(topic) });
     }
 
     /**
-     * Have no more of a topic; its position is forgotten.
+     * Unsubscribe from a topic and forget its position.
      * @param {string} topic
      */
     unsubscribe(topic) {
@@ -474,19 +479,19 @@
     }
 
     /**
-     * @param {{subscribe?: string, unsubscribe?: string, since?: string}} request  what says it over
-     *     an open WebSocket; else it is said by a new connection
+     * Change the subscriptions: by a request over an open WebSocket, else by a new connection.
+     * @param {{subscribe?: string, unsubscribe?: string, since?: string}} request
      */
     _change(request) {
-      if (this.state === "open" && this._way && this._way.send) {
-        this._way.send(JSON.stringify(request));
+      if (this.state === "open" && this._attempt && this._attempt.send) {
+        this._attempt.send(JSON.stringify(request));
         return;
       }
-      if (this.state !== "open" && this.state !== "connecting") return; // the next attempt says it
-      if (request.unsubscribe !== undefined && !this._chosen) return; // what comes is ignored
-      const attempt = this._attempt;
+      if (this.state !== "open" && this.state !== "connecting") return; // part of the next attempt
+      if (request.unsubscribe !== undefined && !this._chosen) return; // its messages are ignored
+      const number = this._number;
       Promise.resolve().then(() => {
-        if (attempt !== this._attempt) return; // done, for all changes of this moment
+        if (number !== this._number) return; // one new connection for all changes of this moment
         this._leave(1000, "");
         this._connect();
       });
@@ -494,10 +499,10 @@
 
     /** @param {Listener} listener */
     _begin(listener) {
-      if (!this._ways.length) throw new Error("this browser has no WebSocket and no fetch");
+      if (!this._transports.length) throw new Error("this browser has no WebSocket and no fetch");
       this._subscribed.clear();
       this._asking = new Set(this._positions.keys());
-      switch (this.way) {
+      switch (this.transport) {
         case "websocket":
           return webSocket(this._environment, this._url, this._query(), [SUBPROTOCOL], listener);
         case "stream":
@@ -507,7 +512,7 @@
       }
     }
 
-    /** Which topics, and what of them is known already. */
+    /** The query of the URL: the topics, and the positions in them. */
     _query() {
       const query = new URLSearchParams();
       if (this._chosen) {
@@ -521,16 +526,16 @@
 
     /** @param {any} data */
     _received(data) {
-      const said = typeof data === "string" ? JSON.parse(data) : data;
-      const { topic, id, message, recovered, error } = said;
+      const parsed = typeof data === "string" ? JSON.parse(data) : data;
+      const { topic, id, message, recovered, error } = parsed;
       if (error !== undefined) {
-        this._tell("error", { reason: error, topic });
+        this._dispatch("error", { reason: error, topic });
         return;
       }
-      if (topic === undefined) return; // a pong, or of a later version
+      if (topic === undefined) return; // a pong, or part of a later version
       if (this._without.has(topic)) {
-        if (recovered !== undefined && this._way && this._way.send) {
-          this._way.send(JSON.stringify({ unsubscribe: topic }));
+        if (recovered !== undefined && this._attempt && this._attempt.send) {
+          this._attempt.send(JSON.stringify({ unsubscribe: topic }));
         }
         return;
       }
@@ -538,44 +543,44 @@
       if (recovered !== undefined) {
         this._subscribed.add(topic);
         const asked = /** @type {Set<string>} */ (this._asking).delete(topic);
-        if (asked) this._tell("recovered", { topic, recovered });
+        if (asked) this._dispatch("recovered", { topic, recovered });
       } else if (message !== undefined) {
-        this._tell("message", { topic, id, data: decodeMessage(message) });
+        this._dispatch("message", { topic, id, data: decodeMessage(message) });
       }
     }
 
     _silence() {
-      return { websocket: PING_AFTER, stream: MISSED * this._beat, poll: 0 }[this.way];
+      return { websocket: PING_AFTER, stream: MISSED * this._beat, poll: 0 }[this.transport];
     }
 
-    _ask() {
-      if (!this._way || !this._way.send) return false;
-      this._way.send(JSON.stringify({ ping: ++this._pings }));
+    _ping() {
+      if (!this._attempt || !this._attempt.send) return false;
+      this._attempt.send(JSON.stringify({ ping: ++this._pings }));
       return true;
     }
 
     _failed() {
       this._tries += 1;
-      if (this._tries >= (this._worked.has(this.way) ? PATIENCE : 1)) {
+      if (this._tries >= (this._worked.has(this.transport) ? PATIENCE : 1)) {
         this._tries = 0;
-        this._index = (this._index + 1) % this._ways.length;
+        this._index = (this._index + 1) % this._transports.length;
       }
     }
 
     _succeeded() {
       this._tries = 0;
-      this._worked.add(this.way);
+      this._worked.add(this.transport);
     }
 
     /** @param {End} end */
     _lost(end) {
-      // What worked in place of the best way is not kept longer than it lasts.
+      // After another transport than the best one, the best one gets a new chance.
       if (this.state === "open") this._index = this._tries = 0;
       super._lost(end);
     }
   }
 
-  // The ways.
+  // The transports.
 
   /**
    * @param {Environment} environment
@@ -583,7 +588,7 @@
    * @param {string} query
    * @param {string[]} protocols
    * @param {Listener} listener
-   * @returns {Way}
+   * @returns {Attempt}
    */
   function webSocket(environment, url, query, protocols, listener) {
     const socket = new environment.WebSocket(address(environment, url, query, "ws"), protocols);
@@ -598,20 +603,20 @@
           socket.close(code, reason);
         } catch (error) {
           socket.close();
-          throw error; // a code or a reason that no browser sends
+          throw error; // a code or a reason that browsers refuse to send
         }
       },
     };
   }
 
   /**
-   * Server-sent events, read by fetch: unlike EventSource it says which HTTP status a refusal had,
-   * and hears the comments that keep the connection alive.
+   * Server-sent events, read by fetch: unlike EventSource it reports the HTTP status of a refusal,
+   * and passes on the comments that keep the connection alive.
    * @param {Environment} environment
    * @param {string} url
    * @param {string} query
    * @param {Listener} listener
-   * @returns {Way}
+   * @returns {Attempt}
    */
   function stream(environment, url, query, listener) {
     const aborter = new AbortController();
@@ -625,8 +630,8 @@
       const reader = response.body.getReader();
       const decoder = new TextDecoder();
       let open = false;
-      // Not before the first bytes: a proxy that holds them back would hold back all others. And not
-      // if all that they say is to come back later.
+      // Only with the first data, because a proxy may buffer the stream; and not if all of it is an
+      // event that asks to reconnect later.
       const opened = () => {
         if (!open) listener.opened();
         open = true;
@@ -652,7 +657,7 @@
     };
     run().catch((end) => {
       listener.ended(asEnd(end));
-      aborter.abort(); // after a bad answer the rest of it is of no interest
+      aborter.abort(); // do not read the rest of an answer that is no stream
     });
     return { close: () => aborter.abort() };
   }
@@ -662,7 +667,7 @@
    * @param {string} url
    * @param {() => string} query
    * @param {Listener} listener
-   * @returns {Way}
+   * @returns {Attempt}
    */
   function poll(environment, url, query, listener) {
     const aborter = new AbortController();
@@ -683,7 +688,7 @@
           (POLL_WAIT + OPEN_TIMEOUT) * 1000,
         );
         const response = await request(environment, address(environment, url, query(), "http"), {
-          // The first one only asks whether this works: a page must not show "connecting" for long.
+          // The first poll does not wait: a page must not show "connecting" for long.
           headers: { Accept: "application/json", Prefer: `wait=${first ? 0 : POLL_WAIT}` },
           signal: aborter.signal,
         });
@@ -692,7 +697,7 @@
         environment.clearTimeout(timer);
         if (first) listener.opened();
         listener.heard();
-        for (const said of [...topics, ...messages]) listener.received(said);
+        for (const each of [...topics, ...messages]) listener.received(each);
         if (!first && !messages.length && environment.now() - begun < POLL_PAUSE) {
           await pause(POLL_PAUSE);
         }
@@ -710,15 +715,15 @@
     };
   }
 
-  /** Lines of server-sent events, in pieces as they come. */
+  /** A parser of server-sent events, whose text comes in pieces. */
   class EventLines {
     /**
      * @param {(event: string, data: string) => void} dispatch
-     * @param {(comment: string) => void} remark
+     * @param {(comment: string) => void} comment
      */
-    constructor(dispatch, remark) {
+    constructor(dispatch, comment) {
       this._dispatch = dispatch;
-      this._remark = remark;
+      this._comment = comment;
       this._rest = "";
       this._event = "";
       /** @type {string[]} */
@@ -727,7 +732,7 @@
 
     /** @param {string} text */
     feed(text) {
-      // Our server ends lines with "\n" alone.
+      // The node ends lines with "\n" alone.
       const lines = (this._rest + text).split("\n");
       this._rest = /** @type {string} */ (lines.pop());
       for (const line of lines) this._line(line);
@@ -745,14 +750,14 @@
       } else if (line.startsWith("event:")) {
         this._event = line.slice(6).trim();
       } else if (line.startsWith(":")) {
-        this._remark(line.slice(1));
+        this._comment(line.slice(1));
       }
-      // id: the envelope has it, too; retry: we know better
+      // id: is also in the message; retry: is replaced by our own jitter
     }
   }
 
   /**
-   * A request with what all of ours have; one that fails is an End.
+   * Send a request with the options that all requests need.
    * @param {Environment} environment
    * @param {string} url
    * @param {Record<string, any>} init
@@ -762,7 +767,7 @@
   }
 
   /**
-   * Throw an End unless a response is what we asked for.
+   * Throw an End unless a response has status 200 and the expected type.
    * @param {any} response
    * @param {string} type
    */
@@ -777,7 +782,7 @@
   }
 
   /**
-   * @param {any} thrown  an End, or what fetch and its reader throw
+   * @param {any} thrown  an End, or an error of fetch or its reader
    * @returns {End}
    */
   function asEnd(thrown) {
@@ -787,7 +792,7 @@
   }
 
   /**
-   * Whether it would be in vain to come back: our fault, or not for us.
+   * Whether reconnecting would not help: an error of the client, or a refusal.
    * @param {number} code
    */
   function isFinal(code) {

@@ -11,15 +11,15 @@ const NAMES = { websocket: "WebSocket", stream: "Event stream", poll: "Polling" 
 
 let connection = null;
 
-function connect(ways) {
+function connect(transports) {
   connection?.close();
   list.replaceChildren(); // the server sends the retained messages again
-  const current = feed("events/", { ways });
+  const current = feed("events/", { transports });
   connection = current;
   current.addEventListener("message", (event) => show(event.data));
   current.addEventListener("recovered", (event) => event.recovered || showGap());
   current.addEventListener("state", (event) => {
-    if (current === connection) showState(event, NAMES[current.way]);
+    if (current === connection) showState(event, NAMES[current.transport]);
   });
 }
 
