@@ -1,6 +1,6 @@
 """Record docs/images/life.webp: the page of the Game of Life while real clients play it.
 
-    pip install -e ".[docs,test]"
+    pip install -e ".[test]" pillow
     python docs/tools/record.py
 
 Starts what `make demo` starts (four nodes, one client for each of the 32×32 cells), opens the page
