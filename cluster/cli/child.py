@@ -36,7 +36,7 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from cluster.cli.process_setup import hard_exit_after, install_asyncio_reactor, stop_on_first_signal
-from cluster.cli.startup_errors import failure_reason, is_permanent
+from cluster.cli.startup_errors import explain_failed_start
 from cluster.supervisor.control_connection import BROKER_SLOT, SupervisorLink
 
 EXIT_STOPPED = 0
@@ -52,7 +52,7 @@ class ChildService(Protocol):
     ready: "Deferred[None]"
 
     def startService(self) -> None: ...
-    def stopService(self) -> Any: ...
+    def stopService(self) -> object: ...
     def stats(self) -> dict[str, Any]: ...
 
 
@@ -73,7 +73,7 @@ class Child:
         reactor: Any,
         slot: int,
         make_service: MakeService,
-        exit: Callable[[int], Any] = os._exit,
+        exit: Callable[[int], object] = os._exit,
     ) -> None:
         self.status = EXIT_STOPPED
         self._reactor = reactor
@@ -101,12 +101,11 @@ class Child:
         self._service.startService()
         return self._service.ready.addCallback(lambda _: self.link.ready())
 
-    def _failed(self, failure: Any) -> None:
+    def _failed(self, failure: Failure) -> None:
         if self._stopping:
             return
         self.status = EXIT_FAILED
-        reason = failure_reason(self.log, failure)
-        reported = self.link.start_failed(reason, is_permanent(failure.value))
+        reported = self.link.start_failed(*explain_failed_start(self.log, failure))
         reported.addBoth(lambda _: self.stop())
 
     def stop(self) -> None:
@@ -115,14 +114,14 @@ class Child:
             self._stopping = True
             self._reactor.stop()
 
-    def _shutdown(self) -> "Deferred[Any]":
+    def _shutdown(self) -> "Deferred[None]":
         self._stopping = True
         hard_exit_after(self._drain_timeout, lambda: self._exit(self.status))
         service = self._service
         stopped = succeed(None) if service is None else maybeDeferred(service.stopService)
         return stopped.addBoth(self._drained)
 
-    def _drained(self, result: Any) -> None:
+    def _drained(self, result: object) -> None:
         if isinstance(result, Failure):
             self.log.failure("error while stopping", result)
         # From here on the reactor closes all connections, also the control connection.

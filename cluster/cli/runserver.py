@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import (
@@ -31,12 +32,14 @@ from twisted.logger import (
     globalLogBeginner,
 )
 from twisted.python.failure import Failure
+from twisted.web.http import Request as HTTPRequest
 from zope.interface import provider
 
 from cluster.cli import process_setup
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.listening_sockets import BACKLOG
 from cluster.net.runtime_directory import RuntimeDirectory
+from cluster.net.websocket.connection import ServerConnection
 from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.node import Node
 
@@ -72,7 +75,7 @@ class DevelopmentServer:
 
     def __init__(self, address: tuple[str, int], handler: object, ipv6: bool = False) -> None:
         family = socket.AF_INET6 if ipv6 else socket.AF_INET
-        self._application: Any = None
+        self._application: WSGIApplication
         self._failure: Failure | None = None
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -85,7 +88,7 @@ class DevelopmentServer:
             raise
         self.server_port: int = self._socket.getsockname()[1]
 
-    def set_app(self, application: Any) -> None:
+    def set_app(self, application: WSGIApplication) -> None:
         """Set the WSGI application, which may serve static files, too."""
         self._application = application
 
@@ -187,14 +190,14 @@ class DevelopmentNode(Node):
         config: NodeConfig,
         listening_socket: ListeningSocket,
         reactor: Any,
-        application: Any,
+        application: WSGIApplication,
         threads: int | None = None,
     ) -> None:
         super().__init__(config, [listening_socket], reactor)
         self._wsgi = application
         self._threads = threads
 
-    def _application(self) -> Any:
+    def _application(self) -> WSGIApplication:
         return self._wsgi
 
     def _assemble(self) -> None:
@@ -205,18 +208,18 @@ class DevelopmentNode(Node):
         site.on_response = _log_request
         opened, closed = factory.on_open, factory.on_close
 
-        def log_opened(connection: Any) -> None:
+        def log_opened(connection: ServerConnection) -> None:
             _log_line(101, '"WebSocket %s" opened', connection.http_request_uri)
             opened(connection)
 
-        def log_closed(connection: Any, code: int, was_clean: bool) -> None:
+        def log_closed(connection: ServerConnection, code: int, was_clean: bool) -> None:
             _log_line(code, '"WebSocket %s" closed %d', connection.http_request_uri, code)
             closed(connection, code, was_clean)
 
         factory.on_open, factory.on_close = log_opened, log_closed
 
 
-def _log_request(request: Any) -> None:
+def _log_request(request: HTTPRequest) -> None:
     line = b"%s %s %s" % (request.method, request.uri, request.clientproto)
     _log_line(request.code, '"%s" %d %d', line.decode("latin-1"), request.code, request.sentLength)
 

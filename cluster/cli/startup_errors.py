@@ -23,15 +23,18 @@ INSTALLED = ("site-packages", "dist-packages")
 HINT = "manage.py check says more"
 
 
-def failure_reason(log: Logger, failure: Failure) -> str:
-    """Why a process does not start, as one line; what may be a bug of c10k is logged, too."""
+def explain_failed_start(log: Logger, failure: Failure) -> tuple[str, bool]:
+    """Why a process does not start, as one line, and whether the error is permanent.
+
+    Logs the traceback of an error that may be a bug of c10k.
+    """
     error = failure.value
-    assert isinstance(error, BaseException)
+    assert error is not None
     reason = one_line_summary(error)
     if reason is None:
         log.failure("cannot start", failure)
         reason = f"{error_line(error)}; the log has the traceback"
-    return reason
+    return reason, is_permanent(error)
 
 
 def one_line_summary(error: BaseException) -> str | None:

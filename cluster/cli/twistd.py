@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from cluster.cli import process_setup
 from cluster.cli.options import BrokerOptions, NodeOptions, Options
-from cluster.cli.startup_errors import failure_reason
+from cluster.cli.startup_errors import explain_failed_start
 from cluster.net import listening_sockets
 from cluster.net.runtime_directory import RuntimeDirectory
 
@@ -75,7 +75,7 @@ def _prepare(reactor: Any, name: str) -> None:
 
 
 def _end_failed_start(log: Logger, reactor: Any, name: str, failure: Failure) -> None:
-    reason = failure_reason(log, failure)
+    reason, _ = explain_failed_start(log, failure)
     log.critical("cannot start: {reason}", reason=reason)
     process_setup.exit_with_failure(reactor, name, reason)
 

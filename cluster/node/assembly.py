@@ -7,6 +7,7 @@ so import this module when Django is loaded.
 
 from collections.abc import Callable
 from typing import Any, ClassVar
+from wsgiref.types import WSGIApplication
 
 from cluster.django.api.database import DatabasePool
 from cluster.django.feeds.http_requests import FeedRequests
@@ -91,7 +92,7 @@ class HttpParts:
     def __init__(
         self,
         reactor: Any,
-        application: Any,
+        application: WSGIApplication,
         websockets: WebSocketParts,
         config: NodeConfig,
         settings: dict[str, Any],

@@ -8,16 +8,19 @@ distinguish.
 
 from collections.abc import Callable
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as HTTPRequest
 from twisted.web.server import Request, Site
 
 from cluster.net.direct_output import unsent_bytes
@@ -209,7 +212,7 @@ class BoundedChannel(HTTPChannel):
         self.loseConnection()
 
 
-def log_request(request: Any) -> None:
+def log_request(request: HTTPRequest) -> None:
     """Log a request as one line, with --access-log."""
     _log.info(
         "{client} {method} {uri} {code} {size}",
@@ -221,7 +224,7 @@ def log_request(request: Any) -> None:
     )
 
 
-def _ignore(request: Any) -> None:
+def _ignore(request: HTTPRequest) -> None:
     """Without --access-log."""
 
 
@@ -245,8 +248,8 @@ class DjangoSite(Site):
     def __init__(
         self,
         reactor: Any,
-        application: Any,
-        build_websocket: Callable[[Any], Any],
+        application: WSGIApplication,
+        build_websocket: Callable[[IAddress], IProtocol | None],
         *,
         threads: int,
         queue: int,
@@ -262,7 +265,7 @@ class DjangoSite(Site):
         self.build_websocket = build_websocket
         self.max_body = max_body
         self.proxy_headers = proxy_headers
-        self.on_response: Callable[[Any], None] = log_request if access_log else _ignore
+        self.on_response: Callable[[HTTPRequest], None] = log_request if access_log else _ignore
         self._clock = reactor
         self.requestFactory: Any = self._make_request
         self.protocol: Any = BoundedChannel
@@ -272,7 +275,7 @@ class DjangoSite(Site):
         request.site = self
         return request
 
-    def log(self, request: Any) -> None:
+    def log(self, request: HTTPRequest) -> None:
         """Called by twisted.web when a response is complete."""
         self.on_response(request)
 

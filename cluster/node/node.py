@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from wsgiref.types import WSGIApplication
 
 from twisted.application.service import Service
 from twisted.internet import endpoints
@@ -177,7 +178,7 @@ class Node(Service):
 
         topics.attach(self)
 
-    def _application(self) -> Any:
+    def _application(self) -> WSGIApplication:
         """The WSGI application for ordinary requests. Called when Django is loaded."""
         from django.core.servers.basehttp import get_internal_wsgi_application
 

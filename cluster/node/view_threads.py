@@ -10,7 +10,9 @@ Requests beyond the pool and its queue are answered 503 at once. The rules:
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from wsgiref.types import WSGIApplication
 
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.web.http import Request as HTTPRequest
@@ -35,7 +37,9 @@ class ViewThreads(Resource):
 
     isLeaf = True
 
-    def __init__(self, reactor: Any, pool: ThreadPool, application: Any, queue: int) -> None:
+    def __init__(
+        self, reactor: Any, pool: ThreadPool, application: WSGIApplication, queue: int
+    ) -> None:
         super().__init__()
         self._wsgi = WSGIResource(reactor, self, application)
         self._reactor = reactor
@@ -47,14 +51,14 @@ class ViewThreads(Resource):
         self._gone: list[object] = []
         self._due: deque[tuple[HTTPRequest, list[object]]] = deque()
         self._started = 0  # in this turn of the reactor
-        self._next_turn: Any = None
+        self._next_turn: IDelayedCall | None = None
 
     @property
     def queue_depth(self) -> int:
         """Requests that wait for a thread."""
         return max(0, self.active - self._threads)
 
-    def render(self, request: HTTPRequest) -> Any:
+    def render(self, request: HTTPRequest) -> int | bytes:
         if self.active >= self._limit:
             self.refused += 1
             request.setResponseCode(503)

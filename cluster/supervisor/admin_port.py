@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -70,7 +72,7 @@ class _Surveyed(Resource):
             request.write(body)
             request.finish()
 
-        def fail(failure: Any) -> None:
+        def fail(failure: Failure) -> None:
             _log.failure("cannot answer {path!r}", failure, path=request.path)
             if not gone:
                 request.setResponseCode(500)
@@ -112,7 +114,7 @@ class _AdminSite(Site):
     def logPrefix(self) -> str:
         return "admin port"
 
-    def log(self, request: Any) -> None:
+    def log(self, request: HTTPRequest) -> None:
         pass
 
 

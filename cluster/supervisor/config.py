@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.net.listening_sockets import Address
+from cluster.net.addresses import Address
 from cluster.supervisor.children import child_command
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -63,7 +64,7 @@ class Heartbeat:
 
     log = Logger()
 
-    def __init__(self, names: Sequence[str], processes: Processes, clock: Any) -> None:
+    def __init__(self, names: Sequence[str], processes: Processes, clock: IReactorTime) -> None:
         self._names = names
         self._processes = processes
         self._clock = clock

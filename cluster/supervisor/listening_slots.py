@@ -15,8 +15,8 @@ rules:
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from cluster.core.exceptions import ConfigurationError
@@ -32,7 +32,7 @@ two."""
 class _Slot:
     name: str
     sockets: list[socket.socket] = field(default_factory=list)
-    closing: Any = None
+    closing: IDelayedCall | None = None
     """While no process serves: the delayed call that closes the sockets."""
     reopened: bool = False
     """The sockets are open only for a process that has not been ready yet."""
@@ -66,7 +66,9 @@ class ListeningSlots:
 
     log = Logger()
 
-    def __init__(self, names: Sequence[str], listens: Sequence[Address], clock: Any) -> None:
+    def __init__(
+        self, names: Sequence[str], listens: Sequence[Address], clock: IReactorTime
+    ) -> None:
         self._wanted = listens
         self._slots = [_Slot(name) for name in names]
         self._clock = clock

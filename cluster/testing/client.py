@@ -21,7 +21,7 @@ from django.http.request import validate_host
 from cluster.django.api.payloads import Payload
 from cluster.testing.conversation import Closed, Conversation, opening
 from cluster.testing.cookies import cookies_of
-from cluster.testing.memory_node import MemoryNode
+from cluster.testing.memory_node import MemoryConnection, MemoryNode
 from cluster.testing.memory_transport import MemoryTransport
 from cluster.testing.publications import commit
 
@@ -40,15 +40,16 @@ class Client:
         headers: The headers of the server's answer, with names in lower case.
     """
 
+    _node: MemoryNode
+    _connection: MemoryConnection
+    _transport: MemoryTransport
+
     def __init__(self) -> None:
         self.subprotocol: str | None = None
         self.headers: dict[str, str] = {}
         self._conversation = Conversation()
         self._changed = asyncio.Event()
         self._error_reported = False
-        self._node: Any = None
-        self._connection: Any = None
-        self._transport: Any = None
 
     # What a test does.
 

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -150,7 +151,7 @@ class LiveClient:
         elif self._socket.fileno() >= 0:
             self.close()
 
-    def _receive_until(self, condition: Any, what: str, timeout: float) -> None:
+    def _receive_until(self, condition: Callable[[], object], what: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             left = deadline - time.monotonic()

@@ -239,7 +239,7 @@ class RunserverTests(TestCase):
         nowhere = self.manage("publish", "live", "hello")
         await nowhere.end()
         self.assertEqual(nowhere.status, 1)
-        self.assertIn("no cluster of yours is running", nowhere.errors[-1])
+        self.assertIn("no cluster of this project is running", nowhere.errors[-1])
         server = self.manage("runserver", "--noreload", "127.0.0.1:0")
         await self.started(server)
         client = await self.connect()
