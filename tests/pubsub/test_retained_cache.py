@@ -1,0 +1,83 @@
+"""Retained frames as the exchange sends them, and which of them are new here."""
+
+from collections import Counter
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core import wire
+from cluster.core.retained import NO_HISTORY, History
+from cluster.pubsub.retained_cache import RetainedCache
+
+
+def message(offset: int, *frames: bytes, epochs: str = "e", full: bool = True) -> wire.Retained:
+    """A message about the topic t, which retains three frames."""
+    return wire.Retained(b"t", 3, offset, frames, epochs, full=full)
+
+
+class RetainedCacheTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.now = 1000
+        self.dropped: Counter[str] = Counter()
+        self.cache = RetainedCache(lambda: self.now, self.dropped)
+
+    def history(self) -> History:
+        return self.cache.history(b"t", None)
+
+    def test_an_unknown_topic_has_no_history(self) -> None:
+        self.assertIsNone(self.cache.get(b"t"))
+        self.assertEqual(self.history(), NO_HISTORY)
+
+    def test_only_unknown_frames_are_new(self) -> None:
+        self.assertEqual(self.cache.receive(message(2, b"1", b"2")), [(b"1", 1), (b"2", 2)])
+        self.assertEqual(self.cache.receive(message(2, b"1", b"2")), [])
+        self.assertEqual(self.cache.receive(message(3, b"2", b"3")), [(b"3", 3)])
+        self.assertEqual(self.history(), History(False, "e", 3, (b"1", b"2", b"3")))
+        self.assertEqual(self.dropped, {})
+
+    def test_new_frames_that_do_not_follow_are_ignored(self) -> None:
+        """They were sent before the answer to the present subscription, which has them all."""
+        self.assertIsNone(self.cache.receive(message(3, b"3", full=False)))
+        self.assertEqual(self.history(), NO_HISTORY)
+        self.assertEqual(len(self.cache.receive(message(3, b"1", b"2", b"3")) or ()), 3)
+
+    def test_frames_that_are_not_retained_any_longer_are_counted(self) -> None:
+        """The link was down for longer than that; what was known before does not stay."""
+        self.cache.receive(message(2, b"1", b"2"))
+        self.assertEqual(self.cache.receive(message(7, b"6", b"7")), [(b"6", 6), (b"7", 7)])
+        self.assertEqual(self.dropped, {"history_gap": 3})
+        self.assertEqual(self.history(), History(False, "e", 7, (b"6", b"7")))
+
+    def test_offsets_of_an_epoch_that_continues_the_known_one(self) -> None:
+        """Offset 3 of e is a frame of a broker that is gone; f gave this offset to another."""
+        self.cache.receive(message(3, b"1", b"2", b"3"))
+        new = self.cache.receive(message(4, b"2", b"other 3", b"4", epochs="f e:2"))
+        self.assertEqual(new, [(b"other 3", 3), (b"4", 4)])
+        self.assertEqual(self.history(), History(False, "f", 4, (b"other 3", b"4")))
+
+    def test_an_unrelated_epoch_has_lower_offsets(self) -> None:
+        self.cache.receive(message(9, b"9"))
+        self.assertEqual(self.cache.receive(message(1, b"1", epochs="f")), [(b"1", 1)])
+        self.assertEqual(self.history(), History(False, "f", 1, (b"1",)))
+
+    def test_a_frame_that_its_publisher_sent_again_is_not_delivered_again(self) -> None:
+        first = wire.Retained(b"t", 3, 1, (b"x",), "e", (), "a:1")
+        again = wire.Retained(b"t", 3, 1, (b"x",), "f", (), "a:1")
+        other = wire.Retained(b"t", 3, 2, (b"y",), "f", (), "a:2", full=False)
+        received = [self.cache.receive(each) for each in (first, again, other)]
+        self.assertEqual(received, [[(b"x", 1)], [], [(b"y", 2)]])
+
+    def test_expired_frames_are_not_returned(self) -> None:
+        self.cache.receive(wire.Retained(b"t", 3, 2, (b"1", b"2"), "e", (1500, 2000)))
+        self.now = 1500
+        self.assertEqual(self.history().frames, (b"2",))
+
+    def test_restores_and_forget(self) -> None:
+        self.cache.receive(wire.Retained(b"t", 3, 2, (b"1", b"2"), "e", (1500, 2000), "a:1"))
+        self.cache.receive(wire.Retained(b"u", 1, 7, (b"7",), "e"))
+        restores = [
+            wire.Restore(b"t", 3, 2, (b"1", b"2"), "e", (1500, 2000), "a:1"),
+            wire.Restore(b"u", 1, 7, (b"7",), "e"),
+        ]
+        self.assertEqual(list(self.cache.restores()), restores)
+        self.cache.forget(b"t")
+        self.assertEqual(list(self.cache.restores()), restores[1:])
