@@ -62,8 +62,12 @@ MakeService = Callable[[dict[str, Any], list[tuple[int, int, str]]], ChildServic
 class Child:
     """One child's life: register, start, report, stop.
 
-    ``make_service(config, listeners)`` is called when the child has registered. ``exit(status)``
-    must end the process at once.
+    Args:
+        reactor: The reactor of the process.
+        slot: The slot of the node, or BROKER_SLOT.
+        make_service: Called with the configuration and the listening sockets, when the child has
+            registered.
+        exit: Called with a status; must end the process at once.
     """
 
     log = Logger()
@@ -97,7 +101,7 @@ class Child:
     def _start(self, config: dict[str, Any]) -> "Deferred[None]":
         self._drain_timeout = config["drain_timeout"]
         self._reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
-        self._service = self._make_service(config, self.link.listeners)
+        self._service = self._make_service(config, self.link.listening_sockets)
         self._service.startService()
         return self._service.ready.addCallback(lambda _: self.link.ready())
 
@@ -150,14 +154,14 @@ class _LinkFactory(ClientFactory):
         self._failed()
 
 
-def make_node(config: dict[str, Any], listeners: list[tuple[int, int, str]]) -> ChildService:
+def make_node(config: dict[str, Any], sockets: list[tuple[int, int, str]]) -> ChildService:
     """The node of a slot, with the slot's listening sockets."""
     from twisted.internet import reactor
 
     from cluster.node.config import ListeningSocket, NodeConfig
     from cluster.node.node import Node
 
-    return Node(NodeConfig(**config), [ListeningSocket(*each) for each in listeners], reactor)
+    return Node(NodeConfig(**config), [ListeningSocket(*each) for each in sockets], reactor)
 
 
 def make_broker(config: dict[str, Any], _: list[tuple[int, int, str]]) -> ChildService:

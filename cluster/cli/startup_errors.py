@@ -20,7 +20,7 @@ OURS = str(Path(__file__).parents[1])
 INSTALLED = ("site-packages", "dist-packages")
 """Folders of code that is neither the site's nor c10k's."""
 
-HINT = "manage.py check says more"
+HINT = "see manage.py check"
 
 
 def explain_failed_start(log: Logger, failure: Failure) -> tuple[str, bool]:

@@ -58,14 +58,14 @@ def _make_node(options: NodeOptions) -> Service:
     from twisted.internet import reactor
 
     _prepare(reactor, "c10k-node")
-    return LoneNode(options, reactor)
+    return StandaloneNode(options, reactor)
 
 
 def _make_broker(options: BrokerOptions) -> Service:
     from twisted.internet import reactor
 
     _prepare(reactor, "c10k-broker")
-    return LoneBroker(options, reactor)
+    return StandaloneBroker(options, reactor)
 
 
 def _prepare(reactor: Any, name: str) -> None:
@@ -80,7 +80,7 @@ def _end_failed_start(log: Logger, reactor: Any, name: str, failure: Failure) ->
     process_setup.exit_with_failure(reactor, name, reason)
 
 
-class LoneNode(Service):
+class StandaloneNode(Service):
     """A node without a supervisor, with its own sockets and runtime folder."""
 
     log = Logger()
@@ -148,7 +148,7 @@ class LoneNode(Service):
         return result
 
 
-class LoneBroker(Service):
+class StandaloneBroker(Service):
     """A broker without a supervisor."""
 
     log = Logger()

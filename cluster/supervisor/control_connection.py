@@ -93,7 +93,7 @@ class ChildRegistry(Protocol):
     def registered(self, link: "ChildLink", slot: int, pid: int) -> dict[str, Any]:
         """Return the configuration of a child that registers. Raises RegistrationRefused."""
 
-    def listeners(self, slot: int) -> list[tuple[int, int, str]]:
+    def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         """The listening sockets for a child: (descriptor, family, endpoint)."""
 
     def became_ready(self, link: "ChildLink") -> None:
@@ -134,7 +134,7 @@ class ChildLink(_Quiet):
         self.slot, self.pid = slot, pid
         sent = [
             self.callRemote(Listen, descriptor=descriptor, family=family, endpoint=endpoint)
-            for descriptor, family, endpoint in self._registry.listeners(slot)
+            for descriptor, family, endpoint in self._registry.listening_sockets(slot)
         ]
         return gatherResults(sent, consumeErrors=True).addCallback(
             lambda _: {"config": json.dumps(config)}
@@ -205,10 +205,13 @@ class SupervisorLink(_Quiet):
         self._stats = stats
         self._stop = stop
         self._lost = lost
-        self.listeners: list[tuple[int, int, str]] = []
+        self.listening_sockets: list[tuple[int, int, str]] = []
 
     def register(self, slot: int, pid: int) -> "Deferred[dict[str, Any]]":
-        """Register this process; fires with the configuration when ``listeners`` is complete."""
+        """Register this process; fires with the configuration.
+
+        ``listening_sockets`` is complete by then.
+        """
         registered: Deferred[dict[str, Any]] = self.callRemote(Register, slot=slot, pid=pid)
         return registered.addCallback(lambda response: json.loads(response["config"]))
 
@@ -230,7 +233,7 @@ class SupervisorLink(_Quiet):
 
     @Listen.responder
     def _listen(self, descriptor: int, family: int, endpoint: str) -> dict[str, Any]:
-        self.listeners.append((descriptor, family, endpoint))
+        self.listening_sockets.append((descriptor, family, endpoint))
         return {}
 
     @Stats.responder

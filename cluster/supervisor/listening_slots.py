@@ -85,7 +85,7 @@ class ListeningSlots:
         """Whether a slot accepts connections."""
         return bool(self._slots[number].sockets)
 
-    def listeners(self, number: int) -> list[tuple[int, int, str]]:
+    def sockets_of(self, number: int) -> list[tuple[int, int, str]]:
         """An open slot's sockets for its process: (descriptor, family, endpoint)."""
         return [
             (sock.fileno(), address.family, address.text)

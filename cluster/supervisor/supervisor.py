@@ -168,9 +168,9 @@ class Supervisor(Service):
         self._heartbeat.joined(name, link)
         return config
 
-    def listeners(self, slot: int) -> list[tuple[int, int, str]]:
+    def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         """The listening sockets for a child: (descriptor, family, endpoint)."""
-        return [] if slot == BROKER_SLOT else self._slots.listeners(slot)
+        return [] if slot == BROKER_SLOT else self._slots.sockets_of(slot)
 
     def became_ready(self, link: ChildLink) -> None:
         """The child serves."""

@@ -48,8 +48,8 @@ class ChildTests(SynchronousTestCase):
         self.registry = RecordingRegistry()
         self.child = Child(self.reactor, 1, self.make_service, self.exits.append)
 
-    def make_service(self, config: dict[str, Any], listeners: Any) -> MemoryService:
-        self.made.append((config, listeners))
+    def make_service(self, config: dict[str, Any], listening_sockets: Any) -> MemoryService:
+        self.made.append((config, listening_sockets))
         return self.service
 
     def connect(self) -> None:
@@ -72,9 +72,9 @@ class ChildTests(SynchronousTestCase):
     def test_registers_starts_and_reports(self) -> None:
         self.connect()
         self.assertEqual(self.registry.events, [("registered", 1, os.getpid())])
-        ((config, listeners),) = self.made
+        ((config, listening_sockets),) = self.made
         self.assertEqual(config["name"], "node1")
-        self.assertEqual(len(listeners), 2)
+        self.assertEqual(len(listening_sockets), 2)
         self.assertEqual(self.service.events, ["start"])
         self.service.ready.callback(None)
         self.pump()
@@ -151,7 +151,7 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.child.status, EXIT_FAILED)
 
     def test_a_service_that_cannot_be_created(self) -> None:
-        def fail(config: object, listeners: object) -> MemoryService:
+        def fail(config: object, listening_sockets: object) -> MemoryService:
             raise ZeroDivisionError
 
         self.child = Child(self.reactor, 1, fail, self.exits.append)

@@ -50,7 +50,7 @@ class FailedStartTests(TestCase):
         program = await self.ended("c10k", "--nodes", "2")
         reason = (
             "cannot start: ModuleNotFoundError: No module named 'no_such_module'"
-            f" ({self.urls}, line 2); manage.py check says more"
+            f" ({self.urls}, line 2); see manage.py check"
         )
         self.assertEqual(program.status, 1)
         self.assertEqual(program.errors, [f"c10k: {reason}"])

@@ -76,7 +76,7 @@ class RecordingRegistry:
         self.events.append(("registered", slot, pid))
         return {"name": f"node{slot}", "drain_timeout": 10.0}
 
-    def listeners(self, slot: int) -> list[tuple[int, int, str]]:
+    def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         return [(40, 2, "tcp:8000"), (41, 10, r"tcp:8000:interface=\:\:1")]
 
     def became_ready(self, link: ChildLink) -> None:
@@ -117,7 +117,8 @@ class ControlTests(SynchronousTestCase):
         config = self.successResultOf(self.register())
         self.assertEqual(config, {"name": "node2", "drain_timeout": 10.0})
         self.assertEqual(
-            self.child.listeners, [(40, 2, "tcp:8000"), (41, 10, r"tcp:8000:interface=\:\:1")]
+            self.child.listening_sockets,
+            [(40, 2, "tcp:8000"), (41, 10, r"tcp:8000:interface=\:\:1")],
         )
         self.assertEqual(self.registry.events, [("registered", 2, 4711)])
         self.assertEqual((self.parent.slot, self.parent.pid), (2, 4711))

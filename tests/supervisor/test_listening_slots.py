@@ -47,7 +47,7 @@ class SlotsTests(SynchronousTestCase):
         self.assertNotIn(0, [port for _, port in places])
         descriptors = set()
         for number in range(2):
-            for place, listener in zip(places, slots.listeners(number), strict=True):
+            for place, listener in zip(places, slots.sockets_of(number), strict=True):
                 descriptor, family, endpoint = listener
                 self.assertEqual(family, socket.AF_INET)
                 self.assertEqual(endpoint, f"tcp:0:interface={place[0]}")
@@ -66,13 +66,13 @@ class SlotsTests(SynchronousTestCase):
 
     def test_a_replacement_in_time_keeps_the_socket(self) -> None:
         slots = self.open()
-        before = slots.listeners(0)
+        before = slots.sockets_of(0)
         slots.vacated(0)
         self.clock.advance(4.9)
         slots.reopen(0)
         slots.served(0)
         self.clock.advance(10)
-        self.assertEqual(slots.listeners(0), before)
+        self.assertEqual(slots.sockets_of(0), before)
         self.assertEqual(self.lines, [])
 
     def test_closed_after_five_seconds_without_a_process_and_reopened(self) -> None:
@@ -90,7 +90,7 @@ class SlotsTests(SynchronousTestCase):
             ["node0 has had no serving process for 5 s: new connections go to the other nodes"],
         )
         slots.reopen(0)
-        ((descriptor, _, _),) = slots.listeners(0)
+        ((descriptor, _, _),) = slots.sockets_of(0)
         with socket.socket(fileno=os.dup(descriptor)) as sock:
             self.assertEqual(sock.getsockname(), ("127.0.0.1", self.address.port))
 
@@ -101,7 +101,7 @@ class SlotsTests(SynchronousTestCase):
         slots.reopen(0)
         place = (self.address.host, self.address.port)
         self.assertRaises(ConnectionRefusedError, socket.create_connection, place)
-        ((descriptor, _, _),) = slots.listeners(0)
+        ((descriptor, _, _),) = slots.sockets_of(0)
         with socket.socket(fileno=os.dup(descriptor)) as sock:
             sock.listen()
             socket.create_connection(place).close()
@@ -119,14 +119,14 @@ class SlotsTests(SynchronousTestCase):
     def test_a_replacement_that_is_ready_after_the_grace(self) -> None:
         """It has the sockets already: they stay the slot's, also for the next process."""
         slots = self.open()
-        before = [slots.listeners(number) for number in range(2)]
+        before = [slots.sockets_of(number) for number in range(2)]
         for number in range(2):
             slots.vacated(number)
             self.clock.advance(4.9)
             slots.reopen(number)
             self.clock.advance(1)
             slots.served(number)
-        self.assertEqual([slots.listeners(number) for number in range(2)], before)
+        self.assertEqual([slots.sockets_of(number) for number in range(2)], before)
         self.assertEqual(self.lines, [], "nothing was given up")
         self.close_all(slots, 0)
         self.assertFalse(slots.is_open(0))

@@ -132,18 +132,18 @@ class StartTests(SupervisorTestCase):
                 "publish_socket": f"{folder}/publish-1.sock",
             },
         )
-        ((descriptor, family, endpoint),) = supervisor.listeners(1)
+        ((descriptor, family, endpoint),) = supervisor.listening_sockets(1)
         self.assertEqual(family, socket.AF_INET)
         self.assertEqual(endpoint, "tcp:0:interface=127.0.0.1")
         with socket.socket(fileno=os.dup(descriptor)) as sock:
             self.assertEqual(sock.getsockname(), ("127.0.0.1", self.port))
-        self.assertNotEqual(supervisor.listeners(0), supervisor.listeners(1))
+        self.assertNotEqual(supervisor.listening_sockets(0), supervisor.listening_sockets(1))
 
     def test_the_broker_gets_its_address_and_no_sockets(self) -> None:
         supervisor = self.start()
         self.register(supervisor, BROKER_SLOT)
         self.assertTrue(self.config["address"].startswith("ipc://"))
-        self.assertEqual(supervisor.listeners(BROKER_SLOT), [])
+        self.assertEqual(supervisor.listening_sockets(BROKER_SLOT), [])
 
     def test_unknown_processes_are_refused(self) -> None:
         supervisor = self.start()
@@ -276,11 +276,11 @@ class SlotTests(SupervisorTestCase):
     def test_the_replacement_gets_the_same_socket(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
-        before = supervisor.listeners(0)
+        before = supervisor.listening_sockets(0)
         self.lose(supervisor, links[0])
         self.reactor.advance(0.25)
         self.ready(supervisor, 0)
-        self.assertEqual(supervisor.listeners(0), before)
+        self.assertEqual(supervisor.listening_sockets(0), before)
         self.reactor.advance(10)
         self.assertTrue(self.is_open(supervisor, 0))
 

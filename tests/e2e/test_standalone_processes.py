@@ -31,7 +31,7 @@ from tests.e2e.processes import (
 LISTEN = ("--listen", "tcp:0:interface=127.0.0.1")
 
 
-class LoneProcessesTests(TestCase):
+class StandaloneProcessesTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
     def setUp(self) -> None:
