@@ -1,4 +1,4 @@
-"""Recording stand-ins for what a WebSocket handler works with: its lane, topics, the node."""
+"""Recording fakes of what a WebSocket handler uses: its connection, topics, the node."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from cluster.net.websocket.frames import frame_payload
 
 
 class RecordingConnection:
-    """A WebSocket connection as its owner sees it; records what the owner does.
+    """A WebSocket connection as its owner sees it, which records the owner's calls.
 
     ``block(octets)`` says that the client does not read, ``drain()`` that it does again.
     """

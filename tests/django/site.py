@@ -1,4 +1,4 @@
-"""The demo site inside the test process, with a state folder that goes when the process ends."""
+"""The demo site in the test process, with a state folder that is removed at its end."""
 
 import os
 import tempfile
@@ -31,7 +31,7 @@ _migrated = False
 
 
 def load_database() -> None:
-    """The demo site with its tables, in a file that goes when the process ends."""
+    """Load the demo site and create its tables, in a file that is removed at the process's end."""
     global _migrated
     load_site()
     if not _migrated:

@@ -1,4 +1,4 @@
-"""What manage.py check says about a site."""
+"""System checks of a site."""
 
 import resource
 from typing import Any
@@ -17,7 +17,7 @@ class ChecksTestCase(SynchronousTestCase):
         load_site()
 
     def run_check(self, check: Any, **settings: Any) -> list[str]:
-        """The ids of what it finds; each finding has a hint."""
+        """The ids of the messages, each of which has a hint."""
         with override_settings(**settings):
             found = check()
         for message in found:
@@ -33,7 +33,7 @@ class SettingTests(ChecksTestCase):
         self.assertIn("PING_INTERVALL", self.found)
         self.assertEqual(self.run_check(checks.check_setting, C10K={}), [])
 
-    def test_the_function_that_decides_on_audiences(self) -> None:
+    def test_the_permission_function_of_audiences(self) -> None:
         for path, expected in (
             (None, []),
             ("django_project.audiences.permission.allowed", []),
@@ -71,7 +71,7 @@ class SettingTests(ChecksTestCase):
 
 
 class Connection:
-    """A database that answers what PostgreSQL would; ``error`` if it is not there."""
+    """A database that answers like PostgreSQL, or raises ``error``."""
 
     vendor = "postgresql"
 
@@ -156,7 +156,7 @@ class DeployTests(ChecksTestCase):
         self.assertEqual(self.run_check(check, ALLOWED_HOSTS=["a.example", "*"]), ["W005"])
         self.assertEqual(self.run_check(check, ALLOWED_HOSTS=[]), ["W005"])
 
-    def test_origins_that_no_browser_sends(self) -> None:
+    def test_invalid_origins(self) -> None:
         for origin in (
             "*", "app.example.com", "https://", "https://a.example/", "https://*.a.example",
             "https://a.example:port", "null",
@@ -211,7 +211,7 @@ class DeployTests(ChecksTestCase):
         both = {"MESSAGE_RATE": 50, "MAX_CONNECTIONS_PER_CLIENT": 20}
         self.assertEqual(self.run_check(check, C10K=both), [])
 
-    def test_sessions_that_one_process_knows(self) -> None:
+    def test_sessions_in_a_cache_of_one_process(self) -> None:
         memory = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
         redis = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache"}}
         engines = "django.contrib.sessions.backends."
@@ -225,7 +225,7 @@ class DeployTests(ChecksTestCase):
             settings = {"SESSION_ENGINE": engines + engine, "CACHES": caches}
             self.assertEqual(self.run_check(deploy_checks.check_sessions, **settings), found)
 
-    def test_a_setting_that_is_wrong_is_left_to_its_own_check(self) -> None:
+    def test_an_invalid_setting_is_reported_by_its_own_check_alone(self) -> None:
         for check in deploy_checks.DEPLOY_CHECKS:
             if check is not deploy_checks.check_database:
                 self.run_check(check, C10K={"NODES": "four"})

@@ -1,4 +1,4 @@
-"""The C10K setting: what is wrong with it is said, all of it."""
+"""The C10K setting: its defaults, and reports of all its errors."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(check(DEFAULTS), [])
         self.assertEqual(check({}), [])
 
-    def test_no_dict(self) -> None:
+    def test_a_setting_that_is_not_a_dict(self) -> None:
         for given_ in (None, [], "HANDSHAKE_TIMEOUT"):
             self.assert_refused(given_, "must be a dict", type(given_).__name__)
 
@@ -52,14 +52,14 @@ class CheckTests(SynchronousTestCase):
         for value in (1, 0, "yes", None):
             self.assert_refused({"COMPRESSION": value}, "COMPRESSION", "True or False")
 
-    def test_none_where_it_means_something(self) -> None:
+    def test_none_where_it_is_allowed(self) -> None:
         self.assertEqual(check({"NODES": None, "PROXY_TIMEOUT": None}), [])
         self.assertEqual(check({"NODES": 4, "PROXY_TIMEOUT": 60}), [])
         self.assert_refused({"NODES": 0}, "NODES", "a whole number above 0, or None, not 0")
         self.assert_refused({"PROXY_TIMEOUT": "60"}, "a number above 0, or None, not '60'")
         self.assert_refused({"PING_INTERVAL": None}, "PING_INTERVAL")
 
-    def test_zero_where_it_means_something(self) -> None:
+    def test_zero_where_it_is_allowed(self) -> None:
         self.assertEqual(check({"DRAIN_TIMEOUT": 0}), [])
         self.assert_refused({"DRAIN_TIMEOUT": -1}, "a number, 0 or more, not -1")
         self.assert_refused({"DRAIN_TIMEOUT": False}, "a number, 0 or more, not False")
@@ -82,7 +82,7 @@ class CheckTests(SynchronousTestCase):
             st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([1]),
         )
     )
-    def test_anything_at_all(self, given_: dict[Any, Any]) -> None:
+    def test_any_setting(self, given_: dict[Any, Any]) -> None:
         for problem in check(given_):
             self.assertIsInstance(problem, str)
 
@@ -95,14 +95,14 @@ class LoadTests(SynchronousTestCase):
         with override_settings(C10K={"WSGI_THREADS": 3}):
             self.assertEqual(load(), {**DEFAULTS, "WSGI_THREADS": 3})
 
-    def test_no_setting_at_all(self) -> None:
+    def test_a_site_without_the_setting(self) -> None:
         from django.conf import settings
 
         with override_settings():
             del settings.C10K
             self.assertEqual(load(), DEFAULTS)
 
-    def test_all_that_is_wrong_in_one_error(self) -> None:
+    def test_one_error_names_all_problems(self) -> None:
         with override_settings(C10K={"WSGI_THREADS": 0, "COMPRESSION": 1}):
             error = self.assertRaises(ConfigurationError, load)
         self.assertIn("WSGI_THREADS", str(error))

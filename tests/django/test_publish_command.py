@@ -47,11 +47,11 @@ class PublishCommandTests(SynchronousTestCase):
         return out.getvalue()
 
     def test_text(self) -> None:
-        said = self.run_command("live", "hello")
+        output = self.run_command("live", "hello")
         self.assertEqual(
             self.published, [Publication(b"live", text_frame(b"hello"), Kept(50, 3_600_000))]
         )
-        self.assertEqual(said, "Delivered to subscribers on 2 nodes\n")
+        self.assertEqual(output, "Delivered to subscribers on 2 nodes\n")
 
     def test_kept(self) -> None:
         self.run_command("live", "hello", "--retain", "15", "--expire", "0.5")
@@ -70,8 +70,8 @@ class PublishCommandTests(SynchronousTestCase):
             self.receipt = receipt
             self.assertEqual(self.run_command("live", "hello"), f"{words}\n")
         self.receipt = (2, 5)
-        said = self.run_command("live", "hello", "--json")
-        self.assertEqual(json.loads(said), {"nodes": 2, "connections_here": 5})
+        output = self.run_command("live", "hello", "--json")
+        self.assertEqual(json.loads(output), {"nodes": 2, "connections_here": 5})
 
     def test_standard_input(self) -> None:
         self.run_command("live", "-", stdin="two\nlines é\n".encode())
@@ -80,7 +80,7 @@ class PublishCommandTests(SynchronousTestCase):
         messages = [as_message(publication.frame) for publication in self.published]
         self.assertEqual(messages, ["two\nlines é\n", "two", "lines", b"\xff\n"])
 
-    def test_mistakes(self) -> None:
+    def test_usage_errors(self) -> None:
         for arguments, because in (
             (("live", "hello", "--lines"), "give - for the message"),
             (("live", "-"), "not UTF-8: send it with --binary"),

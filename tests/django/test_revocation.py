@@ -1,4 +1,4 @@
-"""Who is closed when a session or a user is no longer what it was."""
+"""Which clients are closed when a session ends or a user changes."""
 
 import json
 import threading
@@ -29,7 +29,7 @@ from tests.django.visitors import guest, log_in, new_user
 
 
 class Page:
-    """A client that writes down how it was closed."""
+    """A client that records how it was closed."""
 
     def __init__(self, clients: RevocableClients, request: Any) -> None:
         self.closes: list[tuple[int, str]] = []
@@ -65,7 +65,7 @@ class RevocationTestCase(SynchronousTestCase):
 
 
 class SignalTests(RevocationTestCase):
-    """What Django code does, and whose pages it closes."""
+    """Actions of Django code, and the clients that they close."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -100,7 +100,7 @@ class SignalTests(RevocationTestCase):
         Session.objects.filter(session_key=self.key).delete()
         self.assert_closed(*self.tabs)
 
-    def test_expired_sessions_are_swept_up_in_silence(self) -> None:
+    def test_deleting_expired_sessions_closes_nothing(self) -> None:
         from django.contrib.sessions.models import Session
 
         Session.objects.filter(session_key=self.key).update(
@@ -126,7 +126,7 @@ class SignalTests(RevocationTestCase):
         Session.objects.all().delete()
         self.assert_closed(*self.tabs)
 
-    def test_clearsessions_beside_other_threads_keeps_listening(self) -> None:
+    def test_clearsessions_beside_other_threads_stays_connected(self) -> None:
         from django.contrib.sessions.models import Session
 
         seen: list[bool] = []
@@ -140,7 +140,7 @@ class SignalTests(RevocationTestCase):
             call_command("clearsessions")
         self.assertEqual(seen, [False, True])
 
-    def test_clearsessions_where_sessions_are_no_model(self) -> None:
+    def test_clearsessions_without_a_model_of_sessions(self) -> None:
         self.patch(threading, "active_count", lambda: 1)
         with override_settings(SESSION_ENGINE=COOKIES):
             call_command("clearsessions")
@@ -160,7 +160,7 @@ class SignalTests(RevocationTestCase):
         self.user.save()
         self.assert_closed(*self.tabs, self.second)
 
-    def test_a_session_made_with_the_new_password_goes_on(self) -> None:
+    def test_a_session_with_the_new_password_stays_open(self) -> None:
         self.user.password = "new"
         self.user.save()
         page = self.page(log_in(self.user)[1])
@@ -181,26 +181,26 @@ class SignalTests(RevocationTestCase):
         type(self.user).objects.filter(pk=self.user.pk).delete()
         self.assert_closed(*self.tabs, self.second)
 
-    def test_what_sends_no_signal(self) -> None:
+    def test_revoke_by_user(self) -> None:
         type(self.user).objects.filter(pk=self.user.pk).update(is_active=False)
         self.assert_closed()
         revoke(user=self.user)
         self.assert_closed(*self.tabs, self.second)
 
-    def test_by_key(self) -> None:
+    def test_revoke_by_session_key(self) -> None:
         revoke(user=self.user.pk, session_key="no such session")
         self.assert_closed(*self.tabs, self.second)
         revoke(session_key=self.guests_key)
         self.assertEqual(self.bystanders[1].code, 1012)
 
-    def test_a_guest_who_logs_in_may_come_back(self) -> None:
+    def test_a_guest_who_logs_in_may_reconnect(self) -> None:
         browser, key = guest()
         page = self.page(key)
         browser.force_login(self.other)
         self.assertEqual(page.closes, [(1012, "the session has ended")])
 
     def test_logout_with_sessions_in_cookies(self) -> None:
-        """Nobody can tell which one ended."""
+        """The server does not know which session ended."""
         with override_settings(SESSION_ENGINE=COOKIES):
             browser, key = log_in(self.user)
             page = self.page(key)
@@ -220,7 +220,7 @@ class SignalTests(RevocationTestCase):
             db.transaction.set_rollback(True)
         self.assert_closed()
 
-    def test_pages_that_left(self) -> None:
+    def test_clients_that_have_left(self) -> None:
         for page in (*self.tabs, self.second, *self.bystanders):
             page.leave()
             page.leave()
@@ -229,20 +229,20 @@ class SignalTests(RevocationTestCase):
         self.assertEqual(self.clients.closed_total, 0)
         self.assert_nothing_kept()
 
-    def test_nothing_is_kept_of_who_was_closed(self) -> None:
+    def test_closed_clients_are_forgotten(self) -> None:
         for page in self.bystanders:
             page.leave()
         self.user.delete()
         self.assert_nothing_kept()
 
-    def test_nothing_secret_travels(self) -> None:
+    def test_no_secret_is_published(self) -> None:
         self.browser.logout()
         self.user.password = "new"
         self.user.save()
-        said = json.dumps([signing.loads(message, salt="c10k.revocation") for message in self.sent])
-        self.assertIn(digest(self.key), said)
+        published = json.dumps([signing.loads(message, salt="c10k.revocation") for message in self.sent])
+        self.assertIn(digest(self.key), published)
         for secret in (self.key, self.user.password, self.user.get_session_auth_hash()):
-            self.assertNotIn(secret, said)
+            self.assertNotIn(secret, published)
 
 
 class RaceTests(RevocationTestCase):
@@ -276,7 +276,7 @@ class RaceTests(RevocationTestCase):
         self.assertIsNone(self.page(log_in(user)[1]).code)
 
     def test_a_session_that_is_revoked_but_not_deleted_yet(self) -> None:
-        """As at logout: the signal comes first."""
+        """As at logout, where the signal is sent first."""
         _, key = log_in(new_user())
         revoke(session_key=key)
         self.assertTrue(request_of(key).user.is_anonymous)
@@ -307,7 +307,7 @@ class RevocableClientsTests(RevocationTestCase):
         self.assert_nothing_kept()
         page.leave()
 
-    def test_messages_that_are_not_ours(self) -> None:
+    def test_messages_with_an_invalid_signature(self) -> None:
         user = new_user()
         page = self.page(log_in(user)[1])
         for message in ("", "{}", signing.dumps({"user": str(user.pk)}, salt="other"), b"\xff"):
@@ -339,8 +339,8 @@ class RevokeTests(RevocationTestCase):
         user = new_user()
         for one in (user, user.pk, str(user.pk)):
             revoke(user=one)
-        said = [signing.loads(message, salt="c10k.revocation") for message in self.sent]
-        self.assertEqual(said, [{"user": str(user.pk)}] * 3)
+        published = [signing.loads(message, salt="c10k.revocation") for message in self.sent]
+        self.assertEqual(published, [{"user": str(user.pk)}] * 3)
 
 
 class PublishTests(SynchronousTestCase):

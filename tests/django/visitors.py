@@ -1,4 +1,4 @@
-"""People with sessions in the test's database, as a browser that logged in has them."""
+"""Users with sessions in the test's database, as after a log-in in a browser."""
 
 import itertools
 from typing import Any
@@ -11,21 +11,21 @@ _numbers = itertools.count(1)
 
 
 def new_user(**fields: Any) -> Any:
-    """Somebody nobody else is, with a password that is not worth the time of hashing one."""
+    """A new user, with a password that is not hashed, to save time."""
     number = next(_numbers)
     users = get_user_model().objects
     return users.create(username=f"user{number}", password=f"hash{number}", **fields)
 
 
 def log_in(user: Any) -> tuple[Client, str]:
-    """A browser of this user, and its session's key."""
+    """A browser in which the user is logged in, and the key of its session."""
     browser = Client(headers={"Host": "localhost"})
     browser.force_login(user)
     return browser, browser.cookies[settings.SESSION_COOKIE_NAME].value
 
 
 def guest(**values: Any) -> tuple[Client, str]:
-    """A browser that has a session and nobody logged in."""
+    """A browser with a session in which nobody is logged in, and its key."""
     browser = Client(headers={"Host": "localhost"})
     session = browser.session
     session.update(values or {"guest": True})

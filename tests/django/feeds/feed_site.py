@@ -1,4 +1,4 @@
-"""A node's HTTP half with feeds, on transports in memory: for the tests of streams and polls."""
+"""The HTTP part of a node with feeds, on transports in memory, for tests of streams and polls."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ from cluster.pubsub.pubsub import PubSub
 from tests.django.site import load_site
 
 HISTORY = 3
-"""How many messages ``FeedSiteTestCase.publish_kept`` keeps."""
+"""Messages that ``FeedSiteTestCase.publish_kept`` retains."""
 
 
 @feed
@@ -39,13 +39,13 @@ async def two(request: HttpRequest) -> list[str]:
 
 @feed
 def in_thread(request: HttpRequest, name: str) -> list[str]:
-    """A plain function, with what the URL captured."""
+    """A plain function with a captured argument."""
     return [f"thread/{name}"]
 
 
 @feed
 async def judged(request: HttpRequest, verdict: str) -> Any:
-    """Refuses in every way there is."""
+    """Refuses in each possible way."""
     match verdict:
         case "denied":
             raise PermissionDenied("not you")
@@ -82,7 +82,7 @@ urlpatterns = [
 
 
 class Answer:
-    """What has come on one connection."""
+    """The bytes that arrived on one connection."""
 
     def __init__(self, written: bytes) -> None:
         head, _, self.body = written.partition(b"\r\n\r\n")
@@ -93,12 +93,12 @@ class Answer:
         self.headers = dict(self.lines)
 
     def all(self, name: str) -> list[str]:
-        """A header's values, where there are several."""
+        """All values of a header."""
         return [value for each, value in self.lines if each == name]
 
     @property
     def text(self) -> str:
-        """The body, its chunks put together."""
+        """The body without the chunked encoding."""
         if self.headers.get("transfer-encoding") != "chunked":
             return self.body.decode()
         rest, text = self.body, b""
@@ -121,8 +121,8 @@ class Answer:
         return events
 
     @property
-    def heard(self) -> list[Any]:
-        """The messages' data only."""
+    def messages(self) -> list[Any]:
+        """The data of message events."""
         return [each["data"] for each in self.events if "data" in each and "event" not in each]
 
 
@@ -174,7 +174,7 @@ class FeedSiteTestCase(SynchronousTestCase):
     async def ask(
         self, path: str, *headers: str, method: str = "GET", host: str = "localhost"
     ) -> Any:
-        """A connection that has sent a request, once there is nothing to wait for but messages."""
+        """Send a request on a new connection, and wait until it is accepted or refused."""
         transport = self.connect()
         lines = (f"{method} {path} HTTP/1.1", f"Host: {host}", *headers, "", "")
         transport.protocol.dataReceived("\r\n".join(lines).encode("latin-1"))
@@ -194,7 +194,7 @@ class FeedSiteTestCase(SynchronousTestCase):
         self.turn()
 
     def turn(self) -> None:
-        """Some iterations of the reactor, in no time."""
+        """Run some iterations of the reactor without advancing the clock."""
         for _ in range(6):
             self.clock.advance(0)
 
@@ -219,7 +219,7 @@ class FeedSiteTestCase(SynchronousTestCase):
 
     @property
     def epoch(self) -> str:
-        """Of the topics that are kept here."""
+        """The epoch of the retained topics."""
         exchange: Any = self.pubsub.bus
         epoch: str = exchange._exchange.epoch
         return epoch

@@ -1,4 +1,4 @@
-"""@feed as a view: what an ordinary request to its URL gets."""
+"""@feed as a view: the answers to ordinary requests."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ from tests.django.site import load_site
 
 @feed
 def plain(request: HttpRequest) -> list[str]:
-    """What it is for."""
+    """The feed's docstring."""
     return []
 
 
@@ -36,7 +36,7 @@ class ViewTests(SynchronousTestCase):
     def from_the_reactor(self) -> ReactorRequest:
         return ReactorRequest("/x/", "", [("host", "localhost")], secure=False, client="1.2.3.4")
 
-    def test_it_is_public(self) -> None:
+    def test_the_public_name(self) -> None:
         self.assertIs(public, feed)
 
     def test_406(self) -> None:
@@ -51,7 +51,7 @@ class ViewTests(SynchronousTestCase):
 
     def test_its_name(self) -> None:
         self.assertEqual(plain.__name__, "plain")
-        self.assertEqual(plain.__doc__, "What it is for.")
+        self.assertEqual(plain.__doc__, "The feed's docstring.")
         self.assertEqual(plain.__module__, __name__)
 
     def test_a_page(self) -> None:
@@ -69,9 +69,9 @@ class ViewTests(SynchronousTestCase):
                 through = asyncio.run(through)
             self.assertIsInstance(through, UpgradeRequired)
 
-    def test_the_reactor_s_requests_are_let_through(self) -> None:
+    def test_requests_of_the_reactor_reach_the_view(self) -> None:
         self.assertIsInstance(plain(self.from_the_reactor()), UpgradeRequired)
 
-    def test_what_is_no_function(self) -> None:
+    def test_arguments_that_are_not_functions(self) -> None:
         self.assertRaises(TypeError, feed, "live")
         self.assertRaises(TypeError, feed, page="page.html")

@@ -1,4 +1,4 @@
-"""Where a client of a feed is in its topics, whatever happens to them."""
+"""The position of a feed's client in its topics."""
 
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from cluster.net.websocket.frames import text_frame
 
 
 class RecordingSubscriber:
-    """One topic's follower; the test says what it hears."""
+    """The callback of one topic; the test calls it."""
 
     def __init__(self, take: Any, answer: Any) -> None:
         self.take = take
@@ -29,7 +29,7 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         self.callback_subscribers: dict[bytes, RecordingSubscriber] = {}
         self.asked: list[tuple[bytes, Any]] = []
         self.soon: deque[Callable[[], None]] = deque()
-        self.said: list[str] = []
+        self.sent: list[str] = []
         self.at_once: Callable[[RecordingSubscriber], None] = lambda subscriber: None
         self.subscriptions = FeedSubscriptions(self, self, self.soon.append)
 
@@ -47,30 +47,30 @@ class FeedSubscriptionsTests(SynchronousTestCase):
     # The client.
 
     def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
-        self.said.append(f"{topic} {recovered} at {self.subscriptions.feed_position}")
+        self.sent.append(f"{topic} {recovered} at {self.subscriptions.feed_position}")
 
     def send_message(self, topic: str, message: bytes) -> None:
-        self.said.append(f"{topic} at {self.subscriptions.feed_position}")
+        self.sent.append(f"{topic} at {self.subscriptions.feed_position}")
 
     # The test.
 
-    def heard(self) -> list[str]:
+    def sent_messages(self) -> list[str]:
         while self.soon:
             self.soon.popleft()()
-        said, self.said = self.said, []
-        return said
+        sent, self.sent = self.sent, []
+        return sent
 
-    def test_nothing_is_kept(self) -> None:
+    def test_topics_without_history(self) -> None:
         self.subscriptions.begin(["a", "b"], {})
         self.assertEqual(self.asked, [(b"a", None), (b"b", None)])
         self.assertEqual(self.subscriptions.waiting, {"a", "b"})
         self.callback_subscribers[b"a"].answer(False, "", 0)
-        self.assertEqual(self.heard(), ["a False at "])
+        self.assertEqual(self.sent_messages(), ["a False at "])
         self.assertEqual(self.subscriptions.waiting, {"b"})
         self.callback_subscribers[b"a"].take(text_frame(b"x"), 0)
-        self.assertEqual(self.heard(), ["a at "])
+        self.assertEqual(self.sent_messages(), ["a at "])
 
-    def test_it_is_not_further_than_what_it_has_been_sent(self) -> None:
+    def test_the_position_is_never_ahead_of_the_sent_messages(self) -> None:
         self.subscriptions.begin(["a"], {"a": "e:3"})
         self.assertEqual(self.asked, [(b"a", ("e", 3))])
         self.assertEqual(self.subscriptions.feed_position, "a=e:3")
@@ -79,14 +79,14 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         subscriber.answer(True, "e", 5)
         subscriber.take(text_frame(b"4"), 4)
         subscriber.take(text_frame(b"5"), 5)
-        self.assertEqual(self.heard(), ["a True at a=e:3", "a at a=e:4", "a at a=e:5"])
+        self.assertEqual(self.sent_messages(), ["a True at a=e:3", "a at a=e:4", "a at a=e:5"])
 
     def test_nothing_was_missed(self) -> None:
         self.subscriptions.begin(["a"], {"a": "e:5"})
         self.callback_subscribers[b"a"].answer(True, "e", 5)
-        self.assertEqual(self.heard(), ["a True at a=e:5"])
+        self.assertEqual(self.sent_messages(), ["a True at a=e:5"])
 
-    def test_all_is_known_at_once(self) -> None:
+    def test_a_history_that_is_known_at_once(self) -> None:
         def at_once(subscriber: RecordingSubscriber) -> None:
             subscriber.answer(False, "f", 9)
             subscriber.take(text_frame(b"8"), 8)
@@ -94,9 +94,9 @@ class FeedSubscriptionsTests(SynchronousTestCase):
 
         self.at_once = at_once
         self.subscriptions.begin(["a"], {"a": "e:5"})
-        self.assertEqual(self.heard(), ["a False at a=f:7", "a at a=f:8", "a at a=f:9"])
+        self.assertEqual(self.sent_messages(), ["a False at a=f:7", "a at a=f:8", "a at a=f:9"])
 
-    def test_another_numbering_while_it_listens(self) -> None:
+    def test_a_new_epoch_while_subscribed(self) -> None:
         self.subscriptions.begin(["a"], {})
         subscriber = self.callback_subscribers[b"a"]
         subscriber.answer(False, "", 0)
@@ -105,39 +105,39 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         subscriber.take(text_frame(b"x"), 1)
         subscriber.epoch = "f"
         subscriber.take(text_frame(b"x"), 40)
-        self.assertEqual(self.heard()[1:], ["a at ", "a at a=e:1", "a at a=f:40"])
+        self.assertEqual(self.sent_messages()[1:], ["a at ", "a at a=e:1", "a at a=f:40"])
 
-    def test_nonsense_is_no_position(self) -> None:
+    def test_an_invalid_position(self) -> None:
         self.subscriptions.begin(["a"], {"a": "e:1\nid: 7"})
         self.assertEqual(self.asked, [(b"a", NO_POSITION)])
         self.assertEqual(self.subscriptions.feed_position, "")
 
-    def test_a_topic_that_keeps_nothing_any_more(self) -> None:
+    def test_a_topic_that_has_no_history_any_more(self) -> None:
         self.subscriptions.begin(["a"], {"a": "e:5"})
         self.callback_subscribers[b"a"].answer(False, "", 0)
-        self.assertEqual(self.heard(), ["a False at "])
+        self.assertEqual(self.sent_messages(), ["a False at "])
 
-    def test_beginning_anew(self) -> None:
+    def test_subscribing_again(self) -> None:
         self.subscriptions.begin(["a"], {})
         first = self.callback_subscribers[b"a"]
         first.answer(False, "e", 5)
         self.subscriptions.add("a", "e:2")
         self.assertTrue(first.stopped)
         self.callback_subscribers[b"a"].answer(True, "e", 5)
-        self.assertEqual(self.heard(), ["a True at a=e:5"])
+        self.assertEqual(self.sent_messages(), ["a True at a=e:5"])
 
     def test_stopped(self) -> None:
         self.subscriptions.begin(["a", "b"], {"a": "e:5"})
         self.callback_subscribers[b"a"].answer(True, "e", 5)
         self.subscriptions.stop()
-        self.assertEqual(self.heard(), [])
+        self.assertEqual(self.sent_messages(), [])
         self.assertTrue(
             self.callback_subscribers[b"a"].stopped and self.callback_subscribers[b"b"].stopped
         )
         self.subscriptions.add("c")
         self.assertNotIn(b"c", self.callback_subscribers)
 
-    def test_closed_by_what_it_hears_at_once(self) -> None:
+    def test_a_client_that_is_closed_by_the_history(self) -> None:
         def at_once(subscriber: RecordingSubscriber) -> None:
             self.subscriptions.stop()
 

@@ -1,4 +1,4 @@
-"""Which requests are a feed's, who is let in, and how the others are told."""
+"""Which requests belong to feeds, which clients are accepted, and the other answers."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.django.feeds.feed_site import FeedSiteTestCase, two
 from tests.django.site import load_database
 
 
-class OursTests(FeedSiteTestCase):
+class RecognitionTests(FeedSiteTestCase):
     """Which requests never reach Django's views."""
 
     def ours(self, *headers: str, path: str = "/two/", method: str = "GET") -> bool:
@@ -79,7 +79,7 @@ class AdmissionTests(FeedSiteTestCase):
     settings = {"ALLOWED_ORIGINS": ["https://app.example"]}  # noqa: RUF012
 
     def refused(self, path: str, *headers: str, **how: str) -> feed_site.Answer:
-        """The answer, which must be complete, of a stream and of a poll alike."""
+        """The complete answer, which is the same for a stream and for a poll."""
 
         async def test() -> feed_site.Answer:
             answers = []
@@ -95,7 +95,7 @@ class AdmissionTests(FeedSiteTestCase):
 
         return asyncio.run(test())
 
-    def test_the_feed_s_function(self) -> None:
+    def test_refusals_of_the_function(self) -> None:
         denied = self.refused("/judged/denied/")
         self.assertEqual((denied.status, denied.text), (403, "not you\n"))
         self.assertEqual(self.refused("/judged/missing/").status, 404)
@@ -106,7 +106,7 @@ class AdmissionTests(FeedSiteTestCase):
         self.assertEqual(paid.all("vary"), ["Origin", "Cookie"])
         self.assertEqual(self.feeds.refused, {"403": 2, "404": 2, "402": 2})
 
-    def test_a_bug_is_ours_and_said_to_nobody_else(self) -> None:
+    def test_a_bug_is_logged_and_not_sent(self) -> None:
         for verdict, error in {
             "bug": KeyError,
             "wrong": TypeError,
@@ -116,8 +116,8 @@ class AdmissionTests(FeedSiteTestCase):
             self.assertEqual((answer.status, answer.text), (500, "internal error\n"))
             self.assertEqual(len(self.flushLoggedErrors(error)), 2)
 
-    def test_a_bug_on_the_way_to_it(self) -> None:
-        """Such as a path converter that asks the database, which the reactor must not wait for."""
+    def test_an_error_of_the_url_resolver(self) -> None:
+        """An exception that is not known, such as one of a path converter."""
 
         def find_view(path: str) -> Any:
             raise KeyError("secret")
@@ -127,7 +127,7 @@ class AdmissionTests(FeedSiteTestCase):
         self.assertEqual((answer.status, answer.text), (500, "internal error\n"))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 2)
 
-    def test_another_topic(self) -> None:
+    def test_a_topic_that_is_not_in_the_feed(self) -> None:
         self.assertEqual(self.refused("/two/?topic=one&topic=secret").status, 403)
 
     def test_hosts(self) -> None:
@@ -139,7 +139,7 @@ class AdmissionTests(FeedSiteTestCase):
             self.assertEqual(answer.status, 403)
             self.assertNotIn("access-control-allow-origin", answer.headers)
 
-    def test_pages_of_other_sites_that_do_not_want_to_read(self) -> None:
+    def test_pages_of_other_sites_without_an_origin(self) -> None:
         for site in ("cross-site", "same-site"):
             self.assertEqual(self.refused("/two/", f"Sec-Fetch-Site: {site}").status, 403)
 
@@ -198,7 +198,7 @@ class AdmissionTests(FeedSiteTestCase):
         self.run_async(test)
 
     def assert_deferred(self, transport: Any, code: int, after: int) -> None:
-        """An EventSource, for which another status than 200 is final, comes back."""
+        """An EventSource, for which another status than 200 is final, will reconnect."""
         answer = self.answer(transport)
         self.assertEqual(answer.status, 200)
         self.assertTrue(answer.headers["content-type"].startswith("text/event-stream"))
@@ -209,7 +209,7 @@ class AdmissionTests(FeedSiteTestCase):
         self.assertEqual(close["event"], "close")
         self.assertEqual((close["data"]["code"], close["data"]["after"]), (code, after))
 
-    def test_it_stops_while_a_client_is_let_in(self) -> None:
+    def test_the_node_stops_while_a_client_is_being_accepted(self) -> None:
         async def slow(*args: Any) -> Any:
             self.up = False
             return []
@@ -245,7 +245,7 @@ class AdmissionTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_a_client_that_leaves_while_it_is_let_in(self) -> None:
+    def test_a_client_that_leaves_while_it_is_being_accepted(self) -> None:
         ended: list[str] = []
 
         async def slow(*args: Any) -> Any:
@@ -273,7 +273,7 @@ class AdmissionTests(FeedSiteTestCase):
 class LimitTests(FeedSiteTestCase):
     settings = {"MAX_CONNECTIONS": 2}  # noqa: RUF012
 
-    def test_places(self) -> None:
+    def test_seats(self) -> None:
         async def test() -> None:
             one, two = await self.stream(), await self.poll()
             refused = self.answer(await self.poll())
@@ -300,14 +300,16 @@ urlpatterns = [
 
 
 class UserTests(FeedSiteTestCase):
-    """Sessions, decorators, and what ends them."""
+    """Sessions, decorators, and the end of a session."""
 
     settings = {"MAX_CONNECTIONS_PER_USER": 1}  # noqa: RUF012
 
     def setUp(self) -> None:
         super().setUp()
         load_database()
-        self.patch(topics, "node", RecordingNode())  # who is told when the user is deleted
+        self.patch(
+            topics, "node", RecordingNode()
+        )  # receives the revocation when the user is deleted
         set_urlconf(__name__)
         settings = override_settings(LOGIN_URL="/login/")
         settings.enable()
@@ -335,7 +337,7 @@ class UserTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_a_user_s_places(self) -> None:
+    def test_seats_of_a_user(self) -> None:
         async def test() -> None:
             await self.stream("/members/", self.cookie)
             self.assertEqual(self.answer(await self.poll("/members/", self.cookie)).status, 429)
@@ -362,7 +364,7 @@ class UserTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_the_session_ends_while_its_client_is_let_in(self) -> None:
+    def test_the_session_ends_while_its_client_is_being_accepted(self) -> None:
         from cluster.django.revocation import revocable_clients, signing
 
         call = admission.call_permission
@@ -382,14 +384,14 @@ class UserTests(FeedSiteTestCase):
             self.assertEqual([each.get("event") for each in stream.events], [None, "close"])
             self.assertEqual(stream.events[-1]["data"]["code"], CLOSE_REVOKED)
             poll = self.answer(await self.poll("/members/?since=one%3Dabc:7", self.cookie))
-            said = {"topics": [], "messages": [], "since": "one=abc:7"}
-            self.assertEqual(json.loads(poll.text), said)
+            expected = {"topics": [], "messages": [], "since": "one=abc:7"}
+            self.assertEqual(json.loads(poll.text), expected)
             self.assertEqual((revocable_clients._users, revocable_clients._sessions), ({}, {}))
 
         self.run_async(test)
 
-    def test_nothing_is_left_of_one_that_is_cut_off_by_what_it_missed(self) -> None:
-        """As after a long answer, which it has not read yet, on the same connection."""
+    def test_a_client_that_is_aborted_by_its_history_is_forgotten(self) -> None:
+        """It may not have read an earlier, long response on the same connection."""
         from cluster.django.revocation import revocable_clients
 
         async def test() -> None:

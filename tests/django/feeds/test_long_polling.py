@@ -1,4 +1,4 @@
-"""A feed by long polling: when it is answered, and with what."""
+"""A feed by long polling: the time and the content of its answers."""
 
 import json
 from typing import Any
@@ -53,7 +53,7 @@ class PollTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_nothing_comes(self) -> None:
+    def test_no_message_in_time(self) -> None:
         async def test() -> None:
             transport = await self.poll(wait=7)
             self.clock.advance(6.9)
@@ -63,7 +63,7 @@ class PollTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_no_longer_than_proxies_wait(self) -> None:
+    def test_the_wait_is_limited(self) -> None:
         async def test() -> None:
             transport = await self.poll(wait=3600)
             self.clock.advance(MAX_WAIT_S)
@@ -73,26 +73,26 @@ class PollTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_one_that_does_not_want_to_wait(self) -> None:
+    def test_a_wait_of_zero(self) -> None:
         async def test() -> None:
             self.assertEqual(self.messages(await self.poll(wait=0)), [])
 
         self.run_async(test)
 
-    def test_unless_the_exchange_is_away(self) -> None:
+    def test_a_wait_of_zero_without_a_broker(self) -> None:
         async def test() -> None:
             self.pubsub.bus._deliver = lambda: None  # type: ignore[attr-defined]
             transport = await self.poll("/two/?since=one%3Da:7", wait=0)
             self.assert_waits(transport)
             self.clock.advance(GRACE_S)
-            # It still is where it was.
+            # Its position has not changed.
             self.assertEqual(
                 self.json(transport), {"topics": [], "messages": [], "since": "one=a:7"}
             )
 
         self.run_async(test)
 
-    def test_while_the_exchange_is_away_messages_do_not_pile_up(self) -> None:
+    def test_messages_do_not_pile_up_without_a_broker(self) -> None:
         async def test() -> None:
             stream = await self.stream("/two/?topic=two")  # so that "two" is known here
             self.publish_kept("two", "a")
@@ -105,7 +105,7 @@ class PollTests(FeedSiteTestCase):
                     self.pubsub.subscriptions.deliver(b"two", text_frame(b"%d" % number))
                     self.turn()
                 self.assertEqual(self.messages(transport), ["0", "1", "2"], limit)
-                # Where it was in the topic that has not answered.
+                # The position in the topic without an answer has not changed.
                 self.assertEqual(self.json(transport)["since"], f"one=a:7&two={self.epoch}:1")
                 self.patch(long_polling, limit, before)
             self.lose(stream)
@@ -124,7 +124,7 @@ class PollTests(FeedSiteTestCase):
             self.assert_waits(waiting)
             self.publish_kept("one", "3")
             self.assertEqual(self.messages(waiting), ["3"])
-            # What came between two polls is not lost.
+            # A message between two polls is not lost.
             missed = await self.poll(f"{since}1")
             self.assertEqual(self.messages(missed), ["2", "3"])
             self.assertEqual(self.json(missed)["since"], f"one={self.epoch}:3")
@@ -133,7 +133,7 @@ class PollTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_one_that_does_not_know_its_place_is_told_at_once(self) -> None:
+    def test_a_client_without_a_position_gets_an_answer_at_once(self) -> None:
         async def test() -> None:
             stream = await self.stream()
             self.publish_kept("one", "1", lifetime_ms=50)
@@ -147,7 +147,7 @@ class PollTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_all_topics_are_asked_before_it_is_answered(self) -> None:
+    def test_the_answer_waits_for_the_history_of_all_topics(self) -> None:
         async def test() -> None:
             stream = await self.stream("/two/?topic=one")  # so that "one" is known here
             self.publish_kept("one", "1")
@@ -159,7 +159,7 @@ class PollTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_one_that_leaves(self) -> None:
+    def test_a_client_that_leaves(self) -> None:
         async def test() -> None:
             transport = await self.poll()
             self.lose(transport)

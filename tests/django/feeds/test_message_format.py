@@ -1,4 +1,4 @@
-"""c10k.v1: what clients may say, and what feeds say, byte for byte."""
+"""The message format c10k.v1: requests of clients and messages of feeds, byte for byte."""
 
 import json
 
@@ -25,7 +25,7 @@ from tests import profiles  # noqa: F401  (loads it)
 
 
 class RequestTests(SynchronousTestCase):
-    def test_what_clients_may_say(self) -> None:
+    def test_valid_requests(self) -> None:
         for text, request in {
             '{"subscribe": "live"}': Subscribe("live", None),
             '{"subscribe": "live", "since": null}': Subscribe("live", None),
@@ -37,7 +37,7 @@ class RequestTests(SynchronousTestCase):
         }.items():
             self.assertEqual(parse_request(text), request)
 
-    def test_what_they_may_not(self) -> None:
+    def test_invalid_requests(self) -> None:
         for text in (
             "",
             "hello",
@@ -58,14 +58,14 @@ class RequestTests(SynchronousTestCase):
             with self.assertRaises(InvalidRequest, msg=text[:40]):
                 parse_request(text)
 
-    def test_how_they_are_closed(self) -> None:
+    def test_close_codes(self) -> None:
         for text, code in {"{": 1007, "{}": 1008, "1": 1008}.items():
             with self.assertRaises(InvalidRequest) as caught:
                 parse_request(text)
             self.assertEqual(caught.exception.code, code)
 
     @given(st.text())
-    def test_any_text_is_a_request_or_a_bad_one(self, text: str) -> None:
+    def test_any_text_is_a_valid_or_an_invalid_request(self, text: str) -> None:
         try:
             parse_request(text)
         except InvalidRequest as error:
@@ -90,7 +90,7 @@ class MessageTests(SynchronousTestCase):
             b'{"topic":"live","message":{"base64":"AP8="}}',
         )
 
-    def test_what_is_false_is_said(self) -> None:
+    def test_false_members_are_sent(self) -> None:
         self.assertEqual(
             encode(topic="a", recovered=False, id=None), b'{"topic":"a","recovered":false}'
         )
@@ -106,7 +106,7 @@ class MessageTests(SynchronousTestCase):
         encode_pong("\ud800").decode()
 
     @given(st.text(st.characters(exclude_categories=["Cs"])))
-    def test_one_line_whatever_is_in_it(self, message: str) -> None:
+    def test_messages_have_no_line_break(self, message: str) -> None:
         encoded = encode_message("t", text_frame(message.encode()), None)
         self.assertNotIn(b"\n", encoded)
         self.assertNotIn(b"\r", encoded)
@@ -131,7 +131,7 @@ class MemoTests(SynchronousTestCase):
             memo.encode("a", binary_frame(b"x"), None), memo.encode("a", frame, None)
         )
 
-    def test_it_does_not_grow(self) -> None:
+    def test_the_memo_is_bounded(self) -> None:
         self.patch(message_format, "MEMO_BYTES", 1000)
         memo = MessageMemo()
         for number in range(100):
@@ -141,21 +141,21 @@ class MemoTests(SynchronousTestCase):
 
 class FeedPositionTests(SynchronousTestCase):
     @given(st.dictionaries(st.text("ab/é&=%+ ~", min_size=1), st.text("abc:123", min_size=1)))
-    def test_there_and_back(self, positions: dict[str, str]) -> None:
+    def test_round_trip(self, positions: dict[str, str]) -> None:
         self.assertEqual(parse_feed_position(format_feed_position(positions)), positions)
 
-    def test_it_is_short_and_one_line(self) -> None:
+    def test_the_format(self) -> None:
         place = format_feed_position({"chat/a b\n": "e1:5", "live": "e1:77"})
         self.assertEqual(place, "chat%2Fa%20b%0A=e1:5&live=e1:77")
 
-    def test_what_a_client_made_up(self) -> None:
+    def test_invalid_positions(self) -> None:
         for text in ("", "&&&", "=", "live", "\0", "&".join(["a=1"] * 2000)):
             self.assertEqual(parse_feed_position(text), {}, text[:20])
         self.assertEqual(parse_feed_position("a=1&b"), {"a": "1"})
         self.assertEqual(parse_feed_position("a=" + "x" * 100_000), {})
 
     def test_one_that_is_too_long_is_cut_between_positions(self) -> None:
-        """Half of a position would be another one: of what has been sent, to be sent again."""
+        """Half of a position would be an earlier one, whose messages would be sent again."""
         for shift in range(20):
             positions = {"t" * (1 + shift): "1f0c:123456"}
             positions |= {f"topic-{number}": "1f0c:123456" for number in range(900)}

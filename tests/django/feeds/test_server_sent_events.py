@@ -1,4 +1,4 @@
-"""A feed as server-sent events: what a client hears, resumes after, and is closed by."""
+"""A feed as server-sent events: messages, resuming, and the end of a stream."""
 
 import socket
 from types import SimpleNamespace
@@ -19,20 +19,20 @@ HEARTBEAT_S = DEFAULTS["STREAM_HEARTBEAT"]
 
 class StreamTests(FeedSiteTestCase):
     async def opened(self, path: str = "/two/", *headers: str) -> Any:
-        """A stream whose beginning has been read."""
+        """A stream whose first events have been read."""
         transport = await self.stream(path, *headers)
         self.beginning = self.answer(transport)
         self.assertEqual(self.beginning.status, 200, transport.value())
         return transport
 
     def news(self, transport: Any) -> Any:
-        """What has come since the beginning, or since this was last called."""
+        """Events since the beginning, or since the last call."""
         seen: int = getattr(transport, "seen", len(self.beginning.events))
         events = self.answer(transport).events
         transport.seen = len(events)
         return events[seen:]
 
-    def test_its_beginning(self) -> None:
+    def test_the_header_and_the_first_lines(self) -> None:
         async def test() -> None:
             await self.opened()
             headers = self.beginning.headers
@@ -72,7 +72,7 @@ class StreamTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_messages_of_one_moment_leave_in_one_write(self) -> None:
+    def test_messages_of_one_turn_are_one_write(self) -> None:
         async def test() -> None:
             transport = await self.opened()
             transport.clear()
@@ -84,7 +84,7 @@ class StreamTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_what_is_kept_comes_first_and_ids_say_where_it_is(self) -> None:
+    def test_history_comes_first_and_ids_are_positions(self) -> None:
         async def test() -> None:
             other = await self.opened()
             self.publish_kept("one", "1", "2", "3", "4")
@@ -118,7 +118,7 @@ class StreamTests(FeedSiteTestCase):
 
     def test_resuming(self) -> None:
         async def test() -> None:
-            await self.opened()  # the topic is kept as long as somebody listens
+            await self.opened()  # the topic is retained while it has a subscriber
             self.publish_kept("one", "1", "2", "3")
             self.publish_kept("two", "a", "b")
             e = self.epoch
@@ -128,22 +128,22 @@ class StreamTests(FeedSiteTestCase):
                 ([], f"/two/?since={place.replace('=', '%3D').replace('&', '%26')}"),
             ):
                 await self.opened(path, *headers)
-                self.assertEqual([m["message"] for m in self.beginning.heard], ["2", "3"])
+                self.assertEqual([m["message"] for m in self.beginning.messages], ["2", "3"])
                 answers = [each for each in self.beginning.events if "event" in each]
                 self.assertEqual([each["data"]["recovered"] for each in answers], [True, True])
-                # Before what was missed is here, the client is where it was.
+                # Until the missed messages arrive, the position does not change.
                 self.assertEqual(answers[0]["id"], place)
                 self.assertEqual(self.beginning.events[-1]["id"], f"one={e}:3&two={e}:2")
 
         self.run_async(test)
 
-    def test_resuming_after_too_much_or_nonsense(self) -> None:
+    def test_resuming_after_too_long_or_from_an_invalid_position(self) -> None:
         async def test() -> None:
             await self.opened()
             self.publish_kept("one", *map(str, range(1, 9)))
             for place in (f"one={self.epoch}:2", "one=before:7", "one=x", "one=a:b%0Aid: 7"):
                 await self.opened("/two/", f"Last-Event-ID: {place}")
-                self.assertEqual([m["message"] for m in self.beginning.heard], ["6", "7", "8"])
+                self.assertEqual([m["message"] for m in self.beginning.messages], ["6", "7", "8"])
                 answer = self.beginning.events[1]["data"]
                 self.assertEqual((answer["topic"], answer["recovered"]), ("one", False))
 
@@ -201,7 +201,7 @@ class StreamTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_a_bug_in_one_stream_hurts_no_other(self) -> None:
+    def test_a_bug_in_one_stream_does_not_affect_others(self) -> None:
         async def test() -> None:
             broken, other = await self.opened(), await self.opened()
 
@@ -221,7 +221,7 @@ class StreamTests(FeedSiteTestCase):
 class OftenTests(FeedSiteTestCase):
     settings = {"STREAM_HEARTBEAT": 4.5}  # noqa: RUF012
 
-    def test_comments_as_often_as_is_said(self) -> None:
+    def test_comments_at_the_announced_interval(self) -> None:
         async def test() -> None:
             transport = await self.stream()
             self.assertEqual(self.answer(transport).events[0][""], "heartbeat 4.5")
@@ -231,7 +231,7 @@ class OftenTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_one_that_pauses_is_not_cut_off_sooner(self) -> None:
+    def test_a_client_that_pauses_is_not_aborted_early(self) -> None:
         async def test() -> None:
             transport = await self.stream()
             transport.producer.pauseProducing()
@@ -247,7 +247,7 @@ class OftenTests(FeedSiteTestCase):
 class SlowTests(FeedSiteTestCase):
     settings = {"SEND_QUEUE_HIGH_WATER": 1000}  # noqa: RUF012
 
-    def test_one_that_does_not_read(self) -> None:
+    def test_a_client_that_does_not_read(self) -> None:
         async def test() -> None:
             transport = await self.stream()
             transport.producer.pauseProducing()
@@ -255,7 +255,7 @@ class SlowTests(FeedSiteTestCase):
             self.publish("one", "x" * 250, "y" * 250, "z" * 250)
             self.assertEqual(len(transport.value()), before)
             transport.producer.resumeProducing()
-            messages = [each["message"][0] for each in self.answer(transport).heard]
+            messages = [each["message"][0] for each in self.answer(transport).messages]
             self.assertEqual(messages, ["x", "y", "z"])
             self.assertFalse(transport.disconnecting)
 
@@ -270,7 +270,7 @@ class SlowTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_one_that_reads_nothing_for_long(self) -> None:
+    def test_a_client_that_does_not_read_for_long(self) -> None:
         async def test() -> None:
             transport = await self.stream()
             transport.producer.pauseProducing()
@@ -285,7 +285,7 @@ class SlowTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_one_that_leaves_what_waits_for_it(self) -> None:
+    def test_a_client_that_leaves_with_unsent_messages(self) -> None:
         async def test() -> None:
             transport = await self.stream()
             transport.producer.pauseProducing()
@@ -295,7 +295,7 @@ class SlowTests(FeedSiteTestCase):
 
         self.run_async(test)
 
-    def test_the_limit_is_that_of_sockets(self) -> None:
+    def test_the_limit_is_the_high_water_mark(self) -> None:
         self.assertEqual(self.feeds._streams.high_water, 1000)
         self.assertGreater(HIGH_WATER, 1000)
 

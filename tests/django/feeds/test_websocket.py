@@ -1,4 +1,4 @@
-"""A feed over WebSocket, with the envelope c10k.v1."""
+"""A feed over WebSocket, in the message format c10k.v1."""
 
 import json
 from typing import Any
@@ -79,7 +79,7 @@ class FeedSocketTests(SynchronousTestCase):
                 await second.nothing()  # not twice
 
     @asynchronous
-    async def test_leaving_and_joining(self) -> None:
+    async def test_unsubscribing_and_subscribing(self) -> None:
         async with connect("/two/?topic=", **V1) as client:
             await client.send_json({"subscribe": "one"})
             self.assertEqual(await client.receive_json(), {"topic": "one", "recovered": False})
@@ -94,8 +94,8 @@ class FeedSocketTests(SynchronousTestCase):
             await client.nothing()
 
     @asynchronous
-    async def test_one_history_leaves_before_the_next_is_asked_for(self) -> None:
-        """It may be a hundred thousand times as long as the request for it."""
+    async def test_one_history_is_sent_before_the_next_is_requested(self) -> None:
+        """A history may be a hundred thousand times as long as the request for it."""
         message = "x" * 100_000
         async with connect("/two/?topic=two", **V1) as other, connect("/two/?topic=", **V1) as one:
             await self.receive(other, 1)
@@ -133,7 +133,7 @@ class FeedSocketTests(SynchronousTestCase):
         self.assertEqual(caught.exception.status, 403)
 
     @asynchronous
-    async def test_what_a_client_may_not_say(self) -> None:
+    async def test_invalid_requests(self) -> None:
         for message, code in {
             "{": 1007,
             "{}": 1008,
@@ -153,7 +153,7 @@ class FeedSocketTests(SynchronousTestCase):
             self.assertEqual(caught.exception.status, 400)
 
     @asynchronous
-    async def test_the_feed_s_function_decides(self) -> None:
+    async def test_the_function_refuses(self) -> None:
         for verdict, status in {"denied": 403, "missing": 404, "response": 402}.items():
             with self.assertRaises(Refused) as caught:
                 async with connect(f"/judged/{verdict}/", **V1):

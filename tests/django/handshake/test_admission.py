@@ -1,4 +1,4 @@
-"""Who is let in: sessions, accept functions and decorated views, through a node's real parts."""
+"""Admission of clients: sessions, accept functions and decorated views, with a node's parts."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ from tests.fakes import RecordingTransport
 from tests.net.websocket import wire
 
 answer: Callable[..., Any]
-"""What the accept functions do in the test at hand."""
+"""What the accept functions do in the current test."""
 
 
 def blocking(request: Any, **captured: Any) -> Any:
@@ -41,7 +41,7 @@ async def on_the_reactor(request: Any, **captured: Any) -> Any:
 
 
 async def who(ws: Any, **captured: Any) -> None:
-    """Says who is there, until the client leaves."""
+    """Sends the user and the session's name."""
     await ws.send(f"{ws.user.pk} {ws.session.get('name')}")
     async for _ in ws:
         pass
@@ -66,7 +66,7 @@ urlpatterns = [
 ]
 
 TIMEOUT_S = 60.0
-"""After which a thread of a busy machine will never answer."""
+"""Seconds after which a test gives up waiting for a thread."""
 
 
 class AdmissionTestCase(DispatcherTestCase):
@@ -87,7 +87,7 @@ class AdmissionTestCase(DispatcherTestCase):
         answer = function
 
     def run_async(self, test: Callable[[], Awaitable[None]]) -> None:
-        """With a node's pool."""
+        """Run a test with a node's database threads."""
 
         async def run() -> None:
             await test()
@@ -105,14 +105,14 @@ class AdmissionTestCase(DispatcherTestCase):
         self.assertEqual((self.clients._sessions, self.clients._users), ({}, {}))
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        """Threads answer in their own time."""
+        """Wait for a condition that depends on threads."""
         async with asyncio.timeout(TIMEOUT_S):
             while not condition():
                 await asyncio.sleep(0.001)
                 self.clock.advance(0)
 
     async def ask(self, path_: str, *headers: bytes) -> tuple[Any, RecordingTransport]:
-        """A handshake and its answer."""
+        """Send a handshake and wait for the answer."""
         connection, transport = self.connect(
             wire.request(*headers).replace(b"/ws", path_.encode(), 1)
         )
@@ -137,7 +137,7 @@ class AdmissionTestCase(DispatcherTestCase):
 
 
 class SessionTests(AdmissionTestCase):
-    def test_a_client_without_a_session_is_decided_at_once(self) -> None:
+    def test_a_client_without_a_session_is_accepted_at_once(self) -> None:
         async def test() -> None:
             connection, transport = self.connect(wire.request(b"Cookie: theme=dark"))
             self.clock.advance(0)
@@ -160,7 +160,7 @@ class SessionTests(AdmissionTestCase):
     def test_no_such_session(self) -> None:
         self.assertTrue(self.answer_to("/ws", cookie("x" * 32)).endswith(b"None None"))
 
-    def test_the_database_is_not_there(self) -> None:
+    def test_an_unavailable_database_refuses_with_503(self) -> None:
         def fail(request: Any) -> None:
             raise db.OperationalError("server closed the connection unexpectedly")
 
@@ -170,7 +170,7 @@ class SessionTests(AdmissionTestCase):
         self.assertIn(b"\r\nRetry-After: 1\r\n", answer)
         self.assertNotIn(b"closed", answer)
 
-    def test_too_many_wait_for_the_database(self) -> None:
+    def test_a_full_database_queue_refuses_with_503(self) -> None:
         self.threads, self.queue = 1, 0
         go_on, begun = threading.Event(), threading.Event()
 
@@ -214,7 +214,7 @@ class SessionTests(AdmissionTestCase):
         self.run_async(test)
         self.assertEqual(self.dispatcher.opened_total, 0)
 
-    def test_the_node_stops_meanwhile(self) -> None:
+    def test_the_node_stops_while_a_session_is_loaded(self) -> None:
         async def test() -> None:
             connection, transport = self.connect(wire.request(cookie("a")))
             self.up = False
@@ -224,7 +224,7 @@ class SessionTests(AdmissionTestCase):
 
         self.run_async(test)
 
-    def test_the_node_stops_and_does_not_wait(self) -> None:
+    def test_a_stopping_node_refuses_handshakes_that_wait(self) -> None:
         async def never() -> None:
             await asyncio.Event().wait()
 
@@ -247,7 +247,7 @@ class RevocationTests(AdmissionTestCase):
 
         self.clients.take(signing.dumps(revocation_, salt=revocation._SALT))
 
-    def test_an_open_socket(self) -> None:
+    def test_an_open_connection_is_closed(self) -> None:
         user = new_user()
         header = cookie(log_in(user)[1])
 
@@ -262,7 +262,7 @@ class RevocationTests(AdmissionTestCase):
         self.run_async(test)
         self.assertEqual(self.dispatcher.disconnects, {"1006": 1})
 
-    def test_while_it_is_let_in(self) -> None:
+    def test_a_session_that_is_revoked_during_the_handshake(self) -> None:
         user = new_user()
         header = cookie(log_in(user)[1])
         self.decide(lambda request, room: self.revoke(user=str(user.pk)))
@@ -279,7 +279,7 @@ class RevocationTests(AdmissionTestCase):
 
 
 class AcceptTests(AdmissionTestCase):
-    """An accept function's ways, as a plain function and as a coroutine."""
+    """Results of accept functions, plain functions and coroutine functions."""
 
     def each(self, decide: Callable[..., Any], *headers: bytes) -> list[bytes]:
         self.decide(decide)
@@ -297,7 +297,7 @@ class AcceptTests(AdmissionTestCase):
 
         return decide
 
-    def test_it_knows_the_request_and_what_was_captured(self) -> None:
+    def test_it_receives_the_request_and_captured_arguments(self) -> None:
         user = new_user()
         seen = []
 
@@ -315,7 +315,7 @@ class AcceptTests(AdmissionTestCase):
         self.assertNotEqual(thread, reactors)
         self.assertEqual(reactors, threading.get_ident())
 
-    def test_none_lets_in(self) -> None:
+    def test_none_accepts(self) -> None:
         offer = b"Sec-WebSocket-Protocol: b"
         answer = self.assert_each(b"HTTP/1.1 101 ", lambda request, room: None, offer)
         self.assertIn(b"\r\nSec-WebSocket-Protocol: b\r\n", answer)
@@ -327,7 +327,7 @@ class AcceptTests(AdmissionTestCase):
         for line in (b"Sec-WebSocket-Protocol: x", b"X-Room: blue", b"Set-Cookie: b=2"):
             self.assertIn(b"\r\n" + line + b"\r\n", answer)
 
-    def test_a_subprotocol_that_was_not_offered_is_our_bug(self) -> None:
+    def test_a_subprotocol_that_was_not_offered_is_a_bug(self) -> None:
         offer = b"Sec-WebSocket-Protocol: a, b"
         self.assert_each(b"HTTP/1.1 500 ", lambda request, room: Accept(subprotocol="x"), offer)
         self.assertEqual(
@@ -345,7 +345,7 @@ class AcceptTests(AdmissionTestCase):
             answer = self.assert_each(b"HTTP/1.1 %d " % status, self.raising(error))
             self.assertEqual(answer.partition(b"\r\n\r\n")[2], body)
 
-    def test_a_bug_is_logged_and_not_told(self) -> None:
+    def test_a_bug_is_logged_and_not_sent(self) -> None:
         answer = self.assert_each(b"HTTP/1.1 500 ", self.raising(KeyError("secret")))
         self.assertNotIn(b"secret", answer)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 2)
@@ -372,7 +372,7 @@ class AcceptTests(AdmissionTestCase):
         answer = self.assert_each(b"HTTP/1.1 404 ", decide)
         self.assertIn(b"<!doctype html>", answer)
 
-    def test_a_stream_is_read_where_it_may_block(self) -> None:
+    def test_a_stream_is_read_in_a_thread(self) -> None:
         threads: list[int] = []
 
         def parts() -> Iterator[bytes]:
@@ -403,7 +403,7 @@ class AcceptTests(AdmissionTestCase):
 
 
 class DecoratedTests(AdmissionTestCase):
-    """A decorator that is not run would be a check that nobody makes."""
+    """Decorators above @websocket."""
 
     def test_login_required(self) -> None:
         self.assertEqual(self.status("/members/"), 403)
@@ -415,10 +415,10 @@ class DecoratedTests(AdmissionTestCase):
         admin = new_user(is_superuser=True)
         self.assertEqual(self.status("/staff/", cookie(log_in(admin)[1])), 101)
 
-    def test_a_decorator_with_a_response_of_its_own(self) -> None:
+    def test_the_response_of_a_decorator(self) -> None:
         self.assertEqual(self.status("/posting/"), 405)
 
-    def test_decorator_first_then_accept(self) -> None:
+    def test_decorators_run_before_the_accept_function(self) -> None:
         asked = []
         self.decide(lambda request: asked.append(request.user.pk))
         self.assertEqual(self.status("/both/"), 403)
@@ -485,7 +485,7 @@ class LimitTests(AdmissionTestCase):
         self.run_async(test)
         self.assertEqual(self.dispatcher.occupancy.refused, {"user": 1})
 
-    def test_behind_a_proxy_the_address_is_the_clients(self) -> None:
+    def test_the_address_behind_a_proxy(self) -> None:
         self.prepare(proxy_headers=True, MAX_CONNECTIONS_PER_CLIENT=1)
 
         async def test() -> None:

@@ -1,4 +1,4 @@
-"""Dispatcher: which client is let in, and that a handler and its connection end together."""
+"""Dispatcher: which clients it accepts, and that a handler and its connection end together."""
 
 import asyncio
 import warnings
@@ -26,18 +26,18 @@ from tests.fakes import RecordingTransport
 from tests.net.websocket import wire
 
 behave: Callable[..., Awaitable[None]]
-"""What the handler does in the test at hand."""
+"""What the handler does in the current test."""
 
 
 @websocket(subprotocols=["best", "good"])
 async def anything(ws: Any, **captured: str) -> None:
-    """Does what the test says."""
+    """Does what the test sets."""
     await behave(ws, **captured)
 
 
 @websocket
 async def takes_nothing(ws: Any) -> None:
-    """Its URL captures something nevertheless."""
+    """Takes no arguments, although its URL captures one."""
 
 
 urlpatterns = [
@@ -119,7 +119,7 @@ class HandshakeTests(DispatcherTestCase):
     async def nothing(self, ws: Any, **captured: str) -> None:
         self.events.append((ws.path, ws.query, captured, ws.subprotocol, ws.headers["host"]))
 
-    def test_what_a_handler_knows(self) -> None:
+    def test_what_a_handler_receives(self) -> None:
         self.assertEqual(self.status(path=b"/ws/na%C3%AFve/?a=1&a=2&b="), 101)
         self.assertEqual(
             self.events,
@@ -137,7 +137,7 @@ class HandshakeTests(DispatcherTestCase):
         for host in (b"localhost", b"LOCALHOST:99", b"127.0.0.1", b"[::1]:8000", b"a.localhost"):
             self.assertEqual(self.status(host=host), 101, host)
 
-    def test_hosts_while_debugging(self) -> None:
+    def test_hosts_with_debug(self) -> None:
         with override_settings(DEBUG=True, ALLOWED_HOSTS=[]):
             self.assertEqual(self.status(host=b"localhost:8000"), 101)
             self.assertEqual(self.status(host=b"evil.example"), 400)
@@ -157,7 +157,7 @@ class HandshakeTests(DispatcherTestCase):
         self.assertEqual(self.status(*headers), 101)
         self.assertEqual(self.status(headers[0]), 403)
 
-    def test_nothing_there(self) -> None:
+    def test_paths_without_a_handler(self) -> None:
         for path_ in (b"/", b"/ws/", b"/ws/a%00/", b"/ws/%ff/"):
             self.assertEqual(self.status(path=path_), 404, path_)
 
@@ -236,7 +236,7 @@ class LifeTests(DispatcherTestCase):
         self.assertEqual(self.events, [("end", 1006)])
         self.assertEqual(self.dispatcher.disconnects, {"1006": 1})
 
-    def test_a_client_that_leaves_a_handler_which_waits_for_something_else(self) -> None:
+    def test_a_handler_that_waits_for_something_else_is_cancelled(self) -> None:
         async def test() -> None:
             connection, _ = await self.open()
             self.lose(connection)
@@ -245,7 +245,7 @@ class LifeTests(DispatcherTestCase):
         self.run_async(test)
         self.assertEqual(self.events, ["cancelled"])
 
-    def test_even_if_a_task_of_the_handler_waits_for_the_client(self) -> None:
+    def test_it_is_cancelled_even_if_a_task_of_it_waits_for_the_client(self) -> None:
         async def both(ws: Any) -> None:
             reader = asyncio.create_task(ws.recv())
             try:
@@ -261,7 +261,7 @@ class LifeTests(DispatcherTestCase):
         self.run_async(test)
         self.assertEqual(self.events, ["cancelled", Disconnected])
 
-    def test_gone_before_the_handler_could_begin(self) -> None:
+    def test_a_client_that_leaves_before_the_handler_begins(self) -> None:
         async def test() -> None:
             connection, _ = self.connect(wire.request())
             self.lose(connection)
@@ -283,14 +283,14 @@ class LifeTests(DispatcherTestCase):
         self.run_async(test)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
-    def test_what_a_client_puts_into_a_path_is_no_text_of_the_log(self) -> None:
+    def test_control_characters_of_a_path_are_quoted_in_the_log(self) -> None:
         lines: list[str] = []
 
-        def heard(event: LogEvent) -> None:
+        def record(event: LogEvent) -> None:
             lines.append(formatEvent(event))
 
-        globalLogPublisher.addObserver(heard)
-        self.addCleanup(globalLogPublisher.removeObserver, heard)
+        globalLogPublisher.addObserver(record)
+        self.addCleanup(globalLogPublisher.removeObserver, record)
 
         async def fail(ws: Any, room: str) -> None:
             raise KeyError(room)
@@ -304,7 +304,7 @@ class LifeTests(DispatcherTestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.assertIn(r"a WebSocket handler of '/ws/a\x1b\nb/' failed", lines)
 
-    def test_arguments_that_do_not_fit(self) -> None:
+    def test_a_handler_with_the_wrong_arguments(self) -> None:
         async def test() -> None:
             connection, transport = await self.open(path=b"/wrong/x")
             self.assertEqual(transport.written, close(1011, b"internal error"))
@@ -337,7 +337,7 @@ class LifeTests(DispatcherTestCase):
         self.handle(self.echo)
         self.run_async(test)
 
-    def test_a_handler_that_does_not_read_stops_its_client(self) -> None:
+    def test_reading_stops_when_the_handler_does_not_receive(self) -> None:
         async def test() -> None:
             self.prepare(RECEIVE_QUEUE_MESSAGES=2)
             go_on = asyncio.Event()

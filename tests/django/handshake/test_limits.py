@@ -38,7 +38,7 @@ class OccupancyTests(SynchronousTestCase):
         occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=1)
         seat = occupancy.enter("a")
         self.assert_refused(429, occupancy.enter, "a")
-        self.assertEqual(occupancy.taken, 1, "who is refused has no seat")
+        self.assertEqual(occupancy.taken, 1, "a refused client takes no seat")
         occupancy.enter("b")
         seat.leave()
         occupancy.enter("a")
@@ -52,7 +52,7 @@ class OccupancyTests(SynchronousTestCase):
         seat.leave()
         occupancy.enter("2001:db8:1:2:ffff::9")
 
-    def test_ipv4_in_ipv6(self) -> None:
+    def test_ipv4_mapped_addresses(self) -> None:
         occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=1)
         occupancy.enter("::ffff:192.0.2.1")
         occupancy.enter("::ffff:192.0.2.2")
@@ -78,7 +78,7 @@ class OccupancyTests(SynchronousTestCase):
         occupancy.enter("b").assign("user", "7")
         self.assertEqual(occupancy.refused, {"user": 1})
 
-    def test_nothing_is_kept_of_who_left(self) -> None:
+    def test_seats_that_were_left_are_forgotten(self) -> None:
         occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=5, MAX_CONNECTIONS_PER_USER=5)
         seat = occupancy.enter("a")
         seat.assign("user", "7")
@@ -95,7 +95,7 @@ class MessageRateTests(SynchronousTestCase):
         around = self.rate.gate(self.connection)
         self.connection.receive = around(lambda payload, is_binary: self.received.append(payload))
 
-    def test_no_limit_no_gate(self) -> None:
+    def test_no_gate_without_a_limit(self) -> None:
         self.assertIsNone(message_rate(DEFAULTS))
         self.assertIsNotNone(message_rate({**DEFAULTS, "MESSAGE_RATE": 1}))
 
@@ -109,12 +109,12 @@ class MessageRateTests(SynchronousTestCase):
         self.assertEqual(self.received, [b"1", b"2", b"3", b"4"])
         self.assertEqual(self.rate.closed_total, 1)
 
-    def test_a_long_silence_saves_no_more_than_the_burst(self) -> None:
+    def test_silence_allows_no_more_than_the_burst(self) -> None:
         self.now += 1000
         self.connection.text("1", "2", "3", "4")
         self.assertEqual((len(self.received), len(self.connection.closes)), (3, 1))
 
-    def test_at_the_rate_for_ever(self) -> None:
+    def test_messages_at_the_rate_are_allowed_indefinitely(self) -> None:
         for _ in range(50):
             self.connection.text("a")
             self.now += 0.5

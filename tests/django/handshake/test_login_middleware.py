@@ -1,4 +1,4 @@
-"""LoginRequiredMiddleware closes all views to guests: then sockets and feeds are closed, too."""
+"""LoginRequiredMiddleware refuses guests, also for WebSockets and feeds."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from tests.django.feeds.feed_site import FeedSiteTestCase  # noqa: E402
 
 
 class Ours(LoginRequiredMiddleware):
-    """A site's own."""
+    """A site's subclass."""
 
 
 async def hello(ws: WebSocket) -> None:
@@ -63,7 +63,7 @@ class SocketTests(SynchronousTestCase):
             await client.receive()
 
     @asynchronous
-    async def test_guests_stay_out(self) -> None:
+    async def test_guests_are_refused(self) -> None:
         for middleware in MIDDLEWARES:
             with with_middleware(middleware):
                 for url in ("/socket/", "/feed/"):
@@ -75,7 +75,7 @@ class SocketTests(SynchronousTestCase):
                     await self.assert_open(f"/open{url}")
 
     @asynchronous
-    async def test_without_it_everybody_may_come(self) -> None:
+    async def test_guests_are_accepted_without_it(self) -> None:
         with with_middleware():
             for url in ("/socket/", "/feed/", "/open/socket/", "/open/feed/"):
                 await self.assert_open(url)
@@ -87,7 +87,7 @@ class StreamTests(FeedSiteTestCase):
         load_database()
         set_urlconf(__name__)
 
-    def test_guests_stay_out(self) -> None:
+    def test_guests_are_refused(self) -> None:
         user = new_user(self)
         cookie = "Cookie: " + cookie_header(log_in(user, None))
 

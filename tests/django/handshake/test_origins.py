@@ -23,7 +23,7 @@ class OriginTests(SynchronousTestCase):
     ) -> None:
         self.assertFalse(is_allowed(origin, host, secure, extra))  # type: ignore[arg-type]
 
-    def test_a_program_sends_none(self) -> None:
+    def test_a_client_without_an_origin(self) -> None:
         self.assert_allowed(None)
 
     def test_the_site_s_own_pages(self) -> None:
@@ -37,7 +37,7 @@ class OriginTests(SynchronousTestCase):
         # TLS ends at a proxy that passes the Host on with its port
         self.assert_allowed("https://example.com:8000")
 
-    def test_null_is_nobody(self) -> None:
+    def test_null_is_refused(self) -> None:
         for origin in ("null", "", "file://", "about:blank", "data:text/html,x"):
             self.assert_refused(origin)
             self.assert_refused(origin, extra=[origin])
@@ -62,7 +62,7 @@ class OriginTests(SynchronousTestCase):
         self.assert_refused("http://example.com", "example.com", secure=True)
         self.assert_refused("https://example.com", "example.com", secure=False)
 
-    def test_what_the_setting_lists(self) -> None:
+    def test_origins_of_the_setting(self) -> None:
         extra = ["https://app.example.com", "https://other.example.com:8443"]
         self.assert_allowed("https://app.example.com", extra=extra)
         self.assert_allowed("https://app.example.com:443", extra=extra)
@@ -70,13 +70,13 @@ class OriginTests(SynchronousTestCase):
         self.assert_refused("http://app.example.com", extra=extra)
         self.assert_refused("https://other.example.com", extra=extra)
 
-    def test_rubbish_raises_nothing(self) -> None:
+    def test_invalid_origins_are_refused(self) -> None:
         for origin in ("http://[::1", "http://a:99999", "http://a:b", "http://", "\0", "http:///"):
             self.assert_refused(origin)
             self.assert_refused("http://a", origin)
             self.assert_refused("http://a", extra=[origin])
 
-    def test_a_refusal_says_what_was_compared(self) -> None:
+    def test_a_refusal_has_both_origins(self) -> None:
         load_site()
         error = self.assertRaises(
             ConnectionDeny, check_host_and_origin, "x" * 1000, "http://localhost", False
@@ -91,6 +91,6 @@ class OriginTests(SynchronousTestCase):
         self.assertIn("'http://localhost:80'", error.reason)
 
     @given(st.text(max_size=30), st.text(max_size=30), st.booleans())
-    def test_anything_at_all(self, origin: str, host: str, secure: bool) -> None:
+    def test_any_text(self, origin: str, host: str, secure: bool) -> None:
         is_allowed(origin, host, secure, [origin])
         is_allowed(f"http://{origin}", host, secure)

@@ -1,4 +1,4 @@
-"""What a trusted proxy says of the client."""
+"""The client's address and scheme in the headers of a trusted proxy."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -6,31 +6,31 @@ from cluster.django.handshake.proxies import forwarded
 
 
 class ForwardedTests(SynchronousTestCase):
-    def said(self, *lines: bytes) -> tuple[str | None, bool]:
+    def read(self, *lines: bytes) -> tuple[str | None, bool]:
         return forwarded(b"\r\n".join((b"GET / HTTP/1.1", *lines, b"", b"")))
 
-    def test_nothing(self) -> None:
-        self.assertEqual(self.said(b"Host: a"), (None, False))
+    def test_no_headers(self) -> None:
+        self.assertEqual(self.read(b"Host: a"), (None, False))
 
     def test_the_last_address_is_the_one_the_proxy_saw(self) -> None:
-        self.assertEqual(self.said(b"X-Forwarded-For: 1.2.3.4, 192.0.2.7"), ("192.0.2.7", False))
+        self.assertEqual(self.read(b"X-Forwarded-For: 1.2.3.4, 192.0.2.7"), ("192.0.2.7", False))
         self.assertEqual(
-            self.said(b"X-Forwarded-For: 1.2.3.4", b"x-forwarded-for: 2001:db8::1"),
+            self.read(b"X-Forwarded-For: 1.2.3.4", b"x-forwarded-for: 2001:db8::1"),
             ("2001:db8::1", False),
         )
 
-    def test_no_address(self) -> None:
+    def test_invalid_addresses(self) -> None:
         for value in (b"", b"unknown", b"1.2.3.4, x", b"1.2.3.4:80", b"\xff"):
-            self.assertEqual(self.said(b"X-Forwarded-For: " + value), (None, False), value)
+            self.assertEqual(self.read(b"X-Forwarded-For: " + value), (None, False), value)
 
     def test_scheme(self) -> None:
-        self.assertEqual(self.said(b"X-Forwarded-Proto:  HTTPS "), (None, True))
-        self.assertEqual(self.said(b"X-Forwarded-Proto: http"), (None, False))
+        self.assertEqual(self.read(b"X-Forwarded-Proto:  HTTPS "), (None, True))
+        self.assertEqual(self.read(b"X-Forwarded-Proto: http"), (None, False))
 
-    def test_other_line_ends_hide_no_header(self) -> None:
+    def test_other_line_ends_do_not_add_headers(self) -> None:
         for end in (b"\x85", b"\x0b", b"\x1c", b"\n", b"\r"):
             hidden = b"User-Agent: x" + end + b"X-Forwarded-For: 1.2.3.4"
-            self.assertEqual(self.said(hidden), (None, False), end)
+            self.assertEqual(self.read(hidden), (None, False), end)
 
-    def test_underscores_are_another_header(self) -> None:
-        self.assertEqual(self.said(b"X_Forwarded_For: 1.2.3.4"), (None, False))
+    def test_a_header_with_underscores_is_another_header(self) -> None:
+        self.assertEqual(self.read(b"X_Forwarded_For: 1.2.3.4"), (None, False))

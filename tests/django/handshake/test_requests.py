@@ -38,7 +38,7 @@ class HandshakeRequestTests(SynchronousTestCase):
             match=resolve("/rooms/naïve/"),
         )
 
-    def test_what_django_code_asks(self) -> None:
+    def test_attributes_that_django_code_uses(self) -> None:
         request = self.request(cookie="theme=dark; a=b", user_agent="x", origin="http://localhost")
         self.assertIsInstance(request, HttpRequest)
         self.assertTrue(request.is_handshake)
@@ -62,14 +62,14 @@ class HandshakeRequestTests(SynchronousTestCase):
         self.assertTrue(request.is_secure())
         self.assertEqual(request.META["SERVER_PORT"], "443")
 
-    def test_a_port_that_is_none(self) -> None:
-        """ALLOWED_HOSTS has let it pass: it looks at the digits, not how many there are."""
+    def test_a_host_with_an_invalid_port(self) -> None:
+        """ALLOWED_HOSTS accepts any number of digits."""
         for port in ("", "x", "٣٣", "9" * 5000):
             with override_settings(ALLOWED_HOSTS=["localhost"]):
                 request = self.request(host=f"localhost:{port}")
                 self.assertEqual(request.META["SERVER_PORT"], "80")
 
-    def test_an_address_of_ipv6_as_host(self) -> None:
+    def test_an_ipv6_address_as_host(self) -> None:
         for host, port in {"[::1]:8000": "8000", "[::1]": "80"}.items():
             request = self.request(host=host)
             self.assertEqual(request.META["SERVER_NAME"], "[::1]")
@@ -79,20 +79,20 @@ class HandshakeRequestTests(SynchronousTestCase):
         self.assertEqual(self.request("/rooms/?a=\xff").GET["a"], "�")
         self.assertEqual(self.request("/rooms/?a=na\xc3\xafve").GET["a"], "naïve")
 
-    def test_underscores_are_no_dashes(self) -> None:
+    def test_headers_with_underscores_are_dropped(self) -> None:
         request = of_handshake(
             "/", "/rooms/a/", {"remote_user": "root", "x_a": "1"}, secure=False, client=""
         )
         self.assertEqual([key for key in request.META if key.startswith("HTTP_")], [])
 
-    def test_nobody_until_a_session_is_loaded(self) -> None:
+    def test_the_user_is_anonymous_before_a_session_is_loaded(self) -> None:
         request = self.request()
         self.assertTrue(request.user.is_anonymous)
         self.assertTrue(request.session.is_empty())
         self.assertIsNone(request.session_cookie)
         self.assertIsNone(request.user_key)
 
-    def test_a_cookie_alone_makes_nobody(self) -> None:
+    def test_a_cookie_alone_does_not_authenticate(self) -> None:
         request = self.request(cookie="sessionid=abcdefgh")
         with override_settings(SESSION_ENGINE="django.contrib.sessions.backends.cache"):
             self.assertTrue(request.session.is_empty())
@@ -100,7 +100,7 @@ class HandshakeRequestTests(SynchronousTestCase):
 
 
 class WebRequest:
-    """What from_web needs of twisted.web's request."""
+    """The parts of twisted.web's request that from_web uses."""
 
     def __init__(self, uri: bytes, **headers: str) -> None:
         self.uri = uri

@@ -1,4 +1,4 @@
-"""Whose session a cookie belongs to."""
+"""The session and the user of a cookie."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def in_database(key: str) -> bool:
 
 
 def request_of(key: str) -> ReactorRequest:
-    """Loaded."""
+    """A request whose session has been loaded."""
     header = cookie(key).decode().partition(": ")[2]
     request = ReactorRequest("/", "", [("cookie", header)], secure=False, client="")
     sessions.load(request)
@@ -60,7 +60,7 @@ class LoadTests(SynchronousTestCase):
             self.assertIsNone(request.session_cookie, key)
             self.assertTrue(request.session.is_empty())
 
-    def test_somebody_who_may_no_longer(self) -> None:
+    def test_an_inactive_and_a_deleted_user(self) -> None:
         user = new_user()
         _, key = log_in(user)
         type(user).objects.filter(pk=user.pk).update(is_active=False)
@@ -68,7 +68,7 @@ class LoadTests(SynchronousTestCase):
         type(user).objects.filter(pk=user.pk).delete()
         self.assert_nobody(request_of(key))
 
-    def test_a_session_of_another_password_is_left_alone(self) -> None:
+    def test_a_session_of_another_password_is_not_flushed(self) -> None:
         """Django's own middleware would flush it; a handshake must not write."""
         user = new_user()
         _, key = log_in(user)
@@ -86,12 +86,12 @@ class LoadTests(SynchronousTestCase):
             self.assertEqual(request.auth_hash, user.get_session_auth_hash())
         self.assertTrue(in_database(key))
 
-    def test_a_backend_that_is_gone(self) -> None:
+    def test_a_backend_that_is_not_configured_any_more(self) -> None:
         _, key = log_in(new_user())
         with override_settings(AUTHENTICATION_BACKENDS=["other.Backend"]):
             self.assert_nobody(request_of(key))
 
-    def test_a_user_who_is_no_number(self) -> None:
+    def test_a_session_without_a_backend(self) -> None:
         _, key = guest(**{SESSION_KEY: "7"})
         self.assert_nobody(request_of(key))
 
@@ -109,7 +109,7 @@ class UsedTests(SynchronousTestCase):
     def setUp(self) -> None:
         load_database()
 
-    def test_whether_there_are_any(self) -> None:
+    def test_whether_a_site_has_sessions(self) -> None:
         self.assertTrue(sessions.are_used())
         without = {"INSTALLED_APPS": ["django.contrib.contenttypes"], "MIDDLEWARE": []}
         with override_settings(**without):
@@ -118,7 +118,7 @@ class UsedTests(SynchronousTestCase):
         with override_settings(**without):
             self.assertTrue(sessions.are_used())
 
-    def test_which_cookies_are_worth_a_look(self) -> None:
+    def test_which_cookies_may_have_a_session(self) -> None:
         self.assertFalse(sessions.may_have_one(None))
         self.assertFalse(sessions.may_have_one("csrftoken=1; theme=dark"))
         self.assertTrue(sessions.may_have_one("theme=dark; sessionid=1"))

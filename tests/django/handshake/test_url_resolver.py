@@ -1,4 +1,4 @@
-"""The URLconf, asked for WebSocket handlers."""
+"""Handlers in the URLconf."""
 
 import contextlib
 from typing import Any
@@ -46,7 +46,7 @@ class FindHandlerTests(SynchronousTestCase):
     def assert_none(self, raw_path: str) -> None:
         self.assertRaises(NoHandler, find_handler, raw_path)
 
-    def test_found_with_what_was_captured(self) -> None:
+    def test_a_handler_with_its_arguments(self) -> None:
         handler, match, decoded = find_handler("/chat/")
         self.assertIs(handler, chat.websocket_handler)  # type: ignore[attr-defined]
         self.assertEqual((match.args, match.kwargs, decoded), ((), {}, "/chat/"))
@@ -75,7 +75,7 @@ class FindHandlerTests(SynchronousTestCase):
         }.items():
             self.assertEqual(find_handler(raw)[1].kwargs, {"room": room})
 
-    def test_nothing_there(self) -> None:
+    def test_paths_without_a_view(self) -> None:
         for raw in (
             "/none",
             "/chat",
@@ -91,7 +91,7 @@ class FindHandlerTests(SynchronousTestCase):
     def test_an_ordinary_view(self) -> None:
         self.assert_none("/")
 
-    def test_rubbish(self) -> None:
+    def test_invalid_paths(self) -> None:
         for raw in (
             "/chat/%ff/",
             "/chat/%c3/",
@@ -104,6 +104,6 @@ class FindHandlerTests(SynchronousTestCase):
             self.assert_none(raw)
 
     @given(st.text())
-    def test_anything_at_all(self, raw_path: str) -> None:
+    def test_any_path(self, raw_path: str) -> None:
         with contextlib.suppress(NoHandler):
             find_handler(raw_path)
