@@ -204,6 +204,8 @@ class PackagingTests(TestCase):
     def test_wheel(self) -> None:
         self.install(str(wheel()))
         self.assert_works()
+        version = run([str(environment() / "twistd"), "c10k", "--version"])
+        self.assertRegex(version, r"^c10k \d+\.\d+")
         swarm = run([str(environment() / "swarm"), "life", "--help"])
         self.assertIn("--verify", swarm)
         run([str(environment() / "python"), "-m", "pip", "check"])

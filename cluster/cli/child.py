@@ -29,7 +29,7 @@ from twisted.logger import (
     Logger,
     LogLevel,
     LogLevelFilterPredicate,
-    formatEvent,
+    eventAsText,
     globalLogBeginner,
 )
 from twisted.python.failure import Failure
@@ -179,9 +179,7 @@ def log_to_supervisor(write: Callable[[str], object]) -> None:
     @provider(ILogObserver)
     def observer(event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info).name
-        text = formatEvent(event) or ""
-        if "log_failure" in event:
-            text = f"{text}\n{event['log_failure'].getTraceback()}"
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         # In one call, so that no other thread's output comes between the lines.
         write("".join(f"{level}: {line}\n" for line in text.rstrip().splitlines()))
 

@@ -28,7 +28,7 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
-    formatEvent,
+    eventAsText,
     globalLogBeginner,
 )
 from twisted.python.failure import Failure
@@ -241,9 +241,7 @@ def _log_as_django_does() -> None:
 
     @provider(ILogObserver)
     def observer(event: LogEvent) -> None:
-        text = formatEvent(event) or ""
-        if "log_failure" in event:
-            text = f"{text}\n{event['log_failure'].getTraceback()}"
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         _write_line(_LEVELS[event["log_level"]], "%s", text.rstrip())
 
     predicate: Any = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
