@@ -248,4 +248,4 @@ class RunserverTests(TestCase):
         self.assertEqual(await client.next_message(), "hello")
         await outside.end()
         self.assertEqual(outside.status, 0, outside.text)
-        self.assertEqual(outside.lines, ["queued to 1 node, 1 connection of the one that took it"])
+        self.assertEqual(outside.lines, ["Delivered to 1 subscriber on 1 node"])
