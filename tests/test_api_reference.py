@@ -12,7 +12,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference" / "api.md"
 PAGES = sorted((PAGE.parent / "api").glob("*.md"))
 
 INSIDE = {
-    "WebSocket": {"connection_closed", "leave_all", "identified_by", "task"},
+    "WebSocket": {"connection_closed", "task"},
     "Client": {"open", "raise_unseen"},
 }
 """Methods that the node calls, or the block of a client, as their docstrings say."""

@@ -1,10 +1,14 @@
-"""What views, handlers, commands and scripts may call.
+"""What views, handlers, commands and scripts call.
 
 publishing           publish
-external_publisher   publish from a process that is not a node
 audiences            publish_to: users, groups, sessions, everybody
-topics               the node of this process; listen, members, barrier
-topic_messages       topic_messages: a topic's messages for a coroutine
-retention            which topics keep their newest messages
-database             in_database: threads for synchronous code
+payloads             topics and messages, and what travels
+publication, receipt    a message on its way, and what is known of it
+backends             where a process hands over its publications
+external_publisher   the backend of a process that is not a node
+topics               the node of this process; listen, members, abarrier
+topic_messages       the messages of a topic, for a coroutine
+retention            which topics retain their newest messages
+positions            positions in a topic's history, as clients send them
+database             ain_database: threads for synchronous code
 """

@@ -15,8 +15,8 @@ from cluster.core.exceptions import TooSlow
 from cluster.core.retained import format_position
 from cluster.django import conf
 from cluster.django.api.payloads import Payload, Topic, as_message, as_topic
+from cluster.django.api.positions import parse_since
 from cluster.django.api.topics import node_of_this_loop, set_result
-from cluster.django.websocket.subscription import place_after
 
 
 class topic_messages:
@@ -36,7 +36,7 @@ class topic_messages:
     def __init__(self, topic: Topic, *, since: str | None = None) -> None:
         self.recovered = False
         self._topic = as_topic(topic)
-        self._since = place_after(since)
+        self._since = parse_since(since)
         self._queue: deque[tuple[bytes, str, int]] = deque()
         self._limit: int = conf.load()["TOPIC_QUEUE_MESSAGES"]
         self._lost = 0

@@ -10,8 +10,8 @@ from typing import Protocol
 from cluster.core.interfaces import Callback, Position, PubSub
 from cluster.core.retained import format_position
 from cluster.django.api.payloads import as_topic
+from cluster.django.api.positions import NO_POSITION, parse_since
 from cluster.django.feeds.message_format import MessageMemo, encode, format_feed_position
-from cluster.django.websocket.subscription import NO_POSITION, place_after
 
 clients: Counter[str] = Counter()
 """Clients of feeds in this process, by kind: "websocket", "stream", "poll"."""
@@ -140,7 +140,7 @@ class FeedSubscriptions:
     def _start(self, name: str, since: str | None) -> Position | None:
         """Until a topic's answer has come, the client's position is the one that it named."""
         self.waiting.add(name)
-        start = place_after(since)
+        start = parse_since(since)
         if start is not None and start != NO_POSITION:
             self.positions[name] = format_position(*start)
         return start

@@ -1,10 +1,16 @@
 """WebSocket handlers.
 
-decorator      @websocket makes a Django view from a coroutine that serves a WebSocket
-websocket      WebSocket: what such a coroutine gets, one for each connection
-subscribing    its part for topics; subscription: what ws.subscribe returns
-presence       its part for presence
-barriers       its part for barriers
-lifetime       what these parts share: the end of the connection
-late_calls     what a handler gets that goes on when its client is gone
+decorator       @websocket makes a Django view of a coroutine that serves a WebSocket
+websocket       WebSocket: what such a coroutine receives, one for each connection
+
+Its parts, which it makes when they are needed:
+
+receive_queue   messages that the handler has not received yet
+lifetime        how long the client stays; what ends when it leaves
+late_calls      what happens to a handler that goes on when its client is gone
+drained         callbacks for the moment when a client reads again
+subscriptions   the topics whose messages go to the client
+subscription    what ws.subscribe returns
+presence        the topics on which the client is present
+barriers        the barriers at which it has arrived
 """

@@ -1,56 +1,58 @@
-"""Barriers: what a connection waits for together with others.
+"""Parties: the barriers at which a connection has arrived.
 
-``cluster.barrier`` (topics.py) is for who is no connection.
+Made when the handler waits at a barrier for the first time. Code without a connection uses
+``cluster.abarrier`` (api.topics).
 """
 
 import asyncio
+from collections.abc import Callable
 
 from cluster.core.exceptions import BarrierRefused
-from cluster.django.api.payloads import Payload
+from cluster.core.interfaces import Barriers
 from cluster.django.api.topics import refuse, set_result
-from cluster.django.websocket.lifetime import Attached
+from cluster.django.websocket.lifetime import Lifetime
 
 
-class Party(Attached):
-    """What ``ws`` can do with barriers."""
+class Parties:
+    """The arrivals of one connection, which last as long as the client stays."""
 
-    __slots__ = ()
+    __slots__ = ("_arrivals", "_barriers", "_lifetime")
 
-    async def barrier(self, name: str, parties: int, announce: Payload | None = None) -> None:
-        """Be a party of a barrier, for as long as the connection lasts; returns at its release.
+    def __init__(self, barriers: Barriers, lifetime: Lifetime) -> None:
+        self._barriers = barriers
+        self._lifetime = lifetime
+        self._arrivals: list[tuple[str, int]] = []
 
-        ``announce`` is sent to the client at the release, ahead of anything that others publish
-        because of it: this coroutine itself goes on only a little later.
-
-        When it returns, every subscription made before any of the arrivals is in force on every
-        node. Raises BarrierRefused if the barrier is full or released already, Disconnected if the
-        client goes. A party that is cancelled leaves.
-        """
-        await self._check_open()
+    async def wait(self, name: str, parties: int, on_release: Callable[[], None]) -> None:
+        """Arrive, and wait for the release, at which ``on_release`` is called at once: before this
+        coroutine goes on, and before anything that other parties publish because of it."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def released() -> None:
-            if announce is not None:
-                self.send_now(announce)
+            on_release()
             set_result(future)
 
-        token = self._pubsub.barriers.arrive(
-            name, parties, released, lambda why: refuse(future, name, why)
+        token = self._barriers.arrive(
+            name, parties, released, lambda reason: refuse(future, name, reason)
         )
-        if self._barriers is None:
-            self._barriers = []
-        self._barriers.append((name, token))
+        arrival = (name, token)
+        self._arrivals.append(arrival)
         try:
-            await self._or_closed(future)
-        # Who no longer waits must not hold the others' place; who was refused has none.
+            await self._lifetime.wait(future)
         except (asyncio.CancelledError, BarrierRefused):
-            if self._barriers is not None:
-                self._barriers.remove((name, token))
-                self._pubsub.barriers.leave(name, token)
+            # A party that no longer waits must not take the place of another one.
+            if arrival in self._arrivals:
+                self._arrivals.remove(arrival)
+                self._barriers.leave(name, token)
             raise
 
-    def leave_all(self) -> None:
-        super().leave_all()
-        for name, token in self._barriers or ():
-            self._pubsub.barriers.leave(name, token)
-        self._barriers = None
+    @property
+    def count(self) -> int:
+        """How many barriers this connection is a party of."""
+        return len(self._arrivals)
+
+    def end(self) -> None:
+        """The client is gone: be a party no longer."""
+        for name, token in self._arrivals:
+            self._barriers.leave(name, token)
+        self._arrivals.clear()

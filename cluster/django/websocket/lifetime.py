@@ -1,111 +1,103 @@
-"""Attached: what ties a connection's dealings with others to its own life.
+"""Lifetime: how long a client stays, and what ends when it leaves.
 
-The base of presence.py, barriers.py and subscriber.py, of which WebSocket (connection.py) is made.
-Everything in them belongs to the reactor thread.
+Each WebSocket has one, and passes it to its parts. When the client is gone, ``closed`` is called
+and then ``run_endings``. Everything here belongs to the thread of the node's event loop.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 from cluster.core.exceptions import Disconnected
-from cluster.django.api.payloads import Payload
 from cluster.django.websocket.late_calls import LateCalls
 
-SendRefresh = Callable[[], Sequence[Payload]]
+T = TypeVar("T")
 
 
-class Attached:
-    """WebSocket sets what is declared here. The slots are those of all its bases, because Python
-    lets only one of them have some."""
+class Lifetime:
+    """Of one connection.
+
+    Attributes:
+        client: The address of the client.
+        close_code: None while the connection is open.
+        task: The task of the handler, which the node sets when it starts it.
+        is_waiting: Whether that task waits for something that ends when the client leaves. Then the
+            node need not cancel it.
+    """
 
     __slots__ = (
-        "_barriers",
-        "_closed",
-        "_connection",
-        "_drained",
         "_endings",
-        "_joined",
-        "_late",
-        "_pubsub",
-        "_refresh",
-        "_skipping",
-        "_waiting",
+        "_late_calls",
+        "_waiters",
         "client",
         "close_code",
+        "is_waiting",
         "task",
-    )  # fmt: skip
+    )
 
-    client: str
-    close_code: int | None
-    task: asyncio.Task[None] | None
-    _connection: Any
-    _pubsub: Any
-    _waiting: bool
-    _closed: asyncio.Future[None] | None
-    _drained: asyncio.Future[None] | None
-    _barriers: list[tuple[str, int]] | None
-    _skipping: dict[bytes, SendRefresh] | None
-    _refresh: set[bytes] | None
-    _joined: dict[bytes, str] | None
-    _endings: dict[object, Callable[[], None]] | None
-    _late: LateCalls | None
+    def __init__(self, client: str) -> None:
+        self.client = client
+        self.close_code: int | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.is_waiting = False
+        # Made when they are first needed: most connections need none of them.
+        self._endings: dict[object, Callable[[], None]] | None = None
+        self._waiters: list[asyncio.Future[Any]] | None = None
+        self._late_calls: LateCalls | None = None
 
-    def send_now(self, message: Payload | None = None, *, json: Any = None) -> None:
-        """Queue a message without waiting."""
-        raise NotImplementedError
+    async def wait(self, future: "asyncio.Future[T]") -> T:
+        """The result of a future. Raises Disconnected if the client leaves first."""
+        if self.close_code is not None:
+            await self.refuse()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(future)
+        is_handler = asyncio.current_task() is self.task
+        if is_handler:
+            self.is_waiting = True
+        try:
+            return await future
+        finally:
+            if is_handler:
+                self.is_waiting = False
+            if self._waiters is not None:
+                self._waiters.remove(future)
 
-    # What waits for the connection.
+    async def refuse(self) -> NoReturn:
+        """Raise Disconnected, because the client is gone; see late_calls for what comes before."""
+        assert self.close_code is not None
+        if self._late_calls is not None:
+            await self._late_calls.another()
+        else:
+            handler = "a handler" if self.task is None else self.task.get_name()
+            self._late_calls = LateCalls(handler, self.client)
+        raise Disconnected(self.close_code)
 
-    def _at_end(self, key: object, end: Callable[[], None]) -> None:
-        """Have ``end`` called when the client goes, unless ``_not_at_end`` comes before."""
+    def at_end(self, key: object, end: Callable[[], None]) -> None:
+        """Call ``end`` when the client leaves, unless ``not_at_end`` is called before."""
         if self._endings is None:
             self._endings = {}
         self._endings[key] = end
 
-    def _not_at_end(self, key: object) -> Callable[[], None] | None:
-        """What would have been called; None if nothing would have been."""
+    def not_at_end(self, key: object) -> Callable[[], None] | None:
+        """Forget what was registered with this key; returns it, or None if there was nothing."""
         return self._endings.pop(key, None) if self._endings else None
 
-    def leave_all(self) -> None:
-        """The client is gone: have nothing to do with anybody any more."""
+    @property
+    def has_endings(self) -> bool:
+        """Whether anything is to be called."""
+        return bool(self._endings)
+
+    def closed(self, code: int) -> None:
+        """The client is gone: wake all tasks that wait."""
+        self.close_code = code
+        waiters, self._waiters = self._waiters, None
+        for future in waiters or ():
+            if not future.done():
+                future.set_exception(Disconnected(code))
+
+    def run_endings(self) -> None:
+        """Call what was registered."""
         endings, self._endings = self._endings, None
         for end in tuple((endings or {}).values()):
             end()
-
-    async def _check_open(self) -> None:
-        if self.close_code is not None:
-            await self._refuse()
-
-    async def _refuse(self) -> NoReturn:
-        """Raise Disconnected; from the second time on, not before the event loop has run."""
-        assert self.close_code is not None
-        if self._late is not None:
-            await self._late.another()
-        else:
-            name = "a handler" if self.task is None else self.task.get_name()
-            self._late = LateCalls(name, self.client)
-        raise Disconnected(self.close_code)
-
-    async def _wait(self, event: Awaitable[Any]) -> None:
-        """Wait for something that also ends when the client goes."""
-        if asyncio.current_task() is not self.task:
-            await event
-            return
-        self._waiting = True
-        try:
-            await event
-        finally:
-            self._waiting = False
-
-    async def _or_closed(self, future: Awaitable[None]) -> None:
-        """Wait; raises Disconnected if the client goes before."""
-        if self._closed is None:
-            self._closed = asyncio.get_running_loop().create_future()
-        waiting = asyncio.ensure_future(future)
-        either = asyncio.wait((waiting, self._closed), return_when=asyncio.FIRST_COMPLETED)
-        await self._wait(either)
-        if not waiting.done():
-            waiting.cancel()
-            await self._check_open()
-        waiting.result()

@@ -1,54 +1,47 @@
-"""Presence: the topics that a connection is a member of.
+"""Memberships: the topics on which a connection is present, and those whose members it watches.
 
-Who is on a topic, cluster-wide, is ``members`` (topics.py); pubsub/presence.py counts.
+Made when the handler uses presence for the first time. ``members`` (api.topics) says which members
+are on a topic of the whole cluster.
 """
 
 from collections.abc import Callable
 
 from twisted.python.failure import Failure
 
-from cluster.django.api.payloads import Topic, as_topic
-from cluster.django.websocket.lifetime import Attached
+from cluster.core.interfaces import ClientConnection, Presence
+
+Changed = Callable[[str, bool], None]
 
 
-class Member(Attached):
-    """What ``ws`` can do with presence."""
+class Memberships:
+    """The presence of one connection. Topics are bytes here, as they travel."""
 
-    __slots__ = ()
+    __slots__ = ("_connection", "_joined", "_presence", "_unwatch")
 
-    def join(self, topic: Topic, member: str) -> None:
-        """Be a member of a topic, under this name, until the connection is gone or leaves.
+    def __init__(self, connection: ClientConnection, presence: Presence) -> None:
+        self._connection = connection
+        self._presence = presence
+        self._joined: dict[bytes, str] = {}
+        self._unwatch: list[Callable[[], None]] = []
 
-        A member that several connections are, on whatever nodes, joins with the first and leaves
-        with the last. Joining does not subscribe. A second join to a topic replaces the first.
-        Raises TypeError for what is no name, such as a primary key.
-        """
-        if not isinstance(member, str):
-            raise TypeError(f"a member is a str, not {type(member).__name__}")
-        if self.close_code is not None:
-            return
-        key = as_topic(topic)
-        if self._joined is None:
-            self._joined = {}
-        before = self._joined.get(key)
+    def join(self, topic: bytes, member: str) -> None:
+        """Join under this name; it replaces an earlier one."""
+        before = self._joined.get(topic)
         if before != member:
-            self._pubsub.presence.join(key, member)
-            self._joined[key] = member
+            # First the new name, so that a client that only changes it does not seem to be gone.
+            self._presence.join(topic, member)
+            self._joined[topic] = member
             if before is not None:
-                self._pubsub.presence.leave(key, before)
+                self._presence.leave(topic, before)
 
-    def leave(self, topic: Topic) -> None:
-        """Be a member of the topic no more."""
-        key = as_topic(topic)
-        member = self._joined.pop(key, None) if self._joined else None
+    def leave(self, topic: bytes) -> None:
+        """Leave a topic; ignored if the connection has not joined it."""
+        member = self._joined.pop(topic, None)
         if member is not None:
-            self._pubsub.presence.leave(key, member)
+            self._presence.leave(topic, member)
 
-    def on_presence(self, topic: Topic, callback: Callable[[str, bool], None]) -> None:
-        """Call ``callback(member, joined)`` for each member that joins or leaves the topic, on any
-        node, this connection's own included, until the connection is gone. It must not block."""
-        if self.close_code is not None:
-            return
+    def watch(self, topic: bytes, callback: Changed) -> None:
+        """Call back with each member that joins or leaves; an error closes the connection."""
 
         def changed(member: str, joined: bool) -> None:
             try:
@@ -56,10 +49,13 @@ class Member(Attached):
             except Exception:
                 self._connection.fail(Failure())
 
-        self._at_end(changed, self._pubsub.presence.watch(as_topic(topic), changed))
+        self._unwatch.append(self._presence.watch(topic, changed))
 
-    def leave_all(self) -> None:
-        super().leave_all()  # it does not hear of itself
-        for topic, member in (self._joined or {}).items():
-            self._pubsub.presence.leave(topic, member)
-        self._joined = None
+    def end(self) -> None:
+        """The client is gone: watch nothing, then leave everything."""
+        for unwatch in self._unwatch:
+            unwatch()
+        self._unwatch.clear()
+        for topic, member in self._joined.items():
+            self._presence.leave(topic, member)
+        self._joined.clear()

@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.django.api.positions import NO_POSITION
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions
-from cluster.django.websocket.subscription import NO_POSITION
 from cluster.net.websocket.frames import text_frame
 
 

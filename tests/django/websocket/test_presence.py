@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.django.websocket.test_subscribing import SubscriberTestCase
+from tests.django.websocket.test_subscriptions import SubscriberTestCase
 
 
 class PresenceTests(SubscriberTestCase):
@@ -50,7 +50,7 @@ class PresenceTests(SubscriberTestCase):
         self.assertEqual(self.seen, [])
 
     def test_who_is_gone_neither_joins_nor_hears(self) -> None:
-        self.ws.close_code = 1000
+        self.ws.connection_closed(1000)
         self.ws.connection_closed(1000)
         self.ws.join("t", "ada")
         self.ws.on_presence("t", lambda *change: self.seen.append(change))

@@ -74,12 +74,10 @@ class RequestTests(ConnectionTestCase):
         self.connection.http_request_uri = "/ws?a=1"  # type: ignore[attr-defined]
 
     def test_made_when_it_is_asked_for(self) -> None:
-        self.assertIsNone(self.ws.identified_by)
         request = self.ws.request
         self.assertEqual((request.path, request.GET["a"]), ("/ws", "1"))
         self.assertEqual(request.get_host(), "localhost")
         self.assertIs(self.ws.request, request)
-        self.assertIsNone(self.ws.identified_by)
 
     def test_nobody(self) -> None:
         self.assertTrue(self.ws.user.is_anonymous)
@@ -433,7 +431,7 @@ class TopicTests(ConnectionTestCase):
         self.assertEqual(self.pubsub.plain, set())
         self.assertEqual(self.pubsub.skipping, {})
 
-    def test_subscribing_after_the_end_leaves_nothing_behind(self) -> None:
+    def test_subscriptions_after_the_end_leaves_nothing_behind(self) -> None:
         self.ws.connection_closed(1000)
         self.ws.subscribe("a")
         self.ws.subscribe("b", refresh=list)
@@ -576,7 +574,8 @@ class BarrierTests(ConnectionTestCase):
             with self.assertRaises(BarrierRefused) as raised:
                 await task
             self.assertIn("b: the barrier is full", str(raised.exception))
-            self.assertEqual(self.ws._barriers, [])
+            assert self.ws._parties is not None
+            self.assertEqual(self.ws._parties.count, 0)
             self.assertEqual(self.connection.sent, [])
 
         asyncio.run(run())

@@ -164,7 +164,7 @@ class HistoryTests(SubscriberTestCase):
             subscription = self.ws.subscribe("t", since="e:2")
             waiting = asyncio.ensure_future(subscription_of(subscription))
             await asyncio.sleep(0)
-            self.ws.close_code = 1006
+            self.ws.connection_closed(1006)
             self.ws.connection_closed(1000)
             self.assertIs(await waiting, subscription)
             self.kept(4, b"4")
@@ -178,7 +178,7 @@ class HistoryTests(SubscriberTestCase):
         for _ in range(3):
             self.ws.subscribe("t", since="e:2")
             self.kept(4, b"4")
-        self.assertEqual(self.ws._endings, {})
+        self.assertFalse(self.ws._lifetime.has_endings)
 
     def test_who_waits_for_a_subscription_that_is_no_more_is_told(self) -> None:
         """By a client that comes and goes, it would also be kept until that leaves."""
@@ -197,7 +197,7 @@ class HistoryTests(SubscriberTestCase):
                 await asyncio.wait_for(waiting, 5)
                 self.assertEqual(subscription.position, "")
                 self.ws.unsubscribe("t")
-                self.assertFalse(self.ws._endings)
+                self.assertFalse(self.ws._lifetime.has_endings)
 
         asyncio.run(run())
 
