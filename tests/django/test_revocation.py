@@ -239,7 +239,9 @@ class SignalTests(RevocationTestCase):
         self.browser.logout()
         self.user.password = "new"
         self.user.save()
-        published = json.dumps([signing.loads(message, salt="c10k.revocation") for message in self.sent])
+        published = json.dumps(
+            [signing.loads(message, salt="c10k.revocation") for message in self.sent]
+        )
         self.assertIn(digest(self.key), published)
         for secret in (self.key, self.user.password, self.user.get_session_auth_hash()):
             self.assertNotIn(secret, published)

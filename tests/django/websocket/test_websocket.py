@@ -431,7 +431,7 @@ class TopicTests(ConnectionTestCase):
         self.assertEqual(self.pubsub.plain, set())
         self.assertEqual(self.pubsub.skipping, {})
 
-    def test_subscriptions_after_the_end_leaves_nothing_behind(self) -> None:
+    def test_subscribing_after_the_end_leaves_nothing_behind(self) -> None:
         self.ws.connection_closed(1000)
         self.ws.subscribe("a")
         self.ws.subscribe("b", refresh=list)
