@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, globalLogPublisher
@@ -99,8 +100,11 @@ def exit_with_failure(reactor: Any, program: str, reason: str) -> None:
 
     twistd has no means for an exit status, so an exit handler sets it when twistd has finished.
     """
+    from twisted.internet.error import ReactorNotRunning
+
     atexit.register(_exit_failed, f"{program}: cannot start: {reason}")
-    reactor.stop()
+    with suppress(ReactorNotRunning):  # a signal is stopping it already
+        reactor.stop()
 
 
 def _exit_failed(message: str) -> None:

@@ -208,6 +208,7 @@ class Supervisor(Service):
                 "cannot start: {reason}", reason=reason, log_system=f"{name}#critical"
             )
         if permanent and not self._has_served and not self.stopping:
+            self.stopping = True  # at once: other nodes may report before the reactor stops
             self._give_up(reason)
 
     def left(self, link: ChildLink) -> None:

@@ -5,6 +5,7 @@ import signal
 import sys
 from typing import Any
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import (
     Logger,
@@ -65,6 +66,40 @@ class SignalTests(SynchronousTestCase):
         process_setup.stop_on_first_signal(self.reactor)
         self.reactor.run()
         self.assertEqual(self.handlers[signal.SIGINT], signal.SIG_IGN)
+
+
+class FailureTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.exits: list[tuple[Any, ...]] = []
+        self.patch(process_setup.atexit, "register", lambda *call: self.exits.append(call))
+
+    def exit(self) -> None:
+        """What the interpreter does at its end."""
+        ((function, *arguments),) = self.exits
+        self.patch(process_setup.os, "_exit", self.statuses.append)
+        self.patch(sys, "__stderr__", io.StringIO())
+        function(*arguments)
+
+    def test_the_reason_is_the_last_line(self) -> None:
+        self.statuses: list[int] = []
+        stops: list[str] = []
+        reactor: Any = MemoryReactorClock()
+        reactor.stop = lambda: stops.append("stop")
+        process_setup.exit_with_failure(reactor, "c10k-node", "the port is taken")
+        self.assertEqual(stops, ["stop"])
+        self.exit()
+        self.assertEqual(self.statuses, [1])
+        assert isinstance(sys.__stderr__, io.StringIO)
+        self.assertEqual(sys.__stderr__.getvalue(), "c10k-node: cannot start: the port is taken\n")
+
+    def test_while_a_signal_stops_the_reactor(self) -> None:
+        def stop() -> None:
+            raise ReactorNotRunning
+
+        reactor: Any = MemoryReactorClock()
+        reactor.stop = stop
+        process_setup.exit_with_failure(reactor, "c10k-node", "the port is taken")
+        self.assertEqual(len(self.exits), 1)
 
 
 class LogTests(SynchronousTestCase):

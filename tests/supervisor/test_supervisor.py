@@ -198,7 +198,7 @@ class StartTests(SupervisorTestCase):
 class FailedStartTests(SupervisorTestCase):
     REASON = "NameError: name 'urls' is not defined (/site/urls.py, line 1)"
 
-    def fail(  # type: ignore[override]
+    def fail_start(
         self, supervisor: Supervisor, slot: int, reason: str = REASON, permanent: bool = True
     ) -> None:
         """A child registers, reports that it cannot start, and ends."""
@@ -213,13 +213,20 @@ class FailedStartTests(SupervisorTestCase):
 
     def test_an_error_of_the_site_ends_the_first_start(self) -> None:
         supervisor = self.start()
-        self.fail(supervisor, 1)
+        self.fail_start(supervisor, 1)
         self.assertEqual(self.given_up, [self.REASON])
         self.assertEqual(self.reasons(), [f"[node1#critical] cannot start: {self.REASON}"])
 
+    def test_all_nodes_fail_at_once(self) -> None:
+        supervisor = self.start()
+        links = [self.register(supervisor, slot) for slot in (0, 1)]
+        for link in links:
+            supervisor.start_failed(link, self.REASON, True)  # type: ignore[arg-type]
+        self.assertEqual(self.given_up, [self.REASON])
+
     def test_an_error_that_may_heal_is_tried_again(self) -> None:
         supervisor = self.start()
-        self.fail(supervisor, 0, "OperationalError: connection refused", permanent=False)
+        self.fail_start(supervisor, 0, "OperationalError: connection refused", permanent=False)
         self.assertEqual(self.given_up, [])
         self.reactor.advance(0.25)
         self.ready(supervisor, 0)
@@ -230,14 +237,14 @@ class FailedStartTests(SupervisorTestCase):
         self.lose(supervisor, links[0])
         for delay in (0.25, 0.5, 1):
             self.reactor.advance(delay)
-            self.fail(supervisor, 0)
+            self.fail_start(supervisor, 0)
         self.assertEqual(self.given_up, [])
         self.assertTrue(supervisor.children.is_ready("node1"))
 
     def test_a_ready_broker_does_not_count(self) -> None:
         supervisor = self.start()
         self.ready(supervisor, BROKER_SLOT)
-        self.fail(supervisor, 0)
+        self.fail_start(supervisor, 0)
         self.assertEqual(self.given_up, [self.REASON])
 
     def test_failed_starts_are_ignored_while_stopping(self) -> None:
@@ -250,13 +257,13 @@ class FailedStartTests(SupervisorTestCase):
     def test_the_same_reason_is_logged_once(self) -> None:
         supervisor = self.start()
         for slot in (0, 1):
-            self.fail(supervisor, slot, "one", permanent=False)
+            self.fail_start(supervisor, slot, "one", permanent=False)
         self.reactor.advance(0.5)
-        self.fail(supervisor, 0, "one", permanent=False)
-        self.fail(supervisor, 1, "two", permanent=False)
+        self.fail_start(supervisor, 0, "one", permanent=False)
+        self.fail_start(supervisor, 1, "two", permanent=False)
         self.reactor.advance(1)
         self.ready(supervisor, 0)
-        self.fail(supervisor, 1, "two", permanent=False)
+        self.fail_start(supervisor, 1, "two", permanent=False)
         self.assertEqual(
             self.reasons(),
             [
