@@ -77,7 +77,7 @@ BANNED = (
     Ban("wishes", "requested"),
     Ban("interests?", "subscriptions (of a node)"),
     Ban("packs|(?:a|an|the|one|each|every|next|last|of|such) pack", "batch"),
-    Ban("peers", "remote nodes", ("cluster/pubsub", "cluster/bus", "tests/pubsub", "tests/bus")),
+    Ban("peers", "remote nodes", ("cluster/pubsub", "tests/pubsub")),
     Ban("peers", "competitors", ("benchmarks", "docs/benchmarks.md", "tests/test_benchmarks.py")),
     Ban("(?:the|its|their|of|all) retains", "retained outbox"),
     Ban("outsiders?|an outside", "external publisher"),

@@ -2,7 +2,7 @@
 
 options          the options of twistd c10k, c10k-node and c10k-broker
 option_parser    parses them: numbers, error messages, --version
-option_values    checks a bus, a settings module, a certificate …
+option_checks    checks a bus, a settings module, a certificate …
 twistd           the services that twistd starts
 child            a child process of the supervisor: python -m cluster
 runserver        the server of manage.py runserver

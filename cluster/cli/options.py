@@ -4,7 +4,7 @@ Each option is declared once, with its unit and default, and checked in ``postOp
 can be detected (a busy port, a settings module that does not exist, a broker that does not run) are
 reported there, before any process starts, as a one-line summary.
 
-``cluster.cli.option_values`` checks a bus, a settings module and a certificate. After parsing,
+``cluster.cli.option_checks`` checks a bus, a settings module and a certificate. After parsing,
 ``options.listens``, ``options.admin``, ``options.bus`` and ``options.node_config()`` have the
 parsed values; the texts stay in the mapping.
 """
@@ -14,8 +14,7 @@ import re
 import sys
 from typing import Any, ClassVar
 
-from cluster.cli.option_parser import ClusterOptions
-from cluster.cli.option_values import (
+from cluster.cli.option_checks import (
     DEFAULT_SETTINGS,
     SETTING_OF,
     bus_answers,
@@ -28,6 +27,7 @@ from cluster.cli.option_values import (
     parse_bus,
     probe_bus,
 )
+from cluster.cli.option_parser import ClusterOptions
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import Address, parse_address
 from cluster.net.listening_sockets import probe

@@ -23,8 +23,8 @@ from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.server import Request, Site
 
-from cluster.net.direct_output import unsent_bytes
 from cluster.net.protocol_detection import hand_over
+from cluster.net.unbuffered_output import unsent_bytes
 from cluster.node.view_threads import ViewThreads
 
 _log = Logger()

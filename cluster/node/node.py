@@ -22,7 +22,7 @@ from cluster.net.listening_sockets import BACKLOG
 from cluster.net.loop.stall_detector import StallDetector
 from cluster.net.loop.threads import call_in_reactor
 from cluster.node.config import ListeningSocket, NodeConfig
-from cluster.node.interpreter import tune_interpreter
+from cluster.node.interpreter_tuning import tune_interpreter
 from cluster.node.publish_socket import PublishSocket
 from cluster.node.statistics import statistics
 from cluster.pubsub.bus import Bus

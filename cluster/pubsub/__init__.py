@@ -9,8 +9,8 @@ retained_cache         the retained frames of subscribed topics
 retained_outbox        retained publications that the exchange has not acknowledged
 remote_nodes           the other nodes: their subscriptions, batches to them, congestion
 incoming_batches       batches of the other nodes: gaps and duplicates
-presence               who is on which topic
-barriers               the parties of this node at barriers
+local_presence         who is on which topic
+local_barriers         the parties of this node at barriers
 bus                    Bus and BusReceiver: the interfaces between PubSub and a bus
 zmq_bus                the bus over a ZeroMQ link to the broker (the default)
 local_bus              the bus of a cluster of one node: the exchange runs in this process

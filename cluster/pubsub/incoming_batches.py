@@ -1,7 +1,8 @@
 """Batches of the other nodes: decodes them, and detects gaps and duplicates.
 
-Each node numbers the batches that it sends to this one (core.sequence). A skipped number is a gap:
-publications are lost, which is counted and logged. A batch with an old number is a duplicate.
+Each node numbers the batches that it sends to this one (core.sequence_numbers). A skipped number is
+a gap: publications are lost, which is counted and logged. A batch with an old number is a
+duplicate.
 """
 
 from collections import Counter
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from cluster.core.exceptions import WireError
-from cluster.core.sequence import SequenceTracker, Verdict
+from cluster.core.sequence_numbers import SequenceTracker, Verdict
 from cluster.core.wire_fields import decode_batch
 
 MAX_ORIGINS = 1024

@@ -18,11 +18,11 @@ from typing import Any
 from cluster.core import wire
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.core.retained import Position
-from cluster.pubsub.barriers import LocalBarriers
 from cluster.pubsub.bus import Bus, Clock
 from cluster.pubsub.callback_subscribers import CallbackSubscriber
 from cluster.pubsub.incoming_batches import IncomingBatches
-from cluster.pubsub.presence import LocalPresence
+from cluster.pubsub.local_barriers import LocalBarriers
+from cluster.pubsub.local_presence import LocalPresence
 from cluster.pubsub.remote_nodes import HELD_LIMIT, RemoteNodes
 from cluster.pubsub.retained_outbox import RetainedOutbox
 from cluster.pubsub.subscriptions import Begin, Subscriptions

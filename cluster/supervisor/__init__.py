@@ -5,7 +5,7 @@ config               the configuration of a cluster
 children             starts, restarts and stops the child processes, and logs their output
 control_connection   the connection between the supervisor and each child
 listening_slots      the listening sockets of each node, which outlive its processes
-health               asks the children for their statistics, and replaces silent ones
+heartbeat            asks the children for their statistics, and replaces silent ones
 admin_port           /healthz, /readyz and /metrics
 metrics              the statistics as metrics for Prometheus
 """

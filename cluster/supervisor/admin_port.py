@@ -15,7 +15,7 @@ from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from cluster.supervisor.health import Statistics
+from cluster.supervisor.heartbeat import Statistics
 from cluster.supervisor.metrics import CONTENT_TYPE, exposition
 
 REQUEST_TIMEOUT_S = 30

@@ -9,7 +9,7 @@ It does not see the messages of clients. It
 * sends each child that registers its configuration and its slot's sockets
   (``cluster.supervisor.control_connection``);
 * asks each child for its statistics every second, and replaces one that does not answer
-  (``cluster.supervisor.health``);
+  (``cluster.supervisor.heartbeat``);
 * answers operators (``cluster.supervisor.admin_port``);
 * gives up if the site's code prevents the first start;
 * stops the nodes first, which drain, and then the broker.
@@ -41,7 +41,7 @@ from cluster.supervisor.control_connection import (
     ControlFactory,
     RegistrationRefused,
 )
-from cluster.supervisor.health import Heartbeat, Statistics
+from cluster.supervisor.heartbeat import Heartbeat, Statistics
 from cluster.supervisor.listening_slots import ListeningSlots
 
 BROKER = "broker"

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.supervisor.admin_port import make_site
-from cluster.supervisor.health import Statistics
+from cluster.supervisor.heartbeat import Statistics
 
 NODE = {
     "ready": True,

@@ -14,7 +14,7 @@ from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
 from cluster.supervisor.supervisor import Supervisor
 from tests.supervisor.test_children import MemoryProcess, MemoryProcessReactor, Recorder
-from tests.supervisor.test_health import RecordingLink
+from tests.supervisor.test_heartbeat import RecordingLink
 
 
 class SupervisorTestCase(SynchronousTestCase):

@@ -34,8 +34,8 @@ from twisted.logger import Logger
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions
 from cluster.django.feeds.message_format import encode
 from cluster.django.feeds.web_request import WebRequest
-from cluster.net.direct_output import write_directly
 from cluster.net.loop.timers import CoarseTimers, Timeout
+from cluster.net.unbuffered_output import write_directly
 
 CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 

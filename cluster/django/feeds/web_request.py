@@ -17,7 +17,7 @@ class Channel(Protocol):
     """Whether the connection stays open after the response."""
 
     transport: Any
-    """A TCP or TLS transport of Twisted; net.direct_output uses its private parts."""
+    """A TCP or TLS transport of Twisted; net.unbuffered_output uses its private parts."""
 
 
 class WebRequest(Protocol):

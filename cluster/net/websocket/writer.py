@@ -20,7 +20,7 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-from cluster.net.direct_output import transport_bytes
+from cluster.net.unbuffered_output import transport_bytes
 from cluster.net.websocket.connection_base import ConnectionBase
 
 

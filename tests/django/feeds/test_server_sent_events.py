@@ -10,8 +10,8 @@ from cluster.core.water_marks import HIGH_WATER
 from cluster.django.conf import DEFAULTS
 from cluster.django.feeds import server_sent_events
 from cluster.django.feeds.server_sent_events import RETRY_MS
-from cluster.net.direct_output import write_directly
 from cluster.net.loop.timers import BUCKET
+from cluster.net.unbuffered_output import write_directly
 from tests.django.feeds.feed_site import FeedSiteTestCase
 
 HEARTBEAT_S = DEFAULTS["STREAM_HEARTBEAT"]

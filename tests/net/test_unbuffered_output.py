@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.net.direct_output import transport_bytes, unsent_bytes, write_directly
+from cluster.net.unbuffered_output import transport_bytes, unsent_bytes, write_directly
 
 
 class RecordingReactor:

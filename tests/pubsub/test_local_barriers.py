@@ -5,7 +5,7 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
-from cluster.pubsub.barriers import LocalBarriers
+from cluster.pubsub.local_barriers import LocalBarriers
 
 
 class LocalBarriersTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Tests of cluster.cli.option_values: the meaning of values, and their errors."""
+"""Tests of cluster.cli.option_checks: the meaning of values, and their errors."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.cli.option_values import (
+from cluster.cli.option_checks import (
     bus_answers,
     check_certificate,
     check_settings,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.sequence import SequenceTracker, Verdict
+from cluster.core.sequence_numbers import SequenceTracker, Verdict
 
 
 class SequenceTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Tests of cluster.supervisor.health: connections and processes that exist only in memory."""
+"""Tests of cluster.supervisor.heartbeat: connections and processes that exist only in memory."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.supervisor.health import Heartbeat
+from cluster.supervisor.heartbeat import Heartbeat
 from tests.supervisor.test_children import Recorder
 
 
