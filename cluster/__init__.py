@@ -1,6 +1,6 @@
 """c10k: real-time Django by a cluster of Twisted processes.
 
-From top to bottom; each floor imports only from those below it::
+Its packages, from top to bottom; each imports only from those below it::
 
     4  cli          the command lines; what twistd, manage.py and the supervisor start
     3  supervisor   keeps the processes alive and answers operators
@@ -22,7 +22,7 @@ _PUBLIC = {
     "websocket": "cluster.django.websocket.decorator",
     "WebSocket": "cluster.django.websocket.websocket",
     "Accept": "cluster.django.websocket.decorator",
-    "in_database": "cluster.django.api.database",
+    "ain_database": "cluster.django.api.database",
     "DatabaseQueueFull": "cluster.core.exceptions",
     "revoke": "cluster.django.revocation",
     "feed": "cluster.django.feeds.decorator",
@@ -33,7 +33,7 @@ _PUBLIC = {
     "topic_messages": "cluster.django.api.topic_messages",
     "members": "cluster.django.api.topics",
     "listen": "cluster.django.api.topics",
-    "barrier": "cluster.django.api.topics",
+    "abarrier": "cluster.django.api.topics",
     "text_frame": "cluster.net.websocket.frames",
     "binary_frame": "cluster.net.websocket.frames",
     "EVERY_NODE": "cluster.core.barrier",
@@ -57,5 +57,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What ``dir(cluster)`` and interactive completion show: the public names, too."""
+    """The names for ``dir(cluster)`` and interactive completion: the public ones, too."""
     return sorted({*globals(), *__all__})

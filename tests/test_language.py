@@ -30,11 +30,6 @@ WITH_A_DOT = {".ci", ".github", ".editorconfig", ".pre-commit-config.yaml"}
 """The hidden files and folders that are part of the project."""
 
 EXEMPT: tuple[str, ...] = (
-    "cluster/django/api",
-    "cluster/django/websocket",
-    "tests/django/api",
-    "tests/django/contrib",
-    "tests/django/websocket",
     "tests/net",
     "tests/test_floors.py",
 )

@@ -7,7 +7,7 @@
     ├── TooSlow              a loop over a topic's messages was too slow; messages are lost
     ├── NotRunning           this process has no node and reaches none
     ├── NotPublished         the cluster gave no receipt for an external publication
-    ├── DatabaseQueueFull    too many calls of in_database wait; try again later
+    ├── DatabaseQueueFull    too many calls of ain_database wait; try again later
     └── ConfigurationError   a setting or option is wrong; the text says which and what to do
 
 Catch ClusterError to catch them all.

@@ -109,7 +109,7 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     # Threads for ordinary views in each node, and requests that may wait for a thread.
     "WSGI_THREADS": (10, COUNT),
     "WSGI_QUEUE": (100, COUNT),
-    # Threads for in_database and for handshakes with a session, and calls that may wait for one.
+    # Threads for ain_database and for handshakes with a session, and calls that may wait for one.
     "DATABASE_THREADS": (5, COUNT),
     "DATABASE_QUEUE": (5000, COUNT),
     # Connections to each node: in all, of one address, of one user; None: no limit.

@@ -85,7 +85,7 @@ def check_proxy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 def check_database(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """W004: more connections than the database allows.
 
-    Each thread of each node may have one: those of the views, those of in_database, and the one of
+    Each thread of each node may have one: those of the views, those of ain_database, and the one of
     Django's async ORM.
     """
     from django.db import connections

@@ -31,10 +31,10 @@ _GAUGES = {
     ),
     "database_queue_depth": (
         "c10k_database_queue_depth",
-        "Calls of in_database and handshakes that wait for a thread",
+        "Calls of ain_database and handshakes that wait for a thread",
         "",
     ),
-    "database_threads": ("c10k_database_threads", "Threads of in_database", ""),
+    "database_threads": ("c10k_database_threads", "Threads of ain_database", ""),
     "nodes": ("c10k_broker_nodes", "Nodes connected to the broker", ""),
     "queue_bytes": ("c10k_broker_queue_bytes", "Bytes that wait in the broker for slow nodes", ""),
 }
@@ -72,7 +72,7 @@ _COUNTERS = {
     "revoked": ("c10k_revoked", "Clients closed because their session or user ended", ""),
     "database_calls": (
         "c10k_database_calls",
-        "Calls of in_database and handshakes that a thread has begun",
+        "Calls of ain_database and handshakes that a thread has begun",
         "",
     ),
     "database_wait_seconds": (

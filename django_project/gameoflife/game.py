@@ -11,7 +11,7 @@ import json
 import os
 from typing import Any
 
-from cluster import EVERY_NODE, WebSocket, barrier, listen, publish
+from cluster import EVERY_NODE, WebSocket, abarrier, listen, publish
 from django_project.gameoflife.board import Board, Summary
 
 GAME = "life/game"
@@ -121,7 +121,7 @@ async def start(size: int) -> None:
     """Begin a new game on all nodes; returns when every node has ended the old one."""
     game_id = os.urandom(8).hex()
     publish(GAME, json.dumps([game_id, size]), retain=1)
-    await barrier(f"life/{game_id}/reset", EVERY_NODE)
+    await abarrier(f"life/{game_id}/reset", EVERY_NODE)
 
 
 def _take_game(message: str | bytes) -> None:
@@ -132,7 +132,7 @@ def _take_game(message: str | bytes) -> None:
     current = Game(game_id, size)
     publish(WATCH, current.board.snapshot(), here=True)
     publish(WATCH, json.dumps(current.status()), here=True)
-    arrival = asyncio.get_running_loop().create_task(barrier(f"life/{game_id}/reset", EVERY_NODE))
+    arrival = asyncio.get_running_loop().create_task(abarrier(f"life/{game_id}/reset", EVERY_NODE))
     _arrivals.add(arrival)
     arrival.add_done_callback(_arrived)
 

@@ -14,7 +14,7 @@ from django.db import Error, connection, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
-from cluster import WebSocket, in_database, members, publish, topic_messages, websocket
+from cluster import WebSocket, ain_database, members, publish, topic_messages, websocket
 
 SECRET_KEY = "drill"
 ALLOWED_HOSTS = ["127.0.0.1"]
@@ -51,7 +51,7 @@ async def backend_socket(ws: WebSocket) -> None:
         answer: dict[str, Any] = {"node": os.getpid(), "echo": message}
         if message in ("query", "transaction"):
             try:
-                answer["backend"] = await in_database(backend, str(message))
+                answer["backend"] = await ain_database(backend, str(message))
             except Error as error:
                 answer["error"] = str(error)
         elif message == "async":

@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
 
-from cluster import Accept, WebSocket, in_database, websocket
+from cluster import Accept, WebSocket, ain_database, websocket
 from django_project.settings import *  # noqa: F403
 
 ROOT_URLCONF = __name__
@@ -33,7 +33,7 @@ async def members(ws: WebSocket) -> None:
         known = {
             "user": ws.user.get_username(),
             "by async ORM": (await users.aget(pk=ws.user.pk)).username,
-            "in database": (await in_database(users.get, pk=ws.user.pk)).username,
+            "in database": (await ain_database(users.get, pk=ws.user.pk)).username,
             "path": ws.request.path,
             "query": ws.request.GET.get("q"),
             "room": ws.request.resolver_match.kwargs.get("room"),

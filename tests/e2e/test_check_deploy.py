@@ -50,7 +50,7 @@ class CheckDeployTests(TestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
         self.addCleanup(shutil.rmtree, self.folder)
         self.database = await start_postgres(self)
-        # Beside those of the views a node has two: in_database's one, and the async ORM's.
+        # Beside those of the views a node has two: ain_database's one, and the async ORM's.
         enough = await self.check(3, ALLOWED // 3 - 2)
         self.assertIn("c10k.W010", enough.text)
         self.assertNotIn("c10k.W004", enough.text)

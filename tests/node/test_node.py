@@ -22,7 +22,7 @@ from cluster.core import wire
 from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.core.wire_external import Publish, encode
 from cluster.django.api import topics
-from cluster.django.api.database import in_database
+from cluster.django.api.database import ain_database
 from cluster.django.websocket.decorator import Handler
 from cluster.net.loop import threads
 from cluster.net.websocket.frames import text_frame
@@ -305,7 +305,7 @@ class NodeTests(SynchronousTestCase):
 
         async def run() -> None:
             node = self.start(drain_timeout=2.0)
-            call = asyncio.create_task(in_database(slow))
+            call = asyncio.create_task(ain_database(slow))
             while not begun.is_set():
                 await asyncio.sleep(0.001)
             stats = node.stats()

@@ -1,15 +1,15 @@
-"""in_database: synchronous code, such as the ORM's, for coroutines that must not block.
+"""ain_database: synchronous code, such as the ORM's, for coroutines that must not block.
 
-A node has one bounded pool of threads for it, apart from that of the views: handshakes that need a
-session's user, accept functions, and what handlers ask for. Before and after each call Django's
-stale connections are closed, so that a database that was restarted costs an error at most once a
-thread.
+A node has one bounded pool of threads for it, apart from the pool of the views. It serves
+handshakes that need a session's user, accept functions, and the calls of handlers. Before and after
+each call Django's stale connections are closed, so a database that was restarted costs at most one
+error in each thread.
 
-Django's own async ORM (``aget``, ``async for``) runs in one thread of asgiref's, in which nobody
-closes stale connections either: a node sees to it that a broken one is not used again.
+Django's own async ORM (``aget``, ``async for``) runs in one thread of asgiref, in which nothing
+closes stale connections: MendingExecutor closes the broken ones.
 
-In a process that is no node (tests, management commands) the code runs where asgiref runs Django's
-own: in the thread that owns the transaction of a TestCase.
+In a process that is not a node (tests, management commands) the code runs where asgiref runs
+Django's own: in the thread that has the transaction of a TestCase.
 """
 
 import asyncio
@@ -34,10 +34,13 @@ T = TypeVar("T")
 
 
 class DatabasePool:
-    """Threads for in_database; times are in seconds.
+    """The threads of ain_database.
 
-    ``calls`` that a thread has begun, and how long they ``waited`` for it in total; ``refused``
-    ones found the queue full.
+    Attributes:
+        calls: How many calls a thread has begun.
+        waited: How many seconds these calls waited for a thread, in total.
+        refused: How many calls found the queue full.
+        active: How many calls run or wait.
     """
 
     def __init__(self, threads: int, queue: int, now: Callable[[], float] = time.monotonic) -> None:
@@ -54,7 +57,7 @@ class DatabasePool:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin to run what is asked for, and be the pool of this process."""
+        """Start, and become the pool of this process."""
         global _pool
         self._pool.start()
         self._before = SyncToAsync.single_thread_executor
@@ -62,7 +65,7 @@ class DatabasePool:
         _pool = self
 
     def stop(self) -> None:
-        """End the threads, unless something runs still: then they are left alone."""
+        """End the threads, unless calls are still running: those are left alone."""
         global _pool
         if _pool is self:
             _pool = None
@@ -73,18 +76,18 @@ class DatabasePool:
 
     @property
     def threads(self) -> int:
-        """Threads that have been started."""
+        """How many threads have been started."""
         return len(self._pool.threads)
 
     @property
     def queue_depth(self) -> int:
-        """Calls that wait for a thread."""
+        """How many calls wait for a thread."""
         return max(0, self.active - self._threads)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The function's result; raises what it raises, or DatabaseQueueFull at once.
+        """The function's result. Raises what it raises, or DatabaseQueueFull at once.
 
-        A call that is cancelled before a thread has taken it is not begun.
+        A call that is cancelled before a thread has begun it is not begun.
         """
         with self._lock:
             if self.active >= self._limit:
@@ -113,16 +116,16 @@ class DatabasePool:
                     self.waited += self._now() - asked
                 if not future.cancelled():
                     result = context.run(_run_clean, partial(function, *args, **kwargs))
-            except StopIteration as stop:  # which a future does not take
-                error = RuntimeError(f"in_database: the function raised {stop!r}")
+            except StopIteration as stop:  # a future does not accept it
+                error = RuntimeError(f"ain_database: the function raised {stop!r}")
             except Exception as raised:
                 error = raised
-            except BaseException as end:  # which in the reactor's thread would end the node
-                error = RuntimeError(f"in_database: the function raised {end!r}")
+            except BaseException as end:  # in the reactor's thread it would end the node
+                error = RuntimeError(f"ain_database: the function raised {end!r}")
             finally:
                 with self._lock:
                     self.active -= 1
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed, so nothing waits
                 loop.call_soon_threadsafe(answer, result, error)
 
         self._pool.callInThread(in_thread)
@@ -130,9 +133,9 @@ class DatabasePool:
 
 
 class MendingExecutor(ThreadPoolExecutor):
-    """Asgiref's thread for the async ORM: each call begins without connections that broke before.
+    """asgiref's thread for the async ORM: closes connections that broke before each call.
 
-    Connections that are merely old stay: an iteration over a queryset is several calls.
+    Old connections stay open: an iteration over a queryset is several calls.
     """
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -149,13 +152,24 @@ def _mended(call: Callable[[], T]) -> T:
 _pool: DatabasePool | None = None
 
 
-async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def ain_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run synchronous code, which may use the ORM, in the node's database threads.
 
-    ``polls = await in_database(list, Poll.objects.filter(open=True))``. Querysets are lazy: have
-    the function evaluate them. Raises what the function raises, and DatabaseQueueFull if too many
-    calls wait already, and TypeError for a coroutine function. A call that has begun goes on when
-    its caller is cancelled.
+    Querysets are lazy, so have the function evaluate them:
+    ``polls = await ain_database(list, Poll.objects.filter(open=True))``. A transaction must begin
+    and end in one function. A call that has begun goes on when its caller is cancelled.
+
+    Args:
+        function: The function, which must not be a coroutine function.
+        *args: Its arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        The result of the function.
+
+    Raises:
+        DatabaseQueueFull: ``DATABASE_QUEUE`` calls wait already.
+        TypeError: ``function`` is a coroutine function.
     """
     if _pool is None:
         result = await sync_to_async(function, thread_sensitive=True)(*args, **kwargs)
@@ -163,7 +177,7 @@ async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwarg
         result = await _pool.run(function, *args, **kwargs)
     if iscoroutine(result):
         result.close()
-        raise TypeError(f"in_database runs synchronous code; await {function!r} itself")
+        raise TypeError(f"ain_database runs synchronous code; await {function!r} itself")
     return result
 
 

@@ -1,11 +1,11 @@
-"""Which topics keep their newest messages: ``C10K["TOPICS"]``.
+"""Which topics retain their newest messages: ``C10K["TOPICS"]``.
 
 ::
 
     C10K = {"TOPICS": {"chat/*": {"history": 15, "expire": 3600}, "prices": {"history": 1}}}
 
-A pattern is one of ``fnmatch``: ``*`` stands for anything, ``?`` for one character. The first that
-fits a topic counts.
+The patterns are those of ``fnmatch``: ``*`` matches anything, ``?`` one character. The first that
+matches a topic counts.
 """
 
 from fnmatch import translate
@@ -17,8 +17,12 @@ from cluster.django import conf
 
 
 class Kept(NamedTuple):
-    """``depth``: how many of a topic's newest messages are kept, 0 for none; ``lifetime``: for how
-    many milliseconds, 0 for ever."""
+    """How a topic retains messages.
+
+    Attributes:
+        depth: How many of its newest messages; 0 for none.
+        lifetime: For how many milliseconds; 0 for indefinitely.
+    """
 
     depth: int
     lifetime: int
@@ -28,7 +32,7 @@ NOT_KEPT = Kept(0, 0)
 
 
 def kept_by_setting(topic: bytes) -> Kept:
-    """What the setting says of a topic. Cheap: it is asked for every publication."""
+    """The setting for a topic. Cheap, because it is looked up for each publication."""
     return _lookup(topic) if _patterns() else NOT_KEPT
 
 
@@ -48,6 +52,6 @@ def _lookup(topic: bytes) -> Kept:
 
 
 def forget() -> None:
-    """The setting has changed (in tests): read it again."""
+    """Read the setting again, which a test has changed."""
     _patterns.cache_clear()
     _lookup.cache_clear()

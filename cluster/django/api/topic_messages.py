@@ -1,4 +1,4 @@
-"""topic_messages: a topic's messages for a coroutine.
+"""topic_messages: the messages of a topic, for a coroutine.
 
 ::
 
@@ -20,17 +20,29 @@ from cluster.django.api.topics import node_of_this_loop, set_result
 
 
 class topic_messages:
-    """The messages of a topic from now on, those that are kept first; to be entered with ``async
-    with``, and iterated over. It has no end of its own.
+    """The messages of a topic from now on, the retained ones first.
 
-    ``since``: a position; then only what came after it. Once entered, ``recovered`` says whether
-    all of that is still there, and ``position`` is that of the last message that was taken
-    (empty for a topic that keeps nothing).
+    Enter it with ``async with`` in a node's event loop, where handlers run, and iterate over it
+    with ``async for``; the iteration has no end of its own. An asynchronous view has another event
+    loop.
 
-    At most C10K["TOPIC_QUEUE_MESSAGES"] messages wait for the loop; one more, and the iteration
-    raises TooSlow after those that wait, and the rest is counted as dropped (``slow_handler``).
-    Raises NotRunning outside of a node's event loop, which is where handlers run; an asynchronous
-    view has a loop of its own.
+    At most ``TOPIC_QUEUE_MESSAGES`` messages wait for the iteration. If one more comes, the
+    iteration ends with TooSlow after those that wait, and the rest is counted as dropped
+    (``slow_handler``).
+
+    Args:
+        topic: The name of the topic.
+        since: A position: of the retained messages, only those after it.
+
+    Attributes:
+        recovered: Whether all messages after ``since`` are there; known once it is entered.
+        position: The position of the last message that was taken; empty for a topic that retains
+            nothing.
+
+    Raises:
+        NotRunning: It is entered in another event loop than a node's.
+        TooSlow: The iteration takes the messages too slowly, and some are lost.
+        TypeError: ``topic`` or ``since`` has a wrong type.
     """
 
     def __init__(self, topic: Topic, *, since: str | None = None) -> None:
@@ -46,7 +58,7 @@ class topic_messages:
 
     @property
     def position(self) -> str:
-        """Where the loop is in the topic's numbering, to go on from with ``since``."""
+        """The position of the last message that was taken, from which ``since`` resumes."""
         return format_position(*self._place) if self._place[0] else ""
 
     async def __aenter__(self) -> Self:
@@ -63,7 +75,7 @@ class topic_messages:
         )
         try:
             await known
-            # What was missed has followed the answer at once.
+            # The missed messages have followed the answer at once.
             if self._queue and self._queue[0][2]:
                 self._place = (self._place[0], self._queue[0][2] - 1)
         except BaseException:
@@ -94,7 +106,8 @@ class topic_messages:
             self._lost += 1
             self._pubsub.dropped["slow_handler"] += 1
             return
-        # The answer has just told the epoch; later it may be another, of another exchange.
+        # While ``follow`` has not returned, the epoch is that of the answer. Later it may change:
+        # another broker has an epoch of its own.
         epoch = self._place[0] if self._subscriber is None else self._subscriber.epoch
         self._queue.append((frame, epoch, offset))
         if self._waiter is not None:

@@ -1,6 +1,7 @@
 """The node of this process, and what application code asks of its topics.
 
-``listen`` and ``barrier`` belong to handlers and to start-up code; publish is in publishing.py.
+``abarrier`` is for handlers, ``listen`` for code that runs when the application is loaded, and
+``members`` for any thread of a node. ``publish`` is in publishing.py.
 """
 
 import asyncio
@@ -23,15 +24,15 @@ _listeners: list[tuple[bytes, Callable[[bytes], None]]] = []
 
 
 def running_node() -> Node:
-    """The node of this process; raises NotRunning if there is none."""
+    """The node of this process. Raises NotRunning if there is none."""
     if node is None:
-        raise NotRunning("this process is no node: start one with twistd c10k")
+        raise NotRunning("this process is not a node: start one with twistd c10k")
     return node
 
 
 def node_of_this_loop() -> Node:
-    """The node, for what resolves futures of the running loop; raises NotRunning where that is
-    another loop than the node's, as in an asynchronous view."""
+    """The node whose event loop is running. Raises NotRunning in another event loop, such as that
+    of an asynchronous view: a future of one loop must not be resolved in another thread."""
     running = running_node()
     attached, thread = _attached
     if attached is running and thread != threading.get_ident():
@@ -43,10 +44,14 @@ def node_of_this_loop() -> Node:
 
 
 def listen(topic: Topic, listener: Listener) -> None:
-    """Call ``listener(message)`` in every node for each message of the topic.
+    """Call a function in every node for each message of a topic.
 
-    To be called when the application is loaded (AppConfig.ready, or a module's top level). The
-    listener runs in the reactor: it must not block.
+    Call this when the application is loaded: in AppConfig.ready, or at the top level of a module.
+    There is no way to stop. The function runs in the event loop and must not block.
+
+    Args:
+        topic: The name of the topic.
+        listener: Called with each message: str for text, bytes for binary.
     """
 
     def take(frame: bytes) -> None:
@@ -58,8 +63,8 @@ def listen(topic: Topic, listener: Listener) -> None:
 
 
 def attach(running: Node) -> None:
-    """Make a node the one of this process (called by the node in the thread of its loop, once, when
-    Django is loaded)."""
+    """Make a node the one of this process. The node calls this once, in the thread of its event
+    loop, when Django is loaded."""
     global node, _attached
     node, _attached = running, (running, threading.get_ident())
     for topic, take in _listeners:
@@ -67,19 +72,38 @@ def attach(running: Node) -> None:
 
 
 def members(topic: Topic) -> tuple[str, ...]:
-    """Who is on a topic (``ws.join``), on any node, whoever came first in front."""
+    """The members who are present on a topic (``ws.join``), on any node.
+
+    Call it in any thread of a node.
+
+    Args:
+        topic: The name of the topic.
+
+    Returns:
+        Their names, in the order in which they joined.
+
+    Raises:
+        NotRunning: This process is not a node.
+    """
     running = running_node()
     found: tuple[str, ...] = running.in_reactor(running.pubsub.presence.members, as_topic(topic))
     return found
 
 
-async def barrier(name: str, parties: int) -> None:
-    """Wait until ``parties`` have arrived at the barrier, cluster-wide.
+async def abarrier(name: str, parties: int) -> None:
+    """Arrive at a barrier and wait until enough parties have, on all nodes together.
 
-    With EVERY_NODE: until each live node has arrived. When it returns, every subscription made
-    before any of the arrivals is in force on every node. The party leaves the barrier with that;
-    use ``ws.barrier`` for one that lasts as long as a connection. Raises BarrierRefused if the
-    barrier is full or was released already, NotRunning outside of a node's event loop.
+    When it returns, every subscription made before any of the arrivals is in force on every node,
+    and the party leaves the barrier. Use ``ws.barrier`` for a party that stays as long as its
+    client. Call it in a node's event loop, where handlers run.
+
+    Args:
+        name: The name of the barrier, the same for all its parties.
+        parties: How many parties it waits for; EVERY_NODE for one on each node.
+
+    Raises:
+        BarrierRefused: The barrier is full, or was released already.
+        NotRunning: This is not a node's event loop.
     """
     barriers = node_of_this_loop().pubsub.barriers
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -93,12 +117,12 @@ async def barrier(name: str, parties: int) -> None:
 
 
 def set_result(future: "asyncio.Future[None]") -> None:
-    """Resolve unless whoever waited has given up."""
+    """Resolve a future, unless the task that waited for it was cancelled."""
     if not future.done():
         future.set_result(None)
 
 
 def refuse(future: "asyncio.Future[None]", name: str, why: str) -> None:
-    """Fail unless whoever waited has given up."""
+    """Fail a future with BarrierRefused, unless the task that waited for it was cancelled."""
     if not future.done():
         future.set_exception(BarrierRefused(f"{name}: {why}"))

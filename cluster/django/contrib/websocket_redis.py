@@ -1,4 +1,4 @@
-"""The audiences' WebSocket, in the form of django-websocket-redis.
+"""The audiences' WebSocket, with the URLs of django-websocket-redis.
 
 ::
 
@@ -6,23 +6,25 @@
 
     urlpatterns = [path("ws/<path:facility>", audience_socket)]
 
-A client says by the URL what it wants: ``/ws/FACILITY?subscribe-user&publish-broadcast&echo``, with
+The URL of a client says what it wants: ``/ws/FACILITY?subscribe-user&publish-broadcast&echo``, with
 any of subscribe-broadcast, subscribe-user, subscribe-group, subscribe-session, the same with
-publish-, and echo. Its messages, text or binary, go to the audiences it publishes to: everybody,
-its own user, that user's groups, its own session. The rules:
+publish-, and echo. Its messages, text or binary, go to the audiences to which it publishes:
+everybody, its own user, that user's groups, its own session. The rules:
 
-* C10K["AUDIENCE_PERMISSION"] names the function that decides: ``allowed(request, channels)`` gets
-  the set of what is asked for and returns what of it is granted; the rest is silently left out.
-  PermissionDenied, or nothing granted of what was asked for, is a 403. Without such a function
-  everybody may subscribe and nobody may publish. ``request.facility`` is the facility, without the
-  slashes around it that a URL may have: to decide by the path would be to decide by its spelling;
-* a client without a user is in no user's and no group's audience, one without a session in no
-  session's, which is no error. Groups are those at the time of connecting;
-* the last message of each audience, if it is kept, comes first;
-* a message equal to the one before, which this client got or sent itself, is not sent to it: it
-  is taken for a state that the client has already. With ``echo`` every message is;
-* C10K["AUDIENCE_HEARTBEAT"] is a text that is sent to every client each HEARTBEAT_S seconds, and
-  that is no message when a client sends it.
+* C10K["AUDIENCE_PERMISSION"] names the function that decides: ``allowed(request, channels)``
+  receives the requested channels as a set and returns those that it allows. The others are left out
+  silently. PermissionDenied, or allowing none of the requested ones, is a 403. Without such a
+  function everybody may subscribe and nobody may publish. ``request.facility`` is the facility
+  without the slashes that a URL may have around it. A function that decided by the path instead
+  could be avoided by another spelling of the URL;
+* a client without a user belongs to no user's and no group's audience, one without a session to no
+  session's; requesting them is not an error. The groups are those at the time of connecting;
+* the last message of each audience, if it is retained, comes first;
+* a message equal to the previous one, which this client received or sent itself, is not sent to it,
+  because messages are taken for a state that the client has already. With ``echo`` every message is
+  sent;
+* C10K["AUDIENCE_HEARTBEAT"] is a text that every client receives each HEARTBEAT_S seconds. When a
+  client sends it, it is not a message.
 """
 
 import asyncio
@@ -35,7 +37,7 @@ from django.utils.module_loading import import_string
 
 from cluster.django import conf
 from cluster.django.api.audiences import broadcast_topic, group_topic, session_topic, user_topic
-from cluster.django.api.database import in_database
+from cluster.django.api.database import ain_database
 from cluster.django.api.payloads import as_frame, as_topic
 from cluster.django.api.topics import running_node
 from cluster.django.handshake.permissions import call_permission
@@ -43,7 +45,7 @@ from cluster.django.websocket.decorator import websocket
 from cluster.django.websocket.websocket import WebSocket
 
 HEARTBEAT_S = 4.0
-"""As in django-websocket-redis, whose clients wait 5 s for one and give up after three."""
+"""As in django-websocket-redis, whose clients wait 5 s for a heartbeat and give up after three."""
 
 KINDS = ("broadcast", "user", "group", "session")
 SUBSCRIBE = frozenset(f"subscribe-{kind}" for kind in KINDS)
@@ -51,14 +53,14 @@ PUBLISH = frozenset(f"publish-{kind}" for kind in KINDS)
 
 
 class Requested(NamedTuple):
-    """What a URL asks for."""
+    """What a URL requests."""
 
     channels: frozenset[str]
     echo: bool
 
 
 class Allowed(NamedTuple):
-    """What a client gets: topics, each once."""
+    """What is allowed to a client: topics, each once."""
 
     subscribed: tuple[str, ...]
     published: tuple[str, ...]
@@ -66,39 +68,39 @@ class Allowed(NamedTuple):
 
 
 def requested_by(parameters: Iterable[str]) -> Requested:
-    """Of a query's parameters; those we do not know mean nothing."""
+    """The request of a query's parameters; unknown ones are ignored."""
     given = {name.strip().lower() for name in parameters}
     return Requested(frozenset(given & (SUBSCRIBE | PUBLISH)), "echo" in given)
 
 
 def without_function(request: Any, channels: Collection[str]) -> frozenset[str]:
-    """Who may do what where C10K["AUDIENCE_PERMISSION"] names nobody to decide."""
+    """The permission function of sites without C10K["AUDIENCE_PERMISSION"]."""
     return SUBSCRIBE.intersection(channels)
 
 
 def allowed_channels(asked: Collection[str], answer: Any) -> frozenset[str]:
-    """What of the asked-for a permission function granted; raises PermissionDenied for nothing.
+    """The requested channels that a permission function allowed. Raises PermissionDenied for none.
 
-    A function that forgets to return grants nothing.
+    A function that forgets to return a value allows nothing.
     """
     allowed = frozenset(asked) & frozenset(answer or ())
     if asked and not allowed:
-        raise PermissionDenied("none of these audiences is for you")
+        raise PermissionDenied("none of these audiences is allowed to you")
     return allowed
 
 
 def topics_of(channels: Collection[str], verb: str, own: Mapping[str, Iterable[str]]) -> list[str]:
-    """The topics behind the channels of one verb; ``own``: kind of audience -> the client's."""
+    """The topics of the channels of one verb; ``own``: kind of audience -> the client's topics."""
     return [topic for kind in KINDS if f"{verb}-{kind}" in channels for topic in own[kind]]
 
 
 async def admit(request: Any, facility: str) -> None:
-    """Decide on a handshake: leaves what is granted in ``request.granted``."""
+    """Accept or refuse a handshake; sets ``request.allowed`` for the handler."""
     facility = facility.strip("/")
     if not facility:
         raise Http404
     request.facility = facility
-    if "facility" in request.resolver_match.kwargs:  # which the function may look at as well
+    if "facility" in request.resolver_match.kwargs:  # the permission function may look there
         request.resolver_match.kwargs["facility"] = facility
     requested = requested_by(request.GET)
     path = conf.load()["AUDIENCE_PERMISSION"]
@@ -110,7 +112,7 @@ async def admit(request: Any, facility: str) -> None:
     if request.user.is_authenticated:
         own["user"] = [user_topic(facility, request.user)]
         if channels & {"subscribe-group", "publish-group"}:
-            names = await in_database(_group_names, request.user)
+            names = await ain_database(_group_names, request.user)
             own["group"] = [group_topic(facility, name) for name in names]
     if request.session.session_key:
         own["session"] = [session_topic(facility, request.session)]
@@ -127,23 +129,31 @@ def _group_names(user: Any) -> list[str]:
 
 @websocket(accept=admit)
 async def audience_socket(ws: WebSocket, facility: str) -> None:
-    """One client of a facility's audiences."""
+    """Serve one client of a facility's audiences: a view for the URLconf.
+
+    Its URL must capture ``facility``, as in ``path("ws/<path:facility>", audience_socket)``. The
+    module's docstring has the rules.
+
+    Args:
+        ws: The client's connection.
+        facility: The name of the facility, from the URL.
+    """
     request: Any = ws.request
     heartbeat = conf.load()["AUDIENCE_HEARTBEAT"]
-    listener = Listener(ws, request.allowed, heartbeat)
+    client = AudienceClient(ws, request.allowed, heartbeat)
     if heartbeat is not None:
         heartbeats.add(ws, heartbeat)
     try:
-        listener.begin()
-        ws.on_message(listener.said)
+        client.begin()
+        ws.on_message(client.message)
         await ws.wait_closed()
     finally:
         heartbeats.remove(ws)
-        listener.end()
+        client.end()
 
 
-class Listener:
-    """What one client hears and says. Its state is the last message that it got or sent."""
+class AudienceClient:
+    """The messages of one client. Its state is the last one that it received or sent."""
 
     def __init__(self, ws: Any, allowed: Allowed, heartbeat: str | None) -> None:
         self._ws = ws
@@ -153,23 +163,23 @@ class Listener:
         self._callback_subscribers: list[Any] = []
 
     def begin(self) -> None:
-        """Subscribe: what is kept comes at once."""
+        """Subscribe; retained messages come at once."""
         for topic in self._allowed.subscribed:
             if self._allowed.echo:
                 self._ws.subscribe(topic)
             else:
                 follow = running_node().pubsub.follow
                 self._callback_subscribers.append(
-                    follow(as_topic(topic), self._heard, for_client=True)
+                    follow(as_topic(topic), self._deliver, for_client=True)
                 )
 
     def end(self) -> None:
-        """The client is gone."""
+        """The client is gone: stop its subscriptions."""
         for subscriber in self._callback_subscribers:
             subscriber.stop()
 
-    def said(self, payload: bytes, is_binary: bool) -> None:
-        """A message of the client's own."""
+    def message(self, payload: bytes, is_binary: bool) -> None:
+        """Publish a message of the client."""
         if payload == self._heartbeat and not is_binary:
             return
         message = payload if is_binary else payload.decode()
@@ -177,7 +187,7 @@ class Listener:
         for topic in self._allowed.published:
             self._ws.publish(topic, message)
 
-    def _heard(self, frame: bytes, offset: int) -> None:
+    def _deliver(self, frame: bytes, offset: int) -> None:
         if frame != self._state:
             self._state = frame
             self._ws.send_frame(frame)
@@ -191,13 +201,13 @@ class Heartbeats:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, ws: Any, text: str) -> None:
-        """From now on, until ``remove``."""
+        """Begin to send to a client."""
         self._frames[ws] = as_frame(text)
         if self._timer is None:
             self._wait()
 
     def remove(self, ws: Any) -> None:
-        """The client is gone; or has no heartbeat, which is fine."""
+        """Stop; a client that was not added is ignored."""
         self._frames.pop(ws, None)
         if not self._frames and self._timer is not None:
             self._timer.cancel()

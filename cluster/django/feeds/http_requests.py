@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 
 from cluster.core.interfaces import PubSub
-from cluster.django.api.database import in_database
+from cluster.django.api.database import ain_database
 from cluster.django.feeds.decorator import Feed, chosen_topics, topic_names
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
 from cluster.django.feeds.http_refusals import (
@@ -189,7 +189,7 @@ class FeedRequests:
     async def _resolve_and_serve(self, request: WebRequest, kind: str) -> None:
         """Resolve the URL in a database thread; the request may turn out to be for a view."""
         try:
-            match, _ = await in_database(find_view, request.path.decode("ascii"))
+            match, _ = await ain_database(find_view, request.path.decode("ascii"))
         except NoHandler:
             request.serve_view()
             return

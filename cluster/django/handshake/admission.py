@@ -23,7 +23,7 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponse, HttpResponseBase
 from django.urls import ResolverMatch
 
-from cluster.django.api.database import in_database
+from cluster.django.api.database import ain_database
 from cluster.django.handshake import sessions
 from cluster.django.handshake.middleware import Failed, MiddlewareChain, of_site
 from cluster.django.handshake.permissions import Function, call_blocking, call_permission
@@ -95,7 +95,7 @@ class Admission(Generic[T]):
         chain = of_site().chain
         try:
             if chain is not None:
-                await in_database(self._run_middleware, chain)
+                await ain_database(self._run_middleware, chain)
             else:
                 await self._run_without_middleware()
             while self._waiting:
@@ -110,9 +110,9 @@ class Admission(Generic[T]):
     async def _run_without_middleware(self) -> None:
         request = self.request
         if request.resolver_match is None:
-            request.resolver_match = await in_database(resolve_again, request)
+            request.resolver_match = await ain_database(resolve_again, request)
         if sessions.may_have_one(request.META.get("HTTP_COOKIE")):
-            await in_database(sessions.load, request)
+            await ain_database(sessions.load, request)
         self._begin(request.resolver_match)
         self._check_login()
 

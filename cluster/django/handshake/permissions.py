@@ -12,7 +12,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponseBase, StreamingHttpResponse
 
-from cluster.django.api.database import in_database
+from cluster.django.api.database import ain_database
 from cluster.django.handshake.requests import ReactorRequest
 
 Function = Callable[..., Any]
@@ -29,14 +29,14 @@ async def call_permission(
     A response that it returns is complete: its template is rendered, its stream is read.
     """
     if not iscoroutinefunction(function):
-        return await in_database(_call_in_thread, function, request, args, kwargs)
+        return await ain_database(_call_in_thread, function, request, args, kwargs)
     running = function(request, *args, **kwargs)
     if request.context is not None:
         loop = asyncio.get_running_loop()
         running = loop.create_task(running, context=request.context.for_task())
     result = await running
     if _is_incomplete(result):
-        result = await in_database(_completed, result)
+        result = await ain_database(_completed, result)
     elif isinstance(result, StreamingHttpResponse) and result.is_async:
         result.streaming_content = [b"".join([part async for part in result])]
     return result

@@ -9,13 +9,13 @@
 
     urlpatterns = [path("echo/", echo)]
 
-An upgrade to the view's URL runs the coroutine. A plain HTTP request gets the ``page``, or 426 if
-there is none.
+A WebSocket handshake to the view's URL runs the coroutine. A plain HTTP request is answered by the
+``page``, or with 426 if there is none.
 
-Django's decorators work above it: whatever is around the view runs before the handshake is
-answered, with the request and in a database thread, and a view that is not reached refuses it. That
-is not only convenient. functools.wraps copies the handler on to the decorated view, so a decorator
-that was not run would be a check that nobody makes.
+Django's decorators work above it: they run before the node answers the handshake, with the request
+and in a database thread. A decorator that does not call the view refuses the handshake. The node
+must run them, because functools.wraps copies the handler to the decorated view: a decorator that is
+skipped would be a check that is skipped.
 """
 
 import logging
@@ -38,11 +38,14 @@ _log = logging.getLogger("cluster.django")
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """What an accept function may return: how a client is let in.
+    """The answer to a handshake that an accept function may return.
 
-    ``subprotocol``: one that the client offers, instead of the handler's first choice ·
-    ``headers``: more headers of the answer, such as Set-Cookie; a value may be a list of values.
-    Raises ValueError for a header that would break the answer.
+    Attributes:
+        subprotocol: A subprotocol that the client offers, in place of the handler's first choice.
+        headers: More headers of the answer, such as Set-Cookie; a value may be a list of values.
+
+    Raises:
+        ValueError: A header has characters that are not printable.
     """
 
     subprotocol: str | None = None
@@ -57,10 +60,13 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What an upgrade to a view's URL runs.
+    """What a handshake to a view's URL runs.
 
-    ``subprotocols``: those it speaks, best first · ``accept``: who is let in · ``view``: the view
-    that carries it; at the URL may be another one, decorated.
+    Attributes:
+        run: The coroutine function.
+        subprotocols: The subprotocols that it understands, the preferred first.
+        accept: The function that accepts or refuses clients; None to accept all.
+        view: The view that has this handler. The URL may have another one, which decorates it.
     """
 
     run: Coroutine
@@ -70,7 +76,7 @@ class Handler:
 
     @property
     def name(self) -> str:
-        """The dotted name of the coroutine, as the log has it."""
+        """The dotted name of the coroutine, for the log."""
         function = self.run
         while isinstance(function, partial):
             function = function.func
@@ -82,9 +88,10 @@ class Handler:
 
 
 class UpgradeRequired(HttpResponse):
-    """The answer to a plain request; for a handshake, that all decorators let it through.
+    """The answer to a plain request (RFC 9110, section 15.5.22). As the answer to a handshake it
+    means that all decorators have called the view.
 
-    Its headers Upgrade and Connection are the server's (web.py): WSGI leaves none of them to views.
+    The server adds the headers Upgrade and Connection (node.http): WSGI views must not set them.
     """
 
     def __init__(
@@ -94,8 +101,8 @@ class UpgradeRequired(HttpResponse):
 
 
 def answer_upgrade_required(request: HttpRequest) -> UpgradeRequired | None:
-    """What to say to a handshake that comes to a view as a plain request: another server than ours
-    has taken it. Logs what to do; None for requests that are no handshakes."""
+    """The answer to a handshake that reaches a view as a plain request, because another server
+    received it; None for other requests. Logs what to do."""
     if request.META.get("HTTP_UPGRADE", "").lower() != "websocket":
         return None
     _log.warning(
@@ -122,28 +129,41 @@ def websocket(
     accept: Callable[..., Any] | None = None,
     page: View | None = None,
 ) -> Any:
-    """Make a view of ``async def handler(ws, **captured)``; raises TypeError for anything else.
+    """Make a WebSocket view of ``async def handler(ws, **captured)``.
 
-    ``subprotocols``: names this handler speaks, the preferred first. A client that offers none of
-    them is served without one.
+    Write ``@websocket`` or ``@websocket(...)`` above the coroutine function, and put the view into
+    the URLconf. Django's decorators go above it.
 
-    ``accept(request, **captured)`` decides on each handshake: it returns None or an Accept to let
-    the client in, returns a response to refuse it with, or raises PermissionDenied (403) or
-    Http404. A plain function runs in a database thread, a coroutine on the reactor.
+    Args:
+        handler: The coroutine function. It receives the WebSocket, and what the URL captures.
+        subprotocols: The names of the subprotocols that the handler understands, the preferred
+            first. A client that offers none of them is served without one.
+        accept: ``accept(request, **captured)``, called for each handshake. It returns None or an
+            Accept to accept the client, returns a response to refuse it with, or raises
+            PermissionDenied (403) or Http404. A plain function runs in a database thread, a
+            coroutine function in the event loop.
+        page: The view, sync or async, for plain HTTP requests to the same URL; 426 without one. Its
+            own decorators protect the page alone; those above ``@websocket`` protect both.
 
-    ``page``: the view, sync or async, for plain HTTP requests to the same URL. Its own decorators
-    protect the page alone; those above @websocket protect both.
+    Returns:
+        The view, or a decorator that makes it.
+
+    Raises:
+        TypeError: ``handler`` is not a coroutine function, ``accept`` or ``page`` is not callable,
+            or ``subprotocols`` is a str.
     """
     for function, name in ((accept, "accept"), (page, "page")):
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be a function, not {function!r}")
-    if isinstance(subprotocols, str):  # whose letters would be the names
+    if isinstance(subprotocols, str):  # its letters would be the names
         raise TypeError(f"subprotocols must be a list, not {subprotocols!r}")
 
     def decorate(run: Coroutine) -> View:
         if not iscoroutinefunction(run):
-            error: Any = TypeError(f"@websocket takes what async def makes, not {run!r}")
-            # Which runserver watches for the correction; else it would be this one.
+            error: Any = TypeError(
+                f"@websocket decorates coroutine functions (async def), not {run!r}"
+            )
+            # runserver watches this file for the correction; without it, it would watch ours.
             error.filename = getattr(getattr(run, "__code__", None), "co_filename", None)
             raise error
         view = _view(run) if page is None else _view_with(page)
@@ -155,7 +175,7 @@ def websocket(
 
 
 def is_handshake(request: HttpRequest) -> bool:
-    """Whether a view is asked on behalf of a handshake."""
+    """Whether a view is called for a handshake."""
     return getattr(request, "is_handshake", False)
 
 
@@ -169,6 +189,7 @@ def _view(run: Coroutine) -> View:
     view.__name__ = getattr(run, "__name__", "view")
     view.__doc__ = run.__doc__
     view.__module__ = run.__module__
+    view.__wrapped__ = run  # type: ignore[attr-defined]
     return view
 
 
@@ -179,8 +200,8 @@ def _view_with(page: View) -> View:
         async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if is_handshake(request):
                 return UpgradeRequired()
-            in_vain = answer_upgrade_required(request)
-            response: HttpResponseBase = in_vain or await page(request, *args, **kwargs)
+            misrouted = answer_upgrade_required(request)
+            response: HttpResponseBase = misrouted or await page(request, *args, **kwargs)
             return response
 
         return update_wrapper(async_view, page)

@@ -121,7 +121,7 @@ class WebSocket:
 
     @property
     def request(self) -> ReactorRequest:
-        """The handshake as Django's HttpRequest: a GET with path, GET, COOKIES, META, headers, …"""
+        """The handshake as Django's HttpRequest: a GET request, with its user and session."""
         if self._request is None:
             self._request = of_handshake(
                 self._connection.http_request_uri,
@@ -212,8 +212,8 @@ class WebSocket:
     def on_message(self, callback: Receive) -> None:
         """Call back with each message from now on, in place of recv: the fast path.
 
-        The callback must not block. If it raises, the connection is closed with code 1011, and the
-        error is logged. Messages that wait already come first.
+        The callback must not block. An error in it closes the connection with code 1011 and is
+        logged. Messages that wait already come first.
 
         Args:
             callback: Called with the payload in bytes, and whether the message is binary. The
@@ -465,7 +465,7 @@ class WebSocket:
         """Call back for each member that joins or leaves a topic, until the client leaves.
 
         This connection's own member counts, too. The callback must not block; use ``send_now`` in
-        it. If it raises, the connection is closed with code 1011, and the error is logged.
+        it. An error in it closes the connection with code 1011 and is logged.
 
         Args:
             topic: The name of the topic.

@@ -91,7 +91,7 @@ class StallDetector:
         late = self._clock.seconds() - self._due
         if late >= STALL_S:
             self.log.warn(
-                "the event loop was blocked for {late:.1f} s. Run blocking code with in_database,"
+                "the event loop was blocked for {late:.1f} s. Run blocking code with ain_database,"
                 " or in a thread of its own.{seen}",
                 late=late,
                 seen=f" Its stack meanwhile:\n{self._seen}".rstrip() if self._seen else "",

@@ -1,4 +1,4 @@
-"""Who hears what is published to audiences: topics, permission, repetition, heartbeats."""
+"""Audiences: topics, receipts, permission, repeated messages, heartbeats."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from cluster.django.api.payloads import as_message  # noqa: E402
 from cluster.django.contrib.websocket_redis import (  # noqa: E402
     HEARTBEAT_S,
     Allowed,
+    AudienceClient,
     Heartbeats,
-    Listener,
     allowed_channels,
     requested_by,
     topics_of,
@@ -110,7 +110,7 @@ class PublishToTests(TestCase):
         )
         self.assertEqual({"hi"}, {message for _, message, _ in self.published})
 
-    def test_whoever_is_named_twice_gets_it_once(self) -> None:
+    def test_a_user_who_is_named_twice_receives_it_once(self) -> None:
         publish_to("hi", facility="news", users=["ada", User(username="ada")])
         self.assertEqual(["audience/news/user/ada"], self.topics())
 
@@ -249,65 +249,67 @@ class ListenerTests(TestCase):
         self.node.pubsub.follow = follow
         self.client = RecordingClient()
 
-    def listener(self, *, echo: bool = False, heartbeat: str | None = None) -> Listener:
-        listener = Listener(self.client, Allowed(("b", "u"), ("b", "g"), echo), heartbeat)
-        listener.begin()
-        return listener
+    def audience_client(
+        self, *, echo: bool = False, heartbeat: str | None = None
+    ) -> AudienceClient:
+        client = AudienceClient(self.client, Allowed(("b", "u"), ("b", "g"), echo), heartbeat)
+        client.begin()
+        return client
 
-    def hear(self, *messages: str, topic: bytes = b"b") -> None:
+    def deliver(self, *messages: str, topic: bytes = b"b") -> None:
         for message in messages:
             self.takes[topic](text_frame(message.encode()), 0)
 
     def test_a_message_goes_to_all_audiences_published_to(self) -> None:
-        self.listener().said(b"hello", False)
+        self.audience_client().message(b"hello", False)
         self.assertEqual([("b", "hello"), ("g", "hello")], self.client.published)
 
     def test_binary_stays_binary(self) -> None:
-        listener = self.listener()
-        listener.said(b"\x00", True)
+        client = self.audience_client()
+        client.message(b"\x00", True)
         self.assertEqual([("b", b"\x00"), ("g", b"\x00")], self.client.published)
         self.takes[b"b"](binary_frame(b"\x00"), 0)
         self.takes[b"b"](binary_frame(b"\x01"), 0)
         self.assertEqual([b"\x01"], self.client.sent)
 
     def test_one_s_own_message_does_not_come_back(self) -> None:
-        self.listener().said(b"mine", False)
-        self.hear("mine", "other")
+        self.audience_client().message(b"mine", False)
+        self.deliver("mine", "other")
         self.assertEqual(["other"], self.client.sent)
 
     def test_repetitions_are_left_out_whatever_audience_they_are_for(self) -> None:
-        self.listener()
-        self.hear("a", "a", "b")
-        self.hear("b", "a", topic=b"u")
+        self.audience_client()
+        self.deliver("a", "a", "b")
+        self.deliver("b", "a", topic=b"u")
         self.assertEqual(["a", "b", "a"], self.client.sent)
 
     def test_one_s_own_older_message_is_news_after_another(self) -> None:
-        self.listener().said(b"mine", False)
-        self.hear("other", "mine")
+        self.audience_client().message(b"mine", False)
+        self.deliver("other", "mine")
         self.assertEqual(["other", "mine"], self.client.sent)
 
     def test_text_and_binary_of_the_same_bytes_are_two_messages(self) -> None:
-        self.listener().said(b"x", True)
-        self.hear("x")
+        self.audience_client().message(b"x", True)
+        self.deliver("x")
         self.assertEqual(["x"], self.client.sent)
 
     def test_with_echo_messages_take_the_direct_way(self) -> None:
-        self.listener(echo=True)
+        self.audience_client(echo=True)
         self.assertEqual(["b", "u"], self.client.subscribed)
         self.assertEqual({}, self.takes)
 
     def test_a_heartbeat_is_no_message(self) -> None:
-        listener = self.listener(heartbeat="--heartbeat--")
-        listener.said(b"mine", False)
-        listener.said(b"--heartbeat--", False)
+        client = self.audience_client(heartbeat="--heartbeat--")
+        client.message(b"mine", False)
+        client.message(b"--heartbeat--", False)
         self.assertEqual(["mine", "mine"], [message for _, message in self.client.published])
-        self.hear("mine")  # the heartbeat did not make one forget it
+        self.deliver("mine")  # the heartbeat did not replace it as the state
         self.assertEqual([], self.client.sent)
-        listener.said(b"--heartbeat--", True)
+        client.message(b"--heartbeat--", True)
         self.assertEqual(4, len(self.client.published))
 
     def test_at_the_end_nothing_is_followed(self) -> None:
-        self.listener().end()
+        self.audience_client().end()
         self.assertEqual(
             [True, True], [subscriber.stopped for subscriber in self.callback_subscribers]
         )

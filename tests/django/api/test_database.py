@@ -1,4 +1,4 @@
-"""in_database: a bounded pool of threads for coroutines."""
+"""ain_database: a bounded pool of threads for coroutines."""
 
 import asyncio
 import contextvars
@@ -13,7 +13,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import DatabaseQueueFull
-from cluster.django.api.database import DatabasePool, in_database
+from cluster.django.api.database import DatabasePool, ain_database
 from tests.django.site import load_database
 
 WAIT_S = 60.0  # until a thread that will never come is given up
@@ -60,13 +60,13 @@ class PoolTests(SynchronousTestCase):
             raise StopIteration
 
         async def test() -> None:
-            thread, args, kwargs = await in_database(which, 1, b=2)
+            thread, args, kwargs = await ain_database(which, 1, b=2)
             self.assertNotEqual(thread, threading.get_ident())
             self.assertEqual((args, kwargs), ((1,), {"b": 2}))
             with self.assertRaises(KeyError):
-                await in_database(fail)
+                await ain_database(fail)
             with self.assertRaises(RuntimeError):
-                await in_database(stop)
+                await ain_database(stop)
             self.assertEqual(pool.active, 0)
 
         self.run_with(pool, test())
@@ -79,7 +79,7 @@ class PoolTests(SynchronousTestCase):
         async def test() -> None:
             for function in (count, lambda: count()):
                 with self.assertRaises(TypeError):
-                    await in_database(function)
+                    await ain_database(function)
 
         asyncio.run(test())  # in a process that is no node
         self.run_with(DatabasePool(1, 1), test())
@@ -94,9 +94,9 @@ class PoolTests(SynchronousTestCase):
                     raise error
 
                 with self.assertRaises(RuntimeError) as caught:
-                    await asyncio.ensure_future(in_database(fail))
+                    await asyncio.ensure_future(ain_database(fail))
                 self.assertIn(type(end).__name__, str(caught.exception))
-            self.assertEqual(await in_database(lambda: 7), 7)
+            self.assertEqual(await ain_database(lambda: 7), 7)
 
         self.run_with(pool, test())
 
@@ -105,7 +105,7 @@ class PoolTests(SynchronousTestCase):
 
         async def test() -> None:
             variable.set(7)
-            self.assertEqual(await in_database(variable.get), 7)
+            self.assertEqual(await ain_database(variable.get), 7)
 
         self.run_with(DatabasePool(1, 1), test())
 
@@ -173,8 +173,8 @@ class PoolTests(SynchronousTestCase):
             return is_open()
 
         async def test() -> None:
-            self.assertTrue(await in_database(query))
-            self.assertFalse(await in_database(is_open))
+            self.assertTrue(await ain_database(query))
+            self.assertFalse(await ain_database(is_open))
 
         self.run_with(DatabasePool(1, 1), test())
 
@@ -218,7 +218,7 @@ class NoNodeTests(SynchronousTestCase):
         load_database()
 
         async def test() -> int:
-            return await in_database(get_user_model().objects.count)
+            return await ain_database(get_user_model().objects.count)
 
         self.assertIsInstance(asyncio.run(test()), int)
 

@@ -130,7 +130,7 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.assertEqual(len(node.connections), 1)
 
     def test_goodbye_together_with_a_receipt(self) -> None:
-        """The node has not hung up yet, but will not answer any more."""
+        """The node has not disconnected yet, but will not answer any more."""
         node = self.node(lambda publication: encode(Accepted(1, 1)) + encode(Closing()))
         self.publish()
         node.answer = number_of_nodes_is_the_depth
@@ -261,7 +261,7 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.patch(external_publisher.time, "sleep", lambda seconds: self.slot or self.node())
         self.assertEqual(self.publish(), Accepted(3, 1))
 
-    def test_does_not_wait_for_ever(self) -> None:
+    def test_does_not_wait_indefinitely(self) -> None:
         self.patch(external_publisher, "CONNECT_TIMEOUT_S", 0.01)
         self.assertIn("no node answers", str(self.assertRaises(NotRunning, self.publish)))
 

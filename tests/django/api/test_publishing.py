@@ -269,8 +269,8 @@ class SettingTests(PublishTestCase):
     def test_what_is_wrong_with_it(self) -> None:
         wrong = {
             "must be a dict of patterns": ["a"],
-            "no text": {1: {"history": 1}},
-            "must be a dict of 'history'": {"a": {"histroy": 1}},
+            "not a non-empty string": {1: {"history": 1}},
+            "must be a dict with 'history'": {"a": {"histroy": 1}},
             "from 1 to 10000": {"a": {"history": 0}},
             "not None": {"a": {"expire": 3}},
             "seconds above 0": {"a": {"history": 1, "expire": -1}},

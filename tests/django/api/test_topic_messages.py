@@ -78,7 +78,7 @@ class TopicMessagesTests(SynchronousTestCase):
 
         self.run_with(test, (3, 4, b"2", b"3", b"4"), since="e:2")
 
-    def test_what_cannot_be_told(self) -> None:
+    def test_a_history_that_is_incomplete(self) -> None:
         async def test(messages: topic_messages) -> None:
             self.assertFalse(messages.recovered)
             self.assertEqual([await anext(messages), messages.position], ["4", "e:4"])

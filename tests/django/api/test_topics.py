@@ -27,20 +27,20 @@ class TopicsTestCase(SynchronousTestCase):
 class NotRunningTests(TopicsTestCase):
     def test_barrier(self) -> None:
         with self.assertRaises(NotRunning):
-            asyncio.run(topics.barrier("a", 1))
+            asyncio.run(topics.abarrier("a", 1))
 
     def test_members(self) -> None:
         error = self.assertRaises(NotRunning, topics.members, "a")
         self.assertIn("twistd c10k", str(error))
 
     def test_in_the_loop_of_an_asynchronous_view(self) -> None:
-        """Which is another thread's: nothing there would ever be told of a release or a message."""
+        """It is another thread's: no release or message would ever reach it."""
         self.patch(topics, "_attached", topics._attached)
         topics.attach(self.node)
 
         async def view() -> list[str]:
             errors = []
-            for call in (topics.barrier("a", 1), topic_messages("a").__aenter__()):
+            for call in (topics.abarrier("a", 1), topic_messages("a").__aenter__()):
                 try:
                     await call
                 except NotRunning as error:
@@ -101,7 +101,7 @@ class BarrierTests(TopicsTestCase):
         self.barriers = self.pubsub.barriers
 
     async def arrive(self) -> "asyncio.Task[None]":
-        task = asyncio.create_task(topics.barrier("reset", EVERY_NODE))
+        task = asyncio.create_task(topics.abarrier("reset", EVERY_NODE))
         await asyncio.sleep(0)
         self.assertEqual(list(self.barriers.parties.values()), [("reset", EVERY_NODE)])
         return task
@@ -134,7 +134,7 @@ class BarrierTests(TopicsTestCase):
             with self.assertRaises(asyncio.CancelledError):
                 await task
             self.assertEqual(self.barriers.parties, {})
-            released()  # on its way when we left: nobody is there to be told
+            released()  # on its way when we left: nothing waits for it
             refused("full")
 
         asyncio.run(run())

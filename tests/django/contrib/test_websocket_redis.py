@@ -229,5 +229,5 @@ class AudienceSocketTests(SynchronousTestCase):
                 pass
         self.assertEqual(404, caught.exception.status)
 
-    def test_a_plain_request_is_told_what_the_url_is_for(self) -> None:
+    def test_a_plain_request_learns_what_the_url_is_for(self) -> None:
         self.assertEqual(426, Client(SERVER_NAME="localhost").get("/ws/demo").status_code)

@@ -15,7 +15,7 @@ from tests.django.visitors import cookie, guest, log_in, new_user
 COOKIES = "django.contrib.sessions.backends.signed_cookies"
 
 
-def in_database(key: str) -> bool:
+def ain_database(key: str) -> bool:
     from django.contrib.sessions.models import Session
 
     return Session.objects.filter(session_key=key).exists()
@@ -74,7 +74,7 @@ class LoadTests(SynchronousTestCase):
         _, key = log_in(user)
         type(user).objects.filter(pk=user.pk).update(password="other")
         self.assert_nobody(request_of(key))
-        self.assertTrue(in_database(key))
+        self.assertTrue(ain_database(key))
 
     def test_a_session_of_an_older_secret_key_is_not_renewed(self) -> None:
         user = new_user()
@@ -84,7 +84,7 @@ class LoadTests(SynchronousTestCase):
             request = request_of(key)
             self.assertEqual(request.user, user)
             self.assertEqual(request.auth_hash, user.get_session_auth_hash())
-        self.assertTrue(in_database(key))
+        self.assertTrue(ain_database(key))
 
     def test_a_backend_that_is_not_configured_any_more(self) -> None:
         _, key = log_in(new_user())

@@ -18,7 +18,7 @@ class WebSocketDecoratorTests(SynchronousTestCase):
     def setUp(self) -> None:
         load_site()
 
-    def test_plain_requests_are_told_to_upgrade(self) -> None:
+    def test_plain_requests_must_upgrade(self) -> None:
         @websocket
         async def echo(ws: Any, room: str) -> None:
             """Echoes."""

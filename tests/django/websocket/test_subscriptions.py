@@ -117,7 +117,7 @@ class HistoryTests(SubscriberTestCase):
 
         asyncio.run(run())
 
-    def test_what_cannot_be_told_any_more(self) -> None:
+    def test_a_history_that_is_incomplete(self) -> None:
         subscription = self.ws.subscribe("t", since="before:2")
         self.kept(4, b"3", b"4")
         self.assertEqual((subscription.recovered, subscription.position), (False, "e:4"))
@@ -180,7 +180,7 @@ class HistoryTests(SubscriberTestCase):
             self.kept(4, b"4")
         self.assertFalse(self.ws._lifetime.has_endings)
 
-    def test_who_waits_for_a_subscription_that_is_no_more_is_told(self) -> None:
+    def test_awaiting_a_subscription_that_was_replaced_ends(self) -> None:
         """By a client that comes and goes, it would also be kept until that leaves."""
 
         async def run() -> None:

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from cluster import in_database, publish, websocket
+from cluster import ain_database, publish, websocket
 
 
 @websocket
@@ -33,8 +33,8 @@ async def groups(ws: Any) -> None:
     """Counts groups, both ways, and makes one for each message."""
     await ws.send_json(await Group.objects.acount())
     async for name in ws:
-        await in_database(Group.objects.create, name=name)
-        await ws.send_json(await in_database(Group.objects.count))
+        await ain_database(Group.objects.create, name=name)
+        await ws.send_json(await ain_database(Group.objects.count))
 
 
 @websocket
