@@ -1,20 +1,22 @@
 """Messages between a node and an external publisher <-> bytes.
 
 An external publisher is a process outside the cluster: a shell, a cron job, a worker of a task
-queue. It connects to the Unix socket of any node, sends one publication at a time and waits for the
-answer::
+queue. It connects to the Unix socket of any node and sends publications, which the node answers in
+order::
 
     publisher     node
                <- H Greeting   the node serves this site, and uses this version
     P Publish  ->              send this to all subscribers
                <- R Accepted   to how many nodes and connections it was queued
                <- F Rejection  it was not published, and why
-               <- C Closing    the node stops; an unanswered publication was not published
+               <- C Closing    the node stops
 
     message = u32 length of the rest, one byte of kind, fields    (little-endian; wire_fields.py)
 
-If the connection ends between Publish and its answer, without Closing, the publisher cannot know
-whether the message was published, and must report that. It sends nothing before the Greeting: the
+After Rejection and Closing the node closes the connection: publications without an answer were not
+published, and may be sent to another node. If the connection ends between Publish and its answer
+without them, the publisher cannot know whether the message was published, and must report that. It
+sends nothing before the Greeting: the
 kernel may accept a connection that the node, which is stopping, never sees and never closes with
 Closing.
 """

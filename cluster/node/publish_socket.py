@@ -1,8 +1,8 @@
-"""A node's socket for processes outside the cluster that publish (core.wire_external).
+"""The publish socket: where external publishers send to a node (core.wire_external).
 
-One connection for each of those processes. Publications of a connection are taken one after the
-other, and while the node's publishers must pause, none is. A node that stops takes what has
-arrived, and tells everybody to go elsewhere.
+Each of these processes has one connection. The node publishes and answers its publications in
+order; it takes none while publishers must pause. A node that stops takes what has arrived, and then
+tells each process to continue with another node.
 """
 
 import os
@@ -35,7 +35,7 @@ from cluster.net.websocket.frames import (
 )
 
 GOODBYE_TIMEOUT_S = 1.0
-"""A process that does not read is not waited for; the others have the few bytes at once."""
+"""Seconds that a process has to read Closing, a few bytes that usually need microseconds."""
 
 
 class Publishes(Protocol):
@@ -46,12 +46,12 @@ class Publishes(Protocol):
         """Whether publishers must pause."""
 
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
-        """Returns how many nodes, and connections of this one, it was queued to."""
+        """Queue to all subscribers; returns the counts of nodes and of this node's connections."""
 
     def publish_retained(
         self, topic: bytes, frame: bytes, depth: int, lifetime: int
     ) -> tuple[int, int]:
-        """The same, kept."""
+        """The same, but the topic retains the frame."""
 
 
 class PublishSocket:
@@ -69,19 +69,22 @@ class PublishSocket:
         self._port: Any = None
 
     def start(self, site: str) -> None:
-        """Listen, for this site; what a process before us left at the path is replaced."""
+        """Listen, for this site. A socket that a killed process left at the path is replaced."""
         self.site = site
         if os.path.lexists(self._path):
             os.unlink(self._path)
         self._port = self._reactor.listenUNIX(self._path, PublishFactory(self), mode=0o600)
 
     def resume(self) -> None:
-        """Publishers may go on."""
+        """Take publications again, after publishers had to pause."""
         for connection in list(self.connections):
             connection.proceed()
 
     def stop(self) -> "Deferred[None]":
-        """Let nobody connect any more, then say goodbye to all; fires when that is done."""
+        """Accept no more connections, and tell each process that this node stops.
+
+        Fires when all connections are closed, or after GOODBYE_TIMEOUT_S.
+        """
         port, self._port = self._port, None
         closed: Deferred[Any] = succeed(None)
         if port is not None:
@@ -89,18 +92,18 @@ class PublishSocket:
         return closed.addCallback(self._goodbye)
 
     def _not_closed(self, failure: Failure) -> None:
-        """Somebody has removed the socket's file, as a login session does at its end."""
+        # The socket's file may be gone: a login session removes its runtime directory at its end.
         self.log.warn("closing {path}: {reason}", path=self._path, reason=failure.getErrorMessage())
 
     def _goodbye(self, _: object) -> "Deferred[None]":
         gone = [connection.goodbye() for connection in list(self.connections)]
-        told: Deferred[Any] = gatherResults(gone, consumeErrors=True)
-        told.addTimeout(GOODBYE_TIMEOUT_S, self._reactor)
-        return told.addBoth(lambda _: None)
+        closed: Deferred[Any] = gatherResults(gone, consumeErrors=True)
+        closed.addTimeout(GOODBYE_TIMEOUT_S, self._reactor)
+        return closed.addBoth(lambda _: None)
 
 
 class PublisherConnection(protocol.Protocol):
-    """One process that publishes."""
+    """The connection of one process that publishes."""
 
     log = Logger()
 
@@ -124,7 +127,7 @@ class PublisherConnection(protocol.Protocol):
         self.proceed()
 
     def proceed(self) -> None:
-        """Take what waits, unless publishers must pause."""
+        """Publish what waits, unless publishers must pause."""
         pubsub = self._socket.pubsub
         while self._waiting and not pubsub.full:
             message = self._waiting.popleft()
@@ -133,7 +136,11 @@ class PublisherConnection(protocol.Protocol):
                 self._refuse(reason)
                 return
             assert isinstance(message, Publish)
-            self._answer(self._publish(pubsub, message))
+            answer = self._publish(pubsub, message)
+            if isinstance(answer, Rejection):
+                self._end(answer)
+                return
+            self._answer(answer)
         if bool(self._waiting) != self._paused:
             transport: Any = self.transport
             self._paused = not self._paused
@@ -161,13 +168,13 @@ class PublisherConnection(protocol.Protocol):
             else:
                 done = pubsub.publish(topic, frame)
         except Exception:
-            self.log.failure("a publication from outside failed")
+            self.log.failure("a publication of an external publisher failed")
             return Rejection("internal error; see the node's log")
         self._socket.published += 1
         return Accepted(*done)
 
     def _refuse(self, reason: str) -> None:
-        self.log.warn("a publication from outside was refused: {reason}", reason=reason)
+        self.log.warn("a publication of an external publisher was refused: {reason}", reason=reason)
         self._end(Rejection(reason))
 
     def _answer(self, message: ExternalMessage) -> None:
@@ -179,7 +186,7 @@ class PublisherConnection(protocol.Protocol):
         self._waiting.clear()
         self._socket.connections.discard(self)
         transport: Any = self.transport
-        transport.loseConnection()  # and it is not read any more
+        transport.loseConnection()  # nothing more is read from it
 
 
 class PublishFactory(protocol.Factory):
@@ -199,10 +206,10 @@ class PublishFactory(protocol.Factory):
 def _error(message: ExternalMessage) -> str:
     """Why a message cannot be published; empty if it can.
 
-    The frame goes to clients as it is, so it must be one.
+    The frame is sent to clients unchanged, so it must be a complete and valid one.
     """
     if not isinstance(message, Publish):
-        return f"a node sends {type(message).__name__}, and is not sent it"
+        return f"only nodes send {type(message).__name__}"
     frame = message.frame
     if len(frame) < 2 or frame[0] not in (TEXT, BINARY):
         return "it has no frame"

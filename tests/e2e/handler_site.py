@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -43,6 +44,15 @@ async def members(ws: WebSocket) -> None:
         except Exception as error:
             known["on the reactor"] = type(error).__name__
         await ws.send_json(known)
+
+
+@websocket
+async def stubborn(ws: WebSocket) -> None:
+    """A loop that catches too much: it would go on when its client is gone."""
+    await ws.send("hello")
+    while True:
+        with suppress(Exception):
+            await ws.recv()
 
 
 @websocket(page=page)
@@ -134,6 +144,7 @@ async def blocking(ws: WebSocket) -> None:
 
 urlpatterns = [
     path("members/", members),
+    path("stubborn/", stubborn),
     path("both/<str:room>/", both),
     path("judged/<str:what>/", judged),
     path("never/", never),

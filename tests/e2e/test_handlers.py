@@ -68,6 +68,18 @@ class HandlerTests(TestCase):
         body: bytes = await readBody(response)
         return response.code, response.headers, body.decode()
 
+    async def test_a_handler_that_goes_on_when_its_client_is_gone(self) -> None:
+        """It is cancelled, and the node neither stalls nor is replaced."""
+        await self.start()
+        cancelled = self.cluster.line(r"tests\.e2e\.handler_site\.stubborn was cancelled: ")
+        client = await self.connect("stubborn/")
+        self.assertEqual(await client.next_message(), "hello")
+        pids = dict(self.cluster.pids)
+        client.abort()
+        await cancelled
+        self.assertEqual(await get(f"{self.cluster.base_url}both/blue/"), (200, "the page of blue"))
+        self.assertEqual(self.cluster.pids, pids)
+
     async def test_page_and_socket_on_one_url(self) -> None:
         await self.start()
         url = f"{self.cluster.base_url}both/blue/"

@@ -127,7 +127,7 @@ class PublishSocketTests(SynchronousTestCase):
 
     def test_garbage(self) -> None:
         self.refuse(b"GET / HTTP/1.1\r\n\r\n", "this is no publication")
-        self.refuse(encode(Accepted(1, 1)), "a node sends Accepted")
+        self.refuse(encode(Accepted(1, 1)), "only nodes send Accepted")
         for frame in (b"", b"\x81", b"\x88\x00", b"\xc1\x01a"):
             self.refuse(encode(Publish(b"t", frame)), "no frame")
         for frame in (b"\x81\x05abc", b"\x81\x01abc", b"\x82\x7e\x00\x01a"):
@@ -142,6 +142,8 @@ class PublishSocketTests(SynchronousTestCase):
         assert isinstance(refusal, Rejection)
         self.assertIn("internal error", refusal.reason)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(transport.disconnecting)
+        connection, transport = self.connect()
         self.pubsub.raises = None
         connection.dataReceived(encode(HELLO))
         self.assertEqual(self.answers(transport), [Accepted(2, 5)])
