@@ -16,7 +16,34 @@ The names below are the public ones.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors know of the names below
+    from cluster.core.barrier import EVERY_NODE as EVERY_NODE
+    from cluster.core.exceptions import BarrierRefused as BarrierRefused
+    from cluster.core.exceptions import ClusterError as ClusterError
+    from cluster.core.exceptions import ConfigurationError as ConfigurationError
+    from cluster.core.exceptions import DatabaseQueueFull as DatabaseQueueFull
+    from cluster.core.exceptions import Disconnected as Disconnected
+    from cluster.core.exceptions import NotPublished as NotPublished
+    from cluster.core.exceptions import NotRunning as NotRunning
+    from cluster.core.exceptions import TooSlow as TooSlow
+    from cluster.django.api.audiences import publish_to as publish_to
+    from cluster.django.api.database import ain_database as ain_database
+    from cluster.django.api.publishing import publish as publish
+    from cluster.django.api.receipt import Receipt as Receipt
+    from cluster.django.api.topic_messages import topic_messages as topic_messages
+    from cluster.django.api.topics import abarrier as abarrier
+    from cluster.django.api.topics import listen as listen
+    from cluster.django.api.topics import members as members
+    from cluster.django.contrib.websocket_redis import audience_socket as audience_socket
+    from cluster.django.feeds.decorator import feed as feed
+    from cluster.django.revocation import revoke as revoke
+    from cluster.django.websocket.decorator import Accept as Accept
+    from cluster.django.websocket.decorator import websocket as websocket
+    from cluster.django.websocket.websocket import WebSocket as WebSocket
+    from cluster.net.websocket.frames import binary_frame as binary_frame
+    from cluster.net.websocket.frames import text_frame as text_frame
 
 _PUBLIC = {
     "websocket": "cluster.django.websocket.decorator",

@@ -25,6 +25,19 @@ def rendered_by(page: Path) -> list[str]:
     return [re.sub(r"\.(\w+)\.\1$", r".\1", name) for name in names]
 
 
+class PublicNamesTests(TestCase):
+    def test_dir(self) -> None:
+        self.assertLessEqual({*cluster.__all__, "__all__", "__doc__"}, {*dir(cluster)})
+        for name in cluster.__all__:
+            self.assertIsNotNone(getattr(cluster, name))
+        self.assertRaises(AttributeError, getattr, cluster, "barrier")
+
+    def test_type_checkers_know_the_same_names(self) -> None:
+        source = Path(cluster.__file__).read_text()
+        imported = re.findall(r"^    from ([\w.]+) import (\w+) as \2$", source, re.MULTILINE)
+        self.assertEqual(cluster._PUBLIC, {name: module for module, name in imported})
+
+
 class ApiReferenceTests(TestCase):
     def test_each_name_is_rendered_once(self) -> None:
         rendered = [name for page in PAGES for name in rendered_by(page)]
