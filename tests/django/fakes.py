@@ -12,7 +12,7 @@ from cluster.net.websocket.frames import frame_payload
 class RecordingConnection:
     """A WebSocket connection as its owner sees it, which records the owner's calls.
 
-    ``block(octets)`` says that the client does not read, ``drain()`` that it does again.
+    ``block(octets)``: the client does not read; ``drain()``: it reads again.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class RecordingBarriers:
 
 
 class RecordingPubSub:
-    """Topics without delivery: who subscribed, and what was published, in order."""
+    """Topics without delivery: records subscriptions and publications in order."""
 
     def __init__(self) -> None:
         self.full = False

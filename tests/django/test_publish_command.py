@@ -1,4 +1,4 @@
-"""manage.py publish: what it publishes, and what it says."""
+"""manage.py publish: what it publishes and prints."""
 
 import io
 import json

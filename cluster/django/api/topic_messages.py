@@ -9,9 +9,10 @@
 
 import asyncio
 from collections import deque
-from typing import Any, Self
+from typing import Self
 
 from cluster.core.exceptions import TooSlow
+from cluster.core.interfaces import Callback, Position
 from cluster.core.retained import format_position
 from cluster.django import conf
 from cluster.django.api.payloads import Payload, Topic, as_message, as_topic
@@ -52,14 +53,14 @@ class topic_messages:
         self._queue: deque[tuple[bytes, str, int]] = deque()
         self._limit: int = conf.load()["TOPIC_QUEUE_MESSAGES"]
         self._lost = 0
-        self._place = ("", 0)
+        self._position: Position = ("", 0)
         self._waiter: asyncio.Future[None] | None = None
-        self._subscriber: Any = None
+        self._callback: Callback | None = None
 
     @property
     def position(self) -> str:
         """The position of the last message that was taken, from which ``since`` resumes."""
-        return format_position(*self._place) if self._place[0] else ""
+        return format_position(*self._position) if self._position[0] else ""
 
     async def __aenter__(self) -> Self:
         self._pubsub = node_of_this_loop().pubsub
@@ -67,24 +68,25 @@ class topic_messages:
 
         def answer(recovered: bool, epoch: str, offset: int) -> None:
             self.recovered = recovered
-            self._place = (epoch, offset)
+            self._position = (epoch, offset)
             set_result(known)
 
-        self._subscriber = self._pubsub.follow(
+        callback = self._callback = self._pubsub.follow(
             self._topic, self._take, since=self._since, answer=answer
         )
         try:
             await known
             # The missed messages have followed the answer at once.
             if self._queue and self._queue[0][2]:
-                self._place = (self._place[0], self._queue[0][2] - 1)
+                self._position = (self._position[0], self._queue[0][2] - 1)
         except BaseException:
-            self._subscriber.stop()
+            callback.stop()
             raise
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self._subscriber.stop()
+        assert self._callback is not None
+        self._callback.stop()
         self._queue.clear()
 
     def __aiter__(self) -> Self:
@@ -98,7 +100,7 @@ class topic_messages:
             await self._waiter
         frame, epoch, offset = self._queue.popleft()
         if offset:
-            self._place = (epoch, offset)
+            self._position = (epoch, offset)
         return as_message(frame)
 
     def _take(self, frame: bytes, offset: int) -> None:
@@ -108,7 +110,7 @@ class topic_messages:
             return
         # While ``follow`` has not returned, the epoch is that of the answer. Later it may change:
         # another broker has an epoch of its own.
-        epoch = self._place[0] if self._subscriber is None else self._subscriber.epoch
+        epoch = self._position[0] if self._callback is None else self._callback.epoch
         self._queue.append((frame, epoch, offset))
         if self._waiter is not None:
             set_result(self._waiter)

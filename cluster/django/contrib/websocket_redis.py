@@ -35,6 +35,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.utils.module_loading import import_string
 
+from cluster.core.interfaces import Callback
 from cluster.django import conf
 from cluster.django.api.audiences import broadcast_topic, group_topic, session_topic, user_topic
 from cluster.django.api.database import ain_database
@@ -155,12 +156,12 @@ async def audience_socket(ws: WebSocket, facility: str) -> None:
 class AudienceClient:
     """The messages of one client. Its state is the last one that it received or sent."""
 
-    def __init__(self, ws: Any, allowed: Allowed, heartbeat: str | None) -> None:
+    def __init__(self, ws: WebSocket, allowed: Allowed, heartbeat: str | None) -> None:
         self._ws = ws
         self._allowed = allowed
         self._heartbeat = None if heartbeat is None else heartbeat.encode()
         self._state = b""
-        self._callback_subscribers: list[Any] = []
+        self._callbacks: list[Callback] = []
 
     def begin(self) -> None:
         """Subscribe; retained messages come at once."""
@@ -169,14 +170,12 @@ class AudienceClient:
                 self._ws.subscribe(topic)
             else:
                 follow = running_node().pubsub.follow
-                self._callback_subscribers.append(
-                    follow(as_topic(topic), self._deliver, for_client=True)
-                )
+                self._callbacks.append(follow(as_topic(topic), self._deliver, for_client=True))
 
     def end(self) -> None:
         """The client is gone: stop its subscriptions."""
-        for subscriber in self._callback_subscribers:
-            subscriber.stop()
+        for callback in self._callbacks:
+            callback.stop()
 
     def message(self, payload: bytes, is_binary: bool) -> None:
         """Publish a message of the client."""
@@ -197,16 +196,16 @@ class Heartbeats:
     """Sends each client its text every HEARTBEAT_S seconds; one timer for all of them."""
 
     def __init__(self) -> None:
-        self._frames: dict[Any, bytes] = {}
+        self._frames: dict[WebSocket, bytes] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, ws: Any, text: str) -> None:
+    def add(self, ws: WebSocket, text: str) -> None:
         """Begin to send to a client."""
         self._frames[ws] = as_frame(text)
         if self._timer is None:
             self._wait()
 
-    def remove(self, ws: Any) -> None:
+    def remove(self, ws: WebSocket) -> None:
         """Stop; a client that was not added is ignored."""
         self._frames.pop(ws, None)
         if not self._frames and self._timer is not None:

@@ -135,7 +135,7 @@ class PublishToTests(TestCase):
         with self.assertRaises(TypeError):
             publish_to(facility="news", broadcast=True)
 
-    def test_nobody_is_an_audience_too(self) -> None:
+    def test_an_empty_list_is_an_audience(self) -> None:
         self.assertEqual(Receipt(0, 0), publish_to("hi", facility="news", users=[]))
         self.assertRaises(ValueError, publish_to, "hi", facility="news")
         self.assertEqual([], self.published)
@@ -179,10 +179,10 @@ class PermissionTests(TestCase):
         for answer in (None, set(), {"subscribe-group"}):
             self.assertRaises(PermissionDenied, allowed_channels, {"publish-user"}, answer)
 
-    def test_who_asks_for_nothing_is_refused_nothing(self) -> None:
+    def test_a_url_that_requests_nothing_is_accepted(self) -> None:
         self.assertEqual(frozenset(), allowed_channels(set(), None))
 
-    def test_without_a_function_nobody_publishes(self) -> None:
+    def test_without_a_function_publishing_is_not_allowed(self) -> None:
         asked = {"subscribe-user", "publish-user", "publish-broadcast"}
         self.assertEqual({"subscribe-user"}, without_function(None, asked))
 
@@ -272,7 +272,7 @@ class ListenerTests(TestCase):
         self.takes[b"b"](binary_frame(b"\x01"), 0)
         self.assertEqual([b"\x01"], self.client.sent)
 
-    def test_one_s_own_message_does_not_come_back(self) -> None:
+    def test_a_client_s_own_message_does_not_come_back(self) -> None:
         self.audience_client().message(b"mine", False)
         self.deliver("mine", "other")
         self.assertEqual(["other"], self.client.sent)
@@ -283,7 +283,7 @@ class ListenerTests(TestCase):
         self.deliver("b", "a", topic=b"u")
         self.assertEqual(["a", "b", "a"], self.client.sent)
 
-    def test_one_s_own_older_message_is_news_after_another(self) -> None:
+    def test_a_client_s_older_message_is_sent_after_another_one(self) -> None:
         self.audience_client().message(b"mine", False)
         self.deliver("other", "mine")
         self.assertEqual(["other", "mine"], self.client.sent)
@@ -298,7 +298,7 @@ class ListenerTests(TestCase):
         self.assertEqual(["b", "u"], self.client.subscribed)
         self.assertEqual({}, self.takes)
 
-    def test_a_heartbeat_is_no_message(self) -> None:
+    def test_a_heartbeat_is_not_a_message(self) -> None:
         client = self.audience_client(heartbeat="--heartbeat--")
         client.message(b"mine", False)
         client.message(b"--heartbeat--", False)

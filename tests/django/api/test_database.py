@@ -20,7 +20,7 @@ WAIT_S = 60.0  # until a thread that will never come is given up
 
 
 class Gate:
-    """A function whose calls wait until the test lets them go on."""
+    """A function whose calls wait for the test."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []

@@ -1,4 +1,4 @@
-"""publish from a process that is no node, against nodes that do as the test says."""
+"""The external publisher, with fake nodes that answer as the test decides."""
 
 import contextlib
 import os
@@ -220,7 +220,7 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.assertEqual(self.publish(), Accepted(3, 1))
         self.assertEqual((len(stopping.received), len(other.received)), (1, 1))
 
-    def test_a_node_that_said_goodbye_is_asked_no_more(self) -> None:
+    def test_a_node_that_has_closed_is_not_used_again(self) -> None:
         for goodbye in (lambda node: node.say(Closing()), FakeNode.hang_up):
             old = self.node()
             self.publish()
@@ -232,7 +232,7 @@ class ExternalPublisherTests(SynchronousTestCase):
             os.unlink(self.folder / f"publish-{self.slot - 1}.sock")
             self.publisher._disconnect()
 
-    def test_nothing_is_sent_to_who_says_no_hello(self) -> None:
+    def test_nothing_is_sent_before_the_greeting(self) -> None:
         """Such as a connection that was in the kernel's queue when its node stopped."""
         both = encode(Greeting("ours")) + encode(Closing())
         for hello in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", encode(Closing()), both):

@@ -143,7 +143,7 @@ class NoCluster:
 
 
 class BackendTestCase(PublishTestCase):
-    """In a process that is no node."""
+    """In a process that is not a node."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -32,7 +32,7 @@ class TopicMessagesTests(SynchronousTestCase):
         self.patch(topics, "node", node)
 
     def kept(self, depth: int, offset: int, *messages: bytes) -> None:
-        """What the exchange says of topic t."""
+        """The exchange answers with what topic t retains."""
         frames = tuple(map(text_frame, messages))
         self.pubsub.bus_message(wire.Retained(b"t", depth, offset, frames, "e" if depth else ""))
 

@@ -85,7 +85,7 @@ class ListenTests(TopicsTestCase):
         late(binary_frame(b"\xff"))
         self.assertEqual(got, ["é" * 100, b"\xff"])
 
-    def test_another_node_gets_all_of_them(self) -> None:
+    def test_another_node_receives_all_of_them(self) -> None:
         topics.listen("early", print)
         topics.attach(self.node)
         topics.listen("late", print)

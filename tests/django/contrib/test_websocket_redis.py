@@ -34,7 +34,7 @@ def rule_of_the_database(request: HttpRequest, channels: set[str]) -> set[str]:
     return channels
 
 
-def only_staff_hears_secrets(request: Any, channels: set[str]) -> set[str]:
+def only_staff_subscribes_to_secrets(request: Any, channels: set[str]) -> set[str]:
     """A permission function that looks at the facility, in either way."""
     captured = request.resolver_match.kwargs["facility"]
     if "secrets" in (request.facility, captured) and not request.user.is_staff:
@@ -77,7 +77,7 @@ class AudiencesPageTests(SynchronousTestCase):
         self.assertEqual({"error": "Whose name?"}, response.json())
         self.assertIn(b"Whose name?", self.client.post("/audiences/", fields).content)
 
-    def test_who_one_is(self) -> None:
+    def test_the_page_names_the_user(self) -> None:
         page = self.client.get("/audiences/").content.decode()
         self.assertIn("You are", page)
         self.assertIn("a guest", page)
@@ -99,7 +99,7 @@ class AudienceSocketTests(SynchronousTestCase):
         self.ada.groups.add(Group.objects.get_or_create(name="engineers")[0])
 
     @asynchronous
-    async def test_each_hears_what_is_for_them(self) -> None:
+    async def test_each_client_receives_its_audiences(self) -> None:
         everything = "subscribe-broadcast&subscribe-user&subscribe-group&subscribe-session"
         async with (
             connect(f"/ws/demo?{everything}", user=self.ada) as ada,
@@ -134,7 +134,7 @@ class AudienceSocketTests(SynchronousTestCase):
 
     @asynchronous
     async def test_a_facility_is_judged_by_its_name_however_it_is_spelt(self) -> None:
-        with by(only_staff_hears_secrets):
+        with by(only_staff_subscribes_to_secrets):
             for facility in ("secrets", "secrets/", "/secrets", "//secrets//", "s%65crets%2F"):
                 with self.assertRaises(Refused) as refused:
                     async with connect(f"/ws/{facility}?subscribe-broadcast"):
@@ -190,7 +190,7 @@ class AudienceSocketTests(SynchronousTestCase):
             await client.nothing()
 
     @asynchronous
-    async def test_without_a_function_that_decides_nobody_publishes(self) -> None:
+    async def test_without_a_permission_function_publishing_is_not_allowed(self) -> None:
         with override_settings(C10K={}):
             with self.assertRaises(Refused) as caught:
                 async with connect("/ws/demo?publish-user", user=self.ada):

@@ -49,7 +49,7 @@ class PresenceTests(SubscriberTestCase):
         self.ws.connection_closed(1000)
         self.assertEqual(self.seen, [])
 
-    def test_who_is_gone_neither_joins_nor_hears(self) -> None:
+    def test_a_closed_connection_neither_joins_nor_watches(self) -> None:
         self.ws.connection_closed(1000)
         self.ws.connection_closed(1000)
         self.ws.join("t", "ada")

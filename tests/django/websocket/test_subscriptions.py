@@ -61,7 +61,7 @@ class SubscriberTestCase(SynchronousTestCase):
         self.ws, self.other = Client(self.pubsub), Client(self.pubsub)
 
     def kept(self, offset: int, *messages: bytes, depth: int = 3, number: int = 0) -> None:
-        """What the exchange says of topic t."""
+        """The exchange answers with what topic t retains."""
         frames = tuple(map(text_frame, messages))
         epochs = "e" if depth else ""
         self.pubsub.bus_message(wire.Retained(b"t", depth, offset, frames, epochs, number=number))

@@ -64,7 +64,7 @@ class ConnectionTestCase(SynchronousTestCase):
 
 
 class RequestTests(ConnectionTestCase):
-    """Who is there, for a client whose session nobody had to load."""
+    """The request, user and session of a client whose session was not loaded."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -79,7 +79,7 @@ class RequestTests(ConnectionTestCase):
         self.assertEqual(request.get_host(), "localhost")
         self.assertIs(self.ws.request, request)
 
-    def test_nobody(self) -> None:
+    def test_without_a_session(self) -> None:
         self.assertTrue(self.ws.user.is_anonymous)
         self.assertTrue(self.ws.session.is_empty())
         self.assertIs(self.ws.session, self.ws.request.session)
@@ -127,7 +127,7 @@ class JsonTests(ConnectionTestCase):
             self.connection.sent, ['{"at":"2026-01-02","sum":"1.50","text":"\\u00e9"}']
         )
 
-    def test_what_json_cannot_say(self) -> None:
+    def test_values_that_json_does_not_have(self) -> None:
         for value, error in (({1, 2}, TypeError), (float("nan"), ValueError)):
             self.assertRaises(error, asyncio.run, self.ws.send_json(value))
         self.assertEqual(self.connection.sent, [])
@@ -162,7 +162,7 @@ class ReceiveTests(ConnectionTestCase):
 
         asyncio.run(run())
 
-    def test_the_end_wakes_who_waits(self) -> None:
+    def test_the_end_wakes_a_task_that_waits(self) -> None:
         async def run() -> None:
             task = await self.ending(self.ws.recv())
             self.assertTrue(self.ws.connection_closed(1006))
@@ -193,7 +193,7 @@ class ReceiveTests(ConnectionTestCase):
 
         self.assertEqual(asyncio.run(run()), ["a", "b", "c"])
 
-    def test_two_at_a_time_are_a_mistake(self) -> None:
+    def test_two_tasks_at_a_time_are_an_error(self) -> None:
         async def run() -> None:
             first = await self.ending(self.ws.recv())
             with self.assertRaises(RuntimeError):
@@ -268,7 +268,7 @@ class CallbackTests(ConnectionTestCase):
         self.assertEqual([is_binary for _, is_binary in self.got], [False] * 4 + [True, False])
         self.assertEqual(self.connection.pauses, set())
 
-    def test_a_callback_that_closes_gets_nothing_more(self) -> None:
+    def test_a_callback_that_closes_receives_nothing_more(self) -> None:
         def refuse(payload: bytes, is_binary: bool) -> None:
             self.take(payload, is_binary)
             self.ws.close_now(1008, "no")
@@ -388,7 +388,7 @@ class SendTests(ConnectionTestCase):
 
         asyncio.run(run())
 
-    def test_the_end_wakes_who_waits(self) -> None:
+    def test_the_end_wakes_a_task_that_waits(self) -> None:
         async def run() -> None:
             self.connection.block(LOW_WATER + 1)
             task = await self.ending(self.ws.send("a"))
@@ -589,7 +589,7 @@ class BarrierTests(ConnectionTestCase):
 
         asyncio.run(run())
 
-    def test_who_gives_up_is_no_party_any_more(self) -> None:
+    def test_a_cancelled_task_is_no_longer_a_party(self) -> None:
         async def run() -> None:
             first = await self.ending(self.ws.barrier("a", 2))
             self.pubsub.barriers.release()
