@@ -155,8 +155,8 @@ def commit() -> None:
             if not function.__module__.startswith("cluster."):
                 continue
             if savepoint not in savepoints:
-                if _is_first(savepoint, call):
-                    getattr(call, "send", call)()
+                if topics.node not in (None, nobody) and _is_first(savepoint, call):
+                    _repeat(call)
             else:
                 # Not removed: captureOnCommitCallbacks counts them.
                 waiting[index] = (savepoints, _done, *rest)
@@ -173,6 +173,15 @@ def _is_first(savepoint: str | None, call: object) -> bool:
         return False
     made.append(call)
     return True
+
+
+def _repeat(call: Callable[[], None]) -> None:
+    """Make a call of the class. What it publishes is older than any block that captures."""
+    captures, _captures[:] = list(_captures), []
+    try:
+        getattr(call, "repeat", call)()
+    finally:
+        _captures[:] = captures
 
 
 def _done() -> None:

@@ -19,7 +19,8 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from cluster.core.exceptions import (
     ClusterError,
@@ -71,10 +72,10 @@ class _Unanswered:
         self.done = done
         self.answer: Accepted | Exception | None = None
 
-    def finish(self, answer: Accepted | Exception) -> None:
-        self.answer = answer
-        if self.done is not None:
-            self.done(answer)
+    def report(self) -> None:
+        """Call ``done``. Not with the lock held: it may log, and a log handler may publish."""
+        if self.done is not None and self.answer is not None:
+            self.done(self.answer)
 
 
 class ExternalPublisher:
@@ -103,11 +104,12 @@ class ExternalPublisher:
         self._socket: socket.socket | None = None
         self._decoder = MessageDecoder()
         self._unanswered: deque[_Unanswered] = deque()
+        self._answered: list[_Unanswered] = []
         self._hopeless_until = 0.0
 
     def check(self) -> None:
         """Raise NotRunning or ConfigurationError if nothing could be published now."""
-        with self._lock:
+        with self._locked():
             self._connected()
 
     def publish(self, publication: Publish) -> Accepted:
@@ -117,7 +119,7 @@ class ExternalPublisher:
         NotPublished if the node refuses or does not answer, ValueError if the message is too long.
         """
         mine = _Unanswered(encode(publication), None)
-        with self._lock:
+        with self._locked():
             self._send(mine)
             while mine.answer is None:
                 self._read_answers(ANSWER_TIMEOUT_S)
@@ -130,18 +132,36 @@ class ExternalPublisher:
 
         Raises what publish raises before it waits; then ``done`` is not called.
         """
-        with self._lock:
+        with self._locked():
             self._send(_Unanswered(encode(publication), done))
             self._read_answers(0)
 
     def finish(self) -> None:
         """The process ends: wait a moment for the answers that nobody has read."""
         deadline = time.monotonic() + EXIT_TIMEOUT_S
-        with self._lock:
+        with self._locked():
             while self._unanswered:
                 self._read_answers(max(0.001, deadline - time.monotonic()))
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock; report the answers that came meanwhile when it is released."""
+        answered: list[_Unanswered] = []
+        try:
+            with self._lock:
+                try:
+                    yield
+                finally:
+                    answered, self._answered = self._answered, []
+        finally:
+            for publication in answered:
+                publication.report()
+
     # With the lock held.
+
+    def _finish(self, publication: _Unanswered, answer: Accepted | Exception) -> None:
+        publication.answer = answer
+        self._answered.append(publication)
 
     def _send(self, publication: _Unanswered) -> None:
         """Send a publication; to another node if this one turns out to be gone."""
@@ -196,10 +216,10 @@ class ExternalPublisher:
         for message in messages:
             match message:
                 case Accepted() if self._unanswered:
-                    self._unanswered.popleft().finish(message)
+                    self._finish(self._unanswered.popleft(), message)
                 case Rejection(reason) if self._unanswered:
                     rejected = f"the cluster refused a publication: {reason}"
-                    self._unanswered.popleft().finish(NotPublished(rejected))
+                    self._finish(self._unanswered.popleft(), NotPublished(rejected))
                     self._send_elsewhere()
                     return
                 case Closing():
@@ -219,7 +239,7 @@ class ExternalPublisher:
             try:
                 self._send(publication)
             except ClusterError as error:
-                publication.finish(error)
+                self._finish(publication, error)
 
     def _end(self, reason: NotPublished) -> None:
         """The connection is of no use any more, and nothing is known of what was not answered."""
@@ -227,7 +247,7 @@ class ExternalPublisher:
         self._unanswered.clear()
         self._disconnect()
         for publication in publications:
-            publication.finish(reason)
+            self._finish(publication, reason)
 
     def _connected(self) -> socket.socket:
         """A connection that is good, as far as one can know."""

@@ -129,10 +129,15 @@ class OnCommit:
             except ClusterError as error:
                 self._answered(error)
 
+    def repeat(self) -> None:
+        """Send once more, and wait until it is done: for each test of a class."""
+        for publication in self._publications:
+            backends.current().publish(publication)
+
     def _answered(self, answer: Counts | Exception) -> None:
         self._unanswered -= 1
         if isinstance(answer, Exception):
-            _log.error("a message that was published on commit is lost: %s", answer)
+            _log.error("publishing after a commit failed: %s", answer)
         else:
             count(self.receipt, *answer)
         self.receipt.pending = self._unanswered > 0

@@ -379,6 +379,16 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.assertEqual(answers, [[Accepted(1, 1)], [Accepted(2, 1)]])
         self.assertEqual([m.depth for m in node.received if isinstance(m, Publish)], [1, 2, 3])
 
+    def test_an_answer_may_cause_a_publication(self) -> None:
+        """For example a log handler that publishes what it logs."""
+        node = self.node()
+        again: list[object] = []
+        publication = Publish(b"live", b"\x81\x02hi", 1)
+        self.publisher.publish_later(publication, lambda _: again.append(self.publish(2)))
+        self.publish(3)
+        self.assertEqual(again, [Accepted(2, 1)])
+        self.assertEqual(len(node.received), 3)
+
     def test_the_end_of_the_process_waits_for_answers(self) -> None:
         self.node()
         answers = self.publish_later()

@@ -327,4 +327,4 @@ class TransactionTests(PublishTestCase):
         self.patch(self.pubsub, "publish", fail)
         with SimpleTestCase().assertLogs("cluster.django", "ERROR") as logged, transaction.atomic():
             publish("a", "b")
-        self.assertIn("is lost: gone", logged.output[0])
+        self.assertIn("publishing after a commit failed: gone", logged.output[0])

@@ -213,11 +213,13 @@ class ClassHistoryTests(TestCase):
         publish("kept/1", "of the class")
 
     async def follow(self) -> None:
-        for _ in range(2):
-            async with connect("/follow/kept/1/") as client:
-                received = {await client.receive() for _ in range(2)}
-                self.assertEqual({"following", "of the class"}, received)
-                await client.nothing()
+        async with capture_publications() as published:
+            for _ in range(2):
+                async with connect("/follow/kept/1/") as client:
+                    received = {await client.receive() for _ in range(2)}
+                    self.assertEqual({"following", "of the class"}, received)
+                    await client.nothing()
+        self.assertEqual([], published)
 
     async def test_one(self) -> None:
         await self.follow()
