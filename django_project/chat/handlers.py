@@ -44,7 +44,7 @@ async def chat(ws: WebSocket, room: str = "") -> None:
     def announce(member: str, joined: bool) -> None:
         if member != name:
             happened = "connected" if joined else "disconnected"
-            ws.send_now(json.dumps({"announcement": f"{member} {happened}"}))
+            ws.send_now(json={"announcement": f"{member} {happened}"})
 
     await ws.subscribe(topic, replay=buffer)
     ws.on_presence(topic, announce)
@@ -58,7 +58,7 @@ async def chat(ws: WebSocket, room: str = "") -> None:
             message = said(received)
             if message is not None:
                 message["message"] = [name, message["message"]]
-                ws.publish(topic, json.dumps(message), echo=False)
+                ws.publish(topic, json=message, echo=False)
     except BadMessage as error:
         await ws.close(POLICY_VIOLATION, str(error))
 

@@ -77,7 +77,7 @@ class Game:
         """Take a node's counts, and publish the new status to this node's watchers."""
         self._counts[node] = (connected, subscribed)
         self.running = self.running or running
-        publish(WATCH, json.dumps(self.status()), here=True)
+        publish(WATCH, json=self.status(), here=True)
 
     def take_summary(self, summary: bytes) -> None:
         """Take a node's summary, and publish the changes of complete steps to the watchers."""
@@ -101,7 +101,7 @@ class Game:
         if current is self:
             publish(
                 STATUS,
-                json.dumps([self.id, _NODE, len(self.workers), self.subscribed, self.running]),
+                json=[self.id, _NODE, len(self.workers), self.subscribed, self.running],
             )
 
     def _tell_summary(self) -> None:
@@ -120,7 +120,7 @@ text_watchers: set[WebSocket] = set()
 async def start(size: int) -> None:
     """Begin a new game on all nodes; returns when every node has ended the old one."""
     game_id = os.urandom(8).hex()
-    publish(GAME, json.dumps([game_id, size]), retain=1)
+    publish(GAME, json=[game_id, size], retain=1)
     await abarrier(f"life/{game_id}/reset", EVERY_NODE)
 
 
@@ -131,7 +131,7 @@ def _take_game(message: str | bytes) -> None:
         current.end()
     current = Game(game_id, size)
     publish(WATCH, current.board.snapshot(), here=True)
-    publish(WATCH, json.dumps(current.status()), here=True)
+    publish(WATCH, json=current.status(), here=True)
     arrival = asyncio.get_running_loop().create_task(abarrier(f"life/{game_id}/reset", EVERY_NODE))
     _arrivals.add(arrival)
     arrival.add_done_callback(_arrived)

@@ -179,7 +179,7 @@ async def watcher(ws: WebSocket) -> None:
         return
     game = games.current
     ws.send_now(game.board.snapshot() if game else NO_BOARD)
-    ws.send_now(json.dumps(game.status() if game else IDLE))
+    ws.send_now(json=game.status() if game else IDLE)
     ws.subscribe(games.WATCH, refresh=_newest)
     await _until_closed(ws)
 
