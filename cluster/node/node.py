@@ -219,7 +219,7 @@ class Node(Service):
             os.close(listening.fd)  # adoptStreamPort works on a duplicate
             self._ports.append(port)
         if self.config.publish_socket:
-            from cluster.django.api.external_publisher import site_name
+            from cluster.django.api.node_lookup import site_name
 
             self.publish_socket.start(site_name())
 

@@ -13,7 +13,8 @@ from twisted.trial.unittest import TestCase
 
 from cluster.core.exceptions import NotRunning
 from cluster.core.wire_external import Accepted, Publish
-from cluster.django.api.external_publisher import ExternalPublisher, site_name
+from cluster.django.api.external_publisher import ExternalPublisher
+from cluster.django.api.node_lookup import site_name
 from cluster.net.runtime_directory import running_clusters
 from cluster.net.websocket.frames import text_frame
 from tests.e2e.asking import statistics, until

@@ -13,7 +13,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from cluster.core.wire_external import Accepted, Publish
-from cluster.django.api.external_publisher import ExternalPublisher, site_name
+from cluster.django.api.external_publisher import ExternalPublisher
+from cluster.django.api.node_lookup import site_name
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim
 from cluster.net.runtime_directory import running_clusters

@@ -25,7 +25,7 @@ from cluster.core.wire_external import (
     Rejection,
     encode,
 )
-from cluster.django.api import external_publisher
+from cluster.django.api import external_publisher, node_lookup
 from cluster.django.api.external_publisher import ExternalBackend, ExternalPublisher
 from cluster.django.api.publication import Publication
 from cluster.django.api.retention import Kept
@@ -258,11 +258,11 @@ class ExternalPublisherTests(SynchronousTestCase):
 
     def test_waits_for_a_node_that_is_being_replaced(self) -> None:
         (self.folder / "publish-77.sock").touch()
-        self.patch(external_publisher.time, "sleep", lambda seconds: self.slot or self.node())
+        self.patch(node_lookup.time, "sleep", lambda seconds: self.slot or self.node())
         self.assertEqual(self.publish(), Accepted(3, 1))
 
     def test_does_not_wait_indefinitely(self) -> None:
-        self.patch(external_publisher, "CONNECT_TIMEOUT_S", 0.01)
+        self.patch(node_lookup, "CONNECT_TIMEOUT_S", 0.01)
         self.assertIn("no node answers", str(self.assertRaises(NotRunning, self.publish)))
 
     def test_waits_once_for_a_cluster_that_does_not_answer(self) -> None:
@@ -272,11 +272,11 @@ class ExternalPublisherTests(SynchronousTestCase):
         def sleep(seconds: float) -> None:
             now[0] += seconds
 
-        self.patch(external_publisher.time, "sleep", sleep)
-        self.patch(external_publisher.time, "monotonic", lambda: now[0])
+        self.patch(node_lookup.time, "sleep", sleep)
+        self.patch(node_lookup.time, "monotonic", lambda: now[0])
         self.assertRaises(NotRunning, self.publish)
         waited = now[0] - 100
-        self.assertGreaterEqual(waited, external_publisher.CONNECT_TIMEOUT_S)
+        self.assertGreaterEqual(waited, node_lookup.CONNECT_TIMEOUT_S)
         for _ in range(100):
             self.assertRaises(NotRunning, self.publish)
         self.assertEqual(now[0] - 100, waited)
@@ -285,8 +285,8 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.publisher._disconnect()
         (self.folder / "publish-0.sock").unlink()
         self.assertRaises(NotRunning, self.publish)
-        self.assertGreaterEqual(now[0] - 100 - waited, external_publisher.CONNECT_TIMEOUT_S)
-        now[0] += external_publisher.HOPELESS_S
+        self.assertGreaterEqual(now[0] - 100 - waited, node_lookup.CONNECT_TIMEOUT_S)
+        now[0] += node_lookup.HOPELESS_S
         before = now[0]
         self.assertRaises(NotRunning, self.publish)
         self.assertGreater(now[0], before)
