@@ -192,7 +192,7 @@ def revoke(*, user: Any = None, session_key: str | None = None, using: str | Non
         ValueError: The user was never saved, or is anonymous.
     """
     if user is None and session_key is None:
-        raise TypeError("revoke whom? Give user= (a user or a primary key) or session_key=")
+        raise TypeError("revoke() needs user= (a user or a primary key) or session_key=")
     if user is not None:
         send({"user": _primary_key(user)}, using)
     if session_key is not None:

@@ -53,7 +53,8 @@ def as_public_topic(topic: Topic) -> bytes:
 def reserved(topic: bytes) -> ValueError:
     """The error for publishing to a topic of the cluster's own."""
     return ValueError(
-        f"{topic!r} is reserved: topics that begin with {RESERVED.decode()} are the cluster's own"
+        f"the topic {topic.decode(errors='replace')!r} is reserved: names that begin with"
+        f" {RESERVED.decode()!r} are the cluster's own"
     )
 
 
