@@ -70,7 +70,9 @@ class FeedSocket:
             return
         match request:
             case Subscribe(topic, since) if topic in self._allowed:
-                self._pause_reading()
+                # The answer is the whole history of a topic, and one read may have thousands of
+                # requests. So the limit of the send queue is checked between two of them.
+                self._ws.pause_reading()
                 self.subscriptions.add(topic, since)
             case Subscribe(topic):
                 self._send(encode(error="this topic is not in the feed", topic=topic))
@@ -88,16 +90,6 @@ class FeedSocket:
             frame = text_frame(message)
             FeedSocket._framed = message, frame
         self._ws.send_frame(frame)
-
-    def _pause_reading(self) -> None:
-        """Read no further request in this iteration of the reactor.
-
-        The answer is the whole history of a topic, and one read may have thousands of requests. So
-        the limit of the send queue is checked between two of them.
-        """
-        connection = self._ws._connection
-        connection.pause("subscribe")
-        asyncio.get_running_loop().call_soon(connection.resume, "subscribe")
 
     def _send(self, message: bytes) -> None:
         self._ws.send_frame(text_frame(message))

@@ -206,7 +206,7 @@ class Dispatcher:
             connection.http_request_uri,
             websocket.path,
             websocket.headers,
-            secure=websocket._secure,
+            secure=websocket.secure,
             client=websocket.client,
             match=match,
         )

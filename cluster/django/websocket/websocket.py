@@ -60,6 +60,7 @@ class WebSocket:
         query: The parameters of the URL: name -> values.
         headers: The headers of the handshake: name in lower case -> value.
         client: The client's address; with ``--proxy-headers`` the address that the proxy saw.
+        secure: Whether the client uses TLS, as far as the node or a trusted proxy knows.
         subprotocol: The subprotocol that both sides use, or None.
     """
 
@@ -73,12 +74,12 @@ class WebSocket:
         "_pubsub",
         "_received",
         "_request",
-        "_secure",
         "_subscriptions",
         "client",
         "headers",
         "path",
         "query",
+        "secure",
         "subprotocol",
     )
 
@@ -103,7 +104,7 @@ class WebSocket:
         self.headers = headers
         self.client = client
         self.subprotocol = subprotocol
-        self._secure = secure
+        self.secure = secure
         self._gate = gate
         self._request: ReactorRequest | None = None
         self._connection = connection
@@ -127,7 +128,7 @@ class WebSocket:
                 self._connection.http_request_uri,
                 self.path,
                 self.headers,
-                secure=self._secure,
+                secure=self.secure,
                 client=self.client,
                 match=resolve_path(self.path),
             )
@@ -221,6 +222,15 @@ class WebSocket:
         """
         self._connection.receive = callback if self._gate is None else self._gate(callback)
         self._received.pass_to(callback)
+
+    def pause_reading(self) -> None:
+        """Read no further message of the client in this turn of the event loop.
+
+        For callbacks of on_message that queue so much that the limit of the send queue must be
+        checked before the next message.
+        """
+        self._connection.pause("turn")
+        asyncio.get_running_loop().call_soon(self._connection.resume, "turn")
 
     async def wait_closed(self) -> None:
         """Wait until the client is gone."""

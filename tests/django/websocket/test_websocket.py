@@ -294,6 +294,15 @@ class CallbackTests(ConnectionTestCase):
         self.connection.text("d")
         self.assertEqual([payload for payload, _ in self.got], [b"b", b"c", b"d"])
 
+    def test_a_pause_lasts_for_one_turn(self) -> None:
+        async def run() -> None:
+            self.ws.pause_reading()
+            self.assertEqual(self.connection.pauses, {"turn"})
+            await settle()
+            self.assertEqual(self.connection.pauses, set())
+
+        asyncio.run(run())
+
     def test_its_error_is_the_handler_s(self) -> None:
         def fail(payload: bytes, is_binary: bool) -> None:
             raise KeyError(payload)
