@@ -1,24 +1,25 @@
 """c10k: real-time Django by a cluster of Twisted processes.
 
-Its packages, from top to bottom; each imports only from those below it::
+The packages, from the highest floor to the lowest. Each imports only from lower floors, and
+``testing`` also from ``node``::
 
     4  cli          the command lines; what twistd, manage.py and the supervisor start
     3  supervisor   keeps the processes alive and answers operators
        node         the process that serves HTTP and WebSocket
        broker       the process that routes between nodes
-       testing      a node in memory, for the tests of applications
+       testing      a node in memory, for tests of applications
     2  django       what Django developers use
        pubsub       topics, barriers and presence of one node, on any bus
     1  net          sockets: WebSocket connections, ZeroMQ, the event loop
     0  core         decisions without I/O
 
-The names below are the public ones.
+The names in ``__all__`` are public.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # what type checkers and editors know of the names below
+if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
     from cluster.core.barrier import EVERY_NODE as EVERY_NODE
     from cluster.core.exceptions import BarrierRefused as BarrierRefused
     from cluster.core.exceptions import ClusterError as ClusterError
@@ -77,12 +78,12 @@ __all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
-    """Import public names when they are used: the supervisor and the broker need no Django."""
+    """Import a public name on first use: the supervisor and the broker must not import Django."""
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """The names for ``dir(cluster)`` and interactive completion: the public ones, too."""
+    """Include the public names in ``dir(cluster)`` and in interactive completion."""
     return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -6,7 +6,8 @@ returns what to send.
 A message for a node that does not read waits in a queue here. When the queue passes its high-water
 mark, the other nodes receive Congested and stop reading from their publishers. A node that still
 does not read is disconnected (``node_stalled``): its queue is dropped, and the other nodes are
-notified. As soon as it reads, the broker asks it to send Hello again, and it detects a gap.
+notified. When it reads again, the broker asks it for a new Hello, and the node detects a gap in the
+sequence numbers.
 """
 
 import os
@@ -26,21 +27,22 @@ from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
 
 HIGH_WATER = 64 << 20
 LOW_WATER = 16 << 20
-"""Bytes that wait for one node above which the other nodes receive Congested, and below which they
-receive Cleared."""
+"""Bytes in the queue of one node. Above the high-water mark the broker sends Congested to the other
+nodes, and below the low-water mark it sends Cleared."""
 
 STALLED = 4 * HIGH_WATER
-"""Bytes above which a node that does not read is disconnected."""
+"""Bytes in the queue of one node above which the broker disconnects the node."""
 
 RETRY_S = 0.01
-"""Seconds between attempts to send what waits: a ROUTER does not report which node is writable."""
+"""Seconds between attempts to send queued messages. A ROUTER socket does not report which node is
+writable, so the broker has to try."""
 
 LAST_PROBE_S = 10.0
-"""Seconds between the last two probes for the node whose connection was lost."""
+"""Seconds between the last two probes after a lost connection (see ``Broker._connection_lost``)."""
 
 
 class _Waiting:
-    """The messages that wait for one node."""
+    """The queue of one node."""
 
     __slots__ = ("marks", "messages")
 
@@ -50,7 +52,10 @@ class _Waiting:
 
 
 class Broker(Service):
-    """Binds ``address`` ("ipc:///run/…/broker.ipc" or "tcp://127.0.0.1:7000") when started."""
+    """Binds ``address`` ("ipc:///run/…/broker.ipc" or "tcp://127.0.0.1:7000") when it starts.
+
+    ``ready`` fires when the socket is bound.
+    """
 
     log = Logger()
 
@@ -74,12 +79,13 @@ class Broker(Service):
         socket = make_socket(self._context, zmq.ROUTER)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        # The umask sets the mode of an ipc socket, and every process that can connect can publish.
+        # The umask sets the mode of an ipc socket. Only this user may connect, because every
+        # process that is connected can publish.
         umask = os.umask(0o177)
         try:
             socket.bind(self.address)
         except zmq.ZMQError:
-            self._context.destroy(linger=0)  # else it blocks when it is garbage-collected
+            self._context.destroy(linger=0)  # an open context blocks in garbage collection
             raise
         finally:
             os.umask(umask)
@@ -99,7 +105,7 @@ class Broker(Service):
         self._context.destroy(linger=0)
 
     def stats(self) -> dict[str, Any]:
-        """Statistics for the metrics page; sizes in bytes."""
+        """Return the statistics for the metrics page; sizes are in bytes."""
         return {
             "ready": bool(self.running),
             "nodes": len(self._exchange.nodes),
@@ -142,7 +148,7 @@ class Broker(Service):
             self._dropped["unknown_sender"] += 1
             self._ask_for_hello(sender)
             return
-        # A reactor's seconds are Unix time.
+        # reactor.seconds() is Unix time.
         outgoing = self._exchange.receive(node, message, int(self._reactor.seconds() * 1000))
         self._known = {name.encode() for name in self._exchange.nodes}
         self._perform(outgoing)
@@ -152,7 +158,7 @@ class Broker(Service):
                     self._send([sender, wire.encode(wire.Congested(name.decode()))])
 
     def _ask_for_hello(self, node: bytes) -> None:
-        """Ask for a Hello, once: a node that is asked twice sends it twice."""
+        """Ask a node for a Hello, but only once: it answers each request with another Hello."""
         if node not in self._asked:
             self._asked.add(node)
             self._send([node, wire.encode(wire.UnknownNode())])
@@ -181,7 +187,8 @@ class Broker(Service):
             self.log.error("{node} does not read; disconnected", node=node.decode())
             self._drop_waiting(node, "node_stalled")
             self._leave(node)
-            # Without a message from this node nothing would make the broker ask it: queue that now.
+            # The broker asks for a Hello when an unknown node sends something. This node may send
+            # nothing, so queue the request now.
             self._asked.discard(node)
             self._waiting[node] = _Waiting()
             self._ask_for_hello(node)
@@ -204,11 +211,12 @@ class Broker(Service):
             self._retry_timer = self._reactor.callLater(RETRY_S, self._try_again)
 
     def _connection_lost(self) -> None:
-        """Look for the node whose connection was lost: ZeroMQ reports the event without a name.
+        """Send probes to find the node whose connection was lost.
 
-        A probe to an unreachable node fails. ZeroMQ reports the loss a moment before the node
-        becomes unreachable, and the moment is long on a busy machine. So the broker probes again,
-        after ten times as long each time.
+        ZeroMQ reports a lost connection without the name of the node, but sending to an unreachable
+        node fails. ZeroMQ reports the loss shortly before the node becomes unreachable; on a busy
+        machine the delay can be seconds. So the broker probes several times, and waits ten times as
+        long before each further probe.
         """
         if self._probe_timer is not None:
             self._probe_timer.cancel()

@@ -22,7 +22,7 @@ class ClusterTests(LinksTestCase):
     """Nodes around a broker."""
 
     async def test_all_nodes_know_all_subscriptions_before_a_release(self) -> None:
-        """Released nodes publish at once, and reach all subscribers; in many rounds."""
+        """In each of many rounds, released nodes publish at once and reach all subscribers."""
         self.start_broker()
         nodes = await self.nodes("a", "b", "c")
         for game in range(ROUNDS):
@@ -43,8 +43,8 @@ class ClusterTests(LinksTestCase):
 
         return publish
 
-    async def test_ten_thousand_publications_in_order(self) -> None:
-        """From two publishers at once; those of a turn are one batch."""
+    async def test_ten_thousand_publications_arrive_in_order(self) -> None:
+        """Two publishers send at the same time; the publications of a turn are one batch."""
         broker = self.start_broker()
         a, b, c = await self.nodes("a", "b", "c")
         received = c.subscribe(b"t")
@@ -72,7 +72,7 @@ class ClusterTests(LinksTestCase):
         self.assertEqual(c.pubsub.batches.gaps, 0)
 
     async def test_another_broker_at_the_same_address(self) -> None:
-        """Nodes come back and send their state again; publications in between arrive once."""
+        """Nodes reconnect and send their state again; publications meanwhile arrive once."""
         first = self.start_broker()
         a, b, c = await self.nodes("a", "b", "c")
         received = [node.subscribe(b"t") for node in (b, c)]
@@ -109,12 +109,13 @@ class ClusterTests(LinksTestCase):
             self.assertEqual([f for f in frames if f != b"2"], [b"1", b"3", b"4", b"5"])
             self.assertEqual(node.pubsub.batches.gaps, 0 if b"2" in frames else 1)
         self.assertEqual(kept, [b"before", b"meanwhile"])
-        # The acknowledgement has a link of its own, and may arrive after the frames do at b and c.
+        # The acknowledgement to a is sent on another link than the frames to b and c, so it may
+        # arrive after them.
         await self.until(lambda: a.pubsub.queued_bytes == 0)
         self.assertEqual(a.pubsub.dropped, {})
 
     def polled(self, is_so: Any) -> Any:
-        """A condition without an event: test it in each turn."""
+        """Test a condition that has no event in each turn of the event loop."""
 
         def poll() -> bool:
             if is_so():
@@ -149,7 +150,7 @@ def all_have(lists: list[list[bytes]], count: int) -> bool:
 
 
 class MalformedTests(LinksTestCase):
-    """A process on the socket that breaks the protocol; the others do not notice it."""
+    """A process that violates the protocol does not affect the nodes."""
 
     async def answered(self, stranger: Any, message: wire.Message = wire.Hello()) -> None:  # noqa: B008
         """Wait until the broker has processed all that the stranger has sent."""
@@ -247,9 +248,9 @@ class LifeTests(LinksTestCase):
         mode = os.stat(self.folder / "broker.ipc").st_mode
         self.assertTrue(stat.S_ISSOCK(mode))
         self.assertEqual(stat.S_IMODE(mode), 0o600)
-        self.assertEqual(os.umask(0), 0)  # as it was
+        self.assertEqual(os.umask(0), 0)  # the broker has restored the umask
 
-    async def test_stats(self) -> None:
+    async def test_stats_count_batches_nodes_and_dropped_messages(self) -> None:
         broker = self.start_broker()
         (a, _), (_, b_receiver) = await self.buses("a", "b")
         a.send_batch("b", b"12345")
@@ -270,7 +271,7 @@ class LifeTests(LinksTestCase):
         self.assertFalse(broker.stats()["ready"])
 
     async def test_stopping_cancels_the_timers(self) -> None:
-        """Else trial reports the calls that are left in the reactor."""
+        """Otherwise trial reports the calls that are left in the reactor."""
         broker = self.start_broker()
         broker._connection_lost()
         broker._retry_timer = reactor.callLater(1, self.fail, "not stopped")
@@ -279,7 +280,7 @@ class LifeTests(LinksTestCase):
         broker = Broker(f"ipc://{self.folder}/no/such/folder", reactor)
         before = set(reactor.getReaders())
         self.assertRaises(zmq.ZMQError, broker.startService)
-        self.assertTrue(broker._context.closed)  # else it blocks when it is garbage-collected
+        self.assertTrue(broker._context.closed)  # an open context blocks in garbage collection
         self.assertEqual(set(reactor.getReaders()), before)
 
 
@@ -302,7 +303,7 @@ class FakeLink:
 
 
 class UnreachableTests(SynchronousTestCase):
-    """Nodes that ZeroMQ refuses to send to, at the worst moments."""
+    """Nodes to which ZeroMQ refuses to send, at the most difficult moments."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -333,7 +334,7 @@ class UnreachableTests(SynchronousTestCase):
         self.clock.pump([0.01, 0.1, 1.0, 10.0])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_lost_connection_that_becomes_unreachable_late(self) -> None:
+    def test_a_node_that_becomes_unreachable_late_is_removed(self) -> None:
         """ZeroMQ's thread had to wait for a processor."""
         self.broker._connection_lost()
         self.clock.pump([0.01, 0.1, 1.0])
@@ -349,7 +350,7 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual(self.messages(), [(b"a", left), (b"c", left)])
         self.assertEqual(self.broker.stats()["messages_dropped"], {"node_gone": 1})
 
-    def test_several_are_gone_at_once(self) -> None:
+    def test_several_nodes_are_removed_at_once(self) -> None:
         self.link.gone |= {b"b", b"c"}
         self.broker._connection_lost()
         self.assertEqual(sorted(message.node for _, message in self.messages()), ["b", "c"])
@@ -390,7 +391,7 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual(rest, [wire.Congested("b")])
 
     def test_a_hello_starts_with_an_empty_queue(self) -> None:
-        """What waited was for the old link."""
+        """The queued messages were for the old link."""
         self.link.full.add(b"b")
         self.batch(5)
         self.link.full.clear()
@@ -401,7 +402,8 @@ class UnreachableTests(SynchronousTestCase):
         self.assertIsInstance(to_b[0], wire.Welcome)
 
     def test_a_node_disconnected_while_the_queues_are_sent(self) -> None:
-        """b clears, c is notified of it and overflows: its last message must not be lost."""
+        """When b has drained, c is sent Cleared and overflows; its last message must not be
+        lost."""
         self.patch(module, "HIGH_WATER", 100)
         self.patch(module, "LOW_WATER", 10)
         self.patch(module, "STALLED", 200)

@@ -7,15 +7,15 @@ The rules:
   when each live node has at least one party;
 * before the release a party may withdraw, and a node that dies loses its parties;
 * a released barrier stays released: it refuses parties that arrive later or in excess;
-* a barrier that the previous broker released is restored by ``rejoin``. The release may not have
-  reached all of its parties, so the missing ones are released as they arrive;
+* ``rejoin`` restores a barrier that the previous broker released. The release may not have reached
+  all parties, so the others are released as they arrive;
 * a barrier without parties (``empty``) can be forgotten.
 """
 
 from collections.abc import Collection, Iterable
 
 EVERY_NODE = 0
-"""A barrier's number of parties that means: one of each live node."""
+"""Pass this as ``expected`` to wait for one party of each live node."""
 
 
 class Barrier:
@@ -38,7 +38,7 @@ class Barrier:
         self._count = 0
 
     def arrive(self, node: str, tokens: Iterable[int]) -> list[int]:
-        """Count parties in; returns the tokens that are refused."""
+        """Add parties; returns the tokens that are refused."""
         refused = []
         arrived = self._parties.setdefault(node, set())
         for token in tokens:
@@ -55,7 +55,7 @@ class Barrier:
         return refused
 
     def rejoin(self, node: str, tokens: Iterable[int]) -> None:
-        """Count in parties that the previous broker has released."""
+        """Add parties that the previous broker has released."""
         released = set(tokens)
         if not released:
             return

@@ -1,14 +1,14 @@
 """The error tree::
 
     ClusterError
-    ├── WireError            a process cannot read the bytes that another one sent
+    ├── WireError            a message from another process cannot be decoded
     ├── BarrierRefused       a barrier is full, already released, or was cancelled
-    ├── Disconnected         the client of this connection is gone
+    ├── Disconnected         the connection to this client is closed
     ├── TooSlow              a loop over a topic's messages was too slow; messages are lost
-    ├── NotRunning           this process has no node and reaches none
+    ├── NotRunning           this process has no node and cannot connect to one
     ├── NotPublished         the cluster gave no receipt for an external publication
-    ├── DatabaseQueueFull    too many calls of ain_database wait; try again later
-    └── ConfigurationError   a setting or option is wrong; the text says which and what to do
+    ├── DatabaseQueueFull    too many calls of ain_database are waiting; try again later
+    └── ConfigurationError   a setting or option is invalid; the text says which one and what to do
 
 Catch ClusterError to catch them all.
 """
@@ -19,7 +19,7 @@ class ClusterError(Exception):
 
 
 class WireError(ClusterError):
-    """A process cannot read the bytes that another one sent.
+    """A message from another process cannot be decoded.
 
     The receiver drops the message, counts it as ``malformed`` and logs the text.
     """
@@ -30,7 +30,7 @@ class BarrierRefused(ClusterError):
 
 
 class Disconnected(ClusterError):
-    """The connection is closed. Let it end the handler; the connection cannot be used any more.
+    """The connection is closed and cannot be used any more: let this exception end the handler.
 
     ``code`` is the close code (RFC 6455, section 7.4), 1006 if the client sent none; ``reason`` is
     the text that came with it.
@@ -47,7 +47,7 @@ class TooSlow(ClusterError):
 
 
 class NotRunning(ClusterError):
-    """This process has no node, and it reaches none.
+    """This process has no node, and it cannot connect to one.
 
     Start the cluster, or check the setting ``C10K["CLUSTER_PORT"]``.
     """

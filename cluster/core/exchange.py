@@ -2,20 +2,20 @@
 
 The rules:
 
-* a node takes part from its Hello until its Goodbye, or until the caller reports with ``leave``
-  that it is gone;
-* the exchange forwards the subscriptions and the members of a node to all other nodes. A node that
-  joins receives those of all nodes that have sent theirs, even if they are empty;
-* it sends the Release of a barrier after all subscriptions that came before the last arrival. Links
-  are FIFO, so a node that has the Release has the subscriptions;
-* it gives the frames of a retained topic their order, so that all nodes see the same one;
-* a node numbers its retained publications, and sends them again after its link was cut. The
+* a node is live from its Hello until its Goodbye, or until the caller reports with ``leave`` that
+  it is gone;
+* the exchange forwards the subscriptions and the members of a node to all other nodes. It sends a
+  node that joins those of all nodes that have sent theirs, even if they are empty;
+* it sends the Release of a barrier after all subscriptions that it received before the last
+  arrival. Links are FIFO, so a node that has received the Release has received the subscriptions;
+* it numbers the frames of a retained topic, so that all nodes deliver them in the same order;
+* a node numbers its retained publications, and sends them again after its link was lost. The
   exchange does not store a publication twice. It does not store one that comes after a gap either,
   because the node sends that again, too;
 * a node that is gone loses its subscriptions, its arrivals and its members.
 
 ``receive`` and ``leave`` return the messages to send, as (node, message) in order. ``now`` is Unix
-time in milliseconds; retained frames expire by it. This module does not know how messages travel.
+time in milliseconds; retained frames expire by it. This module does not know how messages are sent.
 In a cluster of one node it runs in that node, without a broker.
 """
 
@@ -32,18 +32,19 @@ from cluster.core.routing import RoutingTable
 Outgoing: TypeAlias = list[tuple[str, wire.Message]]
 
 MAX_BARRIERS = 100_000
-"""Bounds the memory that code which invents barrier names and never leaves them can take."""
+"""Barriers at a time. It bounds the memory of an application that uses ever new barrier names and
+never leaves a barrier."""
 
 EXPIRE_EVERY = 10_000
-"""Milliseconds between searches of all retained topics for expired frames, to free their memory.
-Nodes do not receive expired frames in between."""
+"""Milliseconds between two searches of all retained topics for expired frames, which free memory.
+Expired frames that are still in memory are not sent."""
 
 RESEND = -1
-"""Instead of a node's last number: publications are missing, and the node sends them again."""
+"""Instead of a node's last number: publications are missing, and the node must send them again."""
 
 
 class Exchange:
-    """The state of one broker process. ``epoch`` identifies it."""
+    """The state of one broker process, which ``epoch`` identifies."""
 
     def __init__(self, epoch: str, max_barriers: int = MAX_BARRIERS) -> None:
         self.epoch = epoch
@@ -60,7 +61,7 @@ class Exchange:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes that take part, in the order in which they joined."""
+        """The live nodes, in the order in which they joined."""
         return tuple(self._nodes)
 
     def receive(self, node: str, message: wire.Message, now: int = 0) -> Outgoing:
@@ -107,8 +108,8 @@ class Exchange:
                 f"node {node} version {message.version}"
             )
             return [*self.leave(node), (node, wire.Rejected(reason))]
-        # A node that takes part sends Hello again when its link was cut: messages may be lost. It
-        # did not leave, so no barrier is released without it, as ``leave`` would do.
+        # A live node sends Hello again after its link was lost, because messages may be lost.
+        # It has not left, and ``leave`` could release barriers without it, so do not call that.
         outgoing = self._remove(node) if node in self._nodes else []
         others = self.nodes
         self._nodes[node] = None

@@ -1,15 +1,15 @@
-"""Protocols through which the floors above the core see each other.
+"""Protocols: what the floors above the core need of each other.
 
-``cluster.net``, ``cluster.pubsub`` and ``cluster.django`` do not import classes of each other. A
-node joins them; these protocols say what each needs of the others.
+``cluster.net``, ``cluster.pubsub`` and ``cluster.django`` do not import each other's classes. The
+node connects their objects, and these protocols are the types of what it passes.
 
-Subscriber         a connection as topics see it: something to queue frames on
-ClientConnection   a connection as its handler sees it
-Callback           a function that follows a topic, until it is stopped
-Presence, Barriers, PubSub   the topics of a node as handlers see them
-Node               the node of this process as applications' code reaches it
+Subscriber         a connection, for topics: frames are queued on it
+ClientConnection   a connection, for its handler
+Callback           a function that is subscribed to a topic
+Presence, Barriers, PubSub   the topics of a node, for handlers
+Node               the node of this process, for application code
 
-Everything here belongs to the thread of the node's event loop unless it says otherwise.
+Call all methods in the thread of the node's event loop, unless their docstring says otherwise.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ that retains nothing is empty."""
 
 
 class Subscriber(Protocol):
-    """A connection as topics see it. It is hashable by identity."""
+    """A connection, for topics. It is hashable by identity."""
 
     out: list[bytes]
     """Frames for the next flush. Code that appends the first one marks the connection as having
@@ -38,14 +38,14 @@ class Subscriber(Protocol):
 
     @property
     def blocked(self) -> bool:
-        """Whether the client does not take more for now."""
+        """Whether the send queue is full, so that the publisher must wait or skip messages."""
 
     def send_frame(self, frame: bytes) -> None:
         """Queue an encoded WebSocket frame."""
 
 
 class ClientConnection(Subscriber, Protocol):
-    """One client's WebSocket connection as its handler sees it."""
+    """One client's WebSocket connection, for its handler."""
 
     receive: Callable[[bytes, bool], None]
     """Called with the payload and whether it is binary; the payload of text is valid UTF-8."""
@@ -59,7 +59,7 @@ class ClientConnection(Subscriber, Protocol):
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes that wait for the client."""
+        """Bytes that are queued for the client."""
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what is queued, then a Close frame (RFC 6455, section 5.5.1)."""
@@ -75,14 +75,14 @@ class ClientConnection(Subscriber, Protocol):
 
 
 class Callback(Protocol):
-    """A function that follows a topic."""
+    """A function that is subscribed to a topic."""
 
     @property
     def epoch(self) -> str:
         """The epoch of the offsets that the function receives; empty if nothing is retained."""
 
     def stop(self) -> None:
-        """Do not call it any more. Idempotent."""
+        """Do not call the function any more. Idempotent."""
 
 
 class Presence(Protocol):
@@ -92,10 +92,10 @@ class Presence(Protocol):
         """Count one more connection of a member on a topic."""
 
     def leave(self, topic: bytes, member: str) -> None:
-        """Count one less."""
+        """Count one connection less of a member on a topic."""
 
     def members(self, topic: bytes) -> tuple[str, ...]:
-        """The members on any node, in the order in which they came."""
+        """The members on any node, in the order in which they joined."""
 
     def watch(self, topic: bytes, watcher: Callable[[str, bool], None]) -> Callable[[], None]:
         """Call ``watcher(member, joined)`` for each change; returns a function that ends this."""
@@ -115,7 +115,7 @@ class Barriers(Protocol):
         unless the party leaves first."""
 
     def leave(self, name: str, token: int) -> None:
-        """Be a party no longer."""
+        """Cease to be a party."""
 
 
 class PubSub(Protocol):
@@ -129,7 +129,7 @@ class PubSub(Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether publishers must pause, because the bus does not take more."""
+        """Whether publishers must pause, because the queue of the bus is full."""
 
     @property
     def dropped(self) -> Counter[str]:
@@ -173,10 +173,10 @@ class PubSub(Protocol):
         """Subscribe, but call ``skipped`` instead of queueing while the connection is blocked."""
 
     def unsubscribe(self, connection: Subscriber, topic: bytes) -> None:
-        """Queue no more of the topic's frames."""
+        """Stop queueing the topic's frames on the connection."""
 
     def drop(self, connection: Subscriber, skipping_topics: tuple[bytes, ...] = ()) -> None:
-        """Unsubscribe a connection that is gone from everything."""
+        """Unsubscribe a closed connection from all topics."""
 
     def follow(
         self,
@@ -191,7 +191,7 @@ class PubSub(Protocol):
         """Call ``take`` for each frame; see cluster.pubsub.subscriptions."""
 
     def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
-        """Call back with each frame for as long as the node lives."""
+        """Call the function with each frame, until the node stops."""
 
 
 class Node(Protocol):

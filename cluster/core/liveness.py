@@ -2,10 +2,10 @@
 
 The rules:
 
-* a process is watched from its first sign of life on, until it is forgotten;
+* a process is watched from its first sign of life until ``forget``;
 * a process is silent if its last sign of life is older than ``timeout``;
-* an observer that did not run itself (a stopped process, a suspended machine) must call ``excuse``:
-  it could not have received the signs of life.
+* if the observer itself did not run (its process was stopped, the machine was suspended), it must
+  call ``excuse``, because it could not receive any signs of life.
 
 Times are seconds of any monotonic clock; callers pass them.
 """
@@ -32,7 +32,7 @@ class Liveness:
         self._last.setdefault(name, now)
 
     def forget(self, name: str) -> None:
-        """Watch ``name`` no longer; does nothing if it is not watched."""
+        """Stop watching ``name``; does nothing if it is not watched."""
         self._last.pop(name, None)
 
     def excuse(self, now: float) -> None:

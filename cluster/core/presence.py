@@ -5,9 +5,9 @@ The rules:
 * a member is on a topic as long as at least one node holds it there;
 * a node holds a member once, however many connections of it the node has;
 * methods return the changes of the table: members that no node held before (joined), and members
-  that no node holds any longer (left).
+  that no node holds now (left).
 
-Members are names that the application chooses; two are the same if their text is.
+Members are names that the application chooses. Two names are the same member if they are equal.
 """
 
 from collections.abc import Iterable
@@ -54,7 +54,7 @@ class PresenceTable:
         return Change(topic, member, True) if len(holders) == 1 else None
 
     def leave(self, node: str, membership: Membership) -> Change | None:
-        """Record that a node holds a member no longer."""
+        """Record that a node does not hold a member any more."""
         held = self._by_node.get(node)
         if held is None or membership not in held:
             return None
@@ -72,7 +72,7 @@ class PresenceTable:
         return Change(topic, member, False)
 
     def replace(self, node: str, memberships: Iterable[Membership]) -> list[Change]:
-        """Record all that a node holds now."""
+        """Replace all memberships that a node holds."""
         wanted = dict.fromkeys(memberships)
         gone = [each for each in self.memberships(node) if each not in wanted]
         changes = [self.leave(node, each) for each in gone]
@@ -80,5 +80,5 @@ class PresenceTable:
         return [change for change in changes if change is not None]
 
     def drop(self, node: str) -> list[Change]:
-        """Record that a node is gone."""
+        """Remove all memberships of a node that is gone."""
         return self.replace(node, ())

@@ -1,4 +1,4 @@
-"""The newest frames of a topic, for subscribers that come late or resume.
+"""The newest frames of each topic, for subscribers that join late or resume.
 
 The rules:
 
@@ -7,17 +7,17 @@ The rules:
 * offsets belong to an ``epoch``, which identifies the process that numbers the frames. A process
   that starts to number from 1 again uses another epoch;
 * a process that continues the offsets of another one starts a new epoch, because the other process
-  may have numbered frames that are unknown here. For each earlier epoch the topic remembers the
-  last offset that is also valid in the new one;
+  may have numbered frames that this one never received. For each earlier epoch the topic records
+  the last offset that is also valid in the new one;
 * for each publisher the topic remembers the number of its newest frame (``sources``), so that it
   recognizes a frame that is published again because no acknowledgement came;
-* a frame may expire: it is dropped when its time has come and all frames before it are dropped;
-* ``restore`` brings back what another process knows; the higher offset wins;
-* at most ``max_topics`` topics and ``max_bytes`` of frames are retained. Above that, the topics
-  that were published to longest ago are evicted, and ``evicted`` counts them. The newest frame is
-  always retained;
-* ``store`` never gives an offset twice: a topic that was evicted and comes back continues above
-  ``floor``, the highest offset of all evicted topics.
+* a frame may expire: it is dropped after its lifetime, once all frames before it are dropped;
+* ``restore`` takes over the frames that another process knows; the higher offset wins;
+* at most ``max_topics`` topics and ``max_bytes`` of frames are retained. Above that, the least
+  recently published topics are evicted, and ``evicted`` counts them. The frame that was stored last
+  is always retained;
+* ``store`` never gives an offset twice: when a topic that was evicted is published to again, its
+  offsets continue above ``floor``, the highest offset of all evicted topics.
 
 Times are Unix times in milliseconds, which all processes share; 0 means never.
 """
@@ -30,14 +30,14 @@ Position = tuple[str, int]
 """The epoch and the offset of a frame."""
 
 MAX_TOPICS = 10_000
-"""Bounds the memory that a publisher which invents topics can take."""
+"""Topics that are retained. It bounds the memory that a publisher can use with ever new topics."""
 
 MAX_BYTES = 256 << 20
-"""The same for large frames: enough for 15 frames of 1,700 bytes in each of MAX_TOPICS."""
+"""Bytes of frames that are retained: 15 frames of 1,700 bytes in each of MAX_TOPICS topics."""
 
 MAX_PUBLISHERS = 128
-"""Publishers that a topic remembers; it forgets the one that published longest ago. They matter for
-seconds only, between the death of a broker and the start of the next."""
+"""Publishers whose numbers a topic remembers; it forgets the least recent one. The numbers matter
+for seconds only, from the death of a broker to the start of the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class History:
 
 
 NO_HISTORY = History(False, "", 0)
-"""The topic retains nothing, or it is unknown what."""
+"""The topic retains nothing, or this process does not know what it retains."""
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class RetainedTopic:
         return format_sources(self.published)
 
     def record_publishers(self, published: Mapping[str, int]) -> None:
-        """Remember the publishers of newer frames, with their numbers."""
+        """Record the publishers of newer frames, with their numbers."""
         for publisher, number in published.items():
             known = self.published.pop(publisher, 0)
             self.published[publisher] = max(known, number)
@@ -117,7 +117,7 @@ class RetainedTopic:
         return History(missed is not None, self.epoch, self.offset, tuple(frames))
 
     def is_behind(self, since: Position | None) -> bool:
-        """Whether a position is that of a newer frame, which is on its way here."""
+        """Whether a position is that of a newer frame, which has not arrived here yet."""
         return since is not None and since[0] == self.epoch and since[1] > self.offset
 
     def trim(self, now: int) -> None:
@@ -207,7 +207,7 @@ class RetainedFrames:
         return True
 
     def get(self, topic: bytes, now: int = 0) -> RetainedTopic | None:
-        """The retained topic, or None. Read it at once: it changes with the next frame."""
+        """The retained topic, or None. Do not keep the object: the next frame changes it."""
         entry = self._topics.get(topic)
         if entry is not None and now:
             self._trim(entry, now)
@@ -225,7 +225,7 @@ class RetainedFrames:
             self.size -= entry.size
 
     def topics(self) -> tuple[bytes, ...]:
-        """All topics, the one that was published to longest ago first."""
+        """All topics, the least recently published first."""
         return tuple(self._topics)
 
     def _entry(self, topic: bytes, depth: int) -> RetainedTopic:

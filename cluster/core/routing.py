@@ -2,13 +2,13 @@
 
 The rules:
 
-* topics are opaque byte strings; two topics are the same if their bytes are;
+* topics are opaque byte strings;
 * a subscriber is in a topic at most once, however often it subscribes;
 * a topic without subscribers is not in the table: ``get`` then returns None;
 * subscribers of a topic keep the order in which they subscribed.
 
 A node has one table for its connections and one for the remote nodes; the broker has one for all
-nodes. Subscribers are any hashable objects; this module does not look into them.
+nodes. Subscribers are any hashable objects.
 """
 
 from collections.abc import Hashable

@@ -4,7 +4,7 @@ Every message is one byte of kind, then its fields (wire_fields.py)::
 
     node -> broker                                broker -> node
     H Hello     I am this node                    W Welcome   the other live nodes
-                                                  U Rejected  you cannot take part; the reason
+                                                  U Rejected  you cannot join; the reason
                                                   N UnknownNode    send Hello (again)
     I NodeSubscriptions  I subscribe to topics,   I NodeSubscriptions  of another node
                          or unsubscribe
@@ -24,7 +24,7 @@ A batch of publications is sent as two parts, which the broker forwards unopened
 one part.
 
 The messages about retained topics and presence (K T V S Q M) are in wire_topics.py. These modules
-do not know who receives what, nor what is in a frame.
+do not know which process receives a message, nor what a frame contains.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ __all__ = [
 ]
 
 VERSION = 4
-"""Nodes and broker of different versions refuse each other instead of guessing."""
+"""A broker rejects nodes of another version."""
 
 BATCH = b"P"
 """The kind of a batch of publications."""
@@ -97,7 +97,7 @@ class Hello(Message):
 
 @dataclass(frozen=True, slots=True)
 class Welcome(Message):
-    """The node takes part, beside ``nodes``. ``epoch`` identifies this broker process."""
+    """The node has joined. ``nodes`` are the other live nodes; ``epoch`` identifies the broker."""
 
     KIND: ClassVar[bytes] = b"W"
     epoch: str
@@ -116,7 +116,7 @@ class Welcome(Message):
 
 @dataclass(frozen=True, slots=True)
 class Rejected(Message):
-    """The node cannot take part. ``reason`` is for its log."""
+    """The node cannot join. ``reason`` is for its log."""
 
     KIND: ClassVar[bytes] = b"U"
     LAYOUT: ClassVar[tuple[Codec, ...]] = (TEXT,)
@@ -139,7 +139,7 @@ class Goodbye(Message):
 
 @dataclass(frozen=True, slots=True)
 class Joined(_NodeMessage):
-    """Another node takes part."""
+    """Another node has joined."""
 
     KIND: ClassVar[bytes] = b"J"
 
@@ -153,7 +153,7 @@ class Left(_NodeMessage):
 
 @dataclass(frozen=True, slots=True)
 class Congested(_NodeMessage):
-    """Messages to another node pile up at the broker: stop reading from publishers."""
+    """The broker's queue of another node is full: stop reading from publishers."""
 
     KIND: ClassVar[bytes] = b"X"
 

@@ -14,11 +14,12 @@ order::
     message = u32 length of the rest, one byte of kind, fields    (little-endian; wire_fields.py)
 
 After Rejection and Closing the node closes the connection: publications without an answer were not
-published, and may be sent to another node. If the connection ends between Publish and its answer
-without them, the publisher cannot know whether the message was published, and must report that. It
-sends nothing before the Greeting: the
-kernel may accept a connection that the node, which is stopping, never sees and never closes with
-Closing.
+published, and may be sent to another node. If the connection ends after Publish without an answer,
+Rejection or Closing, the publisher cannot know whether the message was published, and must report
+that.
+
+The publisher sends nothing before the Greeting: the kernel may accept a connection that the node,
+which is stopping, never accepts itself and therefore never closes with Closing.
 """
 
 from dataclasses import dataclass
@@ -28,10 +29,10 @@ from cluster.core.exceptions import WireError
 from cluster.core.wire_fields import NUMBER, TEXT, decode_fields, encode_fields
 
 VERSION = 1
-"""A process does not publish through a node of another version."""
+"""An external publisher does not publish through a node of another version."""
 
 MAX_MESSAGE = 16 << 20
-"""Bytes of the longest message. It bounds the memory that a process which sends garbage can take. A
+"""Bytes of the longest message. It bounds the memory that a process can use by sending garbage. A
 publication of this size would fill the send queue of each subscriber 16 times."""
 
 
@@ -39,7 +40,7 @@ class Accepted(NamedTuple):
     """How many subscribers a publication was queued to.
 
     Attributes:
-        nodes: The nodes of the cluster with subscribers.
+        nodes: The nodes of the cluster that have subscribers.
         connections: The subscribed connections of the node that published it, not of the others.
     """
 

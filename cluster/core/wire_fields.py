@@ -9,8 +9,8 @@ and in a field that is not a topic or a frame::
 
     text = UTF-8        number = u64        flag = number, 0 for false        tokens = n * u64
 
-A batch carries publications from one node to another. All lengths stand together at the front, so
-that one ``array`` call reads or writes them, rather than one ``struct`` call for each.
+A batch carries publications from one node to another. All lengths precede the contents, so that one
+``array`` call reads or writes them, instead of one ``struct`` call for each.
 """
 
 import sys

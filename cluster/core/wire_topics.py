@@ -57,7 +57,7 @@ class Acknowledged(Message):
 
 @dataclass(frozen=True, slots=True)
 class Query(Message):
-    """Ask what a topic retains. The answer is Retained, with depth 0 if that is nothing."""
+    """Ask what a topic retains. The answer is Retained, with depth 0 if it retains nothing."""
 
     KIND: ClassVar[bytes] = b"Q"
     topic: bytes
@@ -151,7 +151,7 @@ class Retained(_FramesMessage):
 
 @dataclass(frozen=True, slots=True)
 class PresenceUpdate(Message):
-    """Members of topics who joined and left through ``node``.
+    """Members that joined and left topics through ``node``.
 
     ``full``: ``joined`` are all members through this node; it replaces earlier updates.
     """

@@ -9,7 +9,7 @@ retained_cache         the retained frames of subscribed topics
 retained_outbox        retained publications that the exchange has not acknowledged
 remote_nodes           the other nodes: their subscriptions, batches to them, congestion
 incoming_batches       batches of the other nodes: gaps and duplicates
-local_presence         who is on which topic
+local_presence         the members of topics, as this node knows them
 local_barriers         the parties of this node at barriers
 bus                    Bus and BusReceiver: the interfaces between PubSub and a bus
 zmq_bus                the bus over a ZeroMQ link to the broker (the default)

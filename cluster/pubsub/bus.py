@@ -1,7 +1,7 @@
-"""Bus and BusReceiver: what a node needs of a bus, and what the bus calls.
+"""Bus: what a node calls. BusReceiver: what a bus calls.
 
-A bus must keep the order of all that one node sends to another. It must not lose anything silently:
-it counts what it drops in ``dropped``, by reason.
+A bus must keep the order of the messages from one node to another. It must count the publications
+that it drops in ``dropped``, by reason.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from cluster.core import wire
 
 
 class BusReceiver(Protocol):
-    """What the bus calls, always from the event loop and never from within a call to the bus."""
+    """The bus calls these methods from the event loop, and never during a call to the bus."""
 
     def bus_up(self, welcome: wire.Welcome) -> None:
         """The bus carries messages (again): send all subscriptions and arrivals now."""
@@ -47,7 +47,8 @@ class Bus(Protocol):
         """Send Goodbye and disconnect."""
 
     def send(self, message: wire.Message) -> None:
-        """Send to the exchange. Ignored while the bus is down: bus_up asks for everything again."""
+        """Send a message to the exchange. Ignored while the bus is down: the receiver sends its
+        whole state in ``bus_up``."""
 
     def send_batch(self, node: str, data: bytes) -> None:
         """Send a batch to another node. The bus must be up."""
@@ -58,7 +59,7 @@ class Bus(Protocol):
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes that wait in this node for the bus to send them."""
+        """Bytes that this node has queued for the bus."""
 
 
 class Timer(Protocol):
@@ -69,10 +70,10 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """Twisted's IReactorTime, as far as topics need it; zope interfaces do not type-check."""
+    """The part of Twisted's IReactorTime that topics use. mypy does not check zope interfaces."""
 
     def seconds(self) -> float:
-        """The time in seconds: Unix time, as Twisted's reactors have it."""
+        """Unix time in seconds, as Twisted's reactors return it."""
 
     def callLater(self, delay: float, call: Callable[[], object], /) -> Timer:
         """Call a function in ``delay`` seconds."""

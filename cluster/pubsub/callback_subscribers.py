@@ -15,10 +15,10 @@ from cluster.pubsub.retained_cache import RetainedCache
 
 
 class CallbackSubscriber:
-    """A function that is called with each frame until ``stop``.
+    """A function that is called with each frame until ``stop`` is called.
 
     Its exceptions are logged, and do not affect other subscribers. ``for_client``: the function
-    sends the frames to a client, who counts as a connection in receipts.
+    sends the frames to a client, which counts as a connection in receipts.
     """
 
     __slots__ = ("_retained_cache", "_take", "for_client", "leave", "topic")
@@ -50,7 +50,7 @@ class CallbackSubscriber:
     def begin(
         self, history: History, frames: Iterable[bytes], replay: bool, answer: Answer | None
     ) -> None:
-        """Begin with the topic's history, and the frames that came while this waited for it."""
+        """Begin with the topic's history, and the frames that arrived while this waited for it."""
         try:
             if answer is not None:
                 answer(history.recovered, history.epoch, history.offset)

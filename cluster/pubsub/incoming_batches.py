@@ -15,12 +15,13 @@ from cluster.core.sequence_numbers import SequenceTracker, Verdict
 from cluster.core.wire_fields import decode_batch
 
 MAX_ORIGINS = 1024
-"""Nodes whose numbers are remembered. Those of nodes that have left are forgotten above this only,
-because a node whose link was cut comes back, and continues its numbers."""
+"""Nodes whose numbers are remembered. The numbers of nodes that have left are kept up to this
+limit, because a node whose link was lost reconnects and continues its numbers."""
 
 
 class IncomingBatches:
-    """``is_present`` tells whether a node takes part; ``dropped`` counts what is not delivered."""
+    """``is_present(node)`` returns whether a node is live; ``dropped`` counts lost publications and
+    rejected batches."""
 
     log = Logger()
 

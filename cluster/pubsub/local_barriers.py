@@ -1,7 +1,7 @@
 """The parties of this node at the cluster's barriers.
 
 The exchange decides when a barrier is released (core.barrier). This module forwards its answers to
-the callbacks of those who wait. Each party has a token that is unique in this node.
+the callbacks of the parties. Each party has a token that is unique in this node.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +36,7 @@ class LocalBarriers:
         """
         if not 0 <= expected < 1 << 63:
             raise ValueError(f"a barrier waits for 1 or more parties, not {expected}")
-        name.encode()  # raises here, rather than in the flush, which is for all publishers
+        name.encode()  # raises for this caller, rather than in the flush of the whole node
         self._last_token += 1
         token = self._last_token
         parties = self._barriers.get(name)
@@ -47,7 +47,7 @@ class LocalBarriers:
         return token
 
     def leave(self, name: str, token: int) -> None:
-        """Be a party no longer, whether waiting or released; no callback is called after this."""
+        """Cease to be a party, waiting or released; no callback is called after this."""
         parties = self._barriers.get(name)
         if parties is None:
             return
@@ -63,7 +63,8 @@ class LocalBarriers:
         parties = self._barriers.get(name)
         if parties is None:
             return
-        # One by one: a callback may call ``leave`` for others, whose callbacks must not be called.
+        # Look up each party just before its callback: an earlier callback may have called ``leave``
+        # for it.
         for token in tokens:
             callbacks = parties.waiting.pop(token, None)
             if callbacks is not None:

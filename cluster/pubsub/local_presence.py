@@ -1,8 +1,8 @@
-"""Who is on which topic, as this node knows it: its own connections, and those of other nodes.
+"""The members of topics, as this node knows them: its own, and those of other nodes.
 
-Each node sends its members to all others, so every node has the whole table. A node that is gone
-loses the members that only it held (core.presence has the rules). When the bus comes up, each node
-sends all of its members again.
+Each node sends its members to all other nodes, so every node has the whole table. When a node is
+gone, the members that only it held leave (core.presence has the rules). When the bus comes up, each
+node sends all of its members again.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ class LocalPresence:
 
         Raises ValueError if the member's name cannot be encoded.
         """
-        member.encode()  # raises here, rather than in the flush, which is for all publishers
+        member.encode()  # raises for this caller, rather than in the flush of the whole node
         membership = (topic, member)
         self._held[membership] += 1
         if self._held[membership] == 1:
@@ -46,7 +46,7 @@ class LocalPresence:
             self._notify(self.table.join(self.name, membership))
 
     def leave(self, topic: bytes, member: str) -> None:
-        """Count one less. There must have been a ``join``."""
+        """Count one connection less. Each call must follow a ``join``."""
         membership = (topic, member)
         self._held[membership] -= 1
         if self._held[membership] <= 0:
@@ -55,7 +55,7 @@ class LocalPresence:
             self._notify(self.table.leave(self.name, membership))
 
     def members(self, topic: bytes) -> tuple[str, ...]:
-        """The members on any node, in the order in which they came."""
+        """The members on any node, in the order in which they joined."""
         return self.table.members(topic)
 
     def watch(self, topic: bytes, watcher: Watcher) -> Callable[[], None]:

@@ -1,12 +1,12 @@
-"""Subscribers that wait for a topic's history, before they receive what is new.
+"""Subscribers that wait for a topic's history before they receive new frames.
 
 Most subscribers begin at once. Those that resume from a position (``since``), want no old frames,
 or want to know their position must wait until this node knows what the topic retains:
 
-* if the node has the topic in its cache, they begin at once. The node asks the exchange if it does
-  not, or if the subscriber has received newer frames through another node;
-* frames without an offset that come meanwhile wait with the subscriber, at most WAITING_FRAMES.
-  With one more the subscriber begins without a history, as not recovered;
+* if the node has the topic in its cache, they begin at once. It asks the exchange if the topic is
+  not cached, or if the subscriber has received newer frames through another node;
+* frames without an offset that arrive meanwhile are queued with the subscriber, at most
+  WAITING_FRAMES. When one more arrives, the subscriber begins without a history, as not recovered;
 * each pending subscriber begins exactly once, or is cancelled.
 """
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from cluster.core.retained import NO_HISTORY, History, Position, RetainedTopic
 
 WAITING_FRAMES = 1000
-"""Frames that wait with a subscriber. The exchange answers in milliseconds: more gather only while
-the broker is away."""
+"""Frames that are queued for one pending subscriber. The exchange answers in milliseconds, so there
+are more only while the broker is down."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +41,7 @@ class PendingSubscribers:
         return topic in self._waiting
 
     def topics(self) -> tuple[bytes, ...]:
-        """The topics of which the exchange's answer is awaited."""
+        """The topics for which the exchange has not answered yet."""
         return tuple(self._waiting)
 
     def add(self, pending: PendingSubscriber) -> None:
@@ -61,7 +61,7 @@ class PendingSubscribers:
     def answered(self, topic: bytes, kept: RetainedTopic | None, more: bool = False) -> None:
         """Begin the subscribers of a topic whose retained frames are known now.
 
-        ``more``: newer frames may follow, so subscribers that are ahead go on waiting.
+        ``more``: newer frames may follow, so subscribers with a newer position keep waiting.
         """
         for pending in tuple(self._waiting.get(topic, ())):
             if not (more and kept is not None and kept.is_behind(pending.since)):
@@ -70,7 +70,7 @@ class PendingSubscribers:
                 pending.begin(history, pending.frames)
 
     def deliver(self, topic: bytes, frame: bytes) -> None:
-        """Keep a frame without an offset for the subscribers of a topic."""
+        """Queue a frame without an offset for the pending subscribers of a topic."""
         for pending in tuple(self._waiting[topic]):
             pending.frames.append(frame)
             if len(pending.frames) > WAITING_FRAMES:

@@ -1,12 +1,13 @@
 """PubSub: the topics, barriers and retained frames of one node, on any bus.
 
-A publication goes into the queues of this node's connections at once, and into the batch of each
-remote node that subscribes to the topic. Batches leave at the end of the event loop's turn. So a
-publication costs little however many nodes there are, and a batch has all publications of a turn.
+``publish`` appends a frame to the queues of this node's connections, and to the batch of each
+remote node that subscribes to the topic. Batches are sent at the end of the turn of the event loop,
+so each batch has all publications of a turn, and the number of nodes hardly affects the cost of
+one.
 
 At the end of a turn a node sends, in this order: changes of its subscriptions, queries, presence,
 batches, retained frames, barrier arrivals. So the exchange has a node's subscriptions before its
-arrivals, and never releases a barrier before the others have them.
+arrivals, and never releases a barrier before the other nodes have them.
 
 Frames are encoded WebSocket frames (net.websocket.frames); topics are byte strings.
 """
@@ -33,7 +34,7 @@ class PubSub:
 
     ``published`` receives each connection whose ``out`` was empty, so that its owner flushes it.
     ``on_up`` is called when the bus comes up, ``remote_nodes.on_full`` when publishers must pause
-    or may go on. Retained frames expire by the clock's Unix time.
+    or may resume. Retained frames expire by the clock's Unix time.
 
     ``dropped`` counts the publications and batches that were not delivered, by reason.
     """
@@ -56,7 +57,7 @@ class PubSub:
         self.presence = LocalPresence(bus.name, schedule)
         self.remote_nodes.on_left = self.presence.remote_node_left
         self.barriers = LocalBarriers(self._send_control)
-        # Looked up once, for the loops below.
+        # The hot path: one attribute lookup here instead of several for each message.
         self._connections_of = self.subscriptions.connections.get
         self._remote_nodes_of = self.remote_nodes.subscriptions.get
         self._special = self.subscriptions.special
@@ -72,7 +73,7 @@ class PubSub:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of publications that wait in this node for the bus, or for nodes out of reach."""
+        """Bytes of publications queued in this node, for the bus or for nodes out of reach."""
         return self.remote_nodes.held.level + self.bus.queued_bytes
 
     def start(self) -> None:
@@ -84,12 +85,12 @@ class PubSub:
         self.remote_nodes.stop_waiting()
         self.bus.stop()
 
-    # Publishing. The loops are written out rather than shared: they run for every message.
+    # Publishing. The loops are repeated rather than shared, to save a call for every message.
 
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         """Queue a frame to all subscribers; returns (nodes, connections of this node).
 
-        A node whose only subscriber is a function counts, too.
+        A node whose only subscriber is a function is counted.
         """
         connections = nodes = 0
         subscribers = self._connections_of(topic)
@@ -165,7 +166,7 @@ class PubSub:
     def _has_subscribers_here(self, topic: bytes, connections: int) -> bool:
         return connections > 0 or topic in self._special
 
-    # Subscribing: what handlers need of Subscriptions, which says what each method does.
+    # Subscribing: the methods of Subscriptions that handlers call; see their docstrings.
 
     def subscribe(self, connection: Subscriber, topic: bytes) -> None:
         self.subscriptions.subscribe(connection, topic)
@@ -206,8 +207,8 @@ class PubSub:
     # The end of a turn.
 
     def flush(self) -> None:
-        """Send what the turn queued. While the bus is down it ignores messages, rather than letting
-        them gather here: ``bus_up`` sends the whole state."""
+        """Send what was queued in this turn. While the bus is down it ignores messages to the
+        exchange, so that they do not accumulate: ``bus_up`` sends the whole state."""
         bus = self.bus
         if self.subscriptions.table.changed:
             added, removed = self.subscriptions.table.take_changes()
@@ -232,7 +233,7 @@ class PubSub:
     def bus_up(self, welcome: wire.Welcome) -> None:
         self._retained_outbox.bus_up(welcome.epoch == self.remote_nodes.epoch)
         self.remote_nodes.bus_up(welcome)
-        # Before the subscriptions, which the broker answers with what it retains.
+        # Before the subscriptions, which the broker answers with the retained frames.
         for message in self.subscriptions.retained_cache.restores():
             self.bus.send(message)
         self.bus.send(wire.NodeSubscriptions(self.bus.name, self.subscriptions.all_topics_wanted()))

@@ -2,12 +2,13 @@
 
 The rules:
 
-* a node that leaves loses its subscriptions; what waits for it is dropped and counted;
+* when a node leaves, its subscriptions are removed, and the publications queued for it are dropped
+  and counted;
 * while the bus is down, and until a node has joined a new broker, batches to it are held. Its old
-  subscriptions stay valid until it has sent the present ones;
+  subscriptions stay valid until it has sent its present ones;
 * batches to each node are numbered, so that the receiver detects gaps (incoming_batches.py);
-* ``full`` means that publishers must pause: the bus does not take more, a node does not read, or
-  too much is held.
+* ``full`` means that publishers must pause: the queue of the bus is full, a node does not read, or
+  too many bytes are held.
 """
 
 from collections import Counter
@@ -20,8 +21,8 @@ from cluster.core.wire_fields import encode_batch, publications
 from cluster.pubsub.bus import Bus, Clock, Timer
 
 MAX_LEFT = 1024
-"""Nodes that have left whose batch numbers are remembered: a node whose link was cut comes back
-under the same name, and expects that the numbers continue."""
+"""Nodes that have left whose batch numbers are remembered: a node whose link was lost reconnects
+under the same name, and expects the numbers to continue."""
 
 REJOIN_TIMEOUT_S = 5.0
 """Seconds for which batches to the nodes of a dead broker are held after a new broker has come up.
@@ -29,8 +30,8 @@ Nodes that have not joined it by then count as gone."""
 
 HELD_HIGH_WATER = 8 << 20
 HELD_LOW_WATER = 2 << 20
-"""Bytes of publications held for nodes out of reach. Above the first mark publishers must pause;
-at the second they may go on."""
+"""Bytes of publications held for nodes out of reach. Above the first mark publishers must pause; at
+or below the second they may resume."""
 
 HELD_LIMIT = 4 * HELD_HIGH_WATER
 """Bytes above which batches are dropped (``bus_queue_full``)."""
@@ -82,7 +83,7 @@ class RemoteNodes:
         self._left: dict[str, RemoteNode] = {}
         self._congested: set[str] = set()
         self._bus_full = False
-        self._expected: set[str] = set()  # nodes that have not sent what they know
+        self._expected: set[str] = set()  # nodes that have not sent the broker their state
         self._rejoin_timer: Timer | None = None
 
     @property
@@ -92,10 +93,10 @@ class RemoteNodes:
 
     @property
     def all_synchronized(self) -> bool:
-        """Whether each node has sent the broker what it knows, or is gone.
+        """Whether each node has sent the broker its state, or is gone.
 
         Until then a new broker may not know all retained frames, and would give their offsets to
-        new ones.
+        new frames.
         """
         return not self._expected
 
@@ -114,7 +115,7 @@ class RemoteNodes:
                 self._hold(node, batch)
 
     def bus_up(self, welcome: wire.Welcome) -> None:
-        """The bus carries batches again. Nodes that are not in ``welcome`` may join one by one."""
+        """The bus carries batches again. Nodes that are not in ``welcome`` may join later."""
         self.stop_waiting()
         for name, node in list(self.by_name.items()):
             node.subscriptions_are_old = True  # it sends the present ones again
@@ -133,7 +134,7 @@ class RemoteNodes:
         self._congestion_changed()
 
     def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
-        """Hold all batches until the bus is up; ``unsent`` are those that it has not sent."""
+        """Hold all batches until the bus is up; ``unsent`` are those that the bus has not sent."""
         self.stop_waiting()
         for node in self.by_name.values():
             node.present = False
@@ -144,7 +145,7 @@ class RemoteNodes:
                 self._dropped["node_gone"] += publications(batch)
 
     def bus_full(self, full: bool) -> None:
-        """The queue of the bus is full, or no longer."""
+        """The queue of the bus is full (True), or has room again (False)."""
         self._bus_full = full
         self._congestion_changed()
 
@@ -161,19 +162,19 @@ class RemoteNodes:
             self.subscriptions.add(topic, node)
 
     def congested(self, name: str, is_congested: bool) -> None:
-        """Batches to a node pile up at the broker, or no longer."""
+        """The broker's queue of a node is full (True), or has drained (False)."""
         (self._congested.add if is_congested else self._congested.discard)(name)
         self._congestion_changed()
 
     def joined(self, name: str) -> RemoteNode:
-        """A node takes part: send it the batches that are held for it."""
+        """A node has joined: send the batches that are held for it."""
         node = self.by_name.get(name)
         if node is None:
             node = self._left.pop(name, None)
             if node is None:
                 node = RemoteNode(name)
             self.by_name[name] = node
-            # The message may be one of a link that was lost meanwhile.
+            # The message may have arrived on a link that has been lost since.
             node.present = self._bus.is_up
         elif not node.present and self._bus.is_up:
             node.present = True
@@ -201,14 +202,15 @@ class RemoteNodes:
         self.on_left(name)
 
     def stop_waiting(self) -> None:
-        """Wait for no node to rejoin; cancels the timer."""
+        """Stop waiting for nodes to rejoin; cancels the timer."""
         self._expected = set()
         if self._rejoin_timer is not None:
             self._rejoin_timer.cancel()
             self._rejoin_timer = None
 
     def count_held(self, change: int) -> None:
-        """Count bytes of publications that are held outside of this class; negative: released."""
+        """Add to the bytes of publications that are held outside of this class; negative numbers
+        subtract."""
         changed = self.held.add(change) if change > 0 else self.held.remove(-change)
         if changed:
             self._congestion_changed()
@@ -226,7 +228,7 @@ class RemoteNodes:
             self._congestion_changed()
 
     def _synchronized(self, name: str) -> None:
-        """A node has sent the broker what it knows, or is gone."""
+        """A node has sent the broker its state, or is gone."""
         if name in self._expected:
             self._expected.discard(name)
             if not self._expected:

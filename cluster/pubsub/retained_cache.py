@@ -1,7 +1,7 @@
 """The retained frames of the topics that this node subscribes to, as the exchange has sent them.
 
-A topic is cached while the node subscribes to it: for subscribers that come later on this node, and
-for another broker, which does not know it. Expired frames are never returned.
+A topic is cached while the node subscribes to it: for later subscribers on this node, and for a new
+broker, which does not know it. Expired frames are never returned.
 """
 
 import sys
@@ -29,18 +29,18 @@ class RetainedCache:
     """
 
     def __init__(self, now: Callable[[], int], dropped: Counter[str]) -> None:
-        # Without limits, because subscriptions limit it. If a topic were evicted that has
-        # subscribers, they would receive its frames again with the answer to the next query.
+        # No limits: the node's subscriptions bound the cache. If a topic with subscribers were
+        # evicted, they would receive its frames again with the answer to the next query.
         self._retained = RetainedFrames(sys.maxsize, max_bytes=sys.maxsize)
         self._now = now
         self._dropped = dropped
 
     def get(self, topic: bytes) -> RetainedTopic | None:
-        """The topic, or None if it is not known here; the exchange may retain it nevertheless."""
+        """The topic, or None if it is not cached; the exchange may retain it nevertheless."""
         return self._retained.get(topic, self._now())
 
     def history(self, topic: bytes, since: Position | None) -> History:
-        """What a new subscriber of the topic receives."""
+        """The history that a new subscriber of the topic receives."""
         kept = self.get(topic)
         return NO_HISTORY if kept is None else kept.history(since)
 
@@ -59,10 +59,11 @@ class RetainedCache:
         known = self._known_offset(kept, message)
         new = message.offset - known
         if new > len(message.frames) and not message.full:
-            # Frames in between are missing. The exchange sent the new ones before it had received
-            # our present subscription, because of an earlier one on a link that was lost, or that
-            # ended and began again. The answer to the present one has all frames and comes next;
-            # delivering these first would change the order.
+            # Frames between the known and the new ones are missing. The exchange sent the new ones
+            # for an earlier subscription of this node, before it received the present one: the link
+            # was lost, or the node unsubscribed and subscribed again. The answer to the present
+            # subscription arrives next and has all frames; delivering these first would change the
+            # order.
             return None
         if new <= 0:
             return []
@@ -73,12 +74,12 @@ class RetainedCache:
         if kept is not None and new == len(frames) and known == kept.offset:
             before, times_before = tuple(kept.frames), tuple(kept.expires)
         else:
-            # Older frames stay only if the new ones follow them without a gap, in the same
-            # numbering: offsets are counted back from the newest.
+            # Keep older frames only if the new ones follow them without a gap in the same
+            # numbering, because offsets are counted back from the newest frame.
             before, times_before = (), ()
         published = {} if kept is None else kept.published
         sources = parse_sources(message.sources)
-        # Forgotten first: offsets of another epoch may be lower, and ``restore`` ignores those.
+        # Forget the topic first: ``restore`` ignores lower offsets, which another epoch may have.
         self._retained.forget(topic)
         self._retained.restore(
             topic,
@@ -90,9 +91,10 @@ class RetainedCache:
             self._now(),
             format_sources(published | sources),
         )
-        # A publisher sends again what a dead broker may not have delivered. This node received it
-        # from that broker: it takes over the new offset, but does not deliver the frame again. In
-        # messages of several frames the sources do not tell which frame is whose.
+        # After the death of a broker a publisher sends again the frames that may not have been
+        # delivered. If this node received the frame from the dead broker, it takes over the new
+        # offset, but does not deliver the frame again. This is checked for single frames only: in a
+        # message of several frames the sources do not show which publisher sent which frame.
         if len(message.frames) == 1 and any(
             number <= published.get(publisher, 0) for publisher, number in sources.items()
         ):
@@ -109,8 +111,8 @@ class RetainedCache:
         if kept.epoch == epoch:
             return kept.offset
         if kept.epoch in earlier:
-            # Frames beyond that offset were numbered by a broker that is gone; the present one
-            # has given their offsets to other frames.
+            # The previous broker numbered the frames after that offset. The present one has given
+            # their offsets to other frames.
             return min(kept.offset, earlier[kept.epoch])
         return 0
 

@@ -1,13 +1,13 @@
-"""Retained publications of this node, kept until the exchange has them for certain.
+"""Retained publications of this node, kept until the exchange has certainly stored them.
 
 The rules:
 
 * publications are numbered 1, 2, 3, …, and are sent in this order;
-* a publication is kept until the exchange acknowledges it, and GRACE_S longer: a broker that dies
-  may have acknowledged it, but not have sent it to any other node;
-* after the bus was down, the publications that were not acknowledged are sent again. Another broker
-  also receives those of the grace period before them. By the numbers the exchange and the nodes
-  recognize what they have already.
+* a publication is kept until the exchange acknowledges it, and GRACE_S seconds longer: a broker may
+  die after it has acknowledged a publication and before it has sent it to any other node;
+* after the bus was down, the publications that were not acknowledged are sent again. A new broker
+  also receives those of the grace period before them. The exchange and the nodes recognize
+  duplicates by the numbers.
 """
 
 from collections import deque
@@ -18,10 +18,10 @@ from cluster.core import wire
 from cluster.core.interfaces import Subscriber
 
 GRACE_S = 5.0
-"""Longer than it takes to notice that a broker does not respond (net.zmq_socket)."""
+"""Seconds; longer than it takes to detect that a broker does not respond (net.zmq_socket)."""
 
 GRACE_BYTES = 8 << 20
-"""Bytes of acknowledged publications that are kept; a second or so of a busy node's traffic."""
+"""Bytes of acknowledged publications that are kept: about a second of a busy node's traffic."""
 
 
 class _Publication(NamedTuple):
@@ -37,14 +37,14 @@ class _Publication(NamedTuple):
 
 
 class RetainedOutbox:
-    """``seconds`` returns a clock's time; ``count_held`` is called with changes of the bytes that
-    are not acknowledged."""
+    """``seconds`` returns a clock's time in seconds. ``count_held`` is called with each change of
+    the number of bytes that are not acknowledged."""
 
     def __init__(self, seconds: Callable[[], float], count_held: Callable[[int], None]) -> None:
         self._waiting: deque[_Publication] = deque()
         self._grace: deque[_Publication] = deque()
         self._grace_bytes = 0
-        self._sent = 0  # how many of those that wait
+        self._sent = 0  # of those in the queue
         self._number = 0
         self._seconds = seconds
         self._count_held = count_held
@@ -52,7 +52,7 @@ class RetainedOutbox:
     def add(
         self, topic: bytes, depth: int, frame: bytes, lifetime: int, skip: Subscriber | None
     ) -> None:
-        """Add a publication; ``unsent`` returns it the next time."""
+        """Add a publication, which the next call of ``unsent`` returns."""
         self._number += 1
         retain = wire.Retain(topic, depth, frame, lifetime, self._number)
         self._waiting.append(_Publication(retain, skip))
@@ -90,12 +90,12 @@ class RetainedOutbox:
         return skip
 
     def bus_down(self) -> None:
-        """Publications that were sent and not acknowledged may be lost."""
+        """Mark the publications that are not acknowledged as unsent: they may be lost."""
         self._sent = 0
         self._forget(self._seconds())
 
     def bus_up(self, same_broker: bool) -> None:
-        """Send again what this broker may not have."""
+        """Mark as unsent the publications that this broker may not have stored."""
         self._sent = 0
         if not same_broker:
             self._waiting.extendleft(reversed(self._grace))

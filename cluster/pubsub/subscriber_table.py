@@ -1,4 +1,4 @@
-"""Which subscribers of this node want which topic, and what the other nodes must know of it.
+"""The subscribers of each topic on this node, and the changes that other nodes must receive.
 
 A topic is wanted while it has a connection or a special subscriber (callback_subscribers.py).
 """
@@ -46,7 +46,7 @@ class SubscriberTable:
             self._remove_topic_if_unused(topic)
 
     def remove_skipping(self, connection: Subscriber, topic: bytes) -> bool:
-        """Unsubscribe a skipping connection; returns False if it was none."""
+        """Unsubscribe a skipping connection; returns False if it did not subscribe as one."""
         special = self.special.get(topic)
         if special is None or special.skipping.pop(connection, None) is None:
             return False
@@ -79,7 +79,8 @@ class SubscriberTable:
         return bool(self._changes)
 
     def take_changes(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-        """Since the last call: the topics that are wanted now, and those that no longer are."""
+        """Returns the changes since the last call: the topics that are wanted now, and those that
+        are not wanted any more."""
         changes, self._changes = self._changes, {}
         added = tuple(topic for topic, wanted in changes.items() if wanted)
         return added, tuple(topic for topic, wanted in changes.items() if not wanted)

@@ -1,8 +1,8 @@
 """What the subscribers of this node receive: a topic's history, then each new frame.
 
 Most subscribers are connections, which receive every frame; some are special
-(callback_subscribers.py). A subscriber that resumes waits for the history (pending_subscribers.py)
-before it becomes one or the other.
+(callback_subscribers.py). Before either of them resumes, it waits for the history
+(pending_subscribers.py).
 """
 
 from collections import Counter
@@ -38,8 +38,8 @@ class Subscriptions:
         self.connections = self.table.connections
         self.special = self.table.special
         self._schedule = schedule
-        # A dict, so that a client that subscribes again and again causes one query: each answer is
-        # the whole history.
+        # A dict, so that a client that subscribes repeatedly causes one query: each answer has the
+        # whole history.
         self._queries: dict[bytes, None] = {}
         self._pending = PendingSubscribers(self._queries.setdefault)
         self._pending_of: dict[Subscriber, dict[bytes, PendingSubscriber]] = {}
@@ -95,15 +95,15 @@ class Subscriptions:
             self._send_retained(topic, lambda frame, offset: connection.send_frame(frame))
 
     def unsubscribe(self, connection: Subscriber, topic: bytes) -> None:
-        """Queue no more of the topic's frames."""
+        """Stop queueing the topic's frames on the connection."""
         self.table.remove(connection, topic)
         self.table.remove_skipping(connection, topic)
         self._cancel(self._remove_pending(connection, topic))
 
     def drop(self, connection: Subscriber, skipping_topics: tuple[bytes, ...] = ()) -> None:
-        """Unsubscribe a connection that is gone from everything.
+        """Unsubscribe a closed connection from all topics.
 
-        The caller names the topics with ``subscribe_skipping``.
+        The caller passes the topics that it subscribed to with ``subscribe_skipping``.
         """
         self.table.drop(connection)
         for topic in (*skipping_topics, *self._pending_of.get(connection, ())):
@@ -143,7 +143,7 @@ class Subscriptions:
         return subscriber
 
     def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
-        """Call back with each frame for as long as the node lives."""
+        """Call the function with each frame, until the node stops."""
         self.follow(topic, lambda frame, offset: listener(frame))
 
     # For the exchange.
@@ -165,7 +165,7 @@ class Subscriptions:
     def deliver(
         self, topic: bytes, frame: bytes, offset: int = 0, skip: Subscriber | None = None
     ) -> int:
-        """Queue a frame to all subscribers but ``skip``; returns how many connections that were."""
+        """Queue a frame to all subscribers except ``skip``; returns the number of connections."""
         connections = self.connections.get(topic) or ()
         count = len(connections)
         for connection in connections:
@@ -224,10 +224,10 @@ class Subscriptions:
             self._pending.answered(topic, self.retained_cache.get(topic), more=bool(new))
             self._update_pending(topic, special)
 
-    # Inside.
+    # Internal.
 
     def _admit_if_known(self, pending: PendingSubscriber) -> bool:
-        """Begin if the topic's history is known here; else the subscriber waits for it."""
+        """Begin if the topic's history is cached, else add a pending subscriber."""
         kept = self.retained_cache.get(pending.topic)
         if kept is not None and not kept.is_behind(pending.since):
             pending.begin(kept.history(pending.since), [])

@@ -1,13 +1,15 @@
 """ZmqBus: this node's ZeroMQ DEALER link to the broker.
 
-start-up     The socket connects, and the node sends Hello after each ZeroMQ handshake. The broker's
-             Welcome makes the bus up; nothing else is sent before. Messages of an old connection
-             are read before Hello is sent, because an old answer could be mistaken for the new one.
-congestion   Messages that ZeroMQ does not take wait here in order. Above the high-water mark the
-             receiver is notified (``bus_full``) and stops reading from the clients that publish.
-             At four times the mark publications are dropped and counted (``bus_queue_full``).
-reliability  Batches that still wait here when the bus goes down are handed back to the receiver.
-             What was in ZeroMQ's own queues when a broker died is lost; the receivers detect that
+start-up     The socket connects, and the node sends Hello after each ZeroMQ handshake. The bus is
+             up when the broker's Welcome arrives; nothing but Hello is sent before. Messages of an
+             old connection are read before Hello is sent, because an old answer could be mistaken
+             for the new one.
+congestion   Messages that ZeroMQ does not accept are queued here in order. Above the high-water
+             mark the bus calls ``bus_full``, and the receiver stops reading from the clients that
+             publish. At four times the mark publications are dropped and counted
+             (``bus_queue_full``).
+reliability  Batches that are still queued here when the bus goes down are returned to the receiver.
+             Messages in ZeroMQ's own queues are lost when a broker dies; the receivers detect that
              by the sequence numbers (incoming_batches.py).
 """
 
@@ -26,10 +28,11 @@ from cluster.pubsub.bus import BusReceiver
 
 HIGH_WATER = 8 << 20
 LOW_WATER = 2 << 20
-"""Bytes that wait for ZeroMQ: a second or so of a busy node's traffic."""
+"""Bytes in the queue above which publishers must pause: about a second of a busy node's traffic."""
 
 HARD_LIMIT = 4 * HIGH_WATER
-"""Bytes at which publications are dropped. Clients are not read by then; handlers may publish."""
+"""Bytes in the queue above which publications are dropped. The node has stopped reading from
+clients by then, but handlers may still publish."""
 
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1000
@@ -68,7 +71,7 @@ class ZmqBus:
         try:
             socket.connect(self._address)
         except zmq.ZMQError:
-            self.stop()  # a context with open sockets blocks when it is garbage-collected
+            self.stop()  # a context with open sockets blocks in garbage collection
             raise
         self._link.start()
 
@@ -125,7 +128,7 @@ class ZmqBus:
 
     def _send_hello(self) -> None:
         self._down()
-        # ZeroMQ may refuse a message for a moment after the handshake; _writable tries again.
+        # ZeroMQ may refuse messages shortly after the handshake; _writable then tries again.
         self._hello_due = not self._link.send([wire.encode(wire.Hello())])
         self._awaiting_welcome = True
 
@@ -152,7 +155,7 @@ class ZmqBus:
     def _received(self, parts: list[bytes]) -> None:
         if self._receiver is None:
             return
-        if parts == [b""]:  # the broker only tests whether this node is reachable
+        if parts == [b""]:  # a probe: the broker tests whether this node is reachable
             return
         try:
             if len(parts) == 2 and parts[0][:1] == wire.BATCH:

@@ -1,4 +1,4 @@
-"""The pure core: plain values in, plain values out. ``simulation`` is a cluster without I/O."""
+"""Tests of cluster.core, with plain values. ``simulation`` is a cluster without I/O."""
 
 from tests import profiles
 

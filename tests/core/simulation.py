@@ -1,8 +1,8 @@
 """A cluster of an Exchange and nodes, with FIFO links instead of sockets and no clock.
 
-The test says when a message travels (``carry_up``, ``carry_down``), so that any interleaving is
-possible. The simulation checks the rules at each step. ``settle`` delivers all messages and checks
-what must be true then.
+The test decides when a link delivers a message (``carry_up``, ``carry_down``), so that any
+interleaving is possible. The simulation checks the rules at each step. ``settle`` delivers all
+messages, then checks that the nodes and the exchange agree.
 """
 
 from collections import deque
@@ -53,7 +53,7 @@ class SimulatedNode:
 
 @dataclass
 class SimulatedBarrier:
-    """The state of a barrier that follows from the messages of the exchange."""
+    """The state of a barrier, derived from the messages of the exchange."""
 
     expected: int
     parties: set[tuple[str, int]] = field(default_factory=set)
@@ -83,7 +83,7 @@ class SimulatedCluster:
     # Events.
 
     def start_broker(self) -> None:
-        """The broker is gone with all messages on its links; all nodes connect to a new one."""
+        """Lose the broker with all messages on its links; all nodes connect to a new one."""
         self.broker_number += 1
         self.exchange = Exchange(f"broker{self.broker_number}")
         self.exchange.retained.max_topics = self.max_retained
@@ -96,27 +96,27 @@ class SimulatedCluster:
             self.carry_up(name, len(self.nodes[name].up))
 
     def start(self, name: str) -> None:
-        """Start a process; the exchange may not have noticed that the one before is gone."""
+        """Start a process; the exchange may not have noticed that its predecessor is gone."""
         self.nodes[name] = SimulatedNode(name)
         self.nodes[name].send_hello(self.expected)
 
     def cut(self, name: str) -> None:
-        """The link is lost with all that was on it, and connected again at once."""
+        """Lose the link with all messages on it, and connect it again at once."""
         node = self.nodes[name]
         node.up.clear()
         node.down.clear()
         node.send_hello(self.expected)
 
     def crash(self, name: str) -> None:
-        """The process is gone, and the broker has not noticed."""
+        """Lose the process without the broker noticing."""
         del self.nodes[name]
 
     def evicted(self, name: str) -> None:
-        """The broker takes the node for gone, whether or not it is."""
+        """The broker assumes that the node is gone; it may be wrong."""
         self._check_and_send(name, None, self.exchange.leave(name))
 
     def stop(self, name: str) -> None:
-        """The process sends Goodbye, and closes its link when that has arrived."""
+        """The process sends Goodbye, and closes its link when Goodbye has arrived."""
         self.nodes[name].send(wire.Goodbye())
         self.carry_up(name, len(self.nodes[name].up))
         del self.nodes[name]
@@ -149,14 +149,14 @@ class SimulatedCluster:
         self.nodes[name].send(wire.Retain(topic, depth, frame))
 
     def carry_up(self, name: str, count: int = 1) -> None:
-        """Messages of a node reach the exchange."""
+        """Deliver messages of a node to the exchange."""
         node = self.nodes[name]
         for _ in range(min(count, len(node.up))):
             message = wire.decode(wire.encode(node.up.popleft()))
             self._check_and_send(name, message, self.exchange.receive(name, message))
 
     def carry_down(self, name: str, count: int = 1) -> None:
-        """Messages of the exchange reach a node."""
+        """Deliver messages of the exchange to a node."""
         node = self.nodes[name]
         for _ in range(min(count, len(node.down))):
             message, views = node.down.popleft()
@@ -170,7 +170,7 @@ class SimulatedCluster:
             if name not in self.live:
                 node.send(
                     wire.NodeSubscriptions(name)
-                )  # a node that was evicted learns of it when it sends something
+                )  # an evicted node is notified when it sends its next message
         while any(node.up or node.down for node in self.nodes.values()):
             for name, node in self.nodes.items():
                 self.carry_up(name, len(node.up))
@@ -271,7 +271,8 @@ class SimulatedCluster:
         assert set(released_by_name) <= set(self.barriers)
 
     def _node_receives(self, node: SimulatedNode, message: wire.Message, views: Views) -> None:
-        """A node receives a message. Before the answer to its Hello, messages are old ones."""
+        """A node receives a message. Messages before the answer to its Hello belong to an old
+        link."""
         if isinstance(message, wire.Welcome):
             assert message.epoch == self.exchange.epoch
             node.welcomed = True
@@ -306,7 +307,7 @@ class SimulatedCluster:
             seen = self.retained.setdefault((self.broker_number, message.topic, offset), frame)
             assert seen == frame, "two frames under one number"
         if message.topic not in node.wanted:
-            return  # on its way when the node unsubscribed
+            return  # sent before the exchange received the unsubscription
         known = node.offsets.get(message.topic, 0)
         news = message.frames[-(message.offset - known) :] if message.offset > known else ()
         if message.offset > known:

@@ -33,7 +33,7 @@ class BarrierTests(SynchronousTestCase):
     def test_a_negative_number_of_parties_is_refused(self) -> None:
         self.assertRaises(ValueError, Barrier, -1)
 
-    def test_the_last_arrival_makes_it_ready(self) -> None:
+    def test_the_last_arrival_makes_the_barrier_ready(self) -> None:
         self.assertEqual(self.barrier.arrive("b", [7, 4]), [])
         self.assertWaiting(2)
         self.assertEqual(self.barrier.arrive("a", [1]), [])
@@ -97,7 +97,7 @@ class BarrierTests(SynchronousTestCase):
         self.assertTrue(self.barrier.empty)
         self.assertWaiting(0)
 
-    def test_invariants(self) -> None:
+    def test_invariants_hold_after_any_events(self) -> None:
         run_state_machine_as_test(BarrierMachine)
 
 
@@ -107,23 +107,23 @@ class EveryNodeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.barrier = Barrier(EVERY_NODE)
 
-    def test_any_number_of_parties_of_each_node(self) -> None:
+    def test_each_node_may_have_any_number_of_parties(self) -> None:
         self.barrier.arrive("a", [1, 2, 3])
         self.assertFalse(self.barrier.ready(["a", "b"]))
         self.barrier.arrive("b", [1])
         self.assertTrue(self.barrier.ready(["a", "b"]))
 
-    def test_dead_nodes_are_not_waited_for(self) -> None:
+    def test_the_barrier_does_not_wait_for_dead_nodes(self) -> None:
         self.barrier.arrive("a", [1])
         self.assertFalse(self.barrier.ready(["a", "b"]))
         self.assertTrue(self.barrier.ready(["a"]))
 
-    def test_without_live_nodes_it_is_never_ready(self) -> None:
+    def test_without_live_nodes_the_barrier_is_never_ready(self) -> None:
         self.assertFalse(self.barrier.ready([]))
 
 
 class BarrierMachine(RuleBasedStateMachine):
-    """A barrier against the set of its parties; it is released whenever it is ready."""
+    """Compares a barrier, released whenever it is ready, with a set of its parties."""
 
     live = ("a", "b")
 

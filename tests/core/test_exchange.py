@@ -13,7 +13,7 @@ from tests.core.simulation import SimulatedCluster
 
 
 class ExchangeTestCase(SynchronousTestCase):
-    """An exchange that nodes a, b and c take part in."""
+    """An exchange with the live nodes a, b and c."""
 
     def setUp(self) -> None:
         self.exchange = Exchange("first")
@@ -31,12 +31,12 @@ class ExchangeTestCase(SynchronousTestCase):
 class LifeTests(ExchangeTestCase):
     """Hello, Goodbye and leave."""
 
-    def test_the_first_node(self) -> None:
+    def test_the_first_node_is_welcomed_without_other_nodes(self) -> None:
         exchange = Exchange("x")
         self.assertEqual(exchange.receive("a", wire.Hello()), [("a", wire.Welcome("x", ()))])
         self.assertEqual(exchange.nodes, ("a",))
 
-    def test_a_node_that_joins_and_the_others_learn_of_each_other(self) -> None:
+    def test_a_node_that_joins_and_the_other_nodes_are_notified_of_each_other(self) -> None:
         self.receive("b", wire.NodeSubscriptions("b", (b"t", b"u")))
         self.assertEqual(
             self.receive("d", wire.Hello()),
@@ -55,7 +55,7 @@ class LifeTests(ExchangeTestCase):
         self.assertIsInstance(answer[1], wire.Rejected)
         self.assertNotIn("d", self.exchange.nodes)
 
-    def test_a_node_that_comes_back_with_another_version_is_removed(self) -> None:
+    def test_a_node_that_reconnects_with_another_version_is_removed(self) -> None:
         self.receive("c", wire.NodeSubscriptions("c", (b"t",)))
         *to_others, (node, answer) = self.receive("c", wire.Hello(wire.VERSION + 1))
         self.assertEqual(to_others, [("a", wire.Left("c")), ("b", wire.Left("c"))])
@@ -63,7 +63,7 @@ class LifeTests(ExchangeTestCase):
         self.assertEqual(self.exchange.nodes, ("a", "b"))
         self.assertNotIn(b"t", self.exchange.subscriptions)
 
-    def test_a_second_hello_starts_again(self) -> None:
+    def test_a_second_hello_is_answered_with_the_whole_state(self) -> None:
         self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         self.assertEqual(
             self.receive("a", wire.Hello()),
@@ -77,7 +77,7 @@ class LifeTests(ExchangeTestCase):
         )
         self.assertNotIn(b"t", self.exchange.subscriptions)
 
-    def test_the_others_learn_of_goodbye_and_leave(self) -> None:
+    def test_goodbye_and_leave_notify_the_other_nodes(self) -> None:
         self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         left = [("b", wire.Left("a")), ("c", wire.Left("a"))]
         self.assertEqual(self.receive("a", wire.Goodbye()), left)
@@ -98,15 +98,15 @@ class LifeTests(ExchangeTestCase):
 
 
 class NodeSubscriptionsTests(ExchangeTestCase):
-    """NodeSubscriptions is forwarded to all others."""
+    """NodeSubscriptions is forwarded to all other nodes."""
 
-    def test_the_others_receive_the_changes(self) -> None:
+    def test_the_other_nodes_receive_the_changes(self) -> None:
         message = wire.NodeSubscriptions("a", (b"t",), (b"u",))
         self.assertEqual(self.receive("a", message), [("b", message), ("c", message)])
         self.assertEqual(self.exchange.subscriptions.topics("a"), (b"t",))
 
     def test_empty_subscriptions_are_sent_to_a_node_that_joins(self) -> None:
-        """The new node may remember old ones. Those of c, which has not sent any, are left out."""
+        """The new node may remember old ones. Node c has not sent any, and is left out."""
         self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
         self.receive("a", wire.NodeSubscriptions("a", (), (b"t",)))
         self.receive("b", wire.NodeSubscriptions("b"))
@@ -163,7 +163,7 @@ class BarrierTests(ExchangeTestCase):
         self.assertAnswered("a", wire.Withdraw("game", (1,)))
         self.assertAnswered("b", wire.Arrive("game", 2, (1,)))
 
-    def test_a_barrier_that_all_have_left_is_forgotten(self) -> None:
+    def test_a_barrier_that_all_parties_have_left_is_forgotten(self) -> None:
         self.receive("a", wire.Arrive("game", 2, (1, 2)))
         self.assertAnswered("b", wire.Arrive("game", 2, (1,)), wire.Refuse("game", (1,)))
         self.receive("a", wire.Withdraw("game", (1,)))
@@ -172,7 +172,7 @@ class BarrierTests(ExchangeTestCase):
         self.exchange.leave("b")
         self.assertAnswered("a", wire.Arrive("game", 3, (3,)))
 
-    def test_every_node(self) -> None:
+    def test_every_node_waits_for_one_party_of_each_node(self) -> None:
         self.receive("a", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.receive("b", wire.Arrive("reset", EVERY_NODE, (1, 2)))
         self.assertEqual(
@@ -184,7 +184,7 @@ class BarrierTests(ExchangeTestCase):
             ],
         )
 
-    def test_a_node_that_leaves_is_not_waited_for(self) -> None:
+    def test_a_barrier_does_not_wait_for_a_node_that_has_left(self) -> None:
         self.receive("a", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.receive("b", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.assertEqual(
@@ -197,8 +197,8 @@ class BarrierTests(ExchangeTestCase):
             ],
         )
 
-    def test_a_node_that_sends_hello_again_is_waited_for(self) -> None:
-        """It did not leave: its link was cut, and its arrivals follow its Hello."""
+    def test_a_barrier_waits_for_a_node_that_sends_hello_again(self) -> None:
+        """The node has not left: its link was lost, and its arrivals follow its Hello."""
         self.receive("a", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.receive("b", wire.Arrive("reset", EVERY_NODE, (1,)))
         outgoing = self.receive("c", wire.Hello())
@@ -206,8 +206,8 @@ class BarrierTests(ExchangeTestCase):
         outgoing = self.receive("c", wire.Arrive("reset", EVERY_NODE, (1,)))
         self.assertEqual(outgoing, [(name, wire.Release("reset", (1,))) for name in "abc"])
 
-    def test_a_barrier_that_the_previous_broker_released(self) -> None:
-        """It died when only a had received the release."""
+    def test_parties_that_the_previous_broker_released_are_released_as_they_arrive(self) -> None:
+        """The previous broker died when only node a had received the release."""
         self.assertAnswered("b", wire.Arrive("game", 3, (1,)))
         self.assertEqual(
             self.receive("a", wire.Arrive("game", 3, (1,), released=True)),
@@ -281,7 +281,7 @@ class RetainedTopicTests(ExchangeTestCase):
         self.assertAnswered("b", wire.Restore(b"t", 2, 7, (b"y", b"z"), "old"))
         self.assertAnswered("c", wire.Query(b"t"), self.retained(2, 1, (b"x",)))
 
-    def test_an_evicted_topic_is_not_restored_with_offsets_already_given(self) -> None:
+    def test_an_evicted_topic_is_not_restored_with_offsets_that_were_given_again(self) -> None:
         self.exchange.retained.max_topics = 1
         for topic in (b"t", b"t", b"u"):
             self.receive("a", wire.Retain(topic, 1, b"x"))
@@ -336,8 +336,8 @@ class RetainedTopicTests(ExchangeTestCase):
         outgoing = self.receive("a", wire.Retain(b"t", 2, b"y", number=5))
         self.assertEqual([message.offset for _, message in outgoing], [8, 8])
 
-    def test_a_publication_after_a_gap_is_not_stored_and_asked_for_again(self) -> None:
-        """A new connection carried it before the Hello, and the end of the old one was lost."""
+    def test_a_publication_after_a_gap_is_not_stored_and_a_hello_is_requested(self) -> None:
+        """The last publications on the old connection were lost; this one came before the Hello."""
         self.receive("a", wire.Retain(b"t", 2, b"1", number=1))
         late = wire.Retain(b"t", 2, b"3", number=3)
         self.assertAnswered("a", late, wire.UnknownNode())
@@ -369,7 +369,7 @@ class RetainedTopicTests(ExchangeTestCase):
 class PresenceTests(ExchangeTestCase):
     """PresenceUpdate."""
 
-    def test_the_others_receive_updates(self) -> None:
+    def test_the_other_nodes_receive_updates(self) -> None:
         message = wire.PresenceUpdate("a", False, ((b"t", "ada"),))
         self.assertEqual(self.receive("a", message), [("b", message), ("c", message)])
 
@@ -379,8 +379,8 @@ class PresenceTests(ExchangeTestCase):
         update = ("d", wire.PresenceUpdate("a", True, ((b"t", "ada"),)))
         self.assertIn(update, self.receive("d", wire.Hello()))
 
-    def test_a_node_that_comes_back_receives_an_empty_presence(self) -> None:
-        """Its link was cut when the last member left."""
+    def test_a_node_that_reconnects_receives_an_empty_presence(self) -> None:
+        """Its link was lost when the last member left."""
         self.receive("a", wire.PresenceUpdate("a", True, ((b"t", "ada"),)))
         self.receive("a", wire.PresenceUpdate("a", False, (), ((b"t", "ada"),)))
         outgoing = self.receive("b", wire.Hello())
@@ -405,9 +405,9 @@ class PresenceTests(ExchangeTestCase):
 
 
 class SimulationTests(SynchronousTestCase):
-    """Any sequence of events, with messages in any order."""
+    """Any sequence of events, with any interleaving of messages."""
 
-    def test_any_sequence_of_events(self) -> None:
+    def test_the_rules_hold_in_any_sequence_of_events(self) -> None:
         run_state_machine_as_test(ClusterMachine)
 
 
@@ -418,7 +418,7 @@ BARRIERS = {"pair": 2, "four": 4, "all": EVERY_NODE}
 BARRIER_NAMES = st.sampled_from(sorted(BARRIERS))
 FAILURES = st.sampled_from(["crash", "cut", "stop", "evicted", "broker"])
 FAR = st.sampled_from([0, 0, 1, 2])
-"""How far messages travel after an event: not at all, to the exchange, or to the nodes."""
+"""Where messages are delivered after an event: nowhere, to the exchange, or to the nodes, too."""
 
 
 class ClusterMachine(RuleBasedStateMachine):

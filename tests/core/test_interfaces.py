@@ -20,8 +20,8 @@ class InterfacesTests(SynchronousTestCase):
         words = set((interfaces.__doc__ or "").replace(",", " ").split())
         self.assertEqual(set(), set(self.protocols()) - words)
 
-    def test_every_method_says_what_it_does(self) -> None:
-        """Or is a property whose type is another protocol, which says it."""
+    def test_every_method_has_a_docstring(self) -> None:
+        """Except properties whose type is another protocol, which has one."""
         silent = [
             f"{name}.{attribute}"
             for name, protocol in self.protocols().items()

@@ -9,7 +9,7 @@ class LivenessTests(SynchronousTestCase):
     def test_processes_are_watched_from_their_first_sign_of_life(self) -> None:
         self.assertEqual(Liveness(10).silent(1e9), [])
 
-    def test_silent_only_after_more_than_the_timeout(self) -> None:
+    def test_a_process_is_silent_only_after_more_than_the_timeout(self) -> None:
         liveness = Liveness(10)
         liveness.heard("node0", 100)
         self.assertEqual(liveness.silent(110), [])
@@ -27,7 +27,7 @@ class LivenessTests(SynchronousTestCase):
         liveness.watch("node0", 109)
         self.assertEqual(liveness.silent(111), ["node0"])
 
-    def test_longest_silence_first(self) -> None:
+    def test_the_longest_silence_comes_first(self) -> None:
         liveness = Liveness(1)
         liveness.heard("node0", 5)
         liveness.heard("node1", 3)
@@ -41,7 +41,7 @@ class LivenessTests(SynchronousTestCase):
         liveness.forget("never heard")
         self.assertEqual(liveness.silent(100), [])
 
-    def test_an_observer_that_did_not_run_excuses_all(self) -> None:
+    def test_excuse_restarts_the_time_of_all_processes(self) -> None:
         liveness = Liveness(10)
         liveness.heard("node0", 0)
         liveness.excuse(500)

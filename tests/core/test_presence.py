@@ -38,7 +38,7 @@ class PresenceTests(SynchronousTestCase):
         joined, left = Change(b"t", "ada", True), Change(b"t", "ada", False)
         self.assertEqual(changes, [joined, None, None, None, None, left])
 
-    def test_members_in_the_order_in_which_they_came(self) -> None:
+    def test_members_are_in_the_order_in_which_they_joined(self) -> None:
         for member in ("cid", "ada", "bob"):
             self.table.join("a", (b"t", member))
         self.assertEqual(self.table.members(b"t"), ("cid", "ada", "bob"))

@@ -68,11 +68,11 @@ class RetainedTests(SynchronousTestCase):
         self.assertFalse(self.retained.restore(b"t", 2, 6, [b"x"]))
         self.assertKept(b"t", 7, [b"6", b"7"])
 
-    def test_restoring_nothing_takes_no_room(self) -> None:
+    def test_restoring_no_frames_retains_no_topic(self) -> None:
         self.assertFalse(self.retained.restore(b"t", 2, 0, []))
         self.assertEqual(self.retained.topics(), ())
 
-    def test_the_topic_published_to_longest_ago_is_evicted(self) -> None:
+    def test_the_least_recently_published_topic_is_evicted(self) -> None:
         for topic in (b"a", b"b", b"a", b"c"):
             self.retained.store(topic, 1, b"x")
         self.assertEqual(self.retained.topics(), (b"a", b"c"))
@@ -111,7 +111,7 @@ class RetainedTests(SynchronousTestCase):
         self.assertEqual(self.retained.size, 0)
 
     def test_an_evicted_topic_continues_its_offsets(self) -> None:
-        """A subscriber that has received frame 3 would take a second frame 1 for an old one."""
+        """A subscriber that has received frame 3 would ignore a second frame 1 as an old one."""
         for topic in (b"a", b"a", b"a", b"b", b"c"):
             self.retained.store(topic, 1, b"x")
         self.assertIsNone(self.retained.get(b"a"))
@@ -200,7 +200,7 @@ class RetainedTests(SynchronousTestCase):
         assert kept is not None
         self.assertEqual(list(kept.frames), [])
 
-    def test_history(self) -> None:
+    def test_the_history_has_the_missed_frames_or_all_frames(self) -> None:
         self.retained.restore(b"t", 3, 7, [b"5", b"6", b"7"], "e")
         kept = self.retained.get(b"t")
         assert kept is not None
@@ -249,7 +249,7 @@ class PositionTests(SynchronousTestCase):
 
 
 class RetainedMachine(RuleBasedStateMachine):
-    """RetainedFrames against whole histories."""
+    """Compares RetainedFrames with complete histories."""
 
     MAX_TOPICS = 3
 

@@ -59,12 +59,12 @@ class RoutingTests(SynchronousTestCase):
         self.table.add(b"t", "y")
         self.assertEqual(list(get(b"t") or ()), ["y"])
 
-    def test_against_a_list_of_pairs(self) -> None:
+    def test_the_table_equals_a_list_of_pairs(self) -> None:
         run_state_machine_as_test(RoutingMachine)
 
 
 class RoutingMachine(RuleBasedStateMachine):
-    """The table against the (topic, subscriber) pairs in the order of subscription."""
+    """Compares the table with the (topic, subscriber) pairs in the order of subscription."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from cluster.core.sequence_numbers import SequenceTracker, Verdict
 class SequenceTests(SynchronousTestCase):
     """SequenceTracker."""
 
-    def test_in_order_from_one(self) -> None:
+    def test_numbers_from_one_are_in_order(self) -> None:
         tracker = SequenceTracker()
         verdicts = [tracker.observe(number) for number in (1, 2, 3)]
         self.assertEqual(verdicts, [Verdict.IN_ORDER] * 3)
@@ -23,7 +23,7 @@ class SequenceTests(SynchronousTestCase):
         self.assertIs(tracker.observe(6), Verdict.IN_ORDER)
         self.assertEqual((tracker.last, tracker.missing), (6, 3))
 
-    def test_a_gap_at_the_very_start(self) -> None:
+    def test_a_first_number_above_one_is_a_gap(self) -> None:
         tracker = SequenceTracker()
         self.assertIs(tracker.observe(2), Verdict.GAP)
         self.assertEqual(tracker.missing, 1)

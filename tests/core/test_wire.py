@@ -78,7 +78,7 @@ PLAUSIBLE = st.builds(
     st.sampled_from(KINDS),
     st.lists(st.binary(max_size=9) | NUMBERS.map(lambda n: n.to_bytes(8, "little")), max_size=6),
 )
-"""Well-formed fields behind a known kind: they get past the first checks."""
+"""Well-formed fields after a known kind, which pass the first checks."""
 
 
 class WireTests(SynchronousTestCase):
