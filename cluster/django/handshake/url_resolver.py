@@ -62,8 +62,8 @@ def resolve_path(path: str) -> ResolverMatch:
     if settings.USE_I18N and is_language_prefix_patterns_used(urlconf)[0]:
         language = translation.get_language_from_path(path) or settings.LANGUAGE_CODE
         with translation.override(language):
-            return resolve(path)
-    return resolve(path)
+            return resolve(path, urlconf)
+    return resolve(path, urlconf)
 
 
 def decode(raw_path: str) -> str:
