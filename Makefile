@@ -33,6 +33,7 @@ test: $(VENV)/.tox
 lint format types docs package: $(VENV)/.tox
 	$(VENV)/bin/tox run -e $@
 
+# An environment of the same Python is kept, because contributors install more into it (CONTRIBUTING.md).
 $(VENV)/.installed: pyproject.toml setup.py
 	@test -n "$(PYTHON)" || { echo "c10k needs Python 3.11 or newer, and found none on PATH." \
 	  "Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -41,7 +42,8 @@ $(VENV)/.installed: pyproject.toml setup.py
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual" \
 	  "environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing c10k into $(VENV) (once) ..."
-	@"$(PYTHON)" -m venv --clear $(VENV)
+	@test "$$($(VENV)/bin/python -c 'import pip, sys; print(sys.version)' 2>/dev/null)" = \
+	  "$$("$(PYTHON)" -c 'import sys; print(sys.version)')" || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[uvloop]"
 	@touch $@
 

@@ -280,6 +280,38 @@ class ContributorTests(TestCase):
             self.assertTrue((ROOT / name).exists(), name)
 
 
+class EnvironmentTests(TestCase):
+    """`make` and the contributor's set-up share the folder .venv."""
+
+    def commands(self, environment: str | None) -> str:
+        """What make runs for Python 3.11 if .venv has a Python of this version, or none."""
+        folder = Path(self.mktemp())
+        (folder / ".venv" / "bin").mkdir(parents=True)
+        shutil.copy(ROOT / "Makefile", folder)
+        (folder / "pyproject.toml").touch()
+        (folder / "setup.py").touch()
+        interpreters = {"python3": "3.11"}
+        if environment is not None:
+            interpreters[".venv/bin/python"] = environment
+        for name, version in interpreters.items():
+            (folder / name).write_text(
+                f'#!/bin/sh\necho "$@" >> "{folder.absolute()}/log"\necho {version}\n'
+            )
+            (folder / name).chmod(0o755)
+        command = ["make", "--silent", f"PYTHON={folder.absolute()}/python3", ".venv/.installed"]
+        subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return (folder / "log").read_text()
+
+    def test_an_environment_of_the_same_python_is_kept(self) -> None:
+        ran = self.commands("3.11")
+        self.assertNotIn("-m venv", ran)
+        self.assertIn("-m pip install", ran)
+
+    def test_a_missing_one_is_made_and_one_of_another_python_is_made_again(self) -> None:
+        for environment in (None, "3.12"):
+            self.assertIn("-m venv --clear .venv", self.commands(environment))
+
+
 class CleanTests(TestCase):
     def test_make_clean_leaves_the_source_alone_and_nothing_else(self) -> None:
         folder = Path(self.mktemp())
