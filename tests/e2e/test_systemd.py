@@ -44,7 +44,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(words[:start], ["-n", "--pidfile="])
         options = Options()
         # A settings module and a port of this machine.
-        ours = [{"site.settings": "django_project.settings"}.get(word, word) for word in words]
+        ours = [{"mysite.settings": "django_project.settings"}.get(word, word) for word in words]
         ours = [re.sub(r"^tcp:8000:", "tcp:0:", word) for word in ours]
         options.parseOptions(ours[start + 1 :])
         self.assertIs(options.proxy_headers, True)
