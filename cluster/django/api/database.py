@@ -28,6 +28,7 @@ from django.db import close_old_connections, connections
 from twisted.python.threadpool import ThreadPool
 
 from cluster.core.exceptions import DatabaseQueueFull
+from cluster.django.request_context import RequestContext
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,7 +97,7 @@ class DatabasePool:
             self.active += 1
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        context = contextvars.copy_context()
+        context, active = contextvars.copy_context(), RequestContext.capture()
         asked = self._now()
 
         def answer(result: T | None, error: BaseException | None) -> None:
@@ -115,7 +116,8 @@ class DatabasePool:
                     self.calls += 1
                     self.waited += self._now() - asked
                 if not future.cancelled():
-                    result = context.run(_run_clean, partial(function, *args, **kwargs))
+                    call = partial(function, *args, **kwargs)
+                    result = context.run(_run_clean, call, active)
             except StopIteration as stop:  # a future does not accept it
                 error = RuntimeError(f"ain_database: the function raised {stop!r}")
             except Exception as raised:
@@ -181,7 +183,8 @@ async def ain_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
     return result
 
 
-def _run_clean(call: Callable[[], T]) -> T:
+def _run_clean(call: Callable[[], T], active: RequestContext) -> T:
+    active.activate()
     close_old_connections()
     try:
         return call()

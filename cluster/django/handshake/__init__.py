@@ -5,7 +5,6 @@ admission        the application's decision: the order of its steps
 middleware       the site's middleware, around that decision
 permissions      calls accept functions, decorated views and the functions of feeds
 refusals         the answers to clients that are not accepted
-request_context  the language, time zone and context variables that middleware made active
 requests         a client's HttpRequest
 sessions         its session and user
 url_resolver     the URLconf: path -> handler

@@ -35,9 +35,9 @@ from cluster.django.handshake.refusals import (
     refused_by_middleware,
     refused_with,
 )
-from cluster.django.handshake.request_context import RequestContext
 from cluster.django.handshake.requests import ReactorRequest
 from cluster.django.handshake.url_resolver import resolve_again
+from cluster.django.request_context import RequestContext
 from cluster.django.websocket.decorator import Accept, Handler, UpgradeRequired
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponseBase
 from django.urls import ResolverMatch
 
-from cluster.django.handshake.request_context import RequestContext
+from cluster.django.request_context import RequestContext
 
 PORT_DIGITS = 5
 """Digits of a port. ALLOWED_HOSTS accepts thousands of them, which int() refuses."""

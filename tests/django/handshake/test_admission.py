@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.template.response import SimpleTemplateResponse
-from django.urls import path
+from django.urls import include, path
 from django.views.decorators.http import require_POST
 
 from cluster.core.exceptions import Disconnected
@@ -22,7 +22,7 @@ from cluster.django.handshake import sessions
 from cluster.django.revocation import RevocableClients
 from cluster.django.websocket.decorator import Accept, websocket
 from tests.django.handshake.test_dispatcher import DispatcherTestCase, close
-from tests.django.site import load_database
+from tests.django.site import load_database, load_site
 from tests.django.visitors import cookie, guest, log_in, new_user
 from tests.fakes import RecordingTransport
 from tests.net.websocket import wire
@@ -55,6 +55,7 @@ anybody = websocket(who)
 members = login_required(anybody)
 staff = permission_required("auth.delete_user", raise_exception=True)(anybody)
 posting = require_POST(websocket(page=page)(who))
+load_site()  # its URLs need its models
 urlpatterns = [
     path("ws", anybody),
     path("sync/<str:room>/", websocket(accept=blocking, subprotocols=["a", "b"])(who)),
@@ -63,6 +64,7 @@ urlpatterns = [
     path("staff/", staff),
     path("posting/", posting),
     path("both/", login_required(websocket(accept=blocking)(who))),
+    path("", include("django_project.urls")),  # for the log-in page and for templates
 ]
 
 TIMEOUT_S = 60.0

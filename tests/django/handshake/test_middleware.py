@@ -24,7 +24,7 @@ from django.utils.deprecation import MiddlewareMixin  # noqa: E402
 from django.utils.functional import SimpleLazyObject  # noqa: E402
 from twisted.trial.unittest import SynchronousTestCase  # noqa: E402
 
-from cluster import feed, websocket  # noqa: E402
+from cluster import ain_database, feed, websocket  # noqa: E402
 from cluster.django.handshake import middleware  # noqa: E402
 from cluster.testing import Refused, asynchronous, connect  # noqa: E402
 from tests.django.feeds.feed_site import FeedSiteTestCase  # noqa: E402
@@ -157,6 +157,9 @@ def state(request: Any) -> str:
 
 async def talk(ws: Any, **captured: Any) -> None:
     await ws.send(state(ws.request))
+    in_thread = await ain_database(state, ws.request)
+    if in_thread != state(ws.request):
+        raise AssertionError(f"ain_database: {in_thread}")
     async for _ in ws:
         pass
 
@@ -229,6 +232,7 @@ class HandshakeTests(AdmissionTestCase):
         answer = self.answer_to(path_, *headers)
         self.assertTrue(answer.startswith(b"HTTP/1.1 101 "), answer)
         frame = answer.partition(b"\r\n\r\n")[2]
+        self.assertEqual([], self.flushLoggedErrors(AssertionError))
         return frame[2 : 2 + frame[1]].decode()
 
     def test_the_request_carries_what_middleware_set(self) -> None:

@@ -1,9 +1,9 @@
-"""What middleware makes active for a request: its language, time zone, URLconf, context variables.
+"""What is active for a request: its language, time zone, URLconf, and context variables.
 
-Middleware runs in a database thread, and the handler on the reactor. Django keeps the language
-(``translation.activate``), the time zone (``timezone.activate``) and the URLconf in
-``asgiref.Local`` objects, whose values are not visible in another thread; so they are read in the
-first thread, and activated again in each context in which code of the application runs.
+Middleware activates them in a database thread; the handler runs on the reactor, and what it gives
+to ain_database in another thread. Django keeps the language (``translation.activate``), the time
+zone (``timezone.activate``) and the URLconf in ``asgiref.Local`` objects, whose values are not
+visible in another thread. So they are read in one thread and activated again in the other.
 
 State that belongs to one thread alone (threading.local, a database connection) cannot be kept.
 """
@@ -35,21 +35,23 @@ class RequestContext:
         self._variables = variables
 
     @classmethod
-    def capture(cls, before: Context) -> Self:
-        """What is active here, in the thread that runs middleware.
+    def capture(cls, before: Context | None = None) -> Self:
+        """What is active in this thread and context.
 
         Args:
-            before: The context in which the first middleware was called.
+            before: An earlier context: variables that have changed since then are part of it.
+                Without one, variables are left to ``copy_context``.
         """
         language, time_zone = translation.get_language(), timezone.get_current_timezone()
+        variables = [] if before is None else list(copy_context().items())
         return cls(
             None if language == settings.LANGUAGE_CODE else language,
             None if time_zone == timezone.get_default_timezone() else time_zone,
             get_urlconf(),
             [
                 (variable, value)
-                for variable, value in copy_context().items()
-                if before.get(variable, _UNSET) is not value
+                for variable, value in variables
+                if before is not None and before.get(variable, _UNSET) is not value
             ],
         )
 
