@@ -1,9 +1,9 @@
-"""Floor 1: shells around sockets, each with one subject.
+"""Floor 1: I/O: sockets and the event loop.
 
 websocket/           one client's WebSocket connection
 loop/                the event loop: end of a turn, reading, timers, threads, stalls
-protocol_detection   whether a connection is for WebSocket or HTTP, by its first request
-addresses            addresses to listen on, as options name them
+protocol_detection   chooses WebSocket or HTTP for a connection, by its first request
+addresses            parses the addresses to listen on from options
 listening_sockets    listening sockets that processes share; the limit of descriptors
 unbuffered_output    writes that bypass Twisted's buffers
 zmq_socket           a ZeroMQ socket in the reactor

@@ -1,6 +1,6 @@
-"""Addresses to listen on, as options and settings name them.
+"""Parses the addresses to listen on from options and settings.
 
-They have the form of Twisted's server endpoints::
+The syntax is that of Twisted's server endpoints::
 
     tcp:8000                               every IPv4 interface
     tcp:8000:interface=127.0.0.1
@@ -32,12 +32,12 @@ class Address:
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     def at_port(self, port: int) -> "Address":
-        """The same address with the port that the kernel chose for port 0."""
+        """Return this address with another port: the one that the kernel chose for port 0."""
         return Address(self.text, self.scheme, self.host, port, self.parameters)
 
     @property
     def host_port(self) -> str:
-        """For messages: "127.0.0.1:8000", "[::1]:8000"."""
+        """Host and port for messages, such as "127.0.0.1:8000" or "[::1]:8000"."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -52,11 +52,11 @@ def parse_address(text: str, default_host: str = "0.0.0.0") -> Address:
     """Parse the description of a server endpoint.
 
     Args:
-        text: The description, "tcp:8000" for example.
-        default_host: The interface if the description names none.
+        text: The description, for example "tcp:8000".
+        default_host: The interface, if the description does not have one.
 
     Raises:
-        ConfigurationError: It is not valid; the text says why.
+        ConfigurationError: The description is invalid; the text says why.
     """
     words = _split(text)
     scheme = words[0][1]
@@ -93,7 +93,7 @@ def parse_address(text: str, default_host: str = "0.0.0.0") -> Address:
 
 
 def _split(text: str) -> list[tuple[str | None, str]]:
-    """The words between colons as (name, value). A backslash escapes the next character."""
+    """The arguments, separated by colons, as (name, value). A backslash escapes a character."""
     words: list[tuple[str | None, str]] = []
     name: str | None = None
     value = ""

@@ -1,9 +1,9 @@
 """Listening sockets that processes share, and the limit of file descriptors.
 
 Several sockets can listen on one address if all have SO_REUSEPORT (socket(7)); the kernel then
-spreads new connections over them. It would also spread them over two clusters of the same user. So
-the first socket of an address binds *without* the option, which fails if another program listens
-there, and is given the option afterwards. At no moment can two clusters both succeed.
+distributes new connections among them. It would also distribute them among two clusters of the same
+user. So ``claim`` binds the first socket of an address *without* the option, which fails if another
+program listens there, and sets the option afterwards. Two clusters can never both succeed.
 """
 
 import errno
@@ -16,22 +16,22 @@ from cluster.net.addresses import Address
 
 BACKLOG = 4096
 """Connections that the kernel queues for a socket while its node is busy or being replaced. The
-kernel limits it to net.core.somaxconn, whose default is the same."""
+kernel limits the number to net.core.somaxconn, which has the same default."""
 
 RESERVED_DESCRIPTORS = 100
-"""Descriptors of a node for other purposes than client connections: listening sockets, log, bus,
+"""File descriptors that a node needs besides client connections: listening sockets, log, bus,
 epoll, and one database connection and one file for each thread of the WSGI pool."""
 
 
 def claim(address: Address, backlog: int = BACKLOG) -> socket.socket:
-    """Listen on an address that no other program uses; more sockets can then ``share`` it.
+    """Listen on an address that no other program uses; then ``share`` can add more sockets.
 
     Args:
-        address: The address. Port 0 stands for a free one.
+        address: The address. With port 0 the kernel chooses a free port.
         backlog: Connections that the kernel queues.
 
     Raises:
-        ConfigurationError: It is not possible; the text has the address and the reason.
+        ConfigurationError: The address cannot be used; the text has the address and the reason.
     """
     sock = _bound(address, shared=False)
     try:
@@ -44,7 +44,7 @@ def claim(address: Address, backlog: int = BACKLOG) -> socket.socket:
 
 
 def share(address: Address, backlog: int = BACKLOG) -> socket.socket:
-    """Listen on an address that this cluster has claimed, with one more socket.
+    """Listen with one more socket on an address that this cluster has claimed.
 
     Raises ConfigurationError like ``claim``.
     """
@@ -58,7 +58,7 @@ def share(address: Address, backlog: int = BACKLOG) -> socket.socket:
 
 
 def reserve(address: Address, shared: bool) -> socket.socket:
-    """Bind a socket to an address that this cluster had before; a new process will listen on it.
+    """Bind a socket to an address that this cluster used before; a new process will listen on it.
 
     Args:
         address: The address, with its real port.
@@ -75,15 +75,15 @@ def open_slots(
     """Open one listening socket for each slot and address.
 
     Args:
-        addresses: The addresses. Port 0 stands for a free one.
-        slots: How many nodes there are.
+        addresses: The addresses. With port 0 the kernel chooses a free port.
+        slots: The number of nodes.
 
     Returns:
         The addresses with their real ports, and for each slot its sockets in the order of the
         addresses.
 
     Raises:
-        ConfigurationError: One of them is not possible. All sockets are closed then.
+        ConfigurationError: One of the addresses cannot be used. All sockets have been closed.
     """
     real: list[Address] = []
     sockets: list[list[socket.socket]] = [[] for _ in range(slots)]
@@ -104,9 +104,9 @@ def open_slots(
 
 
 def probe(address: Address) -> None:
-    """Raise ConfigurationError if the address cannot be claimed now. Port 0 always can."""
+    """Raise ConfigurationError if the address cannot be claimed now. Port 0 never fails."""
     if address.port != 0:
-        # Without a queue: a client that connects at this moment is reset.
+        # With a backlog of 0 the kernel does not queue a client that connects at this moment.
         claim(address, backlog=0).close()
 
 
@@ -117,12 +117,13 @@ def _bound(address: Address, shared: bool) -> socket.socket:
         raise _refusal(address, error) from None
     try:
         sock.setblocking(False)
-        # Without it, an earlier cluster's connections in TIME_WAIT hold the port for a minute.
+        # Without SO_REUSEADDR, an earlier cluster's connections in TIME_WAIT hold the port for a
+        # minute.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if address.family == socket.AF_INET6:
-            # So that tcp:8000 and tcp:8000:interface=\:\: are possible at the same time.
+            # Allow tcp:8000 and tcp:8000:interface=\:\: at the same time.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address.host, address.port))
     except OSError as error:
@@ -172,5 +173,5 @@ def raise_descriptor_limit() -> int:
 
 
 def connection_capacity(nodes: int, limit: int) -> int:
-    """How many client connections ``nodes`` processes can hold with ``limit`` descriptors each."""
+    """The client connections that ``nodes`` processes can hold with ``limit`` descriptors each."""
     return nodes * max(0, limit - RESERVED_DESCRIPTORS)

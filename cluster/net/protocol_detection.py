@@ -1,8 +1,8 @@
-"""WebSocket and HTTP on one port: the first request of a connection decides which it is.
+"""WebSocket and HTTP on one port: the first request of a connection selects the protocol.
 
-A request to upgrade to WebSocket (RFC 6455, section 4.1) goes to a WebSocket protocol, as the bytes
-that arrived, so that nothing is parsed twice. All other requests go to the HTTP protocol. From then
-on the transport calls the chosen protocol itself.
+If the request asks to upgrade to WebSocket (RFC 6455, section 4.1), a WebSocket protocol receives
+the bytes that have arrived. Otherwise the HTTP protocol receives them. From then on the transport
+calls the selected protocol directly.
 """
 
 import re
@@ -16,14 +16,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 MAX_HEADER = 16 << 10
-"""Bytes of a request's header; twisted.web has the same limit."""
+"""Bytes that the header of a request may have; twisted.web has the same limit."""
 
 # The value is a list of protocols (RFC 9110, section 7.8).
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
 
 
 class ProtocolDetector(Protocol):
-    """A connection whose first request has not arrived completely."""
+    """The protocol of a connection until the header of its first request is complete."""
 
     factory: "ProtocolDetectorFactory"
     transport: Any
@@ -44,7 +44,7 @@ class ProtocolDetector(Protocol):
         self._leave()
         if 0 <= end <= MAX_HEADER and _UPGRADE.search(received, 0, end):
             protocol = self.factory.build_websocket(self.transport.getPeer())
-        else:  # also a header that is too long: the HTTP protocol refuses it
+        else:  # includes a header that is too long, which the HTTP protocol refuses
             protocol = self.factory.build_http(self.transport.getPeer())
         if protocol is None:
             self.transport.abortConnection()
@@ -73,7 +73,8 @@ class ProtocolDetectorFactory(ServerFactory):
 
     Args:
         clock: The reactor.
-        build_websocket: Called with the client's address, returns a protocol; None: disconnect.
+        build_websocket: Called with the client's address; returns a protocol, or None to
+            disconnect the client.
         build_http: The same for HTTP.
         handshake_timeout: Seconds that a client has for the header of its first request.
     """
@@ -82,7 +83,7 @@ class ProtocolDetectorFactory(ServerFactory):
     protocol: Any = ProtocolDetector
 
     def logPrefix(self) -> str:
-        """The name in Twisted's log of ports."""
+        """The name of the ports in Twisted's log."""
         return "HTTP and WebSocket"
 
     def __init__(
@@ -97,19 +98,20 @@ class ProtocolDetectorFactory(ServerFactory):
         self.build_http = build_http
         self.handshake_timeout = handshake_timeout
         self.waiting = 0
-        """Connections whose first request has not arrived completely."""
+        """Connections whose first request is incomplete."""
         self.too_slow = 0
-        """Connections that were closed because it did not arrive in time."""
+        """Connections that were closed because their first request did not arrive in time."""
 
     def acceptableProtocols(self) -> list[bytes]:
-        """For ALPN (RFC 7301). Without an answer Twisted refuses TLS clients that ask."""
+        """The protocols for ALPN (RFC 7301). Without this, Twisted refuses TLS clients that use
+        ALPN."""
         return [b"http/1.1"]
 
 
 def hand_over(transport: Any, protocol: Any, received: bytes) -> None:
-    """Connect a transport to another protocol, which first receives the bytes that have arrived."""
-    # A TLS connection is the protocol of the socket and the transport of our protocol. It keeps the
-    # protocol that it calls under a name of its own.
+    """Connect a transport to another protocol, and pass it the bytes that have arrived."""
+    # A TLS connection is the protocol of the socket and the transport of our protocol. The
+    # attribute that holds the protocol it calls has another name.
     if isinstance(transport, ProtocolWrapper):
         transport.wrappedProtocol = protocol
     else:

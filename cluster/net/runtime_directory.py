@@ -1,13 +1,13 @@
 """The private folder of a running cluster: control socket, broker socket, publish sockets, lock.
 
 There is one folder for each user and first port, ``${XDG_RUNTIME_DIR or /tmp}/c10k-<uid>/<port>/``,
-so that clusters on different ports coexist without options of their own. The process that holds the
-lock owns the folder. A kernel lock (flock(2)) ends with its process. So all files in a folder whose
-lock is free are stale, and a cluster that was killed leaves nothing whose age or process number
-would have to be checked.
+so clusters on different ports can run at the same time without further options. The process that
+holds the lock owns the folder. The kernel releases a lock (flock(2)) when its process ends. So all
+files in a folder whose lock is free are stale, and no file ages or process IDs have to be checked
+after a cluster was killed.
 
 Processes that publish through a cluster find its folder with ``running_clusters``. A service has no
-XDG_RUNTIME_DIR, while a login session of the same user has one, so they look under both.
+XDG_RUNTIME_DIR, but a login session of the same user has one, so they search both locations.
 """
 
 import fcntl
@@ -24,16 +24,16 @@ _NAMES = ("control.sock", "broker.ipc")
 _PUBLISH = "publish-{}.sock"
 
 BASE_FOLDERS = ("/run/user/{uid}", "/tmp")
-"""Below which a user's clusters have their folders: started in a login session, and without one."""
+"""The parents of the folders of a user's clusters: in a login session, and without one."""
 
 LOCK_ATTEMPTS = 10
 LOCK_PAUSE_S = 0.01
-"""Seconds between two attempts to lock. A process that looks for running clusters holds a free lock
-for some microseconds."""
+"""Seconds between two attempts to lock. A process that searches for running clusters holds a free
+lock for some microseconds."""
 
 
 class RuntimeDirectory:
-    """A folder that this process owns. Make one with ``claim``; call ``release`` at the end."""
+    """A folder that this process owns. Create it with ``claim``; call ``release`` at the end."""
 
     def __init__(self, path: str, lock: int) -> None:
         self.path = path
@@ -55,15 +55,15 @@ class RuntimeDirectory:
 
     @classmethod
     def claim(cls, port: int, environ: Mapping[str, str], uid: int) -> "RuntimeDirectory":
-        """Make and lock the folder of a cluster, and remove stale files from it.
+        """Create and lock the folder of a cluster, and remove stale files from it.
 
         Args:
             port: The cluster's first port.
             environ: Environment variables, for XDG_RUNTIME_DIR.
-            uid: The user's number.
+            uid: The user's ID.
 
         Raises:
-            ConfigurationError: Another cluster owns the folder, it cannot be made, it belongs to
+            ConfigurationError: Another cluster owns the folder, it cannot be created, it belongs to
                 another user, or its path is too long for a Unix socket.
         """
         base = environ.get("XDG_RUNTIME_DIR") or "/tmp"
@@ -92,12 +92,12 @@ class RuntimeDirectory:
             return
         self._clean()
         try:
-            # Before the lock is released, so that no other owner's file is removed. A process that
-            # waits for the lock notices in _lock that the file is gone.
+            # Remove the file before the lock is released: afterwards it may be another owner's. A
+            # process that is waiting for the lock detects in _lock that the file is gone.
             os.unlink(os.path.join(self.path, "lock"))
             os.rmdir(self.path)
         except OSError:
-            pass  # it contains a file of somebody else
+            pass  # it contains a file that is not ours
         os.close(self._lock)
         self._lock = -1
 
@@ -123,10 +123,10 @@ def running_clusters(environ: Mapping[str, str], uid: int) -> dict[int, str]:
     """Find the user's running clusters.
 
     Args:
-        environ: Environment variables. An XDG_RUNTIME_DIR other than the usual one is the only
-            folder that is searched. Otherwise BASE_FOLDERS are searched, up to the first one with a
-            running cluster.
-        uid: The user's number.
+        environ: Environment variables. If XDG_RUNTIME_DIR is set to a folder that is not among
+            BASE_FOLDERS, only that folder is searched. Otherwise BASE_FOLDERS are searched, up to
+            the first one with a running cluster.
+        uid: The user's ID.
 
     Returns:
         The folders of the clusters by their first port, in the order of the ports.
@@ -135,7 +135,7 @@ def running_clusters(environ: Mapping[str, str], uid: int) -> dict[int, str]:
     chosen = environ.get("XDG_RUNTIME_DIR") or usual[0]
     for base in usual if chosen == usual[0] else [chosen]:
         parent = os.path.join(base, f"c10k-{uid}")
-        # In /tmp any user may make a folder of this name, and listen on sockets in it.
+        # In /tmp any user can create a folder with this name, and listen on sockets in it.
         if not _is_private(parent, uid):
             continue
         folders = {int(name): os.path.join(parent, name) for name in _ports(parent)}
@@ -172,7 +172,7 @@ def _is_owned(path: str) -> bool:
 
 
 def _is_private(path: str, uid: int) -> bool:
-    """Whether this is a folder that belongs to the user and that no other user may enter."""
+    """Whether the path is a folder that belongs to the user and that no other user may enter."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -181,7 +181,7 @@ def _is_private(path: str, uid: int) -> bool:
 
 
 def _make_private(path: str, uid: int) -> None:
-    """Make a folder that only its user may enter, or check that the existing one is such."""
+    """Create a folder that only its user may enter, or check that the existing one is private."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -191,7 +191,7 @@ def _make_private(path: str, uid: int) -> None:
             f"cannot make the runtime folder {path}: {error.strerror}"
             " (XDG_RUNTIME_DIR names the folder for it)"
         ) from None
-    # In /tmp any user may have made a folder, or a link, of this name before.
+    # In /tmp any user can have created a folder or a link with this name.
     if not _is_private(path, uid):
         raise ConfigurationError(
             f"{path} must be a folder that belongs to user {uid} and that no other user may enter"
@@ -202,7 +202,7 @@ def _make_private(path: str, uid: int) -> None:
 def _lock(path: str, port: int) -> int | None:
     """Lock the folder, and return the descriptor that holds the lock.
 
-    Returns None if its last owner removed the folder meanwhile: make it again.
+    Returns None if its last owner removed the folder meanwhile: create it again.
     """
     name = os.path.join(path, "lock")
     try:
@@ -221,7 +221,7 @@ def _lock(path: str, port: int) -> int | None:
         current = os.stat(name).st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
         current = False
-    if not current:  # removed after it was opened here, before it was locked
+    if not current:  # the file was removed between the open and the lock
         os.close(descriptor)
         return None
     os.truncate(descriptor, 0)
@@ -230,7 +230,7 @@ def _lock(path: str, port: int) -> int | None:
 
 
 def _wait_for(descriptor: int) -> bool:
-    """Lock the file; False if another process keeps the lock."""
+    """Lock the file; returns False if another process keeps the lock."""
     for attempt in range(LOCK_ATTEMPTS):
         if attempt:
             time.sleep(LOCK_PAUSE_S)

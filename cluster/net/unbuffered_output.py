@@ -1,4 +1,4 @@
-"""Writes that bypass Twisted's buffers: directly to the kernel while nothing waits in them.
+"""Writes directly to the kernel while Twisted's buffers are empty.
 
 ``transport.write`` asks the reactor to watch the socket, sends in the next turn, and asks the
 reactor to stop watching. For a small message to each of thousands of clients, that is most of the
@@ -12,23 +12,24 @@ from twisted.protocols.policies import ProtocolWrapper
 
 
 def transport_bytes(transport: Any) -> int:
-    """Bytes in the buffers of a plain TCP transport."""
+    """The number of bytes in the buffers of a plain TCP transport."""
     # Twisted has no public name for this.
     buffered: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     return buffered
 
 
 def unsent_bytes(transport: Any) -> int:
-    """Bytes that wait for the kernel, also under TLS; 0 for a transport of another kind."""
+    """The number of bytes that are not in the kernel yet, also under TLS; 0 for other
+    transports."""
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport_bytes(transport) if isinstance(transport, Connection) else 0
 
 
 def write_directly(transport: Any, output: bytes) -> None:
-    """Send at once if this is a plain TCP transport whose buffers are empty; else write as usual.
+    """Send at once if this is a plain TCP transport with empty buffers, else write as usual.
 
-    Bytes that the kernel does not take are left to the transport, which pauses its producer when
+    The transport buffers the bytes that the kernel does not accept, and pauses its producer when
     there are too many.
     """
     if (
@@ -40,7 +41,7 @@ def write_directly(transport: Any, output: bytes) -> None:
     ):
         try:
             taken = transport.socket.send(output)
-        except OSError:  # full or lost: the transport's own write finds out which
+        except OSError:  # full or lost; the transport's own write handles both
             taken = 0
         if taken == len(output):
             return

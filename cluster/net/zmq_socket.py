@@ -1,8 +1,8 @@
 """A ZeroMQ socket in the Twisted reactor.
 
-ZeroMQ's descriptor is edge-triggered: it becomes readable when *something* happened, and not again
-before all events have been taken (see ZMQ_FD in zmq_getsockopt(3)). So the EVENTS option is read
-after each send and each receive, and events that are left are handled in the next turn of the loop.
+ZeroMQ's descriptor is edge-triggered: it becomes readable after *some* event, and not again until
+all events have been handled (see ZMQ_FD in zmq_getsockopt(3)). So the EVENTS option is read after
+each send and each receive, and remaining events are handled in the next turn of the loop.
 Receiving stops after a batch, so that a fast sender cannot starve the WebSocket connections.
 
 ``python -m benchmarks.link`` measures what a message costs, with ZeroMQ's own threads.
@@ -18,22 +18,22 @@ from zmq.utils.monitor import parse_monitor_message
 from zope.interface import implementer
 
 BATCH = 200
-"""Messages received in one turn: about half a millisecond of work before others get theirs."""
+"""Messages received in one turn: about half a millisecond of work before the loop continues."""
 
 HEARTBEAT_INTERVAL_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 3000
 """A process that does not answer a ping within 3 s is disconnected. ZeroMQ's I/O thread answers, so
-its reactor may be busy for longer; only a stopped process or an unreachable host does not."""
+a process with a busy reactor does; a stopped process or an unreachable host does not."""
 
 HIGH_WATER_MESSAGES = 1000
-"""Messages that ZeroMQ queues for each connection and direction. Above that ``send``
-returns False, and the caller queues them itself: it counts bytes, and stops its sources."""
+"""Messages that ZeroMQ queues for each connection and direction. Above that ``send`` returns False,
+and the caller queues messages itself, where it counts bytes and can pause their sources."""
 
 _log = Logger()
 
 
 def make_socket(context: zmq.Context[Any], kind: int) -> "zmq.Socket[bytes]":
-    """Make a socket with finite queues and heartbeats, which does not wait for them at exit."""
+    """Create a socket with heartbeats and finite queues, which are discarded at exit."""
     socket: zmq.Socket[bytes] = context.socket(kind)
     socket.set_hwm(HIGH_WATER_MESSAGES)
     socket.setsockopt(zmq.LINGER, 0)
@@ -51,9 +51,9 @@ class ZmqSocket:
 
     Args:
         reactor: The reactor.
-        socket: The socket; it is closed with this object.
-        received: Called with the parts of each message. What it raises is logged.
-        writable: Called when the socket takes messages again after ``send`` returned False.
+        socket: The socket; ``close`` closes it, too.
+        received: Called with the parts of each message. Its exceptions are logged.
+        writable: Called when the socket accepts messages again after ``send`` returned False.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class ZmqSocket:
         return "zmq"
 
     def start(self) -> None:
-        """Begin to deliver messages."""
+        """Start delivering messages."""
         self._reactor.addReader(self)
         self._look_again()
 
@@ -102,7 +102,7 @@ class ZmqSocket:
             self._wants_write = self._writable is not None
             return False
         finally:
-            # A send, even if it is refused, may consume the edge that announced another event.
+            # A send, even a refused one, may consume the edge that signalled another event.
             if self._pending is None and int(self._socket.getsockopt(zmq.EVENTS)) & (
                 zmq.POLLIN | zmq.POLLOUT if self._wants_write else zmq.POLLIN
             ):
@@ -133,12 +133,12 @@ class ZmqSocket:
             self._look_again()
 
     def drain(self) -> None:
-        """Receive all messages that a lost connection left, before those of the next one."""
+        """Receive all messages of a lost connection before those of the next one."""
         for _ in range(HIGH_WATER_MESSAGES // BATCH + 1):
             self.doRead()
 
     def is_closed(self) -> bool:
-        """Whether ``close`` was called, perhaps by the last callback."""
+        """Whether ``close`` has been called, possibly by the last callback."""
         return self.closed
 
     def connectionLost(self, reason: Any) -> None:
@@ -146,10 +146,10 @@ class ZmqSocket:
         self.close()
 
     def close(self, linger_ms: int = 0) -> None:
-        """Deliver nothing more, and close the socket. Idempotent.
+        """Stop delivering messages, and close the socket. Idempotent.
 
         Args:
-            linger_ms: Milliseconds for which ZeroMQ may go on sending what is queued.
+            linger_ms: Milliseconds for which ZeroMQ may continue to send queued messages.
         """
         if self.closed:
             return

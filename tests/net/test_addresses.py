@@ -1,4 +1,4 @@
-"""Addresses as options name them."""
+"""Parsing of addresses to listen on."""
 
 import socket
 
@@ -14,13 +14,13 @@ class ParseAddressTests(SynchronousTestCase):
         self.assertIn(because, str(error))
         self.assertIn(repr(text), str(error))
 
-    def test_port_alone_means_every_ipv4_interface(self) -> None:
+    def test_a_port_alone_means_every_ipv4_interface(self) -> None:
         address = parse_address("tcp:8000")
         self.assertEqual((address.host, address.port), ("0.0.0.0", 8000))
         self.assertEqual(address.family, socket.AF_INET)
         self.assertEqual(address.url, "http://127.0.0.1:8000/")
 
-    def test_default_host_is_the_callers(self) -> None:
+    def test_the_caller_chooses_the_default_host(self) -> None:
         self.assertEqual(parse_address("tcp:9000", "127.0.0.1").host, "127.0.0.1")
         self.assertEqual(parse_address("tcp:9000:interface=10.0.0.1", "127.0.0.1").host, "10.0.0.1")
 

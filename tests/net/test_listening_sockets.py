@@ -43,7 +43,7 @@ class ClaimTests(SynchronousTestCase):
         self.assertRaises(ConfigurationError, claim, address)
         self.assertRaises(ConfigurationError, share, address)
 
-    def test_free_again_at_once_after_connections(self) -> None:
+    def test_a_port_with_closed_connections_is_free_again_at_once(self) -> None:
         sock, address = self.claimed(parse_address(LOOPBACK))
         client = socket.create_connection(("127.0.0.1", address.port))
         sock.setblocking(True)
@@ -98,7 +98,7 @@ class OpenSlotsTests(SynchronousTestCase):
         poll = select.poll()
         for slot in slots:
             poll.register(slot[0], select.POLLIN)
-        while sum(counts) < 64:  # a client may know of its connection before the server does
+        while sum(counts) < 64:  # a client's connect may return before the server can accept
             self.assertTrue(poll.poll(60_000), counts)
             for number, slot in enumerate(slots):
                 counts[number] += self.accept_all(slot[0])
@@ -114,7 +114,7 @@ class OpenSlotsTests(SynchronousTestCase):
                 return count
             count += 1
 
-    def test_all_or_nothing(self) -> None:
+    def test_if_one_address_fails_all_sockets_are_closed(self) -> None:
         taken = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(taken.close)
         free = claim(parse_address(LOOPBACK))

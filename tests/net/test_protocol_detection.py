@@ -1,4 +1,4 @@
-"""Which protocol gets a connection, and with which bytes."""
+"""Which protocol is selected for a connection, and which bytes it receives."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ class ProtocolDetectionTestCase(SynchronousTestCase):
         return detector
 
     def receive(self, data: bytes) -> None:
-        """Like the reactor: call the protocol that the transport has now."""
+        """Call the transport's present protocol, as the reactor does."""
         self.transport.protocol.dataReceived(data)  # type: ignore[attr-defined]
 
     def assert_chosen(self, kind: str, received: bytes) -> None:
@@ -75,33 +75,33 @@ class ProtocolDetectionTestCase(SynchronousTestCase):
 
 
 class ChoiceTests(ProtocolDetectionTestCase):
-    def test_an_upgrade_with_the_frames_after_it(self) -> None:
+    def test_an_upgrade_request_and_later_frames_go_to_websocket(self) -> None:
         data = request() + text("first") + text("second")[:3]
         self.receive(data)
         self.assert_chosen("websocket", data)
         self.receive(text("second")[3:])
         self.assertEqual(self.chosen[0].received, data + text("second")[3:])
 
-    def test_a_header_in_pieces(self) -> None:
+    def test_a_header_may_arrive_in_pieces(self) -> None:
         for byte in request():
             self.assertEqual(self.chosen, [])
             self.assertEqual(self.factory.waiting, 1)
             self.receive(bytes([byte]))
         self.assert_chosen("websocket", request())
 
-    def test_http_with_its_body(self) -> None:
+    def test_an_http_request_with_its_body_goes_to_http(self) -> None:
         data = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody"
         self.receive(data)
         self.assert_chosen("http", data)
 
-    def test_how_upgrades_are_written(self) -> None:
+    def test_all_forms_of_the_upgrade_header_are_recognized(self) -> None:
         for line in (b"upgrade:websocket", b"UPGRADE: WebSocket", b"Upgrade \t:\tfoo, websocket"):
             self.setUp()
             data = b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n"
             self.receive(data)
             self.assert_chosen("websocket", data)
 
-    def test_headers_that_are_not_an_upgrade(self) -> None:
+    def test_similar_headers_go_to_http(self) -> None:
         for header in (
             b"X-Note: upgrade: websocket",
             b"X-Upgrade: websocket",
@@ -126,7 +126,7 @@ class ChoiceTests(ProtocolDetectionTestCase):
         self.assertTrue(self.transport.disconnected)
         self.assertEqual(self.factory.waiting, 0)
 
-    def test_the_chosen_protocol_is_notified_of_the_end(self) -> None:
+    def test_the_selected_protocol_is_notified_of_the_lost_connection(self) -> None:
         self.receive(HTTP)
         self.transport.protocol.connectionLost(  # type: ignore[attr-defined]
             Failure(ConnectionDone())
@@ -134,7 +134,7 @@ class ChoiceTests(ProtocolDetectionTestCase):
         self.assertTrue(self.chosen[0].lost)
 
     def test_inside_another_protocol(self) -> None:
-        """As under TLS, where our transport is a protocol itself."""
+        """As under TLS, where the transport is itself a protocol."""
         wrapper: Any = WrappingFactory(Factory.forProtocol(lambda: self.detector)).buildProtocol(
             self.transport.getPeer()
         )
@@ -149,7 +149,7 @@ class ChoiceTests(ProtocolDetectionTestCase):
 
 
 class LimitTests(ProtocolDetectionTestCase):
-    def test_too_slow(self) -> None:
+    def test_a_client_that_is_too_slow_is_disconnected(self) -> None:
         for byte in request()[:9]:
             self.receive(bytes([byte]))
             self.clock.advance(1)
@@ -161,7 +161,7 @@ class LimitTests(ProtocolDetectionTestCase):
         self.assertEqual(self.factory.waiting, 0)
         self.assertEqual(self.chosen, [])
 
-    def test_a_silent_client(self) -> None:
+    def test_a_silent_client_is_disconnected(self) -> None:
         self.clock.advance(10)
         self.assertTrue(self.transport.disconnected)
 
@@ -195,7 +195,7 @@ class LimitTests(ProtocolDetectionTestCase):
 
 
 class AnswerTests(SynchronousTestCase):
-    """With the real protocols."""
+    """The answers of the real protocols."""
 
     def setUp(self) -> None:
         self.clock = Clock()

@@ -1,4 +1,4 @@
-"""Output that goes directly to the kernel, or behind what waits already."""
+"""Output that goes directly to the kernel, or to the transport's buffer."""
 
 import socket
 from typing import Any
@@ -13,7 +13,7 @@ from cluster.net.unbuffered_output import transport_bytes, unsent_bytes, write_d
 
 
 class RecordingReactor:
-    """Records the transports that asked to be called when they can write."""
+    """Records the transports that are waiting to become writable."""
 
     def __init__(self) -> None:
         self.writers: list[Any] = []
@@ -32,12 +32,12 @@ class DirectOutputTests(SynchronousTestCase):
         self.transport = Connection(ours, Protocol(), self.reactor)  # type: ignore[arg-type]
         self.transport.connected = True
 
-    def test_at_once(self) -> None:
+    def test_output_is_sent_at_once(self) -> None:
         write_directly(self.transport, b"hello")
         self.assertEqual(self.theirs.recv(100), b"hello")
         self.assertEqual(self.reactor.writers, [])
 
-    def test_what_the_kernel_does_not_take(self) -> None:
+    def test_bytes_that_the_kernel_does_not_accept_are_buffered(self) -> None:
         size = 10_000_000
         write_directly(self.transport, b"x" * size)
         waiting = transport_bytes(self.transport)
@@ -46,12 +46,12 @@ class DirectOutputTests(SynchronousTestCase):
         read = 0
         while read < size - waiting:
             read += len(self.theirs.recv(1_000_000))
-        # There is room now, but earlier output waits.
+        # The kernel has room now, but earlier output is still buffered.
         write_directly(self.transport, b"y")
         self.assertEqual(transport_bytes(self.transport), waiting + 1)
         self.assertRaises(BlockingIOError, self.theirs.recv, 1)
 
-    def test_what_waits_is_seen_through_wrappers(self) -> None:
+    def test_buffered_bytes_are_counted_through_wrappers(self) -> None:
         self.transport.write(b"hello")
         factory: Any = WrappingFactory(Factory.forProtocol(Protocol))
         wrapper = ProtocolWrapper(factory, Protocol())
@@ -64,7 +64,7 @@ class DirectOutputTests(SynchronousTestCase):
         write_directly(self.transport, b"hello")
         self.assertEqual(transport_bytes(self.transport), 5)
 
-    def test_a_transport_that_closes(self) -> None:
+    def test_nothing_is_sent_on_a_transport_that_is_closing(self) -> None:
         self.transport.disconnecting = True
         write_directly(self.transport, b"hello")
         self.assertRaises(BlockingIOError, self.theirs.recv, 1)

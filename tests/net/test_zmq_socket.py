@@ -1,4 +1,4 @@
-"""A ZeroMQ socket in the reactor: it misses no event, and leaves nothing behind."""
+"""A ZeroMQ socket in the reactor: no event is missed, and close frees everything."""
 
 from collections import deque
 from typing import Any
@@ -67,14 +67,13 @@ class ZmqSocketTestCase(SynchronousTestCase):
         self.socket.messages += ([message] for message in messages)
 
     def assertIdle(self) -> None:
-        """No event is left to handle."""
+        """Assert that no event is left to handle."""
         self.reactor.advance(0)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
 class ReceiveTests(ZmqSocketTestCase):
-    def test_messages_from_before_the_start(self) -> None:
-        """Their edge was before the reactor watched."""
+    def test_messages_that_arrived_before_the_start_are_received(self) -> None:
         self.arrive(b"1")
         self.zmq_socket.start()
         self.assertEqual(self.reactor.getReaders(), [self.zmq_socket])
@@ -82,7 +81,7 @@ class ReceiveTests(ZmqSocketTestCase):
         self.assertEqual(self.events, [b"1"])
         self.assertEqual((self.zmq_socket.fileno(), self.zmq_socket.logPrefix()), (42, "zmq"))
 
-    def test_after_a_batch_others_have_their_turn(self) -> None:
+    def test_receiving_continues_in_the_next_turn_after_a_batch(self) -> None:
         self.arrive(*[b"%d" % n for n in range(2 * BATCH + 1)])
         for expected in (BATCH, 2 * BATCH):
             self.zmq_socket.doRead()
@@ -91,7 +90,7 @@ class ReceiveTests(ZmqSocketTestCase):
         self.assertIdle()
         self.assertEqual(len(self.events), 2 * BATCH + 1)
 
-    def test_errors_are_logged_and_the_next_is_taken(self) -> None:
+    def test_an_error_is_logged_and_the_next_message_is_received(self) -> None:
         self.received = lambda parts: self.events.append({b"fine": 1}[parts[0]])  # type: ignore
         zmq_socket = self.make()
         self.arrive(b"bad", b"fine")
@@ -100,7 +99,7 @@ class ReceiveTests(ZmqSocketTestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_a_message_that_arrives_while_the_last_is_handled(self) -> None:
-        """Between the last receive and the reading of EVENTS."""
+        """It arrives after the last receive and before EVENTS is read."""
 
         def writable() -> None:
             self.arrive(b"late")
@@ -114,7 +113,7 @@ class ReceiveTests(ZmqSocketTestCase):
         self.assertIdle()
         self.assertEqual(self.events, [b"late"])
 
-    def test_drain_takes_more_than_a_batch(self) -> None:
+    def test_drain_receives_more_than_a_batch(self) -> None:
         self.arrive(*[b"x"] * module.HIGH_WATER_MESSAGES)
         self.zmq_socket.drain()
         self.assertEqual(len(self.events), module.HIGH_WATER_MESSAGES)
@@ -122,12 +121,12 @@ class ReceiveTests(ZmqSocketTestCase):
 
 
 class SendTests(ZmqSocketTestCase):
-    def test_sent_at_once(self) -> None:
+    def test_a_message_is_sent_at_once(self) -> None:
         self.assertTrue(self.zmq_socket.send([b"a", b"b"]))
         self.assertEqual(self.socket.sent, [[b"a", b"b"]])
         self.assertIdle()
 
-    def test_refused_and_called_when_there_is_room(self) -> None:
+    def test_writable_is_called_when_there_is_room_after_a_refusal(self) -> None:
         self.socket.room = 0
         self.assertFalse(self.zmq_socket.send([b"a"]))
         self.zmq_socket.doRead()
@@ -137,7 +136,7 @@ class SendTests(ZmqSocketTestCase):
         self.zmq_socket.doRead()
         self.assertEqual(self.events, ["writable"])
 
-    def test_refused_without_a_callback(self) -> None:
+    def test_a_refusal_without_a_writable_callback_is_allowed(self) -> None:
         zmq_socket = self.make()
         self.socket.room = 0
         self.assertFalse(zmq_socket.send([b"a"]))
@@ -146,7 +145,7 @@ class SendTests(ZmqSocketTestCase):
         self.assertIdle()
 
     def test_a_send_consumes_the_edge_of_a_message(self) -> None:
-        """Sent, refused or failed: each makes ZeroMQ process its signals, and so clear the edge."""
+        """Each send, refused or not, makes ZeroMQ process its signals, which clears the edge."""
         outcomes = [
             (1, None),
             (0, None),
@@ -173,7 +172,7 @@ class SendTests(ZmqSocketTestCase):
 
 
 class CloseTests(ZmqSocketTestCase):
-    def test_nothing_is_delivered_any_more(self) -> None:
+    def test_nothing_is_delivered_after_close(self) -> None:
         self.zmq_socket.start()
         self.arrive(b"1")
         self.zmq_socket.close(linger_ms=7)
@@ -217,16 +216,17 @@ class SocketTests(TestCase):
         self.addCleanup(self.context.destroy, linger=0)
 
     def forget_heartbeats(self) -> None:
-        """On a busy machine ZeroMQ's threads may have to wait longer for the processor."""
+        """Extend the timeout of heartbeats: on a busy machine ZeroMQ's threads may not run in
+        time."""
         self.patch(module, "HEARTBEAT_TIMEOUT_MS", 10 * 1000 * self.timeout)
 
-    async def test_more_than_zeromq_takes(self) -> None:
-        """Both ends in one reactor, thousands of messages, none lost and no edge missed."""
+    async def test_more_messages_than_zeromq_queues_all_arrive(self) -> None:
+        """Both ends are in one reactor; no edge of thousands of messages may be missed."""
         self.forget_heartbeats()
         total = 5_000
         received: list[bytes] = []
         done: Deferred[None] = Deferred()
-        # Long enough that what both sockets and the kernel hold is less than all of them.
+        # Long enough that both sockets and the kernel together cannot hold all of them.
         messages = [b"%d " % n + bytes(8192) for n in range(total)]
         pending = deque(messages)
 
@@ -281,7 +281,7 @@ class SocketTests(TestCase):
 
 class MonitorTests(SynchronousTestCase):
     def test_other_events_are_ignored(self) -> None:
-        """A monitor reports its own end, although nobody asked for that event."""
+        """A monitor reports its own end, although no code requested that event."""
         watcher = FakeSocket()
 
         class Watched:

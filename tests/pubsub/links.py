@@ -1,4 +1,4 @@
-"""Real links: brokers and nodes over ipc in a folder of their own, and waiting for them."""
+"""Brokers and nodes with real links (ipc) in a temporary folder, and ways to wait for them."""
 
 import shutil
 import tempfile
@@ -61,7 +61,7 @@ class LinkedNode:
         self.bus.start(_ObservedReceiver(self.pubsub, changed))
 
     def subscribe(self, *topics: bytes) -> list[bytes]:
-        """The list of frames that arrive for these topics from now on."""
+        """Subscribe; returns the list to which arriving frames are added."""
         connection = RecordingConnection()
         connection.out = Frames(self._changed)
         for topic in topics:
@@ -111,15 +111,15 @@ class Stranger:
 
 
 class LinksTestCase(TestCase):
-    """Stops all that was started at the end of the test."""
+    """Stops everything that was started, at the end of the test."""
 
     timeout = 120
 
     def setUp(self) -> None:
-        # Longer than any test: on a busy machine ZeroMQ's threads may not run for 3 s, and these
-        # tests do not expect a node to come and go because of that.
+        # Longer than any test: on a busy machine ZeroMQ's threads may not run for 3 s, and nodes
+        # would leave and rejoin, which these tests do not expect.
         self.patch(zmq_socket, "HEARTBEAT_TIMEOUT_MS", 10 * 1000 * self.timeout)
-        # So is the time for which nodes wait for each other after a broker's death.
+        # For the same reason, extend the time for which nodes wait for each other to rejoin.
         self.patch(remote_nodes, "REJOIN_TIMEOUT_S", 10 * self.timeout)
         # Not mktemp(): an ipc address has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-test-"))
@@ -134,7 +134,7 @@ class LinksTestCase(TestCase):
         return broker
 
     def stop_broker(self, broker: Broker) -> None:
-        """Stop it without a goodbye, as if it was killed."""
+        """Stop a broker without Goodbye, as if it were killed."""
         if broker.running:
             broker.stopService()
 
@@ -164,7 +164,7 @@ class LinksTestCase(TestCase):
         return nodes
 
     async def buses(self, *names: str) -> list[tuple[ZmqBus, RecordingReceiver]]:
-        """Start buses, and wait until their receivers know of each other; then clear the events."""
+        """Start buses, wait until their receivers know each other, then clear the events."""
         buses: list[tuple[ZmqBus, RecordingReceiver]] = []
         for name in names:
             bus, receiver = self.start_bus(name)
@@ -188,12 +188,13 @@ class LinksTestCase(TestCase):
         for entry in self._waiting[:]:
             if entry[0]():
                 self._waiting.remove(entry)
-                # Not at once: the waiting test may stop the object that is just calling us.
+                # In the next turn: the waiting test may stop the object that is calling this
+                # method.
                 reactor.callLater(0, entry[1].callback, None)
 
 
 def pause(bus: ZmqBus) -> None:
-    """Read nothing from the bus any more, like a process that hangs."""
+    """Stop reading from the bus, like a process that hangs."""
     reactor.removeReader(bus._link)
 
 
@@ -202,7 +203,7 @@ def unpause(bus: ZmqBus) -> None:
 
 
 def kill(bus: ZmqBus) -> None:
-    """Close without a goodbye, like a process that is killed."""
+    """Close without Goodbye, like a process that is killed."""
     bus._monitor.close()
     bus._link.close()
     bus._context.term()

@@ -47,7 +47,7 @@ class PubSubTestCase(SynchronousTestCase):
         return connection
 
     def flushed(self) -> list[Any]:
-        """What a flush sends, with batches as (node, number, topics and frames)."""
+        """Return what a flush sends, with batches as (node, number, topics and frames)."""
         self.pubsub.flush()
         return [
             (item[0], *decode_batch(item[1])) if isinstance(item, tuple) else item

@@ -1,9 +1,9 @@
 """A cluster of PubSubs around an Exchange, with FIFO links instead of sockets and a clock.
 
-The test says when messages travel, so that any interleaving is possible. What is on a link when it
-breaks is lost, and recorded as lost. ``settle`` delivers all messages and then checks that each
-subscriber has received each publication for it, once and in order, or that the loss is accounted
-for.
+The test decides when links deliver messages, so that any interleaving is possible. When a link
+breaks, the messages on it are lost, and recorded as lost. ``settle`` delivers all messages and then
+checks that each subscriber has received each publication for it, once and in order, or that the
+loss was recorded.
 """
 
 from collections import Counter, deque
@@ -21,7 +21,7 @@ from tests.fakes import RecordingConnection
 RETAINED = b"retained"
 
 Publication = tuple[str, int]
-"""Publisher and its number."""
+"""A publisher and the number of its publication."""
 
 
 class SimulatedBus:
@@ -58,16 +58,16 @@ class SimulatedNode:
         self.connections: dict[bytes, list[tuple[RecordingConnection, int]]] = {}
         """Topic -> its subscribers, and when they subscribed."""
         self.excused: set[bytes] = set()
-        """Retained frames that a subscriber may not have, because of several faults."""
+        """Retained frames that a subscriber may have missed because of several faults."""
         self.published = 0
 
 
 class Roamer:
-    """A subscriber that follows the retained topic on one node after another, resuming each time.
+    """A subscriber that moves from node to node, and resumes the retained topic each time.
 
     ``before``: frame -> the frame that the exchange stored before it. A roamer must have received
-    that one, unless its answer was "not recovered", or the node has counted a gap. It receives no
-    frame twice. Two faults at once may break both rules.
+    that frame, unless its history was not ``recovered``, or the node has counted a gap. It must not
+    receive a frame twice. Two faults at once may break both rules.
     """
 
     def __init__(self, before: dict[bytes, bytes | None]) -> None:
@@ -93,7 +93,7 @@ class Roamer:
             )
 
     def forgive(self) -> None:
-        """Forget what was received: it may have been anything."""
+        """Forget the received frames, because the rules did not hold for them."""
         self.last = None
         self.received.clear()
         self.wrong.clear()
@@ -108,7 +108,7 @@ class Roamer:
         assert self.node is not None
         missed = self.node.pubsub.dropped["history_gap"]
         before = self.before.get(frame)
-        # Exceptions here would only be logged: keep them for ``settle``.
+        # PubSub would only log exceptions from here, so keep them for ``settle``.
         if frame in self.received:
             self.wrong.append(f"{frame!r} twice")
         if (
@@ -122,7 +122,7 @@ class Roamer:
         self.last = frame
         self.received.add(frame)
         self.all_received.add(frame)
-        if self.subscriber is not None:  # not yet, if the answer comes at once
+        if self.subscriber is not None:  # it is None if the answer arrives within ``follow``
             self.position = (self.subscriber.epoch, offset)
         else:
             kept = self.node.pubsub.subscriptions.retained_cache.get(RETAINED)
@@ -147,7 +147,7 @@ class SimulatedCluster:
         self.broker_number = 0
         self.moment = 0
         self.expected: dict[Publication, dict[str, tuple[bytes, int]]] = {}
-        """Publication -> the nodes it was queued to: for which topic, and when."""
+        """Publication -> the nodes to which it was queued: for which topic, and when."""
         self.lost: set[tuple[Publication, str]] = set()
         self.lost_batches: Counter[tuple[str, str]] = Counter()
         self.meetings = 0
@@ -188,7 +188,7 @@ class SimulatedCluster:
             node.bus.to_broker.append(wire.Hello())
 
     def cut(self, name: str, noticed: bool) -> None:
-        """Lose a link with its messages; the broker may learn of it by the next Hello only."""
+        """Lose a link with its messages; the broker may notice only when the next Hello arrives."""
         self.fault("link")
         self._break(self.nodes[name])
         if noticed:
@@ -255,7 +255,7 @@ class SimulatedCluster:
             self.nodes[name].pubsub.presence.leave(topic, member)
 
     def meet(self) -> None:
-        """All nodes subscribe and wait at a barrier; the released know all subscriptions."""
+        """All nodes subscribe and wait at a barrier; released nodes must know all subscriptions."""
         self.meetings += 1
         barrier = f"meeting {self.meetings}"
         broker_number, names = self.broker_number, list(self.nodes)
@@ -282,7 +282,7 @@ class SimulatedCluster:
         self.nodes[name].pubsub.flush()
 
     def carry_up(self, name: str, count: int = 1) -> None:
-        """Messages of a node reach the broker, which processes them as cluster.broker does."""
+        """Deliver messages of a node to the broker, which processes them as cluster.broker does."""
         queue = self.nodes[name].bus.to_broker
         for _ in range(min(count, len(queue))):
             item = queue.popleft()
@@ -300,11 +300,11 @@ class SimulatedCluster:
         offset, before = (0, None) if kept is None else (kept.offset, kept.frames[-1])
         self._answer(self.exchange.receive(name, message))
         kept = self.exchange.retained.get(RETAINED)
-        if kept is not None and kept.offset > offset:  # not one that was sent again and is known
+        if kept is not None and kept.offset > offset:  # it was not a known one that was sent again
             self.before[message.frame] = before
 
     def carry_down(self, name: str, count: int = 1) -> None:
-        """Messages of the broker reach a node."""
+        """Deliver messages of the broker to a node."""
         node = self.nodes[name]
         for _ in range(min(count, len(node.bus.to_node))):
             item = node.bus.to_node.popleft()
@@ -318,7 +318,7 @@ class SimulatedCluster:
                 node.pubsub.bus_message(item)
 
     def take_away_a_batch(self, name: str) -> None:
-        """A batch is lost between the broker and a node."""
+        """Lose a batch between the broker and a node."""
         queue = self.nodes[name].bus.to_node
         for index, item in enumerate(queue):
             if isinstance(item, tuple):
@@ -339,9 +339,9 @@ class SimulatedCluster:
         self._travel()
         self.clock.advance(
             REJOIN_TIMEOUT_S + 1
-        )  # so that nodes which are gone unnoticed are given up
+        )  # so that the timeout for nodes that have not rejoined passes
         self._travel()
-        for name, node in self.nodes.items():  # so that the last gap is detected, too
+        for name, node in self.nodes.items():  # one more batch each, to detect the last gap
             for topic in [topic for other in self.nodes.values() for topic in other.connections]:
                 if topic != RETAINED and node.pubsub.remote_nodes.subscriptions.get(topic):
                     self.publish(name, topic)
@@ -464,7 +464,7 @@ class SimulatedCluster:
             assert not never_received, f"{never_received} not received, only {connection.out}"
 
     def _check_gaps(self, node: SimulatedNode) -> None:
-        """Batches lost on the way from a live node are counted as missing."""
+        """Lost batches of a live node are counted as missing."""
         for name, other in self.nodes.items():
             tracker = node.pubsub.batches.origins.get(name)
             to_node = other.pubsub.remote_nodes.by_name.get(node.name)

@@ -53,4 +53,4 @@ class ReceiveTests(PubSubTestCase):
             self.batch(1, b"t", b"1", origin=origin)
         self.batch(1, b"t", b"1", origin="old")
         self.assertEqual(self.pubsub.batches.gaps, 1)
-        self.assertEqual(self.pubsub.dropped, {})  # so number 1 is not a duplicate
+        self.assertEqual(self.pubsub.dropped, {})  # number 1 was not counted as a duplicate

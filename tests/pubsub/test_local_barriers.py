@@ -43,7 +43,7 @@ class LocalBarriersTests(SynchronousTestCase):
         self.barriers.released("game", (a, b))
         self.assertEqual(self.events, ["a", "b"])
 
-    def test_refused(self) -> None:
+    def test_refused_parties_receive_the_reason(self) -> None:
         a, b = self.arrive("a"), self.arrive("b")
         self.barriers.refused("game", (b, 99))
         self.assertEqual(self.events, ["b: the barrier is full or released already"])
@@ -52,7 +52,7 @@ class LocalBarriersTests(SynchronousTestCase):
         self.barriers.refused("game", (a,))
         self.assertEqual(self.events[2:], [])
 
-    def test_answers_about_a_barrier_that_all_have_left(self) -> None:
+    def test_answers_about_a_barrier_that_all_parties_have_left_are_ignored(self) -> None:
         token = self.arrive("a")
         self.barriers.leave("game", token)
         self.barriers.released("game", (token,))

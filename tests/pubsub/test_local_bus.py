@@ -22,7 +22,7 @@ class LocalBusTests(SynchronousTestCase):
         self.epoch = welcome.epoch
         self.receiver.events.clear()
 
-    def test_up_in_the_next_turn(self) -> None:
+    def test_the_bus_is_up_in_the_next_turn(self) -> None:
         self.assertFalse(self.bus.is_up)
         self.bus.start(self.receiver)
         self.assertEqual(self.receiver.events, [])
@@ -73,7 +73,7 @@ class LocalBusTests(SynchronousTestCase):
         self.bus.send_batch("other", b"batch")
         self.assertEqual(self.bus.dropped["node_gone"], 1)
 
-    def test_a_node_without_others(self) -> None:
+    def test_pubsub_works_without_other_nodes(self) -> None:
         """PubSub and exchange in one process: retained frames, and a barrier of one party."""
         connection, late = RecordingConnection(), RecordingConnection()
         events: list[str] = []

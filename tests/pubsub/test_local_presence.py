@@ -1,4 +1,4 @@
-"""Who is on which topic, as one node knows it."""
+"""The members of topics, as one node knows them."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class PresenceTests(PubSubTestCase):
         self.assertEqual(self.changes, [("ada", True), ("ada", False)])
 
     def test_a_name_that_cannot_be_encoded_is_refused(self) -> None:
-        """Else it would raise in a flush, which is for all members."""
+        """Otherwise it would raise in a flush, which sends the changes of all members."""
         self.assertRaises(UnicodeEncodeError, self.presence.join, b"t", "\ud800")
         self.assertEqual(self.presence.members(b"t"), ())
         self.assertEqual((self.flushed(), self.changes), ([], []))
@@ -42,7 +42,7 @@ class PresenceTests(PubSubTestCase):
             self.changes, [("ada", True), ("bob", True), ("cid", True), ("cid", False)]
         )
 
-    def test_a_node_that_dies_loses_its_members(self) -> None:
+    def test_the_members_of_a_node_that_is_gone_leave(self) -> None:
         self.receive(wire.PresenceUpdate("a", False, ((b"t", "bob"),)), wire.Left("a"))
         self.assertEqual(self.changes, [("bob", True), ("bob", False)])
         self.assertEqual(self.presence.members(b"t"), ())
@@ -58,7 +58,7 @@ class PresenceTests(PubSubTestCase):
         )
         self.assertEqual(self.flushed(), [])
 
-    def test_members_of_other_nodes_stay_while_the_broker_is_away(self) -> None:
+    def test_members_of_other_nodes_stay_while_the_broker_is_down(self) -> None:
         self.receive(wire.PresenceUpdate("a", False, ((b"t", "bob"),)))
         self.bus.down()
         self.bus.up("second", "a", "b")

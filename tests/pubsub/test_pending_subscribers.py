@@ -21,7 +21,7 @@ class FollowTests(PubSubTestCase):
     """PubSub.follow."""
 
     def follow(self, **how: Any) -> list[Any]:
-        """What a callback subscriber of k receives: the answer, and frames with their offsets."""
+        """Follow k; returns the answer and the frames with their offsets, as they arrive."""
         received: list[Any] = []
         self.subscriber = self.pubsub.follow(
             b"k",
@@ -31,7 +31,7 @@ class FollowTests(PubSubTestCase):
         )
         return received
 
-    def test_without_a_position_it_begins_at_once(self) -> None:
+    def test_a_subscriber_without_a_position_begins_at_once(self) -> None:
         received: list[Any] = []
         subscriber = self.pubsub.follow(b"k", lambda *frame: received.append(frame))
         self.assertEqual(self.flushed(), [wire.NodeSubscriptions("here", (b"k",))])
@@ -54,7 +54,7 @@ class FollowTests(PubSubTestCase):
         self.assertEqual(self.pubsub.publish(b"k", b"plain"), (1, 0))
         self.assertEqual(self.pubsub.publish_retained(b"k", b"kept", 1), (1, 0))
 
-    def test_missed_frames(self) -> None:
+    def test_a_subscriber_with_a_position_receives_the_missed_frames(self) -> None:
         received = self.follow(since=("e", 2))
         self.assertEqual(
             self.flushed(), [wire.NodeSubscriptions("here", (b"k",)), wire.Query(b"k")]
@@ -70,17 +70,17 @@ class FollowTests(PubSubTestCase):
         self.receive(kept(4, b"3", b"4"), kept(4, b"3", b"4"))
         self.assertEqual(received, [(True, "e", 4)])
 
-    def test_a_position_that_is_too_old(self) -> None:
+    def test_a_position_that_is_too_old_is_not_recovered(self) -> None:
         received = self.follow(since=("e", 1))
         self.receive(kept(5, b"4", b"5"))
         self.assertEqual(received, [(False, "e", 5), (b"4", 4), (b"5", 5)])
 
-    def test_a_position_of_another_epoch(self) -> None:
+    def test_a_position_of_another_epoch_is_not_recovered(self) -> None:
         received = self.follow(since=("before", 4), replay=False)
         self.receive(kept(4, b"3", b"4"))
         self.assertEqual(received, [(False, "e", 4)])
 
-    def test_a_topic_that_retains_nothing(self) -> None:
+    def test_frames_meanwhile_follow_the_answer_for_a_topic_that_retains_nothing(self) -> None:
         received = self.follow(since=("e", 4))
         self.pubsub.publish(b"k", b"meanwhile")
         self.assertEqual(received, [])
@@ -88,7 +88,7 @@ class FollowTests(PubSubTestCase):
         self.pubsub.publish(b"k", b"later")
         self.assertEqual(received, [(False, "", 0), (b"meanwhile", 0), (b"later", 0)])
 
-    def test_only_new_frames(self) -> None:
+    def test_without_replay_only_new_frames_are_received(self) -> None:
         received = self.follow(replay=False)
         self.receive(kept(2, b"1", b"2"))
         self.receive(kept(3, b"3"))
@@ -114,7 +114,7 @@ class FollowTests(PubSubTestCase):
         self.assertEqual(received, [(True, "e", 5)])
         self.receive(kept(6, b"6"))
         self.assertEqual((received[1:], unknown), ([(b"6", 6)], []))
-        self.receive(kept(6, b"4", b"5", b"6"))  # the answer to the query: there is no more
+        self.receive(kept(6, b"4", b"5", b"6"))  # the answer to the query, with all frames
         self.assertEqual(unknown[0], (False, "e", 6))
         self.follow(since=("before", 9))
         self.assertEqual(self.flushed(), [])
@@ -126,7 +126,7 @@ class FollowTests(PubSubTestCase):
         self.receive(kept(4, b"3", b"4"))
         self.assertEqual(received, [])
 
-    def test_subscribing_again_and_again_sends_one_query(self) -> None:
+    def test_repeated_subscriptions_send_one_query(self) -> None:
         """Each answer has the whole history."""
         for _ in range(100):
             self.follow(since=("e", 3))
@@ -136,7 +136,7 @@ class FollowTests(PubSubTestCase):
             self.flushed(), [wire.NodeSubscriptions("here", (b"k",)), wire.Query(b"k")]
         )
 
-    def test_queries_do_not_gather_while_the_bus_is_down(self) -> None:
+    def test_queries_do_not_accumulate_while_the_bus_is_down(self) -> None:
         self.bus.down()
         for _ in range(100):
             self.follow(since=("e", 3))
@@ -179,7 +179,7 @@ class FollowTests(PubSubTestCase):
         self.pubsub.publish(b"k", b"x")
         self.assertEqual(received, [])
 
-    def test_its_epoch_is_that_of_the_offsets(self) -> None:
+    def test_the_epoch_of_a_subscriber_is_that_of_the_offsets(self) -> None:
         subscriber = self.pubsub.follow(
             b"k", lambda frame, offset: epochs.append((subscriber.epoch, offset))
         )
@@ -188,7 +188,7 @@ class FollowTests(PubSubTestCase):
         self.receive(kept(1, b"1"), kept(7, b"7", epoch="f"))
         self.assertEqual(epochs, [("", 0), ("e", 1), ("f", 7)])
 
-    def test_frames_behind_a_gap_have_the_right_offsets(self) -> None:
+    def test_frames_after_a_gap_have_the_right_offsets(self) -> None:
         self.subscribed(b"k")
         self.receive(kept(2, b"1", b"2"), kept(7, b"6", b"7"))
         received = self.follow(since=("e", 4))
@@ -219,13 +219,13 @@ class SinceTests(PubSubTestCase):
         self.assertEqual(self.connection.out, [b"3", b"plain", b"4"])
         self.assertEqual(self.answers, [(True, "e", 3)])
 
-    def test_subscribing_again_starts_there(self) -> None:
+    def test_subscribing_again_starts_at_the_position(self) -> None:
         self.pubsub.subscribe(self.connection, b"k")
         self.receive(kept(2, b"1", b"2"))
         self.subscribe(("e", 1))
         self.assertEqual(self.connection.out, [b"1", b"2", b"2"])
 
-    def test_a_connection_that_is_gone_does_not_begin(self) -> None:
+    def test_a_closed_connection_does_not_begin(self) -> None:
         self.subscribe(("e", 2))
         self.pubsub.drop(self.connection)
         self.receive(kept(3, b"3"))
@@ -240,7 +240,7 @@ class SinceTests(PubSubTestCase):
         self.assertEqual((self.answers, self.connection.out), ([], []))
 
     def test_frames_are_received_once_however_many_topics_are_cached(self) -> None:
-        """For example if each client of a node has a topic of its own."""
+        """For example if each client of a node has its own topic."""
         connection = self.subscribed(b"k")
         self.receive(kept(2, b"1", b"2"))
         topics = [b"t%d" % number for number in range(MAX_TOPICS)]

@@ -79,7 +79,7 @@ class BusLifeTests(PubSubTestCase):
     """Going up, down, and up again."""
 
     def up(self, epoch: str, *nodes: str) -> list[Any]:
-        """What is sent when the bus comes up (again)."""
+        """Bring the bus up (again); returns what is sent."""
         self.bus.take()
         self.bus.up(epoch, *nodes)
         return [
@@ -176,8 +176,8 @@ class BusLifeTests(PubSubTestCase):
         self.assertEqual(self.pubsub.dropped, {"node_gone": 1})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_changes_do_not_gather_while_the_bus_is_down(self) -> None:
-        """However often clients come and go."""
+    def test_changes_do_not_accumulate_while_the_bus_is_down(self) -> None:
+        """Not even if clients subscribe and unsubscribe repeatedly."""
         self.bus.down()
         for n in range(50):
             topic, member = b"topic %d" % n, f"member {n}"
@@ -277,8 +277,8 @@ class RetainedTopicTests(PubSubTestCase):
         self.assertEqual((connection.out[4:], received[3:]), ([b"5", b"6"], [b"5", b"6"]))
         self.assertEqual(self.pubsub.dropped, {})
 
-    def test_retained_publications_wait_until_all_nodes_have_sent_what_they_know(self) -> None:
-        """Else a new broker would give them offsets that other nodes take for old ones."""
+    def test_retained_publications_wait_until_all_nodes_have_sent_their_state(self) -> None:
+        """Otherwise a new broker would give them offsets that other nodes know for older frames."""
         self.bus.down()
         self.pubsub.publish_retained(b"k", b"1", 1)
         self.bus.up("second", "b")

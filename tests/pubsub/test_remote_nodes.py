@@ -6,7 +6,7 @@ from tests.pubsub.node_case import PubSubTestCase
 
 
 class RemoteNodesTests(PubSubTestCase):
-    """Which nodes there are, and what they subscribe to."""
+    """The other nodes and their subscriptions."""
 
     def test_each_message_changes_the_subscriptions(self) -> None:
         self.receive(wire.NodeSubscriptions("a", (b"v",), (b"t",)))
@@ -14,7 +14,7 @@ class RemoteNodesTests(PubSubTestCase):
         self.assertEqual(self.pubsub.publish(b"v", b"2"), (1, 0))
         self.assertEqual(self.flushed(), [("b", 1, [b"t", b"1"]), ("a", 1, [b"v", b"2"])])
 
-    def test_a_node_that_leaves_loses_its_subscriptions_and_what_waits_for_it(self) -> None:
+    def test_a_node_that_leaves_loses_its_subscriptions_and_its_queue(self) -> None:
         self.pubsub.publish(b"t", b"1")
         self.pubsub.publish(b"u", b"2")
         self.receive(wire.Left("a"), wire.Left("a"), wire.Left("stranger"))
@@ -23,14 +23,14 @@ class RemoteNodesTests(PubSubTestCase):
         self.assertEqual(self.flushed(), [("b", 1, [b"t", b"1"])])
         self.assertEqual(self.pubsub.dropped, {"node_gone": 2})
 
-    def test_numbers_continue_for_a_node_that_comes_back(self) -> None:
+    def test_numbers_continue_for_a_node_that_reconnects(self) -> None:
         self.pubsub.publish(b"u", b"1")
         self.flushed()
         self.receive(wire.Left("a"), wire.Joined("a"), wire.NodeSubscriptions("a", (b"u",)))
         self.pubsub.publish(b"u", b"2")
         self.assertEqual(self.flushed(), [("a", 2, [b"u", b"2"])])
 
-    def test_a_node_that_leaves_and_comes_back_within_a_turn(self) -> None:
+    def test_a_node_may_leave_and_rejoin_within_a_turn(self) -> None:
         self.pubsub.publish(b"u", b"1")
         self.receive(wire.Left("a"), wire.Joined("a"), wire.NodeSubscriptions("a", (b"u",)))
         self.pubsub.publish(b"u", b"2")

@@ -1,4 +1,4 @@
-"""Retained frames as the exchange sends them, and which of them are new here."""
+"""Which retained frames that the exchange sends are new to this node."""
 
 from collections import Counter
 
@@ -35,20 +35,20 @@ class RetainedCacheTests(SynchronousTestCase):
         self.assertEqual(self.dropped, {})
 
     def test_new_frames_that_do_not_follow_are_ignored(self) -> None:
-        """They were sent before the answer to the present subscription, which has them all."""
+        """The exchange sent them before the answer to the present subscription, which has all."""
         self.assertIsNone(self.cache.receive(message(3, b"3", full=False)))
         self.assertEqual(self.history(), NO_HISTORY)
         self.assertEqual(len(self.cache.receive(message(3, b"1", b"2", b"3")) or ()), 3)
 
     def test_frames_that_are_not_retained_any_longer_are_counted(self) -> None:
-        """The link was down for longer than that; what was known before does not stay."""
+        """The link was down for longer than they were retained; older known frames are dropped."""
         self.cache.receive(message(2, b"1", b"2"))
         self.assertEqual(self.cache.receive(message(7, b"6", b"7")), [(b"6", 6), (b"7", 7)])
         self.assertEqual(self.dropped, {"history_gap": 3})
         self.assertEqual(self.history(), History(False, "e", 7, (b"6", b"7")))
 
     def test_offsets_of_an_epoch_that_continues_the_known_one(self) -> None:
-        """Offset 3 of e is a frame of a broker that is gone; f gave this offset to another."""
+        """In epoch e, offset 3 is a frame of the previous broker; f gave this offset to another."""
         self.cache.receive(message(3, b"1", b"2", b"3"))
         new = self.cache.receive(message(4, b"2", b"other 3", b"4", epochs="f e:2"))
         self.assertEqual(new, [(b"other 3", 3), (b"4", 4)])

@@ -69,7 +69,7 @@ class RetainedOutboxTests(SynchronousTestCase):
         self.outbox.acknowledged(3)
         self.assertEqual(self.held, 0)
 
-    def test_so_does_the_broker_after_it(self) -> None:
+    def test_each_further_broker_receives_the_grace_period(self) -> None:
         self.add(b"a")
         for _ in range(3):
             self.outbox.bus_up(same_broker=False)

@@ -12,9 +12,9 @@ assert profiles
 
 
 class SimulationTests(SynchronousTestCase):
-    """Any sequence of events, with messages in any order."""
+    """Any sequence of events, with any interleaving of messages."""
 
-    def test_any_sequence_of_events(self) -> None:
+    def test_the_rules_hold_in_any_sequence_of_events(self) -> None:
         self.patch(retained_outbox, "GRACE_S", 1e9)  # simulated time passes fast
         run_state_machine_as_test(ClusterMachine)
 
@@ -79,7 +79,8 @@ class ClusterMachine(RuleBasedStateMachine):
         event=st.sampled_from(["late", "cut", "gone"]),
     )
     def retain_without(self, index: int, times: int, excluded: int, event: str) -> None:
-        """All nodes but one receive retained frames; that one late, or after its link was cut."""
+        """All nodes but one receive retained frames; that node later, or after its link was
+        lost."""
         cluster, publisher, without = self.cluster, self.name(index), self.name(excluded)
         if event != "late" and publisher != without:
             cluster.cut(without, event == "gone")
@@ -93,7 +94,7 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @rule()
     def another_broker(self) -> None:
-        """It comes up with what the nodes send it."""
+        """Start a new broker, which receives the state of the nodes."""
         self.cluster.start_broker()
         for name in self.cluster.nodes:
             self.cluster.connect(name)

@@ -1,4 +1,4 @@
-"""Who wants which topic, and the changes for the other nodes."""
+"""The wanted topics, and the changes for the other nodes."""
 
 from twisted.trial.unittest import SynchronousTestCase
 

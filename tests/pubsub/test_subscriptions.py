@@ -1,4 +1,4 @@
-"""What connections and listeners of one node receive."""
+"""The frames that connections and listeners of one node receive."""
 
 from cluster.core import wire
 from cluster.core.wire_fields import encode_batch
@@ -18,12 +18,12 @@ class SubscribeTests(PubSubTestCase):
         self.pubsub.publish_here(b"t", b"1")
         self.assertEqual((one.out, two.out), ([], []))
 
-    def test_the_last_subscriber_leaves_and_another_comes_in_one_turn(self) -> None:
+    def test_the_last_subscriber_may_be_replaced_within_a_turn(self) -> None:
         self.pubsub.drop(self.subscribed(b"t"))
         self.subscribed(b"t")
         self.assertEqual(self.flushed(), [wire.NodeSubscriptions("here", (b"t",))])
 
-    def test_subscribing_twice_is_subscribing_once(self) -> None:
+    def test_subscribing_twice_has_no_further_effect(self) -> None:
         connection = self.subscribed(b"t", b"t")
         self.receive(wire.Retained(b"t", 1, 1, (b"kept",)))
         self.pubsub.subscribe(connection, b"t")

@@ -24,7 +24,7 @@ class LinkTests(LinksTestCase):
         self.start_broker()
         bus, receiver = self.start_bus("a")
         self.assertFalse(bus.is_up)
-        bus.send(wire.NodeSubscriptions("a", (b"t",)))  # ignored before Welcome: bus_up asks for it
+        bus.send(wire.NodeSubscriptions("a", (b"t",)))  # ignored before Welcome; sent in bus_up
         await self.until(lambda: bus.is_up)
         (welcome,) = receiver.events
         self.assertEqual(welcome.nodes, ())
@@ -34,7 +34,7 @@ class LinkTests(LinksTestCase):
         await self.until(lambda: len(receiver.events) > 1)
         self.assertEqual(receiver.events[1:], [wire.Joined("b")])
 
-    async def test_the_broker_may_come_later(self) -> None:
+    async def test_the_broker_may_start_later(self) -> None:
         bus, _ = self.start_bus("a")
         self.start_broker()
         await self.until(lambda: bus.is_up)
@@ -42,7 +42,7 @@ class LinkTests(LinksTestCase):
     def test_a_malformed_address(self) -> None:
         bus = ZmqBus("a", "nowhere", reactor)
         self.assertRaises(zmq.ZMQError, bus.start, RecordingReceiver())
-        self.assertTrue(bus._context.closed)  # else it blocks when it is garbage-collected
+        self.assertTrue(bus._context.closed)  # an open context blocks in garbage collection
         bus.stop()
 
     async def test_messages_and_batches(self) -> None:
@@ -65,7 +65,7 @@ class LinkTests(LinksTestCase):
     async def test_a_killed_node_leaves_at_once(self) -> None:
         self.start_broker()
         (a, _), (b, b_receiver) = await self.buses("a", "b")
-        # Because its socket is closed: a missing heartbeat takes longer than the test may.
+        # The closed socket shows it: a missing heartbeat takes longer than the test's timeout.
         self.assertGreater(zmq_socket.HEARTBEAT_TIMEOUT_MS, self.timeout * 1000)
         kill(a)
         await self.until(lambda: b_receiver.events == [wire.Left("a")])
@@ -85,14 +85,15 @@ class LinkTests(LinksTestCase):
         self.assertEqual(len(after[1]), len(before[1]))
 
     async def test_ten_thousand_batches_in_order(self) -> None:
-        """Ten times as many as ZeroMQ takes; the rest waits in the bus until ZeroMQ takes more."""
+        """Ten times as many as ZeroMQ queues; the bus queues the rest until ZeroMQ has room."""
         self.patch(module, "HIGH_WATER", 10_000)
         self.patch(module, "LOW_WATER", 1_000)
         self.start_broker()
         (_, b_receiver) = (await self.buses("b"))[0]
         a, a_receiver = self.start_bus("a")
         await self.until(lambda: a.is_up)
-        # So long that the kernel does not take those that ZeroMQ's two queues of 1,000 do not.
+        # So long that the kernel cannot buffer the batches that exceed ZeroMQ's two queues of
+        # 1,000.
         batches = [b"batch %d " % n + bytes(1000) for n in range(10_000)]
         for batch in batches:
             a.send_batch("b", batch)
@@ -114,13 +115,13 @@ class LinkTests(LinksTestCase):
         self.start_broker()
         (a, _), _ = await self.buses("a", "b")
         batch = encode_batch(1, [b"t", bytes(50_000)] * 2)
-        for _ in range(100):  # ten times as much as ZeroMQ, the kernel and the bus's queue take
+        for _ in range(100):  # ten times as much as ZeroMQ, the kernel and the bus can queue
             a.send_batch("b", batch)
         self.assertGreater(a.dropped["bus_queue_full"], 100)
         self.assertEqual(a.dropped["bus_queue_full"] % 2, 0)
         self.assertLess(a.queued_bytes, 200_000 + 2 * len(batch))
 
-    async def test_batches_that_wait_when_the_broker_dies_are_handed_back(self) -> None:
+    async def test_batches_that_are_queued_when_the_broker_dies_are_returned(self) -> None:
         self.patch(zmq_socket, "HIGH_WATER_MESSAGES", 10)
         self.patch(module, "HIGH_WATER", 10_000)
         self.patch(module, "LOW_WATER", 1_000)
@@ -145,11 +146,11 @@ class BackpressureTests(LinksTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(zmq_socket, "HIGH_WATER_MESSAGES", 10)
-        self.patch(broker_module, "HIGH_WATER", 2_000_000)  # above what kernel and ZeroMQ take
+        self.patch(broker_module, "HIGH_WATER", 2_000_000)  # more than kernel and ZeroMQ queue
         self.patch(broker_module, "LOW_WATER", 100_000)
 
     async def flood(self, until: Any, may_send: Any = lambda: True) -> int:
-        """Send batches to b, while ``may_send``, until ``until``; returns how many."""
+        """Send batches to b while ``may_send()``, until ``until()``; returns their number."""
         sent = 0
 
         def more() -> bool:
@@ -165,18 +166,18 @@ class BackpressureTests(LinksTestCase):
         await self.until(more)
         return sent
 
-    async def test_the_others_receive_congested_and_then_cleared(self) -> None:
+    async def test_the_other_nodes_receive_congested_and_then_cleared(self) -> None:
         broker = self.start_broker()
         (self.a, a_receiver), (b, b_receiver), (_, c_receiver) = await self.buses("a", "b", "c")
         pause(b)
         congested = wire.Congested("b")
-        # Like a node whose clients are not read, a pauses while the queue is full.
+        # Node a pauses while the queue is full, like a node that stops reading from its clients.
         sent = await self.flood(
             lambda: congested in a_receiver.events and congested in c_receiver.events,
             lambda: broker.stats()["queue_bytes"] <= 2_000_000,
         )
         self.assertLess(broker.stats()["queue_bytes"], 3_000_000)
-        _, d_receiver = self.start_bus("d")  # a node that joins now must learn of it, too
+        _, d_receiver = self.start_bus("d")  # a node that joins now must receive Congested, too
         await self.until(lambda: congested in d_receiver.events)
         unpause(b)
         cleared = wire.Cleared("b")
@@ -188,12 +189,12 @@ class BackpressureTests(LinksTestCase):
         self.assertEqual(
             batches, [("a", encode_batch(n, [b"t", bytes(20_000)])) for n in range(1, sent + 1)]
         )
-        # b has all of its batches; messages to d may still wait for a moment.
+        # b has all of its batches; messages to d may still be queued for a moment.
         await self.until(lambda: broker.stats()["queue_bytes"] == 0)
         self.assertEqual(broker.stats()["messages_dropped"], {})
         self.assertEqual(c_receiver.events, [congested, wire.Joined("d"), cleared])
 
-    async def test_a_node_that_does_not_read_is_disconnected_and_comes_back(self) -> None:
+    async def test_a_node_that_does_not_read_is_disconnected_and_rejoins(self) -> None:
         self.patch(broker_module, "STALLED", 4_000_000)
         broker = self.start_broker()
         (self.a, a_receiver), (b, b_receiver) = await self.buses("a", "b")
@@ -203,7 +204,7 @@ class BackpressureTests(LinksTestCase):
         self.assertEqual(stats["nodes"], 1)
         self.assertGreater(stats["messages_dropped"]["node_stalled"], 10)
         self.assertLess(stats["queue_bytes"], 1000)
-        unpause(b)  # it sends nothing, and yet receives the request for a Hello
+        unpause(b)  # it receives the request for a Hello, although it sends nothing
         await self.until(lambda: wire.Joined("b") in a_receiver.events)
         await self.until(lambda: isinstance(b_receiver.events[-1], wire.Welcome))
         self.assertEqual(b_receiver.events[-2], ("down", []))
@@ -221,7 +222,7 @@ class BackpressureTests(LinksTestCase):
 
 
 class AnotherBrokerTests(LinksTestCase):
-    """Nodes whose broker is a socket that the test reads and writes, without the reactor."""
+    """Nodes whose broker is a socket that the test reads and writes itself."""
 
     def bind(self) -> "zmq.Socket[bytes]":
         context: zmq.Context[Any] = zmq.Context()
@@ -262,7 +263,7 @@ class AnotherBrokerTests(LinksTestCase):
         self.assertEqual(receiver.events[1:], [wire.Joined("c")])
         self.assertEqual(bus.dropped, {"malformed": 5})
 
-    async def test_asked_to_send_hello_again(self) -> None:
+    async def test_hello_is_sent_again_on_request(self) -> None:
         socket = self.bind()
         bus, receiver = self.start_bus("a")
         await self.welcomed(socket, wire.UnknownNode())
@@ -293,12 +294,13 @@ class AnotherBrokerTests(LinksTestCase):
         bus, receiver = self.start_bus("a")
         await self.welcomed(first)
         await self.until(lambda: bus.is_up)
-        # The node hangs now: its reactor does not run while this function does.
+        # The node hangs from here on: the reactor does not run during this function.
         for n in range(300):
             first.send_multipart([b"a", wire.encode(wire.Left(f"old {n}"))])
         first.send_multipart([b"a", wire.encode(wire.Welcome("x", ("stale",)))])
         first.close()
-        # The old context's thread sends all within the linger time. Then another broker starts.
+        # The thread of the old context sends all messages within the linger time. Then another
+        # broker starts.
         second = self.bind()
         connections = second.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self.assertTrue(connections.poll(60_000))

@@ -1,4 +1,4 @@
-"""What a node does with its event loop.
+"""The event loop of a node.
 
 end_of_turn      sends what was queued, once for each connection and turn
 epoll_reader     reads all open connections through one nested epoll

@@ -1,9 +1,9 @@
-"""The end of a turn of the event loop: what was queued during the turn is sent.
+"""Sends, at the end of a turn of the event loop, the frames that were queued during the turn.
 
-Handlers and publications queue frames on connections; they make no system call for each. A
-connection whose queue was empty puts itself on a list, and at the end of the turn one ``send``
-takes all its frames. (``transport.write`` would cost more: it asks the reactor to watch the socket,
-sends in the next turn, and asks the reactor to stop watching.)
+Handlers and publications queue frames on connections, without a system call for each. A connection
+whose queue was empty is added to a list, and at the end of the turn one ``send`` call sends all its
+frames. (``transport.write`` would cost more: it asks the reactor to watch the socket, sends in the
+next turn, and asks the reactor to stop watching.)
 
 The steps, in this order:
 
@@ -12,15 +12,16 @@ The steps, in this order:
 3. ``send_to_bus``: messages to other nodes;
 4. ``send_to_streams``: clients of server-sent events.
 
-``schedule`` asks for step 1, ``schedule_published`` for steps 2 to 4, which belong together: a
-publication reaches connections, nodes and streams. A connection may be on both lists; the step that
-comes first sends its whole queue, so that its frames stay in order.
+``schedule`` schedules step 1. ``schedule_published`` schedules steps 2 to 4, which belong together:
+a publication goes to connections, nodes and streams. A connection may be on both lists; the first
+step that finds it sends its whole queue, so its frames stay in order.
 
-Pacing. In a cluster the publications of one moment arrive one after the other, from each node when
-its turn ends, and a ``send`` for each few of them would cost more than all other work. So steps 2
-to 4 that took t seconds are followed by a pause of ``pace * t``, at most MAX_PACE_S: too short to
-matter when little is published, and when much is, most of it leaves together. Direct output does
-not wait, unless a published frame waits on the same connection: then it stays behind that frame.
+Pacing: the nodes of a cluster end their turns at different times, so publications that were made at
+the same moment arrive a few at a time. One ``send`` to each subscriber for every few of them would
+cost more than all other work. So after steps 2 to 4 took t seconds, they pause for ``pace * t``
+seconds, at most MAX_PACE_S. With few publications the pause is negligible; with many, most are sent
+together. Direct output does not wait for the pause, unless a published frame is already queued on
+the same connection: then step 2 sends both, in order.
 """
 
 from collections.abc import Callable
@@ -31,8 +32,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 MAX_PACE_S = 0.02
-"""The longest pause, in seconds. A publication may wait for it at two nodes, its publisher's and
-its subscriber's; both together are half of what people notice."""
+"""The longest pause, in seconds. A publication may wait for it twice, at its publisher's node and
+at its subscriber's; the sum is half of the delay that people notice."""
 
 
 class Output(Protocol):
@@ -48,7 +49,7 @@ class Output(Protocol):
         """Called if the kernel took all but ``rest``."""
 
     def broken(self, frames: int) -> None:
-        """Called if ``send`` failed; so many frames are lost."""
+        """Called if ``send`` failed; ``frames`` frames are lost."""
 
 
 def _nothing() -> None:
@@ -59,18 +60,18 @@ class EndOfTurn:
     """Sends what was queued, once for each turn of the event loop.
 
     Code that queues a frame on a connection whose ``out`` is empty appends the connection to
-    ``direct`` and calls ``schedule``, or to ``published`` and calls ``schedule_published``. Both
-    calls are cheap to repeat.
+    ``direct`` and calls ``schedule``, or to ``published`` and calls ``schedule_published``.
+    Repeated calls in a turn have no effect.
 
     Args:
         reactor: Its ``callLater`` ends the turn.
-        pace: How many times as long as steps 2 to 4 took they pause; 0: they never do.
+        pace: The pause after steps 2 to 4, as a multiple of their duration; 0: no pause.
     """
 
     _log = Logger()
 
     def __init__(self, reactor: IReactorTime, pace: float = 0.0) -> None:
-        self.reactor: Any = reactor  # zope interfaces have no self
+        self.reactor: Any = reactor  # mypy: the methods of zope interfaces have no self
         self.direct: list[Output] = []
         self.published: list[Output] = []
         self.send_to_bus: Callable[[], None] = _nothing
@@ -83,13 +84,13 @@ class EndOfTurn:
         self._end_of_pause = 0.0
 
     def schedule(self) -> None:
-        """Make sure that this turn ends with a flush."""
+        """Schedule a flush at the end of this turn."""
         if not self._scheduled:
             self._scheduled = True
             self.reactor.callLater(0, self._run)
 
     def schedule_published(self) -> None:
-        """Make sure that steps 2 to 4 follow, at the end of this turn or of the pause."""
+        """Schedule steps 2 to 4, at the end of this turn or of the pause."""
         if not self._published_scheduled:
             self._published_scheduled = True
             if self._pace:
@@ -99,7 +100,8 @@ class EndOfTurn:
                 self.schedule()
 
     def begin(self) -> None:
-        """Begin a turn that the caller itself ends with ``flush``: ``schedule`` does nothing."""
+        """Begin a turn that the caller ends with ``flush``; until then ``schedule`` does
+        nothing."""
         self._scheduled = True
 
     def flush(self) -> None:
@@ -117,7 +119,7 @@ class EndOfTurn:
         self.flush()
 
     def _run(self) -> None:
-        if self._scheduled:  # else a flush has come before
+        if self._scheduled:  # the turn has not been flushed yet
             self.flush()
 
     def _flush_published(self) -> None:
@@ -135,13 +137,13 @@ class EndOfTurn:
             self.schedule_published()
 
     def _send(self, connections: list[Output]) -> None:
-        # All output passes through this loop, so it is written out: no call for each connection.
+        # The hot path of all output: inlined, to save a call for each connection.
         batch = connections[:]
         connections.clear()
         frames = 0
         for connection in batch:
             send = connection.send
-            if send is None:  # blocked, closing or TLS; most connections are none of these
+            if send is None:  # blocked, closing or TLS, which is rare
                 try:
                     connection.flush_queue()
                 except Exception:

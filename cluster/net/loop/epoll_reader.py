@@ -1,16 +1,16 @@
 """Reads the sockets of all open connections through one descriptor.
 
-The sockets are in an epoll of our own, and the descriptor of that epoll is the only one that the
-reactor watches. When it is readable, one poll returns up to ``BATCH`` ready sockets; each is read
+The sockets are registered with a separate epoll object, and the reactor watches only the descriptor
+of that object. When it is readable, one poll returns up to ``BATCH`` ready sockets; each is read
 once, and the turn ends with one flush for all of them. That avoids the reactor's bookkeeping for
-each event, lets output gather over the whole batch, and makes the choice of the reactor nearly
-irrelevant to the cost of a message.
+each event, and combines the output of the whole batch. The cost of a message hardly depends on
+which reactor is used.
 
 The rules:
 
 * a socket is watched by this epoll or by the reactor, never by both;
-* at end of file, and on an error, the socket goes back to its transport. The reactor then finds the
-  same, and loses the connection as usual;
+* at end of file, and on an error, the socket is returned to its transport. The reactor then detects
+  the same condition, and calls connectionLost as usual;
 * a connection that is removed during a batch is not read later in that batch.
 """
 
@@ -25,10 +25,10 @@ from zope.interface import implementer
 from cluster.net.loop.end_of_turn import EndOfTurn
 
 BATCH = 4096
-"""Sockets read after one poll: some 10 ms of work, then the reactor has its turn."""
+"""Sockets read after one poll: about 10 ms of work before control returns to the reactor."""
 
 READ_SIZE = 65536
-"""Bytes read from a socket at a time, as Twisted's transports do."""
+"""Bytes read from a socket at a time; the same as in Twisted's transports."""
 
 
 class Input(Protocol):
@@ -37,10 +37,10 @@ class Input(Protocol):
     transport: Any
     socket: Any
     epoll_fd: int
-    """Set here: the descriptor under which the connection is read, or -1."""
+    """Set by EpollReader: the descriptor under which it reads the connection, or -1."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Called with what was read."""
+        """Called with the bytes that were read."""
 
     def fail(self, failure: Failure) -> None:
         """Called if dataReceived raised, which is a bug."""
@@ -51,17 +51,17 @@ class EpollReader:
     """One nested epoll over the plain sockets of all open connections."""
 
     def __init__(self, reactor: IReactorFDSet, end_of_turn: EndOfTurn) -> None:
-        self._reactor: Any = reactor  # zope interfaces have no self
+        self._reactor: Any = reactor  # mypy: the methods of zope interfaces have no self
         self._end_of_turn = end_of_turn
         self._epoll = select.epoll()
         self._connections: dict[int, Input] = {}
 
     def start(self) -> None:
-        """Let the reactor watch this epoll."""
+        """Add this object to the reactor's readers."""
         self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Give every socket back to its transport and close the epoll. It cannot start again."""
+        """Return every socket to its transport and close the epoll. It cannot start again."""
         if self._epoll.closed:
             return
         self._reactor.removeReader(self)
@@ -88,7 +88,7 @@ class EpollReader:
         if fd < 0:
             return
         connection.epoll_fd = -1
-        # The socket may be closed, and another connection's socket may have its number already.
+        # The socket may have been closed, and its descriptor reused by another connection.
         if self._connections.get(fd) is connection:
             del self._connections[fd]
             with suppress(OSError, ValueError):  # close() removed the socket; the epoll is closed
@@ -125,7 +125,8 @@ class EpollReader:
         return "EpollReader"
 
     def connectionLost(self, reason: Failure) -> None:
-        """Called by the reactor when it ends. It does not know the transports: notify them."""
+        """Called by the reactor when it stops. The reactor does not know the sockets that are read
+        here, so notify their transports."""
         for connection in list(self._connections.values()):
             self.remove(connection)
             connection.transport.connectionLost(reason)

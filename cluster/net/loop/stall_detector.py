@@ -1,8 +1,8 @@
-"""Logs that the event loop was blocked, for how long, and by which code.
+"""Logs when the event loop was blocked, for how long, and by which code.
 
-A synchronous request, ``time.sleep`` or a long computation in a handler or a callback stops all
-clients of the process. Nothing in the loop can notice that while it lasts, so a thread watches the
-loop, and remembers the stack of the blocking code for the log.
+A synchronous request, ``time.sleep`` or a long computation in a handler or a callback blocks all
+clients of the process. Code in the loop cannot run during the stall, so a thread watches the loop,
+and records the stack of the blocking code for the log.
 """
 
 import sys
@@ -17,18 +17,18 @@ INTERVAL_S = 0.5
 """Seconds between two ticks of the loop's timer."""
 
 STALL_S = 1.0
-"""Seconds by which a tick must be late to be logged: users notice that. On a busy machine a tick is
-some tens of milliseconds late."""
+"""Seconds by which a tick must be late to be logged: a delay that users notice. On a busy machine
+ticks are some tens of milliseconds late."""
 
 LOOK_S = 0.4
-"""Seconds between two looks of the thread at the loop."""
+"""Seconds between two checks of the loop by the thread."""
 
 SUSPICIOUS_S = 0.5
-"""Seconds by which a tick must be late when the thread takes the stack. LOOK_S and SUSPICIOUS_S
-together are less than STALL_S, so that the thread sees each stall that is logged."""
+"""Seconds by which a tick must be late for the thread to record the stack. LOOK_S and SUSPICIOUS_S
+together are less than STALL_S, so the thread records the stack of each stall that is logged."""
 
 DEPTH = 12
-"""Innermost calls of the stack that are logged: from the loop's call of the handler inwards."""
+"""Innermost frames of the stack that are logged; they begin with the loop's call of the handler."""
 
 
 class StallDetector:
@@ -57,7 +57,7 @@ class StallDetector:
         self._thread.start()
 
     def stop(self) -> None:
-        """Idempotent; also without a start."""
+        """Stop watching. Idempotent; allowed without ``start``."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -67,7 +67,7 @@ class StallDetector:
             self._thread = None
 
     def look(self, now: float, loop_thread: int) -> None:
-        """Called in the thread from time to time: if the loop is late, remember its stack.
+        """Record the stack of the loop if it is late. The thread calls this every LOOK_S seconds.
 
         Args:
             now: ``time.monotonic()``.

@@ -7,7 +7,7 @@ from typing import Any
 from cluster.core.exceptions import NotRunning
 
 ANSWER_TIMEOUT_S = 10.0
-"""Seconds that a thread waits for the event loop, which answers at once unless a handler blocks
+"""Seconds that a thread waits for the event loop. The loop answers at once, unless a handler blocks
 it."""
 
 
@@ -18,15 +18,15 @@ def call_in_reactor(reactor: Any, function: Callable[..., Any], arguments: Seque
 
     Args:
         reactor: The event loop.
-        function: What to run. What it raises is raised here.
+        function: The function to run. Its exceptions are raised here.
         arguments: Its positional arguments.
 
     Returns:
         The function's result.
 
     Raises:
-        NotRunning: The event loop did not begin to run the function within ANSWER_TIMEOUT_S. It
-            will not run it.
+        NotRunning: The event loop did not begin to run the function within ANSWER_TIMEOUT_S. The
+            function will not be called.
     """
     answer: Future[Any] = Future()
 
@@ -43,4 +43,4 @@ def call_in_reactor(reactor: Any, function: Callable[..., Any], arguments: Seque
     except TimeoutError:
         if answer.cancel():
             raise NotRunning("the node does not answer; it may be stopping") from None
-        return answer.result()  # it began just after the timeout
+        return answer.result()  # the function began just after the timeout

@@ -1,9 +1,9 @@
-"""Many timeouts with few calls of the reactor.
+"""Many timeouts with few delayed calls of the reactor.
 
-Each connection has one or two timeouts pending as long as it lives (the next ping, its answer), and
-nearly all of them are cancelled. Here a timeout is an entry in a bucket with all that are due in
-the same half second, and the reactor knows only the buckets. A timeout fires up to ``BUCKET``
-seconds late, and never early.
+Each open connection has one or two pending timeouts (the next ping, its answer), and nearly all of
+them are cancelled. All timeouts that are due in the same half second are in one bucket, and the
+reactor has one delayed call for each bucket. A timeout fires up to ``BUCKET`` seconds late, and
+never early.
 
 Autobahn uses txaio's batched timer, which searches a list to cancel a timeout: when 10,000 clients
 leave at once, that is 10,000 searches through thousands of entries. Here cancelling is O(1).
@@ -17,14 +17,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 BUCKET = 0.5
-"""Width of a bucket in seconds: small compared with the shortest timeout, some seconds."""
+"""Width of a bucket in seconds: short in comparison with the timeouts, which are seconds."""
 
 CHUNK = 500
-"""Timeouts that run in one turn of the loop, so that 10,000 pings due at once do not block it."""
+"""Timeouts that run in one turn of the loop, so that 10,000 pings at once do not block it."""
 
 
 class Timeout:
-    """One pending call. ``cancel`` may be called any number of times, also after it ran."""
+    """One pending call. ``cancel`` may be called repeatedly, and after the call was made."""
 
     __slots__ = ("_bucket", "_call")
 
@@ -34,25 +34,25 @@ class Timeout:
 
     def cancel(self) -> None:
         bucket = self._bucket
-        # None is the value of an entry: this timeout was pending until now, and was the last one.
+        # The value of an entry is None, so ``pop`` returns None only if this timeout was pending.
         if bucket.pop(self, self) is None and not bucket:
             bucket.drop()
 
 
 class _Bucket(dict[Timeout, None]):
-    """Timeouts that are due together, in the order in which they were made."""
+    """Timeouts that are due together, in the order of ``call_later``."""
 
     __slots__ = ("drop",)
 
     def __init__(self, drop: Callable[[], None]) -> None:
         self.drop = drop
-        """Called when the last timeout was cancelled."""
+        """Called when the last timeout of the bucket was cancelled."""
 
 
 class CoarseTimers:
-    """Timeouts on a clock, in buckets of ``BUCKET`` seconds. Autobahn calls it a batched timer.
+    """Timeouts on a clock, in buckets of ``BUCKET`` seconds; Autobahn's name is "batched timer".
 
-    An exception of a call is logged; the other calls run.
+    An exception of one call is logged, and does not affect the other calls.
     """
 
     _log = Logger()
@@ -80,7 +80,7 @@ class CoarseTimers:
 
     @property
     def pending(self) -> int:
-        """How many timeouts have neither run nor been cancelled."""
+        """The number of timeouts that have neither run nor been cancelled."""
         return sum(map(len, self._buckets.values()))
 
     def _run(self, due: int) -> None:

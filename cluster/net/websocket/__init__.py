@@ -1,7 +1,7 @@
-"""One client's WebSocket connection: Autobahn's server protocol with a fast path.
+"""A client's WebSocket connection: Autobahn's server protocol with a fast path.
 
-connection           ServerConnection: the parts together; start, reading, pings, end
-connection_base      what its parts share, and what all connections of a node share
+connection           ServerConnection: combines the parts; start, reading, pings, end
+connection_base      the state that its parts share, and that all connections of a node share
 connection_factory   ConnectionFactory: makes connections, with their options
 handshake            the opening handshake: decisions, at once or later
 request_header       checks of the opening request's header
@@ -9,5 +9,5 @@ refusal              HTTP responses that refuse a handshake
 reader               bytes to messages
 writer               one queue of frames; full sockets; slow clients
 frames               encoding of frames; masks
-autobahn_protocol    Autobahn's classes: typed, quiet, and with slots
+autobahn_protocol    Autobahn's classes, with types and slots, and without its log lines
 """

@@ -1,8 +1,8 @@
-"""Autobahn's server protocol and factory, as this package uses them: typed, quiet, and with slots.
+"""Autobahn's server protocol and factory, with types and slots, and without its log lines.
 
-Autobahn formats coloured text for its debug log at each event, whether or not anything is logged,
-and warns of each client that misbehaves. Here its log lines are dropped, apart from errors, and a
-client that misbehaves gives one line at info.
+Autobahn formats coloured text for its debug log at each event, even if that log is off, and logs a
+warning for each client that violates the protocol. Here all its log lines but errors are dropped,
+and a client that violates the protocol causes one line at level info.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 CLOSED, CONNECTING, CLOSING, OPEN = range(4)
-"""The values of a connection's ``state``, with the numbers that Autobahn gives them."""
+"""The values of a connection's ``state``, as Autobahn numbers them."""
 
 if TYPE_CHECKING:
-    # Autobahn's annotations contradict its code. Type checkers see these declarations instead:
-    # every name of Autobahn's two classes that this package reads, calls or overrides.
+    # Autobahn's annotations contradict its code. Type checkers see these declarations instead: all
+    # names of Autobahn's two classes that this package reads, calls or overrides.
 
     class _Protocol:
         CONFIG_ATTRS: Any
@@ -89,7 +89,7 @@ else:
 
 
 class _ErrorsOnly:
-    """Takes the place of Autobahn's logger; passes on errors alone."""
+    """Replaces Autobahn's logger; forwards only errors."""
 
     def __init__(self, log: Logger) -> None:
         self.error = log.error
@@ -103,10 +103,10 @@ class _ErrorsOnly:
 
 
 class AutobahnProtocol(_Protocol):
-    """Autobahn's state machine for one connection, with a log of its own: ``logger``."""
+    """Autobahn's state machine for one connection. Subclasses log with ``logger``."""
 
     logger = Logger()
-    log = _ErrorsOnly(logger)  # the name that Autobahn uses
+    log = _ErrorsOnly(logger)  # Autobahn logs with this attribute
 
     def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
         if self.state == OPEN:
@@ -120,7 +120,7 @@ class AutobahnProtocol(_Protocol):
 
 
 class AutobahnFactory(_Factory):
-    """Autobahn's factory. It logs nothing when it starts and stops."""
+    """Autobahn's factory, without log lines when it starts and stops."""
 
     noisy = False
 
@@ -143,10 +143,10 @@ is_open is_closed _transport_details _valid_events
 """
 
 SLOTS = tuple(_SLOTS.split())
-"""Attributes of each connection that are slots: those that Autobahn sets, and ``out``.
+"""The slots of each connection: the attributes that Autobahn sets, and ``out``.
 
-As entries of a dict they would take 1.6 KB a connection. Each must be set before it is read: a slot
-hides the default that a base class has, so an attribute whose default matters must not be listed.
-Attributes that are not listed, such as those of another version of Autobahn, go to the connection's
-dict; an attribute that Autobahn no longer sets costs 8 bytes.
+In a dict they would take 1.6 KB per connection. Each must be set before it is read: a slot hides
+the default of a base class, so an attribute whose default is needed must not be listed. Attributes
+that are not listed, such as those of another version of Autobahn, are stored in the connection's
+dict; the slot of an attribute that Autobahn does not set costs 8 bytes.
 """

@@ -1,8 +1,8 @@
 """ServerConnection: one client's WebSocket connection (RFC 6455).
 
-It is Autobahn's server protocol with parts of its own: the opening handshake (handshake.py), input
-(reader.py) and output (writer.py). Here are its start and end, where its socket is read from, and
-pings. How the parts fit together is described in connection_base.py.
+It is Autobahn's server protocol with other parts for the opening handshake (handshake.py), input
+(reader.py) and output (writer.py). This module has the start and the end of a connection, the
+choice of who reads its socket, and pings. connection_base.py describes how the parts work together.
 """
 
 from contextlib import suppress
@@ -22,13 +22,14 @@ from cluster.net.websocket.reader import MessageReader, ignore
 from cluster.net.websocket.writer import FrameWriter
 
 SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
-"""Close codes below 3000 that an endpoint may send (RFC 6455, section 7.4.1, and its registry)."""
+"""Close codes below 3000 that an endpoint may send (RFC 6455, section 7.4.1, and the IANA
+registry)."""
 
 
 class _NoFuture:
-    """Takes the place of the two futures that Autobahn makes for each connection.
+    """Replaces the two futures that Autobahn creates for each connection.
 
-    ``on_open`` and ``on_close`` report the same. The result of such a future would be the
+    ``on_open`` and ``on_close`` report the same events. The result of such a future would be the
     connection itself, a reference cycle.
     """
 
@@ -40,18 +41,18 @@ _NO_FUTURE = _NoFuture()
 
 
 class ServerConnection(FrameWriter, MessageReader, Handshake):
-    """One client's connection. A ConnectionFactory makes it, whose hooks the application sets."""
+    """One client's connection. ConnectionFactory creates it and calls the application's hooks."""
 
     # Without this Nagle's algorithm stays on: Autobahn reads its option of this name before it
     # copies it from the factory, and suppresses the AttributeError.
     tcpNoDelay = True
 
     owner: Any = None
-    """What the application keeps for this connection. If it sets one in ``on_request``, it must
-    reset it in ``on_close``, or in ``on_abandoned`` if the connection never opened."""
+    """An object of the application. If the application sets it in ``on_request``, it must reset it
+    in ``on_close``, or in ``on_abandoned`` if the connection never opened."""
 
     epoll_fd = -1
-    """The descriptor under which EpollReader reads this connection; -1: it does not."""
+    """The descriptor under which EpollReader reads this connection; -1 if it does not."""
 
     _utf8validator: Utf8Validator | None = None
     _opened = False
@@ -66,7 +67,7 @@ class ServerConnection(FrameWriter, MessageReader, Handshake):
             transport.setTcpNoDelay(self.tcpNoDelay)
         self.attach()
         self._connectionMade()
-        # Objects that Autobahn makes for each connection, and nothing here needs.
+        # Objects that Autobahn creates for each connection, and that are not used here.
         self.trafficStats = self.factory.traffic
         self.send_queue = ()
         self.is_open = self.is_closed = _NO_FUTURE
@@ -74,12 +75,13 @@ class ServerConnection(FrameWriter, MessageReader, Handshake):
 
     @property
     def transport_details(self) -> TransportDetails:
-        """Made when it is asked for. Autobahn keeps one for each connection."""
+        """Created on each access. Autobahn keeps one for each connection."""
         return create_transport_details(self.transport, is_server=True)
 
     @property
     def utf8validator(self) -> Utf8Validator:
-        """Autobahn's validator of fragmented text, which few connections ever need."""
+        """Autobahn's validator of fragmented text, created on first access: few connections need
+        it."""
         if self._utf8validator is None:
             self._utf8validator = Utf8Validator()
         return self._utf8validator
@@ -89,7 +91,7 @@ class ServerConnection(FrameWriter, MessageReader, Handshake):
         self._utf8validator = None
 
     def _onOpen(self) -> None:
-        # What only the handshake needed: kilobytes for each of many idle connections.
+        # Free what only the handshake needed: kilobytes for each of many idle connections.
         self.http_request_data = self.http_response_data = self.http_status_line = None
         self.http_headers = self.factory.headers
         self._opened = True
@@ -152,7 +154,7 @@ class ServerConnection(FrameWriter, MessageReader, Handshake):
         if not self.paused:
             super().onAutoPingTimeout()
             return
-        # The client is not read, so its pong may have arrived. Send another ping.
+        # Reading is paused, so the pong may have arrived unread. Send another ping.
         self.autoPingTimeoutCall = self.autoPingPending = None
         self.autoPingPendingCall = self.factory.timers.call_later(
             self.autoPingInterval, self._sendAutoPing
@@ -206,7 +208,8 @@ class ServerConnection(FrameWriter, MessageReader, Handshake):
             self.transport.abortConnection()
 
     def unregisterProducer(self) -> None:
-        """Called by Autobahn before it closes. Too early: drain_to_transport does it."""
+        """Called by Autobahn before it closes the transport. Ignored, because output may be queued:
+        drain_to_transport unregisters the producer."""
 
     def dropConnection(self, abort: bool = False) -> None:
         # After a closing handshake Autobahn's servers reset the connection. The reset could
@@ -228,6 +231,6 @@ class ServerConnection(FrameWriter, MessageReader, Handshake):
             )
 
     def _linger_over(self) -> None:
-        """The client did not take the last frames in time."""
+        """Abort: the client did not read the last frames in time."""
         self._linger = None
         self.transport.abortConnection()

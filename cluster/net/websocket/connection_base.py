@@ -1,17 +1,18 @@
-"""What the parts of a connection share, and what all connections of a node share.
+"""The state that the parts of a connection share, and that all connections of a node share.
 
-A connection is one object, ServerConnection. Its parts are base classes of it:
+A connection is one object, ServerConnection. Its parts are its base classes:
 
 handshake.Handshake    the opening handshake
 reader.MessageReader   bytes to messages
 writer.FrameWriter     frames to bytes
 
-They are not objects of their own. A node holds tens of thousands of idle connections, and each
-object more would cost memory in all of them; and the loops over messages, which read Autobahn's
-state and the reader's after each one, would do so through one reference more.
+They are not separate objects. A node holds tens of thousands of idle connections, and a further
+object would cost memory in each of them. The loops over messages read the state of Autobahn and of
+the reader after each message; with separate objects each access would need one more lookup.
 
-So that the parts stay apart all the same: a name that begins with an underscore belongs to the
-module that sets it, or to Autobahn. What one part needs of another is declared in ConnectionBase.
+To keep the parts separate nevertheless, a name that begins with an underscore may only be used by
+the module that sets it, or belongs to Autobahn. ConnectionBase declares what one part needs of
+another.
 """
 
 from collections import Counter
@@ -39,9 +40,10 @@ class ConnectionFactoryBase(AutobahnFactory):
     * ``on_open(connection)`` is called when the handshake is complete.
     * ``on_close(connection, code, was_clean)`` is called exactly once for each ``on_open``, when
       the connection is lost. ``code`` is the peer's close code if the closing handshake was
-      complete, 1005 if it had none, and 1006 without a closing handshake (RFC 6455, section 7.1.5).
-    * ``on_abandoned(connection)`` is called instead, if the connection has an owner and never
-      opened.
+      complete, 1005 if its Close had no code, and 1006 without a closing handshake (RFC 6455,
+      section 7.1.5).
+    * ``on_abandoned(connection)`` is called instead of both if the connection has an owner and
+      never opened.
     """
 
     def __init__(
@@ -51,15 +53,15 @@ class ConnectionFactoryBase(AutobahnFactory):
         self.end_of_turn = end_of_turn
         self.epoll_reader = epoll_reader
         self.timers = CoarseTimers(end_of_turn.reactor)
-        self._batched_timer = self.timers  # the name that Autobahn uses
+        self._batched_timer = self.timers  # Autobahn uses this attribute
         self.high_water = high_water
-        """Bytes that may wait for a blocked client."""
+        """Bytes that may be queued for a blocked client."""
         self.on_request: Callable[[Any, ConnectionRequest], Any] = lambda connection, request: None
         self.on_open: Callable[[Any], None] = lambda connection: None
         self.on_close: Callable[[Any, int, bool], None] = lambda connection, code, was_clean: None
         self.on_abandoned: Callable[[Any], None] = lambda connection: None
         self.connections: set[Any] = set()
-        """The open ones, until they are lost."""
+        """The open connections, until they are lost."""
         self.connections_opened = 0
         self.messages_received = 0
         self.control_frames = 0
@@ -69,7 +71,8 @@ class ConnectionFactoryBase(AutobahnFactory):
         self.handshakes_refused: Counter[str] = Counter()
         """Refused handshakes by HTTP status code."""
         self.traffic = TrafficStats()
-        """One for all connections: Autobahn counts, nothing here reads it."""
+        """Autobahn updates these counters, which are not used here; one object serves all
+        connections."""
 
     @property
     def messages_sent(self) -> int:
@@ -78,22 +81,23 @@ class ConnectionFactoryBase(AutobahnFactory):
 
 
 class ConnectionBase(AutobahnProtocol):
-    """What a part of a connection may use, apart from its own names and Autobahn's."""
+    """The names that a part of a connection may use, besides its own and Autobahn's."""
 
     factory: ConnectionFactoryBase
 
-    # For the reader, which knows no sockets:
+    # For the reader, which does not access sockets:
 
     def start_reading(self) -> None:
-        """Have ``dataReceived`` called with what arrives."""
+        """Start calling ``dataReceived`` with the bytes that arrive."""
         raise NotImplementedError
 
     def stop_reading(self) -> None:
-        """Leave what arrives in the kernel's buffer."""
+        """Stop reading, so that arriving bytes stay in the kernel's buffer."""
         raise NotImplementedError
 
     def refuse_large_request(self, more: bytes) -> bool:
-        """While connecting: refuse the handshake if ``more`` makes its request too large."""
+        """While connecting: refuse the handshake if its request is too large with ``more``; returns
+        whether it was refused."""
         raise NotImplementedError
 
     # For all parts:

@@ -1,6 +1,6 @@
-"""ConnectionFactory: makes connections, with Autobahn's options set once for all of them.
+"""ConnectionFactory: creates connections that share one copy of Autobahn's options.
 
-The hooks and counters that its users assign and read are in connection_base.py.
+Its hooks and counters are in connection_base.py.
 """
 
 from collections.abc import Callable
@@ -19,18 +19,19 @@ from cluster.net.websocket.frames import SMALL
 
 
 class ConnectionFactory(ConnectionFactoryBase):
-    """Makes a connection for each client.
+    """Creates a connection for each client.
 
     Args:
-        end_of_turn: Sends what the connections queue.
-        epoll_reader: Reads their sockets; None: the reactor does.
+        end_of_turn: Sends the frames that the connections queue.
+        epoll_reader: Reads their sockets; None: the reactor reads them.
         ping_interval: Seconds between pings; 0: none are sent.
         ping_timeout: Seconds that a client has to answer a ping; 0: without limit.
         max_message_size: Bytes of the largest message that a client may send; 0: without limit.
         close_timeout: Seconds that a client has to answer a Close frame.
         handshake_timeout: Seconds that a client has for its opening request, and the application
             for its decision.
-        high_water: Bytes that may wait for a client that does not read before it is disconnected.
+        high_water: Bytes that may be queued for a client that does not read; above that it is
+            disconnected.
         compression: Whether clients may send compressed messages (RFC 7692). What the server sends
             is never compressed, which the extension allows.
     """
@@ -68,11 +69,12 @@ class ConnectionFactory(ConnectionFactoryBase):
             autoPingInterval=ping_interval,
             autoPingTimeout=ping_timeout,
             autoPingRestartOnAnyTraffic=True,
-            allowNullOrigin=True,  # on_request decides about origins
+            allowNullOrigin=True,  # on_request checks the origin
             perMessageCompressionAccept=_accept_deflate if compression else _accept_none,
         )
-        # Autobahn copies its 30 options to each connection. A class of this factory's own has
-        # them once, and the slots. (It is made here because the options are known only now.)
+        # Autobahn copies its 30 options to each connection. A subclass for this factory has them
+        # once, as class attributes, and has the slots. It is created here because the options are
+        # not known earlier.
         options = {name: getattr(self, name) for name in ServerConnection.CONFIG_ATTRS}
         options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
         options["_small_limit"] = min(SMALL, max_message_size or SMALL)
@@ -87,7 +89,7 @@ def _accept_none(offers: list[Any]) -> None:
 
 
 def _accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:
-    # Without context takeover by the client: no window of 32 KiB stays with an idle connection.
+    # Without context takeover by the client, an idle connection does not keep a window of 32 KiB.
     # The size of a message is bounded by maxMessagePayloadSize while it is inflated.
     for offer in offers:
         if isinstance(offer, PerMessageDeflateOffer):

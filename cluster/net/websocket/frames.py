@@ -28,20 +28,21 @@ _LARGE = Struct("!BBQ").pack
 
 # Unmasking (RFC 6455, section 5.3) by the XOR of one integer: mask and payload together are read as
 # a little-endian integer, whose lowest 32 bits are the mask; the mask times 0x…00000001_00000001
-# repeats itself over all of it. For small messages this is the quickest of all ways that were
-# tried: two integers and a repeated mask, four calls of `bytes.translate`, Autobahn's masker.
+# is the mask repeated over its full length. For small messages this is faster than the alternatives
+# that were tried: two integers and a repeated mask, four calls of `bytes.translate`, and Autobahn's
+# masker.
 MASK_REPEAT = [sum(1 << (32 * i) for i in range((n + 3) // 4 + 1)) for n in range(SMALL + 1)]
-"""By payload length: the factor that makes the mask cover mask and payload."""
+"""By payload length: the factor that repeats the mask over mask and payload."""
 
 MASKED_LENGTH = [((n + 3) // 4 + 1) * 4 for n in range(SMALL + 1)]
-"""By payload length: bytes of mask and payload, rounded up to a multiple of the mask's four."""
+"""By payload length: bytes of mask and payload, rounded up to a multiple of four."""
 
-_untyped: Any = xormasker  # its annotations do not show the function that it imports
+_untyped: Any = xormasker  # the module's annotations lack the function that it imports
 _create_masker = _untyped.create_xor_masker
 
 NATIVE_FROM = 1400 if USES_NVX else 1 << 62
-"""Bytes of payload from which Autobahn's native masker is quicker than an integer. (Its masker in
-Python is never quicker.)"""
+"""The smallest payload, in bytes, for which Autobahn's native masker is faster than an integer.
+(Its masker in Python is never faster.)"""
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -94,7 +95,7 @@ def unmask(mask: bytes, payload: bytes) -> bytes:
 
 
 def is_utf8(payload: bytes) -> bool:
-    """Whether a complete payload is valid UTF-8. ``isascii()`` is quicker: call it first."""
+    """Whether a complete payload is valid UTF-8. Call ``isascii()`` first: it is faster."""
     try:
         payload.decode("utf-8")
     except UnicodeDecodeError:

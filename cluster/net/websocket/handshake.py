@@ -1,14 +1,14 @@
-"""The opening handshake (RFC 6455, section 4.2): the application decides, now or later.
+"""The opening handshake (RFC 6455, section 4.2): the application accepts or refuses, now or later.
 
-What differs from Autobahn's:
+The differences from Autobahn:
 
 * the header is checked before Autobahn parses it (request_header.py);
-* a refusal is a complete HTTP response (refusal.py). In Autobahn the reason becomes part of the
-  status line, and that of a bug is sent to the client, too;
-* the decision may be a Deferred. What the client sends meanwhile waits in ``data``; if the client
-  leaves, the decision is cancelled;
-* exceptions of the application are logged once, with their traceback. In Autobahn they end in a
-  Deferred without an errback.
+* a refusal is a complete HTTP response (refusal.py). Autobahn writes the reason into the status
+  line, and sends the text of unexpected exceptions to the client;
+* the decision may be a Deferred. Bytes that arrive meanwhile are stored in ``data``; if the client
+  disconnects, the decision is cancelled;
+* exceptions of the application are logged once, with their traceback. In Autobahn they are left in
+  a Deferred without an errback.
 """
 
 from typing import Any
@@ -30,14 +30,14 @@ class Handshake(ConnectionBase):
     """The part of a connection that answers its opening request."""
 
     deciding: "Deferred[Any] | None" = None
-    """The decision on this handshake, while it is awaited."""
+    """The application's decision, until it has been made."""
 
     _letters_hidden = False
 
     def processHandshake(self) -> None:
         """Called by Autobahn after each read while connecting."""
         if self.deciding is not None:
-            return  # the request has been read; this is what the client sent after it
+            return  # the request is complete; the new bytes follow it
         data = self.data
         end = data.find(b"\r\n\r\n")
         if end < 0:
@@ -71,10 +71,10 @@ class Handshake(ConnectionBase):
             return answer
         if was_awaited is not None and self.state == CONNECTING:
             self._refuse_because_of(answer)
-        return None  # for succeedHandshake, which looks at the state
+        return None  # succeedHandshake checks the state
 
     def cancel_decision(self) -> None:
-        """The client is gone or has its answer, so that the decision is of no use."""
+        """Cancel the decision: the client is gone or has been answered."""
         deciding, self.deciding = self.deciding, None
         if deciding is not None:
             deciding.cancel()
@@ -83,8 +83,8 @@ class Handshake(ConnectionBase):
         """Called by Autobahn with what ``onConnect`` returned."""
         if self.state != CONNECTING:
             return  # refused, or closed by the application
-        # Frames that arrived with the request wait until the connection is open. They must pass
-        # the reader like all later ones, so that a pause or a close in on_open applies to them.
+        # Hold the frames that arrived with the request until the connection is open. Then the
+        # reader receives them like all later ones, so that a pause or a close in on_open applies.
         rest, self.data = self.data, b""
         try:
             super().succeedHandshake(res)
@@ -94,7 +94,7 @@ class Handshake(ConnectionBase):
         if rest and self.state != CLOSED:
             self.dataReceived(rest)
 
-    # Refusing
+    # Refusals
 
     def onOpenHandshakeTimeout(self) -> None:
         if self.deciding is not None:
@@ -106,7 +106,7 @@ class Handshake(ConnectionBase):
     def refuse_large_request(self, more: bytes) -> bool:
         size = len(self.data) + len(more)
         if self.deciding is not None:
-            if size > REQUEST_LIMIT:  # it should wait for the answer (RFC 6455, section 4.1)
+            if size > REQUEST_LIMIT:  # clients must wait for the answer (RFC 6455, section 4.1)
                 self.failHandshake("too much was sent before the answer", 400)
             return size > REQUEST_LIMIT
         if size <= REQUEST_LIMIT or b"\r\n\r\n" in self.data[-3:] + more:
@@ -131,7 +131,7 @@ class Handshake(ConnectionBase):
             self.refuse(Refusal(500, "internal error"))
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer the request and close the connection; ignored if it has been answered."""
+        """Send the refusal and close the connection; ignored if the request has been answered."""
         if self.state != CONNECTING:
             return
         code, reason = refusal.code, refusal.reason
@@ -149,6 +149,6 @@ class Handshake(ConnectionBase):
 
     @property
     def _client(self) -> str:
-        """For the log: address and URL, without the query string, which may contain secrets."""
+        """Address and URL for the log, without the query string, which may contain secrets."""
         uri: str | None = getattr(self, "http_request_uri", None)
         return self.peer if uri is None else f"{self.peer} {uri.partition('?')[0]!r}"

@@ -1,18 +1,19 @@
 """The fast path of input: bytes from a client to messages.
 
-Complete data frames are parsed here, in one loop over the bytes that arrived. All others
-(fragments, control frames, compressed and invalid frames, a frame that has not arrived completely)
-go to Autobahn's state machine, one frame at a time, and the loop continues after each. So Autobahn
-decides which input is valid, and with which code a connection with invalid input is closed.
+The loop in ``dataReceived`` parses complete data frames. It passes all other frames (fragments,
+control frames, compressed, invalid and incomplete frames) to Autobahn's state machine, one at a
+time, and continues after each. So Autobahn decides which input is valid, and with which code a
+connection with invalid input is closed.
 
 The rules:
 
-* between frames, ``data`` holds at most an incomplete frame header, which is put in front of the
-  next bytes. Inside a frame ``current_frame`` is set and ``data`` is empty;
-* a callback may close or pause, so the state and ``paused`` are read again after each;
+* between frames, ``data`` holds at most an incomplete frame header, which is prepended to the next
+  bytes. Inside a frame ``current_frame`` is set and ``data`` is empty;
+* a callback may close or pause the connection, so ``state`` and ``paused`` are read again after
+  each;
 * no message is delivered after a Close frame was sent or received;
 * an exception of a callback is logged once and closes this connection with 1011;
-* while paused, nothing is read from the socket, and bytes that were read already wait in
+* while paused, the socket is not read, and bytes that have been read already are kept in
   ``_unread``.
 """
 
@@ -34,22 +35,22 @@ from cluster.net.websocket.frames import (
 )
 
 SLOW_FRAMES = 200
-"""Frames that Autobahn's state machine takes from one read before other connections get a turn. It
-is much slower than the fast path, and 64 KiB of empty pings are 10,900 frames."""
+"""Frames of one read that are passed to Autobahn's state machine before other connections are
+served. It is much slower than the fast path, and 64 KiB of empty pings are 10,900 frames."""
 
 TURN_S = 0.005
-"""Seconds for which the bytes after a Close are searched before other connections get a turn."""
+"""Seconds for which the bytes after our Close are searched before other connections are served."""
 
 SLICE = 4096
-"""Bytes that are searched between two looks at the clock: up to 680 frames."""
+"""Bytes that are searched between two checks of the clock: up to 680 frames."""
 
 UNPARSED_LIMIT = 65536
-"""Bytes that may wait unparsed after an invalid frame. Autobahn does not parse on after a broken
-deflate stream, but collects what follows until the closing handshake times out."""
+"""Bytes that may be kept unparsed after an invalid frame. After a broken deflate stream Autobahn
+stops parsing, but collects further input until the closing handshake times out."""
 
 
 def ignore(payload: bytes, is_binary: bool) -> None:
-    """Drop a message: ``receive`` before the application sets it, and after the end."""
+    """Drop a message. This is ``receive`` before the application sets it, and after the close."""
 
 
 class MessageReader(ConnectionBase):
@@ -60,15 +61,15 @@ class MessageReader(ConnectionBase):
     The payload of a text message is valid UTF-8."""
 
     paused = False
-    """Whether reading is stopped: ``pause`` gave a reason, or bytes of before the pause wait."""
+    """Whether reading is paused: for a reason of ``pause``, or until ``_unread`` is processed."""
 
-    _small_limit = SMALL  # the factory lowers it to the largest message that is allowed
+    _small_limit = SMALL  # the factory lowers it to the maximum message size if that is less
     _replay_scheduled = False
     _unread = b""
     _pause_reasons: set[str] | None = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes from the socket, cut anywhere. Raises nothing."""
+        """Process bytes from the socket, in chunks of any size. Raises nothing."""
         if self.state != OPEN or self.paused:
             self._receive_other(data)
             return
@@ -83,15 +84,16 @@ class MessageReader(ConnectionBase):
         pos = received = slow = 0
         end = len(data)
         try:
-            # The hot path of all input: written out, with local names, without calls but receive.
+            # The hot path of all input: inlined, with local names; the only call is ``receive``.
             while pos < end:
-                # 6 bytes are the header and mask of an empty message. Between messages only: the
-                # frames of a fragmented one (and control frames among them) are Autobahn's.
+                # 6 bytes are the header and mask of an empty message. Only between messages:
+                # Autobahn processes the frames of fragmented messages, and control frames between
+                # them.
                 if between and end - pos > 5:
                     first = data[pos]
-                    # Without a mask, and with the length in further bytes, size is out of range.
+                    # ``size`` is out of range if the frame has no mask, or an extended length.
                     size = data[pos + 1] - 128
-                    # No other first byte is a message in one frame, uncompressed, reserved bits 0.
+                    # FIN is set, the reserved bits are 0, and the opcode is text or binary.
                     if TEXT <= first <= BINARY and 0 <= size <= limit:
                         start = pos + 2
                         stop = start + 4 + size
@@ -115,7 +117,7 @@ class MessageReader(ConnectionBase):
                                 if self.state != OPEN or self.paused:
                                     break
                                 continue
-                # In the order of arrival: the next frame may be the pong.
+                # Count the messages so far as a pong now: the next frame may be the pong itself.
                 if received and self.autoPingTimeoutCall is not None:
                     self._count_as_pong()
                 slow += 1
@@ -138,12 +140,12 @@ class MessageReader(ConnectionBase):
             self.resume("busy")
 
     def _count_as_pong(self) -> None:
-        """A data frame shows as well as the pong that is awaited that the client is alive."""
+        """Cancel the ping's timeout: a data frame also shows that the client is alive."""
         if self.state == OPEN:
             self._cancelAutoPingTimeoutCall()
 
     def _receive_slow_frame(self, data: bytes, pos: int, end: int, between: bool) -> int:
-        """Take one frame that is not for the fast path, or as much of it as has arrived.
+        """Process one frame that the fast path does not handle, or its part that has arrived.
 
         Returns the position of the next frame.
         """
@@ -180,18 +182,18 @@ class MessageReader(ConnectionBase):
                             self._count_as_pong()
                         self._deliver(payload, is_binary)
                         return stop
-        if not pos < stop < end:  # also if the length that the frame claims is beyond all bounds
+        if not pos < stop < end:  # also if the frame claims an impossible length
             stop = end
         try:
             self._dataReceived(data[pos:stop])
         except Exception:
             self.fail(Failure())
-            # Autobahn stopped inside this frame. The answer to our Close comes after it.
+            # Autobahn stopped inside this frame. Skip it: the answer to our Close follows.
             self.current_frame, self.data, self.inside_message = None, b"", False
         return stop
 
     def _receive_other(self, data: bytes) -> None:
-        """Take bytes that arrived while paused, or before or after the connection was open."""
+        """Process bytes that arrived while paused, or before or after the connection was open."""
         state = self.state
         if state == CLOSED:
             return
@@ -206,7 +208,7 @@ class MessageReader(ConnectionBase):
         try:
             self._dataReceived(data)
         except Exception:
-            # After a frame that it refused, Autobahn may parse garbage; that is not our bug.
+            # After an invalid frame Autobahn may parse garbage, so its exceptions are no bugs.
             if not self.failedByMe:
                 self.logger.failure("parsing input of {peer} failed", peer=self.peer)
             self.dropConnection()
@@ -214,7 +216,8 @@ class MessageReader(ConnectionBase):
             self.dropConnection()
 
     def _search_for_close(self, data: bytes) -> None:
-        """Look for the client's Close in all that it sent before it received ours."""
+        """Search the client's bytes for its Close. It may have sent many before it received
+        ours."""
         until = perf_counter() + TURN_S
         for start in range(0, len(data), SLICE):
             self._receive_other(data[start : start + SLICE])
@@ -228,7 +231,7 @@ class MessageReader(ConnectionBase):
 
     def onMessageFrame(self, payload: list[bytes]) -> None:
         """Called by Autobahn with the pieces of a fragment."""
-        # Autobahn would keep a list entry for each empty continuation frame, without limit.
+        # Autobahn would append an entry for each empty continuation frame, without limit.
         if not self.failedByMe:
             self.message_data.extend(filter(None, payload))
 
@@ -239,7 +242,7 @@ class MessageReader(ConnectionBase):
         self.message_data = None
 
     def _deliver(self, payload: bytes, is_binary: bool) -> None:
-        """Call ``receive`` with a message that did not take the fast path, unless closing."""
+        """Call ``receive`` with a message from outside the fast path, unless closing."""
         if self.state != OPEN:
             return
         self.factory.messages_received += 1
@@ -266,20 +269,20 @@ class MessageReader(ConnectionBase):
         self._continue_reading()
 
     def resume_for_close(self) -> None:
-        """Remove all reasons: the client's Close must be read, messages are dropped."""
+        """Remove all reasons, to read the client's Close; messages before it are dropped."""
         self._pause_reasons = None
         self._continue_reading()
 
     def forget_unread(self) -> None:
-        """Drop the bytes that wait: the connection is lost."""
+        """Drop the unread bytes: the connection is lost."""
         self._unread = b""
 
     def _continue_reading(self) -> None:
         if not self.paused or self._pause_reasons or self._replay_scheduled:
             return
         if self._unread:
-            # In a turn of its own: resume may be called inside a callback of another message. The
-            # socket is read only after these bytes, or the order would break.
+            # In another turn, because ``resume`` may be called inside a callback of a message. The
+            # socket is not read until these bytes have been processed, to keep the order.
             self._replay_scheduled = True
             self.factory.reactor.callLater(0, self._replay)
         else:
@@ -287,7 +290,7 @@ class MessageReader(ConnectionBase):
             self.start_reading()
 
     def _replay(self) -> None:
-        """Take the bytes that waited."""
+        """Process the bytes that arrived before the pause."""
         self._replay_scheduled = False
         if self._pause_reasons or self.state == CLOSED:
             return

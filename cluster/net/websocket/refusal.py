@@ -1,4 +1,5 @@
-"""Refused handshakes: HTTP responses that keep the connection from opening (RFC 6455, 4.2.2)."""
+"""Refused handshakes: HTTP responses instead of 101 Switching Protocols (RFC 6455, section
+4.2.2)."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -6,8 +7,8 @@ from http import HTTPStatus
 from autobahn.websocket.types import ConnectionDeny
 
 _LINE_BREAKS = {ord(character): " " for character in "\r\n\0"}
-"""In a header's value these would end the header, and begin another one of the client's choice: a
-redirect may repeat the path that the client asked for."""
+"""Characters that would end a header and let a client add another one: a redirect may repeat the
+path that the client requested."""
 
 
 class Refusal(ConnectionDeny):
@@ -15,7 +16,7 @@ class Refusal(ConnectionDeny):
 
     Args:
         code: The status code.
-        reason: For the log. It is the response's body, too, if there is no other.
+        reason: Text for the log. It is also the body of the response, unless ``body`` is given.
         headers: Names and values; line breaks in them become spaces.
         body: The body. Its Content-Type must be among the headers.
     """
@@ -35,7 +36,7 @@ class Refusal(ConnectionDeny):
         self.body = body
 
     def response(self, server: str) -> bytes:
-        """The complete HTTP response, after which the connection must be closed."""
+        """Return the complete HTTP response. Close the connection after sending it."""
         headers, body = list(self.headers), self.body
         if body is None:
             body = self.reason.encode("utf-8", "replace") + b"\n"

@@ -1,27 +1,27 @@
-"""Checks of an opening request's header before Autobahn parses it.
+"""Checks the header of an opening request before Autobahn parses it.
 
 Autobahn decodes the header as Latin-1 and splits it with ``str.splitlines``, which ends a line at
-more characters than HTTP does. It accepts folded lines, and spaces before the colon. A client could
-use each of them to add a header that a proxy in front of this server would have removed, such as
-``X-Remote-User``. So a header that does not follow RFC 9112, section 5, is refused.
+more characters than HTTP does. It also accepts folded lines, and spaces before the colon. Each of
+these would let a client add a header that a proxy in front of this server would have removed, such
+as ``X-Remote-User``. So a header that does not follow RFC 9112, section 5, is refused.
 
-Two of those characters cannot be refused: in UTF-8, letters such as "Å" contain the bytes that are
-a line end (0x85) and a space (0xA0) in Latin-1. Autobahn gets other bytes in their place, and the
-values that it found get them back.
+Two of those characters cannot be refused: in UTF-8, letters such as "Å" contain the bytes 0x85 and
+0xA0, which are a line end and a space in Latin-1. ``hide_letters`` replaces these bytes before
+Autobahn parses the header, and ``restore_letters`` restores them in the parsed values.
 """
 
 import string
 
 _LINE_ENDS = b"\r\n\x0b\x0c\x1c\x1d\x1e\x85"
-"""Where ``str.splitlines`` ends a line of Latin-1, CR LF apart."""
+"""The characters, other than CR LF, at which ``str.splitlines`` ends a line of Latin-1."""
 
 _NAME = b"!#$%&'*+-.^_`|~" + string.digits.encode() + string.ascii_letters.encode()
-"""Bytes of a header's name (RFC 9110, section 5.6.2)."""
+"""The bytes allowed in a header's name (RFC 9110, section 5.6.2)."""
 
 _VALUE = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-"""Bytes of a header's value (RFC 9110, section 5.5)."""
+"""The bytes allowed in a header's value (RFC 9110, section 5.5)."""
 
-# The replacements 0x01 and 0x02 cannot be confused with anything: they are not among _VALUE.
+# The replacements 0x01 and 0x02 are unambiguous, because _VALUE does not allow them.
 _HIDE = bytes.maketrans(b"\x85\xa0", b"\x01\x02")
 _RESTORE = {1: "\x85", 2: "\xa0"}
 
@@ -39,7 +39,7 @@ def is_well_formed(head: bytes) -> bool:
 
 
 def hide_letters(head: bytes) -> bytes:
-    """Replace the two bytes in the header lines, not in the request line."""
+    """Replace the bytes 0x85 and 0xA0 in the header lines, but not in the request line."""
     line = head.find(b"\r\n")
     return head if line < 0 else head[:line] + head[line:].translate(_HIDE)
 

@@ -1,18 +1,19 @@
-"""Output: one queue of frames, and what happens to it while the socket is full.
+"""The output of a connection: one queue of frames, also while the socket is full.
 
 The rules:
 
-* all output goes through the queue, also control frames and the handshake's response: anything
-  else would change the order on the wire;
+* all output goes through the queue, including control frames and the handshake's response, to keep
+  its order;
 * **free**: ``send`` is the socket's own ``send``; the end of the turn calls it;
-* **blocked**: the kernel took only a part. The transport has the rest, and calls back when it has
-  been sent. Later frames wait in ``_held``; above the high-water mark the client is disconnected;
-* **sealed**: a Close frame is queued. It is the last one; frames that come later are dropped;
+* **blocked**: the kernel accepted only a part. The transport has the rest, and calls back when it
+  has been sent. Later frames are kept in ``_held``; above the high-water mark the client is
+  disconnected;
+* **sealed**: a Close frame is queued. It is the last one; later frames are dropped;
 * **discarded**: the connection is lost, or its socket refused a send. All frames are dropped.
 
 On a transport that is not a plain socket (TLS, tests) ``send`` stays None. Output goes to
-``transport.write``, and the transport calls the methods of a push producer when it is full and when
-it is free again.
+``transport.write``, and the connection is a push producer: the transport calls pauseProducing when
+it is full and resumeProducing when it has room again.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,10 +26,10 @@ from cluster.net.websocket.connection_base import ConnectionBase
 
 
 class _Sink(list[bytes]):
-    """The ``out`` of a connection that sends nothing more.
+    """The ``out`` of a connection that sends no further frames.
 
-    It is true although it is empty, so that code that queues frames finds no reason to put the
-    connection on a list of EndOfTurn.
+    It is true although it is empty: code that queues a frame adds the connection to a list of
+    EndOfTurn only if ``out`` is false.
     """
 
     def append(self, frame: bytes) -> None:
@@ -48,16 +49,16 @@ class FrameWriter(ConnectionBase):
     """The part of a connection that sends frames. Call ``attach`` when the transport is set."""
 
     out: list[bytes]
-    """Frames for the end of the turn. Read it again each time: a sealed connection replaces it."""
+    """Frames to send at the end of the turn. Read it each time: a sealed connection replaces it."""
 
     send: Callable[[bytes], int] | None = None
-    """The socket's ``send`` while output may go there directly."""
+    """The socket's ``send`` while the connection is free, else None."""
 
     socket: Any = None
     """The plain socket; None on a transport that has none."""
 
     blocked = False
-    """Whether the kernel, or the transport, takes no more for now."""
+    """Whether the kernel's or the transport's buffer is full."""
 
     on_drained: Callable[[], None] | None = None
     """Called each time ``blocked`` ends; the application may set it."""
@@ -65,14 +66,15 @@ class FrameWriter(ConnectionBase):
     _held: list[bytes] | None = None
     _held_bytes = 0
     _producing = False  # registered as the transport's producer
-    _offered = False  # the pull producer had its first call
+    _offered = False  # resumeProducing has been called for the registration itself
 
     def attach(self) -> None:
-        """Find out what kind of transport this is, and become its producer if needed."""
+        """Choose the way of sending for this kind of transport; register as its producer if
+        needed."""
         self.out = []
         transport = self.transport
         if getattr(transport, "producer", None) is not None:
-            transport.unregisterProducer()  # an HTTP channel that had the connection before
+            transport.unregisterProducer()  # the HTTP channel that used the connection before
         if isinstance(transport, Connection) and not getattr(transport, "TLS", False):
             self.socket = transport.socket
             if transport_bytes(transport):
@@ -85,7 +87,7 @@ class FrameWriter(ConnectionBase):
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes that the kernel has not taken. Bytes inside a TLS transport are not counted."""
+        """Bytes that the kernel has not accepted. Bytes inside a TLS transport are not counted."""
         waiting = self._held_bytes + sum(map(len, self.out))
         if self.socket is not None and self.blocked:
             waiting += transport_bytes(self.transport)
@@ -111,19 +113,20 @@ class FrameWriter(ConnectionBase):
             self._disconnect_slow_client()
 
     def wait_for_socket(self, rest: bytes) -> None:
-        """The kernel did not take ``rest``: leave it to the transport, and hold later frames."""
+        """Give ``rest``, which the kernel did not accept, to the transport, and hold later
+        frames."""
         self.transport.write(rest)
         self._wait()
 
     def broken(self, frames: int) -> None:
-        """The socket refused a send of so many frames. The next read finds the reason."""
+        """Drop all output: sending ``frames`` frames failed. The next read detects the reason."""
         self.factory.dropped["disconnected"] += frames
         self._discard()
 
     # The end of a connection.
 
     def seal(self) -> None:
-        """Take no more frames: the last one, a Close, is queued."""
+        """Accept no more frames: a Close, the last one, is queued."""
         if self.out is not SINK:
             self._hold()
             self.out = SINK
@@ -133,7 +136,10 @@ class FrameWriter(ConnectionBase):
             end_of_turn.schedule()
 
     def drain_to_transport(self) -> bool:
-        """Before the transport is closed: hand all output to it. True if the kernel took it."""
+        """Give all output to the transport, which is about to be closed.
+
+        Returns whether the kernel has accepted all of it.
+        """
         if self.out is not SINK:
             self._hold()
             self.out = SINK
@@ -147,15 +153,15 @@ class FrameWriter(ConnectionBase):
         return self.socket is not None and not transport_bytes(self.transport)
 
     def discard(self) -> None:
-        """The connection is lost: count and drop the frames that were not sent."""
+        """Count and drop the frames that were not sent: the connection is lost."""
         unsent = len(self._held or ()) + len(self.out)
         if unsent:
             self.factory.dropped["disconnected"] += unsent
         self._discard()
 
-    # The producer that the transport knows. On a plain socket it is a pull producer: the transport
-    # calls resumeProducing once when it is registered, and again when all earlier output is with
-    # the kernel.
+    # The methods of a producer, which the transport calls. On a plain socket this is a pull
+    # producer: the transport calls resumeProducing once when it is registered, and again when the
+    # kernel has accepted all earlier output.
 
     def resumeProducing(self) -> None:
         if self.socket is not None:
@@ -176,7 +182,7 @@ class FrameWriter(ConnectionBase):
     def stopProducing(self) -> None:
         """The transport is lost, and calls connectionLost next."""
 
-    # Inside.
+    # Internal.
 
     def _wait(self) -> None:
         self.blocked = True

@@ -1,4 +1,4 @@
-"""One send for all that was queued, the order of the steps, and the pause between publications."""
+"""One send for all queued frames, the order of the steps, and the pause between publications."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from cluster.net.loop.end_of_turn import EndOfTurn
 
 
 class FakeSocket:
-    """Takes ``room`` bytes a send, or raises ``error``."""
+    """Accepts ``room`` bytes per send, or raises ``error``."""
 
     def __init__(self) -> None:
         self.sends: list[bytes] = []
@@ -65,7 +65,7 @@ class EndOfTurnTests(SynchronousTestCase):
         self.end_of_turn = EndOfTurn(self.clock)
         self.one, self.two = FakeWriter(self.end_of_turn), FakeWriter(self.end_of_turn)
 
-    def test_one_send_a_connection_and_turn(self) -> None:
+    def test_each_connection_is_sent_once_in_a_turn(self) -> None:
         for payload in (b"a", b"b", b"c"):
             self.one.append(payload)
         self.two.append(b"d")
@@ -76,7 +76,7 @@ class EndOfTurnTests(SynchronousTestCase):
         self.assertEqual(self.end_of_turn.frames_sent, 4)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_batch_needs_no_call_of_its_own(self) -> None:
+    def test_no_reactor_call_is_scheduled_between_begin_and_flush(self) -> None:
         self.end_of_turn.begin()
         self.one.append(b"a")
         self.two.publish(b"c")
@@ -86,7 +86,7 @@ class EndOfTurnTests(SynchronousTestCase):
         self.one.append(b"b")
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
-    def test_order_of_the_steps(self) -> None:
+    def test_the_steps_run_in_order(self) -> None:
         order: list[str] = []
         for name, writer in (("direct", self.one), ("published", self.two)):
             writer.send = lambda output, name=name: order.append(name) or len(output)
@@ -110,7 +110,7 @@ class EndOfTurnTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.one.socket.sends, [b"ab"])
 
-    def test_rest_of_a_send(self) -> None:
+    def test_the_rest_of_a_partial_send_waits_for_the_socket(self) -> None:
         self.one.socket.room = 2
         self.one.append(b"abc")
         self.one.append(b"de")
@@ -123,7 +123,7 @@ class EndOfTurnTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.one.events, [b"abc"])
 
-    def test_errors_stay_with_their_connection(self) -> None:
+    def test_an_error_affects_only_its_connection(self) -> None:
         for error in (BrokenPipeError(), ConnectionResetError()):
             self.one.socket.error = error
             self.one.append(b"a")
@@ -148,7 +148,7 @@ class EndOfTurnTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
-    def test_output_of_a_step_leaves_in_the_next_turn(self) -> None:
+    def test_output_of_a_step_is_sent_in_the_next_turn(self) -> None:
         once = [b"from a step"]
         self.end_of_turn.send_to_bus = lambda: once and self.one.append(once.pop())
         self.two.publish(b"b")
@@ -169,7 +169,7 @@ class EndOfTurnTests(SynchronousTestCase):
 
 
 class PacedTests(SynchronousTestCase):
-    """Publications to many wait for one another; what is sent to one client does not wait."""
+    """Publications wait for the pause; output for one client does not."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -181,7 +181,7 @@ class PacedTests(SynchronousTestCase):
         self.patch(end_of_turn, "perf_counter", lambda: self.now)
 
     def take(self, seconds: float) -> None:
-        """Let the next publication take so long."""
+        """Let the next publication take ``seconds``."""
 
         def send_to_streams() -> None:
             self.now += seconds
@@ -189,7 +189,7 @@ class PacedTests(SynchronousTestCase):
 
         self.end_of_turn.send_to_streams = send_to_streams
 
-    def test_the_first_leaves_at_once(self) -> None:
+    def test_the_first_publication_is_sent_at_once(self) -> None:
         self.one.publish(b"a")
         self.one.publish(b"b")
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
@@ -197,7 +197,7 @@ class PacedTests(SynchronousTestCase):
         self.assertEqual(self.one.socket.sends, [b"ab"])
         self.assertEqual(self.steps, [0.0])
 
-    def test_the_next_waits_in_proportion_to_what_the_last_took(self) -> None:
+    def test_the_pause_is_proportional_to_the_duration_of_the_last_steps(self) -> None:
         self.take(0.004)
         self.one.publish(b"a")
         self.clock.advance(0)
@@ -210,7 +210,7 @@ class PacedTests(SynchronousTestCase):
         self.assertEqual((self.one.socket.sends, self.two.socket.sends), ([b"a", b"bd"], [b"c"]))
         self.assertEqual(len(self.steps), 2)
 
-    def test_but_never_longer_than_the_bound(self) -> None:
+    def test_the_pause_is_at_most_the_maximum(self) -> None:
         self.take(10)
         self.one.publish(b"a")
         self.clock.advance(0)
@@ -218,7 +218,7 @@ class PacedTests(SynchronousTestCase):
         self.clock.advance(end_of_turn.MAX_PACE_S)
         self.assertEqual(self.one.socket.sends, [b"a", b"b"])
 
-    def test_time_that_has_passed_is_not_waited_for_again(self) -> None:
+    def test_time_since_the_last_steps_counts_as_pause(self) -> None:
         self.take(0.005)
         self.one.publish(b"a")
         self.clock.advance(0)
@@ -238,7 +238,7 @@ class PacedTests(SynchronousTestCase):
         self.assertEqual(len(self.steps), 1)
 
     def test_a_connection_on_both_lists_is_sent_once(self) -> None:
-        """The direct step takes its whole queue; the paced one finds nothing left."""
+        """The direct step sends its whole queue, and the paced step finds it empty."""
         self.take(0.005)
         self.one.publish(b"a")
         self.clock.advance(0)
@@ -258,7 +258,7 @@ class PacedTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.one.socket.sends, [b"from a step"])
 
-    def test_what_a_step_queues_without_asking_is_sent_next(self) -> None:
+    def test_output_that_a_step_queues_without_schedule_is_sent_next(self) -> None:
         def leave() -> None:
             if not self.one.out and not self.one.socket.sends:
                 self.one.out.append(b"left")
@@ -270,7 +270,7 @@ class PacedTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.one.socket.sends, [b"left"])
 
-    def test_all_at_once_at_shutdown(self) -> None:
+    def test_flush_all_ignores_the_pause(self) -> None:
         self.take(0.005)
         self.one.publish(b"a")
         self.clock.advance(0)

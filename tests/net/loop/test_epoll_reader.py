@@ -1,4 +1,4 @@
-"""One descriptor for many sockets: which of them are read, and by whom."""
+"""Which sockets EpollReader reads, and which the reactor reads."""
 
 import os
 import select
@@ -82,7 +82,7 @@ class EpollReaderTests(TestCase):
         self.assertEqual(got, [b"held"])
 
     async def test_a_connection_that_is_removed_in_a_batch_is_not_read(self) -> None:
-        """Two are ready in one poll; the first to be read pauses both."""
+        """Two sockets are ready in one poll; the first callback pauses both connections."""
         pairs = [await self.server.client() for _ in range(2)]
         got: list[bytes] = []
 
@@ -131,7 +131,7 @@ class EpollReaderTests(TestCase):
         await client.until_received(b"\x03\xf3internal error")
         self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    async def test_stop_gives_the_sockets_back(self) -> None:
+    async def test_stop_returns_the_sockets_to_their_transports(self) -> None:
         client, connection = await self.server.client()
         epoll_reader = self.server.epoll_reader
         assert epoll_reader is not None
@@ -195,7 +195,7 @@ print("received", factory.messages_received, "sent", factory.messages_sent, flus
 
 
 class Echo(ProcessProtocol):
-    """A server in a process of its own; ``port`` and ``output`` fire when known."""
+    """A server in another process; ``port`` and ``output`` fire when they are known."""
 
     def __init__(self) -> None:
         self.port: defer.Deferred[int] = defer.Deferred()
@@ -217,7 +217,7 @@ class Echo(ProcessProtocol):
 
 
 class ReactorTests(TestCase):
-    """Under each reactor that a node may run."""
+    """The reactors that a node may use."""
 
     timeout = 180
 
@@ -246,13 +246,13 @@ class ReactorTests(TestCase):
         self.assertIn("received 9 sent 9", output)
         self.assertNotIn("Traceback", output)
 
-    async def test_epoll(self) -> None:
+    async def test_messages_are_echoed_under_the_epoll_reactor(self) -> None:
         await self.run_under("epoll")
 
-    async def test_asyncio(self) -> None:
+    async def test_messages_are_echoed_under_asyncio(self) -> None:
         await self.run_under("asyncio")
 
-    async def test_uvloop(self) -> None:
+    async def test_messages_are_echoed_under_uvloop(self) -> None:
         if find_spec("uvloop") is None:
             raise SkipTest("uvloop is not installed")
         await self.run_under("uvloop")

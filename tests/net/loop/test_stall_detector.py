@@ -1,4 +1,4 @@
-"""A blocked event loop is logged, with the stack of what blocks it."""
+"""A blocked event loop is logged, with the stack of the blocking code."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ class StallDetectorTests(SynchronousTestCase):
     def heard(self, event: LogEvent) -> None:
         self.lines.append(formatEvent(event))
 
-    def test_one_line_for_each_stall(self) -> None:
+    def test_each_stall_is_logged_once(self) -> None:
         self.watch.start()
         self.clock.pump([0.5] * 5)
         self.assertEqual([], self.lines)
@@ -34,7 +34,7 @@ class StallDetectorTests(SynchronousTestCase):
         self.assertRegex(str(first), r"was blocked for 3\.0 s\. Run blocking code")
         self.assertRegex(str(second), r"was blocked for 1\.1 s")
 
-    def test_a_busy_machine_is_not_logged(self) -> None:
+    def test_short_delays_of_a_busy_machine_are_not_logged(self) -> None:
         self.watch.start()
         self.clock.pump([1.4] * 3)
         self.assertEqual([], self.lines)
@@ -52,7 +52,7 @@ class StallDetectorTests(SynchronousTestCase):
             self.clock.advance(seconds)
 
         block_for(3)
-        self.clock.advance(3)  # unseen
+        self.clock.advance(3)  # without a check by the thread
         first, second = self.lines
         self.assertRegex(
             str(first),
@@ -60,13 +60,13 @@ class StallDetectorTests(SynchronousTestCase):
         )
         self.assertTrue(str(second).endswith("of its own."))
 
-    def test_a_loop_that_is_a_little_late_is_not_looked_at(self) -> None:
+    def test_no_stack_is_recorded_while_the_loop_is_only_a_little_late(self) -> None:
         self.watch.start()
         self.watch.look(time.monotonic() + 0.9, threading.get_ident())
         self.clock.advance(3)
         self.assertTrue(str(self.lines[0]).endswith("of its own."))
 
-    def test_a_thread_looks(self) -> None:
+    def test_a_thread_checks_the_loop(self) -> None:
         looked = threading.Event()
         self.patch(stall_detector, "LOOK_S", 0.001)
         self.patch(self.watch, "look", lambda now, thread: looked.set())

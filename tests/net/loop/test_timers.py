@@ -16,7 +16,9 @@ class CoarseTimersTests(SynchronousTestCase):
         self.ran: list[object] = []
 
     @given(st.floats(0, 10**6), st.floats(0, 100))
-    def test_never_early_and_at_most_a_bucket_late(self, start: float, delay: float) -> None:
+    def test_a_timeout_is_never_early_and_at_most_a_bucket_late(
+        self, start: float, delay: float
+    ) -> None:
         clock = Clock()
         clock.advance(start)
         ran: list[float] = []
@@ -26,14 +28,14 @@ class CoarseTimersTests(SynchronousTestCase):
         clock.advance(delay * 0.001 + BUCKET + 1e-5)
         self.assertEqual(len(ran), 1)
 
-    def test_one_reactor_call_for_all_that_is_due_together(self) -> None:
+    def test_timeouts_that_are_due_together_share_a_reactor_call(self) -> None:
         for number in range(100):
             self.timers.call_later(10.0, self.ran.append, number)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.clock.advance(11)
         self.assertEqual(self.ran, list(range(100)))
 
-    def test_cancelled_does_not_run_and_leaves_nothing(self) -> None:
+    def test_a_cancelled_timeout_does_not_run_and_leaves_no_reactor_call(self) -> None:
         one = self.timers.call_later(10.0, self.ran.append, 1)
         two = self.timers.call_later(10.0, self.ran.append, 2)
         one.cancel()
@@ -46,13 +48,13 @@ class CoarseTimersTests(SynchronousTestCase):
         three.cancel()
         self.assertEqual(self.ran, [3])
 
-    def test_one_call_cancels_the_others_due_with_it(self) -> None:
+    def test_a_call_may_cancel_timeouts_that_are_due_with_it(self) -> None:
         self.timers.call_later(1.0, lambda: other.cancel())
         other = self.timers.call_later(1.0, self.ran.append, "other")
         self.clock.advance(2)
         self.assertEqual((self.ran, self.clock.getDelayedCalls()), ([], []))
 
-    def test_very_many_take_turns_with_the_reactor(self) -> None:
+    def test_very_many_timeouts_run_in_several_turns(self) -> None:
         self.timers.call_later(1.0, lambda: self.clock.callLater(0, self.ran.append, "other"))
         for number in range(2 * CHUNK):
             self.timers.call_later(1.0, self.ran.append, number)

@@ -71,7 +71,7 @@ class Server:
         self._port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
 
     async def client(self) -> tuple[Client, ServerConnection]:
-        """An open connection, seen from both ends."""
+        """Open a connection; returns both ends."""
         opened: Deferred[ServerConnection] = Deferred()
         self._opened.append(opened)
         endpoint = TCP4ClientEndpoint(self._reactor, "127.0.0.1", self._port.getHost().port)
@@ -106,7 +106,7 @@ class Server:
             connection.transport.abortConnection()
             await ended
         for client in self._clients:
-            if client.lost is None:  # it does not know yet, or does not read
+            if client.lost is None:  # it has not noticed yet, or does not read
                 client.transport.abortConnection()
                 await client.until_lost()
         if self.epoll_reader is not None:

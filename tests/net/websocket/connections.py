@@ -1,4 +1,4 @@
-"""Connections on recording transports, and an application that records what its hooks get."""
+"""Connections on recording transports, and an application that records the calls of its hooks."""
 
 from typing import Any
 
@@ -35,14 +35,14 @@ class Application:
         self.events.append(("closed", code, was_clean))
 
     def connect(self) -> "tuple[ServerConnection, RecordingTransport]":
-        """A connection before its handshake."""
+        """Return a connection before its handshake."""
         connection = self.factory.buildProtocol(None)
         transport = RecordingTransport()
         connection.makeConnection(transport)
         return connection, transport
 
     def open(self, *headers: bytes) -> "tuple[ServerConnection, RecordingTransport]":
-        """A connection after its handshake; what it has written so far is forgotten."""
+        """Return a connection after its handshake, with its output so far cleared."""
         connection, transport = self.connect()
         connection.dataReceived(request(*headers))
         self.clock.advance(0)

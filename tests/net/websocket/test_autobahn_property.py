@@ -1,7 +1,8 @@
-"""A connection and unchanged Autobahn get the same bytes in the same chunks, and must not differ.
+"""A connection and unmodified Autobahn receive the same bytes in the same chunks, and must agree.
 
-Unchanged Autobahn delivers the messages that follow a close of ours in the same read. A connection
-does not. The tests ignore that difference: they record messages of open connections alone.
+After our Close, unmodified Autobahn still delivers the messages that were in the same read; a
+connection does not. The tests ignore that difference: they record messages of open connections
+only.
 """
 
 import zlib
@@ -34,7 +35,7 @@ PING_TIMEOUT = 30.0
 
 
 class Side:
-    """One of the two: its messages, its output, and its end."""
+    """One of the two implementations: its messages, its output, and its end."""
 
     def __init__(self, protocol: Any) -> None:
         self.messages: list[tuple[bytes, bool]] = []
@@ -200,7 +201,7 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
     @example(frame(1, b"a", fin=False) + valid_text("b"), [7], [], 0, False)
     @example(valid_text("a"), [], [25.0, 35.0], 0, False)
     @example(frame(1, b"a", fin=False) + frame(0, b"b"), [7], [25.0, 0.0, 35.0], 0, False)
-    def test_same_messages_bytes_and_end(
+    def test_messages_output_and_end_are_the_same(
         self, stream: bytes, cuts: list[int], times: list[float], limit: int, pipelined: bool
     ) -> None:
         self.compare(stream, cuts, times, limit, pipelined)
@@ -209,12 +210,16 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
     @given(st.lists(st.one_of(pieces, compressed), max_size=6).map(b"".join), cuts, limits)
     @example(frame(1, deflated(b"0" * 5000), rsv=4) + valid_text("late"), [], 200)
     @example(frame(1, deflated(b"0" * 500), rsv=4) + frame(2, b"z" * 70000), [], 200)
-    def test_same_with_compression(self, stream: bytes, cuts: list[int], limit: int) -> None:
+    def test_all_is_the_same_with_compression(
+        self, stream: bytes, cuts: list[int], limit: int
+    ) -> None:
         self.compare(stream, cuts, [], limit, False, OFFER)
 
     @settings(max_examples=EXAMPLES)
     @given(st.lists(st.one_of(short_texts, random_bytes), max_size=6).map(b"".join), cuts, limits)
-    def test_same_for_noise(self, stream: bytes, cuts: list[int], limit: int) -> None:
+    def test_all_is_the_same_for_random_bytes(
+        self, stream: bytes, cuts: list[int], limit: int
+    ) -> None:
         self.compare(stream, cuts, [], limit, False)
 
     def compare(
@@ -246,8 +251,9 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
                 clock.advance(times[number])
             clock.advance(0)
             if headers and sides[1].protocol.failedByMe:
-                # After a broken compressed frame Autobahn parses garbage at the next read. When it
-                # gives up depends on the cut; what it has delivered and sent until then does not.
+                # After a broken compressed frame Autobahn parses garbage at the next read. The
+                # moment of its failure depends on the chunks; its messages and output before that
+                # do not.
                 self.assertTrue(sides[0].protocol.failedByMe)
                 self.assertEqual(sides[0].output(), sides[1].output())
                 return

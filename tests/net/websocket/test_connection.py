@@ -8,7 +8,7 @@ from tests.net.websocket.wire import close, request, server_close, text
 
 
 class OpenTests(SynchronousTestCase):
-    def test_exception_in_on_open_closes_1011(self) -> None:
+    def test_an_exception_in_on_open_closes_with_1011(self) -> None:
         application = Application()
         application.factory.on_open = lambda connection: 1 // 0
         connection, transport = application.connect()
@@ -21,7 +21,7 @@ class OpenTests(SynchronousTestCase):
 
 
 class PingTests(SynchronousTestCase):
-    def test_paused_client_is_not_dropped_for_a_missing_pong(self) -> None:
+    def test_a_paused_client_is_not_disconnected_for_a_missing_pong(self) -> None:
         application = Application(ping_interval=20, ping_timeout=30)
         connection, transport = application.open()
         connection.pause("full")
@@ -58,7 +58,7 @@ class CloseTests(SynchronousTestCase):
         for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000):
             self.assertRaises(ValueError, connection.close, code)
 
-    def test_long_reason_is_cut_at_a_character(self) -> None:
+    def test_a_long_reason_is_cut_between_characters(self) -> None:
         application = Application()
         connection, transport = application.open()
         connection.close(4000, "é" * 100)
@@ -87,7 +87,7 @@ class CloseTests(SynchronousTestCase):
         application.lose(connection)
         self.assertEqual(application.events, [("closed", 1006, False)])
 
-    def test_last_frames_leave_before_the_answer_to_a_close(self) -> None:
+    def test_the_last_frames_are_sent_before_the_answer_to_a_close(self) -> None:
         application = Application()
         connection, transport = application.open()
         connection.send_frame(text_frame(b"last"))
@@ -99,7 +99,7 @@ class CloseTests(SynchronousTestCase):
         self.assertEqual(application.events, [("closed", 4001, True)])
         self.assertEqual(application.factory.connections, set())
 
-    def test_closes_that_cross(self) -> None:
+    def test_both_ends_may_close_at_the_same_time(self) -> None:
         application = Application()
         connection, transport = application.open()
         connection.send_frame(text_frame(b"last"))
@@ -108,7 +108,7 @@ class CloseTests(SynchronousTestCase):
         self.assertEqual(transport.written, text_frame(b"last") + server_close(1001))
         self.assertFalse(transport.aborted)
 
-    def test_a_client_that_takes_nothing_more_is_aborted(self) -> None:
+    def test_a_client_that_does_not_read_its_last_frames_is_aborted(self) -> None:
         application = Application(close_timeout=5)
         connection, transport = application.open()
         connection.dataReceived(close(1000))
@@ -117,14 +117,14 @@ class CloseTests(SynchronousTestCase):
         application.clock.advance(6)
         self.assertTrue(transport.aborted)
 
-    def test_close_without_a_code_is_1005(self) -> None:
+    def test_a_close_without_a_code_is_1005(self) -> None:
         application = Application()
         connection, _transport = application.open()
         connection.dataReceived(close())
         application.lose(connection)
         self.assertEqual(application.events, [("closed", 1005, True)])
 
-    def test_exception_in_on_close_is_logged(self) -> None:
+    def test_an_exception_in_on_close_is_logged(self) -> None:
         application = Application()
         connection, _transport = application.open()
         application.factory.on_close = lambda connection, code, was_clean: 1 // 0
@@ -132,7 +132,7 @@ class CloseTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(application.factory.connections, set())
 
-    def test_paused_and_lost_before_its_last_bytes_were_handled(self) -> None:
+    def test_unread_bytes_of_a_lost_connection_are_dropped(self) -> None:
         application = Application()
         connection, _transport = application.open()
         connection.pause("full")
@@ -142,7 +142,7 @@ class CloseTests(SynchronousTestCase):
         application.clock.advance(0)
         self.assertEqual(application.events, [("closed", 1006, False)])
 
-    def test_lost_connection_leaves_no_timer(self) -> None:
+    def test_a_lost_connection_leaves_no_timer(self) -> None:
         for closing in (False, True):
             application = Application()
             connection, _transport = application.open()

@@ -15,27 +15,27 @@ class CompressionTests(SynchronousTestCase):
         compressor = zlib.compressobj(wbits=-15)
         return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
-    def test_off_unless_asked_for(self) -> None:
+    def test_compression_is_off_by_default(self) -> None:
         application = Application()
         connection, transport = application.connect()
         connection.dataReceived(request(self.OFFER))
         application.clock.advance(0)
         self.assertNotIn(b"deflate", transport.written)
 
-    def test_takes_compressed_and_plain_messages(self) -> None:
+    def test_compressed_and_plain_messages_are_received(self) -> None:
         application = Application(compression=True)
         connection, _transport = application.open(self.OFFER)
         connection.dataReceived(frame(1, self.deflate(b"hello " * 30), rsv=4) + text("plain"))
         self.assertEqual(application.events, ["hello " * 30, "plain"])
 
-    def test_bomb_is_closed_1009(self) -> None:
+    def test_a_message_that_is_too_large_when_inflated_closes_with_1009(self) -> None:
         application = Application(compression=True, max_message_size=1000)
         connection, transport = application.open(self.OFFER)
         connection.dataReceived(frame(1, self.deflate(b"0" * 100_000), rsv=4) + text("late"))
         application.clock.advance(0)
         self.assertEqual(transport.written[2:4], (1009).to_bytes(2, "big"))
         self.assertEqual(application.events, [])
-        for _ in range(20):  # and does not collect what follows
+        for _ in range(20):  # later input must not be collected
             if not transport.lost:
                 connection.dataReceived(b"x" * 10_000)
         self.assertTrue(transport.lost)

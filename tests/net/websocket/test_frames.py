@@ -18,7 +18,7 @@ class FramesTests(SynchronousTestCase):
         self.assertEqual(binary_frame(b"x" * 126)[:4], b"\x82\x7e\x00\x7e")
         self.assertEqual(text_frame(b"x" * 65536)[:10], b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00")
 
-    def test_decoded_again(self) -> None:
+    def test_frame_payload_decodes_frames(self) -> None:
         for size in SIZES:
             payload = b"y" * size
             self.assertEqual(frame_payload(text_frame(payload)), (payload, False))
@@ -36,7 +36,7 @@ class FramesTests(SynchronousTestCase):
             self.assertIs(type(unmasked), bytes)
             self.assertEqual(unmasked, payload[:size])
 
-    def test_utf8_as_in_rfc_3629(self) -> None:
+    def test_utf8_is_valid_as_in_rfc_3629(self) -> None:
         for good in ("", "a", "κόσμε", "\U0010ffff", "\ufffe"):
             self.assertTrue(is_utf8(good.encode()))
         for bad in (b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xce"):

@@ -1,4 +1,4 @@
-"""The opening handshake: decisions, at once and later."""
+"""The opening handshake, accepted or refused at once or later."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(application.factory.connections_opened, 1)
         self.assertEqual(application.factory.connections, {connection})
 
-    def test_frames_after_the_request(self) -> None:
+    def test_frames_that_arrive_with_the_request_are_received(self) -> None:
         application = Application()
         connection, _transport = application.connect()
         connection.dataReceived(request() + text("a") + frame(1, b"b", fin=False))
@@ -54,7 +54,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(application.events, [])
         return transport.written
 
-    def test_deny_is_a_response_with_a_body(self) -> None:
+    def test_a_refusal_is_a_response_with_a_body(self) -> None:
         def deny(connection: ServerConnection, request: Any) -> None:
             raise ConnectionDeny(403, "not from\r\nSet-Cookie: here")
 
@@ -92,11 +92,11 @@ class HandshakeTests(SynchronousTestCase):
         application.clock.advance(0)
         self.assertIn(b"\r\nSec-WebSocket-Protocol: b\r\n", transport.written)
 
-    def test_no_upgrade_is_426(self) -> None:
+    def test_a_request_without_upgrade_is_answered_426(self) -> None:
         response = self.refused(Application(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertTrue(response.startswith(b"HTTP/1.1 426 Upgrade Required\r\n"), response)
 
-    def test_endless_request_is_431(self) -> None:
+    def test_an_endless_request_is_answered_431(self) -> None:
         response = self.refused(Application(), b"GET / HTTP/1.1\r\nX: " + b"x" * 20000)
         self.assertTrue(response.startswith(b"HTTP/1.1 431 "), response)
 
@@ -107,7 +107,7 @@ class HandshakeTests(SynchronousTestCase):
         )
         self.assertTrue(self.refused(application, request()).startswith(b"HTTP/1.1 503 "))
 
-    def test_silent_client_is_dropped(self) -> None:
+    def test_a_silent_client_is_disconnected(self) -> None:
         application = Application(handshake_timeout=5)
         _connection, transport = application.connect()
         application.clock.advance(6)
@@ -144,7 +144,7 @@ class DecisionTests(SynchronousTestCase):
         self.application.lose(self.connection)
         self.assertEqual(self.abandoned, [self.connection])
 
-    def test_accepted_later(self) -> None:
+    def test_a_handshake_may_be_accepted_later(self) -> None:
         self.receive(request(b"Sec-WebSocket-Protocol: a, b"))
         self.assertEqual((self.application.events, self.transport.written), ([], b""))
         self.decision.callback(("b", {"Set-Cookie": ["c=1", "d=2"]}))
@@ -155,7 +155,7 @@ class DecisionTests(SynchronousTestCase):
         self.application.lose(self.connection)
         self.assertEqual((self.abandoned, self.cancelled), ([], 0))
 
-    def test_frames_sent_ahead_wait_in_order(self) -> None:
+    def test_frames_sent_before_the_answer_are_kept_in_order(self) -> None:
         self.receive(request() + text("a"))
         self.receive(text("b")[:3])
         self.receive(text("b")[3:] + text("c"))
@@ -164,14 +164,14 @@ class DecisionTests(SynchronousTestCase):
         self.receive()
         self.assertEqual(self.application.events, ["open", "a", "b", "c"])
 
-    def test_a_second_request_sent_ahead_is_not_answered(self) -> None:
+    def test_a_second_request_sent_before_the_answer_is_not_answered(self) -> None:
         self.receive(request())
         self.receive(request())
         self.decision.callback(None)
         self.receive()
         self.assertEqual(self.transport.written.count(b"HTTP/1.1"), 1)
 
-    def test_too_much_sent_ahead(self) -> None:
+    def test_too_many_bytes_before_the_answer_are_refused(self) -> None:
         self.receive(request())
         for _ in range(4):
             self.receive(b"\r\n\r\n" + b"x" * 5000)
@@ -179,19 +179,19 @@ class DecisionTests(SynchronousTestCase):
         self.assertEqual((self.transport.lost, self.cancelled), (True, 1))
         self.lose()
 
-    def test_the_client_leaves(self) -> None:
+    def test_the_decision_is_cancelled_when_the_client_disconnects(self) -> None:
         self.receive(request())
         self.lose()
         self.assertEqual((self.cancelled, self.application.events), (1, []))
 
-    def test_the_client_leaves_and_the_decision_is_made_all_the_same(self) -> None:
+    def test_a_decision_after_the_client_disconnected_is_ignored(self) -> None:
         decision: Deferred[Any] = Deferred(lambda it: it.callback("a"))
         self.decision = decision
         self.receive(request())
         self.lose()
         self.assertEqual((self.application.events, self.transport.written), ([], b""))
 
-    def test_refused_later(self) -> None:
+    def test_a_handshake_may_be_refused_later(self) -> None:
         headers = [("Content-Type", "text/html"), ("Location", "/login/")]
         self.receive(request())
         self.decision.errback(Refusal(302, "log in", headers, b"<p>there"))
@@ -206,7 +206,7 @@ class DecisionTests(SynchronousTestCase):
         self.lose()
         self.assertEqual(self.cancelled, 0)
 
-    def test_the_log_has_the_client_and_its_url(self) -> None:
+    def test_the_log_of_a_refusal_has_the_address_and_the_url(self) -> None:
         events: list[Any] = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
@@ -221,33 +221,33 @@ class DecisionTests(SynchronousTestCase):
         self.assertIn(rf"{peer} '/w%0as\x1b': handshake refused, 404 nothing here", lines)
         self.assertTrue(any(line.startswith(f"{peer}: handshake refused, 400") for line in lines))
 
-    def test_denied_later(self) -> None:
+    def test_autobahns_connectiondeny_may_be_raised_later(self) -> None:
         self.receive(request())
         self.decision.errback(ConnectionDeny(404, "nothing here"))
         self.assert_answer(b"HTTP/1.1 404 ")
 
-    def test_an_error_later_is_logged_and_not_sent(self) -> None:
+    def test_a_later_exception_is_logged_and_not_sent(self) -> None:
         self.receive(request())
         self.decision.errback(KeyError("secret"))
         self.assert_answer(b"HTTP/1.1 500 ")
         self.assertNotIn(b"secret", self.transport.written)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
-    def test_no_decision_in_time(self) -> None:
+    def test_a_handshake_without_a_decision_in_time_is_refused(self) -> None:
         self.receive(request())
         self.application.clock.advance(6)
         self.assert_answer(b"HTTP/1.1 503 ")
         self.assertEqual((self.transport.aborted, self.cancelled), (False, 1))
         self.lose()
 
-    def test_closed_meanwhile(self) -> None:
+    def test_closing_before_the_decision_answers_503_and_cancels_it(self) -> None:
         self.receive(request())
         self.connection.close(1001, "shutting down")
         self.assert_answer(b"HTTP/1.1 503 ")
         self.assertEqual(self.cancelled, 1)
         self.lose()
 
-    def test_decided_at_once(self) -> None:
+    def test_a_deferred_may_have_fired_already(self) -> None:
         self.decision.callback("a")
         self.receive(request(b"Sec-WebSocket-Protocol: a"))
         self.assert_answer(b"HTTP/1.1 101 ")

@@ -9,7 +9,7 @@ from tests.net.websocket.wire import binary, close, frame, server_close, text
 
 
 class ReceiveTests(SynchronousTestCase):
-    def test_counts_messages(self) -> None:
+    def test_messages_are_counted(self) -> None:
         application = Application()
         connection, _transport = application.open()
         connection.dataReceived(text("a") + binary(b"b") + text("c" * 200) + frame(9))
@@ -17,7 +17,7 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual(application.events, ["a", b"b", "c" * 200, "de"])
         self.assertEqual(application.factory.messages_received, 4)
 
-    def test_callback_may_be_replaced_within_a_read(self) -> None:
+    def test_the_callback_may_be_replaced_within_a_read(self) -> None:
         application = Application()
         connection, _transport = application.open()
         second: list[bytes] = []
@@ -54,7 +54,7 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual(application.events, [])
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_empty_fragments_take_no_memory(self) -> None:
+    def test_empty_fragments_are_not_kept(self) -> None:
         application = Application()
         connection, _transport = application.open()
         connection.dataReceived(frame(1, b"", fin=False))
@@ -64,7 +64,7 @@ class ReceiveTests(SynchronousTestCase):
         connection.dataReceived(frame(0, b"end"))
         self.assertEqual(application.events, ["end"])
 
-    def test_many_slow_frames_let_others_have_a_turn(self) -> None:
+    def test_other_connections_are_served_between_many_slow_frames(self) -> None:
         application = Application()
         connection, transport = application.open()
         connection.dataReceived(frame(9) * (SLOW_FRAMES * 2 + 50) + text("last") + frame(9))
@@ -76,7 +76,7 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual(transport.written, b"\x8a\x00" * (SLOW_FRAMES * 2 + 51))
         self.assertTrue(transport.reading)
 
-    def test_many_frames_after_a_close_let_others_have_a_turn(self) -> None:
+    def test_other_connections_are_served_between_many_frames_after_a_close(self) -> None:
         self.patch(reader, "TURN_S", -1.0)
         application = Application()
         connection, transport = application.open()
@@ -93,7 +93,7 @@ class ReceiveTests(SynchronousTestCase):
         application.lose(connection)
         self.assertEqual(application.events, [("closed", 1000, True)])
 
-    def test_exception_in_autobahns_machine_closes_1011(self) -> None:
+    def test_an_exception_in_autobahns_state_machine_closes_with_1011(self) -> None:
         application = Application()
         connection, transport = application.open()
         connection.onPing = lambda payload: 1 // 0
@@ -102,7 +102,7 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual(transport.written, server_close(1011, b"internal error"))
         self.assertEqual(application.events, [])
         connection.onPong = lambda payload: {}["missing"]
-        connection.dataReceived(frame(10))  # while closing, nothing more can be sent
+        connection.dataReceived(frame(10))  # while closing, no further frame may be sent
         self.assertTrue(transport.lost)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
@@ -159,7 +159,7 @@ class PauseTests(SynchronousTestCase):
         connection.resume("full")
         self.assertTrue(transport.reading)
 
-    def test_close_of_a_paused_client_reads_its_answer(self) -> None:
+    def test_closing_a_paused_connection_reads_the_answer(self) -> None:
         application = Application()
         connection, transport = application.open()
         connection.pause("full")

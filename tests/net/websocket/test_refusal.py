@@ -11,7 +11,7 @@ from tests.net.websocket.wire import request
 
 
 class RefusalTests(SynchronousTestCase):
-    def test_status_headers_and_body(self) -> None:
+    def test_the_response_has_status_headers_and_body(self) -> None:
         def refuse(connection: ServerConnection, request: Any) -> None:
             connection.owner = "somebody"
             raise Refusal(429, "too many", [("Retry-After", "5")])
@@ -30,8 +30,8 @@ class RefusalTests(SynchronousTestCase):
         application.lose(connection)
         self.assertEqual((abandoned, application.events), ([connection], []))
 
-    def test_a_header_stays_one_line(self) -> None:
-        """Django does not check the path of a cookie, which may be what the client asked for."""
+    def test_line_breaks_in_a_header_become_spaces(self) -> None:
+        """Django does not check the path of a cookie, which may be the path that a client sent."""
 
         def refuse(connection: ServerConnection, request: Any) -> None:
             raise Refusal(302, "go", [("Set-Cookie", "a=b; Path=/x\r\nX-Evil: 1\0\n\nbody")])

@@ -1,4 +1,4 @@
-"""Headers that Autobahn would parse in another way than HTTP."""
+"""Headers that Autobahn would not parse as HTTP requires."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.net.websocket.wire import request
 
 
 class RequestHeaderTests(SynchronousTestCase):
-    """For Autobahn's parser, more bytes are line ends and spaces than for HTTP."""
+    """Autobahn's parser treats more bytes as line ends and spaces than HTTP does."""
 
     def setUp(self) -> None:
         self.seen: list[Any] = []

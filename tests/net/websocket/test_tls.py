@@ -1,4 +1,4 @@
-"""Connections under TLS: without a plain socket, so all output goes through the transport."""
+"""Connections under TLS have no plain socket, so all output goes through the transport."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ class TLSTests(TestCase):
         self.assertEqual(await self.ended, (1000, True))
         await client.until_lost()
 
-    async def test_a_slow_client_gets_all_in_order(self) -> None:
+    async def test_a_slow_client_receives_all_frames_in_order(self) -> None:
         client, connection = await self.connect()
         client.transport.pauseProducing()
         drained: defer.Deferred[None] = defer.Deferred()

@@ -1,4 +1,4 @@
-"""Output: Nagle, partial sends, slow clients, and what is sent before the end."""
+"""Output: Nagle's algorithm, partial sends, slow clients, and frames before a close."""
 
 import socket
 from typing import Any
@@ -31,7 +31,7 @@ class SocketTests(TestCase):
         self.addCleanup(lambda: defer.ensureDeferred(self.server.stop()))
 
     async def fill(self, connection: Any, frame: bytes) -> int:
-        """Send until the kernel takes no more, and return how many frames that were."""
+        """Send until the kernel accepts no more, and return the number of frames."""
         sent = 0
         while not connection.blocked:
             connection.send_frame(frame)
@@ -39,13 +39,13 @@ class SocketTests(TestCase):
             sent += 1
         return sent
 
-    async def test_nagle_is_off(self) -> None:
+    async def test_nagles_algorithm_is_off(self) -> None:
         client, connection = await self.server.client()
         self.assertTrue(connection.transport.getTcpNoDelay())
         client.transport.abortConnection()
         await self.server.next_end()
 
-    async def test_blocked_then_drained_and_all_in_order(self) -> None:
+    async def test_a_blocked_connection_drains_in_order(self) -> None:
         client, connection = await self.server.client()
         client.transport.pauseProducing()
         frames: list[bytes] = []
@@ -90,7 +90,7 @@ class SocketTests(TestCase):
             await self.server.next_end()
             self.assertEqual(dropped["disconnected"], 2)
 
-    async def test_free_again_after_it_drained(self) -> None:
+    async def test_a_drained_connection_is_free_again(self) -> None:
         client, connection = await self.server.client()
         drained: defer.Deferred[None] = defer.Deferred()
         connection.on_drained = lambda: drained.callback(None)
@@ -121,7 +121,7 @@ class SocketTests(TestCase):
         self.assertEqual(self.server.ends[0][1:], (1006, False))
 
     async def test_queued_frames_arrive_before_the_close(self) -> None:
-        """The client closes while more is queued than the kernel takes."""
+        """The client closes while more is queued than the kernel accepts."""
         client, connection = await self.server.client()
         client.transport.pauseProducing()
         frame = binary_frame(b"x" * 100_000)
@@ -133,7 +133,7 @@ class SocketTests(TestCase):
         self.assertEqual(client.received, frame * (sent + 1) + b"\x88\x02\x03\xe8")
         self.assertEqual(self.server.ends[0][1:], (1000, True))
 
-    async def test_reset_while_sending(self) -> None:
+    async def test_a_reset_while_sending_ends_only_its_connection(self) -> None:
         client, connection = await self.server.client()
         other, other_connection = await self.server.client()
         linger_zero = b"\x01\x00\x00\x00\x00\x00\x00\x00"
@@ -165,7 +165,7 @@ class SocketTests(TestCase):
         self.assertEqual(self.server.ends[0][1:], (1006, False))
 
     async def test_taking_over_a_connection_with_unsent_output(self) -> None:
-        """An HTTP protocol had the connection before, and is its transport's producer."""
+        """An HTTP protocol used the connection before, and is its transport's producer."""
         factory = self.server.factory
 
         class Before(Protocol):
@@ -196,7 +196,7 @@ class SocketTests(TestCase):
 class TransportTests(SynchronousTestCase):
     """A transport that is not a plain socket."""
 
-    def test_blocked_transport_holds_and_drains(self) -> None:
+    def test_frames_are_held_while_the_transport_is_paused(self) -> None:
         application = Application()
         connection, transport = application.open()
         drained: list[int] = []
@@ -227,7 +227,7 @@ class TransportTests(SynchronousTestCase):
         application.clock.advance(6)
         self.assertTrue(transport.aborted)
 
-    def test_frames_that_a_lost_client_did_not_get_are_counted(self) -> None:
+    def test_frames_that_a_lost_client_did_not_receive_are_counted(self) -> None:
         application = Application()
         connection, _transport = application.open()
         connection.send_frame(text_frame(b"a"))

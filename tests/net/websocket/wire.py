@@ -32,7 +32,7 @@ def frame(
     mask: bytes | None = MASK,
     form: int = 0,
 ) -> bytes:
-    """One client frame; ``form`` 126 or 127 forces a longer length field than needed."""
+    """Encode a client's frame; ``form`` 126 or 127 forces a longer length field than needed."""
     size = len(payload)
     bit = 0x80 if mask is not None else 0
     form = max(form, 0 if size < 126 else 126 if size <= 0xFFFF else 127)
@@ -59,6 +59,6 @@ def close(code: int | None = None, reason: bytes = b"") -> bytes:
 
 
 def server_close(code: int, reason: bytes = b"") -> bytes:
-    """A Close frame of the server."""
+    """Encode a Close frame of the server."""
     payload = code.to_bytes(2, "big") + reason
     return bytes([0x88, len(payload)]) + payload
