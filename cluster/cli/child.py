@@ -109,7 +109,10 @@ class Child:
         if self._stopping:
             return
         self.status = EXIT_FAILED
-        reported = self.link.start_failed(*explain_failed_start(self.log, failure))
+        reason, permanent = explain_failed_start(self.log, failure)
+        reported = self.link.start_failed(reason, permanent)
+        # The supervisor logs the reason, unless it is one of an earlier release that still runs.
+        reported.addErrback(lambda _: self.log.critical("cannot start: {reason}", reason=reason))
         reported.addBoth(lambda _: self.stop())
 
     def stop(self) -> None:

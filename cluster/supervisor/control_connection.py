@@ -222,9 +222,9 @@ class SupervisorLink(_Quiet):
 
     def start_failed(self, reason: str, permanent: bool) -> "Deferred[None]":
         """Report why this process cannot start; fires when the supervisor has the report."""
-        sent: Deferred[object] = self.callRemote(
-            StartFailed, reason=reason[:MAX_REASON], permanent=permanent
-        )
+        # A name of a file that is not UTF-8 has surrogates, which AMP cannot encode.
+        text = reason[:MAX_REASON].encode(errors="backslashreplace").decode()
+        sent: Deferred[object] = self.callRemote(StartFailed, reason=text, permanent=permanent)
         return sent.addCallback(lambda _: None)
 
     def connectionMade(self) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import Logger
+from twisted.logger import Logger, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.cli import child, process_setup
 from cluster.cli.child import EXIT_FAILED, EXIT_ORPHANED, Child, parse_arguments
-from cluster.supervisor.control_connection import ControlFactory
+from cluster.supervisor.control_connection import ControlFactory, StartFailed
 from tests.supervisor.test_control_connection import RecordingRegistry, join
 
 
@@ -149,6 +149,27 @@ class ChildTests(SynchronousTestCase):
         self.assertTrue(permanent)
         self.assertEqual(self.exits, ["reactor stopped"])
         self.assertEqual(self.child.status, EXIT_FAILED)
+
+    def test_a_reason_that_is_not_valid_unicode(self) -> None:
+        """Such as the name of a file in another encoding, which Python decodes to surrogates."""
+        self.connect()
+        self.service.ready.errback(ImportError("no module in /srv/caf\udce9"))
+        self.pump()
+        (_, _, reason, _) = self.registry.events[-1]
+        self.assertIn(r"/srv/caf\udce9", reason)
+        self.assertEqual(self.exits, ["reactor stopped"])
+
+    def test_a_supervisor_that_does_not_know_the_command(self) -> None:
+        """It may be one of an earlier release, which still runs after an upgrade."""
+        logged: list[str] = []
+        self.patch(Child, "log", Logger(observer=lambda event: logged.append(formatEvent(event))))
+        self.patch(StartFailed, "commandName", b"Unknown")
+        self.connect()
+        self.service.ready.errback(ImportError("no module named urls"))
+        self.pump()
+        self.assertEqual(len(logged), 1)
+        self.assertIn("cannot start: ImportError: no module named urls", logged[0])
+        self.assertEqual(self.exits, ["reactor stopped"])
 
     def test_a_service_that_cannot_be_created(self) -> None:
         def fail(config: object, listening_sockets: object) -> MemoryService:
