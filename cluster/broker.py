@@ -54,7 +54,7 @@ class _Waiting:
 class Broker(Service):
     """Binds ``address`` ("ipc:///run/…/broker.ipc" or "tcp://127.0.0.1:7000") when it starts.
 
-    ``ready`` fires when the socket is bound.
+    ``ready`` fires when the socket is bound, or fails with the reason for which that is impossible.
     """
 
     log = Logger()
@@ -85,8 +85,10 @@ class Broker(Service):
         try:
             socket.bind(self.address)
         except zmq.ZMQError:
+            super().stopService()
             self._context.destroy(linger=0)  # an open context blocks in garbage collection
-            raise
+            self.ready.errback()
+            return
         finally:
             os.umask(umask)
         self._link = ZmqSocket(self._reactor, socket, self._received)
@@ -95,6 +97,8 @@ class Broker(Service):
         self.ready.callback(None)
 
     def stopService(self) -> None:
+        if not self.running:  # it could not start
+            return
         super().stopService()
         for call in (self._retry_timer, self._probe_timer):
             if call is not None:

@@ -279,9 +279,12 @@ class LifeTests(LinksTestCase):
     def test_an_address_that_cannot_be_bound(self) -> None:
         broker = Broker(f"ipc://{self.folder}/no/such/folder", reactor)
         before = set(reactor.getReaders())
-        self.assertRaises(zmq.ZMQError, broker.startService)
+        broker.startService()
+        self.failureResultOf(broker.ready, zmq.ZMQError)
         self.assertTrue(broker._context.closed)  # an open context blocks in garbage collection
         self.assertEqual(set(reactor.getReaders()), before)
+        self.assertFalse(broker.stats()["ready"])
+        broker.stopService()
 
 
 class FakeLink:

@@ -108,8 +108,8 @@ def _position(error: BaseException) -> str:
 
 def _is_site(filename: str) -> bool:
     path = Path(filename)
-    return not (
-        filename.startswith("<")
-        or any(name in path.parts for name in INSTALLED)
+    # "<frozen …>" is not absolute, nor are the names of a compiled library's sources.
+    return path.is_absolute() and not (
+        any(name in path.parts for name in INSTALLED)
         or any(path.is_relative_to(folder) for folder in (OURS, sysconfig.get_path("stdlib")))
     )

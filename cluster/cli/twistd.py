@@ -163,6 +163,10 @@ class StandaloneBroker(Service):
         super().startService()
         listening_sockets.raise_descriptor_limit()
         self._broker = Broker(self._address, self._reactor)
+        # Not before: a start that fails stops the reactor, which must run for that.
+        self._reactor.callWhenRunning(self._start)
+
+    def _start(self) -> None:
         self._broker.ready.addCallbacks(self._announce, self._failed)
         self._broker.startService()
 

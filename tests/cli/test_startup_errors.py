@@ -53,6 +53,14 @@ class StartupErrorTests(SynchronousTestCase):
         assert summary is not None
         self.assertIn(f"({self.path}, line 3)", summary)
 
+    def test_a_compiled_library_is_not_the_site(self) -> None:
+        """Cython's tracebacks have the names of the sources, relative to where it was built."""
+        library = self.folder / "library.py"
+        library.write_text("exec(compile('json', 'compiled/library.pyx', 'exec'))")
+        summary = self.summary_of("\n\nimport library")
+        assert summary is not None
+        self.assertIn(f"({self.path.with_name('library.py')}, line 1)", summary)
+
     def test_syntax_errors(self) -> None:
         summary = self.summary_of("def view(:\n")
         assert summary is not None

@@ -1,0 +1,31 @@
+"""Tests of cluster.cli.twistd: a standalone process that cannot start.
+
+Those that can are tested in tests.e2e.test_standalone_processes.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.cli import process_setup
+from cluster.cli.twistd import StandaloneBroker
+
+
+class StandaloneBrokerTests(SynchronousTestCase):
+    def test_an_address_that_cannot_be_bound(self) -> None:
+        """The options are right, but something else was faster to take the address."""
+        ended: list[Any] = []
+        self.patch(process_setup, "exit_with_failure", lambda *given: ended.append(given))
+        reactor = MemoryReactorClock()
+        options: Any = SimpleNamespace(bus=f"ipc://{self.mktemp()}/no/such/folder")
+        broker = StandaloneBroker(options, reactor)
+        broker.startService()
+        self.assertEqual(ended, [])  # a reactor that does not run yet cannot be stopped
+        reactor.run()
+        ((stopped, name, reason),) = ended
+        self.assertEqual((stopped, name), (reactor, "c10k-broker"))
+        self.assertIn("ZMQError: No such file or directory", reason)
+        broker.stopService()
+        self.assertEqual(self.flushLoggedErrors(), [])
