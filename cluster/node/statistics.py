@@ -55,7 +55,7 @@ def statistics(
         "wsgi_refused": site.views.refused,
         "wsgi_threads": len(site.pool.threads),
         "handshakes_deciding": len(dispatcher.deciding),
-        "limited": dict(limited),
+        "limited": dict(+limited),
         "revoked": revocable_clients.closed_total,
         "database_queue_depth": database.queue_depth,
         "database_threads": database.threads,

@@ -230,6 +230,7 @@ class NodeTests(SynchronousTestCase):
             self.assertEqual(stats["connections"], 1)
             self.assertEqual(stats["connections_opened"], 1)
             self.assertEqual(stats["handshakes_refused"], {"404": 1, "403": 1})
+            self.assertEqual(stats["limited"], {})
             self.assertTrue(stats["ready"])
             for connection in list(node.websockets.connection_factory.connections):
                 connection.connectionLost(Failure(ConnectionLost()))
