@@ -133,8 +133,8 @@ class Nobody:
 
 nobody = cast(Node, Nobody())
 
-_made_of_class: tuple[str | None, list[object]] = (None, [])
-"""The savepoint of the running test, and the calls of its class's transaction that were made."""
+_made_of_class: dict[str, tuple[str | None, list[object]]] = {}
+"""Of each database: the running test's savepoint, and the calls of its class that were made."""
 
 
 def commit() -> None:
@@ -155,7 +155,8 @@ def commit() -> None:
             if not function.__module__.startswith("cluster."):
                 continue
             if savepoint not in savepoints:
-                if topics.node not in (None, nobody) and _is_first(savepoint, call):
+                attached = topics.node not in (None, nobody)
+                if attached and _is_first(connection.alias, savepoint, call):
                     _repeat(call)
             else:
                 # Not removed: captureOnCommitCallbacks counts them.
@@ -163,12 +164,12 @@ def commit() -> None:
                 call()
 
 
-def _is_first(savepoint: str | None, call: object) -> bool:
+def _is_first(database: str, savepoint: str | None, call: object) -> bool:
     """Whether the running test, known by its savepoint, has not made this call of its class."""
-    global _made_of_class
-    if _made_of_class[0] != savepoint:
-        _made_of_class = (savepoint, [])
-    made = _made_of_class[1]
+    known, made = _made_of_class.get(database, (None, []))
+    if known != savepoint:
+        made = []
+    _made_of_class[database] = savepoint, made
     if any(call is each for each in made):
         return False
     made.append(call)

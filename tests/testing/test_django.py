@@ -66,7 +66,7 @@ class ReactorTests(TestCase):
         return folder
 
 
-CASES = "tests.testing.project.cases", 30
+CASES = "tests.testing.project.cases", 31
 LIVE_CASES = "tests.testing.project.live_cases", 8
 """Labels, and how many tests there must be."""
 

@@ -1,6 +1,7 @@
 """What users would write: tests of a Django project with its test runner."""
 
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.test import SimpleTestCase, TestCase, TransactionTestCase, override_settings
 
 from cluster import Receipt, members, publish
@@ -226,6 +227,26 @@ class ClassHistoryTests(TestCase):
 
     async def test_another(self) -> None:
         await self.follow()
+
+
+class TwoDatabasesTests(TestCase):
+    """What setUpTestData publishes in transactions of two databases arrives once in each test."""
+
+    databases = ("default", "second")
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        with transaction.atomic():
+            pass  # a savepoint more than in the other database, so that their names differ
+        for database in cls.databases:
+            publish("kept/1", database, using=database)
+
+    async def test_once(self) -> None:
+        for _ in range(2):
+            async with connect("/follow/kept/1/") as client:
+                received = {await client.receive() for _ in range(3)}
+                self.assertEqual({"following", "default", "second"}, received)
+                await client.nothing()
 
 
 class LimitTests(SimpleTestCase):

@@ -26,7 +26,8 @@ DATABASES: dict[str, Any] = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": _STATE / "db.sqlite3",
         "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE"},
-    }
+    },
+    "second": {"ENGINE": "django.db.backends.sqlite3", "NAME": _STATE / "second.sqlite3"},
 }
 if os.environ.get("C10K_TEST_DATABASE"):
     DATABASES["default"] = json.loads(os.environ["C10K_TEST_DATABASE"])
