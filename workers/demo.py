@@ -50,14 +50,23 @@ async def program(
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
+        ending = asyncio.create_task(end(name, process, end_seconds))
         try:
-            await asyncio.wait_for(process.wait(), end_seconds)
-        except TimeoutError:
-            print(f"demo: {name} does not end; killed", file=sys.stderr)
-            process.kill()
-            await process.wait()
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:  # by Ctrl-C, after a game that has ended by itself
+            await ending
+            raise
+
+
+async def end(name: str, process: Process, seconds: float) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), seconds)
+    except TimeoutError:
+        print(f"demo: {name} does not end; killed", file=sys.stderr)
+        process.kill()
+        await process.wait()
 
 
 async def play(options: argparse.Namespace) -> None:

@@ -1,6 +1,9 @@
 """workers.demo: whether it notices that the cluster has died when the swarm fails."""
 
 import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -44,3 +47,39 @@ class WatchTests(SynchronousTestCase):
 
     def test_success(self) -> None:
         self.assertEqual(self.watch(turns=None, status=0), (False, 0))
+
+
+SLOW_TO_END = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: print("ending", flush=True))
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7))
+print("running", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+class ProgramTests(SynchronousTestCase):
+    def test_ctrl_c_does_not_interrupt_the_ending(self) -> None:
+        async def run(started: "asyncio.Future[Any]", ending: "asyncio.Future[None]") -> None:
+            command = (sys.executable, "-c", SLOW_TO_END)
+            async with demo.program("the cluster", command, 30, stdout=PIPE) as process:
+                await process.stdout.readline()
+                started.set_result(process)
+                task = asyncio.create_task(process.stdout.readline())
+                task.add_done_callback(ending.set_result)
+
+        async def main() -> int | None:
+            loop = asyncio.get_running_loop()
+            started, ending = loop.create_future(), loop.create_future()
+            playing = asyncio.create_task(run(started, ending))
+            process = await started
+            await ending
+            playing.cancel()
+            await asyncio.sleep(0)
+            process.send_signal(signal.SIGUSR1)
+            with self.assertRaises(asyncio.CancelledError):
+                await playing
+            return process.returncode
+
+        self.assertEqual(asyncio.run(main()), 7)
