@@ -35,8 +35,8 @@ _Arguments = list[tuple[bytes, amp.Argument]]
 
 
 class RegistrationRefused(Exception):
-    """The supervisor does not know this child, or knows another process in its slot, or cannot
-    open the slot's sockets."""
+    """The supervisor is stopping, does not know this child, knows another process in its slot, or
+    cannot open the slot's sockets."""
 
 
 class Register(amp.Command):

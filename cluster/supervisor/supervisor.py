@@ -148,7 +148,9 @@ class Supervisor(Service):
     def registered(self, link: ChildLink, slot: int, pid: int) -> dict[str, Any]:
         """Return the configuration of a child that registers. Raises RegistrationRefused."""
         name = self._name(slot)
-        if self.stopping or self.children.pid(name) != pid:
+        if self.stopping:
+            raise RegistrationRefused("the cluster is stopping")
+        if self.children.pid(name) != pid:
             self.log.warn("process {pid} is not {name}: refused", pid=pid, name=name)
             raise RegistrationRefused(f"process {pid} is not {name} of this cluster")
         assert self._runtime is not None

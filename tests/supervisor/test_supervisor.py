@@ -4,7 +4,9 @@ import os
 import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError
@@ -394,7 +396,11 @@ class StopTests(SupervisorTestCase):
     def test_registrations_are_refused_while_stopping(self) -> None:
         supervisor = self.start()
         supervisor.stopService()
-        self.assertRaises(RegistrationRefused, self.register, supervisor, 0)
+        logged: list[Any] = []
+        self.patch(Supervisor, "log", Logger(observer=logged.append))
+        error = self.assertRaises(RegistrationRefused, self.register, supervisor, 0)
+        self.assertEqual(str(error), "the cluster is stopping")
+        self.assertEqual(logged, [])  # this is no fault
 
     def test_stop_before_the_reactor_runs(self) -> None:
         supervisor = self.make()

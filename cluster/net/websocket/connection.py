@@ -96,7 +96,6 @@ class ServerConnection(FrameWriter, MessageReader, Handshake):
         self.http_headers = self.factory.headers
         self._opened = True
         self.factory.connections.add(self)
-        self.factory.connections_opened += 1
         try:
             self.factory.on_open(self)
         except Exception:

@@ -62,7 +62,6 @@ class ConnectionFactoryBase(AutobahnFactory):
         self.on_abandoned: Callable[[Any], None] = lambda connection: None
         self.connections: set[Any] = set()
         """The open connections, until they are lost."""
-        self.connections_opened = 0
         self.messages_received = 0
         self.control_frames = 0
         """Control frames and handshake responses that were queued."""

@@ -22,7 +22,6 @@ class HandshakeTests(SynchronousTestCase):
         self.assertIn(b"\r\nServer: c10k\r\n", transport.written)
         self.assertNotIn(b"utobahn", transport.written)
         self.assertEqual(application.events, ["open"])
-        self.assertEqual(application.factory.connections_opened, 1)
         self.assertEqual(application.factory.connections, {connection})
 
     def test_frames_that_arrive_with_the_request_are_received(self) -> None:
