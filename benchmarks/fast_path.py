@@ -84,8 +84,8 @@ def _fast_path(load: str, with_epoll_reader: bool) -> Any:
 
     twisted_reactor: Any = reactor
     end_of_turn = EndOfTurn(twisted_reactor)
-    hub = EpollReader(twisted_reactor, end_of_turn) if with_epoll_reader else None
-    factory = ConnectionFactory(end_of_turn, hub)
+    epoll_reader = EpollReader(twisted_reactor, end_of_turn) if with_epoll_reader else None
+    factory = ConnectionFactory(end_of_turn, epoll_reader)
     connections: list[ServerConnection] = []
     direct = end_of_turn.direct
 
@@ -114,8 +114,8 @@ def _fast_path(load: str, with_epoll_reader: bool) -> Any:
         connection.receive = relay if load == "relay" else echo
 
     factory.on_open = opened
-    if hub is not None:
-        hub.start()
+    if epoll_reader is not None:
+        epoll_reader.start()
     return factory
 
 

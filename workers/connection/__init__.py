@@ -7,7 +7,7 @@ ramp                 opens connections at a rate
 single_connection    opens one connection by itself, before all others
 websocket            the WebSocket: Autobahn's client with a fast path for small messages
 frames               pure: masks and parses small frames
-read_hub             reads all connections together, and sends once to each that has output
+epoll_reader         reads all connections together, and sends once to each that has output
 listening_sockets    the listening sockets of this machine, and their queues
 failure_reasons      why a connection failed, in the user's words
 """

@@ -10,7 +10,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.python.failure import Failure
 
-from workers.connection.read_hub import FlushList, ReadHub
+from workers.connection.epoll_reader import EpollReader, FlushList
 from workers.connection.source_address import ports_per_address, source_address
 from workers.connection.target import Target
 from workers.connection.websocket import Connection, ConnectionFactory
@@ -31,14 +31,14 @@ class Dialer:
         path: str,
         timeout: float,
         flush_list: FlushList,
-        hub: ReadHub,
+        epoll_reader: EpollReader,
     ) -> None:
         self.moved = 0  # connections from another address, because the planned one had no free port
         self._reactor = reactor
         self._targets = targets
         self._timeout = timeout
         self._factories = [
-            ConnectionFactory(target.url + path, flush_list, hub, reactor, timeout)
+            ConnectionFactory(target.url + path, flush_list, epoll_reader, reactor, timeout)
             for target in targets
         ]
         self._ports = ports_per_address()

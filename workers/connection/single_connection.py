@@ -6,8 +6,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from workers.connection.dialer import Dialer
+from workers.connection.epoll_reader import EpollReader, FlushList
 from workers.connection.failure_reasons import hint, why_not_connected, why_not_opened
-from workers.connection.read_hub import FlushList, ReadHub
 from workers.connection.target import Target
 from workers.connection.websocket import Connection
 
@@ -29,12 +29,12 @@ async def open_once(
     is aborted. Returns the close code and the reason. Raises NotOpened.
     """
     flush_list = FlushList(reactor)
-    hub = ReadHub(reactor, flush_list)
-    dialer = Dialer(reactor, [target], path, timeout, flush_list, hub)
+    epoll_reader = EpollReader(reactor, flush_list)
+    dialer = Dialer(reactor, [target], path, timeout, flush_list, epoll_reader)
     closed: Deferred[tuple[int, str]] = Deferred()
     was_open = False
     give_up = None
-    hub.start()
+    epoll_reader.start()
     try:
         connection = await dialer.dial(0)
 
@@ -50,7 +50,7 @@ async def open_once(
     except Exception as error:
         raise _not_opened(target, path, why_not_connected(error)) from None
     finally:
-        hub.stop()
+        epoll_reader.stop()
         if give_up is not None and give_up.active():
             give_up.cancel()
     if not was_open:

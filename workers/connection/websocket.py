@@ -16,8 +16,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from workers.connection.epoll_reader import EpollReader, FlushList
 from workers.connection.frames import SMALL, masked_text, split_text_frames
-from workers.connection.read_hub import FlushList, ReadHub
 
 
 def _ignore_messages(messages: Sequence[bytes]) -> None:
@@ -48,13 +48,13 @@ class Connection(WebSocketClientProtocol):
     received: Callable[[Sequence[bytes]], None] = staticmethod(_ignore_messages)
     closed: Callable[[int, str, bool], None] = staticmethod(_ignore_close)
 
-    def __init__(self, flush_list: FlushList, hub: ReadHub) -> None:
+    def __init__(self, flush_list: FlushList, epoll_reader: EpollReader) -> None:
         super().__init__()
         self.out: list[bytes] = []  # complete frames
         self.socket: Any = None
         self._flush_list = flush_list
-        self._hub = hub
-        self._hub_number: int | None = None
+        self._epoll_reader = epoll_reader
+        self._epoll_fd: int | None = None
         self._fast = False  # open, and Autobahn holds no incomplete frame or message
         self._blocked = False  # the kernel's buffer is full, and the transport holds the rest
         self._resumed = 0
@@ -77,7 +77,7 @@ class Connection(WebSocketClientProtocol):
 
     def onOpen(self) -> None:
         self.socket = self.transport.getHandle()
-        self._hub_number = self._hub.add(self)
+        self._epoll_fd = self._epoll_reader.add(self)
         self._fast = True
         self.opened()
 
@@ -157,9 +157,9 @@ class Connection(WebSocketClientProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._fast = False
-        if self._hub_number is not None:
-            self._hub.remove(self._hub_number)
-            self._hub_number = None
+        if self._epoll_fd is not None:
+            self._epoll_reader.remove(self._epoll_fd)
+            self._epoll_fd = None
         self.out.clear()
         self.socket = None
         super().connectionLost(reason)
@@ -175,7 +175,7 @@ class Connection(WebSocketClientProtocol):
         closed(code or 1005, reason or "", wasClean)
 
     def read_by_reactor(self, again: bool) -> None:
-        """Have the reactor read this connection or not; the hub calls this."""
+        """Have the reactor read this connection or not; the epoll reader calls this."""
         if self.transport is None:
             return
         if again:
@@ -190,15 +190,20 @@ class ConnectionFactory(WebSocketClientFactory):
     noisy = False
 
     def __init__(
-        self, url: str, flush_list: FlushList, hub: ReadHub, reactor: Any, timeout: float
+        self,
+        url: str,
+        flush_list: FlushList,
+        epoll_reader: EpollReader,
+        reactor: Any,
+        timeout: float,
     ) -> None:
         super().__init__(url, reactor=reactor)
         timeout += 1  # Autobahn rounds its timers to seconds, and may call them a second early
         self.setProtocolOptions(openHandshakeTimeout=timeout, closeHandshakeTimeout=timeout)
         self._flush_list = flush_list
-        self._hub = hub
+        self._epoll_reader = epoll_reader
 
     def buildProtocol(self, addr: Any) -> Connection:
-        connection = Connection(self._flush_list, self._hub)
+        connection = Connection(self._flush_list, self._epoll_reader)
         connection.factory = self
         return connection

@@ -21,9 +21,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from workers.connection.dialer import Dialer
+from workers.connection.epoll_reader import EpollReader, FlushList
 from workers.connection.failure_reasons import why_not_connected, why_not_opened
 from workers.connection.ramp import Ramp
-from workers.connection.read_hub import FlushList, ReadHub
 from workers.connection.websocket import Connection
 from workers.processes.client import Client
 from workers.processes.plan import Plan
@@ -60,7 +60,7 @@ class Shard:
         self._plan = plan
         self._number = number
         self._flush_list = FlushList(reactor)
-        self._hub = ReadHub(reactor, self._flush_list)
+        self._epoll_reader = EpollReader(reactor, self._flush_list)
         self._dialer = self.dialer(plan.path)
         self._failures: Counter[str] = Counter()
         self._connected: set[Client] = set()  # with a TCP connection
@@ -72,7 +72,9 @@ class Shard:
 
     def dialer(self, path: str) -> Dialer:
         plan = self._plan
-        return Dialer(self.reactor, plan.targets, path, plan.timeout, self._flush_list, self._hub)
+        return Dialer(
+            self.reactor, plan.targets, path, plan.timeout, self._flush_list, self._epoll_reader
+        )
 
     def ramp(self, rate: float, at_once: int) -> Ramp:
         """A ramp that connects every client once.
@@ -111,7 +113,7 @@ class Shard:
     # Connecting
 
     def start(self) -> None:
-        self._hub.start()
+        self._epoll_reader.start()
         self._ramp.start()
         self._emit_tally()
 
@@ -223,7 +225,7 @@ class Shard:
             return
         self._ended = True
         self.timers.stop()
-        self._hub.stop()
+        self._epoll_reader.stop()
         self._fold()
         self.emit(
             "ended",

@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.workers.connection.test_frames import frame
 from tests.workers.patience import PATIENCE_S, be_patient
-from workers.connection.read_hub import FlushList, ReadHub
+from workers.connection.epoll_reader import EpollReader, FlushList
 from workers.connection.websocket import Connection, ConnectionFactory
 
 
@@ -44,8 +44,8 @@ class ConnectionTests(TestCase):
         self.addCleanup(port.stopListening)
         self.port = port.getHost().port
         self.flush_list = FlushList(reactor)
-        self.hub = ReadHub(reactor, self.flush_list)
-        self.hub.start()
+        self.epoll_reader = EpollReader(reactor, self.flush_list)
+        self.epoll_reader.start()
         self.received: list[bytes] = []
         self.wanted = 0
         self.enough: Deferred[None] = Deferred()
@@ -54,7 +54,11 @@ class ConnectionTests(TestCase):
 
     async def open(self) -> None:
         factory = ConnectionFactory(
-            f"ws://127.0.0.1:{self.port}/", self.flush_list, self.hub, reactor, timeout=PATIENCE_S
+            f"ws://127.0.0.1:{self.port}/",
+            self.flush_list,
+            self.epoll_reader,
+            reactor,
+            timeout=PATIENCE_S,
         )
         # Otherwise the close is not clean if the server disconnects later.
         factory.setProtocolOptions(serverConnectionDropTimeout=PATIENCE_S)
@@ -71,7 +75,7 @@ class ConnectionTests(TestCase):
         async def close() -> None:
             self.connection.close()
             await self.closed
-            self.hub.stop()
+            self.epoll_reader.stop()
 
         return Deferred.fromCoroutine(close())
 

@@ -19,7 +19,7 @@ READ_SIZE = 65536  # bytes of one recv
 
 
 class ReadableConnection(Protocol):
-    """What the hub needs of a connection."""
+    """What the epoll reader needs of a connection."""
 
     socket: socket.socket
     out: list[bytes]
@@ -35,12 +35,12 @@ class FlushList:
     """The connections that have output to send.
 
     A connection whose queue was empty appends itself to `dirty` and calls `schedule`. Its
-    `send_queued` is called once, at the end of the hub's batch or in the reactor's next iteration.
+    `send_queued` is called once, at the end of a batch of reads or in the reactor's next iteration.
     """
 
     def __init__(self, reactor: Any) -> None:
         self.dirty: list[ReadableConnection] = []
-        self.in_batch = False  # the hub flushes at the end of the batch: nothing to schedule
+        self.in_batch = False  # EpollReader flushes at its end: nothing to schedule
         self._reactor = reactor
         self._scheduled = False
 
@@ -58,10 +58,10 @@ class FlushList:
 
 
 @implementer(IReadDescriptor)
-class ReadHub:
+class EpollReader:
     """Reads connections instead of the reactor. Call `start`, `add` and `remove`, then `stop`.
 
-    The hub gives a connection that has ended, or has an error, back to the reactor, which reads it
+    It gives a connection that has ended, or has an error, back to the reactor, which reads it
     again and handles the end or the error.
     """
 
@@ -100,7 +100,7 @@ class ReadHub:
         return self._epoll.fileno()
 
     def logPrefix(self) -> str:
-        return "ReadHub"
+        return "EpollReader"
 
     def connectionLost(self, reason: Any) -> None:
         """The reactor calls this for all its readers when it stops."""
