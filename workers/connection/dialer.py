@@ -10,7 +10,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.python.failure import Failure
 
-from workers.connection.epoll_reader import EpollReader, FlushList
+from workers.connection.epoll_reader import EpollReader
 from workers.connection.source_address import ports_per_address, source_address
 from workers.connection.target import Target
 from workers.connection.websocket import Connection, ConnectionFactory
@@ -30,7 +30,6 @@ class Dialer:
         targets: Sequence[Target],
         path: str,
         timeout: float,
-        flush_list: FlushList,
         epoll_reader: EpollReader,
     ) -> None:
         self.moved = 0  # connections from another address, because the planned one had no free port
@@ -38,7 +37,7 @@ class Dialer:
         self._targets = targets
         self._timeout = timeout
         self._factories = [
-            ConnectionFactory(target.url + path, flush_list, epoll_reader, reactor, timeout)
+            ConnectionFactory(target.url + path, epoll_reader, reactor, timeout)
             for target in targets
         ]
         self._ports = ports_per_address()

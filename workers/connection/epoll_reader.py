@@ -65,9 +65,9 @@ class EpollReader:
     again and handles the end or the error.
     """
 
-    def __init__(self, reactor: Any, flush_list: FlushList) -> None:
+    def __init__(self, reactor: Any) -> None:
+        self.flush_list = FlushList(reactor)
         self._reactor = reactor
-        self._flush_list = flush_list
         self._epoll = select.epoll()
         self._connections: dict[int, ReadableConnection] = {}
 
@@ -107,7 +107,7 @@ class EpollReader:
 
     def doRead(self) -> None:
         connections = self._connections
-        flush_list = self._flush_list
+        flush_list = self.flush_list
         flush_list.in_batch = True
         try:
             for fd, _ in self._epoll.poll(0, MOST_EVENTS):

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from workers.connection.dialer import Dialer
-from workers.connection.epoll_reader import EpollReader, FlushList
+from workers.connection.epoll_reader import EpollReader
 from workers.connection.failure_reasons import hint, why_not_connected, why_not_opened
 from workers.connection.target import Target
 from workers.connection.websocket import Connection
@@ -28,9 +28,8 @@ async def open_once(
     timeout: seconds for TCP, and again for the handshake and all that follows; then the connection
     is aborted. Returns the close code and the reason. Raises NotOpened.
     """
-    flush_list = FlushList(reactor)
-    epoll_reader = EpollReader(reactor, flush_list)
-    dialer = Dialer(reactor, [target], path, timeout, flush_list, epoll_reader)
+    epoll_reader = EpollReader(reactor)
+    dialer = Dialer(reactor, [target], path, timeout, epoll_reader)
     closed: Deferred[tuple[int, str]] = Deferred()
     was_open = False
     give_up = None

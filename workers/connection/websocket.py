@@ -16,7 +16,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from workers.connection.epoll_reader import EpollReader, FlushList
+from workers.connection.epoll_reader import EpollReader
 from workers.connection.frames import SMALL, masked_text, split_text_frames
 
 
@@ -48,11 +48,11 @@ class Connection(WebSocketClientProtocol):
     received: Callable[[Sequence[bytes]], None] = staticmethod(_ignore_messages)
     closed: Callable[[int, str, bool], None] = staticmethod(_ignore_close)
 
-    def __init__(self, flush_list: FlushList, epoll_reader: EpollReader) -> None:
+    def __init__(self, epoll_reader: EpollReader) -> None:
         super().__init__()
         self.out: list[bytes] = []  # complete frames
         self.socket: Any = None
-        self._flush_list = flush_list
+        self._flush_list = epoll_reader.flush_list
         self._epoll_reader = epoll_reader
         self._epoll_fd: int | None = None
         self._fast = False  # open, and Autobahn holds no incomplete frame or message
@@ -189,21 +189,13 @@ class ConnectionFactory(WebSocketClientFactory):
 
     noisy = False
 
-    def __init__(
-        self,
-        url: str,
-        flush_list: FlushList,
-        epoll_reader: EpollReader,
-        reactor: Any,
-        timeout: float,
-    ) -> None:
+    def __init__(self, url: str, epoll_reader: EpollReader, reactor: Any, timeout: float) -> None:
         super().__init__(url, reactor=reactor)
         timeout += 1  # Autobahn rounds its timers to seconds, and may call them a second early
         self.setProtocolOptions(openHandshakeTimeout=timeout, closeHandshakeTimeout=timeout)
-        self._flush_list = flush_list
         self._epoll_reader = epoll_reader
 
     def buildProtocol(self, addr: Any) -> Connection:
-        connection = Connection(self._flush_list, self._epoll_reader)
+        connection = Connection(self._epoll_reader)
         connection.factory = self
         return connection

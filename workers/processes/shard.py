@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from workers.connection.dialer import Dialer
-from workers.connection.epoll_reader import EpollReader, FlushList
+from workers.connection.epoll_reader import EpollReader
 from workers.connection.failure_reasons import why_not_connected, why_not_opened
 from workers.connection.ramp import Ramp
 from workers.connection.websocket import Connection
@@ -59,8 +59,7 @@ class Shard:
         self.closing = False
         self._plan = plan
         self._number = number
-        self._flush_list = FlushList(reactor)
-        self._epoll_reader = EpollReader(reactor, self._flush_list)
+        self._epoll_reader = EpollReader(reactor)
         self._dialer = self.dialer(plan.path)
         self._failures: Counter[str] = Counter()
         self._connected: set[Client] = set()  # with a TCP connection
@@ -72,9 +71,7 @@ class Shard:
 
     def dialer(self, path: str) -> Dialer:
         plan = self._plan
-        return Dialer(
-            self.reactor, plan.targets, path, plan.timeout, self._flush_list, self._epoll_reader
-        )
+        return Dialer(self.reactor, plan.targets, path, plan.timeout, self._epoll_reader)
 
     def ramp(self, rate: float, at_once: int) -> Ramp:
         """A ramp that connects every client once.

@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.workers.connection.test_frames import frame
 from tests.workers.patience import PATIENCE_S, be_patient
-from workers.connection.epoll_reader import EpollReader, FlushList
+from workers.connection.epoll_reader import EpollReader
 from workers.connection.websocket import Connection, ConnectionFactory
 
 
@@ -43,8 +43,7 @@ class ConnectionTests(TestCase):
         port = listening.listenTCP(0, self.server, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.port = port.getHost().port
-        self.flush_list = FlushList(reactor)
-        self.epoll_reader = EpollReader(reactor, self.flush_list)
+        self.epoll_reader = EpollReader(reactor)
         self.epoll_reader.start()
         self.received: list[bytes] = []
         self.wanted = 0
@@ -55,7 +54,6 @@ class ConnectionTests(TestCase):
     async def open(self) -> None:
         factory = ConnectionFactory(
             f"ws://127.0.0.1:{self.port}/",
-            self.flush_list,
             self.epoll_reader,
             reactor,
             timeout=PATIENCE_S,
@@ -124,10 +122,10 @@ class ConnectionTests(TestCase):
         messages = [b"%d " % n + b"z" * 100_000 for n in range(100)]
         for message in messages[:50]:
             self.connection.send(message)
-        self.flush_list.flush()
+        self.epoll_reader.flush_list.flush()
         for message in messages[50:]:
             self.connection.send(message)
-            self.flush_list.flush()
+            self.epoll_reader.flush_list.flush()
         await self.until_received(100)
         self.assertEqual(self.server.messages, messages)
         self.assertEqual(self.received, messages)
