@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
     from cluster.core.exceptions import NotRunning as NotRunning
     from cluster.core.exceptions import TooSlow as TooSlow
     from cluster.django.api.audiences import publish_to as publish_to
-    from cluster.django.api.database import ain_database as ain_database
+    from cluster.django.api.database_threads import ain_database as ain_database
     from cluster.django.api.publishing import publish as publish
     from cluster.django.api.receipt import Receipt as Receipt
     from cluster.django.api.topic_messages import topic_messages as topic_messages
@@ -38,22 +38,22 @@ if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
     from cluster.django.api.topics import listen as listen
     from cluster.django.api.topics import members as members
     from cluster.django.contrib.websocket_redis import audience_socket as audience_socket
-    from cluster.django.feeds.decorator import feed as feed
+    from cluster.django.feeds.feed_decorator import feed as feed
     from cluster.django.revocation import revoke as revoke
-    from cluster.django.websocket.decorator import Accept as Accept
-    from cluster.django.websocket.decorator import websocket as websocket
+    from cluster.django.websocket.handler_decorator import Accept as Accept
+    from cluster.django.websocket.handler_decorator import websocket as websocket
     from cluster.django.websocket.websocket import WebSocket as WebSocket
     from cluster.net.websocket.frames import binary_frame as binary_frame
     from cluster.net.websocket.frames import text_frame as text_frame
 
 _PUBLIC = {
-    "websocket": "cluster.django.websocket.decorator",
+    "websocket": "cluster.django.websocket.handler_decorator",
     "WebSocket": "cluster.django.websocket.websocket",
-    "Accept": "cluster.django.websocket.decorator",
-    "ain_database": "cluster.django.api.database",
+    "Accept": "cluster.django.websocket.handler_decorator",
+    "ain_database": "cluster.django.api.database_threads",
     "DatabaseQueueFull": "cluster.core.exceptions",
     "revoke": "cluster.django.revocation",
-    "feed": "cluster.django.feeds.decorator",
+    "feed": "cluster.django.feeds.feed_decorator",
     "publish": "cluster.django.api.publishing",
     "Receipt": "cluster.django.api.receipt",
     "publish_to": "cluster.django.api.audiences",

@@ -7,7 +7,7 @@ feeds/            @feed: topics over server-sent events, long polling and WebSoc
 contrib/          the protocol of django-websocket-redis
 revocation        closes clients whose session or user changed; session_signals: by Django's signals
 request_context   the language, time zone and context variables that middleware made active
-conf              the C10K setting; topics_setting: its key TOPICS
+conf              the C10K setting; conf_topics: its key TOPICS
 checks            system checks of manage.py check; deploy_checks: those of check --deploy
 apps, management  the Django application and its commands
 

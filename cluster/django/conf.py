@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.core.water_marks import HIGH_WATER, LOW_WATER
-from cluster.django import topics_setting
+from cluster.django import conf_topics
 
 
 class Kind(NamedTuple):
@@ -141,7 +141,7 @@ def check(given: object) -> list[str]:
         elif not _KEYS[key][1].fits(value):
             problems.append(f"C10K[{key!r}] must be {_KEYS[key][1].words}, not {value!r}")
         elif key == "TOPICS":
-            problems += topics_setting.problems(value)
+            problems += conf_topics.problems(value)
     if not problems:
         high, low = ((DEFAULTS | dict(given))[f"SEND_QUEUE_{mark}_WATER"] for mark in _MARKS)
         if low > high:

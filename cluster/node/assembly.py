@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from wsgiref.types import WSGIApplication
 
-from cluster.django.api.database import DatabasePool
+from cluster.django.api.database_threads import DatabasePool
 from cluster.django.feeds.http_requests import FeedRequests
 from cluster.django.handshake.dispatcher import Dispatcher
 from cluster.net.loop.end_of_turn import EndOfTurn

@@ -11,14 +11,14 @@ asynchronous          a decorator for ``async def`` tests under trial
 
 The modules: client, conversation, client_protocol and cookies are the client in memory;
 memory_node, memory_transport and loop_reactor are its server; publications records publications,
-and commits within tests; live, live_client, live_settings and live_wsgi run real nodes.
+and commits within tests; live/ runs real nodes.
 """
 
 from cluster.testing.asynchronous import asynchronous
 from cluster.testing.client import Client, connect
 from cluster.testing.conversation import Closed, Refused
-from cluster.testing.live import LiveClusterTestCase
-from cluster.testing.live_client import LiveClient
+from cluster.testing.live.client import LiveClient
+from cluster.testing.live.test_case import LiveClusterTestCase
 from cluster.testing.publications import Publication, capture_publications
 
 __all__ = [

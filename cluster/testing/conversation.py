@@ -1,6 +1,6 @@
 """One client's connection, without I/O: the messages that arrived, and the bytes to send.
 
-client.py moves the bytes in memory, live_client.py through a socket.
+client.py moves the bytes in memory, live/client.py through a socket.
 """
 
 from collections import deque

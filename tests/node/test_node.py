@@ -22,8 +22,8 @@ from cluster.core import wire
 from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.core.wire_external import Publish, encode
 from cluster.django.api import topics
-from cluster.django.api.database import ain_database
-from cluster.django.websocket.decorator import Handler
+from cluster.django.api.database_threads import ain_database
+from cluster.django.websocket.handler_decorator import Handler
 from cluster.net.loop import threads
 from cluster.net.websocket.frames import text_frame
 from cluster.node.config import ListeningSocket, NodeConfig

@@ -1,15 +1,15 @@
 """What views, handlers, commands and scripts call.
 
-publishing           publish
-audiences            publish_to: users, groups, sessions, everybody
-payloads             topics and messages, and what travels
-publication, receipt    a message on its way, and what is known of it
-backends             where a process hands over its publications
-external_publisher   the backend of a process that is not a node
-node_lookup          finding a node of the running cluster, from such a process
-topics               the node of this process; listen, members, abarrier
-topic_messages       the messages of a topic, for a coroutine
-retention            which topics retain their newest messages
-positions            positions in a topic's history, as clients send them
-database             ain_database: threads for synchronous code
+publishing             publish
+audiences              publish_to: users, groups, sessions, everybody
+payloads               topics and messages, and what travels
+publication, receipt   a message on its way, and what is known of it
+backends               where a process hands over its publications
+external_publisher     the backend of a process that is not a node
+node_lookup            finding a node of the running cluster, from such a process
+topics                 the node of this process; listen, members, abarrier
+topic_messages         the messages of a topic, for a coroutine
+retention              which topics retain their newest messages
+positions              positions in a topic's history, as clients send them
+database_threads       ain_database: threads for synchronous code
 """

@@ -16,7 +16,7 @@ from cluster.django.api.payloads import NOT_GIVEN, Payload, Topic, as_public_top
 from cluster.django.api.publication import Counts, Publication
 from cluster.django.api.receipt import Receipt, count
 from cluster.django.api.retention import Kept, kept_by_setting
-from cluster.django.topics_setting import MAX_HISTORY, lifetime_fits
+from cluster.django.conf_topics import MAX_HISTORY, lifetime_fits
 
 _log = logging.getLogger("cluster.django")
 

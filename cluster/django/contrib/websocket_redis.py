@@ -38,11 +38,11 @@ from django.utils.module_loading import import_string
 from cluster.core.interfaces import Callback
 from cluster.django import conf
 from cluster.django.api.audiences import broadcast_topic, group_topic, session_topic, user_topic
-from cluster.django.api.database import ain_database
+from cluster.django.api.database_threads import ain_database
 from cluster.django.api.payloads import as_frame, as_topic
 from cluster.django.api.topics import running_node
 from cluster.django.handshake.permissions import call_permission
-from cluster.django.websocket.decorator import websocket
+from cluster.django.websocket.handler_decorator import websocket
 from cluster.django.websocket.websocket import WebSocket
 
 HEARTBEAT_S = 4.0

@@ -22,8 +22,8 @@ from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 
 from cluster.core.interfaces import PubSub
-from cluster.django.api.database import ain_database
-from cluster.django.feeds.decorator import Feed, chosen_topics, topic_names
+from cluster.django.api.database_threads import ain_database
+from cluster.django.feeds.feed_decorator import Feed, chosen_topics, topic_names
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
 from cluster.django.feeds.http_refusals import (
     HEADERS,

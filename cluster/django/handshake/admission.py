@@ -23,7 +23,7 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponse, HttpResponseBase
 from django.urls import ResolverMatch
 
-from cluster.django.api.database import ain_database
+from cluster.django.api.database_threads import ain_database
 from cluster.django.handshake import sessions
 from cluster.django.handshake.middleware import Failed, MiddlewareChain, of_site
 from cluster.django.handshake.permissions import Function, call_blocking, call_permission
@@ -38,7 +38,7 @@ from cluster.django.handshake.refusals import (
 from cluster.django.handshake.requests import ReactorRequest
 from cluster.django.handshake.url_resolver import resolve_again
 from cluster.django.request_context import RequestContext
-from cluster.django.websocket.decorator import Accept, Handler, UpgradeRequired
+from cluster.django.websocket.handler_decorator import Accept, Handler, UpgradeRequired
 
 T = TypeVar("T")
 

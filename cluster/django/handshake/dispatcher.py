@@ -31,7 +31,7 @@ from cluster.django.handshake.refusals import not_found
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import NoHandler, decode, find_handler, handler_of
 from cluster.django.revocation import revocable_clients
-from cluster.django.websocket.decorator import Handler
+from cluster.django.websocket.handler_decorator import Handler
 from cluster.django.websocket.websocket import WebSocket
 from cluster.net.websocket.autobahn_protocol import OPEN
 

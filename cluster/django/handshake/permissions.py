@@ -12,7 +12,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponseBase, StreamingHttpResponse
 
-from cluster.django.api.database import ain_database
+from cluster.django.api.database_threads import ain_database
 from cluster.django.handshake.requests import ReactorRequest
 
 Function = Callable[..., Any]

@@ -16,7 +16,7 @@ from django.urls import Resolver404, ResolverMatch, get_urlconf, resolve, set_ur
 from django.utils import translation
 
 from cluster.django.handshake.requests import ReactorRequest
-from cluster.django.websocket.decorator import Handler
+from cluster.django.websocket.handler_decorator import Handler
 
 
 class NoHandler(Exception):

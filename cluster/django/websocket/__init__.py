@@ -1,16 +1,16 @@
 """WebSocket handlers.
 
-decorator       @websocket makes a Django view of a coroutine that serves a WebSocket
-websocket       WebSocket: what such a coroutine receives, one for each connection
+handler_decorator     @websocket makes a Django view of a coroutine that serves a WebSocket
+websocket             WebSocket: what such a coroutine receives, one for each connection
 
 Its parts, which it makes when they are needed:
 
-receive_queue   messages that the handler has not received yet
-lifetime        how long the client stays; what ends when it leaves
-late_calls      what happens to a handler that goes on when its client is gone
-drained         callbacks for the moment when a client reads again
-subscriptions   the topics whose messages go to the client
-subscription    what ws.subscribe returns
-presence        the topics on which the client is present
-barriers        the barriers at which it has arrived
+receive_queue         messages that the handler has not received yet
+lifetime              how long the client stays; what ends when it leaves
+late_calls            what happens to a handler that goes on when its client is gone
+drained               callbacks for the moment when a client reads again
+topic_subscriptions   the topics whose messages go to the client
+subscription          what ws.subscribe returns
+memberships           the topics on which the client is present
+barrier_parties       the barriers at which it has arrived
 """

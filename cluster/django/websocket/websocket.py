@@ -33,13 +33,13 @@ from cluster.django.api.receipt import Receipt
 from cluster.django.api.retention import kept_by_setting
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import resolve_path
-from cluster.django.websocket.barriers import Parties
+from cluster.django.websocket.barrier_parties import Parties
 from cluster.django.websocket.drained import drained
 from cluster.django.websocket.lifetime import Lifetime
-from cluster.django.websocket.presence import Memberships
+from cluster.django.websocket.memberships import Memberships
 from cluster.django.websocket.receive_queue import Receive, ReceiveQueue
 from cluster.django.websocket.subscription import Subscription
-from cluster.django.websocket.subscriptions import Replay, SendRefresh, Subscriptions
+from cluster.django.websocket.topic_subscriptions import Replay, SendRefresh, Subscriptions
 
 CLOSE_NOT_TEXT = 1003
 """Unsupported data (RFC 6455, section 7.4.1)."""

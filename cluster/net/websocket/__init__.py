@@ -3,7 +3,7 @@
 connection           ServerConnection: combines the parts; start, reading, pings, end
 connection_base      the state that its parts share, and that all connections of a node share
 connection_factory   ConnectionFactory: makes connections, with their options
-handshake            the opening handshake: decisions, at once or later
+opening_handshake    the opening handshake: decisions, at once or later
 request_header       checks of the opening request's header
 refusal              HTTP responses that refuse a handshake
 reader               bytes to messages

@@ -1,7 +1,7 @@
 """ServerConnection: one client's WebSocket connection (RFC 6455).
 
-It is Autobahn's server protocol with other parts for the opening handshake (handshake.py), input
-(reader.py) and output (writer.py). This module has the start and the end of a connection, the
+It is Autobahn's server protocol with other parts for the opening handshake (opening_handshake.py),
+input (reader.py) and output (writer.py). This module has the start and the end of a connection, the
 choice of who reads its socket, and pings. connection_base.py describes how the parts work together.
 """
 
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from cluster.net.loop.timers import Timeout
 from cluster.net.websocket.autobahn_protocol import CLOSED, CONNECTING, OPEN
-from cluster.net.websocket.handshake import Handshake
+from cluster.net.websocket.opening_handshake import Handshake
 from cluster.net.websocket.reader import MessageReader, ignore
 from cluster.net.websocket.writer import FrameWriter
 

@@ -10,7 +10,7 @@ from django.test import SimpleTestCase, override_settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import NotRunning
-from cluster.django import conf, topics_setting
+from cluster.django import conf, conf_topics
 from cluster.django.api import backends, external_publisher, publishing, retention, topics
 from cluster.django.api.publication import Counts, Done, Publication
 from cluster.django.api.publishing import publish
@@ -276,9 +276,9 @@ class SettingTests(PublishTestCase):
             "seconds above 0": {"a": {"history": 1, "expire": -1}},
         }
         for words, setting in wrong.items():
-            (problem,) = topics_setting.problems(setting)
+            (problem,) = conf_topics.problems(setting)
             self.assertIn(words, problem)
-        self.assertEqual(topics_setting.problems({"a*": {"history": 1, "expire": 0.5}}), [])
+        self.assertEqual(conf_topics.problems({"a*": {"history": 1, "expire": 0.5}}), [])
 
 
 class TransactionTests(PublishTestCase):

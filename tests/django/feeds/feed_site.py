@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.django.conf import DEFAULTS
 from cluster.django.feeds import feed_subscriptions
-from cluster.django.feeds.decorator import feed
+from cluster.django.feeds.feed_decorator import feed
 from cluster.django.feeds.http_requests import FeedRequests
 from cluster.django.handshake.limits import Occupancy
 from cluster.net.loop.end_of_turn import EndOfTurn

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.django.websocket.test_subscriptions import SubscriberTestCase
+from tests.django.websocket.test_topic_subscriptions import SubscriberTestCase
 
 
 class PresenceTests(SubscriberTestCase):

@@ -13,7 +13,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import DatabaseQueueFull
-from cluster.django.api.database import DatabasePool, ain_database
+from cluster.django.api.database_threads import DatabasePool, ain_database
 from tests.django.site import load_database
 
 WAIT_S = 60.0  # until a thread that will never come is given up

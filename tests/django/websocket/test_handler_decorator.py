@@ -9,8 +9,8 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.django.feeds.decorator import feed
-from cluster.django.websocket.decorator import Accept, Handler, UpgradeRequired, websocket
+from cluster.django.feeds.feed_decorator import feed
+from cluster.django.websocket.handler_decorator import Accept, Handler, UpgradeRequired, websocket
 from tests.django.site import load_site
 
 

@@ -32,7 +32,7 @@ from django.test import TransactionTestCase, override_settings
 from cluster.django.api import backends
 from cluster.testing.conversation import opening
 from cluster.testing.cookies import log_in, plain
-from cluster.testing.live_client import LiveClient
+from cluster.testing.live.client import LiveClient
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -143,7 +143,7 @@ class _Cluster:
         os.environ["XDG_RUNTIME_DIR"] = self._runtime
         command = [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "c10k"]
         command += ["--nodes", str(nodes), "--listen", "tcp:0:interface=127.0.0.1"]
-        command += ["--settings", "cluster.testing.live_settings", *options]
+        command += ["--settings", "cluster.testing.live.settings", *options]
         self._process = subprocess.Popen(
             command,
             env={**os.environ, **environment},

@@ -17,4 +17,4 @@ EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 ALLOWED_HOSTS = [*getattr(_project, "ALLOWED_HOSTS", ()), "localhost", "127.0.0.1"]
 if "django.contrib.staticfiles" in getattr(_project, "INSTALLED_APPS", ()):
     # Static files come from the applications, as in StaticLiveServerTestCase.
-    WSGI_APPLICATION = "cluster.testing.live_wsgi.application"
+    WSGI_APPLICATION = "cluster.testing.live.wsgi.application"

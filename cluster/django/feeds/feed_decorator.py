@@ -9,8 +9,8 @@
     urlpatterns = [path("live/events/", live)]
 
 The function returns the topics that a client may read; it refuses a client by PermissionDenied or
-Http404. The URL serves WebSocket with the subprotocol c10k.v1 (websocket.py), server-sent events
-(server_sent_events.py) and long polling (long_polling.py); the latter two are answered by
+Http404. The URL serves WebSocket with the subprotocol c10k.v1 (websocket_transport.py), server-sent
+events (server_sent_events.py) and long polling (long_polling.py); the latter two are answered by
 http_requests.py, without a thread of the ordinary views. Other requests get the ``page``, or 406.
 
 As with @websocket, decorators above it protect all of these.
@@ -26,11 +26,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.utils.cache import patch_vary_headers
 
 from cluster.django.feeds.message_format import SUBPROTOCOL
-from cluster.django.feeds.websocket import serve
+from cluster.django.feeds.websocket_transport import serve
 from cluster.django.handshake.permissions import call_permission
 from cluster.django.handshake.refusals import refused_with
 from cluster.django.handshake.requests import ReactorRequest
-from cluster.django.websocket.decorator import Handler, UpgradeRequired, answer_upgrade_required
+from cluster.django.websocket.handler_decorator import (
+    Handler,
+    UpgradeRequired,
+    answer_upgrade_required,
+)
 from cluster.net.websocket.refusal import Refusal
 
 View: TypeAlias = Callable[..., Any]
