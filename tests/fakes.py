@@ -1,4 +1,4 @@
-"""Recording stand-ins, shared by the tests."""
+"""Recording fakes, shared by the tests."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from cluster.pubsub.bus import BusReceiver
 
 
 class RecordingTransport:
-    """A stream transport that records what a protocol does to it, and never refuses anything.
+    """A stream transport that records a protocol's calls, and accepts all output.
 
-    ``full = True`` pauses the registered push producer, as TLS does when it takes no more;
+    ``full = True`` pauses the registered push producer, as TLS does when its buffer is full;
     ``full = False`` resumes it.
     """
 
@@ -93,7 +93,7 @@ class RecordingBus:
         self.receiver.bus_down(list(unsent))
 
     def take(self) -> list[Any]:
-        """What was sent since the last call."""
+        """Return the messages and batches since the last call."""
         sent, self.sent = self.sent, []
         return sent
 
@@ -126,7 +126,7 @@ class RecordingReceiver:
 
 
 class RecordingConnection:
-    """A connection for PubSub: ``out`` has the frames of ``send_frame``, too."""
+    """A connection for PubSub; ``send_frame`` appends to ``out``, too."""
 
     def __init__(self) -> None:
         self.out: list[bytes] = []

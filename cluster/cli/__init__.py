@@ -1,11 +1,11 @@
-"""Floor 4: the command lines, and the programs that they start. Only these choose a reactor.
+"""Floor 4: the command lines, and the programs that they start. Only they choose a reactor.
 
 options          the options of twistd c10k, c10k-node and c10k-broker
 option_parser    parses them: numbers, error messages, --version
 option_checks    checks a bus, a settings module, a certificate …
 twistd           the services that twistd starts
 child            a child process of the supervisor: python -m cluster
-runserver        the server of manage.py runserver
+runserver        the server for manage.py runserver
 startup_errors   why a process does not start, as a one-line summary
 process_setup    reactor, signals, log and exit of a process
 """

@@ -1,15 +1,15 @@
 """A child of the supervisor: ``python -m cluster node|broker --control PATH [--slot K]``.
 
 ``twistd c10k`` starts these processes; users do not. A child connects to the control socket,
-receives its configuration, serves, and reports that it does. It ends
+receives its configuration, starts, and reports when it serves. It exits
 
-* with EXIT_STOPPED when the supervisor asks for it, or by SIGTERM (nodes only: the broker must
-  outlive the nodes, and a service manager may signal all processes at once): after draining, and
+* with EXIT_STOPPED after draining, at the supervisor's request or after SIGTERM (nodes only: a
+  service manager may signal all processes at once, and the broker must outlive the nodes). It exits
   at the latest 2 s after the drain timeout, because Twisted's thread pool would wait indefinitely
   for a view that does not return;
 * with EXIT_FAILED when it cannot start, after it has reported the reason;
-* with EXIT_ORPHANED at once when the control connection is lost: then the supervisor is gone, and
-  a child that kept the ports would prevent the next one from starting.
+* with EXIT_ORPHANED at once when the control connection is lost: the supervisor is gone, and a
+  child that kept the ports would prevent the next supervisor from starting.
 """
 
 import argparse
@@ -47,7 +47,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ChildService(Protocol):
-    """What a child runs: a Node or a Broker."""
+    """The service that a child runs: a Node or a Broker."""
 
     ready: "Deferred[None]"
 
@@ -60,14 +60,14 @@ MakeService = Callable[[dict[str, Any], list[tuple[int, int, str]]], ChildServic
 
 
 class Child:
-    """One child's life: register, start, report, stop.
+    """One child: it registers, starts, reports and stops.
 
     Args:
         reactor: The reactor of the process.
         slot: The slot of the node, or BROKER_SLOT.
-        make_service: Called with the configuration and the listening sockets, when the child has
+        make_service: Called with the configuration and the listening sockets after the child has
             registered.
-        exit: Called with a status; must end the process at once.
+        exit: Called with an exit status; must end the process at once.
     """
 
     log = Logger()
@@ -90,7 +90,7 @@ class Child:
         self.link = SupervisorLink(self._connected, self._stats, self.stop, self._orphaned)
 
     def connect(self, path: str) -> None:
-        """Connect to the supervisor, which decides what happens next."""
+        """Connect to the supervisor, and register when connected."""
         factory = _LinkFactory(self.link, self._orphaned)
         self._reactor.connectUNIX(path, factory)
 
@@ -131,7 +131,7 @@ class Child:
     def _drained(self, result: object) -> None:
         if isinstance(result, Failure):
             self.log.failure("error while stopping", result)
-        # From here on the reactor closes all connections, also the control connection.
+        # When the trigger returns, the reactor closes all connections, the control connection too.
         self._exit = lambda status: None
 
     def _stats(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Child:
 
 
 class _LinkFactory(ClientFactory):
-    """Uses one SupervisorLink, once."""
+    """Returns one SupervisorLink, for the only connection."""
 
     noisy = False
 
@@ -158,7 +158,7 @@ class _LinkFactory(ClientFactory):
 
 
 def make_node(config: dict[str, Any], sockets: list[tuple[int, int, str]]) -> ChildService:
-    """The node of a slot, with the slot's listening sockets."""
+    """Create the node of a slot, with the slot's listening sockets."""
     from twisted.internet import reactor
 
     from cluster.node.config import ListeningSocket, NodeConfig
@@ -168,7 +168,7 @@ def make_node(config: dict[str, Any], sockets: list[tuple[int, int, str]]) -> Ch
 
 
 def make_broker(config: dict[str, Any], _: list[tuple[int, int, str]]) -> ChildService:
-    """The cluster's own broker."""
+    """Create the cluster's own broker."""
     from twisted.internet import reactor
 
     from cluster.broker import Broker
@@ -183,7 +183,7 @@ def log_to_supervisor(write: Callable[[str], object]) -> None:
     def observer(event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info).name
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-        # In one call, so that no other thread's output comes between the lines.
+        # One call, so that output of other threads is not written between the lines.
         write("".join(f"{level}: {line}\n" for line in text.rstrip().splitlines()))
 
     predicate: Any = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
@@ -217,7 +217,7 @@ def main(argv: Sequence[str]) -> NoReturn:
     """Run a child until the supervisor asks it to stop."""
     arguments = parse_arguments(argv)
     die_with_parent()
-    # Ctrl-C reaches the whole process group, but the supervisor decides when each child stops.
+    # Ctrl-C sends SIGINT to the whole process group, but the supervisor stops each child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     is_node = arguments.kind == "node"
     if is_node:
@@ -234,5 +234,5 @@ def main(argv: Sequence[str]) -> NoReturn:
     child.connect(arguments.control)
     main_loop.run()
     sys.stdout.flush()
-    # Not sys.exit(): the interpreter would wait for the threads of views that still run.
+    # Not sys.exit(): the interpreter would wait for the threads of views that are still running.
     os._exit(child.status)

@@ -1,7 +1,7 @@
 """Parses and checks the values of some options.
 
-The functions raise ConfigurationError, with one sentence for the user, for a value that cannot
-work. They change nothing, except that ``check_settings`` imports the settings module.
+The functions raise ConfigurationError, with one sentence for the user, for a value that cannot be
+used. They have no side effects, except that ``check_settings`` imports the settings module.
 """
 
 import importlib
@@ -36,13 +36,13 @@ SETTING_OF = {
 
 
 def default_of(name: str) -> str:
-    """The default of an option of SETTING_OF, for its help text."""
+    """Return the default of an option in SETTING_OF, for its help text."""
     key = SETTING_OF[name]
     return f"[default: C10K[{key!r}], or {conf.DEFAULTS[key]:.0f}]"
 
 
 def parse_bus(text: str) -> str | None:
-    """The ZeroMQ endpoint that ``--bus`` names; None for the cluster's own broker."""
+    """Return the ZeroMQ endpoint in ``--bus``, or None for the cluster's own broker."""
     if text == "zmq+ipc":
         return None
     path = text.removeprefix("zmq+ipc://")
@@ -106,8 +106,8 @@ def bus_answers(endpoint: str) -> bool:
 
 
 def check_settings(name: str | None) -> str:
-    """The name of the settings module to use. Imports it, and checks its C10K setting."""
-    # Like manage.py, which also finds a project in the current folder.
+    """Import the settings module, check its C10K setting, and return its name."""
+    # Find a project in the current folder, as manage.py does.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     name = name or os.environ.get("DJANGO_SETTINGS_MODULE") or DEFAULT_SETTINGS
@@ -137,7 +137,7 @@ def check_settings(name: str | None) -> str:
 
 
 def cluster_setting(name: str) -> dict[str, Any]:
-    """The C10K setting, with defaults, of a module that check_settings has accepted."""
+    """Return the C10K setting, with defaults, of a module that check_settings has accepted."""
     return conf.DEFAULTS | dict(getattr(importlib.import_module(name), "C10K", {}))
 
 

@@ -15,17 +15,17 @@ MAX_SECONDS = 86_400.0
 
 
 class ClusterOptions(usage.Options):
-    """The part that the three command lines have in common."""
+    """The base class of the three command lines."""
 
     def __init__(self) -> None:
         self.listen_texts: list[str] = []
         super().__init__()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse and check. Under twistd, an error is printed as one line and ends the process.
+        """Parse and check the options. Under twistd, print an error as one line and exit.
 
         Raises:
-            UsageError: An option is wrong, and there is no twistd.
+            UsageError: An option is invalid, and twistd is not running.
         """
         try:
             super().parseOptions(options)
@@ -54,11 +54,11 @@ class ClusterOptions(usage.Options):
             raise ConfigurationError(f"this command takes options only, not {words[0]!r}")
 
     def given(self, name: str) -> tuple[str, str]:
-        """The text of an option, and its source for error messages."""
+        """Return the text of an option, and its source for error messages."""
         return self[name], f"--{name}"
 
     def number(self, name: str, low: int, high: int) -> int:
-        """The whole number of an option. Raises ConfigurationError if it is not within limits."""
+        """Return the whole number of an option; raises ConfigurationError if it is out of range."""
         text, source = self.given(name)
         if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
             raise ConfigurationError(
@@ -67,7 +67,7 @@ class ClusterOptions(usage.Options):
         return int(text)
 
     def seconds(self, name: str, may_be_zero: bool = False) -> float:
-        """The seconds of an option. Raises ConfigurationError if they are not within limits."""
+        """Return the seconds of an option; raises ConfigurationError if they are out of range."""
         text, source = self.given(name)
         try:
             value = float(text)

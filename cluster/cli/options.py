@@ -1,12 +1,12 @@
 """The command lines of ``twistd c10k``, ``c10k-node`` and ``c10k-broker``.
 
-Each option is declared once, with its unit and default, and checked in ``postOptions``. Errors that
-can be detected (a busy port, a settings module that does not exist, a broker that does not run) are
-reported there, before any process starts, as a one-line summary.
+Each option is declared once, with its unit and default, and checked in ``postOptions``. Errors such
+as a busy port, a missing settings module or a broker that does not run are reported there as a
+one-line summary, before any process starts.
 
-``cluster.cli.option_checks`` checks a bus, a settings module and a certificate. After parsing,
-``options.listens``, ``options.admin``, ``options.bus`` and ``options.node_config()`` have the
-parsed values; the texts stay in the mapping.
+``cluster.cli.option_checks`` checks a bus, a settings module and a certificate. After parsing, the
+parsed values are in ``options.listens``, ``options.admin``, ``options.bus`` and
+``options.node_config()``; the mapping keeps the texts.
 """
 
 import os
@@ -33,11 +33,12 @@ from cluster.net.addresses import Address, parse_address
 from cluster.net.listening_sockets import probe
 
 MAX_NODES = 256
-"""More than any machine needs: more nodes than cores gain nothing, and each costs a Django
-process."""
+"""The maximum number of nodes, more than any machine needs: nodes beyond the number of cores gain
+nothing, and each is another Django process."""
 
 MAX_MESSAGE_SIZE = 1 << 30
-"""Bytes. A message is in memory several times while it is encoded and sent."""
+"""The largest maximum of a message's size, in bytes. Several copies of a message are in memory
+while it is encoded and sent."""
 
 NODE_PARAMETERS = [
     [
@@ -71,12 +72,12 @@ NODE_FLAGS = [
 
 
 class SiteOptions(ClusterOptions):
-    """The options that ``c10k`` and ``c10k-node`` have in common."""
+    """The options of both ``c10k`` and ``c10k-node``."""
 
     def opt_listen(self, endpoint: str) -> None:
         self.listen_texts.append(endpoint)
 
-    # Not as a docstring, whose line breaks would be printed as gaps.
+    # Not a docstring: the help would print its line breaks as gaps.
     opt_listen.__doc__ = (
         "where to serve: tcp:PORT, tcp:PORT:interface=ADDRESS or"
         " ssl:PORT:privateKey=FILE:certKey=FILE; repeatable; port 0 takes a free one"
@@ -84,12 +85,12 @@ class SiteOptions(ClusterOptions):
     )
 
     def load_settings(self) -> None:
-        """Set ``settings``, the module's name, and ``site``, its C10K setting with defaults."""
+        """Set ``settings`` (the module's name) and ``site`` (its C10K setting with defaults)."""
         self.settings = check_settings(self["settings"])
         self.site = cluster_setting(self.settings)
 
     def given(self, name: str) -> tuple[str, str]:
-        """An option that is not on the command line has its value from the site's settings."""
+        """Return the value of an option: from the command line, else from the site's settings."""
         if self[name] is not None or name not in SETTING_OF:
             return super().given(name)
         return str(self.site[SETTING_OF[name]]), f"C10K[{SETTING_OF[name]!r}]"
@@ -112,7 +113,7 @@ class SiteOptions(ClusterOptions):
             probe(address)
 
     def node_config(self, name: str, bus: str) -> dict[str, Any]:
-        """The fields of a NodeConfig."""
+        """Return the fields of a NodeConfig."""
         return {
             "name": name,
             "settings": self.settings,
@@ -165,7 +166,7 @@ class Options(SiteOptions):
             self["nodes"] = str(min(MAX_NODES, len(os.sched_getaffinity(0))))
         self.nodes = self.number("nodes", 1, MAX_NODES)
         bus = parse_bus(self["bus"])
-        # A single node needs no broker, except one that other nodes use as well.
+        # A single node needs no broker, unless --bus names one that other nodes use, too.
         self.bus: str | None = "local" if bus is None and self.nodes == 1 else bus
         self.check_site_options()
         self.admin = self._admin_address()
@@ -196,7 +197,7 @@ class Options(SiteOptions):
 
 
 class NodeOptions(SiteOptions):
-    """``twistd c10k-node``: one node, for supervisors of other kinds."""
+    """``twistd c10k-node``: one node, for use under another process supervisor."""
 
     synopsis = "[options]"
     longdesc = (
@@ -218,7 +219,7 @@ class NodeOptions(SiteOptions):
 
     @staticmethod
     def installed_reactor() -> object:
-        """The reactor of twistd's --reactor; None if no reactor is installed yet."""
+        """The installed reactor, from twistd's --reactor; None if no reactor is installed yet."""
         return sys.modules.get("twisted.internet.reactor")
 
     def postOptions(self) -> None:
@@ -248,7 +249,7 @@ class NodeOptions(SiteOptions):
 
 
 class BrokerOptions(ClusterOptions):
-    """``twistd c10k-broker``: the broker, for supervisors of other kinds."""
+    """``twistd c10k-broker``: the broker, for use under another process supervisor."""
 
     synopsis = "[options]"
     longdesc = "Runs the broker that c10k-node processes, or c10k --bus, connect to."
@@ -274,5 +275,5 @@ class BrokerOptions(ClusterOptions):
             return
         check_socket_path(bus.removeprefix("ipc://"))
         if bus_answers(bus):
-            # ZeroMQ would bind nevertheless, and take the path from the other broker.
+            # ZeroMQ would bind nevertheless, and replace the other broker's socket file.
             raise ConfigurationError(f"another broker listens at {bus}")

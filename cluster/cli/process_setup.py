@@ -1,4 +1,4 @@
-"""The process around a service: its reactor, signals and log, and its exit."""
+"""Sets up the process of a service: reactor, signals, log and exit."""
 
 import asyncio
 import atexit
@@ -17,13 +17,13 @@ HARD_EXIT_AFTER_DRAIN_S = 2.0
 """Seconds for closing files and flushing logs after the drain timeout."""
 
 EXIT_FAILED = 1
-"""The exit status of twistd for errors, which Python has for uncaught exceptions, too."""
+"""The exit status of twistd for errors; the same as Python's for uncaught exceptions."""
 
 _log = Logger()
 
 
 def install_asyncio_reactor() -> None:
-    """Install the asyncio reactor, because handlers are coroutines; on uvloop if it is installed.
+    """Install the asyncio reactor, on uvloop if that is installed: handlers are coroutines.
 
     Call it before anything imports ``twisted.internet.reactor``.
     """
@@ -45,8 +45,9 @@ def _uvloop() -> asyncio.AbstractEventLoop | None:
 def stop_on_first_signal(reactor: Any, stop: Callable[[], Any] | None = None) -> None:
     """Stop at the first SIGINT or SIGTERM, and only log the next ones.
 
-    Twisted's own handler would log a traceback for a second one, because its reactor is no longer
-    running. ``stop`` is called in the reactor's thread; without it, Twisted's handler is.
+    Twisted's own handler would log a traceback for a second signal, because the reactor is no
+    longer running. ``stop`` is called in the reactor's thread; if it is None, Twisted's handler is
+    called.
     """
     stopping = False
 
@@ -59,7 +60,7 @@ def stop_on_first_signal(reactor: Any, stop: Callable[[], Any] | None = None) ->
     def handler(previous: Any) -> Callable[[int, Any], None]:
         def received(number: int, frame: Any) -> None:
             nonlocal stopping
-            # Set before anything else: the next signal may interrupt this function at any line.
+            # Set this first: the next signal may interrupt this function at any line.
             again, stopping = stopping, True
             if again:
                 _log.info("{name} again: stopping already", name=signal.Signals(number).name)
@@ -70,15 +71,15 @@ def stop_on_first_signal(reactor: Any, stop: Callable[[], Any] | None = None) ->
 
         return received
 
-    # Not before: a reactor that starts installs its own handlers.
+    # Install the handlers only when the reactor runs: it installs its own when it starts.
     reactor.callWhenRunning(install)
 
 
 def hard_exit_after(drain_timeout: float, exit: Callable[[], Any]) -> None:
-    """Call ``exit`` from a thread, HARD_EXIT_AFTER_DRAIN_S after the drain timeout.
+    """Call ``exit`` from another thread, HARD_EXIT_AFTER_DRAIN_S seconds after the drain timeout.
 
-    From a thread, because the reactor joins the threads of its pool when it stops, and so waits for
-    a view that does not return.
+    The reactor itself cannot do this: when it stops, it joins the threads of its pool, and waits
+    for a view that does not return.
     """
 
     def too_late() -> None:
@@ -96,9 +97,9 @@ def hard_exit_after(drain_timeout: float, exit: Callable[[], Any]) -> None:
 
 
 def exit_with_failure(reactor: Any, program: str, reason: str) -> None:
-    """Stop the reactor; then print the reason, as the last line, and exit with EXIT_FAILED.
+    """Stop the reactor, print the reason as the last line, and exit with EXIT_FAILED.
 
-    twistd has no means for an exit status, so an exit handler sets it when twistd has finished.
+    twistd cannot return an exit status, so an exit handler sets it after twistd has finished.
     """
     from twisted.internet.error import ReactorNotRunning
 
@@ -116,12 +117,12 @@ def _exit_failed(message: str) -> None:
 def name_log_lines(name: str) -> None:
     """Begin each line of twistd's log with ``[name#level]`` instead of the class that logs it.
 
-    Lines that name their system already keep it. Call it before twistd opens its log.
+    Lines whose event has a ``log_system`` keep it. Call this before twistd opens its log.
     """
 
     @provider(ILogObserver)
     def observer(event: LogEvent) -> None:
-        # Observers are called in order and receive the same dict: the later ones see the name.
+        # Observers are called in order with the same dict, so the later ones see the name.
         if event.get("log_system", "-") == "-":
             event["log_system"] = f"{name}#{event.get('log_level', LogLevel.info).name}"
 

@@ -1,8 +1,8 @@
 """A node under Django's own ``manage.py runserver``.
 
-``DevelopmentServer`` is the server class of that command; its options, banner, checks and
-autoreload stay Django's. The server runs one node: handlers, topics and views behave as in a
-cluster, and no broker is needed.
+``DevelopmentServer`` is the server class of that command; the options, the banner, the checks and
+the autoreloader are Django's. The server runs one node, without a broker: handlers, topics and
+views behave as in a cluster.
 
 With the autoreloader the node runs in a thread, because Django watches the files in the main
 thread. The node stops when the interpreter does.
@@ -44,7 +44,7 @@ from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.node import Node
 
 DRAIN_TIMEOUT_S = 1.0
-"""Seconds. A developer who has saved a file waits for this."""
+"""The drain timeout, in seconds: a developer waits for it after each change of a file."""
 
 EXIT_TIMEOUT_S = DRAIN_TIMEOUT_S + 1.0
 
@@ -89,7 +89,7 @@ class DevelopmentServer:
         self.server_port: int = self._socket.getsockname()[1]
 
     def set_app(self, application: WSGIApplication) -> None:
-        """Set the WSGI application, which may serve static files, too."""
+        """Set the WSGI application, which may also serve static files."""
         self._application = application
 
     def serve_forever(self) -> None:
@@ -134,7 +134,7 @@ class DevelopmentServer:
         try:
             return RuntimeDirectory.claim(self.server_port, os.environ, os.getuid())
         except ConfigurationError as error:
-            raise OSError(str(error)) from None  # which runserver shows as one line
+            raise OSError(str(error)) from None  # runserver prints an OSError as one line
 
     def _make_node(self, reactor: Any) -> "DevelopmentNode":
         from django.conf import settings
@@ -182,7 +182,7 @@ class DevelopmentNode(Node):
         listening_socket: The socket to serve on.
         reactor: An asyncio reactor.
         application: The WSGI application.
-        threads: How many views may run at the same time; None: as the settings say.
+        threads: The number of views that may run at the same time; None: from the settings.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ def _log_request(request: HTTPRequest) -> None:
 
 
 def _log_line(status: int, text: str, *values: object) -> None:
-    """Log a request or a WebSocket. Django's formatter colours the line by ``status``."""
+    """Log a request or a WebSocket connection. Django's formatter colours it by ``status``."""
     bad = logging.ERROR if status in range(500, 600) else logging.WARNING
     level = bad if status in range(400, 600) else logging.INFO
     _write_line(level, text, *values, status_code=status if status < 600 else 200)
@@ -237,7 +237,7 @@ def _write_line(level: int, text: str, *values: object, **extra: object) -> None
 
 
 def _log_as_django_does() -> None:
-    """Send the node's log (refused handshakes, errors in handlers) where Django logs requests."""
+    """Forward the node's log (refused handshakes, errors in handlers) to Django's server logger."""
 
     @provider(ILogObserver)
     def observer(event: LogEvent) -> None:

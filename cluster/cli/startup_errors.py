@@ -1,8 +1,8 @@
 """Why a process does not start: a one-line summary, and whether a restart can help.
 
-Most errors at the start are in the site's own code (settings, urls, an application's ``ready``),
-and their author needs the error, the file and the line. A traceback from each node at each restart
-would hide them. An error that may be a bug of c10k is logged with its traceback.
+Most start-up errors are in the site's own code (settings, urls, an application's ``ready``). Its
+author needs the error, the file and the line, which a traceback from each node at each restart
+would hide. An error that may be a bug of c10k is logged with its traceback.
 """
 
 import sysconfig
@@ -24,7 +24,7 @@ HINT = "see manage.py check"
 
 
 def explain_failed_start(log: Logger, failure: Failure) -> tuple[str, bool]:
-    """Why a process does not start, as one line, and whether the error is permanent.
+    """Return why a process does not start, as one line, and whether the error is permanent.
 
     Logs the traceback of an error that may be a bug of c10k.
     """
@@ -38,7 +38,8 @@ def explain_failed_start(log: Logger, failure: Failure) -> tuple[str, bool]:
 
 
 def one_line_summary(error: BaseException) -> str | None:
-    """The error and the line of the site that led to it; None for a possible bug of c10k."""
+    """Return the error and the line of the site that led to it, or None for a possible bug of
+    c10k."""
     if isinstance(error, ConfigurationError | RegistrationRefused):
         return str(error)
     line = error_line(error)
@@ -54,7 +55,7 @@ def one_line_summary(error: BaseException) -> str | None:
 
 
 def error_line(error: BaseException) -> str:
-    """The error's type, its text and the line of the site that led to it, if there is one."""
+    """Return the error's type, its text, and the line of the site that led to it, if any."""
     if isinstance(error, SyntaxError) and error.filename:
         text, position = error.msg, f"{error.filename}, line {error.lineno}"
     else:
@@ -64,12 +65,12 @@ def error_line(error: BaseException) -> str:
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Whether the error stays until somebody corrects the site.
+    """Whether the error persists until the site is corrected.
 
-    Errors of Python and Django in loading a site are programming errors. Everything else may heal
-    by itself: a database or a service that is not up yet (OSError, errors of the database and of
-    client libraries), a port that the previous process still holds. So may an error that was
-    raised because of such a one.
+    Errors of Python and Django while the site is loaded are programming errors. All other errors
+    may be temporary: a database or a service that is not up yet (OSError, errors of the database
+    and of client libraries), a port that the previous process still holds. An error is also
+    temporary if its cause is.
     """
     return all(_is_programming_error(each) for each in _chain(error))
 
@@ -84,7 +85,7 @@ def _is_programming_error(error: BaseException) -> bool:
 
 
 def _is_environment(error: BaseException) -> bool:
-    """Whether the machine, and no code, is the reason: a port in use, a full disk."""
+    """Whether the reason is the machine rather than code: a port in use, a full disk."""
     return isinstance(error, OSError) or type(error).__module__ in (
         "twisted.internet.error",
         "zmq.error",
@@ -92,14 +93,14 @@ def _is_environment(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that a traceback would show above it."""
+    """An error, then its causes and contexts, as a traceback would show them."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _position(error: BaseException) -> str:
-    """The innermost line of the site's own code that led to an error; empty if there is none."""
+    """Return the innermost line of the site's own code that led to an error, or an empty string."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if _is_site(frame.filename):
             return f"{frame.filename}, line {frame.lineno}"

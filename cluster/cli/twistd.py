@@ -1,6 +1,6 @@
-"""What twistd runs: the options and services of ``c10k``, ``c10k-node`` and ``c10k-broker``.
+"""The twistd plugins: options and services of ``c10k``, ``c10k-node`` and ``c10k-broker``.
 
-Nothing here imports a reactor before makeService is called: c10k-node must choose it.
+This module imports no reactor before makeService is called, because c10k-node must choose it.
 """
 
 import os
@@ -25,7 +25,7 @@ from cluster.net.runtime_directory import RuntimeDirectory
 
 @dataclass(frozen=True)
 class Tap:
-    """A twistd plugin: twistd reads these two attributes of what the plugin names."""
+    """A twistd plugin: twistd reads these two attributes."""
 
     Options: Callable[[], Any]
     makeService: Callable[[Any], Service]
@@ -107,8 +107,9 @@ class StandaloneNode(Service):
             **self._options.node_config(name, self._options.bus),
             publish_socket=self._runtime.publish_socket(0),
         )
-        # Detached, because the node closes the descriptors. One that is closed twice may by then
-        # belong to something else, for instance to ZeroMQ, which aborts the process.
+        # Detach the sockets, because the node closes the descriptors. If a descriptor were closed
+        # twice, it could belong to another object by then, such as a ZeroMQ socket, and ZeroMQ
+        # aborts the process.
         listening = [
             ListeningSocket(sock.detach(), address.family, address.text)
             for sock, address in zip(self._sockets, self._listens, strict=True)
@@ -117,7 +118,7 @@ class StandaloneNode(Service):
             1, listening_sockets.raise_descriptor_limit()
         )
         self._node = Node(config, listening, self._reactor)
-        # Not before: twistd may still stop this process before its reactor runs.
+        # Only when the reactor runs: twistd may stop this process before that.
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:
@@ -136,7 +137,7 @@ class StandaloneNode(Service):
         _end_failed_start(self.log, self._reactor, "c10k-node", failure)
 
     def stopService(self) -> "Deferred[Any]":
-        """Drain; the process ends even if a view does not return."""
+        """Drain. The process exits even if a view does not return."""
         super().stopService()
         process_setup.hard_exit_after(self._options.drain_timeout, lambda: os._exit(0))
         stopped = self._node.stopService() if self._node.running else succeed(None)

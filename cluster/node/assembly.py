@@ -1,8 +1,8 @@
-"""The parts of a node, joined.
+"""Creates and connects the parts of a node.
 
-``WebSocketParts`` need neither sockets nor threads of their own: ``cluster.testing`` runs them in
-memory. ``HttpParts`` are the rest of what a real node serves. Both import from ``cluster.django``,
-so import this module when Django is loaded.
+``WebSocketParts`` opens no sockets and starts no threads, so ``cluster.testing`` runs it in memory.
+``HttpParts`` has the other parts of a real node. Both import from ``cluster.django``, so import
+this module after Django is loaded.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,16 @@ from cluster.pubsub.bus import Bus
 from cluster.pubsub.pubsub import PubSub
 
 PACE = 8.0
-"""Sending publications is followed by a pause this many times as long as it took (see
-cluster.net.loop.end_of_turn), so that it takes at most a ninth of a busy node's time."""
+"""The pause after publications were sent, as a multiple of the time that it took (see
+cluster.net.loop.end_of_turn). So sending takes at most a ninth of a busy node's time."""
 
 
 class WebSocketParts:
     """Topics and WebSocket connections of a node.
 
     Args:
-        reactor: The reactor of the node, or what has the same ``callLater`` and ``seconds``.
-        bus: Carries topics to other nodes. The caller starts it.
+        reactor: The reactor of the node, or an object with the same ``callLater`` and ``seconds``.
+        bus: The bus to other nodes. The caller starts it.
         config: The node's configuration.
         settings: The C10K setting with all its keys (cluster.django.conf).
         is_serving: Whether the node accepts new connections.
@@ -78,12 +78,12 @@ class WebSocketParts:
 
 
 class HttpParts:
-    """Views, feeds and the database threads of a node, and the detection of HTTP or WebSocket.
+    """Views, feeds, database threads and protocol detection of a node.
 
     Args:
         reactor: The reactor of the node.
         application: The WSGI application for ordinary requests.
-        websockets: The parts that share the ports with these.
+        websockets: The WebSocket parts, which share the ports with these.
         config: The node's configuration.
         settings: The C10K setting with all its keys.
         is_serving: Whether the node accepts new connections.

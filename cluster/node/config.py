@@ -1,4 +1,4 @@
-"""The configuration of a node, as the supervisor sends it or the command line gives it."""
+"""The configuration of a node, which the supervisor sends or the command line sets."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,8 @@ class NodeConfig:
         ping_interval: Seconds between pings to a WebSocket client.
         ping_timeout: Seconds that a client has to answer a ping.
         max_message_size: Bytes of the largest message that a client may send.
-        drain_timeout: Seconds that views, handlers and closing connections have at a stop.
+        drain_timeout: Seconds that views, handlers and closing connections have when the node
+            stops.
         proxy_headers: Whether to trust X-Forwarded-For and X-Forwarded-Proto.
         access_log: Whether to log every HTTP request.
         publish_socket: Path of the Unix socket for external publishers; empty for none.
@@ -34,7 +35,7 @@ class NodeConfig:
 
 @dataclass(frozen=True, slots=True)
 class ListeningSocket:
-    """A bound socket, which may listen already; the node closes its descriptor.
+    """A bound socket, which may be listening already; the node closes its descriptor.
 
     Attributes:
         fd: The descriptor.

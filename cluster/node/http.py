@@ -1,9 +1,8 @@
-"""HTTP in a node: ordinary Django views in a bounded pool of threads.
+"""The HTTP side of a node: ordinary Django views in a bounded pool of threads.
 
-This module adds what twisted.web's WSGI support lacks: a limit for the size of a body, form bodies
-that only Django parses, and timeouts for clients that do not send a request or do not read the
-response (but not for clients that read slowly). It drops headers whose names WSGI cannot
-distinguish.
+This module adds to twisted.web's WSGI support: a limit for the size of a body, and timeouts for
+clients that do not send a request or do not read the response (but not for clients that read
+slowly). Only Django parses form bodies. Headers whose names WSGI cannot distinguish are dropped.
 """
 
 from collections.abc import Callable
@@ -33,14 +32,14 @@ DRAIN_POLL_S = 0.05
 
 UPGRADE_REQUIRED = 426
 STALLED_S = 60.0
-"""Seconds after which a client that reads nothing of the rest of its response is disconnected."""
+"""Seconds after which a client that has stopped reading its response is disconnected."""
 
 CLIENT_LEFT = 499
-"""The status in the log of a request whose client did not wait for the response, as in nginx's."""
+"""The status in the log, as in nginx, of a request whose client left before the response."""
 
 
 class BoundedRequest(Request):
-    """A request with a body of bounded size. It passes an upgrade to WebSocket on."""
+    """A request with a body of bounded size. A request to upgrade goes to a WebSocket protocol."""
 
     site: "DjangoSite"
     _body_size = 0
@@ -65,7 +64,7 @@ class BoundedRequest(Request):
 
     def _refuse_body(self) -> None:
         self._refused = True
-        self.requestHeaders.removeHeader(b"expect")  # or the channel sends "100 Continue" next
+        self.requestHeaders.removeHeader(b"expect")  # prevents a "100 Continue" from the channel
         limit = self.site.max_body
         body = b"The request's body is larger than %d bytes.\n" % limit
         transport: Any = self.channel.transport
@@ -76,8 +75,8 @@ class BoundedRequest(Request):
         self.channel.loseConnection()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Like twisted.web's, but only Django parses the body: parsing a form of 200 MB here would
-        need several times its size in memory."""
+        """Replaces twisted.web's method, which parses form bodies, too: for a form of 200 MB that
+        would take several times its size in memory."""
         if self._refused:
             return
         assert self.content is not None
@@ -99,11 +98,12 @@ class BoundedRequest(Request):
             self.serve_view()
 
     def serve_view(self) -> None:
-        """Pass the request to Django's views."""
+        """Answer the request with Django's views."""
         super().process()
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
-        """Add the headers of a 426 (RFC 9110, section 15.5.22); WSGI forbids applications to."""
+        """Add the headers of a 426 (RFC 9110, section 15.5.22), which WSGI applications may not
+        send."""
         super().setResponseCode(code, message)
         if code == UPGRADE_REQUIRED:
             self.setHeader(b"upgrade", b"websocket")
@@ -112,7 +112,7 @@ class BoundedRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         """Log a request whose client left before the response was complete; twisted.web does not.
 
-        The response may be complete without this process having noticed.
+        The client may have received the complete response before this process noticed it.
         """
         if self._is_complete:
             if not self.startedWriting:
@@ -121,14 +121,14 @@ class BoundedRequest(Request):
         super().connectionLost(reason)
 
     def _drop_ambiguous_headers(self) -> None:
-        """Drop names with underscores: WSGI turns "X_Forwarded_For" and "X-Forwarded-For" into one
-        name, so a client could send what only a proxy may say."""
+        """Drop names with underscores: WSGI maps "X_Forwarded_For" and "X-Forwarded-For" to one
+        name, so a client could forge the header of a proxy."""
         for name, _ in list(self.requestHeaders.getAllRawHeaders()):
             if b"_" in name:
                 self.requestHeaders.removeHeader(name)
 
     def _apply_proxy_headers(self) -> None:
-        """Take the client's address and the scheme from the headers of the proxy in front."""
+        """Set the client's address and the scheme from the headers of the proxy."""
         forwarded = self.requestHeaders.getRawHeaders(b"x-forwarded-for")
         if forwarded:
             client = forwarded[-1].split(b",")[-1].strip().decode("latin-1")
@@ -141,14 +141,15 @@ class BoundedRequest(Request):
             self._forceSSL = 1
 
     def getClientAddress(self) -> Any:
-        """The client's address, also for REMOTE_ADDR in WSGI."""
+        """Return the client's address; it is REMOTE_ADDR in WSGI, too."""
         return self._forwarded_client or super().getClientAddress()
 
     def getClientIP(self) -> Any:
         return self.getClientAddress().host
 
     def _pass_on_upgrade(self) -> None:
-        """Pass on an upgrade that is not the first request of its connection; proxies send such."""
+        """Hand an upgrade request to a WebSocket protocol. Proxies may send it after other requests
+        on the same connection."""
         headers = self.requestHeaders.getAllRawHeaders()
         lines = [b"%s %s HTTP/1.1" % (self.method, self.uri)]
         lines += [b"%s: %s" % (name, value) for name, values in headers for value in values]
@@ -160,7 +161,7 @@ class BoundedRequest(Request):
         transport, channel.transport = channel.transport, None
         channel.setTimeout(None)
         channel._networkProducer.unregisterProducer()
-        # Frames that arrived together with the request.
+        # The WebSocket protocol also receives the frames that arrived with the request.
         rest = b"".join(channel._dataBuffer) + channel._buffer
         channel._dataBuffer, channel._buffer = [], b""
         protocol = self.site.build_websocket(transport.getPeer())
@@ -168,11 +169,11 @@ class BoundedRequest(Request):
 
 
 class BoundedChannel(HTTPChannel):
-    """An HTTP connection with timeouts, which answers a request header that is too long.
+    """An HTTP connection with timeouts; a request header that is too long is answered 431.
 
     A client has ``timeOut`` seconds for the whole header of a request, and for each piece of its
-    body. At the end of the connection it may read its response for as long as it likes, but must
-    read something every STALLED_S.
+    body. There is no limit for reading the last response, but the client must read some bytes every
+    STALLED_S seconds.
     """
 
     line_mode: int
@@ -189,7 +190,7 @@ class BoundedChannel(HTTPChannel):
         self.loseConnection()
 
     def loseConnection(self) -> None:
-        """Close when the client has read all that was written, or has stopped reading."""
+        """Close when the client has read all output, or has stopped reading."""
         super().loseConnection()
         if self._abortingCall is None:
             self._unsent = unsent_bytes(self.transport)
@@ -213,7 +214,7 @@ class BoundedChannel(HTTPChannel):
 
 
 def log_request(request: HTTPRequest) -> None:
-    """Log a request as one line, with --access-log."""
+    """Log a request, with --access-log."""
     _log.info(
         "{client} {method} {uri} {code} {size}",
         client=request.getClientIP(),
@@ -225,21 +226,21 @@ def log_request(request: HTTPRequest) -> None:
 
 
 def _ignore(request: HTTPRequest) -> None:
-    """Without --access-log."""
+    """Replaces ``log_request`` without --access-log."""
 
 
 class DjangoSite(Site):
     """The HTTP side of a node.
 
-    Assign ``on_request`` to answer requests before Django's views do: it is called with each
-    request, and returns True for one that it answers itself.
+    Assign ``on_request`` to answer some requests without Django's views: it is called with each
+    request, and returns True if it answers the request itself.
 
     Args:
         reactor: The reactor of the node.
         application: The WSGI application.
-        build_websocket: Takes a peer's address and returns the protocol for an upgrade.
-        threads: How many views may run at the same time.
-        queue: How many requests may wait for a thread. Further ones are answered 503.
+        build_websocket: Called with the client's address; returns the protocol for an upgrade.
+        threads: The number of views that may run at the same time.
+        queue: The number of requests that may wait for a thread. Further ones are answered 503.
         max_body: Bytes of the largest request body.
         proxy_headers: Whether to trust X-Forwarded-For and X-Forwarded-Proto.
         access_log: Whether to log every request.

@@ -1,7 +1,7 @@
 """A node: one process that serves HTTP and WebSocket, and shares topics with the other nodes.
 
-``cluster.node.assembly`` joins the parts; Node starts them in order, opens the ports when the bus
-is up, and drains at a stop.
+``cluster.node.assembly`` creates and connects the parts. Node starts them in order, opens the ports
+when the bus is up, and drains when it stops.
 """
 
 import os
@@ -30,7 +30,7 @@ from cluster.pubsub.local_bus import LocalBus
 from cluster.pubsub.pubsub import PubSub
 from cluster.pubsub.zmq_bus import ZmqBus
 
-if TYPE_CHECKING:  # it needs Django, which is loaded when the node starts
+if TYPE_CHECKING:  # the module needs Django, which is loaded when the node starts
     from cluster.node.assembly import HttpParts, WebSocketParts
 
 CLOSE_GOING_AWAY = 1001
@@ -42,13 +42,13 @@ class Node(Service):
     """A node on sockets that are open already.
 
     ``ready`` fires when Django is loaded, the broker has welcomed the node and the ports accept
-    connections, or fails with the reason for which that is impossible. ``websockets``, ``http`` and
-    ``publish_socket`` exist from the start of the service on.
+    connections; it fails with the reason if the node cannot start. ``websockets``, ``http`` and
+    ``publish_socket`` are set when the service starts.
 
     Args:
         config: The node's configuration.
         listening_sockets: The sockets to serve on. The node closes their descriptors.
-        reactor: An asyncio reactor: handlers are coroutines.
+        reactor: An asyncio reactor, because handlers are coroutines.
     """
 
     log = Logger()
@@ -75,7 +75,7 @@ class Node(Service):
         """The topics of this node."""
         return self.websockets.pubsub
 
-    # Life.
+    # Service.
 
     def startService(self) -> None:
         super().startService()
@@ -98,20 +98,20 @@ class Node(Service):
         """Accept nothing new, close all connections (1001), and wait for views and handlers.
 
         Returns:
-            Fires when everything has ended, at the latest after the drain timeout.
+            A Deferred that fires when everything has ended, at the latest after the drain timeout.
         """
         super().stopService()
         self._serving = False
         return ensureDeferred(self._stop())
 
     def is_ready(self) -> bool:
-        """Whether this node serves and the bus carries its messages."""
+        """Whether this node accepts connections and the bus is up."""
         return self._serving and self.pubsub.bus.is_up
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run a function in the reactor's thread and return the result.
+        """Run a function in the reactor's thread and return its result.
 
-        Another thread waits for it.
+        If the caller is in another thread, it waits for the result.
 
         Raises:
             NotRunning: The reactor did not run the function in time.
@@ -121,14 +121,15 @@ class Node(Service):
         return call_in_reactor(self._reactor, function, args)
 
     def in_reactor_later(self, function: Callable[[], None]) -> None:
-        """Run in the reactor's thread, without waiting for it; at once in that thread."""
+        """Run a function in the reactor's thread, without waiting for it; at once if this is that
+        thread."""
         if threading.get_ident() == self._thread:
             function()
         else:
             self._reactor.callFromThread(function)
 
     def stats(self) -> dict[str, Any]:
-        """Statistics for the metrics page."""
+        """Return the statistics for the metrics page."""
         if not self._started:
             return {"ready": False}
         from cluster.django.revocation import revocable_clients
@@ -173,19 +174,19 @@ class Node(Service):
         self.pubsub.on_up = self._bus_up
 
     def _attach(self) -> None:
-        """Become the node that application code of this process uses."""
+        """Make this the node that the application code of this process uses."""
         from cluster.django.api import topics
 
         topics.attach(self)
 
     def _application(self) -> WSGIApplication:
-        """The WSGI application for ordinary requests. Called when Django is loaded."""
+        """Return the WSGI application for ordinary requests. Called after Django is loaded."""
         from django.core.servers.basehttp import get_internal_wsgi_application
 
         return get_internal_wsgi_application()
 
     def _make_bus(self) -> Bus:
-        # Unique for each process: a node that was killed and its replacement are different nodes.
+        # Unique for each process: to the broker, a killed node and its replacement are two nodes.
         name = f"{self.config.name}.{os.urandom(4).hex()}"
         if self.config.bus == "local":
             return LocalBus(name, self._reactor)
@@ -214,9 +215,9 @@ class Node(Service):
                 context = server._sslContextFactory
                 factory = TLSMemoryBIOFactory(context, False, factory)
             with socket.socket(fileno=os.dup(listening.fd)) as sock:
-                sock.listen(BACKLOG)  # most do already (cluster.supervisor.listening_slots)
+                sock.listen(BACKLOG)  # no effect on most, which listen (supervisor.listening_slots)
             port = self._reactor.adoptStreamPort(listening.fd, listening.family, factory)
-            os.close(listening.fd)  # adoptStreamPort works on a duplicate
+            os.close(listening.fd)  # adoptStreamPort duplicates the descriptor
             self._ports.append(port)
         if self.config.publish_socket:
             from cluster.django.api.node_lookup import site_name
@@ -224,7 +225,7 @@ class Node(Service):
             self.publish_socket.start(site_name())
 
     def _bus_full(self, full: bool) -> None:
-        """Resume publishers, which WebSocket.publish pauses when the bus is full."""
+        """Resume the publishers, which WebSocket.publish paused while the bus was full."""
         if not full and self._started:
             for connection in self.websockets.connection_factory.connections:
                 connection.resume("bus")
@@ -246,7 +247,7 @@ class Node(Service):
         views_ended = await self.http.site.drain(max(0.0, deadline - self._reactor.seconds()))
         if not views_ended:
             self.log.warn("views still run at the end of the drain timeout; leaving them")
-        # Handlers end when their clients are gone, and may have something to clean up first.
+        # Handlers end after their clients are gone, and may run clean-up code first.
         await self._wait_while(self._has_handlers, deadline)
         running = self.websockets.dispatcher.running
         if running:

@@ -1,8 +1,8 @@
-"""The publish socket: where external publishers send to a node (core.wire_external).
+"""The publish socket: receives the publications of external publishers (core.wire_external).
 
-Each of these processes has one connection. The node publishes and answers its publications in
-order; it takes none while publishers must pause. A node that stops takes what has arrived, and then
-tells each process to continue with another node.
+Each external publisher has one connection. The node publishes and answers its publications in
+order, and reads none while publishers must pause. A node that stops publishes those that have
+arrived, then sends Closing to each publisher, which continues with another node.
 """
 
 import os
@@ -35,27 +35,27 @@ from cluster.net.websocket.frames import (
 )
 
 GOODBYE_TIMEOUT_S = 1.0
-"""Seconds that a process has to read Closing, a few bytes that usually need microseconds."""
+"""Seconds that a publisher has to read Closing, a few bytes that usually take microseconds."""
 
 
 class Publishes(Protocol):
-    """What the socket needs of PubSub."""
+    """The methods of PubSub that the socket calls."""
 
     @property
     def full(self) -> bool:
         """Whether publishers must pause."""
 
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
-        """Queue to all subscribers; returns the counts of nodes and of this node's connections."""
+        """Queue a frame to all subscribers; returns (nodes, connections of this node)."""
 
     def publish_retained(
         self, topic: bytes, frame: bytes, depth: int, lifetime: int
     ) -> tuple[int, int]:
-        """The same, but the topic retains the frame."""
+        """The same for a frame that the topic retains."""
 
 
 class PublishSocket:
-    """Call ``start`` when the node serves, ``resume`` when publishers may go on, and ``stop``."""
+    """Call ``start`` when the node serves, ``resume`` when publishers may resume, and ``stop``."""
 
     log = Logger()
 
@@ -69,19 +69,19 @@ class PublishSocket:
         self._port: Any = None
 
     def start(self, site: str) -> None:
-        """Listen, for this site. A socket that a killed process left at the path is replaced."""
+        """Listen for publications of ``site``. Replaces the socket that a killed process left."""
         self.site = site
         if os.path.lexists(self._path):
             os.unlink(self._path)
         self._port = self._reactor.listenUNIX(self._path, PublishFactory(self), mode=0o600)
 
     def resume(self) -> None:
-        """Take publications again, after publishers had to pause."""
+        """Read publications again after a pause."""
         for connection in list(self.connections):
             connection.proceed()
 
     def stop(self) -> "Deferred[None]":
-        """Accept no more connections, and tell each process that this node stops.
+        """Accept no more connections, and send Closing on each connection.
 
         Fires when all connections are closed, or after GOODBYE_TIMEOUT_S.
         """
@@ -92,7 +92,7 @@ class PublishSocket:
         return closed.addCallback(self._goodbye)
 
     def _not_closed(self, failure: Failure) -> None:
-        # The socket's file may be gone: a login session removes its runtime directory at its end.
+        # The socket's file may be gone: a login session removes its runtime directory when it ends.
         self.log.warn("closing {path}: {reason}", path=self._path, reason=failure.getErrorMessage())
 
     def _goodbye(self, _: object) -> "Deferred[None]":
@@ -103,7 +103,7 @@ class PublishSocket:
 
 
 class PublisherConnection(protocol.Protocol):
-    """The connection of one process that publishes."""
+    """The connection of one external publisher."""
 
     log = Logger()
 
@@ -127,7 +127,7 @@ class PublisherConnection(protocol.Protocol):
         self.proceed()
 
     def proceed(self) -> None:
-        """Publish what waits, unless publishers must pause."""
+        """Publish the queued publications, unless publishers must pause."""
         pubsub = self._socket.pubsub
         while self._waiting and not pubsub.full:
             message = self._waiting.popleft()
@@ -147,7 +147,7 @@ class PublisherConnection(protocol.Protocol):
             (transport.pauseProducing if self._paused else transport.resumeProducing)()
 
     def goodbye(self) -> "Deferred[None]":
-        """Tell the process that this node stops. It may send waiting publications to another one.
+        """Send Closing. The publisher may send unanswered publications to another node.
 
         Fires when the connection is closed.
         """
@@ -186,17 +186,17 @@ class PublisherConnection(protocol.Protocol):
         self._waiting.clear()
         self._socket.connections.discard(self)
         transport: Any = self.transport
-        transport.loseConnection()  # nothing more is read from it
+        transport.loseConnection()  # stops reading, too
 
 
 class PublishFactory(protocol.Factory):
-    """Makes the connections of a PublishSocket."""
+    """Creates the connections of a PublishSocket."""
 
     protocol = PublisherConnection
     noisy = False
 
     def logPrefix(self) -> str:
-        """The name in Twisted's log of ports."""
+        """The name of the port in Twisted's log."""
         return "publish socket"
 
     def __init__(self, socket: PublishSocket) -> None:
@@ -204,9 +204,9 @@ class PublishFactory(protocol.Factory):
 
 
 def _error(message: ExternalMessage) -> str:
-    """Why a message cannot be published; empty if it can.
+    """Return why a message cannot be published, or an empty string if it can.
 
-    The frame is sent to clients unchanged, so it must be a complete and valid one.
+    The frame is sent to clients unchanged, so it must be complete and valid.
     """
     if not isinstance(message, Publish):
         return f"only nodes send {type(message).__name__}"

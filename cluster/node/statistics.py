@@ -1,7 +1,7 @@
-"""The statistics of a node, gathered from its parts for the metrics page.
+"""Collects the statistics of a node from its parts, for the metrics page.
 
-``cluster.supervisor.metrics`` says which metric each one is. Counts begin with the process; sizes
-are in bytes, times in seconds; a dict has a number for each label.
+``cluster.supervisor.metrics`` maps them to metrics. Counts start at 0 in each process; sizes are in
+bytes, times in seconds; a dict has a number for each label.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # they need Django, which the node loads when it starts
+if TYPE_CHECKING:  # these modules need Django, which the node loads when it starts
     from cluster.django.revocation import RevocableClients
     from cluster.node.assembly import HttpParts, WebSocketParts
     from cluster.node.publish_socket import PublishSocket
@@ -21,7 +21,7 @@ def statistics(
     publish_socket: PublishSocket,
     revocable_clients: RevocableClients,
 ) -> dict[str, Any]:
-    """Everything that a node counts, but for whether it is ready."""
+    """Return all statistics of a node except ``ready``."""
     factory, dispatcher, pubsub = (
         websockets.connection_factory,
         websockets.dispatcher,

@@ -1,9 +1,9 @@
-"""The views of a node's Django site, in a bounded pool of threads.
+"""Runs the views of a node's Django site in a bounded pool of threads.
 
 Requests beyond the pool and its queue are answered 503 at once. The rules:
 
-* ``active`` counts the views that run or wait for a thread, also those whose clients have left;
-* when its client leaves, a view that runs continues, and one that waits does not start;
+* ``active`` counts the views that run or wait for a thread, even if their clients have left;
+* when a client leaves, its view continues if it has started, and does not start otherwise;
 * at most STARTED_PER_TURN views start in one turn of the reactor.
 """
 
@@ -26,13 +26,13 @@ thread: hundreds at once would delay WebSocket messages (``python -m benchmarks.
 
 
 class ViewThreads(Resource):
-    """Runs the WSGI application, or answers 503 when too many requests wait.
+    """Runs the WSGI application, or answers 503 if too many requests are waiting.
 
     Args:
         reactor: The reactor of the node.
         pool: The threads for the views.
         application: The WSGI application.
-        queue: How many requests may wait for a thread.
+        queue: The number of requests that may wait for a thread.
     """
 
     isLeaf = True
@@ -55,7 +55,7 @@ class ViewThreads(Resource):
 
     @property
     def queue_depth(self) -> int:
-        """Requests that wait for a thread."""
+        """The number of requests that wait for a thread."""
         return max(0, self.active - self._threads)
 
     def render(self, request: HTTPRequest) -> int | bytes:
@@ -76,7 +76,7 @@ class ViewThreads(Resource):
         return NOT_DONE_YET
 
     def _turn(self) -> None:
-        """Start as many views as one turn may, and the others in the next turns."""
+        """Start up to STARTED_PER_TURN views now, and further ones in the next turns."""
         self._next_turn = None
         self._started = 0
         while self._due and self._started < STARTED_PER_TURN:
@@ -97,7 +97,7 @@ class ViewThreads(Resource):
             request.processingFailed(Failure())  # type: ignore[attr-defined]
 
     def callInThread(self, run: Callable[[], object]) -> None:
-        """The method of a thread pool that WSGIResource calls, from within its ``render``."""
+        """Stands in for the thread pool's method: WSGIResource calls it inside ``render``."""
         self._pool.callInThread(self._run, run, self._gone)
 
     def _run(self, run: Callable[[], object], gone: list[object]) -> None:

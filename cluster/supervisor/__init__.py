@@ -1,6 +1,6 @@
 """Floor 3: the process that keeps the broker and the nodes alive.
 
-supervisor           starts and stops all, and joins the parts below
+supervisor           starts and stops everything, and connects the parts below
 config               the configuration of a cluster
 children             starts, restarts and stops the child processes, and logs their output
 control_connection   the connection between the supervisor and each child

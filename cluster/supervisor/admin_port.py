@@ -1,8 +1,8 @@
 """The admin port: ``/healthz``, ``/readyz`` and ``/metrics`` of the whole cluster.
 
-Plain HTTP for probes and Prometheus, on loopback unless the operator says otherwise. It is read
-only. Each request for readiness or metrics asks every child, so that the response is up to date; a
-child that does not answer within a second is left out.
+It serves plain HTTP to probes and Prometheus, by default on loopback, and changes nothing. For each
+request of /readyz or /metrics the supervisor asks every child, so that the response is up to date.
+A child that does not answer within a second is left out.
 """
 
 from collections.abc import Mapping
@@ -25,16 +25,16 @@ _log = Logger()
 
 
 class Source(Protocol):
-    """What the admin port needs of the supervisor."""
+    """The methods of the supervisor that the admin port calls."""
 
     def survey(self) -> "Deferred[Statistics]":
-        """The statistics of every child; None for one that does not answer."""
+        """The statistics of every child; None for a child that does not answer."""
 
     def missing(self, statistics: Statistics) -> list[str]:
-        """Why the cluster is not ready, one phrase for each reason; empty if it is ready."""
+        """The reasons why the cluster is not ready, as phrases; empty if it is ready."""
 
     def starts(self) -> Mapping[str, int]:
-        """How often each child was started."""
+        """How often each child has been started."""
 
 
 class _Text(Resource):
@@ -51,7 +51,7 @@ class _Text(Resource):
 
 
 class _Surveyed(Resource):
-    """A page that is made from the statistics of all children."""
+    """A page that is generated from the statistics of all children."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class _Surveyed(Resource):
         return NOT_DONE_YET
 
     def page(self, statistics: Statistics) -> tuple[int, bytes, bytes]:
-        """Status, content type and body."""
+        """Return the status, the content type and the body."""
         raise NotImplementedError
 
 
@@ -109,7 +109,7 @@ _INDEX = b"""<!doctype html><html lang=en><meta charset=utf-8><title>c10k</title
 
 
 class _AdminSite(Site):
-    """Does not log requests: probes and scrapes come every few seconds."""
+    """A Site that does not log requests: probes and scrapes arrive every few seconds."""
 
     def logPrefix(self) -> str:
         return "admin port"
@@ -119,7 +119,7 @@ class _AdminSite(Site):
 
 
 def make_site(source: Source) -> Site:
-    """The factory for the admin port."""
+    """Return the factory for the admin port."""
     root: Any = Resource()
     root.putChild(b"", _Text(_INDEX, b"text/html; charset=utf-8"))
     root.putChild(b"healthz", _Text(b"ok\n"))

@@ -1,13 +1,12 @@
 """Starts, restarts and stops the child processes, and logs their output.
 
-twisted.runner.procmon does most of it. The differences:
+twisted.runner.procmon does most of the work. The differences:
 
-* a child that ends before it was ready always counts as ended too early, even if its start took
+* the delay before a restart grows each time a child ends before it is ready, even if its start took
   long; otherwise a site that fails after six seconds of imports would be restarted without a delay;
 * a child counts as ended when its process has ended, not when its output is closed, because a
   process that it started may hold the output open indefinitely;
-* a line that is too long for the log is cut in pieces (procmon would stop reading, and block the
-  child);
+* a line that is too long for the log is split (procmon would stop reading, and block the child);
 * a stop is requested over the control connection, waits for the end of each process, and stops the
   broker last.
 """
@@ -30,16 +29,16 @@ from twisted.python.failure import Failure
 from twisted.runner.procmon import LineLogger, LoggingProtocol, ProcessMonitor
 
 MAX_LINE = 8192
-"""Bytes of a child's line that are logged as one line."""
+"""Bytes of a child's output that are logged as one line at most."""
 
 _LEVELS = {level.name: level for level in LogLevel.iterconstants()}
 
 
 class _Lines(LineLogger):
-    """Logs a child's lines under the child's name, with the level that they begin with.
+    """Logs a child's lines under the child's name.
 
-    ``cluster.cli.child`` writes ``level: text``. What a view prints has no level, and is logged as
-    info.
+    ``cluster.cli.child`` writes ``level: text``. Lines without a level, such as the output of
+    ``print`` in a view, are logged as info.
     """
 
     service: "Children"
@@ -65,14 +64,14 @@ class _Lines(LineLogger):
                 self.lineReceived(part[start : start + MAX_LINE])
 
     def finish(self) -> None:
-        """Log the rest of the output, which has no line end."""
+        """Log the last line, if it has no line end."""
         rest = self.clearLineBuffer()
         if rest:
             self.lineReceived(rest)
 
 
 class _Relay(LoggingProtocol):
-    """One run of one child."""
+    """One process of one child."""
 
     service: "Children"
     transport: Any
@@ -100,15 +99,15 @@ class _Relay(LoggingProtocol):
 
 
 class Children(ProcessMonitor):
-    """Add children with ``addProcess`` before you start the service; they start in this order.
+    """Call ``addProcess`` for each child before you start the service; they start in this order.
 
     Args:
         reactor: Starts the processes, and is the clock.
-        ended: Called with the name each time a child's process has ended.
-        ask_to_stop: Called with the name; returns False if the child cannot be asked, because it is
-            not connected yet. Then it receives SIGTERM. A child that has not ended ``killTime``
-            seconds later receives SIGKILL.
-        stop_last: The name of the child that the others need until they have ended.
+        ended: Called with the child's name each time its process has ended.
+        ask_to_stop: Called with the child's name; returns False if the child cannot be asked,
+            because it is not connected yet. Then it receives SIGTERM. A child that has not ended
+            ``killTime`` seconds later receives SIGKILL.
+        stop_last: The name of the child that the other children need until they have ended.
     """
 
     log = Logger()
@@ -124,7 +123,7 @@ class Children(ProcessMonitor):
         stop_last: str = "",
     ) -> None:
         super().__init__(reactor)
-        # Upstream types them as zope interfaces, whose methods have no self: mypy would complain.
+        # Typed as Any: procmon declares zope interfaces, whose methods have no self.
         self._reactor: Any = reactor
         self._clock: Any = reactor
         self.restart: dict[str, Any] = {}
@@ -145,7 +144,7 @@ class Children(ProcessMonitor):
         return name in self._ready
 
     def became_ready(self, name: str) -> None:
-        """The child's current process serves: if it ends, the next one starts without a delay."""
+        """Record that the child's process serves: when it ends, the next starts without a delay."""
         self._ready.add(name)
 
     def kill(self, name: str) -> None:
@@ -230,10 +229,10 @@ def _how_it_ended(reason: Failure | None) -> str:
 
 
 def child_environment(environ: Mapping[str, str], path: Iterable[str]) -> dict[str, str]:
-    """The environment for children: this process's, with a PYTHONPATH of all that it can import.
+    """Return the environment for children: this process's, with its import path as PYTHONPATH.
 
-    The interpreter's own folders are left out, because programs that a view starts inherit the
-    variable, and may run on another version of Python.
+    The interpreter's own folders are left out: programs that a view starts inherit the variable,
+    and may run on another version of Python.
     """
     own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()}
     entries = [os.path.abspath(entry) for entry in path]
@@ -242,14 +241,14 @@ def child_environment(environ: Mapping[str, str], path: Iterable[str]) -> dict[s
         for entry in dict.fromkeys(entries)
         if entry not in own and not entry.endswith(("lib-dynload", ".zip"))
     ]
-    # Unbuffered, so that a line reaches the log at once, and not when 8 KB are complete.
+    # Unbuffered, so that each line is logged at once, rather than when 8 KB are complete.
     return {**environ, "PYTHONPATH": os.pathsep.join(kept), "PYTHONUNBUFFERED": "1"}
 
 
 def child_command(*arguments: str) -> list[str]:
-    """The command line of ``cluster.cli.child`` under this interpreter.
+    """Return the command line of ``cluster.cli.child`` under this interpreter.
 
-    -P: modules in the working directory must not hide installed ones. If the directory is to be
+    With -P modules in the working directory do not hide installed ones. If the directory must be
     searched, it is in the PYTHONPATH of ``child_environment``.
     """
     return [sys.executable, "-P", "-m", "cluster", *arguments]

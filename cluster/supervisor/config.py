@@ -1,4 +1,4 @@
-"""The configuration of a cluster, as the command line gives it."""
+"""The configuration of a cluster, which the command line sets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ class SupervisorConfig:
         nodes: The number of nodes.
         listens: The addresses that each node serves.
         admin: The address of the admin port.
-        bus: "local", the endpoint of an external broker, or None for a broker of the cluster's own.
+        bus: "local", the endpoint of an external broker, or None for the cluster's own broker.
         node: The fields of a NodeConfig, without name and bus.
-        drain_timeout: Seconds that nodes have at a stop.
-        command: The command line that starts a child, without its arguments.
+        drain_timeout: Seconds that nodes have to drain when the cluster stops.
+        command: The command line that starts a child, without the child's arguments.
     """
 
     nodes: int

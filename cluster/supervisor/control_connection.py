@@ -1,18 +1,18 @@
 """The control connection between the supervisor and each of its children.
 
-AMP over a Unix socket in the private runtime folder. The child sends first::
+The protocol is AMP over a Unix socket in the private runtime folder. The child sends first::
 
     child          supervisor
     Register    ->             I am process PID for slot K (the broker: slot -1)
                 <- Listen      the descriptor of a listening socket; one command for each socket
                 <- (response)  the configuration, as JSON
     Ready       ->             the child serves; once
-    StartFailed ->             or: why it cannot; the child exits when it has the response
-                <- Stats       each second, and for every scrape; the response is the heartbeat, too
+    StartFailed ->             or: the child cannot start; it exits when it has the response
+                <- Stats       each second and for every scrape; the response is the heartbeat
                 <- Stop        drain and exit
 
-When the connection is lost, a child exits at once, because its supervisor is gone; the supervisor
-forgets the connection, and learns of the end of the process from the process monitor.
+When the connection is lost, a child exits at once, because its supervisor is gone. The supervisor
+forgets the connection; the process monitor reports the end of the process.
 """
 
 import json
@@ -40,7 +40,7 @@ class RegistrationRefused(Exception):
 
 
 class Register(amp.Command):
-    """Child to supervisor, first of all."""
+    """Child to supervisor: the first message."""
 
     arguments: ClassVar[_Arguments] = [(b"slot", amp.Integer()), (b"pid", amp.Integer())]
     response: ClassVar[_Arguments] = [(b"config", amp.Unicode())]
@@ -66,8 +66,8 @@ class Ready(amp.Command):
 
 
 class StartFailed(amp.Command):
-    """Child to supervisor: the child cannot start. ``permanent``: nor will the next one, until
-    somebody corrects the site."""
+    """Child to supervisor: the child cannot start. ``permanent``: a restart does not help, until
+    the site is corrected."""
 
     arguments: ClassVar[_Arguments] = [(b"reason", amp.Unicode()), (b"permanent", amp.Boolean())]
     response: ClassVar[_Arguments] = []
@@ -88,10 +88,10 @@ class Stop(amp.Command):
 
 
 class ChildRegistry(Protocol):
-    """What the supervisor's end of the connection needs of the supervisor."""
+    """The methods of the supervisor that its end of the connection calls."""
 
     def registered(self, link: "ChildLink", slot: int, pid: int) -> dict[str, Any]:
-        """Return the configuration of a child that registers. Raises RegistrationRefused."""
+        """Return the configuration of a child that registers; raises RegistrationRefused."""
 
     def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         """The listening sockets for a child: (descriptor, family, endpoint)."""
@@ -100,14 +100,14 @@ class ChildRegistry(Protocol):
         """The child serves."""
 
     def start_failed(self, link: "ChildLink", reason: str, permanent: bool) -> None:
-        """The child cannot start, for a reason that a restart does not change if ``permanent``."""
+        """The child cannot start; ``permanent``: a restart does not help."""
 
     def left(self, link: "ChildLink") -> None:
         """The connection of a registered child is gone."""
 
 
 class _Quiet(amp.AMP):
-    """AMP logs each connection's addresses, both of which are the socket's path."""
+    """Does not log connections: AMP would log two addresses, which are both the socket's path."""
 
     def makeConnection(self, transport: Any) -> None:
         amp.BinaryBoxProtocol.makeConnection(self, transport)
@@ -147,7 +147,7 @@ class ChildLink(_Quiet):
 
     @StartFailed.responder
     def _start_failed(self, reason: str, permanent: bool) -> dict[str, Any]:
-        if self.slot is not None:  # else the registry has refused it, and logged the reason
+        if self.slot is not None:  # otherwise the registry has refused the child and logged why
             self._registry.start_failed(self, reason, permanent)
         return {}
 
@@ -157,7 +157,7 @@ class ChildLink(_Quiet):
         return asked.addCallback(lambda response: json.loads(response["stats"]))
 
     def stop(self) -> None:
-        """Ask the child to drain and exit. The end of its process shows that it did."""
+        """Ask the child to drain and exit. The end of its process is reported elsewhere."""
         self.callRemote(Stop).addErrback(lambda _: None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -167,7 +167,7 @@ class ChildLink(_Quiet):
 
 
 class ControlFactory(Factory):
-    """Makes the supervisor's ends."""
+    """Creates the supervisor's ends of the connections."""
 
     noisy = False
 
@@ -185,10 +185,10 @@ class ControlFactory(Factory):
 
 
 class SupervisorLink(_Quiet):
-    """The child's end. Call ``register`` once connected, then ``ready`` or ``start_failed``.
+    """The child's end. Call ``register`` when connected, then ``ready`` or ``start_failed``.
 
-    ``made`` is called when connected, ``stats`` and ``stop`` when the supervisor asks for it, and
-    ``lost`` when the connection is gone.
+    ``made`` is called when the connection is made, ``stats`` and ``stop`` at the supervisor's
+    request, and ``lost`` when the connection is lost.
     """
 
     log = Logger()
@@ -241,7 +241,7 @@ class SupervisorLink(_Quiet):
         try:
             statistics = json.dumps(self._stats())
         except Exception:
-            # AMP would close the connection and this process would exit: too much for a statistic.
+            # An exception here would make AMP close the connection, and this process would exit.
             self.log.failure("cannot collect the statistics")
             statistics = "{}"
         return succeed({"stats": statistics})

@@ -3,12 +3,14 @@
 Every second it asks each child over the control connection. A response proves that the child's
 event loop runs. The rules:
 
-* a child is asked again when it has answered, not before;
-* a child that serves may be silent for SILENCE_S, and one that starts for START_SILENCE_S from the
-  start of its process; then it is killed, and ``cluster.supervisor.children`` starts the next one;
-* if the supervisor itself did not run, because the machine was suspended, the time starts afresh.
+* a child is not asked again before it has answered;
+* a serving child may be silent for SILENCE_S seconds, and a starting one for START_SILENCE_S
+  seconds from the start of its process. Then the supervisor kills it, and
+  ``cluster.supervisor.children`` starts the next process;
+* if the supervisor itself did not run, for example because the machine was suspended, these times
+  start again.
 
-A survey, for an operator's probe or scrape, asks all children at once and waits for ANSWER_S.
+A survey, for an operator's probe or scrape, asks all children at once and waits ANSWER_S seconds.
 """
 
 from collections.abc import Sequence
@@ -25,11 +27,11 @@ from cluster.supervisor.control_connection import ChildLink
 
 HEARTBEAT_S = 1.0
 SILENCE_S = 10.0
-"""Seconds after which a serving child that does not answer is replaced: it is stopped, or its loop
-is blocked. No handler and no garbage collection should block for so long."""
+"""Seconds after which a serving child that does not answer is replaced: its process is stopped, or
+its loop is blocked. No handler and no garbage collection should block for so long."""
 
 START_SILENCE_S = 60.0
-"""The same for a child that is not ready yet: it loads the Django site, which blocks its loop."""
+"""The same for a starting child, in seconds: it loads the Django site, which blocks its loop."""
 
 ANSWER_S = 1.0
 """Seconds that a scrape waits for a child's statistics."""
@@ -39,7 +41,7 @@ Statistics = dict[str, dict[str, Any] | None]
 
 
 class Processes(Protocol):
-    """What the heartbeat needs of the children's processes (cluster.supervisor.children)."""
+    """The methods of cluster.supervisor.children that the heartbeat calls."""
 
     def pid(self, name: str) -> int | None:
         """The process id of a child; None if it does not run."""
@@ -77,7 +79,7 @@ class Heartbeat:
         self._beats.clock = clock
 
     def start(self) -> None:
-        """Begin to ask every second."""
+        """Start asking every second."""
         self._last_beat = self._clock.seconds()
         self._beats.start(HEARTBEAT_S, now=False).addErrback(self._broken)
 
@@ -92,7 +94,7 @@ class Heartbeat:
     # Events of the children.
 
     def link(self, name: str) -> ChildLink | None:
-        """The connection of a child; None if it has none."""
+        """The control connection of a child; None if the child has none."""
         return self._links.get(name)
 
     def joined(self, name: str, link: ChildLink) -> None:
@@ -105,7 +107,7 @@ class Heartbeat:
         self._serving.heard(name, self._clock.seconds())
 
     def left(self, name: str, link: ChildLink) -> None:
-        """A connection is gone, perhaps after the child's next process has registered."""
+        """A connection is lost; the child's next process may have registered already."""
         self._asked.discard(link)
         if self._links.get(name) is link:
             del self._links[name]
@@ -121,7 +123,7 @@ class Heartbeat:
     def _beat(self) -> None:
         now = self._clock.seconds()
         if now - self._last_beat > 3 * HEARTBEAT_S:
-            # This process was stopped, or the whole machine.
+            # This process or the whole machine was stopped.
             self._starting.excuse(now)
             self._serving.excuse(now)
         self._last_beat = now
@@ -150,7 +152,8 @@ class Heartbeat:
             liveness.heard(name, self._clock.seconds())
 
     def survey(self) -> "Deferred[Statistics]":
-        """The statistics of every child; None for one that does not run or answer in time."""
+        """Ask for the statistics of every child; None for a child that does not run or answer in
+        time."""
         answers = [self._statistics(name) for name in self._names]
         return gatherResults(answers).addCallback(
             lambda statistics: dict(zip(self._names, statistics, strict=True))
@@ -163,7 +166,7 @@ class Heartbeat:
         return link.stats().addTimeout(ANSWER_S, self._clock).addErrback(lambda _: None)
 
     def missing(self, statistics: Statistics) -> list[str]:
-        """Which children do not serve and why, one phrase for each; empty if all serve."""
+        """The children that do not serve, with the reasons, as phrases; empty if all serve."""
         phrases = []
         for name, its_statistics in statistics.items():
             if name not in self._links:

@@ -1,15 +1,15 @@
 """The slot of each node: its listening sockets, which outlive its processes.
 
-A connection that arrives while a slot's process is being replaced waits in the kernel's queue. The
+Connections that arrive while a slot's process is being replaced wait in the kernel's queue. The
 rules:
 
-* a slot without a serving process keeps its sockets for SLOT_GRACE_S; then they are closed, so that
-  the kernel distributes new connections among the other slots;
-* the next process gets new sockets on the same ports, and listens on them when it serves: no
-  connection waits for a process that may never be ready;
-* these sockets are closed at once if that process ends before it was ready;
+* a slot without a serving process keeps its sockets for SLOT_GRACE_S seconds; then they are closed,
+  so that the kernel distributes new connections among the other slots;
+* after that the next process receives new sockets on the same ports, and listens on them when it
+  serves: no connection waits for a process that may never be ready;
+* these sockets are closed at once if that process ends before it is ready;
 * a starting process that received the old sockets within SLOT_GRACE_S holds them open anyway, so
-  the slot keeps them, too: for good if the process becomes ready, until its end otherwise.
+  the slot keeps them, too: until that process ends, or permanently if it becomes ready.
 """
 
 import socket
@@ -24,8 +24,8 @@ from cluster.net import listening_sockets
 from cluster.net.addresses import Address
 
 SLOT_GRACE_S = 5.0
-"""Seconds that connections in a slot's queue wait for the next process, which usually takes one or
-two."""
+"""Seconds for which connections in a slot's queue wait for the next process, which usually starts
+in one or two."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,9 +35,9 @@ class _Slot:
     closing: IDelayedCall | None = None
     """While no process serves: the delayed call that closes the sockets."""
     reopened: bool = False
-    """The sockets are open only for a process that has not been ready yet."""
+    """Whether the sockets are open only for a process that has not been ready yet."""
     starting: bool = False
-    """A process that has not been ready yet has the sockets."""
+    """Whether a process that has not been ready yet has the sockets."""
 
     def keep(self) -> None:
         """Cancel the delayed close."""
@@ -73,10 +73,10 @@ class ListeningSlots:
         self._slots = [_Slot(name) for name in names]
         self._clock = clock
         self.listens: list[Address] = []
-        """The addresses with the ports they got; empty before ``open``."""
+        """The addresses with their real ports; empty before ``open``."""
 
     def open(self) -> None:
-        """Open all sockets. Raises ConfigurationError if one cannot be opened; then none stays."""
+        """Open all sockets. If one cannot be opened, close all and raise ConfigurationError."""
         self.listens, opened = listening_sockets.open_slots(self._wanted, len(self._slots))
         for slot, its_sockets in zip(self._slots, opened, strict=True):
             slot.sockets = its_sockets
@@ -102,7 +102,7 @@ class ListeningSlots:
         if slot.sockets:
             slot.starting = True
             return
-        # If all slots are closed, another program may have the port.
+        # If all slots are closed, another program may have taken the port.
         shared = any(other.sockets for other in self._slots)
         opened: list[socket.socket] = []
         try:

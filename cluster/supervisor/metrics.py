@@ -20,23 +20,23 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 _GAUGES = {
     "connections": ("c10k_connections", "Open WebSocket connections", ""),
     "feed_clients": ("c10k_feed_clients", "Open clients of feeds, by kind of connection", "kind"),
-    "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes that wait for slow clients", ""),
-    "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes that wait for the bus", ""),
-    "wsgi_queue_depth": ("c10k_wsgi_queue_depth", "Requests that wait for a thread", ""),
-    "wsgi_threads": ("c10k_wsgi_threads", "Threads that run views", ""),
+    "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes queued for slow clients", ""),
+    "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes queued for the bus", ""),
+    "wsgi_queue_depth": ("c10k_wsgi_queue_depth", "Requests that are waiting for a thread", ""),
+    "wsgi_threads": ("c10k_wsgi_threads", "Threads that are running views", ""),
     "handshakes_deciding": (
         "c10k_handshakes_deciding",
-        "WebSocket handshakes that wait for their session or accept function",
+        "WebSocket handshakes that are waiting for their session or accept function",
         "",
     ),
     "database_queue_depth": (
         "c10k_database_queue_depth",
-        "Calls of ain_database and handshakes that wait for a thread",
+        "Calls of ain_database and handshakes that are waiting for a thread",
         "",
     ),
     "database_threads": ("c10k_database_threads", "Threads of ain_database", ""),
     "nodes": ("c10k_broker_nodes", "Nodes connected to the broker", ""),
-    "queue_bytes": ("c10k_broker_queue_bytes", "Bytes that wait in the broker for slow nodes", ""),
+    "queue_bytes": ("c10k_broker_queue_bytes", "Bytes queued in the broker for slow nodes", ""),
 }
 _COUNTERS = {
     "connections_opened": ("c10k_connections_opened", "WebSocket connections opened", ""),
@@ -67,20 +67,28 @@ _COUNTERS = {
     ),
     "feed_streams_ended": ("c10k_feed_streams_ended", "Streams that ended, by reason", "reason"),
     "bus_gaps": ("c10k_bus_gaps", "Gaps in the publications of other nodes", ""),
-    "wsgi_refused": ("c10k_wsgi_refused", "Requests answered 503 because too many waited", ""),
+    "wsgi_refused": (
+        "c10k_wsgi_refused",
+        "Requests answered 503 because too many were waiting",
+        "",
+    ),
     "limited": ("c10k_limited", "Clients refused or closed by a limit, by limit", "limit"),
     "revoked": ("c10k_revoked", "Clients closed because their session or user ended", ""),
     "database_calls": (
         "c10k_database_calls",
-        "Calls of ain_database and handshakes that a thread has begun",
+        "Calls of ain_database and handshakes that a thread has started",
         "",
     ),
     "database_wait_seconds": (
         "c10k_database_wait_seconds",
-        "Seconds that these calls waited for a thread",
+        "Seconds that these calls have waited for a thread, in total",
         "",
     ),
-    "database_refused": ("c10k_database_refused", "Calls refused because too many waited", ""),
+    "database_refused": (
+        "c10k_database_refused",
+        "Calls refused because too many were waiting",
+        "",
+    ),
     "retained_evicted": (
         "c10k_broker_retained_evicted",
         "Retained topics evicted to make room for others",
@@ -115,9 +123,11 @@ class _ClusterCollector(Collector):
         self._starts = starts
 
     def collect(self) -> Iterable[Metric]:
-        up = GaugeMetricFamily("c10k_up", "Whether the process answers", labels=["node"])
-        ready = GaugeMetricFamily("c10k_ready", "Whether the process serves", labels=["node"])
-        starts = CounterMetricFamily("c10k_starts", "Starts of the process", labels=["node"])
+        up = GaugeMetricFamily("c10k_up", "1 if the process answers, else 0", labels=["node"])
+        ready = GaugeMetricFamily("c10k_ready", "1 if the process serves, else 0", labels=["node"])
+        starts = CounterMetricFamily(
+            "c10k_starts", "Number of starts of the process", labels=["node"]
+        )
         for name, statistics in self._statistics.items():
             up.add_metric([name], statistics is not None)
             ready.add_metric([name], bool(statistics and statistics.get("ready")))

@@ -1,6 +1,6 @@
 """The supervisor: keeps a broker and its nodes alive, and holds the listening sockets for them.
 
-It does not see the messages of clients. It
+It does not process the messages of clients. It
 
 * starts the children, and restarts them when they end, after a delay that grows each time one ends
   before it was ready (``cluster.supervisor.children``);
@@ -11,11 +11,11 @@ It does not see the messages of clients. It
 * asks each child for its statistics every second, and replaces one that does not answer
   (``cluster.supervisor.heartbeat``);
 * answers operators (``cluster.supervisor.admin_port``);
-* gives up if the site's code prevents the first start;
+* stops if an error in the site's code prevents the first start;
 * stops the nodes first, which drain, and then the broker.
 
-Importing this module imports the default reactor, because twisted.runner.procmon does.
-``cluster.cli.twistd`` therefore imports it when it makes the service, and not before.
+This module imports twisted.runner.procmon, which imports the default reactor. So
+``cluster.cli.twistd`` imports this module only when it creates the service.
 """
 
 import math
@@ -47,7 +47,8 @@ from cluster.supervisor.listening_slots import ListeningSlots
 BROKER = "broker"
 
 KILL_AFTER_DRAIN_S = 4.0
-"""Seconds from the end of the drain timeout to SIGKILL. A child exits by itself within 2 s."""
+"""Seconds from the end of the drain timeout to SIGKILL; more than the 2 s after which a child exits
+without waiting."""
 
 
 class Supervisor(Service):
@@ -83,7 +84,7 @@ class Supervisor(Service):
     # Start.
 
     def privilegedStartService(self) -> None:
-        """Open all listening sockets, before twistd gives up the rights of root."""
+        """Open all listening sockets, before twistd gives up root privileges."""
         self._slots.open()
         try:
             self._admin_socket = listening_sockets.claim(self.config.admin)
@@ -116,7 +117,8 @@ class Supervisor(Service):
                 [*self.config.command, *self._arguments(name)],
                 env=child_environment(os.environ, sys.path),
             )
-        # Not before: without its signal handlers the reactor does not notice that a process ends.
+        # Start children only now: the reactor needs its signal handlers to notice that a process
+        # ends.
         self._reactor.callWhenRunning(self._start_children)
 
     def _start_children(self) -> None:
@@ -140,7 +142,7 @@ class Supervisor(Service):
                 self._admin_socket.fileno(), self._admin.family, make_site(self)
             )
         )
-        self._admin_socket.close()  # the port has its own copy
+        self._admin_socket.close()  # the port has duplicated the descriptor
         self._admin_socket = None
 
     # For the children (control_connection.ChildRegistry).
@@ -179,7 +181,7 @@ class Supervisor(Service):
         assert link.slot is not None
         name = self._name(link.slot)
         if self.children.pid(name) != link.pid:
-            return  # the process has ended, and the reactor reported that first
+            return  # the reactor reported the end of this process earlier
         self.children.became_ready(name)
         self._heartbeat.became_ready(name)
         self._failure_reason = ""
@@ -200,17 +202,18 @@ class Supervisor(Service):
             )
 
     def start_failed(self, link: ChildLink, reason: str, permanent: bool) -> None:
-        """The child cannot start. The cluster ends if that is permanent and no node ever did."""
+        """The child cannot start. Stop the cluster if this is permanent and no node ever
+        started."""
         assert link.slot is not None
         name = self._name(link.slot)
-        # The nodes run the same site: each fails for the same reason at each start.
+        # All nodes run the same site, so each start fails for the same reason: log it once.
         if reason != self._failure_reason:
             self._failure_reason = reason
             self.log.critical(
                 "cannot start: {reason}", reason=reason, log_system=f"{name}#critical"
             )
         if permanent and not self._has_served and not self.stopping:
-            self.stopping = True  # at once: other nodes may report before the reactor stops
+            self.stopping = True  # set it now: other nodes may report before the reactor stops
             self._give_up(reason)
 
     def left(self, link: ChildLink) -> None:
@@ -237,7 +240,7 @@ class Supervisor(Service):
         return self._heartbeat.survey()
 
     def starts(self) -> Mapping[str, int]:
-        """How often each child was started."""
+        """How often each child has been started."""
         return self.children.starts
 
     def missing(self, statistics: Statistics) -> list[str]:
@@ -253,12 +256,13 @@ class Supervisor(Service):
             self.stopping = True
             self.log.info("stopping")
             self._heartbeat.stop()
-            # The nodes close theirs when they begin to drain. Then the kernel refuses connections.
+            # The nodes close their descriptors when they start to drain; then the kernel refuses
+            # connections.
             self._slots.close()
             if self._admin_socket is not None:
                 self._admin_socket.close()
             self._stopped = self.children.stopService().addCallback(self._clean_up)
-        # Each caller gets a Deferred of its own, because each may add callbacks that change it.
+        # Return a separate Deferred to each caller, because callbacks may change its result.
         waiting: Deferred[None] = Deferred()
         self._stopped.addBoth(lambda _: waiting.callback(None))
         return waiting

@@ -1,10 +1,10 @@
-"""Testing handlers: a client in memory, and real nodes for tests that need them.
+"""Tools for testing handlers: a client in memory, and real nodes for tests that need them.
 
 connect               ``async with connect("/ws/") as client``: a WebSocket client without sockets
 Client                the client: send, receive, receive_json, closed …
 Refused               raised if the server refuses the handshake: status, headers, body
-Closed                how a connection ended: code, reason
-capture_publications  a list of all that is published in a block
+Closed                the close code and the reason of a connection
+capture_publications  a list of the messages that are published in a block
 LiveClusterTestCase   a Django test case with real nodes
 LiveClient            its client, through a real socket
 asynchronous          a decorator for ``async def`` tests under trial

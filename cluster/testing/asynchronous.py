@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred
 
 
 def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Any]:
-    """Make a test method of a coroutine that awaits asyncio's objects, such as a Client's.
+    """Make a test method from a coroutine that awaits asyncio objects, such as a Client's methods.
 
     Use it as a decorator with ``twisted.trial``, on any reactor, and with ``unittest.TestCase``.
-    Django's test cases and ``unittest.IsolatedAsyncioTestCase`` do not need it. Each test has a
-    node of its own.
+    Django's test cases and ``unittest.IsolatedAsyncioTestCase`` do not need it. Each test has its
+    own node.
 
     Args:
         test: The ``async def`` test method.
@@ -34,7 +34,7 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 
 
 async def _alone(test: Coroutine[Any, Any, None]) -> None:
-    """Run the test, and end its node: the event loop continues after the test."""
+    """Run the test, then stop its node, because the event loop continues after the test."""
     from cluster.testing.memory_node import MemoryNode
 
     try:

@@ -26,10 +26,10 @@ from cluster.testing.memory_transport import MemoryTransport
 from cluster.testing.publications import commit
 
 COMMIT_S = 0.01
-"""Seconds between two looks of a waiting client for publications that wait for a commit."""
+"""Seconds between two checks, while a client waits, for publications that wait for a commit."""
 
 TIMEOUT_S = 5.0
-"""Seconds after which a test gives up. What it waits for takes milliseconds, or never comes."""
+"""Default timeout, in seconds. Messages usually arrive within milliseconds."""
 
 
 class Client:
@@ -51,7 +51,7 @@ class Client:
         self._changed = asyncio.Event()
         self._error_reported = False
 
-    # What a test does.
+    # The methods for tests.
 
     async def send(self, message: Payload) -> None:
         """Send a message.
@@ -71,7 +71,7 @@ class Client:
         """Send a value as JSON text.
 
         Args:
-            value: What ``json.dumps`` accepts.
+            value: A value that ``json.dumps`` accepts.
 
         Raises:
             Disconnected: The connection is closed.
@@ -119,10 +119,13 @@ class Client:
         return json.loads(await self.receive(timeout))
 
     async def nothing(self, within: float = 0.05) -> None:
-        """Assert that no message arrives, and that none waits to be received.
+        """Assert that no message arrives, and that no earlier one is left to receive.
 
         Args:
-            within: Seconds to wait for a message. A failure raises AssertionError.
+            within: Seconds to wait for a message.
+
+        Raises:
+            AssertionError: There is a message.
         """
         await sync_to_async(commit)()
         await asyncio.sleep(within)
@@ -160,7 +163,7 @@ class Client:
         await self._over()
 
     async def abort(self) -> None:
-        """Lose the connection without a closing handshake, as a phone in a tunnel does.
+        """Drop the connection without a closing handshake, like a phone that loses its network.
 
         Raises:
             TimeoutError: The handler still runs after 5 seconds.
@@ -173,10 +176,10 @@ class Client:
         self._transport.client_reads(False)
 
     def start_reading(self) -> None:
-        """Read everything again that the server sends."""
+        """Resume reading after ``stop_reading``."""
         self._transport.client_reads(True)
 
-    # For this package.
+    # Internal to this package.
 
     async def open(
         self, node: MemoryNode, request: bytes, peer: tuple[str, int], secure: bool
@@ -225,15 +228,15 @@ class Client:
             try:
                 await asyncio.wait_for(self._changed.wait(), min(left, COMMIT_S))
             except TimeoutError:
-                # The application's publication may wait for a commit.
+                # A publication of the application may wait for a commit.
                 await sync_to_async(commit)()
 
 
 class connect:
     """Connect to a handler in memory: ``async with connect(path) as client``.
 
-    The block gets a Client. The end of the block closes the connection with 1000, and raises the
-    error of the handler, unless ``receive`` or ``closed`` has reported it already.
+    The target of ``as`` is a Client. At the end of the block the connection is closed with 1000,
+    and an error of the handler is raised, unless ``receive`` or ``closed`` has reported it already.
 
     Args:
         path: The URL's path, with a query string if necessary.
@@ -242,10 +245,10 @@ class connect:
         headers: Further headers of the handshake.
         cookies: A dict, or the ``cookies`` of Django's test client.
         subprotocols: The subprotocols that the client offers, best first.
-        origin: The Origin header of a browser. Without it the client is no browser, and its
-            origin is not checked.
+        origin: The Origin header that a browser sends. The server does not check the origin of a
+            client that sends none.
         address: The client's IP address.
-        secure: Whether the connection counts as one over TLS.
+        secure: Whether the connection is treated as one over TLS.
 
     Raises:
         Refused: The server does not accept the handshake.
@@ -300,5 +303,5 @@ class connect:
 
 
 def default_host() -> str:
-    """A Host that ALLOWED_HOSTS accepts: that of Django's test client, in Django's tests."""
+    """Return a Host that ALLOWED_HOSTS accepts; in Django's tests that of Django's test client."""
     return "testserver" if validate_host("testserver", settings.ALLOWED_HOSTS) else "localhost"

@@ -17,19 +17,19 @@ TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes."""
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-"""The key of the example in RFC 6455, section 1.3; a test needs no random one."""
+"""The key of the example in RFC 6455, section 1.3; a test needs no random key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The server's answer to the opening request; ``headers`` in their order."""
+    """The server's answer to the opening request; ``headers`` keep their order."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
 
     def header(self, name: str) -> str | None:
-        """The first value of a header, its name in any case."""
+        """Return the first value of a header; the case of its name does not matter."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
@@ -44,7 +44,7 @@ class Frame:
 def request(
     path: str, host: str, headers: Iterable[tuple[str, str]] = (), subprotocols: Iterable[str] = ()
 ) -> bytes:
-    """An opening request; header values are sent as latin-1."""
+    """Encode an opening request, with header values in Latin-1."""
     lines = [
         f"GET {path} HTTP/1.1",
         f"Host: {host}",
@@ -61,7 +61,7 @@ def request(
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """One masked frame."""
+    """Encode one masked frame."""
     size = len(payload)
     if size <= 125:
         head = bytes((0x80 | opcode, 0x80 | size))
@@ -73,14 +73,15 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 class Decoder:
-    """Returns an Answer, then Frames if it was 101. ``ended``: no more bytes follow."""
+    """Decodes an Answer, then Frames if its status is 101. ``ended``: no more bytes follow."""
 
     def __init__(self) -> None:
         self._bytes = b""
         self._is_open = False
 
     def feed(self, data: bytes, ended: bool = False) -> Iterator[Answer | Frame]:
-        """The answers and frames that these bytes complete; ValueError for invalid ones."""
+        """Return the answers and frames that these bytes complete; raises ValueError for invalid
+        ones."""
         self._bytes += data
         if not self._is_open:
             answer = self._answer(ended)
@@ -115,7 +116,9 @@ class Decoder:
         first, length = data[0], data[1]
         start = 2 if length < 126 else 4 if length == 126 else 10
         if not first & 0x80 or first & 0x70 or length & 0x80:
-            raise ValueError(f"a server's frame must be whole, plain and unmasked: {data[:2]!r}")
+            raise ValueError(
+                f"a server's frame must be unfragmented, uncompressed and unmasked: {data[:2]!r}"
+            )
         if len(data) < start:
             return None
         size = length if length < 126 else int.from_bytes(data[2:start], "big")

@@ -1,6 +1,6 @@
-"""One client's connection, without I/O: the messages that arrived, and the bytes to send.
+"""One client's connection, without I/O: the messages that have arrived, and the bytes to send.
 
-client.py moves the bytes in memory, live/client.py through a socket.
+client.py transfers the bytes in memory, live/client.py through a socket.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ NOT_CLEAN = 1006
 
 
 class Refused(ClusterError):
-    """Raised by ``connect`` if the server answers the handshake with another status than 101.
+    """Raised by ``connect`` if the server answers the handshake with a status other than 101.
 
     Attributes:
         status: The HTTP status.
@@ -35,11 +35,11 @@ class Refused(ClusterError):
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """How the server closed a connection.
+    """The close code and the reason with which the server closed a connection.
 
     Attributes:
-        code: The close code (RFC 6455, section 7.4). 1005 is a Close frame without a code, 1006 the
-            end of the connection without a Close frame.
+        code: The close code (RFC 6455, section 7.4): 1005 for a Close frame without a code, 1006
+            if the connection ended without a Close frame.
         reason: The reason in the Close frame.
     """
 
@@ -48,7 +48,7 @@ class Closed:
 
 
 class Conversation:
-    """``messages`` are those not received yet; ``closed`` is set when the server has closed."""
+    """``messages`` have not been received yet; ``closed`` is set when the server has closed."""
 
     def __init__(self) -> None:
         self.answer: protocol.Answer | None = None
@@ -59,7 +59,7 @@ class Conversation:
         self._sent_close = False
 
     def receive_data(self, data: bytes, ended: bool = False) -> bytes:
-        """Take bytes from the server; write the returned bytes to it."""
+        """Process bytes from the server; returns bytes that must be sent to it."""
         reply = b""
         for found in self._decoder.feed(data, ended):
             if isinstance(found, protocol.Answer):
@@ -83,7 +83,8 @@ class Conversation:
         return reply
 
     def accepted(self) -> protocol.Answer:
-        """The server's 101. Raises Refused for another answer, ConnectionError for none."""
+        """Return the server's 101 answer; raises Refused for another one, ConnectionError for
+        none."""
         if self.answer is None:
             raise ConnectionError("the server closed before it answered the handshake")
         if self.answer.status != 101:
@@ -91,7 +92,7 @@ class Conversation:
         return self.answer
 
     def message_frame(self, message: Payload) -> bytes:
-        """The frame of a message. Raises Disconnected if the connection is closed."""
+        """Encode a message as a frame; raises Disconnected if the connection is closed."""
         self.raise_if_closed()
         if isinstance(message, str):
             return protocol.frame(protocol.TEXT, message.encode())
@@ -101,7 +102,7 @@ class Conversation:
         return protocol.frame(protocol.BINARY, bytes(message))
 
     def close_frame(self, code: int, reason: str) -> bytes:
-        """A Close frame, or nothing if one was sent before."""
+        """Encode a Close frame; empty if one was sent before."""
         if self._sent_close:
             return b""
         self._sent_close = True
@@ -121,7 +122,7 @@ def opening(
     subprotocols: Iterable[str],
     origin: str | None,
 ) -> bytes:
-    """The opening request of a client; a Host in ``headers`` replaces ``host``."""
+    """Encode the opening request of a client; a Host in ``headers`` replaces ``host``."""
     given: dict[str, Any] = {name.lower(): value for name, value in headers.items()}
     host = given.pop("host", host)
     if origin is not None:

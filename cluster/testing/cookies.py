@@ -1,4 +1,4 @@
-"""The cookies of a test's client, for a user or a session, made as Django's test client does."""
+"""The cookies of a test's client for a user or a session, created as by Django's test client."""
 
 from collections.abc import Mapping
 from http.cookies import SimpleCookie
@@ -18,7 +18,7 @@ def log_in(user: Any, session: Mapping[str, Any] | None) -> dict[str, str]:
         store = visitor.session
         store.update(session)
         store.save()
-        # With signed cookies, the key contains the session's data and has changed.
+        # With the signed_cookies engine the key contains the session's data, so it has changed.
         visitor.cookies[settings.SESSION_COOKIE_NAME] = str(store.session_key)
     return plain(visitor.cookies)
 
@@ -26,7 +26,7 @@ def log_in(user: Any, session: Mapping[str, Any] | None) -> dict[str, str]:
 async def cookies_of(
     user: Any, session: Mapping[str, Any] | None, cookies: Mapping[str, Any] | None
 ) -> dict[str, str]:
-    """All cookies of a client; the database is used in the thread of the test's transaction."""
+    """Return all cookies of a client. Uses the database in the thread of the test's transaction."""
     found = plain(cookies or {})
     if (user is not None and not user.is_anonymous) or session:
         found |= await sync_to_async(log_in)(user, session)
@@ -34,12 +34,12 @@ async def cookies_of(
 
 
 def plain(cookies: Mapping[str, Any]) -> dict[str, str]:
-    """Names and values of a dict, or of the ``cookies`` of Django's test client."""
+    """Return the names and values of a dict, or of the ``cookies`` of Django's test client."""
     if isinstance(cookies, SimpleCookie):
         return {name: morsel.value for name, morsel in cookies.items() if morsel.value}
     return dict(cookies)
 
 
 def cookie_header(cookies: Mapping[str, str]) -> str:
-    """The value of a Cookie header."""
+    """Return the value of a Cookie header."""
     return "; ".join(f"{name}={value}" for name, value in cookies.items())

@@ -1,4 +1,4 @@
-"""The methods of a reactor that a node needs, on the event loop of a test."""
+"""The methods of a reactor that a node calls, on the event loop of a test."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class DelayedCall:
-    """A call that the loop will make: the methods of Twisted's IDelayedCall that a node uses."""
+    """A delayed call: the methods of Twisted's IDelayedCall that a node uses."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, delay: float, call: Callable[[], object]
@@ -18,11 +18,11 @@ class DelayedCall:
         self.reset(delay)
 
     def active(self) -> bool:
-        """Whether the call has yet to be made."""
+        """Whether the call is still pending."""
         return self._handle is not None
 
     def getTime(self) -> float:
-        """The time of the call, in the reactor's seconds."""
+        """Return the time of the call, in the reactor's seconds."""
         return self._time
 
     def cancel(self) -> None:
@@ -32,10 +32,10 @@ class DelayedCall:
             self._handle = None
 
     def reset(self, delay: float) -> None:
-        """Make the call ``delay`` seconds from now instead."""
+        """Make the call ``delay`` seconds from now."""
         self.cancel()
         self._time = time() + delay
-        # asyncio does not keep the order of timers that are due at the same time; call_soon does.
+        # asyncio does not keep the order of timers that are due at the same time, so use call_soon.
         if delay <= 0:
             self._handle = self._loop.call_soon(self._run)
         else:
@@ -53,15 +53,15 @@ class LoopReactor:
         self._loop = loop
 
     def seconds(self) -> float:
-        """Unix time, as in Twisted's reactors."""
+        """Return Unix time, as Twisted's reactors do."""
         return time()
 
     def callLater(
         self, delay: float, function: Callable[..., object], *args: Any, **kwargs: Any
     ) -> DelayedCall:
-        """Call in ``delay`` seconds."""
+        """Call a function in ``delay`` seconds."""
         return DelayedCall(self._loop, delay, lambda: function(*args, **kwargs))
 
     def callFromThread(self, function: Callable[..., object], *args: Any) -> None:
-        """Call soon in the loop's thread; may be called from any thread."""
+        """Call a function soon in the loop's thread; may be called from any thread."""
         self._loop.call_soon_threadsafe(lambda: function(*args))

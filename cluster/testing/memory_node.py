@@ -1,10 +1,10 @@
-"""The node to which a test's clients connect: the parts of a real one, in memory.
+"""The node to which a test's clients connect: the parts of a real node, in memory.
 
 Handshakes, handlers, topics, retained messages and presence are those of a single node. The
 differences: the transport is a MemoryTransport, the clock is the event loop's, and calls of the
 database pool run in the thread of the test's transaction.
 
-A node ends with the event loop of its test, so nothing is left for the next test.
+A node stops with the event loop of its test, so it does not affect the next test.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _nodes: dict[asyncio.AbstractEventLoop, "MemoryNode"] = {}
 
 
 class MemoryConnection(ServerConnection):
-    """Keeps the error of the application, which tells the test why the connection was closed."""
+    """Keeps the error of the application, which the test's client raises."""
 
     error: BaseException | None = None
     is_secure = False
@@ -51,7 +51,7 @@ class MemoryConnection(ServerConnection):
 
 
 class MemoryConnectionFactory(ConnectionFactory):
-    """Makes MemoryConnections."""
+    """Creates MemoryConnections."""
 
     protocol = MemoryConnection
 
@@ -60,7 +60,7 @@ class RecordingDispatcher(Dispatcher):
     """Stores the error of a handler in its connection."""
 
     def task(self, connection: Any) -> asyncio.Task[None] | None:
-        """The task of a connection's handler; None once it has ended."""
+        """Return the task of a connection's handler; None after it has ended."""
         return self._tasks.get(connection)
 
     async def _run(self, connection: Any, websocket: Any, run: Any, args: Any, kwargs: Any) -> None:
@@ -86,7 +86,7 @@ class MemoryParts(WebSocketParts):
 
 
 class MemoryNode:
-    """One node in memory; ``current`` gives the one of the running event loop."""
+    """One node in memory; ``current`` returns that of the running event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -109,7 +109,7 @@ class MemoryNode:
 
     @classmethod
     def current(cls) -> "MemoryNode":
-        """The node of the running loop; the first call in a test starts it."""
+        """Return the node of the running loop; the first call in a test starts it."""
         loop = asyncio.get_running_loop()
         node = _nodes.get(loop)
         if node is None:
@@ -125,7 +125,7 @@ class MemoryNode:
             node.stop()
 
     def start(self) -> None:
-        """Start the bus, and become the node of this process."""
+        """Start the bus, and make this the node of this process."""
         self.pubsub.on_up = lambda: topics.set_result(self.is_up)
         self.pubsub.start()
         topics.attach(self)
@@ -135,7 +135,7 @@ class MemoryNode:
         self._loop.create_task(_enter(self._end))
 
     def stop(self) -> None:
-        """Stop, and be the node of this process no longer."""
+        """Stop; this is not the node of this process any more."""
         if _nodes.get(self._loop) is self:
             del _nodes[self._loop]
             self.pubsub.stop()
@@ -149,14 +149,16 @@ class MemoryNode:
             self.stop()
 
     def in_reactor_later(self, function: Callable[[], None]) -> None:
-        """Run in the loop's thread, without waiting for it; at once in that thread."""
+        """Run a function in the loop's thread, without waiting for it; at once if this is that
+        thread."""
         if threading.get_ident() == self._thread:
             function()
         else:
             self.reactor.callFromThread(function)
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run in the loop's thread and return the result; in any other thread, wait for it."""
+        """Run a function in the loop's thread and return its result; any other thread waits for
+        it."""
         if threading.get_ident() == self._thread:
             return function(*args)
         try:
@@ -170,13 +172,13 @@ async def _enter(generator: AsyncIterator[None]) -> None:
 
 
 class MemoryBackend:
-    """Publishes to the node of the running event loop, which it starts before the first client.
+    """Publishes to the node of the running event loop, and starts it if it does not run yet.
 
-    Without a running loop nobody can be listening, so the message goes nowhere.
+    Without a running loop there are no subscribers, so the message is dropped.
     """
 
     def check(self) -> None:
-        """Tests need no cluster."""
+        """Do nothing: tests need no cluster."""
 
     def publish(self, publication: Publication) -> Counts:
         node = self._node()

@@ -1,7 +1,7 @@
 """The transport between a test's client and its server: a Twisted transport without a socket.
 
-Bytes from the server reach the client at once. Bytes from the client reach the server in the next
-turn of the loop, as from a socket, so that neither runs inside the other.
+The client receives bytes from the server at once. The server receives bytes from the client in the
+next turn of the loop, as from a socket, so that neither is called inside the other.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class MemoryTransport:
         self.protocol = protocol
         protocol.makeConnection(self)
 
-    # The client's end.
+    # For the client.
 
     def send_to_server(self, data: bytes) -> None:
         """Send bytes from the client to the server."""
@@ -57,7 +57,7 @@ class MemoryTransport:
             self._loop.call_soon(self._deliver)
 
     def lose_connection(self) -> None:
-        """Lose the connection without a closing handshake."""
+        """Drop the connection without a closing handshake."""
         self._loop.call_soon(self._lose, ConnectionLost())
 
     def client_reads(self, is_reading: bool) -> None:
@@ -84,7 +84,7 @@ class MemoryTransport:
         self.protocol.connectionLost(Failure(reason))
         self._on_data(b"".join(self._unread_by_client), True)
 
-    # The server's end (ITransport, IPushProducer, IConsumer).
+    # For the server (ITransport, IPushProducer, IConsumer).
 
     def write(self, data: bytes) -> None:
         if self._is_lost:

@@ -1,8 +1,9 @@
-"""What is published during a test: recorded, and sent where the application would have committed.
+"""Records publications during a test, and sends them when the application would have committed.
 
 Django's TestCase wraps each test in a transaction that is never committed, so messages that wait
-for a commit would never be sent. ``commit`` looks whether only the test's own transaction is open,
-which is where the application would have committed, and then makes our calls that wait.
+for a commit would never be sent. ``commit`` checks whether only the test's own transaction is open:
+the application would have committed then. If so, it makes the calls that c10k has registered with
+``transaction.on_commit``.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ class Publication(NamedTuple):
 
     Attributes:
         topic: The name of the topic.
-        message: What was sent: str for text, bytes for binary.
+        message: The message: str for text, bytes for binary.
     """
 
     topic: str
@@ -33,11 +34,11 @@ _captures: list[list[Publication]] = []
 
 
 class capture_publications:
-    """A list of what is published in the block, by views, handlers or the test itself.
+    """A list of the messages that views, handlers or the test itself publish in a block.
 
-    Use ``with`` in a function, ``async with`` in a coroutine; both give the list. What waits for a
-    commit is in the list at the end of the block at the latest. Clients receive everything as they
-    do without this.
+    Use ``with`` in a function, ``async with`` in a coroutine; the target of ``as`` is the list.
+    Messages that wait for a commit are added at the end of the block at the latest. Clients receive
+    the messages as they do without this.
     """
 
     def __init__(self) -> None:
@@ -72,21 +73,21 @@ class capture_publications:
         return self._published
 
     def _end(self) -> None:
-        # Not remove(), which would take an equal one.
+        # Not remove(), which could remove another, equal list.
         _captures[:] = [each for each in _captures if each is not self._published]
         if topics.node is nobody and not _captures:
             topics.node = None
 
 
 def record(topic: bytes, frame: bytes) -> None:
-    """Record a publication, unless its topic is one of the cluster's own."""
+    """Record a publication, unless its topic is reserved for the cluster."""
     if not topic.startswith(RESERVED):
         for published in _captures:
             published.append(Publication(topic.decode(), as_message(frame)))
 
 
 class RecordingPubSub(PubSub):
-    """Topics whose publications are recorded."""
+    """PubSub that records publications."""
 
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         record(topic, frame)
@@ -106,7 +107,7 @@ class RecordingPubSub(PubSub):
 
 
 class Nobody:
-    """A node without clients, while publications are captured in a test that has none."""
+    """A node without clients: publications can be captured in a test that has no node."""
 
     def __init__(self) -> None:
         self.pubsub: Any = self
@@ -116,7 +117,7 @@ class Nobody:
         return ()
 
     def listen(self, topic: bytes, listener: object) -> None:
-        """There will be no messages."""
+        """Do nothing: there will be no messages."""
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
@@ -134,24 +135,25 @@ class Nobody:
 nobody = cast(Node, Nobody())
 
 _made_of_class: dict[str, tuple[str | None, list[object]]] = {}
-"""Of each database: the running test's savepoint, and the calls of its class that were made."""
+"""By database: the savepoint of the running test, and those calls of its class that have been
+made."""
 
 
 def commit() -> None:
-    """Make our calls that wait for a commit, in the thread of the test's transaction.
+    """Make c10k's calls that wait for a commit, in the thread of the test's transaction.
 
-    Calls of the test itself are made once. Those of ``setUpTestData`` belong to the class, as its
-    rows do: they are made once in each of its tests.
+    A call that the test itself registered is made once. A call of ``setUpTestData`` belongs to the
+    class, as its rows do, and is made once in each test of the class.
     """
     for connection in connections.all(initialized_only=True):
         blocks = getattr(connection, "atomic_blocks", ())
         if not blocks or not blocks[-1]._from_testcase:
             continue
-        # None while setUpTestData runs: the class's own block needs no savepoint.
+        # None while setUpTestData runs: the class's own atomic block has no savepoint.
         savepoint = connection.savepoint_ids[-1] if connection.savepoint_ids else None
         waiting: list[Any] = connection.run_on_commit
         for index, (savepoints, call, *rest) in enumerate(waiting):
-            function = getattr(call, "func", call)  # a partial's
+            function = getattr(call, "func", call)  # the function of a partial
             if not function.__module__.startswith("cluster."):
                 continue
             if savepoint not in savepoints:
@@ -159,13 +161,13 @@ def commit() -> None:
                 if attached and _is_first(connection.alias, savepoint, call):
                     _repeat(call)
             else:
-                # Not removed: captureOnCommitCallbacks counts them.
+                # Replace the calls rather than remove them: captureOnCommitCallbacks counts them.
                 waiting[index] = (savepoints, _done, *rest)
                 call()
 
 
 def _is_first(database: str, savepoint: str | None, call: object) -> bool:
-    """Whether the running test, known by its savepoint, has not made this call of its class."""
+    """Whether the running test (identified by its savepoint) has not made this class's call."""
     known, made = _made_of_class.get(database, (None, []))
     if known != savepoint:
         made = []
@@ -177,7 +179,7 @@ def _is_first(database: str, savepoint: str | None, call: object) -> bool:
 
 
 def _repeat(call: Callable[[], None]) -> None:
-    """Make a call of the class. What it publishes is older than any block that captures."""
+    """Make a call of the class, without capturing: it was published before any capturing block."""
     captures, _captures[:] = list(_captures), []
     try:
         getattr(call, "repeat", call)()
@@ -186,4 +188,4 @@ def _repeat(call: Callable[[], None]) -> None:
 
 
 def _done() -> None:
-    """Takes the place of a call that was made."""
+    """Replaces a call that has been made."""

@@ -1,4 +1,4 @@
-"""Tests of cluster.cli.child: a child's life, with its supervisor and reactor in memory."""
+"""Tests of cluster.cli.child, with its supervisor and reactor in memory."""
 
 import os
 import sys
@@ -69,7 +69,7 @@ class ChildTests(SynchronousTestCase):
         ]
         return trigger()
 
-    def test_registers_starts_and_reports(self) -> None:
+    def test_a_child_registers_starts_and_reports(self) -> None:
         self.connect()
         self.assertEqual(self.registry.events, [("registered", 1, os.getpid())])
         ((config, listening_sockets),) = self.made
@@ -81,12 +81,12 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.registry.events[-1], ("ready", 1))
         self.assertEqual(self.exits, [])
 
-    def test_statistics(self) -> None:
+    def test_a_child_answers_with_its_statistics(self) -> None:
         self.assertEqual(self.child._stats(), {})
         self.connect()
         self.assertEqual(self.child._stats(), {"ready": True})
 
-    def test_stop(self) -> None:
+    def test_a_child_drains_and_exits_when_the_supervisor_asks(self) -> None:
         self.connect()
         self.parent.stop()
         self.parent.stop()
@@ -97,11 +97,11 @@ class ChildTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         self.service.stopped.callback(None)
         self.successResultOf(stopped)
-        # The reactor now closes the control connection: the supervisor may still run.
+        # Now the reactor closes the control connection, although the supervisor may still run.
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, ["reactor stopped"])
 
-    def test_exits_although_a_service_does_not_stop(self) -> None:
+    def test_a_child_exits_even_if_its_service_does_not_stop(self) -> None:
         self.connect()
         self.shut_down()
         (timer,) = MemoryTimer.made
@@ -112,18 +112,18 @@ class ChildTests(SynchronousTestCase):
         timer.function()
         self.assertEqual(self.exits, [0])
 
-    def test_exits_at_once_when_the_supervisor_is_gone(self) -> None:
+    def test_a_child_exits_at_once_when_the_supervisor_is_gone(self) -> None:
         self.connect()
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, [EXIT_ORPHANED])
 
-    def test_exits_even_while_draining(self) -> None:
+    def test_a_draining_child_exits_at_once_when_the_supervisor_is_gone(self) -> None:
         self.connect()
         self.shut_down()
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, [EXIT_ORPHANED])
 
-    def test_exits_when_there_is_no_supervisor(self) -> None:
+    def test_a_child_exits_if_no_supervisor_listens(self) -> None:
         self.child.connect("/run/control.sock")
         ((_, factory, *_),) = self.reactor.unixClients
         factory.clientConnectionFailed(None, Failure(ConnectionLost()))
@@ -142,7 +142,7 @@ class ChildTests(SynchronousTestCase):
     def test_an_error_of_the_site_is_reported_as_one_line(self) -> None:
         self.connect()
         self.service.ready.errback(ImportError("no module named urls"))
-        self.assertEqual(self.exits, [])  # not before the supervisor has the report
+        self.assertEqual(self.exits, [])  # the supervisor does not have the report yet
         self.pump()
         (_, _, reason, permanent) = self.registry.events[-1]
         self.assertTrue(reason.startswith("ImportError: no module named urls"), reason)
@@ -171,7 +171,7 @@ class ChildTests(SynchronousTestCase):
         self.assertIn("cannot start: ImportError: no module named urls", logged[0])
         self.assertEqual(self.exits, ["reactor stopped"])
 
-    def test_a_service_that_cannot_be_created(self) -> None:
+    def test_a_service_that_cannot_be_created_is_reported(self) -> None:
         def fail(config: object, listening_sockets: object) -> MemoryService:
             raise ZeroDivisionError
 
@@ -191,7 +191,7 @@ class ChildTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_command_line(self) -> None:
+    def test_the_command_line_is_parsed(self) -> None:
         arguments = parse_arguments(["node", "--control", "/run/c", "--slot", "3"])
         self.assertEqual((arguments.kind, arguments.control, arguments.slot), ("node", "/run/c", 3))
         self.assertEqual(parse_arguments(["broker", "--control", "/run/c"]).slot, -1)

@@ -26,7 +26,7 @@ FREE = ("--listen", "tcp:0:interface=127.0.0.1")
 
 
 class FreeNodeOptions(NodeOptions):
-    """Options in a process without a reactor; trial has installed one."""
+    """NodeOptions as in a process without a reactor, because trial has installed one."""
 
     @staticmethod
     def installed_reactor() -> object:
@@ -62,14 +62,14 @@ class ClusterTests(OptionsTestCase):
         assert isinstance(options, Options)
         return options
 
-    def test_too_few_descriptors_for_any_connection(self) -> None:
+    def test_too_few_descriptors_for_any_connection_are_refused(self) -> None:
         self.patch(resource, "getrlimit", lambda what: (50, 100))
         self.assert_refused("the limit of 100 open files leaves none for connections", *FREE)
         for hard in (101, resource.RLIM_INFINITY):
             self.patch(resource, "getrlimit", lambda what, hard=hard: (50, hard))
             self.parse(*FREE)
 
-    def test_an_argument_that_is_no_option(self) -> None:
+    def test_an_argument_that_is_not_an_option_is_refused(self) -> None:
         self.assert_refused("takes options only, not 'nodes=4'", *FREE, "nodes=4")
 
     def test_defaults(self) -> None:
@@ -92,13 +92,13 @@ class ClusterTests(OptionsTestCase):
             },
         )
 
-    def test_default_address_is_port_8000_everywhere(self) -> None:
+    def test_the_default_address_is_port_8000_on_all_interfaces(self) -> None:
         self.patch(sys.modules["cluster.cli.options"], "probe", lambda address: None)
         options = self.parse()
         self.assertEqual([address.host_port for address in options.listens], ["0.0.0.0:8000"])
         self.assertEqual(options.admin.host_port, "127.0.0.1:9000")
 
-    def test_everything_given(self) -> None:
+    def test_all_options_may_be_given(self) -> None:
         options = self.parse(
             *FREE, "--listen", "tcp:0", "--nodes", "3", "--admin", "tcp:0:interface=127.0.0.2",
             "--ping-interval", "0.5", "--ping-timeout", "2", "--max-message-size", "100",
@@ -112,7 +112,7 @@ class ClusterTests(OptionsTestCase):
         self.assertEqual(config["drain_timeout"], 0.0)
         self.assertTrue(config["proxy_headers"] and config["access_log"])
 
-    def test_nodes(self) -> None:
+    def test_an_invalid_number_of_nodes_is_refused(self) -> None:
         for nodes in ("0", "-1", "9999", "two", "1.5", "", "1e1", "²"):
             self.assert_refused(
                 f"--nodes must be a whole number from 1 to {MAX_NODES}, not {nodes!r}",
@@ -123,7 +123,7 @@ class ClusterTests(OptionsTestCase):
         self.assertEqual(self.parse(*FREE, "--nodes", "1").bus, "local")
         self.assertIsNone(self.parse(*FREE, "--nodes", "2").bus)
 
-    def test_seconds(self) -> None:
+    def test_invalid_seconds_are_refused(self) -> None:
         for option in ("--ping-interval", "--ping-timeout", "--drain-timeout"):
             for text in ("-1", "nan", "inf", "soon", "", "1e9"):
                 self.assert_refused(
@@ -131,27 +131,27 @@ class ClusterTests(OptionsTestCase):
                 )
         self.assert_refused("above 0", *FREE, "--ping-timeout", "0")
 
-    def test_message_size(self) -> None:
+    def test_an_invalid_message_size_is_refused(self) -> None:
         for text in ("0", "-5", "1MiB", str(1 << 40)):
             self.assert_refused("--max-message-size must be", *FREE, f"--max-message-size={text}")
 
-    def test_addresses(self) -> None:
+    def test_invalid_addresses_are_refused(self) -> None:
         self.assert_refused("cannot listen on 'garbage'", "--listen", "garbage")
         self.assert_refused("cannot listen on ''", "--listen", "")
         self.assert_refused("names 0.0.0.0:8123 twice", "--listen=tcp:8123", "--listen=tcp:8123")
 
-    def test_busy_port(self) -> None:
+    def test_a_busy_port_is_refused(self) -> None:
         port = self.loopback_listener()
         self.assert_refused(
             f"cannot listen on 127.0.0.1:{port}: another program",
             "--listen", f"tcp:{port}:interface=127.0.0.1", "--admin", "tcp:0",
         )  # fmt: skip
 
-    def test_busy_admin_port(self) -> None:
+    def test_a_busy_admin_port_is_refused(self) -> None:
         port = self.loopback_listener()
         self.assert_refused(f"cannot listen on 127.0.0.1:{port}", *FREE, "--admin", f"tcp:{port}")
 
-    def test_privileged_port(self) -> None:
+    def test_a_privileged_port_is_refused(self) -> None:
         class Unprivileged(socket.socket):
             def bind(self, address: object) -> None:
                 raise PermissionError(13, "Permission denied")
@@ -183,7 +183,7 @@ class ClusterTests(OptionsTestCase):
             options = self.parse(*FREE, "--nodes", nodes, "--bus", f"zmq+tcp://localhost:{port}")
             self.assertEqual(options.bus, f"tcp://127.0.0.1:{port}")
 
-    def test_unknown_option(self) -> None:
+    def test_an_unknown_option_is_refused(self) -> None:
         self.assert_refused("option --bogus not recognized (--help lists the options)", "--bogus")
 
     def test_under_twistd_an_error_is_one_line(self) -> None:
@@ -195,7 +195,9 @@ class ClusterTests(OptionsTestCase):
             ("--nodes=x", "c10k: --nodes must be a whole number from 1 to 256, not 'x'"),
         ):
             end = self.assertRaises(SystemExit, options.parseOptions, [*FREE, argument])
-            self.assertEqual(end.code, message)  # printed to standard error; the status is 1
+            self.assertEqual(
+                end.code, message
+            )  # Python prints it to standard error; the status is 1
 
     def test_version(self) -> None:
         output = io.StringIO()
@@ -242,7 +244,7 @@ class ClusterTests(OptionsTestCase):
 class NodeTests(OptionsTestCase):
     kind = FreeNodeOptions
 
-    def test_alone_by_default(self) -> None:
+    def test_a_node_is_alone_by_default(self) -> None:
         options = self.parse(*FREE)
         assert isinstance(options, NodeOptions)
         self.assertEqual(options.bus, "local")
@@ -252,10 +254,10 @@ class NodeTests(OptionsTestCase):
         for name in ("", "a b", "-x", "x" * 64, "ä"):
             self.assert_refused("--name must be", *FREE, f"--name={name}")
 
-    def test_needs_a_named_broker(self) -> None:
+    def test_a_bus_without_a_named_broker_is_refused(self) -> None:
         self.assert_refused("--bus must name a running broker", *FREE, "--bus", "zmq+ipc")
 
-    def test_needs_the_asyncio_reactor(self) -> None:
+    def test_another_reactor_than_asyncio_is_refused(self) -> None:
         self.patch(FreeNodeOptions, "installed_reactor", staticmethod(lambda: object()))
         self.assert_refused("--reactor asyncio", *FREE)
 
@@ -269,8 +271,8 @@ class BrokerTests(OptionsTestCase):
         assert isinstance(options, BrokerOptions)
         self.assertEqual(options.bus, f"ipc://{folder}/broker.ipc")
 
-    def test_a_path_that_cannot_be_a_socket(self) -> None:
-        """ZeroMQ would delete a file at this path."""
+    def test_a_path_that_cannot_be_a_socket_is_refused(self) -> None:
+        """ZeroMQ would delete a file at such a path."""
         with TemporaryDirectory() as folder:
             file = Path(folder, "notes.txt")
             file.touch()
@@ -286,19 +288,19 @@ class BrokerTests(OptionsTestCase):
             self.patch(os, "access", lambda path, mode: path != folder and access(path, mode))
             self.assert_refused(f"may not write to {folder}", "--bus", f"zmq+ipc://{folder}/b.ipc")
 
-    def test_the_socket_file_of_a_dead_broker(self) -> None:
+    def test_the_socket_file_of_a_dead_broker_is_accepted(self) -> None:
         with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as dead:
             dead.bind(f"{folder}/broker.ipc")
             self.parse("--bus", f"zmq+ipc://{folder}/broker.ipc")
 
-    def test_needs_an_address(self) -> None:
+    def test_a_broker_without_an_address_is_refused(self) -> None:
         self.assert_refused("--bus must say where to bind", "--bus", "zmq+ipc")
 
-    def test_busy_port(self) -> None:
+    def test_a_busy_port_is_refused(self) -> None:
         port = self.loopback_listener()
         self.assert_refused("another program", "--bus", f"zmq+tcp://127.0.0.1:{port}")
 
-    def test_a_path_of_another_broker(self) -> None:
+    def test_the_path_of_another_broker_is_refused(self) -> None:
         with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as other:
             other.bind(f"{folder}/broker.ipc")
             other.listen()

@@ -21,7 +21,7 @@ from cluster.core.exceptions import ConfigurationError
 
 
 class SignalTests(SynchronousTestCase):
-    """Signal handlers are set in a dict, so that trial keeps its own."""
+    """Signal handlers are recorded in a dict, so that trial's own stay installed."""
 
     def setUp(self) -> None:
         self.handlers: dict[int, Any] = {
@@ -37,14 +37,14 @@ class SignalTests(SynchronousTestCase):
     def twisted_stops(self, number: int, frame: object) -> None:
         self.stops.append(number)
 
-    def test_only_the_first_counts(self) -> None:
+    def test_only_the_first_signal_stops_the_process(self) -> None:
         process_setup.stop_on_first_signal(self.reactor)
         self.reactor.run()
         self.handlers[signal.SIGINT](signal.SIGINT, None)
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.assertEqual(self.stops, [signal.SIGINT])
 
-    def test_a_second_one_while_the_first_is_handled(self) -> None:
+    def test_a_second_signal_while_the_first_is_handled_is_ignored(self) -> None:
         def twisted_stops(number: int, frame: object) -> None:
             self.twisted_stops(number, frame)
             self.handlers[signal.SIGINT](signal.SIGINT, None)
@@ -55,7 +55,7 @@ class SignalTests(SynchronousTestCase):
         self.handlers[signal.SIGINT](signal.SIGINT, None)
         self.assertEqual(self.stops, [signal.SIGINT])
 
-    def test_own_stop(self) -> None:
+    def test_stop_is_called_instead_of_twisteds_handler(self) -> None:
         process_setup.stop_on_first_signal(self.reactor, lambda: self.stops.append("own"))
         self.reactor.run()
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
@@ -74,7 +74,7 @@ class FailureTests(SynchronousTestCase):
         self.patch(process_setup.atexit, "register", lambda *call: self.exits.append(call))
 
     def exit(self) -> None:
-        """What the interpreter does at its end."""
+        """Call the exit handlers, as the interpreter does at exit."""
         ((function, *arguments),) = self.exits
         self.patch(process_setup.os, "_exit", self.statuses.append)
         self.patch(sys, "__stderr__", io.StringIO())
@@ -92,7 +92,7 @@ class FailureTests(SynchronousTestCase):
         assert isinstance(sys.__stderr__, io.StringIO)
         self.assertEqual(sys.__stderr__.getvalue(), "c10k-node: cannot start: the port is taken\n")
 
-    def test_while_a_signal_stops_the_reactor(self) -> None:
+    def test_the_reason_is_printed_if_a_signal_is_stopping_the_reactor(self) -> None:
         def stop() -> None:
             raise ReactorNotRunning
 
@@ -117,12 +117,12 @@ class LogTests(SynchronousTestCase):
         Logger("cluster.supervisor", observer=self.publisher).warn("a node ended")
         self.assertEqual(self.lines, ["[c10k#info] starting up", "[c10k#warn] a node ended"])
 
-    def test_lines_that_name_their_system_keep_it(self) -> None:
+    def test_lines_with_a_log_system_keep_it(self) -> None:
         log = Logger(observer=self.publisher)
         log.error("no such table", log_system="node0#error")
         self.assertEqual(self.lines, ["[node0#error] no such table"])
 
-    def test_old_log_messages(self) -> None:
+    def test_lines_of_the_legacy_log_have_the_name_too(self) -> None:
         forward = self.publisher
         globalLogPublisher.addObserver(forward)
         self.addCleanup(globalLogPublisher.removeObserver, forward)
@@ -137,11 +137,11 @@ class ConfigurationErrorTests(SynchronousTestCase):
         self.patch(sys, "stderr", io.StringIO())
         process_setup.print_configuration_errors("c10k")
 
-    def test_is_one_line(self) -> None:
+    def test_a_configuration_error_is_printed_as_one_line(self) -> None:
         sys.excepthook(ConfigurationError, ConfigurationError("the port is taken"), None)
         self.assertEqual(sys.stderr.getvalue(), "c10k: the port is taken\n")
 
-    def test_other_errors_have_their_traceback(self) -> None:
+    def test_other_errors_are_printed_with_their_traceback(self) -> None:
         error = ZeroDivisionError()
         sys.excepthook(ZeroDivisionError, error, None)
         self.assertEqual(self.others, [error])

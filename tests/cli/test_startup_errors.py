@@ -25,19 +25,19 @@ class StartupErrorTests(SynchronousTestCase):
         self.patch(sys, "path", [str(self.folder), *sys.path])
 
     def summary_of(self, code: str) -> str | None:
-        """The summary of the error of a site's module with this code."""
+        """Import a module of the site with this code; returns the summary of its error."""
         name = f"broken_{abs(hash(code))}"
         self.path = self.folder / f"{name}.py"
         self.path.write_text(code)
         self.addCleanup(sys.modules.pop, name, None)
-        invalidate_caches()  # the folder was looked at in the same tick of its clock, perhaps
+        invalidate_caches()  # the folder may have been cached in the same tick of its clock
         try:
             import_module(name)
         except Exception as error:
             return one_line_summary(error)
         raise AssertionError("no error")
 
-    def test_errors_in_the_sites_own_code(self) -> None:
+    def test_the_summary_of_a_site_error_has_the_line(self) -> None:
         for code, expected in (
             ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
             ("\n\nhandler", "NameError: name 'handler' is not defined"),
@@ -48,7 +48,7 @@ class StartupErrorTests(SynchronousTestCase):
                 self.summary_of(code), f"{expected} ({self.path}, line {line}); {HINT}"
             )
 
-    def test_the_line_is_the_sites_even_if_a_library_raises(self) -> None:
+    def test_the_line_is_in_the_site_even_if_a_library_raises(self) -> None:
         summary = self.summary_of("import json\n\njson.loads('{')")
         assert summary is not None
         self.assertIn(f"({self.path}, line 3)", summary)
@@ -61,13 +61,13 @@ class StartupErrorTests(SynchronousTestCase):
         assert summary is not None
         self.assertIn(f"({self.path.with_name('library.py')}, line 1)", summary)
 
-    def test_syntax_errors(self) -> None:
+    def test_the_summary_of_a_syntax_error_has_the_line(self) -> None:
         summary = self.summary_of("def view(:\n")
         assert summary is not None
         self.assertTrue(summary.startswith("SyntaxError: "), summary)
         self.assertIn(f" ({self.path}, line 1)", summary)
 
-    def test_errors_without_a_line_of_the_site(self) -> None:
+    def test_errors_outside_the_sites_code_have_no_line(self) -> None:
         self.assertEqual(one_line_summary(ConfigurationError("no such bus")), "no such bus")
         self.assertEqual(
             one_line_summary(RegistrationRefused("the port is taken")), "the port is taken"
@@ -77,7 +77,7 @@ class StartupErrorTests(SynchronousTestCase):
         summary = one_line_summary(ImportError("no module named app"))
         self.assertEqual(summary, f"ImportError: no module named app; {HINT}")
 
-    def test_errors_that_stay_until_the_site_is_corrected(self) -> None:
+    def test_programming_errors_are_permanent(self) -> None:
         for error in (
             ImportError("no module named app"),
             SyntaxError("invalid syntax"),
@@ -88,10 +88,10 @@ class StartupErrorTests(SynchronousTestCase):
         ):
             self.assertTrue(is_permanent(error), error)
 
-    def test_errors_that_may_heal(self) -> None:
+    def test_errors_of_services_are_temporary(self) -> None:
         for error in (
             OperationalError("the database is starting up"),
-            ProgrammingError("there is no such table"),  # before the migration has run
+            ProgrammingError("there is no such table"),  # the migration may not have run yet
             ConnectionRefusedError(),
             TimeoutError(),
             RegistrationRefused("the port is taken"),
@@ -99,7 +99,7 @@ class StartupErrorTests(SynchronousTestCase):
         ):
             self.assertFalse(is_permanent(error), error)
 
-    def test_an_error_with_a_cause_that_may_heal(self) -> None:
+    def test_an_error_with_a_temporary_cause_is_temporary(self) -> None:
         def raised(suppressed: bool) -> BaseException:
             try:
                 try:
@@ -114,7 +114,7 @@ class StartupErrorTests(SynchronousTestCase):
         self.assertFalse(is_permanent(raised(suppressed=False)))
         self.assertTrue(is_permanent(raised(suppressed=True)))
 
-    def test_errors_of_the_machine(self) -> None:
+    def test_errors_of_the_machine_have_a_summary_without_a_line(self) -> None:
         taken = CannotListenError("127.0.0.1", 8000, OSError("in use"))
         self.assertEqual(
             one_line_summary(taken), "CannotListenError: Couldn't listen on 127.0.0.1:8000: in use."

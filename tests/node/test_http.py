@@ -21,14 +21,14 @@ MAX_BODY = 100
 
 
 class Reactor(Clock):
-    """A clock that runs calls of other threads at once."""
+    """A clock; callFromThread calls at once."""
 
     def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
         function(*args)
 
 
 class Pool:
-    """Threads that run when the test says so."""
+    """A thread pool whose calls the test makes."""
 
     def __init__(self, minimum: int, maximum: int, name: str) -> None:
         self.max = maximum
@@ -83,7 +83,7 @@ class WebTestCase(SynchronousTestCase):
             self.reactor.advance(0)
 
     def ask(self, *pieces: bytes) -> bytes:
-        """The response to the bytes of one connection."""
+        """Send bytes on one connection; returns the response."""
         transport = self.connect()
         for piece in pieces:
             transport.protocol.dataReceived(piece)
@@ -96,7 +96,7 @@ class WebTestCase(SynchronousTestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 %d " % status), answer)
 
     def assert_refused(self, answer: bytes, status: int) -> None:
-        """The request was refused by one response with a body, and the view did not run."""
+        """Assert that one response with a body refused the request, and that no view ran."""
         self.assert_status(answer, status)
         self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -112,7 +112,7 @@ class BodyTests(WebTestCase):
             line + b"\r\n" for line in (*headers, b"")
         )
 
-    def test_a_body_of_the_largest_size(self) -> None:
+    def test_a_body_of_the_maximum_size_is_accepted(self) -> None:
         for body, headers in {
             b"x" * MAX_BODY: [b"Content-Length: %d" % MAX_BODY],
             b"64\r\n" + b"x" * MAX_BODY + b"\r\n0\r\n\r\n": [b"Transfer-Encoding: chunked"],
@@ -122,13 +122,13 @@ class BodyTests(WebTestCase):
             self.assertEqual(self.environ["PATH_INFO"], "/x")
             self.assertEqual(self.environ["QUERY_STRING"], "q=1")
 
-    def test_a_content_length_above_the_limit(self) -> None:
+    def test_a_content_length_above_the_limit_is_refused(self) -> None:
         for length in (MAX_BODY + 1, 10**30):
             answer = self.ask(self.post(b"Content-Length: %d" % length), b"x" * 50)
             self.assert_refused(answer, 413)
             self.assertIn(b"larger than 100 bytes", answer)
 
-    def test_a_client_that_sends_the_refused_body(self) -> None:
+    def test_the_body_of_a_refused_request_is_ignored(self) -> None:
         answer = self.ask(self.post(b"Content-Length: 101"), b"x" * 60, b"x" * 60)
         self.assert_refused(answer, 413)
 
@@ -139,7 +139,7 @@ class BodyTests(WebTestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 100 "), answer)
         self.assertIn(b"HTTP/1.1 200 ", answer)
 
-    def test_a_chunked_body_above_the_limit(self) -> None:
+    def test_a_chunked_body_above_the_limit_is_refused(self) -> None:
         chunk = b"28\r\n" + b"x" * 40 + b"\r\n"
         pieces = [self.post(b"Transfer-Encoding: chunked")] + [chunk] * 5 + [b"0\r\n\r\n"]
         self.assert_refused(self.ask(*pieces), 413)
@@ -151,7 +151,7 @@ class BodyTests(WebTestCase):
         self.assert_status(self.ask(self.post(*form), b"a=b"), 200)
         self.assertEqual(self.body, b"a=b")
 
-    def test_a_header_line_that_is_too_long(self) -> None:
+    def test_a_header_line_that_is_too_long_is_answered_431(self) -> None:
         for start in (b"GET /", b"GET / HTTP/1.1\r\nCookie: "):
             answer = self.ask(start + b"x" * 20_000)
             self.assert_status(answer, 431)
@@ -166,7 +166,7 @@ class QueueTests(WebTestCase):
         transport.protocol.dataReceived(self.GET)
         return transport
 
-    def test_beyond_threads_and_queue_is_503(self) -> None:
+    def test_requests_beyond_threads_and_queue_are_answered_503(self) -> None:
         waiting = [self.start() for _ in range(3)]
         self.assertEqual((self.site.views.active, self.site.views.queue_depth), (3, 1))
         refused = self.start()
@@ -190,7 +190,7 @@ class QueueTests(WebTestCase):
         self.assert_status(self.start().value(), 503)
         self.settle()
         self.assertEqual(self.site.views.active, 0)
-        self.assertEqual(self.environ, {}, "a view ran for nobody")
+        self.assertEqual(self.environ, {}, "a view ran without a client")
 
     def test_few_views_start_in_one_turn(self) -> None:
         """Many requests at once leave the reactor time for other work."""
@@ -206,7 +206,7 @@ class QueueTests(WebTestCase):
             self.assert_status(transport.value(), 200)
         self.assert_status(self.ask(self.GET), 200)
 
-    def test_a_client_that_leaves_before_its_view_starts(self) -> None:
+    def test_the_view_of_a_client_that_has_left_does_not_start(self) -> None:
         self.patch(view_threads, "STARTED_PER_TURN", 1)
         self.start()
         self.start().protocol.connectionLost(Failure(ConnectionLost()))
@@ -215,7 +215,7 @@ class QueueTests(WebTestCase):
         self.assertEqual(self.site.views.active, 0)
         self.assert_status(last.value(), 200)
 
-    def test_a_view_that_cannot_start(self) -> None:
+    def test_a_view_that_cannot_start_is_answered_500(self) -> None:
         self.patch(view_threads, "STARTED_PER_TURN", 1)
         render = self.site.views._wsgi.render
         wrong = [ZeroDivisionError()]
@@ -243,7 +243,7 @@ class QueueTests(WebTestCase):
         self.reactor.advance(1)
         self.assertEqual(drained, [True])
 
-    def test_drain_waits_for_views_whose_client_left(self) -> None:
+    def test_drain_waits_for_views_whose_clients_have_left(self) -> None:
         drained: list[bool] = []
         self.start().protocol.connectionLost(Failure(ConnectionLost()))
         Deferred.fromCoroutine(self.site.drain(10)).addCallback(drained.append)
@@ -253,12 +253,12 @@ class QueueTests(WebTestCase):
         self.assertEqual(drained, [False])
         self.settle()
 
-    def test_drain_with_nothing_to_wait_for(self) -> None:
+    def test_drain_ends_at_once_without_views(self) -> None:
         drained: list[bool] = []
         Deferred.fromCoroutine(self.site.drain(0)).addCallback(drained.append)
         self.assertEqual(drained, [True])
 
-    def test_a_request_that_on_request_answers(self) -> None:
+    def test_a_request_that_on_request_answers_runs_no_view(self) -> None:
         def take(request: http.BoundedRequest) -> bool:
             if request.path != b"/ours":
                 return False
@@ -272,7 +272,7 @@ class QueueTests(WebTestCase):
         self.assert_status(self.ask(self.GET), 200)
         self.assertEqual(self.environ["PATH_INFO"], "/")
 
-    def test_a_view_that_fails(self) -> None:
+    def test_a_view_that_raises_is_logged_and_answered_500(self) -> None:
         def fail(environ: Any, start_response: Any) -> Any:
             raise KeyError("secret")
 
@@ -298,7 +298,7 @@ class SlowClientTests(WebTestCase):
     def seconds(self, count: float) -> None:
         self.reactor.pump([1.0] * int(count))
 
-    def test_a_response_that_the_client_does_not_read(self) -> None:
+    def test_a_client_that_does_not_read_its_response_is_disconnected(self) -> None:
         self.unsent = 1000
         for headers in (b"Connection: close\r\n", b""):
             self.assert_status(self.ask(self.GET + headers + b"\r\n"), 200)
@@ -306,7 +306,7 @@ class SlowClientTests(WebTestCase):
             self.assertTrue(self.transport.disconnecting)
             self.assertTrue(self.transport.disconnected, "not aborted")
 
-    def test_a_response_that_the_client_reads_slowly(self) -> None:
+    def test_a_client_that_reads_its_response_slowly_stays_connected(self) -> None:
         for headers in (b"Connection: close\r\n", b""):
             self.unsent = 1000
             self.ask(self.GET + headers + b"\r\n")
@@ -355,12 +355,12 @@ class ProxyTests(WebTestCase):
 
     get = HeaderTests.get
 
-    def test_client_and_scheme(self) -> None:
+    def test_the_proxys_headers_set_client_and_scheme(self) -> None:
         self.get(b"X-Forwarded-For: 6.6.6.6, 1.2.3.4", b"X-Forwarded-Proto: https")
         self.assertEqual(self.environ["REMOTE_ADDR"], "1.2.3.4")
         self.assertEqual(self.environ["wsgi.url_scheme"], "https")
 
-    def test_the_last_header_is_the_proxy_s(self) -> None:
+    def test_the_last_header_is_that_of_the_proxy(self) -> None:
         self.get(
             b"X-Forwarded-For: 6.6.6.6",
             b"X-Forwarded-For: ::1",
@@ -370,12 +370,12 @@ class ProxyTests(WebTestCase):
         self.assertEqual(self.environ["REMOTE_ADDR"], "::1")
         self.assertEqual(self.environ["wsgi.url_scheme"], "http")
 
-    def test_no_address(self) -> None:
+    def test_an_invalid_address_is_ignored(self) -> None:
         for value in (b"unknown", b"", b"1.2.3.4.5", b"evil\tname"):
             self.get(b"X-Forwarded-For: " + value)
             self.assertEqual(self.environ["REMOTE_ADDR"], "192.168.1.1")
 
-    def test_without_headers(self) -> None:
+    def test_without_headers_the_peer_is_the_client(self) -> None:
         self.get()
         self.assertEqual(self.environ["REMOTE_ADDR"], "192.168.1.1")
         self.assertEqual(self.environ["wsgi.url_scheme"], "http")
@@ -404,7 +404,7 @@ class AccessLogTests(WebTestCase):
         self.connection = self.connect()
         self.connection.protocol.dataReceived(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
 
-    def test_a_client_that_leaves_after_the_response(self) -> None:
+    def test_a_client_that_leaves_after_the_response_is_logged_with_its_status(self) -> None:
         def application(environ: Any, start_response: Any) -> Iterable[bytes]:
             start_response("404 Not Found", [("Content-Length", "2")])
             yield b"ok"
@@ -414,7 +414,7 @@ class AccessLogTests(WebTestCase):
         self.settle()
         self.assertEqual(self.lines, [(b"/a", 404)])
 
-    def test_a_client_that_leaves_before_the_response(self) -> None:
+    def test_a_client_that_leaves_before_the_response_is_logged_with_499(self) -> None:
         def application(environ: Any, start_response: Any) -> Iterable[bytes]:
             self.lose()
             start_response("200 OK", [])
@@ -434,7 +434,7 @@ class AccessLogTests(WebTestCase):
         self.lose()
         self.assertEqual(self.lines, [(b"/a", 200)])
 
-    def test_a_body_that_is_too_large(self) -> None:
+    def test_a_body_that_is_too_large_is_logged(self) -> None:
         self.connection = self.connect()
         self.connection.protocol.dataReceived(
             b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
@@ -448,7 +448,7 @@ class UpgradeRequiredTests(WebTestCase):
         start_response("426 Upgrade Required", [("Content-Length", "0")])
         return []
 
-    def test_a_426_names_websocket(self) -> None:
+    def test_a_426_response_has_the_upgrade_header(self) -> None:
         answer = self.ask(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertIn(b"\r\nUpgrade: websocket\r\n", answer)
         self.assertIn(b"\r\nConnection: Upgrade\r\n", answer)
@@ -464,7 +464,7 @@ class UpgradeTests(WebTestCase):
         self.transport.protocol.dataReceived(text("later"))
         self.assertEqual(self.got, [*expected, "later"])
 
-    def test_an_upgrade_as_second_request(self) -> None:
+    def test_the_second_request_may_be_an_upgrade(self) -> None:
         transport = self.connect()
         transport.protocol.dataReceived(self.GET)
         self.settle()
@@ -475,7 +475,7 @@ class UpgradeTests(WebTestCase):
         self.assertIsInstance(transport.protocol, ServerConnection)
         self.assertIsNone(self.site.views.active or None)
 
-    def test_frames_that_follow_the_upgrade(self) -> None:
+    def test_frames_after_the_upgrade_are_received(self) -> None:
         transport = self.connect()
         transport.protocol.dataReceived(self.GET)
         self.settle()
@@ -485,11 +485,11 @@ class UpgradeTests(WebTestCase):
         self.transport = transport
         self.assert_echoes(transport.value(), "a", "b")
 
-    def test_requests_and_frames_in_one_piece(self) -> None:
+    def test_requests_and_frames_may_arrive_together(self) -> None:
         answer = self.ask(self.GET + request() + text("a"))
         self.assert_echoes(answer, "a")
 
-    def test_an_upgrade_before_the_first_response(self) -> None:
+    def test_an_upgrade_may_arrive_before_the_first_response(self) -> None:
         answer = self.ask(self.GET, request(), text("a"), text("b"))
         self.assert_echoes(answer, "a", "b")
 
@@ -513,7 +513,7 @@ class UpgradeTests(WebTestCase):
         self.assert_status(second, 400)
         self.assertTrue(self.transport.disconnecting or self.transport.disconnected)
 
-    def test_control_bytes_in_a_header(self) -> None:
+    def test_control_bytes_in_a_header_are_refused(self) -> None:
         for byte in (b"\0", b"\r", b"\n "):
             answer = self.ask(self.GET + request(b"X: a" + byte + b"Origin: b"))
             self.assertNotIn(b" 101 ", answer, byte)

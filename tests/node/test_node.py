@@ -113,7 +113,7 @@ class NodeTests(SynchronousTestCase):
         self.successResultOf(stopped)
 
     async def handlers_end(self) -> None:
-        """Let the handlers notice that their clients are gone."""
+        """Run the loop until the handlers have noticed that their clients are gone."""
         for _ in range(5):
             await asyncio.sleep(0)
 
@@ -142,7 +142,7 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(self.reactor.readers, [])
         self.assertEqual(node.http.site.pool.threads, [])
 
-    def test_settings_that_cannot_be_used(self) -> None:
+    def test_invalid_settings_fail_the_start(self) -> None:
         from django.test import override_settings
 
         node = self.make()
@@ -155,7 +155,7 @@ class NodeTests(SynchronousTestCase):
         for listening in node._listening_sockets:
             os.close(listening.fd)
 
-    def test_it_listens_when_it_serves(self) -> None:
+    def test_a_node_listens_when_it_serves(self) -> None:
         node = self.make()
         (listening,) = node._listening_sockets
         bound = socket.socket()
@@ -169,8 +169,8 @@ class NodeTests(SynchronousTestCase):
         socket.create_connection(place).close()
         self.stop(node)
 
-    def test_a_socket_that_cannot_be_served(self) -> None:
-        """``ready`` fails, once."""
+    def test_a_socket_that_cannot_be_used_fails_the_start(self) -> None:
+        """``ready`` fails only once."""
         node = self.make()
 
         def adopt(*socket: Any) -> Any:
@@ -186,7 +186,7 @@ class NodeTests(SynchronousTestCase):
         for listening in node._listening_sockets:
             os.close(listening.fd)
 
-    def test_the_application_is_missing(self) -> None:
+    def test_a_missing_application_is_logged(self) -> None:
         ours, is_installed = "cluster.django", apps.is_installed
         for missing in (False, True):
             events: list[Any] = []
@@ -376,11 +376,13 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
-    def test_the_publish_socket(self) -> None:
+    def test_external_publishers_use_the_publish_socket(self) -> None:
         async def run() -> None:
             node = self.make(publish_socket="/nowhere/publish-0.sock")
             node.startService()
-            self.assertEqual(self.reactor.ports, [], "others would publish into the void")
+            self.assertEqual(
+                self.reactor.ports, [], "external publishers would reach a node that does not serve"
+            )
             self.reactor.advance(0)
             self.connect(request().replace(b"/ws", b"/watcher/"))
             await asyncio.sleep(0)
@@ -390,7 +392,7 @@ class NodeTests(SynchronousTestCase):
             publication = encode(Publish(b"life", text_frame(b"hello")))
             outside.dataReceived(publication)
             self.assertEqual(node.stats()["published_externally"], 1)
-            # While the node's publishers must pause, external publishers must, too.
+            # While the node's publishers must pause, external publishers must pause, too.
             node.pubsub.bus_message(wire.Congested("node1"))
             outside.dataReceived(publication)
             self.assertEqual(node.stats()["published_externally"], 1)
@@ -406,13 +408,13 @@ class NodeTests(SynchronousTestCase):
 
         asyncio.run(run())
 
-    def test_in_reactor(self) -> None:
+    def test_in_reactor_calls_at_once_in_the_reactors_thread(self) -> None:
         node = self.start()
         self.assertEqual(node.in_reactor(max, 1, 2), 2)
         self.stop(node)
 
     def elsewhere(self, node: Any, *call: Any) -> tuple[threading.Thread, list[Any]]:
-        """Call from another thread, and return when it waits for the reactor."""
+        """Call from another thread; returns when that thread waits for the reactor."""
         results: list[Any] = []
 
         def run() -> None:
@@ -428,7 +430,7 @@ class NodeTests(SynchronousTestCase):
         asked.wait()
         return thread, results
 
-    def test_in_reactor_from_another_thread(self) -> None:
+    def test_in_reactor_returns_the_result_to_another_thread(self) -> None:
         node = self.start()
         for call, result in (((max, 1, 2), 2), ((divmod, 1, 0), ZeroDivisionError)):
             thread, results = self.elsewhere(node, *call)
@@ -441,7 +443,7 @@ class NodeTests(SynchronousTestCase):
             self.assertTrue(got == result or type(got) is result, got)
         self.stop(node)
 
-    def test_a_reactor_that_does_not_answer(self) -> None:
+    def test_in_reactor_raises_if_the_reactor_does_not_answer(self) -> None:
         self.patch(threads, "ANSWER_TIMEOUT_S", 0.01)
         node = self.start()
         called: list[int] = []

@@ -1,4 +1,4 @@
-"""A node's socket for processes outside the cluster that publish."""
+"""A node's socket for external publishers."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ HELLO = Publish(b"live", text_frame(b"hello"))
 
 
 class RecordingPubSub:
-    """Writes down what is published; ``raises`` instead, if it is set."""
+    """Records publications, or raises ``raises`` if it is set."""
 
     def __init__(self) -> None:
         self.full = False
@@ -59,7 +59,7 @@ class Port:
 
 
 class Reactor(Clock):
-    """Listens on paths, and writes them down."""
+    """Records the paths of listenUNIX."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class PublishSocketTests(SynchronousTestCase):
         )
         self.assertEqual(self.socket.published, 2)
 
-    def test_what_a_killed_process_left_is_replaced(self) -> None:
+    def test_the_socket_of_a_killed_process_is_replaced(self) -> None:
         with open(os.path.join(self.folder, "publish-0.sock"), "w"):
             pass
         self.connect()
@@ -134,7 +134,7 @@ class PublishSocketTests(SynchronousTestCase):
             self.refuse(encode(Publish(b"t", frame)), "length is wrong")
         self.refuse(encode(Publish(b"t", text_frame(b"\xff"))), "not UTF-8")
 
-    def test_an_error_of_ours_is_logged_and_said(self) -> None:
+    def test_an_internal_error_is_logged_and_answered(self) -> None:
         connection, transport = self.connect()
         self.pubsub.raises = ZeroDivisionError()
         connection.dataReceived(encode(HELLO))
@@ -148,7 +148,7 @@ class PublishSocketTests(SynchronousTestCase):
         connection.dataReceived(encode(HELLO))
         self.assertEqual(self.answers(transport), [Accepted(2, 5)])
 
-    def test_while_publishers_must_pause_nothing_is_taken_or_read(self) -> None:
+    def test_nothing_is_read_or_published_while_publishers_must_pause(self) -> None:
         connection, transport = self.connect()
         self.pubsub.full = True
         connection.dataReceived(encode(HELLO) * 2)
@@ -159,7 +159,7 @@ class PublishSocketTests(SynchronousTestCase):
         self.assertEqual(self.answers(transport), [Accepted(2, 5)] * 2)
         self.assertEqual(transport.producerState, "producing")
 
-    def test_a_process_that_left_meanwhile(self) -> None:
+    def test_a_publisher_may_leave_during_the_pause(self) -> None:
         connection, _ = self.connect()
         self.pubsub.full = True
         connection.dataReceived(encode(HELLO))
@@ -169,21 +169,21 @@ class PublishSocketTests(SynchronousTestCase):
         self.assertEqual(self.pubsub.published, [])
         self.assertEqual(self.socket.connections, set())
 
-    def test_stop_says_that_what_waits_did_not_go_out(self) -> None:
+    def test_stop_sends_closing_and_leaves_later_publications_unanswered(self) -> None:
         first, transport = self.connect()
         second, idle = self.connect()
         first.dataReceived(encode(HELLO))
         self.pubsub.full = True
         first.dataReceived(encode(HELLO))
         stopped = self.socket.stop()
-        third, late = self.connect()  # it waited for accept
+        third, late = self.connect()  # the connection was waiting for accept
         self.assertNoResult(stopped)
         self.reactor.ports[0].stopped.callback(None)
         self.assertEqual(self.answers(transport), [Accepted(2, 5), Closing()])
         self.assertEqual(self.answers(idle), [Closing()])
         self.assertEqual(self.answers(late), [Closing()])
         self.assertTrue(transport.disconnecting and idle.disconnecting)
-        # A reactor that ends closes connections whether all has been written or not.
+        # A reactor that stops closes connections even if output is left.
         self.assertNoResult(stopped)
         for connection in (first, second, third):
             self.assertNoResult(stopped)
@@ -193,7 +193,7 @@ class PublishSocketTests(SynchronousTestCase):
         self.socket.resume()
         self.assertEqual(len(self.pubsub.published), 1)
 
-    def test_stop_does_not_wait_for_who_does_not_read(self) -> None:
+    def test_stop_does_not_wait_for_a_publisher_that_does_not_read(self) -> None:
         connection, _ = self.connect()
         stopped = self.socket.stop()
         self.reactor.ports[0].stopped.callback(None)
@@ -201,8 +201,8 @@ class PublishSocketTests(SynchronousTestCase):
         self.successResultOf(stopped)
         connection.connectionLost(Failure(ConnectionDone()))
 
-    def test_stop_when_the_folder_is_gone(self) -> None:
-        """As that of a login session when it ends: the node has other things to stop."""
+    def test_stop_succeeds_if_the_folder_is_gone(self) -> None:
+        """The folder of a login session is removed when the session ends."""
         _, transport = self.connect()
         stopped = self.socket.stop()
         self.reactor.ports[0].stopped.errback(FileNotFoundError(2, "No such file or directory"))
@@ -211,5 +211,5 @@ class PublishSocketTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_stop_before_start(self) -> None:
+    def test_stop_is_allowed_before_start(self) -> None:
         self.successResultOf(self.socket.stop())

@@ -83,20 +83,20 @@ class AdminTests(SynchronousTestCase):
         for page in ("/healthz", "/readyz", "/metrics"):
             self.assertIn(page, body)
 
-    def test_health(self) -> None:
+    def test_healthz_is_200(self) -> None:
         self.assertEqual(self.get("/healthz"), (200, "ok\n"))
 
-    def test_ready(self) -> None:
+    def test_readyz_is_200_if_all_are_ready(self) -> None:
         self.assertEqual(self.get("/readyz"), (200, "ready\n"))
 
-    def test_not_ready_says_why(self) -> None:
+    def test_readyz_is_503_with_the_reasons_otherwise(self) -> None:
         self.source.phrases = ["broker is not running", "node1 is starting"]
         self.assertEqual(
             self.get("/readyz"), (503, "not ready: broker is not running; node1 is starting\n")
         )
 
     def test_other_paths_are_not_found(self) -> None:
-        # A probe with a typing error in its path must fail.
+        # A probe with a typo in its path must fail.
         for path in ("/ready", "//readyz", "/readyz/", "/readyz/x", "/healthz/x", "/favicon.ico"):
             self.assertEqual(self.get(path)[0], 404, path)
 
@@ -104,7 +104,7 @@ class AdminTests(SynchronousTestCase):
         for path in ("/", "/healthz", "/readyz", "/metrics"):
             self.assertEqual(self.get(path, "POST")[0], 405, path)
 
-    def test_head(self) -> None:
+    def test_head_is_answered_without_a_body(self) -> None:
         self.assertEqual(self.get("/healthz", "HEAD"), (200, ""))
         self.assertEqual(self.get("/readyz", "HEAD"), (200, ""))
 
@@ -141,7 +141,7 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual({key: samples.get(key) for key in expected}, expected)
         self.assertNotIn(("c10k_connections", "node1"), samples)
 
-    def test_a_client_that_leaves_before_the_answer(self) -> None:
+    def test_a_client_may_leave_before_the_answer(self) -> None:
         self.source.statistics = Deferred()
         transport = self.send("/readyz")
         self.protocol.connectionLost(Failure(ConnectionLost()))

@@ -1,4 +1,4 @@
-"""Tests of cluster.supervisor.children, with processes that exist only in memory."""
+"""Tests of cluster.supervisor.children, with fake processes."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ class MemoryProcess:
         self.signals.append(name)
 
     def end(self, status: int = 0, signal: int | None = None) -> None:
-        """The process ends; its output is closed after that."""
+        """End the process, and close its output after that."""
         self.ended = True
         kind = ProcessTerminated(status, signal) if status or signal else ProcessDone(0)
         self.protocol.processExited(Failure(kind))
@@ -40,7 +40,7 @@ class MemoryProcess:
 
 
 class MemoryProcessReactor(MemoryReactorClock):
-    """Starts processes in memory; ``cannot_start`` makes it fail."""
+    """Starts fake processes; ``cannot_start`` makes it fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class MemoryProcessReactor(MemoryReactorClock):
         return process
 
     def live(self) -> list[MemoryProcess]:
-        """The processes that have not ended."""
+        """Return the processes that have not ended."""
         return [process for process in self.processes if not process.ended]
 
 
@@ -84,7 +84,7 @@ class ChildrenTests(SynchronousTestCase):
         self.children.startService()
         return self.reactor.processes
 
-    def test_starts_with_the_given_environment(self) -> None:
+    def test_a_child_has_the_given_environment(self) -> None:
         (process,) = self.start("node0")
         self.assertEqual((process.args, process.env), (["program", "node0"], {"A": "1"}))
         self.assertEqual(self.children.pid("node0"), 1000)
@@ -103,11 +103,11 @@ class ChildrenTests(SynchronousTestCase):
         self.assertEqual(self.children.starts["node0"], 2)
         self.assertIn("node0 ended (SIGKILL); restarting it now", self.lines)
 
-    def test_a_child_that_never_becomes_ready_is_restarted_later_each_time(self) -> None:
+    def test_the_delay_grows_for_a_child_that_never_becomes_ready(self) -> None:
         self.start("node0")
         delays = []
         for _ in range(10):
-            self.reactor.advance(20)  # a long start, that fails all the same
+            self.reactor.advance(20)  # a long start that fails nevertheless
             (process,) = self.reactor.live()
             process.end(1)
             waited = 0.0
@@ -138,7 +138,7 @@ class ChildrenTests(SynchronousTestCase):
         self.reactor.advance(0.25)
         self.assertEqual(len(self.reactor.live()), 1)
 
-    def test_a_process_that_ends_while_its_output_is_held_open(self) -> None:
+    def test_a_process_counts_as_ended_while_its_output_is_held_open(self) -> None:
         (process,) = self.start("node0")
         process.ended = True
         process.protocol.processExited(Failure(ProcessTerminated(0, 9)))
@@ -170,7 +170,7 @@ class ChildrenTests(SynchronousTestCase):
         process.protocol.outReceived(b"y" * (MAX_LINE + 10))
         process.protocol.outReceived(b"\nend\n")
         text = "".join(self.lines)
-        self.assertEqual(text.count("x"), 3 * MAX_LINE + 1)  # and that of \xff
+        self.assertEqual(text.count("x"), 3 * MAX_LINE + 1)  # one more in the escape \xff
         self.assertEqual(text.count("y"), MAX_LINE + 10)
         self.assertEqual(self.lines[-1], "[node0#info] end")
 
@@ -182,7 +182,7 @@ class ChildrenTests(SynchronousTestCase):
         self.children.kill("node0")
         self.children.kill("unknown")
 
-    def test_stop_asks_the_nodes_first_and_the_broker_last(self) -> None:
+    def test_the_nodes_are_stopped_first_and_the_broker_last(self) -> None:
         broker, node0, node1 = self.start("broker", "node0", "node1")
         self.reachable = True
         stopped = self.children.stopService()
@@ -198,7 +198,7 @@ class ChildrenTests(SynchronousTestCase):
         self.reactor.advance(100)
         self.assertEqual(self.reactor.live(), [])
 
-    def test_stop_signals_unconnected_children_and_kills_those_that_stay(self) -> None:
+    def test_children_without_a_connection_receive_sigterm_then_sigkill(self) -> None:
         (node,) = self.start("node0")
         stopped = self.children.stopService()
         self.reactor.advance(13)
@@ -208,19 +208,19 @@ class ChildrenTests(SynchronousTestCase):
         node.end(signal=9)
         self.successResultOf(stopped)
 
-    def test_stop_while_waiting_to_restart(self) -> None:
+    def test_stop_cancels_a_pending_restart(self) -> None:
         (node,) = self.start("node0")
         node.end(1)
         self.successResultOf(self.children.stopService())
         self.reactor.advance(100)
         self.assertEqual(self.reactor.live(), [])
 
-    def test_stop_before_start(self) -> None:
+    def test_stop_is_allowed_before_start(self) -> None:
         self.successResultOf(self.children.stopService())
 
 
 class Recorder:
-    """A logger that keeps the text of each event, after ``[system]`` if the event names one."""
+    """A logger that keeps the text of each event, after ``[system]`` if the event has one."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines

@@ -48,7 +48,7 @@ class Pipe:
 
 
 def join(one: amp.AMP, other: amp.AMP) -> Callable[[], None]:
-    """Connect two protocols; the returned function delivers all that they have sent."""
+    """Connect two protocols; the returned function delivers all bytes that they have written."""
     queue: deque[tuple[Any, Any]] = deque()
     first, second = Pipe(queue), Pipe(queue)
     first.other, second.other = other, one
@@ -126,7 +126,7 @@ class ControlTests(SynchronousTestCase):
     def test_an_unknown_process_is_refused(self) -> None:
         self.registry.refusal = "process 4711 is not node2 of this cluster"
         failures: list[Failure] = []
-        # Add the errback at once: AMP treats an unhandled error as one of its own.
+        # Add the errback at once: AMP closes the connection for an unhandled error.
         self.child.register(2, 4711).addErrback(failures.append)
         self.pump()
         self.assertIsInstance(failures[0].value, RegistrationRefused)
@@ -134,14 +134,14 @@ class ControlTests(SynchronousTestCase):
         self.parent.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.registry.events, [])
 
-    def test_ready(self) -> None:
+    def test_the_registry_is_notified_of_ready(self) -> None:
         self.register()
         told = self.child.ready()
         self.pump()
         self.successResultOf(told)
         self.assertEqual(self.registry.events[-1], ("ready", 2))
 
-    def test_a_failed_start(self) -> None:
+    def test_the_registry_is_notified_of_a_failed_start(self) -> None:
         self.register()
         reported = self.child.start_failed("x" * 100_000, True)
         self.pump()
@@ -154,11 +154,11 @@ class ControlTests(SynchronousTestCase):
         self.successResultOf(reported)
         self.assertEqual(self.registry.events, [])
 
-    def test_stats(self) -> None:
+    def test_the_supervisor_receives_the_statistics(self) -> None:
         self.assertEqual(self.successResultOf(self.stats()), self.statistics)
 
     def test_stats_that_fail_do_not_end_the_connection(self) -> None:
-        self.statistics = object()  # JSON has no such thing
+        self.statistics = object()  # cannot be encoded as JSON
         self.assertEqual(self.successResultOf(self.stats()), {})
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
         self.assertEqual(self.events, ["made"])
@@ -168,11 +168,11 @@ class ControlTests(SynchronousTestCase):
         self.pump()
         self.assertEqual(self.events, ["made", "stop"])
 
-    def test_the_child_learns_that_the_supervisor_is_gone(self) -> None:
+    def test_the_child_is_notified_when_the_connection_is_lost(self) -> None:
         self.child.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.events, ["made", "lost"])
 
-    def test_the_supervisor_learns_that_a_child_is_gone(self) -> None:
+    def test_the_registry_is_notified_when_the_connection_is_lost(self) -> None:
         self.register()
         self.parent.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.registry.events[-1], ("left", 2))

@@ -1,4 +1,4 @@
-"""Tests of cluster.supervisor.heartbeat: connections and processes that exist only in memory."""
+"""Tests of cluster.supervisor.heartbeat, with fake connections and processes."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ class RecordingLink:
         return self.questions[-1]
 
     def answer(self, **statistics: Any) -> None:
-        """Answer all requests that wait."""
+        """Answer all pending requests."""
         questions, self.questions = self.questions, []
         for question in questions:
             question.callback(statistics)
@@ -38,7 +38,7 @@ class RecordingLink:
 
 
 class RecordingProcesses:
-    """The children's processes: which of them run, serve, and were killed."""
+    """Records which processes run, which serve, and which were killed."""
 
     def __init__(self) -> None:
         self.pids: dict[str, int] = {}
@@ -65,25 +65,25 @@ class HeartbeatTestCase(SynchronousTestCase):
         self.heartbeat.start()
 
     def spawn(self, name: str) -> None:
-        """A child's process starts."""
+        """Start a child's process."""
         self.processes.pids[name] = 1000 + len(self.processes.pids)
 
     def register(self, name: str) -> RecordingLink:
-        """A child registers."""
+        """Register a child."""
         self.spawn(name)
         link = RecordingLink(0, self.processes.pids[name])
         self.heartbeat.joined(name, link)  # type: ignore[arg-type]
         return link
 
     def serve(self, name: str) -> RecordingLink:
-        """A child registers, and is ready at once."""
+        """Register a child, which is ready at once."""
         link = self.register(name)
         self.processes.ready.add(name)
         self.heartbeat.became_ready(name)
         return link
 
     def beat(self, seconds: int, *answering: RecordingLink) -> None:
-        """Let time pass, in which the given connections answer."""
+        """Advance the clock, while the given connections answer."""
         for _ in range(seconds):
             self.clock.advance(1)
             for link in answering:
@@ -104,19 +104,19 @@ class SilenceTests(HeartbeatTestCase):
         self.assertEqual(self.processes.killed, [])
         self.beat(8, answering)
         self.assertEqual(self.processes.killed, ["node1"])
-        self.assertEqual(len(silent.questions), 1)  # not asked again and again
+        self.assertEqual(len(silent.questions), 1)  # asked only once
         self.assertEqual(
             self.lines, ["node1 (process 1001) has not answered for 10 s; replacing it"]
         )
 
-    def test_a_late_answer_counts(self) -> None:
+    def test_a_child_that_answers_late_is_kept(self) -> None:
         link = self.serve("node0")
         self.beat(9)
         link.answer()
         self.beat(9)
         self.assertEqual(self.processes.killed, [])
 
-    def test_a_slow_start_has_a_minute(self) -> None:
+    def test_a_silent_start_may_take_a_minute(self) -> None:
         self.spawn("node0")
         self.beat(1 + 60)
         self.assertEqual(self.processes.killed, [])
@@ -127,14 +127,14 @@ class SilenceTests(HeartbeatTestCase):
         self.beat(100, self.register("node0"))
         self.assertEqual(self.processes.killed, [])
 
-    def test_the_next_process_has_its_own_time(self) -> None:
+    def test_the_time_restarts_for_the_next_process(self) -> None:
         self.spawn("node0")
         self.beat(50)
         self.heartbeat.ended("node0")
         self.beat(50)
         self.assertEqual(self.processes.killed, [])
 
-    def test_time_starts_afresh_after_the_supervisor_was_stopped(self) -> None:
+    def test_the_time_restarts_after_the_supervisor_was_stopped(self) -> None:
         link = self.serve("node0")
         self.beat(1, link)
         self.clock.advance(60)  # one step, as after SIGSTOP or a suspended machine
@@ -178,7 +178,7 @@ class SurveyTests(HeartbeatTestCase):
     def missing(self) -> list[str]:
         return self.heartbeat.missing(self.successResultOf(self.survey))
 
-    def test_all_serve(self) -> None:
+    def test_nothing_is_missing_if_all_serve(self) -> None:
         links = [self.serve(name) for name in ("broker", "node0", "node1")]
         self.survey = self.heartbeat.survey()
         for number, link in enumerate(links):
@@ -189,7 +189,7 @@ class SurveyTests(HeartbeatTestCase):
         self.assertEqual(statistics["node1"], {"ready": True, "connections": 2})
         self.assertEqual(self.heartbeat.missing(statistics), [])
 
-    def test_names_the_children_that_do_not_serve(self) -> None:
+    def test_missing_has_the_children_that_do_not_serve_with_the_reasons(self) -> None:
         self.register("broker")
         silent = self.serve("node0")
         self.survey = self.heartbeat.survey()

@@ -1,4 +1,4 @@
-"""Tests of cluster.supervisor.listening_slots: real sockets, time in memory."""
+"""Tests of cluster.supervisor.listening_slots, with real sockets and a fake clock."""
 
 import os
 import socket
@@ -36,7 +36,7 @@ class SlotsTests(SynchronousTestCase):
         return slots
 
     def close_all(self, slots: ListeningSlots, *numbers: int) -> None:
-        """Let the grace period of these slots pass."""
+        """Advance the clock by the grace period of these slots."""
         for number in numbers:
             slots.vacated(number)
         self.clock.advance(5.1)
@@ -75,11 +75,11 @@ class SlotsTests(SynchronousTestCase):
         self.assertEqual(slots.sockets_of(0), before)
         self.assertEqual(self.lines, [])
 
-    def test_closed_after_five_seconds_without_a_process_and_reopened(self) -> None:
+    def test_a_slot_without_a_process_is_closed_after_five_seconds_and_reopened(self) -> None:
         slots = self.open()
         slots.vacated(0)
         self.clock.advance(4)
-        slots.vacated(0)  # the replacement came to nothing: the time goes on
+        slots.vacated(0)  # the replacement failed; the grace period continues
         self.clock.advance(0.9)
         self.assertTrue(slots.is_open(0))
         self.clock.advance(0.2)
@@ -106,18 +106,18 @@ class SlotsTests(SynchronousTestCase):
             sock.listen()
             socket.create_connection(place).close()
 
-    def test_closed_at_once_if_the_next_process_fails(self) -> None:
+    def test_new_sockets_are_closed_at_once_if_the_next_process_fails(self) -> None:
         slots = self.open()
         self.close_all(slots, 0)
-        slots.vacated(0)  # closed slots stay so
+        slots.vacated(0)  # a closed slot stays closed
         self.assertEqual(self.clock.getDelayedCalls(), [])
         slots.reopen(0)
         self.assertTrue(slots.is_open(0))
         slots.vacated(0)
         self.assertFalse(slots.is_open(0))
 
-    def test_a_replacement_that_is_ready_after_the_grace(self) -> None:
-        """It has the sockets already: they stay the slot's, also for the next process."""
+    def test_the_sockets_stay_open_if_a_replacement_is_ready_after_the_grace_period(self) -> None:
+        """The process has the sockets, so the slot keeps them, for the next process, too."""
         slots = self.open()
         before = [slots.sockets_of(number) for number in range(2)]
         for number in range(2):
@@ -130,10 +130,10 @@ class SlotsTests(SynchronousTestCase):
         self.assertEqual(self.lines, [], "nothing was given up")
         self.close_all(slots, 0)
         self.assertFalse(slots.is_open(0))
-        slots.reopen(0)  # beside the other slot, which has the port
+        slots.reopen(0)  # the other slot still has the port
         self.assertTrue(slots.is_open(0))
 
-    def test_a_replacement_that_ends_after_the_grace(self) -> None:
+    def test_the_sockets_are_closed_if_a_replacement_ends_after_the_grace_period(self) -> None:
         slots = self.open()
         slots.vacated(0)
         slots.reopen(0)

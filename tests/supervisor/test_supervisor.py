@@ -1,4 +1,4 @@
-"""Tests of cluster.supervisor.supervisor: real sockets, but processes and time in memory."""
+"""Tests of cluster.supervisor.supervisor, with real sockets, fake processes and a fake clock."""
 
 import os
 import socket
@@ -78,14 +78,14 @@ class SupervisorTestCase(SynchronousTestCase):
         return {slot: self.ready(supervisor, slot) for slot in (BROKER_SLOT, *range(nodes))}
 
     def lose(self, supervisor: Supervisor, link: RecordingLink) -> None:
-        """A child's process ends, and so does its connection."""
+        """End a child's process and its connection."""
         name = "broker" if link.slot == BROKER_SLOT else f"node{link.slot}"
         link.gone = True
         supervisor.left(link)  # type: ignore[arg-type]
         self.process(supervisor, name).end(signal=9)
 
     def beat(self, links: dict[int, RecordingLink], seconds: int = 1) -> None:
-        """Let time pass, in which the given connections answer."""
+        """Advance the clock, while the given connections answer."""
         for _ in range(seconds):
             self.reactor.advance(1)
             for link in links.values():
@@ -93,7 +93,7 @@ class SupervisorTestCase(SynchronousTestCase):
 
 
 class StartTests(SupervisorTestCase):
-    def test_children_and_their_command_lines(self) -> None:
+    def test_the_children_are_started_with_their_command_lines(self) -> None:
         supervisor = self.start()
         folder = self.base / f"c10k-{os.getuid()}" / str(self.port)
         control = ["--control", str(folder / "control.sock")]
@@ -109,7 +109,7 @@ class StartTests(SupervisorTestCase):
         self.assertEqual(self.reactor.unixServers[0][0], str(folder / "control.sock"))
         self.assertEqual(len(self.reactor.adoptedPorts), 1)
 
-    def test_no_broker_of_its_own_where_there_is_another_bus(self) -> None:
+    def test_no_broker_is_started_with_another_bus(self) -> None:
         for bus in ("local", "tcp://127.0.0.1:7000"):
             supervisor = self.start(1, bus)
             self.assertEqual(supervisor.names, ["node0"])
@@ -119,7 +119,7 @@ class StartTests(SupervisorTestCase):
             self.finish(supervisor)
             self.reactor = MemoryProcessReactor()
 
-    def test_a_node_gets_its_configuration_and_its_slots_socket(self) -> None:
+    def test_a_node_receives_its_configuration_and_the_sockets_of_its_slot(self) -> None:
         supervisor = self.start()
         self.register(supervisor, 1)
         folder = f"{self.base}/c10k-{os.getuid()}/{self.port}"
@@ -141,7 +141,7 @@ class StartTests(SupervisorTestCase):
             self.assertEqual(sock.getsockname(), ("127.0.0.1", self.port))
         self.assertNotEqual(supervisor.listening_sockets(0), supervisor.listening_sockets(1))
 
-    def test_the_broker_gets_its_address_and_no_sockets(self) -> None:
+    def test_the_broker_receives_its_address_and_no_sockets(self) -> None:
         supervisor = self.start()
         self.register(supervisor, BROKER_SLOT)
         self.assertTrue(self.config["address"].startswith("ipc://"))
@@ -152,7 +152,7 @@ class StartTests(SupervisorTestCase):
         for slot, pid in ((0, 1), (2, 1001), (-2, 1001), (1, 1001)):
             self.assertRaises(RegistrationRefused, supervisor.registered, None, slot, pid)
 
-    def test_announced_once_when_all_are_ready(self) -> None:
+    def test_the_cluster_is_announced_once_when_all_are_ready(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
         self.lose(supervisor, links[0])
@@ -176,7 +176,7 @@ class StartTests(SupervisorTestCase):
         self.assertFalse(supervisor.children.is_ready("node0"))
         self.assertFalse(any("node0 ready" in line for line in self.lines))
 
-    def test_not_announced_before_all_are_ready(self) -> None:
+    def test_the_cluster_is_not_announced_before_all_are_ready(self) -> None:
         supervisor = self.start()
         self.ready(supervisor, BROKER_SLOT)
         self.ready(supervisor, 0)
@@ -219,21 +219,21 @@ class FailedStartTests(SupervisorTestCase):
         self.assertEqual(self.given_up, [self.REASON])
         self.assertEqual(self.reasons(), [f"[node1#critical] cannot start: {self.REASON}"])
 
-    def test_all_nodes_fail_at_once(self) -> None:
+    def test_the_cluster_gives_up_once_if_all_nodes_fail(self) -> None:
         supervisor = self.start()
         links = [self.register(supervisor, slot) for slot in (0, 1)]
         for link in links:
             supervisor.start_failed(link, self.REASON, True)  # type: ignore[arg-type]
         self.assertEqual(self.given_up, [self.REASON])
 
-    def test_an_error_that_may_heal_is_tried_again(self) -> None:
+    def test_a_start_that_failed_temporarily_is_repeated(self) -> None:
         supervisor = self.start()
         self.fail_start(supervisor, 0, "OperationalError: connection refused", permanent=False)
         self.assertEqual(self.given_up, [])
         self.reactor.advance(0.25)
         self.ready(supervisor, 0)
 
-    def test_a_node_that_fails_later_is_restarted_and_the_others_stay(self) -> None:
+    def test_a_node_that_fails_later_is_restarted_and_the_other_nodes_stay(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
         self.lose(supervisor, links[0])
@@ -243,7 +243,7 @@ class FailedStartTests(SupervisorTestCase):
         self.assertEqual(self.given_up, [])
         self.assertTrue(supervisor.children.is_ready("node1"))
 
-    def test_a_ready_broker_does_not_count(self) -> None:
+    def test_a_ready_broker_is_not_a_started_node(self) -> None:
         supervisor = self.start()
         self.ready(supervisor, BROKER_SLOT)
         self.fail_start(supervisor, 0)
@@ -277,12 +277,12 @@ class FailedStartTests(SupervisorTestCase):
 
 
 class SlotTests(SupervisorTestCase):
-    """The supervisor reports to the slots; test_listening_slots tests what they do."""
+    """The supervisor notifies the slots, which test_listening_slots tests."""
 
     def is_open(self, supervisor: Supervisor, slot: int) -> bool:
         return supervisor._slots.is_open(slot)
 
-    def test_the_replacement_gets_the_same_socket(self) -> None:
+    def test_the_replacement_receives_the_same_socket(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
         before = supervisor.listening_sockets(0)
@@ -293,7 +293,7 @@ class SlotTests(SupervisorTestCase):
         self.reactor.advance(10)
         self.assertTrue(self.is_open(supervisor, 0))
 
-    def test_closed_after_five_seconds_without_a_process_and_reopened(self) -> None:
+    def test_a_slot_without_a_process_is_closed_after_five_seconds_and_reopened(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
         self.reactor.cannot_start = True
@@ -309,7 +309,7 @@ class SlotTests(SupervisorTestCase):
     def test_a_child_whose_port_was_taken_meanwhile_is_refused(self) -> None:
         supervisor = self.start(1, "local")
         self.process(supervisor, "node0").end(1)
-        for _ in range(5):  # never ready again
+        for _ in range(5):  # the child is never ready again
             self.reactor.advance(4)
             self.process(supervisor, "node0").end(1)
         self.assertFalse(self.is_open(supervisor, 0))
@@ -330,7 +330,7 @@ class SlotTests(SupervisorTestCase):
 
 
 class HeartbeatTests(SupervisorTestCase):
-    """The supervisor reports to the heartbeat; test_health tests which children are silent."""
+    """The supervisor notifies the heartbeat, which test_heartbeat tests."""
 
     def test_children_that_answer_are_kept(self) -> None:
         supervisor = self.start()
@@ -348,7 +348,7 @@ class HeartbeatTests(SupervisorTestCase):
         self.reactor.advance(0)
         self.assertEqual(len(self.reactor.live()), 3)
 
-    def test_a_start_is_watched_from_the_start_of_the_process(self) -> None:
+    def test_the_time_of_a_start_begins_with_the_process(self) -> None:
         supervisor = self.start(1, "local")
         self.reactor.pump([1] * 59)
         self.register(supervisor, 0)
@@ -356,7 +356,7 @@ class HeartbeatTests(SupervisorTestCase):
         self.reactor.pump([1] * 5)
         self.assertEqual(self.reactor.processes[0].signals, ["KILL"])
 
-    def test_survey(self) -> None:
+    def test_survey_has_the_statistics_of_all_children(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
         survey = supervisor.survey()
@@ -373,7 +373,7 @@ class HeartbeatTests(SupervisorTestCase):
 
 
 class StopTests(SupervisorTestCase):
-    def test_nodes_then_broker_then_the_folder(self) -> None:
+    def test_stop_ends_the_nodes_then_the_broker_then_removes_the_folder(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
         folder = self.base / f"c10k-{os.getuid()}" / str(self.port)
@@ -402,7 +402,7 @@ class StopTests(SupervisorTestCase):
         self.assertEqual(str(error), "the cluster is stopping")
         self.assertEqual(logged, [])  # this is no fault
 
-    def test_stop_before_the_reactor_runs(self) -> None:
+    def test_stop_is_allowed_before_the_reactor_runs(self) -> None:
         supervisor = self.make()
         supervisor.startService()
         self.successResultOf(supervisor.stopService())

@@ -1,4 +1,4 @@
-"""connect: what a test's client sees of handlers, as trial runs it."""
+"""connect: a test's client and handlers, under trial."""
 
 import asyncio
 import unittest
@@ -42,8 +42,8 @@ class MessageTests(ClientTestCase):
             self.assertEqual("anna", await client.receive())
 
     @asynchronous
-    async def test_order_of_many(self) -> None:
-        """More than a handler's queue holds."""
+    async def test_many_messages_keep_their_order(self) -> None:
+        """More messages than a handler's queue holds."""
         async with connect("/echo/") as client:
             for number in range(500):
                 await client.send(str(number))
@@ -140,13 +140,13 @@ class EndTests(ClientTestCase):
 
 
 class ErrorTests(ClientTestCase):
-    """The handler's own error reaches the test."""
+    """The test receives the handler's error."""
 
     def tearDown(self) -> None:
         self.assertEqual(1, len(self.flushLoggedErrors(LookupError)))
 
     @asynchronous
-    async def test_as_cause(self) -> None:
+    async def test_the_error_is_the_cause_of_disconnected(self) -> None:
         async with connect("/broken/") as client:
             await client.send("go")
             with self.assertRaises(Disconnected) as caught:
@@ -161,7 +161,7 @@ class ErrorTests(ClientTestCase):
             self.assertEqual(1011, (await client.closed()).code)
 
     @asynchronous
-    async def test_an_error_that_the_test_does_not_ask_for(self) -> None:
+    async def test_an_unreported_error_is_raised_at_the_end_of_the_block(self) -> None:
         with self.assertRaisesRegex(LookupError, "a bug"):
             async with connect("/broken/") as client:
                 await client.send("go")
@@ -207,7 +207,7 @@ class TopicTests(ClientTestCase):
 
 
 class IsolationTests(ClientTestCase):
-    """Two tests that would notice each other."""
+    """Two tests that would fail if one affected the other."""
 
     @asynchronous
     async def subscribe_and_keep(self) -> None:
@@ -222,7 +222,7 @@ class IsolationTests(ClientTestCase):
         self.subscribe_and_keep()
 
     def test_an_abandoned_client(self) -> None:
-        """A test that never closes: the loop's end closes."""
+        """The end of the event loop closes a client that the test did not close."""
 
         async def abandon() -> None:
             await connect("/elsewhere/").__aenter__()
@@ -234,7 +234,8 @@ class IsolationTests(ClientTestCase):
 
 
 class TrialTests(TestCase):
-    """trial's TestCase runs a reactor; on the asyncio reactor the test is a task of its loop."""
+    """Under trial's TestCase a reactor runs; on the asyncio reactor a test is a task of its
+    loop."""
 
     setUp = ClientTestCase.setUp
 
@@ -246,7 +247,7 @@ class TrialTests(TestCase):
 
 
 class IsolatedTests(unittest.IsolatedAsyncioTestCase):
-    """The standard library's own."""
+    """unittest.IsolatedAsyncioTestCase."""
 
     def setUp(self) -> None:
         load_site()

@@ -1,4 +1,4 @@
-"""The client's half of WebSocket: whole, cut anywhere, and what no server may send."""
+"""The client's half of WebSocket: complete input, input in chunks, and invalid input."""
 
 from twisted.trial.unittest import TestCase
 

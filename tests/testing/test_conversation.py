@@ -1,4 +1,4 @@
-"""Tests of cluster.testing.conversation: bytes of the server, and the replies to them."""
+"""Tests of cluster.testing.conversation: bytes from the server, and the replies."""
 
 from twisted.trial.unittest import TestCase
 

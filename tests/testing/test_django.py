@@ -1,4 +1,4 @@
-"""cluster.testing under Django's own test runner, in a process of its own."""
+"""cluster.testing under Django's own test runner, in another process."""
 
 import os
 import re
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_tests(test: TestCase, label: str, *options: str, **environ: str) -> tuple[int, str]:
-    """``manage.py test label options`` of tests/testing/project: its status and output."""
+    """Run ``manage.py test label options`` of tests/testing/project; returns status and output."""
     state = tempfile.mkdtemp(prefix="c10k-test-")
     test.addCleanup(shutil.rmtree, state)
     paths = [str(ROOT), str(ROOT / "twistd_plugins"), os.environ.get("PYTHONPATH", "")]
@@ -41,7 +41,7 @@ def run_tests(test: TestCase, label: str, *options: str, **environ: str) -> tupl
 
 
 class ReactorTests(TestCase):
-    """The same tests of clients where trial's reactor runs an event loop of its own."""
+    """The same tests of clients under a reactor of trial that runs an asyncio event loop."""
 
     def test_asyncio_reactor(self) -> None:
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
@@ -60,7 +60,7 @@ class ReactorTests(TestCase):
         self.assertRegex(done.stdout, r"PASSED \(successes=[1-9]")
 
     def folder(self) -> str:
-        """For trial's own temporary folder."""
+        """Return a folder for trial's temporary files."""
         folder = tempfile.mkdtemp(prefix="c10k-test-")
         self.addCleanup(shutil.rmtree, folder)
         return folder
@@ -68,11 +68,11 @@ class ReactorTests(TestCase):
 
 CASES = "tests.testing.project.cases", 31
 LIVE_CASES = "tests.testing.project.live_cases", 8
-"""Labels, and how many tests there must be."""
+"""Labels, and the expected number of tests."""
 
 
 def check(test: TestCase, cases: tuple[str, int], *options: str, **environ: str) -> None:
-    """All of these tests pass."""
+    """Assert that all of these tests pass."""
     label, count = cases
     status, output = run_tests(test, label, *options, **environ)
     test.assertEqual(0, status, output)
@@ -82,7 +82,7 @@ def check(test: TestCase, cases: tuple[str, int], *options: str, **environ: str)
 
 
 class PostgresTests(TestCase):
-    """On a PostgreSQL of their own, with persistent connections."""
+    """On a separate PostgreSQL server, with persistent connections."""
 
     timeout = 1800
 

@@ -1,4 +1,4 @@
-"""The Python of README.md and docs/quickstart.md does what they say."""
+"""The Python examples of README.md and docs/quickstart.md work as described."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def examples(page: str) -> list[str]:
-    """The Python in a page of the documentation."""
+    """Return the Python examples in a page of the documentation."""
     return re.findall(
         r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
     )
@@ -34,7 +34,7 @@ class ExampleTestCase(SynchronousTestCase):
 
 
 class ReadmeTests(ExampleTestCase):
-    """``mysite``, of the modules that the page has."""
+    """``mysite``, made of the modules on the page."""
 
     page = "README.md"
 

@@ -1,6 +1,6 @@
-"""The Python of docs/how-to runs, and its handlers, feeds and tests do what the guides say.
+"""The Python of docs/how-to runs, and its handlers, feeds and tests work as the guides describe.
 
-What a guide takes from the reader's project (models, a function) stands below as a fake.
+Objects that a guide takes from the reader's project (models, a function) are fakes below.
 """
 
 import sys
@@ -24,11 +24,11 @@ GUIDES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "how-to
 
 
 class DoesNotExist(Exception):
-    """As a model has it."""
+    """The exception of a model."""
 
 
 class Records:
-    """A model, and its manager and querysets: records with attributes, filtered by equality."""
+    """Fake of a model, its manager and its querysets: records, filtered by equal attributes."""
 
     DoesNotExist = DoesNotExist
 
@@ -63,7 +63,7 @@ class Records:
 
 
 class Opened:
-    """A WebSocket of the library `websockets`, that a program opens; keeps how it was opened."""
+    """A WebSocket that a program opens with the library `websockets`; records the arguments."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self.url, self.options = url, options
@@ -83,7 +83,7 @@ last_opened: list[Opened] = []
 
 
 def module(name: str, **names: object) -> ModuleType:
-    """A module that a guide imports from the reader's project, or that is not installed here."""
+    """Create a module that a guide imports and that is not installed here."""
     made = ModuleType(name)
     vars(made).update(names)
     return made
@@ -91,7 +91,7 @@ def module(name: str, **names: object) -> ModuleType:
 
 @contextmanager
 def importable(*modules: ModuleType) -> Iterator[None]:
-    """Have them found by ``import`` for a while."""
+    """Make ``import`` find these modules in the block."""
     before = {each.__name__: sys.modules.get(each.__name__) for each in modules}
     sys.modules.update({each.__name__: each for each in modules})
     try:
@@ -105,13 +105,13 @@ def importable(*modules: ModuleType) -> Iterator[None]:
 
 
 def visitor(pk: int | None, **more: object) -> SimpleNamespace:
-    """A request of a user, as far as the guides look at it."""
+    """Create a user's request, with the attributes that the guides use."""
     user = SimpleNamespace(pk=pk, is_authenticated=pk is not None)
     return SimpleNamespace(user=user, **more)
 
 
 def project() -> dict[str, Any]:
-    """The names that guides use without importing them."""
+    """Return the names that guides use without importing them."""
     from django.core.exceptions import PermissionDenied
 
     room = SimpleNamespace(pk=1, name="lobby", members=Records(SimpleNamespace(pk=7)))
@@ -138,13 +138,13 @@ def project() -> dict[str, Any]:
 
 
 def ours(page: str) -> list[str]:
-    """The examples of a guide, without those of the libraries that people come from."""
+    """Return the examples of a guide, without those of the libraries that it migrates from."""
     return [text for text in examples(page) if not text.startswith("# before")]
 
 
 class GuideTestCase(ExampleTestCase):
     def run_text(self, text: str, names: dict[str, Any]) -> None:
-        """Run an example with these names, and add those that it makes."""
+        """Run an example with these names, and add the names that it defines."""
         with (
             importable(
                 module("requests", Session=lambda: SimpleNamespace(cookies={"sessionid": "abc"})),
@@ -156,7 +156,7 @@ class GuideTestCase(ExampleTestCase):
             exec(compile(text, "<example>", "exec"), names)
 
     def run_example(self, page: str, part: str) -> dict[str, Any]:
-        """The names that the one example of docs/how-to/PAGE.md with this part makes."""
+        """Run the only example of docs/how-to/PAGE.md with this part; returns its names."""
         texts = [text for text in ours(f"docs/how-to/{page}.md") if part in text]
         self.assertEqual(1, len(texts), f"{page}: {part}")
         names = project()

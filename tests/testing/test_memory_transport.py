@@ -43,7 +43,7 @@ class TransportTests(SynchronousTestCase):
         self.transport.start(self.server)
 
     async def turn(self) -> list[Any]:
-        """The calls that the server received in one turn of the loop."""
+        """Return the calls that the server received in one turn of the loop."""
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         events, self.server.events = self.server.events, []

@@ -1,4 +1,4 @@
-"""Handlers that the tests of cluster.testing talk to."""
+"""Handlers for the tests of cluster.testing."""
 
 import asyncio
 from typing import Any
@@ -8,12 +8,12 @@ from django.urls import path
 from cluster import Disconnected, websocket
 
 ended: list[str] = []
-"""What handlers wrote down when they ended."""
+"""The events that handlers recorded when they ended."""
 
 
 @websocket(subprotocols=["best", "good"])
 async def echo(ws: Any, name: str = "") -> None:
-    """Says its name and sends everything back."""
+    """Sends its name, then echoes."""
     if name:
         await ws.send(name)
     async for message in ws:
@@ -48,7 +48,7 @@ async def broken_callback(ws: Any) -> None:
 
 @websocket
 async def topic(ws: Any, name: str) -> None:
-    """Subscribes to a topic and publishes what it hears to it."""
+    """Subscribes to a topic, and publishes received messages to it."""
     ws.subscribe(name)
     try:
         while True:
@@ -67,7 +67,7 @@ async def latest(ws: Any) -> None:
 
 @websocket
 async def elsewhere(ws: Any) -> None:
-    """Waits for something else than its client."""
+    """Waits for an event that is not from its client."""
     try:
         await asyncio.Event().wait()
     finally:

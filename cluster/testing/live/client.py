@@ -15,8 +15,8 @@ from cluster.testing.conversation import Closed, Conversation
 class LiveClient:
     """An open connection through a real socket, whose methods block.
 
-    You do not create it yourself: ``LiveClusterTestCase.connect`` returns it. At the end of a
-    ``with`` block it is closed.
+    You do not create it yourself: ``LiveClusterTestCase.connect`` returns it. A ``with`` block
+    closes it at its end.
 
     Attributes:
         subprotocol: The subprotocol that the server chose, or None.
@@ -55,7 +55,7 @@ class LiveClient:
         """Send a value as JSON text.
 
         Args:
-            value: What ``json.dumps`` accepts.
+            value: A value that ``json.dumps`` accepts.
 
         Raises:
             Disconnected: The connection is closed.
@@ -134,7 +134,7 @@ class LiveClient:
             self._socket.close()
 
     def abort(self) -> None:
-        """Lose the connection without a closing handshake, as a phone in a tunnel does."""
+        """Drop the connection without a closing handshake, like a phone that loses its network."""
         self._socket.close()
 
     def __enter__(self) -> "LiveClient":

@@ -1,4 +1,4 @@
-"""Settings of the nodes of a LiveClusterTestCase: the project's, on the databases of the test."""
+"""Settings of the nodes of a LiveClusterTestCase: the project's, with the test databases."""
 
 import json
 import os

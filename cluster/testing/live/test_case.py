@@ -7,8 +7,8 @@
             with self.connect("/chat/ws/", user=self.anna) as client:
                 client.send_json({"message": "hello"})
 
-Use it for tests that need real sockets and processes: browsers, several nodes, faults. All other
-tests are faster in memory (``cluster.testing.connect``).
+Use it for tests that need real sockets and processes, for example with browsers, several nodes or
+faults. All other tests are faster in memory (``cluster.testing.connect``).
 """
 
 import json
@@ -36,7 +36,7 @@ from cluster.testing.live.client import LiveClient
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-"""Seconds after which start and stop have failed; they take a second or two."""
+"""Timeout of start and stop, in seconds; they usually take one or two."""
 
 _READY = re.compile(r"c10k ready: (http\S+?)/[ ,]")
 _TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -45,16 +45,16 @@ _TWISTD = "from twisted.scripts.twistd import run; run()"
 class LiveClusterTestCase(TransactionTestCase):
     """A test case with a cluster on a free port, which runs for the whole class.
 
-    The nodes use the test databases. ``cluster.publish`` publishes to this cluster, in the test and
-    in all code that it calls.
+    The nodes use the test databases. ``cluster.publish``, called in the test's process, publishes
+    to this cluster.
 
-    The test case is a TransactionTestCase: the data of a test is committed, and deleted at its end.
-    The nodes are other processes, so a database in memory, ``override_settings`` and mocks have no
-    effect on them.
+    The test case is a TransactionTestCase: the data of a test is committed, and deleted after the
+    test. The nodes are other processes, so they do not see a database in memory,
+    ``override_settings`` or mocks.
 
     Attributes:
-        nodes: The number of nodes; set it in your class.
-        options: Further options of ``twistd c10k``; set it in your class.
+        nodes: The number of nodes; override it in your class.
+        options: Further options of ``twistd c10k``; override it in your class.
         url: "http://127.0.0.1:PORT".
         ws_url: "ws://127.0.0.1:PORT".
     """
@@ -77,7 +77,7 @@ class LiveClusterTestCase(TransactionTestCase):
 
     @property
     def log(self) -> str:
-        """The output of the cluster so far."""
+        """Return the output of the cluster so far."""
         assert self._cluster is not None
         return self._cluster.text
 
@@ -122,16 +122,16 @@ class LiveClusterTestCase(TransactionTestCase):
 
 @contextmanager
 def _published_through(port: int) -> Iterator[None]:
-    """Have publish() in this process use the cluster with this first port."""
+    """Make publish() in this process use the cluster with this first port."""
     own = {**getattr(settings, "C10K", {}), "CLUSTER_PORT": port}
     with override_settings(C10K=own), backends.installed(None):
         yield
 
 
 class _Cluster:
-    """The cluster's process, and a folder of its own for its sockets.
+    """The cluster's process, and the folder for its sockets.
 
-    While it runs, XDG_RUNTIME_DIR of this process is that folder, so that publish() finds it.
+    While the cluster runs, XDG_RUNTIME_DIR of this process is that folder, so publish() finds it.
     """
 
     def __init__(self, environment: Mapping[str, str], nodes: int, options: Sequence[str]) -> None:
@@ -162,7 +162,7 @@ class _Cluster:
         return "".join(self._lines)
 
     def wait_ready(self) -> str:
-        """Wait until all nodes serve; returns the URL, or raises RuntimeError with the output."""
+        """Wait until all nodes serve, and return the URL; raises RuntimeError with the output."""
         self._ready.wait(START_TIMEOUT_S)
         if self._url is None:
             raise RuntimeError(f"the cluster did not start:\n{self.text}")
@@ -194,7 +194,7 @@ class _Cluster:
 
 
 def _environment() -> dict[str, str]:
-    """The environment that names the nodes' settings and databases.
+    """Return the environment variables with the nodes' settings and databases.
 
     Raises ImproperlyConfigured if the nodes could not use them.
     """

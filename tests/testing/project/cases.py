@@ -1,4 +1,4 @@
-"""What users would write: tests of a Django project with its test runner."""
+"""Tests of a Django project as users would write them, for Django's test runner."""
 
 from django.contrib.auth.models import Group, User
 from django.db import transaction
@@ -13,7 +13,7 @@ class UserTests(TestCase):
     def setUpTestData(cls) -> None:
         cls.anna = User.objects.create_user("anna", password="secret")
 
-    async def test_nobody(self) -> None:
+    async def test_a_client_without_a_user_is_anonymous(self) -> None:
         async with connect("/who/") as client:
             self.assertEqual(["nobody", None], await client.receive_json())
 
@@ -30,7 +30,7 @@ class UserTests(TestCase):
         async with connect("/who/", cookies=self.async_client.cookies) as client:
             self.assertEqual(["anna", None], await client.receive_json())
 
-    async def test_what_a_handler_saves_in_the_session(self) -> None:
+    async def test_session_values_that_a_handler_saves_are_kept(self) -> None:
         await self.async_client.alogin(username="anna", password="secret")
         cookies = self.async_client.cookies
         async with connect("/choose/", cookies=cookies) as client:
@@ -51,7 +51,7 @@ class UserTests(TestCase):
 
 
 class TransactionTests(TestCase):
-    """The handlers' database is the test's, transaction included."""
+    """Handlers use the test's database inside the test's transaction."""
 
     @classmethod
     def setUpTestData(cls) -> None:
@@ -68,12 +68,12 @@ class TransactionTests(TestCase):
     async def test_one(self) -> None:
         await self.make_one()
 
-    async def test_another_that_sees_nothing_of_it(self) -> None:
+    async def test_two_does_not_see_the_rows_of_one(self) -> None:
         await self.make_one()
 
 
 class PublishTests(TestCase):
-    async def test_from_a_view(self) -> None:
+    async def test_a_view_may_publish(self) -> None:
         async with connect("/follow/news/") as client:
             self.assertEqual("following", await client.receive())
             await self.async_client.get("/say/news/")
@@ -99,8 +99,8 @@ class PublishTests(TestCase):
             self.assertEqual(Receipt(1, 1), receipt)
             self.assertEqual("hello", await client.receive())
 
-    def test_nobody_listens(self) -> None:
-        """A view that publishes needs no cluster to be tested."""
+    def test_a_view_may_publish_without_clients(self) -> None:
+        """A test of a view that publishes needs no cluster."""
         self.assertEqual(b"outside", self.client.get("/say/news/").content)
         self.assertEqual(b"committed", self.client.get("/say/news/?atomic").content)
 
@@ -111,7 +111,7 @@ class PublishTests(TestCase):
             self.client.get("/say/news/?atomic&fail")
         self.assertEqual([("news", "said"), ("news", "said on commit")], published)
 
-    def test_nobody_is_on_a_topic_while_nothing_but_publications_is_asked_for(self) -> None:
+    def test_topics_have_no_members_in_a_test_that_only_captures(self) -> None:
         with capture_publications():
             self.assertEqual((), members("anywhere"))
 
@@ -138,7 +138,7 @@ class PublishTests(TestCase):
             ["said on commit", "hello", "said on commit"], [message for _, message in published]
         )
 
-    async def test_what_is_published_before_comes_before(self) -> None:
+    async def test_messages_published_before_the_block_are_not_captured(self) -> None:
         async with connect("/follow/news/") as client:
             self.assertEqual("following", await client.receive())
             await self.async_client.get("/say/news/?atomic")
@@ -180,7 +180,7 @@ class NoDatabaseTests(SimpleTestCase):
 
 
 class HistoryTests(SimpleTestCase):
-    """Two tests, of which neither may see what the other has published."""
+    """Neither of two tests may receive messages that the other one published."""
 
     async def publish_and_follow(self) -> None:
         publish("kept/1", "hello")
@@ -207,7 +207,7 @@ class HistoryTests(SimpleTestCase):
 
 
 class ClassHistoryTests(TestCase):
-    """What setUpTestData publishes belongs to the class, as its rows do: each test has it."""
+    """Messages that setUpTestData publishes are in each test of the class, as its rows are."""
 
     @classmethod
     def setUpTestData(cls) -> None:

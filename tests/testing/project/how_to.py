@@ -1,6 +1,6 @@
-"""The tests that docs/how-to/test.md shows, and the site that they are about; run by Django.
+"""The tests in docs/how-to/test.md, and the site that they test; run by Django.
 
-What is shown of a class without its first line becomes one of its own.
+Methods that the page shows without their class are put into a class here.
 """
 
 import json
@@ -61,7 +61,7 @@ urlpatterns = [
 
 
 def tests(source: str) -> dict[str, Any]:
-    """The test cases that a page shows, for this site."""
+    """Return the test cases that a page shows, for this site."""
     names: dict[str, Any] = {"__name__": __name__, **globals()}
     exec(source, names)
     return {

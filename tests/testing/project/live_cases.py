@@ -1,4 +1,4 @@
-"""What users would write with real nodes."""
+"""Tests with real nodes, as users would write them."""
 
 import urllib.request
 
@@ -12,8 +12,9 @@ class LiveTests(LiveClusterTestCase):
     nodes = 2
     options = ("--max-message-size", "100")
 
-    def test_clients_of_all_nodes_hear_what_the_test_publishes(self) -> None:
-        # Of topics with history nothing is missed by who subscribed a moment ago on another node.
+    def test_clients_of_all_nodes_receive_messages_of_the_test(self) -> None:
+        # The topic has history, so a client that has just subscribed on another node misses
+        # nothing.
         clients = [self.connect("/follow/kept/all/") for _ in range(16)]
         try:
             for client in clients:
@@ -72,7 +73,7 @@ class LiveTests(LiveClusterTestCase):
 
 
 class SecondTests(LiveClusterTestCase):
-    """A second cluster, after the first: nothing of that is in its way."""
+    """A second cluster, which the first one must not affect."""
 
     nodes = 1
 

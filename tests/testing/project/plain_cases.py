@@ -1,4 +1,4 @@
-"""Tests of a project that knows nothing of cluster.testing."""
+"""Tests of a project that does not use cluster.testing."""
 
 from django.test import SimpleTestCase
 
@@ -7,7 +7,7 @@ from cluster.django.api import backends, external_publisher
 
 
 class PlainTests(SimpleTestCase):
-    def test_no_cluster_is_reached(self) -> None:
+    def test_publish_reaches_no_cluster(self) -> None:
         self.assertIsNot(external_publisher.backend, backends.current())
         with self.assertNoLogs("cluster.django"):
             self.assertEqual(Receipt(0, 0), publish("news", "hello"))

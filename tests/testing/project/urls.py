@@ -12,7 +12,7 @@ from cluster import ain_database, publish, websocket
 
 @websocket
 async def who(ws: Any) -> None:
-    """Says who it is, then echoes."""
+    """Sends the user's name, then echoes."""
     name = ws.user.username if ws.user.is_authenticated else "nobody"
     await ws.send_json([name, ws.session.get("colour")])
     async for message in ws:
@@ -21,7 +21,7 @@ async def who(ws: Any) -> None:
 
 @websocket
 async def choose(ws: Any) -> None:
-    """Keeps each colour in the session."""
+    """Stores each received colour in the session."""
     async for colour in ws:
         ws.session["colour"] = colour
         await ws.session.asave()
@@ -30,7 +30,7 @@ async def choose(ws: Any) -> None:
 
 @websocket
 async def groups(ws: Any) -> None:
-    """Counts groups, both ways, and makes one for each message."""
+    """Counts groups with the sync and the async ORM, and creates one for each message."""
     await ws.send_json(await Group.objects.acount())
     async for name in ws:
         await ain_database(Group.objects.create, name=name)
@@ -46,7 +46,7 @@ async def follow(ws: Any, topic: str) -> None:
 
 
 def say(request: HttpRequest, topic: str) -> HttpResponse:
-    """Publishes, inside a transaction if asked to, which fails if asked to."""
+    """Publishes; on request inside a transaction, and on request that transaction fails."""
     if "atomic" not in request.GET:
         publish(topic, "said")
         return HttpResponse("outside")
