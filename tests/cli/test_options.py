@@ -258,7 +258,12 @@ class NodeTests(OptionsTestCase):
         self.assert_refused("--bus must name a running broker", *FREE, "--bus", "zmq+ipc")
 
     def test_another_reactor_than_asyncio_is_refused(self) -> None:
-        self.patch(FreeNodeOptions, "installed_reactor", staticmethod(lambda: object()))
+        class OtherReactor(NodeOptions):
+            @staticmethod
+            def installed_reactor() -> object:
+                return object()
+
+        self.kind = OtherReactor
         self.assert_refused("--reactor asyncio", *FREE)
 
 
