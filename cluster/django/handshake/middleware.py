@@ -16,13 +16,13 @@ LoginRequiredMiddleware are left out because the handshake does the same without
 session (sessions.py, admission.py).
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
+from django.core.signals import setting_changed
 from django.http import HttpResponse, HttpResponseBase
 from django.urls import ResolverMatch
 from django.utils.deprecation import MiddlewareMixin
@@ -160,14 +160,29 @@ class SiteMiddleware(NamedTuple):
     chain: MiddlewareChain | None
 
 
+_site: SiteMiddleware | None = None
+
+
 def of_site() -> SiteMiddleware:
-    """That of the settings; it is loaded once."""
-    skipped = getattr(settings, "C10K", {}).get("SKIP_MIDDLEWARE", ())
-    return _loaded(tuple(settings.MIDDLEWARE), tuple(skipped))
+    """That of the settings, loaded once."""
+    global _site
+    if _site is None:
+        skipped = getattr(settings, "C10K", {}).get("SKIP_MIDDLEWARE", ())
+        _site = _load(settings.MIDDLEWARE, skipped)
+    return _site
 
 
-@cache
-def _loaded(paths: tuple[str, ...], skipped: tuple[str, ...]) -> SiteMiddleware:
+def _forget(setting: str, **more: Any) -> None:
+    """Load it again after a test has changed the settings."""
+    global _site
+    if setting in ("MIDDLEWARE", "C10K"):
+        _site = None
+
+
+setting_changed.connect(_forget)
+
+
+def _load(paths: Sequence[str], skipped: Collection[str]) -> SiteMiddleware:
     running = [path for path in paths if path not in skipped and _has_effect(import_string(path))]
     # By name, for sites with a subclass, and for those without django.contrib.auth.
     requires_login = any(LOGIN_REQUIRED in _names(import_string(path)) for path in paths)
