@@ -2,7 +2,7 @@
 
 The swarm imports nothing of the cluster, nor of Django, so that it can test any server.
 
-connection/    one client's WebSocket: addresses, opening it, reading, writing
+connection/    one client's WebSocket: addresses, opening, reading, writing
 reporting/     latencies, summaries, the status line, the server's memory
 processes/     the clients of one process (a shard), and the processes of one run (the swarm)
 cli/           what the subcommands share: options, limits, one run of the reactor, exit status
@@ -11,5 +11,5 @@ life/          `swarm life`: the Game of Life with one client for each cell
 __main__       the `swarm` program
 demo           `make demo`: starts a cluster and a game on it
 
-A package imports only from those above it in this list.
+A package imports only from the packages above it in this list.
 """

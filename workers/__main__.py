@@ -6,11 +6,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
-INTERRUPTED = 130  # a shell's exit status for a program ended by Ctrl-C: 128 + SIGINT
+INTERRUPTED = 130  # 128 + SIGINT: the exit status by which shells report Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    # Importing takes some tenths of a second, in which Ctrl-C would print a traceback.
+    # Imports take some tenths of a second, during which Ctrl-C would print a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
     from workers.life import command as life_command
     from workers.load import broadcast_command, echo_command, idle_command, storm_command

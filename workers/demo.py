@@ -1,8 +1,8 @@
 """`make demo`: starts a cluster and plays the Game of Life on it.
 
-`twistd c10k` and `swarm life` run as two programs, as if started by hand. They have process groups
-of their own, so that Ctrl-C reaches only this program, which ends the swarm before the cluster:
-otherwise the swarm would complain about lost connections.
+`twistd c10k` and `swarm life` run as two programs, in separate process groups, so that Ctrl-C
+signals only this program. It ends the swarm before the cluster; otherwise the swarm would report
+lost connections.
 
 Exit status: 0 if all steps were verified, or if Ctrl-C ended a game without a number of steps; 1 if
 the cluster or the swarm failed; otherwise 128 + the number of the signal that ended the demo.
@@ -27,23 +27,23 @@ COUNTED_RATE = 10.0  # with a number of steps, a person waits for the end
 
 START_SECONDS = 60.0  # a cold start takes about 2 s, more on a busy machine
 SWARM_END_SECONDS = 5.0
-DRAIN_SECONDS = 3  # there are no uploads to wait for
+DRAIN_SECONDS = 3  # short, because there are no uploads to wait for
 CLUSTER_END_SECONDS = DRAIN_SECONDS + 7.0
-DEATH_SECONDS = 2.0  # from the loss of its connections until the cluster's process has ended
+DEATH_SECONDS = 2.0  # from the loss of the swarm's connections to the end of the cluster's process
 LAST_LINES = 5  # of the cluster's output, to show why it has failed
 
 READY = re.compile(r"c10k ready: (http\S+?/)[ ,].*?\((.*)\)")
 
 
 class Failed(Exception):
-    """The demo cannot go on; the text is for the user."""
+    """The demo cannot continue; the text is for the user."""
 
 
 @asynccontextmanager
 async def program(
     name: str, command: Sequence[str], end_seconds: float, **streams: Any
 ) -> AsyncIterator[Process]:
-    """Run a program; at the end terminate it, and kill it if that takes too long."""
+    """Run a program; at the end of the block terminate it, and kill it if that takes too long."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=DEVNULL, process_group=0, limit=1 << 20, **streams
     )
@@ -53,7 +53,7 @@ async def program(
         ending = asyncio.create_task(end(name, process, end_seconds))
         try:
             await asyncio.shield(ending)
-        except asyncio.CancelledError:  # by Ctrl-C, after a game that has ended by itself
+        except asyncio.CancelledError:  # Ctrl-C after the game has ended
             await ending
             raise
 
@@ -89,7 +89,7 @@ async def play(options: argparse.Namespace) -> None:
             raise Failed("the cluster did not start" + quoted(last))
         announce(ready[1], ready[2])
         died = asyncio.create_task(read(cluster.stdout, last))
-        # Without pipes: the swarm's progress bar needs the terminal itself.
+        # Without pipes, because the swarm's progress bar needs the terminal.
         swarm = swarm_command(options, ready[1])
         async with program("the swarm", swarm, SWARM_END_SECONDS) as playing:
             failed = await watch(died, playing)
@@ -105,7 +105,7 @@ async def watch(died: "asyncio.Task[Any]", swarm: Process) -> int | None:
     played = asyncio.create_task(swarm.wait())
     await asyncio.wait({died, played}, return_when=asyncio.FIRST_COMPLETED)
     if swarm.returncode:
-        # A swarm whose cluster dies fails before the last process of the cluster has ended.
+        # When the cluster dies, the swarm fails before the last process of the cluster has ended.
         await asyncio.wait({died}, timeout=DEATH_SECONDS)
     return swarm.returncode
 
@@ -113,7 +113,7 @@ async def watch(died: "asyncio.Task[Any]", swarm: Process) -> int | None:
 async def read(
     stream: asyncio.StreamReader, last: deque[str], until: re.Pattern[str] | None = None
 ) -> re.Match[str] | None:
-    """Read lines to the first that matches, or to the end; `last` keeps the last ones."""
+    """Read lines up to the first that matches, or to the end; `last` receives the last lines."""
     async for line in stream:
         text = line.decode(errors="replace").rstrip()
         last.append(text)
@@ -197,7 +197,7 @@ async def run(options: argparse.Namespace) -> int:
     signals: list[signal.Signals] = []
 
     def interrupt(number: signal.Signals) -> None:
-        if not signals:  # a second signal must not interrupt the ending
+        if not signals:  # a second signal must not interrupt the shutdown
             print("\nEnding ...", flush=True)
             playing.cancel()
         signals.append(number)

@@ -1,4 +1,4 @@
-"""The swarm: its clients, its games, its command line."""
+"""Tests of workers: clients, games, command line."""
 
 from tests import profiles
 

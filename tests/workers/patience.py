@@ -5,13 +5,13 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 PATIENCE_S = 60
-"""Autobahn waits one second for the answer to a close frame, rounded down, which a busy machine may
-not manage. The server then resets the connection, and the client loses the close frame that it has
-not read."""
+"""Seconds. Autobahn waits one second, rounded down, for the answer to a close frame, which is too
+short on a busy machine. The server then resets the connection, and the client loses the close frame
+that it has not read."""
 
 
 def be_patient(test: TestCase, factory: Any) -> None:
-    """Give the server long timeouts. Call it before you open the port."""
+    """Set long timeouts for the server. Call this before you open the port."""
     factory.setProtocolOptions(openHandshakeTimeout=PATIENCE_S, closeHandshakeTimeout=PATIENCE_S)
     test.addCleanup(_forget_timeouts, factory)
 

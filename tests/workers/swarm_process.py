@@ -1,4 +1,4 @@
-"""A `swarm` process, as its user starts it."""
+"""A `swarm` process, started as a user does."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class SwarmProcess(ProcessProtocol):
-    """A `swarm` process: `ended` fires with its exit status, `printed(text)` when stderr has it.
+    """`ended` fires with the exit status, `printed(text)` when stderr has the text.
 
     If the process ends before stderr has the text, the test fails at once.
     """

@@ -59,7 +59,7 @@ class Server(WebSocketServerFactory):
         self.emptied: Deferred[None] = Deferred()
         self.talkers: list[ServerConnection] = []
         self.together = 1
-        """How many clients must be connected before the first conversation begins."""
+        """The number of clients that must be connected before the first conversation begins."""
 
     def greet(self) -> None:
         talkers, self.talkers, self.together = self.talkers, [], 1
@@ -76,7 +76,7 @@ class SwarmTestCase(TestCase):
     timeout = 300
 
     def setUp(self) -> None:
-        # It is meant for a process that does nothing else.
+        # The function is for processes that do nothing else; it would affect later tests.
         self.patch(shard, "keep_garbage_collection_short", lambda: None)
         self.server = Server()
         be_patient(self, self.server)

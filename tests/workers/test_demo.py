@@ -1,4 +1,4 @@
-"""workers.demo: whether it notices that the cluster has died when the swarm fails."""
+"""workers.demo: it reports a dead cluster as the reason when the swarm fails."""
 
 import asyncio
 import signal
@@ -21,7 +21,7 @@ class EndedSwarm:
 
 class WatchTests(SynchronousTestCase):
     def watch(self, turns: int | None, status: int) -> tuple[bool, int | None]:
-        """Whether the cluster has died, `turns` of the loop later or never; the swarm's status."""
+        """Let the cluster die after `turns` of the loop, or never; returns what `watch` returns."""
 
         async def die() -> None:
             if turns is None:
@@ -37,11 +37,11 @@ class WatchTests(SynchronousTestCase):
 
         return asyncio.run(main())
 
-    def test_a_swarm_that_fails_before_its_cluster_has_ended(self) -> None:
-        """Its connections are lost before the last process of the cluster has ended."""
+    def test_a_cluster_that_ends_just_after_its_swarm_is_reported(self) -> None:
+        """The swarm loses its connections before the last process of the cluster has ended."""
         self.assertEqual(self.watch(turns=10, status=1), (True, 1))
 
-    def test_a_failed_swarm(self) -> None:
+    def test_a_swarm_that_fails_on_a_running_cluster_returns_its_status(self) -> None:
         self.patch(demo, "DEATH_SECONDS", 0.01)
         self.assertEqual(self.watch(turns=None, status=2), (False, 2))
 

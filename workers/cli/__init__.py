@@ -1,7 +1,7 @@
-"""What the subcommands of `swarm` share.
+"""The common parts of `swarm`'s subcommands.
 
 argument_types    types of command line arguments
 options           the options that all subcommands have
-limits            whether the limits of this machine are enough for a run
+limits            checks whether the limits of this machine are sufficient for a run
 run               one run: limits, the reactor, Ctrl-C, output, exit status
 """

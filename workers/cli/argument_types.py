@@ -1,4 +1,4 @@
-"""Types of command line arguments for argparse, each with an error message of its own."""
+"""Types of command-line arguments for argparse, with their error messages."""
 
 import argparse
 import re

@@ -1,7 +1,7 @@
-"""The limits of this machine, and whether they are enough, before the first connection.
+"""Checks, before the first connection, whether the limits of this machine are sufficient.
 
-`check` returns findings in the user's words, each with the option or the sysctl to change. After a
-fatal finding not all connections can be made; the others cost time.
+`check` returns findings for the user, each with the option or the sysctl to change. A fatal finding
+means that some connections cannot be made; other findings mean that the run takes longer.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ def check(
     ports: tuple[int, int] | None = None,
     queue: int | None = None,
 ) -> list[Finding]:
-    """The limits that are too low for so many connections.
+    """Return the limits that are too low for this number of connections.
 
     at_once: handshakes under way at the same time, in each process.
     open_files: the limit on open files, in each process.
@@ -79,5 +79,5 @@ def check(
 
 
 def _has_addresses(target: Target) -> bool:
-    """Whether there are enough addresses to connect from, as on IPv4's loopback."""
+    """Whether the source addresses are unlimited, as on IPv4's loopback."""
     return target.on_loopback and "." in target.address

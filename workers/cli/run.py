@@ -28,7 +28,7 @@ from workers.processes.swarm import Swarm
 from workers.reporting.status_line import StatusLine
 from workers.reporting.summary import Outcome, failure_lines
 
-INTERRUPTED = 130  # a shell's exit status for a program ended by Ctrl-C: 128 + SIGINT
+INTERRUPTED = 130  # 128 + SIGINT: the exit status by which shells report Ctrl-C
 
 Course = Callable[["Run"], Awaitable[Outcome]]
 
@@ -42,7 +42,7 @@ def complain(text: str) -> None:
 
 
 def refuse(options: Mapping[str, Any], *why: str, warnings: Sequence[str] = ()) -> int:
-    """Say why the run cannot begin, on stderr and with --json on stdout; returns exit status 1."""
+    """Print why the run cannot begin, on stderr and with --json on stdout; returns 1."""
     for line in why:
         complain(line)
     if options["json"]:
@@ -58,13 +58,13 @@ def print_json(
 
 
 class Run:
-    """One run of the reactor, so one in a process, in its main thread: call `status` once.
+    """One run of the reactor: only one for each process, in its main thread. Call `status` once.
 
     options: the values of the subcommand's arguments.
-    clients: how many connections the course opens.
-    paths: where the clients will connect; each is tried with one connection before the course.
-    rate_of: the count whose growth a second the status line shows, and the name of that rate.
-    at_once: handshakes under way at once, in each process.
+    clients: the number of connections that the course opens.
+    paths: the paths to which clients will connect; each is tried with one connection before.
+    rate_of: the count whose growth per second the status line shows, and the name of that rate.
+    at_once: concurrent handshakes in each process.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Run:
         plan: Plan,
         on_tally: Callable[[Any], None] = lambda tally: None,
     ) -> Swarm:
-        """Make a swarm whose counts are shown, and which ends at Ctrl-C."""
+        """Create a swarm whose counts are shown, and which Ctrl-C ends."""
 
         def tallied(tally: Any) -> None:
             self.status_line.show(tally)
@@ -122,12 +122,12 @@ class Run:
         return self.interruptible(Swarm(self.reactor, shard_type, plan, tallied))
 
     def interruptible(self, swarm: Swarm) -> Swarm:
-        """Have Ctrl-C end this swarm."""
+        """Make Ctrl-C end this swarm."""
         self._swarm = swarm
         return swarm
 
     def stop_without_clients(self, tally: Mapping[str, int]) -> None:
-        """An `on_tally` for courses that have nothing to wait for once all clients are lost."""
+        """An `on_tally` that stops a course when all clients are lost."""
         if self._swarm is not None and tally["failed"] >= self.clients and not tally["open"]:
             self._swarm.stop("no client is connected any more")
 
@@ -175,7 +175,7 @@ class Run:
                     await open_once(self.reactor, target, path, timeout, lambda c: c.close(1000))
             self._report(await self._course(self))
         except (BadURL, NotOpened, CannotRun) as error:
-            # At Ctrl-C the reactor stops, and the first connection is lost for that reason only.
+            # After Ctrl-C the reactor stops, and the first connection is lost only because of that.
             if self._exit_status != INTERRUPTED:
                 self._exit_status = refuse(self.options, *error.args, warnings=self._warnings)
         finally:

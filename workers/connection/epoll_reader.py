@@ -1,9 +1,9 @@
 """Reads all open connections together, and sends once to each that has output.
 
-The reactor would handle each connection separately: an event, a lookup, a read, and the same again
-to write. Here one epoll holds all connections, and the reactor polls this epoll as one descriptor.
-After a batch of reads, each connection with output sends it with one system call. Without this a
-benchmark of a fast server would measure the swarm instead.
+The reactor would handle each connection separately: an event, a lookup and a read, then the same
+for a write. Here all connections are registered with one epoll object, which the reactor polls as
+one descriptor. After a batch of reads, each connection with output sends it with one system call.
+Without this, a benchmark of a fast server would measure the swarm instead.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ READ_SIZE = 65536  # bytes of one recv
 
 
 class ReadableConnection(Protocol):
-    """What the epoll reader needs of a connection."""
+    """The attributes and methods of a connection that the epoll reader uses."""
 
     socket: socket.socket
     out: list[bytes]
@@ -40,7 +40,7 @@ class FlushList:
 
     def __init__(self, reactor: Any) -> None:
         self.dirty: list[ReadableConnection] = []
-        self.in_batch = False  # EpollReader flushes at its end: nothing to schedule
+        self.in_batch = False  # if True, EpollReader flushes at the end of its batch
         self._reactor = reactor
         self._scheduled = False
 
@@ -61,8 +61,8 @@ class FlushList:
 class EpollReader:
     """Reads connections instead of the reactor. Call `start`, `add` and `remove`, then `stop`.
 
-    It gives a connection that has ended, or has an error, back to the reactor, which reads it
-    again and handles the end or the error.
+    It returns a connection that has ended or has an error to the reactor, which reads it again and
+    handles the end or the error.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -75,7 +75,7 @@ class EpollReader:
         self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Give every connection back to the reactor."""
+        """Return every connection to the reactor."""
         for fd, connection in list(self._connections.items()):
             self.remove(fd)
             connection.read_by_reactor(True)
@@ -91,7 +91,7 @@ class EpollReader:
         return fd
 
     def remove(self, fd: int) -> None:
-        """Stop reading it. A descriptor that is closed already has left the epoll by itself."""
+        """Stop reading a connection. The kernel has already removed a closed descriptor."""
         if self._connections.pop(fd, None) is not None:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)

@@ -1,4 +1,4 @@
-"""Why a client failed, in the user's words, and what to do about it."""
+"""The reasons why a client failed, and what to do about them, as texts for the user."""
 
 import errno
 import re
@@ -13,11 +13,11 @@ HINTS = {
     "handshake refused: 503": "the server is starting, stopping or overloaded",
     "handshake refused: 404": "the server has nothing at this path",
 }
-"""By the beginning of the reason."""
+"""Beginning of a reason -> hint."""
 
 
 def why_not_connected(error: BaseException | None) -> str:
-    """The reason why a TCP connection could not be opened, from Twisted's exception."""
+    """Return why a TCP connection could not be opened, from Twisted's exception."""
     if isinstance(error, errors.ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, errors.TimeoutError):
@@ -28,7 +28,7 @@ def why_not_connected(error: BaseException | None) -> str:
 
 
 def why_not_opened(reason: str) -> str:
-    """The reason why a WebSocket handshake failed, from Autobahn's text."""
+    """Return why a WebSocket handshake failed, from Autobahn's text."""
     if refused := re.search(r"upgrade failed \[(\d+)\]: ([^)]*)", reason):
         return f"handshake refused: {refused[1]} {refused[2]}"
     if not reason or "without previous WebSocket closing handshake" in reason:
@@ -37,14 +37,14 @@ def why_not_opened(reason: str) -> str:
 
 
 def why_closed(code: int, reason: str) -> str:
-    """The reason why an open connection ended although the swarm did not close it."""
+    """Return why an open connection ended although the swarm did not close it."""
     if code == 1006:
         return "connection lost (1006)"
     return f"closed by the server: {code}{f' {reason}' if reason else ''}"
 
 
 def hint(reason: str) -> str:
-    """What the user can do about it, to append to the reason; empty if nothing is known."""
+    """Return what the user can do about a reason, to append to it; may be empty."""
     for beginning, advice in HINTS.items():
         if reason.startswith(beginning):
             return f"; {advice}"

@@ -12,7 +12,7 @@ _HEADERS = [bytes((0x81, 0x80 | length)) for length in range(SMALL + 1)]  # mask
 def masked_text(message: bytes, mask: bytes) -> bytes:
     """A client's frame. message: at most SMALL bytes. mask: 4 bytes.
 
-    One exclusive or of two long integers is faster than a loop over the bytes.
+    The XOR of two long integers is faster than a loop over the bytes.
     """
     length = len(message)
     stream = (mask * ((length + 3) >> 2))[:length]
@@ -21,10 +21,10 @@ def masked_text(message: bytes, mask: bytes) -> bytes:
 
 
 def split_text_frames(data: bytes) -> list[bytes] | None:
-    """The messages of a chunk that consists of complete small ASCII text frames; otherwise None.
+    """Return the messages of a chunk of complete small ASCII text frames, otherwise None.
 
-    Such a frame begins with 0x81, which is not an ASCII character. So the chunk is split at every
-    0x81. If each piece is as long as its first byte says, the pieces are the frames.
+    Such a frame begins with 0x81, which is not an ASCII character, so the chunk is split at every
+    0x81. If the first byte of each piece is the length of its rest, the pieces are the frames.
     """
     pieces = data.split(_TEXT)
     if pieces.pop(0) or not b"".join(pieces).isascii():

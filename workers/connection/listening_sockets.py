@@ -10,7 +10,7 @@ _LISTENING = "0A"  # the state of a listening socket in /proc/net/tcp
 
 
 def listening(proc: Path = PROC) -> Iterator[tuple[int, str]]:
-    """(port, inode) of each listening TCP socket of this machine."""
+    """Return the (port, inode) of each listening TCP socket of this machine."""
     for table in ("net/tcp", "net/tcp6"):
         try:
             lines = (proc / table).read_text().splitlines()[1:]
@@ -23,9 +23,9 @@ def listening(proc: Path = PROC) -> Iterator[tuple[int, str]]:
 
 
 def accept_queue(targets: Sequence[Target], proc: Path = PROC) -> int | None:
-    """How many connections can wait until servers on this machine accept them, at most.
+    """Return how many connections can wait until servers on this machine accept them.
 
-    None if it is unknown: a server is not on this machine's loopback, or there is no /proc.
+    None if that is unknown: a server is not on this machine's loopback, or there is no /proc.
     """
     if not all(target.on_loopback for target in targets):
         return None

@@ -1,8 +1,8 @@
-"""Opens many connections: how many a second, and how many at once.
+"""Opens many connections, at a limited rate, with a limited number of concurrent handshakes.
 
-A server accepts connections as fast as it completes handshakes. The others wait in the kernel's
-queue; those that do not fit are dropped, and sent again a second later. So the swarm limits how
-many handshakes are under way at once, which adapts to any server. A rate is optional.
+A server accepts connections as fast as it completes handshakes. Further ones wait in the kernel's
+queue; when it is full, their packets are dropped, and sent again a second later. So the swarm
+limits the number of concurrent handshakes, which adapts to any server. A rate is optional.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ class Ramp:
     """Calls `connect(number)` for 0 to total - 1. Call `start`, and `stop` to end early.
 
     connect: returns a Deferred that fires when the handshake is over, successful or not. The ramp
-    ignores its errors; call `stop` if one shall end it.
-    rate: calls a second, at most; 0: no limit.
-    under_way: Deferreds that have not fired, at most.
+    ignores its errors; to end the ramp at an error, call `stop`.
+    rate: the maximum number of calls per second; 0: no limit.
+    under_way: the maximum number of Deferreds that have not fired.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Ramp:
             self._call = self._clock.callLater(TICK if lot else 0, self._go_on)
 
     def _over(self, result: Any) -> None:
-        # Not called directly: connections that end at once would recurse.
+        # In another turn: connections that end at once would recurse.
         self._under_way -= 1
         if self._next < self._total and self._call is None:
             self._call = self._clock.callLater(0 if not self._rate else TICK, self._go_on)

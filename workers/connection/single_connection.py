@@ -1,4 +1,4 @@
-"""Opens one connection by itself, before all others: to check a URL, or to prepare the server."""
+"""Opens one connection before all others, to check a URL or to prepare the server."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The servers: parses their base URLs and looks up their addresses."""
+"""Parses the servers' base URLs and looks up their addresses."""
 
 import re
 from dataclasses import dataclass

@@ -1,9 +1,10 @@
 """One WebSocket connection of the swarm: Autobahn's client with a fast path for small messages.
 
-Once the connection is open, chunks that consist of complete, small, unmasked text frames bypass
-Autobahn's state machine. Autobahn handles all other chunks from their first byte on: other frames,
-incomplete frames, invalid data; so its closing handshake, pongs and checks apply. All output,
-Autobahn's control frames included, goes through one queue and is sent once an iteration.
+While the connection is open, chunks that consist of complete, small, unmasked text frames bypass
+Autobahn's state machine. Autobahn handles all other chunks from their first byte on (other frames,
+incomplete frames, invalid data), and so provides the closing handshake, pongs and checks. All
+output, including Autobahn's control frames, goes through one queue, which is sent once per
+iteration.
 """
 
 import random
@@ -21,11 +22,11 @@ from workers.connection.frames import SMALL, masked_text, split_text_frames
 
 
 def _ignore_messages(messages: Sequence[bytes]) -> None:
-    """The default, before the owner sets its own callable and after the end."""
+    """The default before the owner sets its own callable, and after the end."""
 
 
 def _ignore_close(code: int, reason: str, was_clean: bool) -> None:
-    """The default, before the owner sets its own callable."""
+    """The default before the owner sets its own callable."""
 
 
 @implementer(interfaces.IPullProducer)
@@ -38,7 +39,7 @@ class Connection(WebSocketClientProtocol):
     then the code is 1006.
     """
 
-    tcpNoDelay = True  # a class attribute: Autobahn reads it before it copies the factory's
+    tcpNoDelay = True  # a class attribute, because Autobahn reads it before it copies the options
 
     transport: Any  # mypy does not see Twisted's interfaces
     current_frame: Any
@@ -88,7 +89,7 @@ class Connection(WebSocketClientProtocol):
     # Sending
 
     def send(self, message: bytes) -> None:
-        """Queue a text message of ASCII or UTF-8 bytes. Without effect unless it is open."""
+        """Queue a text message of ASCII or UTF-8 bytes. No effect unless the connection is open."""
         if self.state != self.STATE_OPEN:
             return
         if len(message) <= SMALL:
@@ -99,7 +100,7 @@ class Connection(WebSocketClientProtocol):
             self.sendMessage(message)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Queue data. Autobahn writes everything with this method, the handshake included."""
+        """Queue data. Autobahn writes everything with this method, including the handshake."""
         out = self.out
         if not out:
             self._flush_list.dirty.append(self)
@@ -120,9 +121,9 @@ class Connection(WebSocketClientProtocol):
         except BlockingIOError:
             sent = 0
         except OSError:
-            return  # reading fails, too, and handles it
+            return  # the next read fails, too, and handles the error
         if sent < len(data):
-            # To keep the order, everything goes through the transport until it has sent the rest.
+            # To keep the order, all output goes through the transport until it has sent the rest.
             self._blocked = True
             self._resumed = 0
             self.transport.write(data[sent:])
@@ -136,12 +137,12 @@ class Connection(WebSocketClientProtocol):
             self._blocked = False
 
     def stopProducing(self) -> None:
-        """The connection is lost; see connectionLost."""
+        """Ignored: connectionLost follows."""
 
     # Closing
 
     def close(self, code: int = 1000) -> None:
-        """Start the closing handshake, after the queue. Without effect if it has started."""
+        """Start the closing handshake after the queued output. No effect if it has started."""
         self._fast = False
         if self.state == self.STATE_OPEN:
             self.sendClose(code)
@@ -168,14 +169,14 @@ class Connection(WebSocketClientProtocol):
         closed, self.closed = self.closed, _ignore_close
         self.received = _ignore_messages
         if self.remoteCloseCode is not None:
-            # The server's close frame counts, however the TCP connection ended after it.
+            # Report the server's close frame even if the TCP connection was then lost.
             code, reason = self.remoteCloseCode, self.remoteCloseReason
         elif not wasClean:
             reason = self.wasNotCleanReason
         closed(code or 1005, reason or "", wasClean)
 
     def read_by_reactor(self, again: bool) -> None:
-        """Have the reactor read this connection or not; the epoll reader calls this."""
+        """Start or stop reading by the reactor; the epoll reader calls this."""
         if self.transport is None:
             return
         if again:
@@ -185,7 +186,7 @@ class Connection(WebSocketClientProtocol):
 
 
 class ConnectionFactory(WebSocketClientFactory):
-    """Makes connections to one URL; give it to a client endpoint's `connect`."""
+    """Creates connections to one URL; pass it to a client endpoint's `connect`."""
 
     noisy = False
 

@@ -5,7 +5,7 @@ cell             pure: one cell and its messages
 patterns         pure: built-in patterns, pattern files, their position on the grid
 verification     pure: compares the cells' states with the oracle
 cell_clients     the cells on their connections
-game             one game: prepares the server, verifies, sums up
+game             one game: prepares the server, verifies the game, makes its summary
 progress         the progress of a game on stderr
 command          the options of `swarm life` and of `manage.py gameoflife`
 """

@@ -9,8 +9,8 @@ The cell and the server exchange text messages:
     > STEP ROW COL STATE  this cell's state (1 alive, 0 dead) in generation STEP
     < STEP ROW COL STATE  a neighbour's state in generation STEP
 
-A cell that knows all its neighbours' states of step N goes on to N+1. Its neighbours may then be
-one step ahead of it, never two.
+A cell that knows all its neighbours' states of step N advances to step N+1. Its neighbours can be
+one step ahead of it, but not two.
 """
 
 import enum
@@ -25,7 +25,7 @@ _UPDATE = re.compile(rb"(\d{1,10}) (\d{1,4}) (\d{1,4}) ([01])")
 
 
 class UnexpectedMessage(Exception):
-    """The server has sent something that this cell must not receive; the text says what and why."""
+    """The server has sent a message that this cell must not receive; the text has the reason."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -52,9 +52,9 @@ class Phase(enum.Enum):
 
 @dataclass(slots=True)
 class Course:
-    """What the cells of one game have in common.
+    """The state that the cells of one game share.
 
-    horizon: the highest step that a cell may send now. To raise it, set it and then call `go_on` of
+    horizon: the highest step that a cell may send now. To raise it, set it, then call `go_on` of
     each cell. last: the step after which cells are finished; None: never.
     """
 
@@ -95,24 +95,24 @@ class Cell:
         self._course = course
         self._limit = float("inf") if course.last is None else course.last
         self._weights = neighbours(row, col, course.size, course.wrap)
-        self._missing = self._weights.copy()  # neighbours whose state of `step` is not known
-        self._count = 0  # living neighbours known so far
+        self._missing = self._weights.copy()  # neighbours whose state of `step` is unknown
+        self._count = 0  # known living neighbours
         self._ahead = self._weights.copy()  # the same for `step` + 1
         self._ahead_count = 0
 
     @property
     def missing(self) -> int:
-        """How many neighbours' states of the current step are not known yet."""
+        """The number of neighbours whose state of the current step is unknown."""
         return len(self._missing)
 
     @property
     def alone(self) -> bool:
-        """Whether it has no neighbours, so that no message will make it go on."""
+        """Whether the cell has no neighbours, so that no message will make it advance."""
         return not self._weights
 
     @property
     def ready(self) -> bool:
-        """Whether it knows all its neighbours' states and only waits for the horizon."""
+        """Whether the cell knows all its neighbours' states, and waits only for the horizon."""
         return self.phase is Phase.RUNNING and not self._missing
 
     def update(self) -> bytes:
@@ -120,10 +120,11 @@ class Cell:
         return b"%d %d %d %d" % (self.step, self.row, self.col, self.alive)
 
     def receive(self, messages: Iterable[bytes]) -> list[bytes]:
-        """Take the server's messages, in order; return the cell's, in order."""
+        """Process the server's messages, in order; returns the cell's messages, in order."""
         if self.phase is not Phase.RUNNING:
             return self._receive_before_running(messages)
-        # Hot: eight messages a step for each cell. Local names, and no calls but the parser's.
+        # The hot path: eight messages per step for each cell. Local names; only `parse_update` is
+        # called.
         step = self.step
         missing = self._missing
         for message in messages:
@@ -143,13 +144,14 @@ class Cell:
         return [] if missing else self.go_on()
 
     def go_on(self) -> list[bytes]:
-        """Go on as far as the neighbours' states and the horizon allow; return what to send."""
+        """Advance as far as the neighbours' states and the horizon allow; returns the messages to
+        send."""
         sent: list[bytes] = []
         while self.phase is Phase.RUNNING and not self._missing:
             if self.step >= self._limit:
                 self.phase = Phase.FINISHED
             elif self.step >= self._course.horizon or (sent and not self._weights):
-                break  # one step a call: without neighbours it would never stop
+                break  # one step per call: a cell without neighbours would never stop
             else:
                 self.alive = lives_on(self.alive, self._count)
                 self.step += 1
@@ -159,7 +161,7 @@ class Cell:
         return sent
 
     def _receive_before_running(self, messages: Iterable[bytes]) -> list[bytes]:
-        """The same before the cell runs, and after it has finished."""
+        """Process messages before the cell runs, and after it has finished."""
         sent: list[bytes] = []
         rest = iter(messages)
         for message in rest:

@@ -1,4 +1,4 @@
-"""Cell clients: the cells of the game on their connections, all those of one process.
+"""Cell clients: the cells of the game with their connections, and the shard of them in one process.
 
 Cell row * size + col is the run's client of that number. A shard emits, besides what every shard
 does,
@@ -28,14 +28,14 @@ from workers.processes.plan import Plan
 from workers.processes.shard import Emit, Shard
 from workers.reporting.latency import Latencies
 
-FOLD_AT = 20_000  # durations kept before they go into the histogram
+FOLD_AT = 20_000  # durations that are collected before they are added to the histogram
 
 _TO_DIGITS = bytes.maketrans(b"\x00\x01", b"01")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LifePlan(Plan):
-    """A game. Make it with `of`; `clients` is the number of cells."""
+    """A game. Create it with `of`; `clients` is the number of cells."""
 
     size: int  # rows, and columns
     bits: str  # generation 0: Grid.bits, hexadecimal
@@ -59,7 +59,7 @@ class LifePlan(Plan):
 
 
 class CellClient(Client):
-    """A cell on its connection: passes messages to and fro, and measures the cell's steps."""
+    """Connects a cell with its connection, and measures the cell's steps."""
 
     __slots__ = ("cell", "position", "sent_at")
 
@@ -68,11 +68,11 @@ class CellClient(Client):
     def __init__(self, shard: "LifeShard", number: int, cell: Cell, position: int) -> None:
         super().__init__(shard, number)
         self.cell = cell
-        self.position = position  # among the shard's cells
+        self.position = position  # the index among the shard's cells
         self.sent_at = 0.0
 
     def received(self, messages: Sequence[bytes]) -> None:
-        # Hot: runs for every chunk that a cell receives.
+        # The hot path: runs for every chunk that a cell receives.
         shard = self.shard
         shard.received += len(messages)
         cell = self.cell
@@ -85,13 +85,14 @@ class CellClient(Client):
         if before is Phase.RUNNING:
             if (answers or not cell.missing) and self.sent_at:
                 shard.durations.append(perf_counter() - self.sent_at)
-                self.sent_at = 0.0  # the step is measured, even if the cell waits for its pace
+                # The step has been measured, even if the cell waits for the horizon now.
+                self.sent_at = 0.0
             self.send_updates(answers)
         else:
             self._received_before_running(before, answers)
 
     def _received_before_running(self, before: Phase, answers: list[bytes]) -> None:
-        """Send the answers of a cell that was not running: subscriptions, and then updates."""
+        """Send the answers of a cell that was not running: subscriptions, then updates."""
         updates: list[bytes] = []
         shard = self.shard
         if self.cell.phase in (Phase.RUNNING, Phase.FINISHED):
@@ -130,7 +131,7 @@ class CellClient(Client):
             self.send_updates(self.cell.go_on())
 
     def _go_on_alone(self) -> None:
-        """Step again and again: a cell without neighbours receives nothing that would start it."""
+        """Advance repeatedly: a cell without neighbours receives no message that would start it."""
         self.go_on()
         if self.cell.phase is Phase.RUNNING and not self.shard.closing:
             self.shard.reactor.callLater(0, self._go_on_alone)
@@ -170,7 +171,7 @@ class LifeShard(Shard):
         self.fail(f"cannot connect to {url}: {reason}{hint(reason)}")
 
     def fail(self, reason: str) -> None:
-        """Emit the first failure, which ends the game; the others follow from it."""
+        """Emit the first failure, which ends the game and causes the later ones."""
         if not self._failed and not self.closing:
             self._failed = True
             self._ramp.stop()
@@ -193,7 +194,7 @@ class LifeShard(Shard):
             self._raise_horizon()
 
     def _raise_horizon(self) -> None:
-        """Let all cells go to the step that is due: one timer a step, not one for each cell."""
+        """Let all cells advance to the step that is due, with one timer for all of them."""
         rate = self._life.rate
         now = monotonic()
         horizon = int((now - self._began) * rate + 1e-6)
@@ -256,7 +257,7 @@ class LifeShard(Shard):
 
 
 def _why_closed(code: int, reason: str, cell: str) -> str:
-    """A one-line summary for the user."""
+    """Return a one-line summary for the user."""
     text = f": {reason}" if reason else ""
     if code == 1013:
         return f"the game is full{text} (1013)"

@@ -1,4 +1,4 @@
-"""One game: prepares the server, follows the swarm through the game, verifies, sums up."""
+"""One game: prepares the server, runs the swarm, verifies the game, makes its summary."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -35,11 +35,11 @@ async def reset(reactor: Any, target: Target, size: int, timeout: float) -> None
 
 
 class Game:
-    """One game on a server that was `reset`: make it, and await `play()` once.
+    """One game on a server that was `reset`. Await `play()` once.
 
-    on_event(name) is called with "connected", "running" and "stepped" when these happen.
-    Connections are made before "running" and closed after "stepped", so that a measurement between
-    the two is one of the game alone.
+    on_event(name) is called with "connected", "running" and "stepped" at these events. Connections
+    are made before "running" and closed after "stepped", so a measurement between these two events
+    measures the game only.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Game:
             self._connected_at = monotonic()
             self._on_event("connected")
 
-    # What the shards emit
+    # Events of the shards
 
     def _runs(self, values: Report) -> None:
         if not self._running_at:
-            # No cell runs before all have subscribed, but the first shard to run may be heard
-            # before the last one to subscribe.
+            # No cell runs before all have subscribed, but the event of the first running shard may
+            # arrive before that of the last subscribed one.
             self._all_connected()
             self._running_at = monotonic()
             self._on_event("running")
@@ -116,7 +116,7 @@ class Game:
 
     @property
     def verified(self) -> bool | None:
-        """Whether every cell of every generation was right; None if not all were compared."""
+        """Whether every cell of every generation was correct; None if not all were compared."""
         if self.verification.mismatch is not None:
             return False
         compared_all = self.verification.generations - 1 == self._plan.last

@@ -14,7 +14,7 @@ Cells = frozenset[tuple[int, int]]  # (row, col) of the living cells
 
 
 class BadPattern(ValueError):
-    """Unknown, unreadable, or too large for the grid; the text is for the user."""
+    """A pattern is unknown, unreadable, or too large for the grid; the text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Pattern:
 
 
 def plain(name: str, text: str) -> Pattern:
-    """`.` and space are dead, anything else is alive; trailing spaces do not count."""
+    """`.` and space are dead, anything else is alive; trailing spaces are ignored."""
     lines = [line.rstrip() for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()
@@ -54,7 +54,7 @@ def plaintext(name: str, text: str) -> Pattern:
 _HEADER = re.compile(r"x\s*=\s*(\d+)\s*,\s*y\s*=\s*(\d+)\s*(?:,\s*rule\s*=\s*(\S+))?\s*", re.I)
 _RUN = re.compile(r"(\d*)([bo$!])", re.I)
 _CONWAY = ("B3/S23", "23/3", "LIFE")
-_LARGEST_RUN = 100_000  # cells, far more than a grid has: a hostile file must not fill the memory
+_LARGEST_RUN = 100_000  # cells: a malicious file must not fill the memory
 
 
 def rle(name: str, text: str) -> Pattern:

@@ -22,10 +22,10 @@ class Counts:
 
 class Progress(Protocol):
     def show(self, now: Counts, running: bool) -> None:
-        """Called about ten times a second for each process."""
+        """Show the counts. Called about ten times a second for each process."""
 
     def end(self) -> None:
-        """The last call."""
+        """Called last."""
 
 
 class Silence:
@@ -56,7 +56,10 @@ def _connecting(now: Counts, cells: int) -> str:
 
 
 class Lines:
-    """seconds: a clock. last: the step after which the game ends; None: never."""
+    """A line about once a second.
+
+    seconds: a clock. last: the step after which the game ends; None: never.
+    """
 
     def __init__(
         self, stream: TextIO, seconds: Callable[[], float], cells: int, last: int | None
@@ -99,7 +102,7 @@ class Bar:
         self._last = last
         self._of = "" if last is None else f" of {last:,}"
         self._pace = _Pace()
-        self._paced = (0.0, 0.0)  # when the pace was taken; steps a second
+        self._paced = (0.0, 0.0)  # the time of the last measurement; steps per second
         self._progress: Any = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -142,7 +145,7 @@ class Bar:
 def for_stream(
     stream: TextIO, seconds: Callable[[], float], cells: int, last: int | None, silent: bool
 ) -> Progress:
-    """No output if `silent`, a bar for a terminal, lines for anything else."""
+    """Return the progress for a stream: none if `silent`, a bar for a terminal, otherwise lines."""
     if silent:
         return Silence()
     if stream.isatty():

@@ -1,6 +1,6 @@
 """The rules of the Game of Life, the neighbourhood of a cell, and the oracle.
 
-Pure functions of grids; nothing here knows messages, connections or time.
+Pure functions of grids, without messages, connections or time.
 """
 
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ def lives_on(alive: bool, neighbours: int) -> bool:
 
 
 def neighbours(row: int, col: int, size: int, wrap: bool) -> dict[tuple[int, int], int]:
-    """The cells around (row, col) on a grid of size x size, and how often each counts.
+    """Return the cells around (row, col) on a grid of size x size, with the weight of each.
 
-    On a torus (`wrap`) with one or two rows, a cell has the same neighbour several times, or itself
-    as a neighbour, and counts it as often. Elsewhere every weight is 1. Without `wrap`, cells at
-    the edge have fewer neighbours.
+    On a torus (`wrap`) with one or two rows, a cell has the same neighbour several times, or is its
+    own neighbour; the weight is the number of times. Otherwise every weight is 1. Without `wrap`,
+    cells at the edge have fewer neighbours.
     """
     weights: dict[tuple[int, int], int] = {}
     for down in (-1, 0, 1):
@@ -72,8 +72,8 @@ def next_generation(grid: Grid, wrap: bool) -> Grid:
     """The oracle: the next generation of the grid, computed without any message.
 
     It computes all cells at once. The grid is one integer, and the eight neighbours of all cells
-    are this integer, shifted eight ways. Three more integers hold the bits of each cell's sum of
-    the eight. They hold a sum of eight as zero, which makes no difference to the rule.
+    are this integer shifted in eight directions. Three further integers hold the three bits of each
+    cell's sum of neighbours. A sum of eight overflows to zero; in both cases the cell is dead next.
     """
     size = grid.size
     cells = size * size

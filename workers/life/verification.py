@@ -2,7 +2,7 @@
 
 Each shard reports a generation when all its cells have reached it; the shards may be some steps
 apart. A generation is compared when all shards have reported it. The cells compute their states
-from messages that the server relays, so a changed message leads to a wrong cell here.
+from messages that the server relays, so a corrupted message causes a wrong cell.
 """
 
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ class Mismatch:
 
 
 class Verification:
-    """Call `add` with each report of a shard, and look at `generations` and `mismatch`.
+    """Call `add` with each report of a shard; the results are `generations` and `mismatch`.
 
-    start: generation 0. shards: how many reports there are for each generation; each has the living
+    start: generation 0. shards: the number of reports for each generation; each has the living
     cells of one shard, as in Grid.bits.
     """
 
     def __init__(self, start: Grid, wrap: bool, shards: int) -> None:
         self.mismatch: Mismatch | None = None
-        self.generations = 0  # how many were complete and equal to the oracle's
+        self.generations = 0  # complete generations that equal the oracle's
         self._expected = start
         self._wrap = wrap
         self._shards = shards
-        self._reported: dict[int, tuple[int, int]] = {}  # step -> reports and bits until now
+        self._reported: dict[int, tuple[int, int]] = {}  # step -> number of reports, bits so far
 
     def add(self, step: int, bits: int) -> None:
-        """One shard's living cells of `step`."""
+        """Add one shard's living cells of `step`."""
         shards, known = self._reported.get(step, (0, 0))
         self._reported[step] = shards + 1, known | bits
         while self.mismatch is None:

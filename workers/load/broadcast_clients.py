@@ -2,9 +2,9 @@
 
 Clients 0 to publishers - 1 of the run publish, the others are subscribers. A client that is
 connected may not yet be subscribed on every node. So publishers send announcements
-(`do("announce")`) until every subscriber has received one from each of them. Only then the run
-starts the broadcast (`do("publish", at=…)`), on a schedule that is known before, so that every
-process knows how many messages there will be.
+(`do("announce")`) until every subscriber has received one from each publisher. Then the run starts
+the broadcast (`do("publish", at=…)`). Its schedule is fixed in advance, so every process knows the
+number of messages.
 
     announced  {}    all subscribers of this shard have received every publisher's announcement
     published  {}    all publishers of this shard have sent all messages
@@ -29,7 +29,7 @@ from workers.processes.shard import Emit, Shard
 from workers.reporting.latency import Latencies
 
 ANNOUNCE_EVERY = 0.2  # seconds
-FOLD_AT = 20_000  # delivery times kept before they go into the histogram
+FOLD_AT = 20_000  # delivery times that are collected before they are added to the histogram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ class Subscriber(Client):
         self.delivery = delivery.Delivery(publishers)
 
     def received(self, messages: Sequence[bytes]) -> None:
-        # Hot: runs for every message that every subscriber receives. Local names, and no call for
-        # the expected message but the parser's.
+        # The hot path: runs for every message of every subscriber. Local names; for the expected
+        # message only the parser is called.
         expected = self.delivery.expected
         times = self.shard.times
         now = monotonic()
@@ -105,7 +105,7 @@ class BroadcastShard(Shard):
         self._publishers = {c.number: c for c in self._clients if isinstance(c, Publisher)}
         self._not_ready = len(self._clients) - len(self._publishers)
         self._expected = self._not_ready * plan.messages
-        # Message n belongs to publisher n % publishers, and is due n / rate after the beginning.
+        # Publisher n % publishers sends message n, n / rate seconds after the beginning.
         self._mine = [
             n for n in range(plan.messages) if n % plan.publishers % plan.shards == number
         ]

@@ -25,7 +25,7 @@ from workers.reporting.summary import (
 )
 
 PATH = "/broadcast/{}/?role={}"
-LEAD = 0.2  # seconds from the command to the first message: for it to reach every process
+LEAD = 0.2  # seconds from the command to the first message, so that every process has received it
 
 DESCRIPTION = """\
 Subscribe many clients to one topic, publish to it at a steady rate, and check that every subscriber
@@ -112,7 +112,7 @@ async def _broadcast(run: Run) -> Outcome:
 
 
 def _outcome(plan: BroadcastPlan, reports: Reports, published: float) -> Outcome:
-    """published: how many seconds the publishers took."""
+    """Return the outcome. published: the seconds that the publishers took."""
     tally = merged_counts(reports, "tally")
     wrong = {
         "lost": max(0, tally["published"] * plan.subscribers - tally["delivered"]),

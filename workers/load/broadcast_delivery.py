@@ -6,7 +6,7 @@
     PUBLISHER                an announcement, before the broadcast begins: a client that receives
                              one is subscribed
 
-Pure: nothing here knows connections.
+Pure, without connections.
 """
 
 from collections import Counter
@@ -16,11 +16,11 @@ ANNOUNCEMENT = -1  # the number that `parse` returns for an announcement
 
 
 class UnknownMessage(Exception):
-    """A subscriber has received something that no publisher of this broadcast has sent."""
+    """A subscriber has received a message that no publisher of this broadcast has sent."""
 
 
 def message(publisher: int, number: int, sent: float) -> bytes:
-    """sent: seconds."""
+    """Encode a message. sent: seconds."""
     return b"%d %d %d" % (publisher, number, int(sent * 1e9))
 
 
@@ -46,7 +46,7 @@ def parse(text: bytes) -> tuple[int, int, float]:
 
 
 class Delivery:
-    """What one subscriber has received.
+    """The messages that one subscriber has received.
 
     `expected[publisher]` is the number of the publisher's next message if none is lost. Hot code
     compares and increments it itself, and calls `unexpected` with any other number.

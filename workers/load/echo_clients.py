@@ -25,7 +25,7 @@ from workers.processes.plan import Plan
 from workers.processes.shard import Emit, Shard
 from workers.reporting.latency import Latencies
 
-LOOK_EVERY = 1.0  # seconds between two searches for clients whose reply is overdue
+LOOK_EVERY = 1.0  # seconds between two checks for overdue replies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class EchoClient(Client):
     def __init__(self, shard: "EchoShard", number: int) -> None:
         super().__init__(shard, number)
         self.transcript = Transcript()
-        self._since = 0.0  # when it last sent or received a message
+        self._since = 0.0  # time of the last message, sent or received
 
     def opened(self) -> None:
         self._since = monotonic()
@@ -67,7 +67,7 @@ class EchoClient(Client):
             self.connection.send(self.transcript.next_message())
 
     def look(self, since: float) -> None:
-        """Give up if the server should have sent something and has not done so since then."""
+        """Fail the client if it has waited for a message of the server since before `since`."""
         is_waiting = self.is_open and not self.dropped and not self.transcript.may_send
         if is_waiting and self._since < since:
             self._give_up("no reply in time")
@@ -82,7 +82,8 @@ class EchoClient(Client):
         try:
             transcript.finish(code)
         except WrongTranscript as error:
-            # A server that stops, or disconnects clients, has not sent a wrong message.
+            # The connection was lost, or closed with another code: not a wrong message of the
+            # server.
             left = code != 1000 and transcript.received < len(SERVER_MESSAGES)
             self.shard.fail(why_closed(code, reason) if left else str(error))
         else:

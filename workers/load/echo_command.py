@@ -29,7 +29,7 @@ from workers.reporting.summary import (
 )
 
 PATH = "/test/ws/"
-BUSY = 0.8  # of a core: a swarm that uses more may be what limits the speed
+BUSY = 0.8  # cores used by one process: above this the swarm itself may limit the speed
 
 DESCRIPTION = """\
 Connect many clients, each of which holds a short conversation with the server and checks every
@@ -130,9 +130,10 @@ def peak_reached(reports: Reports) -> bool:
 
 
 def why_missed(failed: int, took: float, delay: float, busy: float, processes: int) -> str:
-    """Why the peak was missed, and what to do about it, for the user.
+    """Return why the peak was missed, and what to do about it, for the user.
 
-    took: seconds until the last client was connected. busy: cores that the swarm used meanwhile.
+    took: seconds until the last client was connected. busy: cores that the busiest process of the
+    swarm used meanwhile.
     """
     if failed:
         return f"{failed:,} failed"

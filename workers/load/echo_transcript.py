@@ -1,4 +1,4 @@
-"""The conversation of `swarm echo`: a state machine without I/O that checks what the server sends.
+"""The conversation of `swarm echo`: a state machine without I/O that checks the server's messages.
 
     < Hello!
     > Spam?
@@ -10,7 +10,7 @@
     < Goodbye!
     < close 1000
 
-`<` is what the server sends, `>` what the client sends.
+`<` marks the server's messages, `>` the client's.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ SERVER_MESSAGES = (
 
 
 class WrongTranscript(Exception):
-    """The server has sent something else. The text is the failure reason, without the client."""
+    """The server has deviated from the conversation. The text is the failure reason."""
 
 
 class Transcript:
@@ -38,17 +38,17 @@ class Transcript:
 
     @property
     def may_send(self) -> bool:
-        """Whether it is the client's turn; otherwise it is the server's, to send or to close."""
+        """Whether the client must send next; otherwise the server must send or close."""
         return self.sent < len(CLIENT_MESSAGES) and self.received == self.sent + 1
 
     def receive(self, messages: Sequence[bytes]) -> int:
-        """Take the server's messages; returns how many of them reply to one of the client's.
+        """Process the server's messages; returns how many are replies to the client's messages.
 
         Raises WrongTranscript.
         """
         replies = 0
         for message in messages:
-            # A reply before the client's message is as wrong as any other text.
+            # A reply that arrives before the client's message is wrong, too.
             due = self.received <= self.sent or self.received == len(CLIENT_MESSAGES) + 1
             if not due or message != SERVER_MESSAGES[self.received]:
                 expected = repr(SERVER_MESSAGES[self.received].decode()) if due else "nothing"

@@ -20,7 +20,7 @@ from workers.processes.plan import Plan
 from workers.processes.shard import Emit, Shard
 from workers.reporting.latency import Latencies
 
-RETRY_AFTER = 0.5, 1.0  # seconds, at least and at most
+RETRY_AFTER = 0.5, 1.0  # minimum and maximum, in seconds
 
 
 class StormClient(Client):
@@ -115,6 +115,6 @@ class StormShard(Shard):
         self._reconnect_times.clear()
 
     def measurements(self) -> dict[str, Any]:
-        if self._dropped_at is None:  # the run has ended before the storm
+        if self._dropped_at is None:  # the run ended before the storm
             return {"first": self.connect_times.counts(), "connect": [], "reconnect": []}
         return {"first": self._first.counts(), "reconnect": self._reconnect.counts()}

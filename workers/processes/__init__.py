@@ -6,8 +6,8 @@ shard            the clients of one process: connects, counts, closes
 shard_process    a shard in a child process
 swarm            all shards of a run
 pipes            a child process and its parent, which exchange JSON objects
-timers           the few timers of a shard, known by name
-timer_wheel      many timers for the price of one
+timers           the few timers of a shard, by name
+timer_wheel      many timers that share one call of the reactor
 process_count    how many processes the swarm has by default
 process_setup    reactor, log, limits, garbage collection, CPU time of a process
 

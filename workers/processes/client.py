@@ -14,7 +14,7 @@ class Client:
 
     def __init__(self, shard: Any, number: int) -> None:
         self.shard = shard  # the Shard it belongs to; each kind of clients declares its own type
-        self.number = number  # among all clients of the run
+        self.number = number  # unique among all clients of the run
         self.connection: Connection | None = None
         self.is_open = False
         self.dropped = False
@@ -26,7 +26,7 @@ class Client:
         """At least one message has arrived; they are in order."""
 
     def closed(self, code: int, reason: str) -> None:
-        """The connection was open and has ended, although the swarm did not close it.
+        """The connection was open and has ended, and the swarm did not close it.
 
         code: 1006 if there was no closing handshake.
         """

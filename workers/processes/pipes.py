@@ -1,8 +1,8 @@
-"""A child process and its parent, which exchange JSON objects, one a line.
+"""A child process and its parent, which exchange JSON objects, one per line.
 
 The child imports a module and calls its `main`, which calls `run_child`. It ignores Ctrl-C, which a
-terminal sends to parent and children alike, because the parent decides when children end. It ends
-at once when its standard input ends, because the parent is gone then.
+terminal sends to both parent and children, because the parent decides when children end. It exits
+at once when its standard input ends, because then the parent is gone.
 """
 
 import json
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from workers.processes.process_setup import raise_open_file_limit, the_reactor
 
-# Ctrl-C is ignored before anything is imported, which takes tenths of a second.
+# Ctrl-C is ignored before the imports, which take tenths of a second.
 _CHILD = """\
 import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -34,9 +34,9 @@ Message = dict[str, Any]
 class Child(ProcessProtocol):
     """The parent's side. Call `start`, then `send`.
 
-    module: what the child imports to call its `main`.
-    received: is called with each message of the child.
-    ended: is called once, when the process has ended, with Twisted's text for its exit status.
+    module: the module that the child imports, and whose `main` it calls.
+    received: called with each message of the child.
+    ended: called once, when the process has ended, with Twisted's text for its exit status.
     """
 
     transport: Any = None
@@ -67,7 +67,7 @@ class Child(ProcessProtocol):
         )
 
     def send(self, message: Message) -> None:
-        """Without effect if the child has ended."""
+        """Send a message. No effect if the child has ended."""
         if self.transport is not None:
             self.transport.write(json.dumps(message).encode() + b"\n")
 

@@ -43,8 +43,8 @@ def keep_garbage_collection_short() -> None:
     """Exclude all present objects from garbage collection.
 
     Call it when all connections are made, in a process that does nothing else. Ten thousand
-    connections have about a million objects that live to the end of the run. The collector would
-    examine them again and again, which stops all clients for tenths of a second each time.
+    connections have about a million objects that exist to the end of the run. The collector would
+    examine them repeatedly, and block all clients for tenths of a second each time.
     """
     gc.collect()
     gc.freeze()

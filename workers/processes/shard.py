@@ -34,7 +34,7 @@ from workers.reporting.latency import Latencies
 
 TALLY_EVERY = 0.1  # seconds between two tallies
 CLOSE_WITHIN = 10.0  # seconds for all closing handshakes together; then connections are aborted
-MOST_REASONS = 20  # different failure reasons that are counted separately
+MOST_REASONS = 20  # failure reasons that are counted separately
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -42,7 +42,7 @@ Emit = Callable[[str, dict[str, Any]], None]
 class Shard:
     """Call `start`, then `do` with the commands of its kind, then `close`.
 
-    number: which of the plan's shards this is, from 0 on.
+    number: the number of this shard among the plan's shards, from 0.
     emit: is called with each event. The last event is "ended".
     """
 
@@ -62,7 +62,7 @@ class Shard:
         self._epoll_reader = EpollReader(reactor)
         self._dialer = self.dialer(plan.path)
         self._failures: Counter[str] = Counter()
-        self._connected: set[Client] = set()  # with a TCP connection
+        self._connected: set[Client] = set()  # clients with a TCP connection
         self._settled = 0  # clients whose first handshake is over
         self._all_settled = self._ended = False
         self._new_times: list[float] = []
@@ -74,9 +74,9 @@ class Shard:
         return Dialer(self.reactor, plan.targets, path, plan.timeout, self._epoll_reader)
 
     def ramp(self, rate: float, at_once: int) -> Ramp:
-        """A ramp that connects every client once.
+        """Return a ramp that connects every client once.
 
-        rate: connections a second of all shards together; 0: no limit.
+        rate: connections per second of all shards together; 0: no limit.
         """
         return Ramp(
             self.reactor,
@@ -89,7 +89,7 @@ class Shard:
     # For each kind of clients to override
 
     def client(self, number: int) -> Client:
-        """Make the run's client `number`."""
+        """Create the run's client `number`."""
         return Client(self, number)
 
     def dialer_for(self, client: Client) -> Dialer:
@@ -104,7 +104,7 @@ class Shard:
         self.fail(reason)
 
     def measurements(self) -> dict[str, Any]:
-        """What this kind of clients adds to the event "ended"."""
+        """Return the values that this kind of clients adds to the event "ended"."""
         return {}
 
     # Connecting
@@ -188,7 +188,7 @@ class Shard:
         self.count_failure(reason)
 
     def count_failure(self, reason: str) -> None:
-        """Count a reason, also one that does not end the client."""
+        """Count a failure reason, even if it does not end the client."""
         if len(self._failures) >= MOST_REASONS and reason not in self._failures:
             reason = "other reasons"
         self._failures[reason] += 1
@@ -196,7 +196,7 @@ class Shard:
     # Ending
 
     def close(self) -> None:
-        """Close every connection with 1000; "ended" follows. Calling it again has no effect."""
+        """Close every connection with 1000; "ended" follows. Idempotent."""
         if self.closing:
             return
         self.closing = True

@@ -1,8 +1,8 @@
-"""A shard in a child process. Parent and child exchange JSON objects, one a line.
+"""A shard in a child process. Parent and child exchange JSON objects, one per line.
 
 > {"shard": "workers.load.echo_clients.EchoShard", "number": …, "plan": {…}}   once, first
 > {"do": "drop", "values": {…}}      a command of the kind of clients, or "close"
-< {"event": "tally", "values": {…}}  what the shard emits (see shard.py)
+< {"event": "tally", "values": {…}}  an event of the shard (see shard.py)
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from workers.processes.shard import Emit, Shard
 
 
 class ShardProcess:
-    """A shard in a child process, with a shard's methods.
+    """A shard in a child process, with the methods of a shard.
 
     It emits the same events; if the process ends early, the last one is "died" {"why": text}.
     """
@@ -40,7 +40,7 @@ class ShardProcess:
 
     def _received(self, message: Message) -> None:
         if message["event"] == "ended":
-            # Emitted when the process has ended, so that no process outlives the run.
+            # Emit "ended" only when the process has ended, so that no process outlives the run.
             self._ended_values = message["values"]
         else:
             self._emit(message["event"], message["values"])
@@ -53,7 +53,7 @@ class ShardProcess:
 
 
 class _ShardOfChild:
-    """The child's side: makes the shard that the parent names, and passes commands on to it."""
+    """The child's side: creates the shard that the parent names, and forwards commands to it."""
 
     def __init__(self) -> None:
         self._shard: Shard | None = None

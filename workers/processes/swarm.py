@@ -24,7 +24,7 @@ Report = dict[str, Any]
 
 
 class Stopped(Exception):
-    """The run ends early. `why` is for the user; None: the user has asked for it."""
+    """The run ends early. `why` is for the user; None: the user has interrupted it."""
 
     def __init__(self, why: str | None) -> None:
         super().__init__(why)
@@ -32,7 +32,7 @@ class Stopped(Exception):
 
 
 class RunningShard(Protocol):
-    """What a swarm needs of a shard, in this process or in another one."""
+    """The methods of a shard that a swarm calls, in this process or in another one."""
 
     def start(self) -> None: ...
 
@@ -44,9 +44,9 @@ class RunningShard(Protocol):
 class Swarm:
     """The clients of one run: one shard in this process, or several in child processes.
 
-    on_tally: is called with the counts of all shards together, about ten times a second for each.
-    on_event: event -> what to call with its values, once for each shard that emits it. The swarm
-    keeps the values of all other events, for `all`.
+    on_tally: called with the sums of all shards' counts, about ten times a second for each shard.
+    on_event: event -> a function, which is called with the event's values, once for each shard that
+    emits it. The swarm keeps the values of all other events, for `all`.
 
     After `through`, `reports` holds the values of "ended" of each shard, and `stopped` says why the
     run has ended early, if it has.
@@ -83,7 +83,7 @@ class Swarm:
     async def through(self, steps: Awaitable[None]) -> list[Report]:
         """Start the shards, await the steps, close all connections; returns the reports.
 
-        Steps that wait when the swarm is stopped get Stopped; they may also raise it themselves.
+        Steps that are waiting when the swarm is stopped receive Stopped; they may also raise it.
         """
         for shard in self._shards:
             shard.start()
@@ -120,14 +120,14 @@ class Swarm:
         return waiting
 
     def pause(self, seconds: float) -> Deferred[list[Report]]:
-        """Wait so many seconds; fails with Stopped."""
+        """Wait for `seconds`; fails with Stopped."""
         return self.all("pause", within=seconds)
 
     def _give_up(self, event: str) -> None:
         self._waiting.pop(event).callback([])
 
     def stop(self, why: str | None) -> None:
-        """End the run early: all that wait get Stopped. Without effect once the run ends."""
+        """End the run early: waiting steps receive Stopped. No effect once the run ends."""
         if self.stopped is None and not self._over:
             self.stopped = Stopped(why)
             waiting, self._waiting = self._waiting, {}

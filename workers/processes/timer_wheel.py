@@ -1,7 +1,7 @@
-"""Ten thousand timers for the price of one.
+"""Many timers that share one call of the reactor.
 
 Each client that waits between two messages needs a timer. With one DelayedCall of Twisted for each,
-every iteration of the reactor would work on a heap of all of them. Here calls that are due within
+every iteration of the reactor would process a heap of all of them. Here calls that are due within
 the same tick share a slot, and the reactor has one call, for the next slot. Calls cannot be
 cancelled: the called function checks whether it is still needed.
 """
@@ -26,11 +26,11 @@ class TimerWheel:
         self._slots: dict[int, list[Callable[[], None]]] = {}
         self._due: list[int] = []  # a heap of the ticks that have a slot
         self._call: Any = None
-        self._called_at = 0  # the tick that _call is for
+        self._called_at = 0  # the tick of _call
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call after so many seconds."""
-        # Never in the slot that is being called: repeated delays of 0 would not end.
+        """Call `function` in `seconds` seconds."""
+        # Never use the slot that is being called: repeated delays of 0 would not end.
         tick = int((self._clock.seconds() + seconds) / self._tick) + 1
         slot = self._slots.get(tick)
         if slot is not None:
@@ -49,7 +49,7 @@ class TimerWheel:
         return sum(map(len, self._slots.values()))
 
     def _schedule(self) -> None:
-        """Have the reactor call at the time of the first slot."""
+        """Schedule the reactor's call for the time of the first slot."""
         if self._call is not None:
             if self._due and self._due[0] == self._called_at:
                 return
@@ -62,7 +62,7 @@ class TimerWheel:
 
     def _call_due(self) -> None:
         self._call = None
-        # Half a tick more than now, so that a timer which is a little early does not repeat.
+        # Half a tick more than now, in case the reactor calls a little early.
         now = self._clock.seconds() + self._tick / 2
         try:
             while self._due and self._due[0] * self._tick <= now:

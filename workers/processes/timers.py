@@ -1,4 +1,4 @@
-"""The few timers of a shard, which are known by name."""
+"""The few timers of a shard, by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ class Timers:
         self._calls: dict[str, Any] = {}
 
     def after(self, name: str, delay: float, call: Callable[[], None]) -> None:
-        """Call after `delay` seconds. Replaces the pending call of this name."""
+        """Call a function in `delay` seconds. Replaces the pending call of this name."""
         self.cancel(name)
 
         def run() -> None:
@@ -22,7 +22,7 @@ class Timers:
         self._calls[name] = self._clock.callLater(delay, run)
 
     def cancel(self, name: str) -> None:
-        """Without effect if there is no such timer."""
+        """Cancel the pending call of this name, if any."""
         pending = self._calls.pop(name, None)
         if pending is not None:
             pending.cancel()

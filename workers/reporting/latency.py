@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from hdrh.histogram import HdrHistogram
 
 LONGEST_US = 3_600_000_000
-"""An hour, in microseconds. Longer durations count as an hour."""
+"""An hour, in microseconds. Longer durations are counted as an hour."""
 
 DIGITS = 2
 """Significant decimal digits, which means 1%. Measurements on a busy machine are not more precise,
@@ -27,7 +27,7 @@ class Latencies:
             self._record(microseconds, count)
 
     def add(self, seconds: Iterable[float]) -> None:
-        # Counted first, so that the histogram is called once for each different microsecond.
+        # Count them first, so that the histogram is called once for each distinct microsecond.
         for microseconds, count in Counter([int(s * 1e6) for s in seconds]).items():
             self._record(microseconds, count)
 
@@ -35,7 +35,7 @@ class Latencies:
         self._histogram.add(other._histogram)
 
     def counts(self) -> list[tuple[int, int]]:
-        """(microseconds, count) of each bucket, for the constructor in another process."""
+        """Return (microseconds, count) of each bucket, for the constructor in another process."""
         return [
             (int(item.value_iterated_to), int(item.count_added_in_this_iter_step))
             for item in self._histogram.get_recorded_iterator()
@@ -45,7 +45,10 @@ class Latencies:
         return int(self._histogram.get_total_count())
 
     def percentile(self, percent: float) -> float | None:
-        """Seconds that `percent` of the durations do not exceed; None if there are no durations."""
+        """Return the percentile in seconds: `percent` of the durations do not exceed it.
+
+        None if there are no durations.
+        """
         if not len(self):
             return None
         return int(self._histogram.get_value_at_percentile(percent)) / 1e6

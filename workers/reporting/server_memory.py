@@ -65,7 +65,7 @@ def _tcp_pages(proc: Path) -> int:
 def listening_processes(ports: Iterable[int], proc: Path = PROC) -> list[int]:
     """The processes of this machine that have a socket listening on one of the ports.
 
-    Without root's rights these are only the processes of our own user.
+    Without root privileges these are only the processes of this user.
     """
     wanted = set(ports)
     links = {f"socket:[{inode}]" for port, inode in listening(proc) if port in wanted}
@@ -76,7 +76,7 @@ def listening_processes(ports: Iterable[int], proc: Path = PROC) -> list[int]:
         try:
             descriptors = list((entry / "fd").iterdir())
         except OSError:
-            continue  # of another user, or ended
+            continue  # the process belongs to another user, or has ended
         if any(_link(fd) in links for fd in descriptors):
             found.append(int(entry.name))
     return sorted(found)

@@ -11,7 +11,7 @@ class StatusLine:
     """Call `show` with new counts, `say` with a line that stays, and `end` at the end.
 
     seconds: a clock. silent: print nothing.
-    rate_of: the count whose growth a second is shown, and the name of that rate.
+    rate_of: the count whose growth per second is shown, and the name of that rate.
     """
 
     def __init__(

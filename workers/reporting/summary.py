@@ -9,14 +9,15 @@ from workers.connection.failure_reasons import hint
 from workers.reporting.latency import Latencies
 
 Reports = Sequence[Mapping[str, Any]]
-"""The last event of each shard (see processes/shard.py)."""
+"""The values of the last event of a shard (see processes/shard.py)."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """values: the JSON summary's part of this subcommand. lines: the summary for people.
+    """The result of a run.
 
-    problems: each is a line of stderr; if there is one, the exit status is 1.
+    values: this subcommand's part of the JSON summary. lines: the summary as text. problems: lines
+    for stderr; if there are any, the exit status is 1.
     """
 
     values: dict[str, Any]
@@ -64,7 +65,7 @@ def milliseconds(times: Latencies, *percents: float) -> dict[str, float | None]:
 
 
 def times_line(name: str, values: Mapping[str, float | None]) -> str:
-    """The same percentiles for people."""
+    """The same percentiles as text."""
     if None in values.values():
         return f"{name}: nothing to measure"
     return f"{name}: " + ", ".join(f"{key} {value:,.1f} ms" for key, value in values.items())

@@ -35,7 +35,7 @@ class CommandTests(TestCase):
         if status == 1:
             self.assertEqual(len(swarm.err.splitlines()), 1)
 
-    async def test_verified(self) -> None:
+    async def test_a_game_is_verified(self) -> None:
         swarm = SwarmProcess(
             "--url", self.url, "-p", "glider", "-s", "6", "-n", "5", "-l", "0", "--verify"
         )
@@ -107,7 +107,7 @@ class CommandTests(TestCase):
             )
             self.assertEqual(swarm.err, b"")
 
-    async def test_errors_of_one_line(self) -> None:
+    async def test_errors_are_one_line(self) -> None:
         await self.fails(
             "--url", "ws://127.0.0.1:1", error="connection refused; is the server running"
         )
@@ -134,7 +134,7 @@ class CommandTests(TestCase):
 
 
 class LostServerTests(TestCase):
-    """All connections end in the middle of a run that would wait for minutes."""
+    """All connections are lost during a run that would otherwise last minutes."""
 
     timeout = 120
 

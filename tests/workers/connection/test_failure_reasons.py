@@ -1,4 +1,4 @@
-"""Reasons in the user's words."""
+"""Failure reasons, as texts for the user."""
 
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.trial.unittest import SynchronousTestCase

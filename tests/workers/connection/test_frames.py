@@ -18,7 +18,7 @@ def frame(payload: bytes, first: int = 0x81) -> bytes:
 
 class MaskTests(SynchronousTestCase):
     @given(st.binary(max_size=SMALL), st.binary(min_size=4, max_size=4))
-    def test_unmasks_to_the_message(self, message: bytes, mask: bytes) -> None:
+    def test_unmasking_returns_the_message(self, message: bytes, mask: bytes) -> None:
         masked = masked_text(message, mask)
         self.assertEqual(masked[:2], bytes((0x81, 0x80 | len(message))))
         self.assertEqual(masked[2:6], mask)
@@ -28,11 +28,11 @@ class MaskTests(SynchronousTestCase):
 
 class SplitTests(SynchronousTestCase):
     @given(st.lists(st.text(st.characters(max_codepoint=127), max_size=SMALL), min_size=1))
-    def test_complete_frames(self, texts: list[str]) -> None:
+    def test_complete_frames_are_split(self, texts: list[str]) -> None:
         messages = [text.encode() for text in texts]
         self.assertEqual(split_text_frames(b"".join(map(frame, messages))), messages)
 
-    def test_leaves_the_rest_to_autobahn(self) -> None:
+    def test_other_chunks_are_left_to_autobahn(self) -> None:
         for name, data in {
             "cut in the payload": frame(b"0 1 2 1") + frame(b"0 1 3 1")[:-1],
             "cut in the header": frame(b"0 1 2 1") + b"\x81",

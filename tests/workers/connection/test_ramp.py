@@ -18,7 +18,7 @@ class RampTests(SynchronousTestCase):
 
         return Ramp(self.clock, total, rate, connect)
 
-    def test_without_a_rate_a_limited_number_at_once(self) -> None:
+    def test_without_a_rate_concurrent_handshakes_are_limited(self) -> None:
         self.ramp(UNDER_WAY + 50, rate=0).start()
         self.clock.advance(0)
         self.assertEqual(self.numbers, list(range(UNDER_WAY)))
@@ -39,7 +39,7 @@ class RampTests(SynchronousTestCase):
         self.clock.pump([TICK] * 50)
         self.assertEqual(len(self.numbers), 100)
 
-    def test_a_failed_connection_is_over(self) -> None:
+    def test_a_failed_handshake_lets_the_next_one_start(self) -> None:
         self.ramp(UNDER_WAY + 1, rate=0).start()
         self.under_way[0].errback(ValueError())
         self.clock.advance(0)

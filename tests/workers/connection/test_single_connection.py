@@ -1,4 +1,4 @@
-"""A connection that is opened by itself."""
+"""A connection that is opened alone."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class OpenOnceTests(SwarmTestCase):
         )
         self.assertEqual((code, reason), (3001, "no more"))
 
-    async def test_gives_up(self) -> None:
+    async def test_a_timeout_aborts_the_connection(self) -> None:
         code, _ = await open_once(reactor, self.target, "/", 0.1, lambda connection: None)
         self.assertEqual(code, 1006)
 

@@ -4,7 +4,7 @@ from workers.connection.source_address import ports_per_address, source_address
 
 
 class SourceTests(SynchronousTestCase):
-    def test_the_system_chooses_the_first(self) -> None:
+    def test_the_system_chooses_the_first_address(self) -> None:
         self.assertIsNone(source_address(0, "127.0.0.1", 100))
         self.assertIsNone(source_address(99, "127.0.0.1", 100))
 

@@ -1,4 +1,4 @@
-"""A connection against a plain Autobahn server."""
+"""A connection to a plain Autobahn server."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ class ConnectionTests(TestCase):
             reactor,
             timeout=PATIENCE_S,
         )
-        # Otherwise the close is not clean if the server disconnects later.
+        # Otherwise the close would not be clean if the server disconnects later.
         factory.setProtocolOptions(serverConnectionDropTimeout=PATIENCE_S)
         opened: Deferred[None] = Deferred()
         endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
@@ -90,7 +90,7 @@ class ConnectionTests(TestCase):
             await self.enough
         return self.received
 
-    async def test_no_delay(self) -> None:
+    async def test_nagles_algorithm_is_off(self) -> None:
         self.assertTrue(self.connection.transport.getTcpNoDelay())
 
     async def test_echo_in_order(self) -> None:
@@ -118,7 +118,7 @@ class ConnectionTests(TestCase):
         self.assertEqual(await self.server.ponged, b"are you there?")
         self.assertEqual(self.received, [b"one message"])
 
-    async def test_more_than_the_kernel_takes(self) -> None:
+    async def test_more_output_than_the_kernel_accepts_arrives(self) -> None:
         messages = [b"%d " % n + b"z" * 100_000 for n in range(100)]
         for message in messages[:50]:
             self.connection.send(message)
@@ -132,7 +132,7 @@ class ConnectionTests(TestCase):
         self.connection.send(b"short again")
         self.assertEqual((await self.until_received(101))[-1], b"short again")
 
-    async def test_closes_after_what_is_queued(self) -> None:
+    async def test_the_close_is_sent_after_queued_messages(self) -> None:
         self.connection.send(b"last words")
         self.connection.close(1000)
         self.connection.send(b"too late")

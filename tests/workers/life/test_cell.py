@@ -24,14 +24,14 @@ class CellTests(SynchronousTestCase):
         cell.receive([b"run"])
         return cell
 
-    def test_subscribes_and_then_sends_its_state(self) -> None:
+    def test_a_cell_subscribes_then_sends_its_state(self) -> None:
         cell = Cell(Course(2), 0, 0, alive=True)
         sent = cell.receive([b"sub"])
         self.assertEqual(sorted(sent[:-1]), [b"0 1", b"1 0", b"1 1"])
         self.assertEqual(sent[-1], b"sub")
         self.assertEqual(cell.receive([b"run"]), [b"0 0 0 1"])
 
-    def test_goes_on_when_it_knows_all_states(self) -> None:
+    def test_a_cell_advances_when_it_knows_all_states(self) -> None:
         cell = self.running(Course(2), alive=False)
         self.assertEqual(cell.receive([b"0 0 1 1", b"0 1 0 0"]), [])
         self.assertEqual(cell.missing, 1)
@@ -44,19 +44,19 @@ class CellTests(SynchronousTestCase):
         self.assertEqual(sent, [b"1 0 0 0"])
         self.assertEqual(cell.receive([b"1 1 1 0"]), [b"2 0 0 0"])
 
-    def test_catches_up_two_steps_at_once(self) -> None:
+    def test_a_cell_may_advance_two_steps_at_once(self) -> None:
         cell = self.running(Course(2), alive=False)
         ahead = [b"1 0 1 0", b"1 1 0 0", b"1 1 1 0"]
         now = [b"0 0 1 0", b"0 1 0 0", b"0 1 1 0"]
         self.assertEqual(cell.receive(ahead), [])
         self.assertEqual(cell.receive(now), [b"1 0 0 0", b"2 0 0 0"])
 
-    def test_run_and_the_first_updates_in_one_chunk(self) -> None:
+    def test_run_and_the_first_updates_may_arrive_in_one_chunk(self) -> None:
         cell = Cell(Course(1), 0, 0, alive=True)
         cell.receive([b"sub"])
         self.assertEqual(cell.receive([b"run", b"0 0 0 1"]), [b"0 0 0 1", b"1 0 0 0"])
 
-    def test_waits_for_the_horizon(self) -> None:
+    def test_a_cell_waits_for_the_horizon(self) -> None:
         course = Course(1, horizon=0)
         cell = self.running(course)
         self.assertEqual(cell.receive([b"0 0 0 1"]), [])
@@ -66,7 +66,7 @@ class CellTests(SynchronousTestCase):
         self.assertEqual(cell.go_on(), [b"1 0 0 0"])
         self.assertFalse(cell.ready)
 
-    def test_finishes_when_it_knows_the_last_step(self) -> None:
+    def test_a_cell_finishes_when_it_knows_the_last_step(self) -> None:
         cell = self.running(Course(1, last=1))
         self.assertEqual(cell.receive([b"0 0 0 1"]), [b"1 0 0 0"])
         self.assertIs(cell.phase, Phase.RUNNING)
@@ -74,14 +74,14 @@ class CellTests(SynchronousTestCase):
         self.assertIs(cell.phase, Phase.FINISHED)
         self.assertRaises(UnexpectedMessage, cell.receive, [b"2 0 0 0"])
 
-    def test_without_neighbours_one_step_a_call(self) -> None:
+    def test_a_cell_without_neighbours_advances_one_step_per_call(self) -> None:
         cell = Cell(Course(1, wrap=False), 0, 0, alive=True)
         self.assertEqual(cell.receive([b"sub"]), [b"sub"])
         self.assertEqual(cell.receive([b"run"]), [b"0 0 0 1", b"1 0 0 0"])
         self.assertEqual(cell.go_on(), [b"2 0 0 0"])
         self.assertTrue(cell.alone)
 
-    def test_unexpected_messages(self) -> None:
+    def test_unexpected_messages_raise(self) -> None:
         course = Course(5)
         for wrong, why in (
             ([b"0 3 3 1"], "not a neighbour"),

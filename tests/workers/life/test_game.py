@@ -1,4 +1,4 @@
-"""Complete games against a plain relay that is correct, and against relays with errors."""
+"""Complete games on a correct relay, and on relays with errors."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +36,7 @@ class Corrupting(LifeProtocol):
 
 
 class Doubling(LifeProtocol):
-    """Sends an update twice."""
+    """Relays an update twice."""
 
     def sendPreparedMessage(self, message: Any) -> None:
         super().sendPreparedMessage(message)
@@ -45,7 +45,7 @@ class Doubling(LifeProtocol):
 
 
 class Closing(LifeProtocol):
-    """Loses a connection in the middle of the game."""
+    """Loses a connection during the game."""
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if payload.startswith(b"3 2 2 "):
@@ -83,7 +83,7 @@ class Played:
 
     @property
     def error(self) -> str:
-        """Why the game has ended early; empty if it has not, or if it was interrupted."""
+        """Return why the game ended early; empty if it did not, or if it was interrupted."""
         stopped = self.game.swarm.stopped
         return (stopped and stopped.why) or ""
 
@@ -113,7 +113,7 @@ class GameTests(TestCase):
         self.progress = Recorded()
         self.events: list[str] = []
 
-        # It is meant for a process that does nothing else.
+        # The function is for processes that do nothing else; it would affect later tests.
         self.patch(shard, "keep_garbage_collection_short", lambda: None)
 
     def game(self, start: Grid, **options: Any) -> Game:
@@ -157,18 +157,18 @@ class GameTests(TestCase):
                 self.assertEqual(played.error, "")
                 self.assertTrue(played.verified, (size, wrap))
 
-    async def test_no_steps_at_all(self) -> None:
+    async def test_a_game_may_have_no_steps(self) -> None:
         played = await self.play(self.glider(4), last=0)
         self.assertTrue(played.verified)
         self.assertEqual(played.compared, 1)
 
     async def test_several_servers_take_turns(self) -> None:
-        """The same server twice: cells alternate, and all are connected."""
+        """With the same server given twice, cells alternate, and all are connected."""
         played = await self.play(self.glider(5), last=3, targets=(self.target, self.target))
         self.assertTrue(played.verified)
 
     async def test_further_loopback_addresses_when_ports_run_out(self) -> None:
-        """Five ports an address: cells 5-9 come from 127.0.0.2, and so on."""
+        """With five ports per address, cells 5-9 connect from 127.0.0.2, and so on."""
         self.patch(dialer, "ports_per_address", lambda: 5)
         sources = []
 
@@ -194,14 +194,15 @@ class GameTests(TestCase):
         # A step that is complete when the cell sends its state is not measured.
         self.assertGreater(len(played.latencies), 36 * 9 // 2)
 
-    async def test_keeps_its_pace(self) -> None:
+    async def test_the_rate_of_steps_is_kept(self) -> None:
         played = await self.play(self.glider(4), last=3, rate=5.0)
         self.assertTrue(played.verified)
-        # Three steps take 0.6 s, but the clock starts a moment after the first one has begun.
+        # Three steps take 0.6 s, but the clock starts shortly after the beginning of the first.
         self.assertGreaterEqual(played["seconds"], 0.5)
 
     async def test_a_changed_message_is_found(self) -> None:
-        """The neighbours of a blinker's middle get a wrong state, and become wrong themselves."""
+        """The neighbours of a blinker's middle receive a wrong state, and become wrong
+        themselves."""
         self.factory.protocol = Corrupting
         start = Grid.of(5, [(1, 2), (1, 3), (1, 4)])
         played = await self.play(start, last=5)
@@ -223,7 +224,7 @@ class GameTests(TestCase):
         self.assertIn("the connection of cell 2,2 was lost", played.error)
         self.assertIsNone(played.verified)
 
-    async def test_a_full_game(self) -> None:
+    async def test_a_full_game_ends_with_an_error(self) -> None:
         def leave_no_slot_for_the_last(size: int) -> None:
             self.factory.game.cells -= 1
 
@@ -240,7 +241,7 @@ class GameTests(TestCase):
 
         return reset
 
-    async def test_another_game_begins(self) -> None:
+    async def test_a_reset_by_another_game_ends_with_an_error(self) -> None:
         playing = Deferred.fromCoroutine(self.play(self.glider(4), rate=5.0))
         while "running" not in self.events:
             await self.next_turn()
@@ -292,7 +293,7 @@ class GameTests(TestCase):
     # Before a game
 
     async def reset(self, path: str = "") -> str:
-        """Why the server could not be reset."""
+        """Return why the server could not be reset."""
         target = Target(self.target.url + path, "127.0.0.1", self.target.port)
         try:
             await reset(reactor, target, 4, PATIENCE_S)

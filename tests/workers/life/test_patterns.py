@@ -112,10 +112,10 @@ class PositionTests(SynchronousTestCase):
         corner = cells_on_grid(BUILT_IN["blinker"], 5, centred=False)
         self.assertEqual(corner, [(0, 0), (0, 1), (0, 2)])
 
-    def test_exactly_fits(self) -> None:
+    def test_a_pattern_may_fit_exactly(self) -> None:
         self.assertEqual(len(list(cells_on_grid(BUILT_IN["gosper"], 36))), 36)
 
-    def test_does_not_fit(self) -> None:
+    def test_a_pattern_that_does_not_fit_is_refused(self) -> None:
         error = self.assertRaises(BadPattern, cells_on_grid, BUILT_IN["gosper"], 35)
         self.assertIn("36 columns", str(error))
         self.assertIn("35x35", str(error))

@@ -12,7 +12,7 @@ class Terminal(io.StringIO):
 
 
 class LinesTests(SynchronousTestCase):
-    def test_one_line_a_second(self) -> None:
+    def test_a_line_is_printed_each_second(self) -> None:
         clock, stream = Clock(), io.StringIO()
         lines = Lines(stream, clock.seconds, cells=1024, last=50)
         for now, running in (

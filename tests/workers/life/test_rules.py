@@ -8,7 +8,7 @@ from workers.life.rules import Grid, lives_on, neighbours, next_generation
 
 
 def cell_by_cell(grid: Grid, wrap: bool) -> Grid:
-    """The next generation, computed cell by cell."""
+    """Return the next generation, computed cell by cell."""
     alive = set(grid.living())
     size = grid.size
     return Grid.of(

@@ -29,7 +29,7 @@ class VerificationTests(SynchronousTestCase):
         self.assertEqual(verification.generations, 3)
         self.assertIsNone(verification.mismatch)
 
-    def test_names_the_first_wrong_cell(self) -> None:
+    def test_the_mismatch_is_the_first_wrong_cell(self) -> None:
         verification = Verification(self.generations[0], wrap=True, shards=1)
         verification.add(0, self.generations[0].bits)
         verification.add(1, self.generations[1].bits ^ (1 << 8) ^ (1 << 35))

@@ -19,7 +19,7 @@ class BroadcastTests(SwarmTestCase):
     async def broadcast(
         self, plan: BroadcastPlan, delivered: int = 105
     ) -> tuple[list[Report], bool]:
-        """The reports after so many deliveries, and whether the shards were done."""
+        """Return the reports after `deliveries`, and whether the shards were done."""
         swarm = Swarm(reactor, BroadcastShard, plan)
         done = False
 

@@ -27,7 +27,7 @@ class MessageTests(SynchronousTestCase):
 
 
 def receive(numbers: list[int]) -> tuple[int, Counter[str]]:
-    """How many messages were new, and how many were wrong."""
+    """Return how many messages were new, and how many were wrong."""
     delivery = Delivery(2)
     counts: Counter[str] = Counter()
     new = 0

@@ -1,4 +1,4 @@
-"""Echo clients against a server that keeps to the conversation, or does not."""
+"""Echo clients on a server that follows the conversation, or deviates from it."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class EchoTests(SwarmTestCase):
         self.assertEqual(len(merged_latencies(reports, "connect")), 5)
 
     async def test_in_child_processes(self) -> None:
-        self.server.together = 5  # also if one of the processes starts much later
+        self.server.together = 5  # all five, even if one of the processes starts much later
         reports = await self.echo(clients=5, delay=0.5, shards=2)
         self.assertEqual(len(reports), 2)
         self.assertEqual(merged_counts(reports, "tally")["done"], 5)
@@ -71,7 +71,7 @@ class EchoTests(SwarmTestCase):
         sent: list[bytes] = []
         self.patch(ServerConnection, "reply", lambda peer, payload: sent.append(payload))
         self.patch(echo_clients, "LOOK_EVERY", 0.05)
-        # The timeout passes once all clients have sent a message.
+        # The timeout passes after all clients have sent a message.
         patience = PATIENCE_S + 1
         self.patch(
             echo_clients, "monotonic", lambda: shard.monotonic() + (len(sent) == 5) * patience
@@ -101,7 +101,7 @@ class EchoTests(SwarmTestCase):
         def slow(peer: ServerConnection, request: Any) -> Any:
             original(peer, request)
             first.append(peer)
-            # The last client is accepted when the others have left.
+            # The server accepts the last client when all other clients have left.
             return self.server.emptied if len(first) == 5 else None
 
         self.patch(ServerConnection, "onConnect", slow)

@@ -1,4 +1,4 @@
-"""Whether the peak was reached, and the reason if not."""
+"""Whether the peak was reached, and the reason if it was missed."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ class PeakTests(SynchronousTestCase):
     def report(self, full_at: float | None, first_end: float | None) -> dict[str, Any]:
         return {"full_at": full_at, "first_end": first_end}
 
-    def test_all_full_before_the_first_end(self) -> None:
+    def test_the_peak_is_reached_if_all_are_full_before_the_first_end(self) -> None:
         self.assertTrue(peak_reached([self.report(10, 15), self.report(11, 14)]))
         self.assertTrue(peak_reached([self.report(10, None)]))
 
-    def test_one_full_too_late_or_never(self) -> None:
+    def test_the_peak_is_missed_if_one_is_full_too_late_or_never(self) -> None:
         self.assertFalse(peak_reached([self.report(10, 11), self.report(12, 13)]))
         self.assertFalse(peak_reached([self.report(10, 15), self.report(None, 14)]))
         self.assertFalse(peak_reached([]))

@@ -26,7 +26,7 @@ class TranscriptTests(SynchronousTestCase):
         transcript.receive([b"Goodbye!"])
         transcript.finish(1000)
 
-    def test_two_in_one_chunk(self) -> None:
+    def test_two_messages_may_arrive_in_one_chunk(self) -> None:
         transcript = Transcript()
         transcript.receive(SERVER_MESSAGES[:1])
         for number in (1, 2):
@@ -36,17 +36,17 @@ class TranscriptTests(SynchronousTestCase):
         self.assertEqual(transcript.receive(SERVER_MESSAGES[3:]), 1)
         transcript.finish(1000)
 
-    def test_another_message(self) -> None:
+    def test_another_message_is_wrong(self) -> None:
         self.assertEqual(
             self.wrong(Transcript(), b"Hi!"), "wrong transcript: expected 'Hello!', got 'Hi!'"
         )
 
-    def test_a_reply_too_early(self) -> None:
+    def test_a_reply_that_is_too_early_is_wrong(self) -> None:
         self.assertIn(
             "expected nothing, got '1. Spam?'", self.wrong(Transcript(), *SERVER_MESSAGES[:2])
         )
 
-    def test_a_reply_twice(self) -> None:
+    def test_a_repeated_reply_is_wrong(self) -> None:
         transcript = Transcript()
         transcript.receive(SERVER_MESSAGES[:1])
         transcript.next_message()
@@ -54,12 +54,12 @@ class TranscriptTests(SynchronousTestCase):
             "got '1. Spam?'", self.wrong(transcript, SERVER_MESSAGES[1], SERVER_MESSAGES[1])
         )
 
-    def test_a_message_after_the_end(self) -> None:
+    def test_a_message_after_the_end_is_wrong(self) -> None:
         transcript = Transcript()
         transcript.received, transcript.sent = len(SERVER_MESSAGES), len(CLIENT_MESSAGES)
         self.assertIn("expected nothing", self.wrong(transcript, b"Hello!"))
 
-    def test_the_end_too_early_or_with_another_code(self) -> None:
+    def test_an_early_end_or_another_code_is_wrong(self) -> None:
         transcript = Transcript()
         transcript.receive(SERVER_MESSAGES[:1])
         early = self.assertRaises(WrongTranscript, transcript.finish, 1000)

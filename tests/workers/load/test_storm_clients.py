@@ -1,4 +1,4 @@
-"""Storm clients that reconnect, in time or not."""
+"""Storm clients that reconnect in time, or too late."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ class StormTests(SwarmTestCase):
         sizes = [len(merged_latencies(reports, name)) for name in ("first", "connect", "reconnect")]
         self.assertEqual(sizes, [5, 0, 0])
 
-    async def test_retries_when_refused(self) -> None:
+    async def test_a_refused_client_tries_again(self) -> None:
         self.patch(shard, "MOST_REASONS", 1)
         original = ServerConnection.onConnect
         came: list[ServerConnection] = []

@@ -1,4 +1,4 @@
-"""A plan on its way to a child process."""
+"""The encoding of a plan for a child process."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""A swarm of idle clients: its shards here and in child processes, and how it ends."""
+"""A swarm of idle clients: shards in this process and in child processes, and the end of a run."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ class TimerWheelTests(SynchronousTestCase):
     def later(self, seconds: float, name: str) -> None:
         self.timer_wheel.later(seconds, lambda: self.called.append(name))
 
-    def test_in_order_and_never_early(self) -> None:
+    def test_calls_are_in_order_and_never_early(self) -> None:
         self.later(2, "b")
         self.later(1, "a")
         self.clock.advance(0.99)
@@ -24,7 +24,7 @@ class TimerWheelTests(SynchronousTestCase):
         self.assertEqual(self.called, ["a", "b"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_many_cost_one_call(self) -> None:
+    def test_many_timers_share_one_reactor_call(self) -> None:
         for n in range(1000):
             self.later(60 + n % 7, str(n))
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)

@@ -20,7 +20,7 @@ class TimersTests(SynchronousTestCase):
         self.clock.advance(2)
         self.assertEqual(self.called, ["other", "second"])
 
-    def test_set_again_by_its_own_call(self) -> None:
+    def test_a_call_may_set_its_timer_again(self) -> None:
         self.timers.after("look", 1, lambda: self.after("look", 1, "again"))
         self.clock.advance(1)
         self.clock.advance(1)

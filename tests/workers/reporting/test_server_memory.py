@@ -22,7 +22,7 @@ class MemoryTests(SynchronousTestCase):
             (found.resident, found.slab, found.tcp), (111 * page, 500 * 1024, 3 * page)
         )
 
-        self.assertEqual(measure([7, 8, 9], proc).resident, 0)  # one has ended: the sum is unknown
+        self.assertEqual(measure([7, 8, 9], proc).resident, 0)  # unknown: one process has ended
 
     def test_without_proc(self) -> None:
         found = measure([7], Path(self.mktemp()))
@@ -38,7 +38,7 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual(listening_processes([port]), [])
 
     def test_a_descriptor_that_is_closed_meanwhile(self) -> None:
-        """For example the one that the listing itself has opened."""
+        """For example the descriptor that the listing itself has opened."""
         proc = Path(self.mktemp())
         (proc / "net").mkdir(parents=True)
         (proc / "net/tcp").write_text(

@@ -20,7 +20,7 @@ class StatusLineTests(SynchronousTestCase):
             status.show({"connecting": 3000 - opened, "open": opened, "opened": opened})
             self.clock.advance(0.125)
 
-    def test_a_file_gets_a_line_a_second(self) -> None:
+    def test_a_file_receives_a_line_each_second(self) -> None:
         file = io.StringIO()
         status = StatusLine(file, self.clock.seconds, silent=False)
         self.show_all(status)
@@ -35,7 +35,7 @@ class StatusLineTests(SynchronousTestCase):
             ],
         )
 
-    def test_a_terminal_gets_one_line_that_changes(self) -> None:
+    def test_a_terminal_receives_one_line_that_changes(self) -> None:
         terminal = Terminal()
         status = StatusLine(terminal, self.clock.seconds, silent=False)
         self.show_all(status)
