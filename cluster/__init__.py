@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
-    from cluster.core.barrier import EVERY_NODE as EVERY_NODE
+    from cluster.core.broker_state.barrier import EVERY_NODE as EVERY_NODE
     from cluster.core.exceptions import BarrierRefused as BarrierRefused
     from cluster.core.exceptions import ClusterError as ClusterError
     from cluster.core.exceptions import ConfigurationError as ConfigurationError
@@ -39,17 +39,17 @@ if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
     from cluster.django.api.topics import members as members
     from cluster.django.contrib.websocket_redis import audience_socket as audience_socket
     from cluster.django.feeds.feed_decorator import feed as feed
+    from cluster.django.handlers.handler_decorator import Accept as Accept
+    from cluster.django.handlers.handler_decorator import websocket as websocket
+    from cluster.django.handlers.websocket import WebSocket as WebSocket
     from cluster.django.revocation import revoke as revoke
-    from cluster.django.websocket.handler_decorator import Accept as Accept
-    from cluster.django.websocket.handler_decorator import websocket as websocket
-    from cluster.django.websocket.websocket import WebSocket as WebSocket
     from cluster.net.websocket.frames import binary_frame as binary_frame
     from cluster.net.websocket.frames import text_frame as text_frame
 
 _PUBLIC = {
-    "websocket": "cluster.django.websocket.handler_decorator",
-    "WebSocket": "cluster.django.websocket.websocket",
-    "Accept": "cluster.django.websocket.handler_decorator",
+    "websocket": "cluster.django.handlers.handler_decorator",
+    "WebSocket": "cluster.django.handlers.websocket",
+    "Accept": "cluster.django.handlers.handler_decorator",
     "ain_database": "cluster.django.api.database_threads",
     "DatabaseQueueFull": "cluster.core.exceptions",
     "revoke": "cluster.django.revocation",
@@ -64,7 +64,7 @@ _PUBLIC = {
     "abarrier": "cluster.django.api.topics",
     "text_frame": "cluster.net.websocket.frames",
     "binary_frame": "cluster.net.websocket.frames",
-    "EVERY_NODE": "cluster.core.barrier",
+    "EVERY_NODE": "cluster.core.broker_state.barrier",
     "BarrierRefused": "cluster.core.exceptions",
     "ClusterError": "cluster.core.exceptions",
     "ConfigurationError": "cluster.core.exceptions",

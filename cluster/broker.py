@@ -1,4 +1,4 @@
-"""The broker: a ROUTER socket around core.exchange.
+"""The broker: a ROUTER socket around core.broker_state.exchange.
 
 The broker forwards batches between nodes unopened. All other messages go to the Exchange, which
 returns what to send.
@@ -20,8 +20,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cluster.core import wire
+from cluster.core.broker_state.exchange import Exchange, Outgoing
 from cluster.core.exceptions import WireError
-from cluster.core.exchange import Exchange, Outgoing
 from cluster.core.water_marks import WaterMarks
 from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
 

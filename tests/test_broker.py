@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster import broker as module
 from cluster.broker import Broker
 from cluster.core import wire
-from cluster.core.wire_fields import encode_batch
+from cluster.core.wire.fields import encode_batch
 from tests.pubsub.links import LinkedNode, LinksTestCase, kill, reactor
 
 ROUNDS = 30

@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).parent.parent / ".ci" / "summary.py"
 
 GOOD = """\
 py311: commands[0]> trial tests
-tests.core.test_barrier
+tests.core.broker_state.test_barrier
 Ran 12 tests in 0.512s
 
 PASSED (skips=1, expectedFailures=2, successes=9)

@@ -271,7 +271,7 @@ class RulesTests(TestCase):
             self.check("cluster.net.websocket.connection", "cluster.pubsub.zmq_bus")
         )
         self.assertIsNotNone(
-            self.check("cluster.pubsub.zmq_bus", "cluster.django.websocket.handler_decorator")
+            self.check("cluster.pubsub.zmq_bus", "cluster.django.handlers.handler_decorator")
         )
         self.assertIsNotNone(self.check("cluster.node.node", "cluster.cli.twistd"))
         self.assertIsNone(self.check("cluster.cli.twistd", "cluster.node.node"))

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 import cluster
 from cluster import testing
-from cluster.cli import option_checks, options
+from cluster.cli import options, value_checks
 from cluster.django import conf
 from cluster.django.management.commands import publish
 from cluster.django.revocation import CLOSE_REVOKED
@@ -179,10 +179,10 @@ class ReferenceTests(TestCase):
         table = first_column(section(REFERENCE / "options.md", f"`twistd {command}`"))
         self.assertEqual({f"--{name}" for name in long_options(parser)}, set(table))
         for name, default in parser.defaults.items():
-            if name in option_checks.SETTING_OF:
-                value = conf.DEFAULTS[option_checks.SETTING_OF[name]]
+            if name in value_checks.SETTING_OF:
+                value = conf.DEFAULTS[value_checks.SETTING_OF[name]]
                 said = {None: "one for each core", False: "off"}.get(value, f"`{value or 0:.0f}`")
-                expected = f'`C10K["{option_checks.SETTING_OF[name]}"]`, or {said}'
+                expected = f'`C10K["{value_checks.SETTING_OF[name]}"]`, or {said}'
             elif default is not None:
                 expected = f"`{default}`" if isinstance(default, str) else "off"
             else:

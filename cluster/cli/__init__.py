@@ -1,8 +1,8 @@
 """Floor 4: the command lines, and the programs that they start. Only they choose a reactor.
 
 options          the options of twistd c10k, c10k-node and c10k-broker
-option_parser    parses them: numbers, error messages, --version
-option_checks    checks a bus, a settings module, a certificate …
+parsing          parses them: numbers, error messages, --version
+value_checks     checks a bus, a settings module, a certificate …
 twistd           the services that twistd starts
 child            a child process of the supervisor: python -m cluster
 runserver        the server for manage.py runserver

@@ -4,7 +4,7 @@ Each option is declared once, with its unit and default, and checked in ``postOp
 as a busy port, a missing settings module or a broker that does not run are reported there as a
 one-line summary, before any process starts.
 
-``cluster.cli.option_checks`` checks a bus, a settings module and a certificate. After parsing, the
+``cluster.cli.value_checks`` checks a bus, a settings module and a certificate. After parsing, the
 parsed values are in ``options.listens``, ``options.admin``, ``options.bus`` and
 ``options.node_config()``; the mapping keeps the texts.
 """
@@ -14,7 +14,8 @@ import re
 import sys
 from typing import Any, ClassVar
 
-from cluster.cli.option_checks import (
+from cluster.cli.parsing import ClusterOptions
+from cluster.cli.value_checks import (
     DEFAULT_SETTINGS,
     SETTING_OF,
     bus_answers,
@@ -27,7 +28,6 @@ from cluster.cli.option_checks import (
     parse_bus,
     probe_bus,
 )
-from cluster.cli.option_parser import ClusterOptions
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import Address, parse_address
 from cluster.net.listening_sockets import probe

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cluster.core.retained import History as History
-from cluster.core.retained import Position as Position
+from cluster.core.broker_state.retained import History as History
+from cluster.core.broker_state.retained import Position as Position
 
 Take = Callable[[bytes, int], None]
 """Called with a frame and its offset, which is 0 for a topic that retains nothing."""

@@ -1,6 +1,6 @@
 """Floor 2: what Django developers use.
 
-websocket/        @websocket and the WebSocket object that handlers get
+handlers/         @websocket and the WebSocket object that handlers get
 api/              publish, audiences, topics, ain_database: what any code may call
 handshake/        who may connect: URLs, middleware, sessions, origins, limits; runs handlers
 feeds/            @feed: topics over server-sent events, long polling and WebSocket

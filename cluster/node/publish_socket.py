@@ -1,4 +1,4 @@
-"""The publish socket: receives the publications of external publishers (core.wire_external).
+"""The publish socket: receives publications of external publishers (core.wire.external_publisher).
 
 Each external publisher has one connection. The node publishes and answers its publications in
 order, and reads none while publishers must pause. A node that stops publishes those that have
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.core.exceptions import WireError
-from cluster.core.wire_external import (
+from cluster.core.wire.external_publisher import (
     Accepted,
     Closing,
     ExternalMessage,

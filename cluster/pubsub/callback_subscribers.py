@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 
+from cluster.core.broker_state.retained import History
 from cluster.core.interfaces import Answer, Subscriber, Take
-from cluster.core.retained import History
 from cluster.pubsub.retained_cache import RetainedCache
 
 

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from cluster.core.exceptions import WireError
 from cluster.core.sequence_numbers import SequenceTracker, Verdict
-from cluster.core.wire_fields import decode_batch
+from cluster.core.wire.fields import decode_batch
 
 MAX_ORIGINS = 1024
 """Nodes whose numbers are remembered. The numbers of nodes that have left are kept up to this

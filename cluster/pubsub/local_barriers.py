@@ -1,7 +1,7 @@
 """The parties of this node at the cluster's barriers.
 
-The exchange decides when a barrier is released (core.barrier). This module forwards its answers to
-the callbacks of the parties. Each party has a token that is unique in this node.
+The exchange decides when a barrier is released (core.broker_state.barrier). This module forwards
+its answers to the callbacks of the parties. Each party has a token that is unique in this node.
 """
 
 from collections.abc import Callable, Iterable, Iterator

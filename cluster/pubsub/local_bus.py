@@ -4,7 +4,7 @@ import os
 from collections import Counter, deque
 
 from cluster.core import wire
-from cluster.core.exchange import Exchange
+from cluster.core.broker_state.exchange import Exchange
 from cluster.pubsub.bus import BusReceiver, Clock
 
 

@@ -1,8 +1,8 @@
 """The members of topics, as this node knows them: its own, and those of other nodes.
 
 Each node sends its members to all other nodes, so every node has the whole table. When a node is
-gone, the members that only it held leave (core.presence has the rules). When the bus comes up, each
-node sends all of its members again.
+gone, the members that only it held leave (core.broker_state.presence has the rules). When the bus
+comes up, each node sends all of its members again.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from cluster.core import wire
-from cluster.core.presence import Change, Membership, PresenceTable
+from cluster.core.broker_state.presence import Change, Membership, PresenceTable
 
 Watcher = Callable[[str, bool], None]
 """Called with a member, and whether it joined (True) or left."""

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.core import wire
+from cluster.core.broker_state.retained import Position
 from cluster.core.interfaces import Answer, Subscriber, Take
-from cluster.core.retained import Position
 from cluster.pubsub.bus import Bus, Clock
 from cluster.pubsub.callback_subscribers import CallbackSubscriber
 from cluster.pubsub.incoming_batches import IncomingBatches

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from cluster.core import wire
 from cluster.core.routing import RoutingTable
 from cluster.core.water_marks import WaterMarks
-from cluster.core.wire_fields import encode_batch, publications
+from cluster.core.wire.fields import encode_batch, publications
 from cluster.pubsub.bus import Bus, Clock, Timer
 
 MAX_LEFT = 1024

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from cluster.core import wire
-from cluster.core.retained import (
+from cluster.core.broker_state.retained import (
     NO_HISTORY,
     History,
     Position,

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from cluster.core import wire
+from cluster.core.broker_state.retained import History, Position
 from cluster.core.interfaces import Answer, Subscriber, Take
-from cluster.core.retained import History, Position
 from cluster.pubsub.callback_subscribers import CallbackSubscriber, SpecialSubscribers
 from cluster.pubsub.pending_subscribers import PendingSubscriber, PendingSubscribers
 from cluster.pubsub.retained_cache import RetainedCache

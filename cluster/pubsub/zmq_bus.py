@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from cluster.core import wire
 from cluster.core.exceptions import WireError
 from cluster.core.water_marks import WaterMarks
-from cluster.core.wire_fields import publications
+from cluster.core.wire.fields import publications
 from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
 from cluster.pubsub.bus import BusReceiver
 

@@ -9,16 +9,16 @@ LiveClusterTestCase   a Django test case with real nodes
 LiveClient            its client, through a real socket
 asynchronous          a decorator for ``async def`` tests under trial
 
-The modules: client, conversation, client_protocol and cookies are the client in memory;
+The modules: memory_client, conversation, client_protocol and cookies are the client in memory;
 memory_node, memory_transport and loop_reactor are its server; publications records publications,
 and commits within tests; live/ runs real nodes.
 """
 
 from cluster.testing.asynchronous import asynchronous
-from cluster.testing.client import Client, connect
 from cluster.testing.conversation import Closed, Refused
 from cluster.testing.live.client import LiveClient
 from cluster.testing.live.test_case import LiveClusterTestCase
+from cluster.testing.memory_client import Client, connect
 from cluster.testing.publications import Publication, capture_publications
 
 __all__ = [

@@ -8,10 +8,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.barrier import EVERY_NODE
+from cluster.core.broker_state.barrier import EVERY_NODE
 from cluster.core.exceptions import Disconnected
 from cluster.django.api import topics
-from cluster.django.websocket.websocket import WebSocket
+from cluster.django.handlers.websocket import WebSocket
 from cluster.net.websocket.frames import text_frame
 from django_project.gameoflife import game as games
 from tests.django.fakes import RecordingConnection, RecordingNode

@@ -12,7 +12,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from cluster.core.wire_external import Accepted, Publish
+from cluster.core.wire.external_publisher import Accepted, Publish
 from cluster.django.api.external_publisher import ExternalPublisher
 from cluster.django.api.node_lookup import site_name
 from cluster.net.addresses import parse_address

@@ -20,10 +20,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
 from cluster.core.exceptions import ConfigurationError, NotRunning
-from cluster.core.wire_external import Publish, encode
+from cluster.core.wire.external_publisher import Publish, encode
 from cluster.django.api import topics
 from cluster.django.api.database_threads import ain_database
-from cluster.django.websocket.handler_decorator import Handler
+from cluster.django.handlers.handler_decorator import Handler
 from cluster.net.loop import threads
 from cluster.net.websocket.frames import text_frame
 from cluster.node.config import ListeningSocket, NodeConfig

@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.wire_external import (
+from cluster.core.wire.external_publisher import (
     Accepted,
     Closing,
     ExternalMessage,

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
-from cluster.core.wire_fields import decode_batch
+from cluster.core.wire.fields import decode_batch
 from cluster.pubsub.pubsub import PubSub
 from tests.fakes import RecordingBus, RecordingConnection
 

@@ -12,8 +12,8 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from cluster.core import wire
-from cluster.core.exchange import Exchange
-from cluster.core.wire_fields import decode_batch
+from cluster.core.broker_state.exchange import Exchange
+from cluster.core.wire.fields import decode_batch
 from cluster.pubsub.pubsub import PubSub
 from cluster.pubsub.remote_nodes import REJOIN_TIMEOUT_S
 from tests.fakes import RecordingConnection

@@ -1,6 +1,6 @@
 """Batches of other nodes: delivery, gaps and duplicates."""
 
-from cluster.core.wire_fields import encode_batch
+from cluster.core.wire.fields import encode_batch
 from cluster.pubsub import incoming_batches
 from tests.pubsub.node_case import PubSubTestCase
 

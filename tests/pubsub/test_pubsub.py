@@ -3,7 +3,7 @@
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.wire_fields import decode_batch, encode_batch
+from cluster.core.wire.fields import decode_batch, encode_batch
 from cluster.pubsub.remote_nodes import HELD_HIGH_WATER, REJOIN_TIMEOUT_S
 from tests.fakes import RecordingConnection
 from tests.pubsub.node_case import PubSubTestCase

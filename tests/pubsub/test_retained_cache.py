@@ -5,7 +5,7 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
-from cluster.core.retained import NO_HISTORY, History
+from cluster.core.broker_state.retained import NO_HISTORY, History
 from cluster.pubsub.retained_cache import RetainedCache
 
 

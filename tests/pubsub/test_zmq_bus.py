@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster import broker as broker_module
 from cluster.core import wire
-from cluster.core.wire_fields import encode_batch
+from cluster.core.wire.fields import encode_batch
 from cluster.net import zmq_socket
 from cluster.pubsub import zmq_bus as module
 from cluster.pubsub.zmq_bus import ZmqBus

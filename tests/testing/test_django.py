@@ -47,7 +47,7 @@ class ReactorTests(TestCase):
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         run = "from twisted.scripts.trial import run; run()"
         done = subprocess.run(
-            [sys.executable, "-c", run, "--reactor=asyncio", "tests.testing.test_client"],
+            [sys.executable, "-c", run, "--reactor=asyncio", "tests.testing.test_memory_client"],
             cwd=self.folder(),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
             stdin=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ from time import monotonic
 from typing import Any
 
 from workers.connection.dialer import Dialer
-from workers.load import broadcast_delivery as delivery
+from workers.load import broadcast_verification as delivery
 from workers.processes.client import Client
 from workers.processes.plan import Plan
 from workers.processes.shard import Emit, Shard

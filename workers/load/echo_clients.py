@@ -1,4 +1,4 @@
-"""Clients that hold the conversation of echo_transcript.py, with a pause before each message.
+"""Clients that hold the conversation of echo_verification.py, with a pause before each message.
 
     full  {}    all clients of this shard are open at the same time
     done  {}    the last client of this shard has ended its conversation, or has failed
@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from workers.connection.failure_reasons import why_closed
-from workers.load.echo_transcript import (
+from workers.load.echo_verification import (
     CLIENT_MESSAGES,
     SERVER_MESSAGES,
     Transcript,

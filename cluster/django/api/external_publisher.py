@@ -1,8 +1,8 @@
 """The external publisher: publishes from a process that is not a node.
 
 The process (a shell, a cron job, a worker of a task queue) connects to the publish socket of any
-node of the user's cluster and keeps that connection (core.wire_external has the messages). The node
-answers each publication, in order.
+node of the user's cluster and keeps that connection (core.wire.external_publisher has the
+messages). The node answers each publication, in order.
 
 * A publication is never lost silently. ``publish`` waits for the answer; the answers to
   ``publish_later`` are read with the next publication or when the process ends, and a bad one is
@@ -26,7 +26,7 @@ from cluster.core.exceptions import (
     NotPublished,
     WireError,
 )
-from cluster.core.wire_external import (
+from cluster.core.wire.external_publisher import (
     Accepted,
     Closing,
     MessageDecoder,

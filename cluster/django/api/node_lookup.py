@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from cluster.core.exceptions import ConfigurationError, NotRunning, WireError
-from cluster.core.wire_external import VERSION, ExternalMessage, Greeting, MessageDecoder
+from cluster.core.wire.external_publisher import VERSION, ExternalMessage, Greeting, MessageDecoder
 from cluster.net.runtime_directory import publish_sockets, running_clusters
 
 CONNECT_TIMEOUT_S = 5.0

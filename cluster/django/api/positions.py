@@ -1,7 +1,7 @@
 """Positions in the history of a topic, as clients send them."""
 
+from cluster.core.broker_state.retained import parse_position
 from cluster.core.interfaces import Position
-from cluster.core.retained import parse_position
 
 NO_POSITION: Position = ("", 0)
 """A position from which nothing can be recovered: no topic has this epoch."""

@@ -11,9 +11,9 @@ import asyncio
 from collections import deque
 from typing import Self
 
+from cluster.core.broker_state.retained import format_position
 from cluster.core.exceptions import TooSlow
 from cluster.core.interfaces import Callback, Position
-from cluster.core.retained import format_position
 from cluster.django import conf
 from cluster.django.api.payloads import Payload, Topic, as_message, as_topic
 from cluster.django.api.positions import parse_since

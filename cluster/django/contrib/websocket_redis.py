@@ -41,9 +41,9 @@ from cluster.django.api.audiences import broadcast_topic, group_topic, session_t
 from cluster.django.api.database_threads import ain_database
 from cluster.django.api.payloads import as_frame, as_topic
 from cluster.django.api.topics import running_node
+from cluster.django.handlers.handler_decorator import websocket
+from cluster.django.handlers.websocket import WebSocket
 from cluster.django.handshake.permissions import call_permission
-from cluster.django.websocket.handler_decorator import websocket
-from cluster.django.websocket.websocket import WebSocket
 
 HEARTBEAT_S = 4.0
 """As in django-websocket-redis, whose clients wait 5 s for a heartbeat and give up after three."""

@@ -27,14 +27,14 @@ from django.utils.cache import patch_vary_headers
 
 from cluster.django.feeds.message_format import SUBPROTOCOL
 from cluster.django.feeds.websocket_transport import serve
-from cluster.django.handshake.permissions import call_permission
-from cluster.django.handshake.refusals import refused_with
-from cluster.django.handshake.requests import ReactorRequest
-from cluster.django.websocket.handler_decorator import (
+from cluster.django.handlers.handler_decorator import (
     Handler,
     UpgradeRequired,
     answer_upgrade_required,
 )
+from cluster.django.handshake.permissions import call_permission
+from cluster.django.handshake.refusals import refused_with
+from cluster.django.handshake.requests import ReactorRequest
 from cluster.net.websocket.refusal import Refusal
 
 View: TypeAlias = Callable[..., Any]

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from cluster.core.broker_state.retained import format_position
 from cluster.core.interfaces import Callback, Position, PubSub
-from cluster.core.retained import format_position
 from cluster.django.api.payloads import as_topic
 from cluster.django.api.positions import NO_POSITION, parse_since
 from cluster.django.feeds.message_format import MessageMemo, encode, format_feed_position

@@ -20,7 +20,7 @@ from cluster.django.feeds.message_format import (
     parse_feed_position,
     parse_request,
 )
-from cluster.django.websocket.websocket import WebSocket
+from cluster.django.handlers.websocket import WebSocket
 from cluster.net.websocket.frames import text_frame
 
 CLOSE_NOT_TEXT = 1003

@@ -24,6 +24,7 @@ from django.http import HttpResponse, HttpResponseBase
 from django.urls import ResolverMatch
 
 from cluster.django.api.database_threads import ain_database
+from cluster.django.handlers.handler_decorator import Accept, Handler, UpgradeRequired
 from cluster.django.handshake import sessions
 from cluster.django.handshake.middleware import Failed, MiddlewareChain, of_site
 from cluster.django.handshake.permissions import Function, call_blocking, call_permission
@@ -38,7 +39,6 @@ from cluster.django.handshake.refusals import (
 from cluster.django.handshake.requests import ReactorRequest
 from cluster.django.handshake.url_resolver import resolve_again
 from cluster.django.request_context import RequestContext
-from cluster.django.websocket.handler_decorator import Accept, Handler, UpgradeRequired
 
 T = TypeVar("T")
 

@@ -21,6 +21,8 @@ from twisted.logger import Logger
 
 from cluster.core.exceptions import Disconnected
 from cluster.core.interfaces import ClientConnection, PubSub
+from cluster.django.handlers.handler_decorator import Handler
+from cluster.django.handlers.websocket import WebSocket
 from cluster.django.handshake import sessions
 from cluster.django.handshake.admission import Admission, Target, handshake_answer, is_for_users
 from cluster.django.handshake.limits import Occupancy, Seat, message_rate
@@ -31,8 +33,6 @@ from cluster.django.handshake.refusals import not_found
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import NoHandler, decode, find_handler, handler_of
 from cluster.django.revocation import revocable_clients
-from cluster.django.websocket.handler_decorator import Handler
-from cluster.django.websocket.websocket import WebSocket
 from cluster.net.websocket.autobahn_protocol import OPEN
 
 CLOSE_NORMAL = 1000

@@ -15,8 +15,8 @@ from django.conf.urls.i18n import is_language_prefix_patterns_used
 from django.urls import Resolver404, ResolverMatch, get_urlconf, resolve, set_urlconf
 from django.utils import translation
 
+from cluster.django.handlers.handler_decorator import Handler
 from cluster.django.handshake.requests import ReactorRequest
-from cluster.django.websocket.handler_decorator import Handler
 
 
 class NoHandler(Exception):

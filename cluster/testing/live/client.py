@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from cluster.django.api.payloads import Payload
-from cluster.testing.client import TIMEOUT_S
 from cluster.testing.conversation import Closed, Conversation
+from cluster.testing.memory_client import TIMEOUT_S
 
 
 class LiveClient:

@@ -13,7 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError, NotPublished, NotRunning
-from cluster.core.wire_external import (
+from cluster.core.wire.external_publisher import (
     MAX_MESSAGE,
     VERSION,
     Accepted,

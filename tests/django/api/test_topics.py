@@ -7,7 +7,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.barrier import EVERY_NODE
+from cluster.core.broker_state.barrier import EVERY_NODE
 from cluster.core.exceptions import BarrierRefused, NotRunning
 from cluster.django.api import payloads, topics
 from cluster.django.api.topic_messages import topic_messages

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster import feed as public
 from cluster.django.feeds.feed_decorator import feed
+from cluster.django.handlers.handler_decorator import UpgradeRequired
 from cluster.django.handshake.requests import ReactorRequest
-from cluster.django.websocket.handler_decorator import UpgradeRequired
 from tests.django.site import load_site
 
 

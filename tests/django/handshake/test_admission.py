@@ -18,9 +18,9 @@ from cluster.core.exceptions import Disconnected
 from cluster.django import revocation
 from cluster.django.api.database_threads import DatabasePool
 from cluster.django.conf import DEFAULTS
+from cluster.django.handlers.handler_decorator import Accept, websocket
 from cluster.django.handshake import sessions
 from cluster.django.revocation import RevocableClients
-from cluster.django.websocket.handler_decorator import Accept, websocket
 from tests.django.handshake.test_dispatcher import DispatcherTestCase, close
 from tests.django.site import load_database, load_site
 from tests.django.visitors import cookie, guest, log_in, new_user

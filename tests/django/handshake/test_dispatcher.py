@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import Disconnected
 from cluster.django.conf import DEFAULTS
+from cluster.django.handlers.handler_decorator import websocket
 from cluster.django.handshake.dispatcher import Dispatcher
-from cluster.django.websocket.handler_decorator import websocket
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory

@@ -9,8 +9,8 @@ from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
+from cluster.django.handlers.handler_decorator import websocket
 from cluster.django.handshake.requests import ReactorRequest, from_web, of_handshake
-from cluster.django.websocket.handler_decorator import websocket
 from tests.django.site import load_site
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.django.handlers.handler_decorator import websocket
 from cluster.django.handshake.url_resolver import NoHandler, find_handler
-from cluster.django.websocket.handler_decorator import websocket
 from tests import profiles  # noqa: F401  (loads it)
 from tests.django.site import load_site
 

@@ -1,0 +1,279 @@
+"""Exchange: the broker's state machine.
+
+The rules:
+
+* a node is live from its Hello until its Goodbye, or until the caller reports with ``leave`` that
+  it is gone;
+* the exchange forwards the subscriptions and the members of a node to all other nodes. It sends a
+  node that joins those of all nodes that have sent theirs, even if they are empty;
+* it sends the Release of a barrier after all subscriptions that it received before the last
+  arrival. Links are FIFO, so a node that has received the Release has received the subscriptions;
+* it numbers the frames of a retained topic, so that all nodes deliver them in the same order;
+* a node numbers its retained publications, and sends them again after its link was lost. The
+  exchange does not store a publication twice. It does not store one that comes after a gap either,
+  because the node sends that again, too;
+* a node that is gone loses its subscriptions, its arrivals and its members.
+
+``receive`` and ``leave`` return the messages to send, as (node, message) in order. ``now`` is Unix
+time in milliseconds; retained frames expire by it. This module does not know how messages are sent.
+In a cluster of one node it runs in that node, without a broker.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TypeAlias
+
+from cluster.core import wire
+from cluster.core.broker_state.barrier import Barrier
+from cluster.core.broker_state.presence import PresenceTable
+from cluster.core.broker_state.retained import RetainedFrames, format_sources
+from cluster.core.routing import RoutingTable
+
+Outgoing: TypeAlias = list[tuple[str, wire.Message]]
+
+MAX_BARRIERS = 100_000
+"""Barriers at a time. It bounds the memory of an application that uses ever new barrier names and
+never leaves a barrier."""
+
+EXPIRE_EVERY = 10_000
+"""Milliseconds between two searches of all retained topics for expired frames, which free memory.
+Expired frames that are still in memory are not sent."""
+
+RESEND = -1
+"""Instead of a node's last number: publications are missing, and the node must send them again."""
+
+
+class Exchange:
+    """The state of one broker process, which ``epoch`` identifies."""
+
+    def __init__(self, epoch: str, max_barriers: int = MAX_BARRIERS) -> None:
+        self.epoch = epoch
+        self.max_barriers = max_barriers
+        self.subscriptions: RoutingTable[str] = RoutingTable()
+        self.retained = RetainedFrames(epoch=epoch)
+        self.presence = PresenceTable()
+        self._nodes: dict[str, None] = {}
+        self._sent_subscriptions: set[str] = set()
+        self._sent_presence: set[str] = set()
+        self._barriers: dict[str, Barrier] = {}
+        self._expire_at = 0
+        self._last_numbers: dict[str, int] = {}  # node -> its last retained publication, or RESEND
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The live nodes, in the order in which they joined."""
+        return tuple(self._nodes)
+
+    def receive(self, node: str, message: wire.Message, now: int = 0) -> Outgoing:
+        """Process a message of a node; returns what to send because of it."""
+        if now >= self._expire_at:
+            self._expire_at = now + EXPIRE_EVERY
+            self.retained.expire(now)
+        if isinstance(message, wire.Hello):
+            return self._hello(node, message)
+        if node not in self._nodes:
+            return [(node, wire.UnknownNode())]
+        match message:
+            case wire.NodeSubscriptions(_, added, removed):
+                return self._node_subscriptions(node, added, removed, now)
+            case wire.Arrive(name, expected, tokens, released):
+                return self._arrive(node, name, expected, tokens, released)
+            case wire.Withdraw(name, tokens):
+                return self._withdraw(node, name, tokens)
+            case wire.Retain():
+                return self._retain(node, message, now)
+            case wire.Restore():
+                return self._restore(message, now)
+            case wire.Query(topic):
+                return [(node, self._history(topic, now) or wire.Retained(topic, 0, 0, ()))]
+            case wire.PresenceUpdate():
+                return self._presence_update(node, message)
+            case wire.Goodbye():
+                return self.leave(node)
+        return [(node, wire.Rejected(f"a node does not send {type(message).__name__}"))]
+
+    def leave(self, node: str) -> Outgoing:
+        """Remove a node that is gone; returns what to send because of it."""
+        if node not in self._nodes:
+            return []
+        outgoing = self._remove(node)
+        for name, barrier in self._barriers.items():
+            outgoing += self._release_if_ready(name, barrier)
+        return outgoing
+
+    def _hello(self, node: str, message: wire.Hello) -> Outgoing:
+        if message.version != wire.VERSION:
+            reason = (
+                f"the broker uses version {wire.VERSION} of the link, "
+                f"node {node} version {message.version}"
+            )
+            return [*self.leave(node), (node, wire.Rejected(reason))]
+        # A live node sends Hello again after its link was lost, because messages may be lost.
+        # It has not left, and ``leave`` could release barriers without it, so do not call that.
+        outgoing = self._remove(node) if node in self._nodes else []
+        others = self.nodes
+        self._nodes[node] = None
+        self._last_numbers.pop(node, None)
+        outgoing.append((node, wire.Welcome(self.epoch, others)))
+        for other in others:
+            # A node that has not sent its subscriptions yet is left out, rather than sent as empty:
+            # the new node may remember its subscriptions from the previous broker.
+            if other in self._sent_subscriptions:
+                topics = self.subscriptions.topics(other)
+                outgoing.append((node, wire.NodeSubscriptions(other, topics)))
+            # Sent even if it is empty: the new node may remember members that have left meanwhile.
+            if other in self._sent_presence:
+                memberships = self.presence.memberships(other)
+                outgoing.append((node, wire.PresenceUpdate(other, True, memberships)))
+        outgoing += self._to_others(node, wire.Joined(node))
+        return outgoing
+
+    def _remove(self, node: str) -> Outgoing:
+        del self._nodes[node]
+        self._last_numbers.pop(node, None)
+        self._sent_subscriptions.discard(node)
+        self._sent_presence.discard(node)
+        self.subscriptions.drop(node)
+        self.presence.drop(node)
+        for name, barrier in list(self._barriers.items()):
+            barrier.forget(node)
+            if barrier.empty:
+                del self._barriers[name]
+        return self._to_others(node, wire.Left(node))
+
+    def _node_subscriptions(
+        self, node: str, added: tuple[bytes, ...], removed: tuple[bytes, ...], now: int
+    ) -> Outgoing:
+        self._sent_subscriptions.add(node)
+        for topic in removed:
+            self.subscriptions.remove(topic, node)
+        for topic in added:
+            self.subscriptions.add(topic, node)
+        outgoing = self._to_others(node, wire.NodeSubscriptions(node, added, removed))
+        for topic in added:
+            history = self._history(topic, now)
+            if history is not None:
+                outgoing.append((node, history))
+        return outgoing
+
+    def _arrive(
+        self, node: str, name: str, expected: int, tokens: tuple[int, ...], released: bool
+    ) -> Outgoing:
+        barrier = self._barriers.get(name)
+        if barrier is None:
+            if len(self._barriers) >= self.max_barriers:
+                return [(node, wire.Refuse(name, tokens))]
+            barrier = self._barriers[name] = Barrier(expected)
+        if barrier.expected != expected:
+            return [(node, wire.Refuse(name, tokens))]
+        outgoing: Outgoing = []
+        if released:
+            barrier.rejoin(node, tokens)
+        else:
+            refused = barrier.arrive(node, tokens)
+            if refused:
+                outgoing.append((node, wire.Refuse(name, tuple(refused))))
+        if barrier.empty:
+            del self._barriers[name]
+        return outgoing + self._release_if_ready(name, barrier)
+
+    def _withdraw(self, node: str, name: str, tokens: Iterable[int]) -> Outgoing:
+        barrier = self._barriers.get(name)
+        if barrier is not None:
+            barrier.withdraw(node, tokens)
+            if barrier.empty:
+                del self._barriers[name]
+        return []
+
+    def _release_if_ready(self, name: str, barrier: Barrier) -> Outgoing:
+        if not barrier.ready(self._nodes):
+            return []
+        return [(node, wire.Release(name, tokens)) for node, tokens in barrier.release().items()]
+
+    def _retain(self, node: str, message: wire.Retain, now: int) -> Outgoing:
+        topic, depth, frame = message.topic, max(1, message.depth), message.frame
+        number = message.number
+        if number:
+            last = self._last_numbers.get(node)
+            # A new connection can carry publications before the node's Hello on it, while the last
+            # ones on the old connection are lost. Storing what comes after such a gap would change
+            # the order, so the exchange asks for a Hello, once. The node then sends again all that
+            # was not acknowledged. After a Hello any number is accepted as the first.
+            if last is not None and number != last + 1:
+                if last == RESEND:
+                    return []
+                self._last_numbers[node] = RESEND
+                return [(node, wire.UnknownNode())]
+            self._last_numbers[node] = number
+            # The topic itself knows the numbers of its publishers, also those that were restored
+            # from other nodes. So this holds when the previous broker stored the publication and
+            # died before it acknowledged it.
+            known = self.retained.get(topic)
+            if known is not None and known.published.get(node, 0) >= number:
+                return [(node, wire.Acknowledged(number))]
+        expires = now + message.lifetime if message.lifetime else 0
+        offset = self.retained.store(topic, depth, frame, expires, now)
+        entry = self.retained.get(topic)
+        assert entry is not None
+        times = (expires,) if expires else ()
+        sources = ""
+        if number:
+            published = {node: number}
+            entry.record_publishers(published)
+            sources = format_sources(published)
+        full = len(entry.frames) == 1
+        news = wire.Retained(topic, depth, offset, (frame,), entry.epochs, times, sources, 0, full)
+        subscribers = self.subscriptions.get(topic) or {}
+        if not number:
+            return [(other, news) for other in subscribers]
+        # The publisher's copy carries the acknowledgement, if the publisher subscribes.
+        outgoing: Outgoing = [
+            (other, news if other != node else replace(news, number=number))
+            for other in subscribers
+        ]
+        if node not in subscribers:
+            outgoing.append((node, wire.Acknowledged(number)))
+        return outgoing
+
+    def _restore(self, message: wire.Restore, now: int) -> Outgoing:
+        topic, offset = message.topic, message.offset
+        known = self.retained.get(topic)
+        if known is None and offset <= self.retained.floor:
+            return []  # the topic was evicted here; other frames may have these offsets since
+        if known is not None and not known.restored:
+            return []  # too late: this would replace frames that were numbered here
+        depth = max(1, message.depth)
+        if not self.retained.restore(
+            topic, depth, offset, message.frames, message.epochs, message.expires, now,
+            message.sources,
+        ):  # fmt: skip
+            return []
+        # Other nodes may have missed frames that only this node had received.
+        history = self._history(topic, now)
+        assert history is not None
+        return [(node, history) for node in self.subscriptions.get(topic) or ()]
+
+    def _history(self, topic: bytes, now: int) -> wire.Retained | None:
+        entry = self.retained.get(topic, now)
+        if entry is None:
+            return None
+        times = tuple(entry.expires) if any(entry.expires) else ()
+        frames = tuple(entry.frames)
+        return wire.Retained(
+            topic, entry.depth, entry.offset, frames, entry.epochs, times, entry.sources
+        )
+
+    def _presence_update(self, node: str, message: wire.PresenceUpdate) -> Outgoing:
+        self._sent_presence.add(node)
+        if message.full:
+            self.presence.replace(node, message.joined)
+        else:
+            for membership in message.left:
+                self.presence.leave(node, membership)
+            for membership in message.joined:
+                self.presence.join(node, membership)
+        update = wire.PresenceUpdate(node, message.full, message.joined, message.left)
+        return self._to_others(node, update)
+
+    def _to_others(self, node: str, message: wire.Message) -> Outgoing:
+        return [(other, message) for other in self._nodes if other != node]

@@ -1,0 +1,57 @@
+"""Subscription: what ``ws.subscribe`` returns."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any, Self
+
+from cluster.core.broker_state.retained import format_position
+from cluster.django.api.topics import set_result
+
+
+class Subscription:
+    """A connection's subscription to a topic.
+
+    ``await`` it to learn what the topic retains. It need not be awaited. If the connection closes
+    first, or another subscription to the topic replaces this one, the attributes keep their initial
+    values.
+
+    Args:
+        known: Whether nothing more will be learned.
+        ask: Called once, when the subscription is awaited, to find out the position.
+
+    Attributes:
+        recovered: Whether all messages after ``since`` were retained, and so were sent.
+        position: The position of the topic; empty for a topic that retains nothing.
+    """
+
+    __slots__ = ("_ask", "_future", "is_known", "position", "recovered")
+
+    def __init__(self, known: bool, ask: Callable[["Subscription"], None] | None = None) -> None:
+        self.recovered = False
+        self.position = ""
+        self.is_known = known
+        self._ask = ask
+        self._future: asyncio.Future[None] | None = None
+
+    def answer(self, recovered: bool, epoch: str, offset: int) -> None:
+        """The node has found out."""
+        self.recovered = recovered
+        self.position = format_position(epoch, offset) if epoch else ""
+        self.end()
+
+    def end(self) -> None:
+        """There is nothing more to wait for."""
+        self.is_known = True
+        if self._future is not None:
+            set_result(self._future)
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        if self._ask is not None:
+            ask, self._ask = self._ask, None
+            ask(self)
+        if not self.is_known:
+            if self._future is None:
+                self._future = asyncio.get_running_loop().create_future()
+            # Several tasks may await one subscription, and one of them be cancelled.
+            yield from asyncio.shield(self._future).__await__()
+        return self

@@ -1,0 +1,123 @@
+"""Fields, and batches of publications, <-> bytes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core.exceptions import WireError
+from cluster.core.wire import fields
+from cluster.core.wire.fields import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    TOKENS,
+    decode_batch,
+    decode_fields,
+    encode_batch,
+    encode_fields,
+    publications,
+)
+
+ITEMS = st.lists(st.binary(max_size=40), max_size=20)
+PAIRS = ITEMS.map(lambda items: items[: len(items) // 2 * 2])
+NUMBERS = st.integers(0, 2**64 - 1)
+
+
+class FieldsTests(SynchronousTestCase):
+    """encode_fields and decode_fields."""
+
+    def test_layout(self) -> None:
+        self.assertEqual(encode_fields([]), b"\0\0\0\0")
+        self.assertEqual(
+            encode_fields([b"ab", b"", b"c"]),
+            b"\3\0\0\0" + b"\2\0\0\0" + b"\0\0\0\0" + b"\1\0\0\0" + b"abc",
+        )
+
+    @given(ITEMS, st.binary(max_size=9))
+    def test_roundtrip_behind_any_prefix(self, items: list[bytes], prefix: bytes) -> None:
+        self.assertEqual(decode_fields(prefix + encode_fields(items), len(prefix)), items)
+
+    @given(ITEMS, st.binary(min_size=1, max_size=9))
+    def test_trailing_bytes_are_refused(self, items: list[bytes], rest: bytes) -> None:
+        self.assertRaises(WireError, decode_fields, encode_fields(items) + rest)
+
+    @given(ITEMS, st.integers(1, 100))
+    def test_missing_bytes_are_refused(self, items: list[bytes], missing: int) -> None:
+        encoded = encode_fields(items)
+        self.assertRaises(WireError, decode_fields, encoded[: max(0, len(encoded) - missing)])
+
+    def test_an_impossible_count_is_refused_before_reading_the_lengths(self) -> None:
+        with self.assertRaises(WireError) as raised:
+            decode_fields(b"\xff\xff\xff\xff\0\0\0\0")
+        self.assertIn("4294967295 fields announced in 8 bytes", str(raised.exception))
+
+    @given(st.binary(max_size=60))
+    def test_arbitrary_bytes_are_fields_or_a_wire_error(self, encoded: bytes) -> None:
+        try:
+            items = decode_fields(encoded)
+        except WireError:
+            return
+        self.assertEqual(encode_fields(items), encoded)
+
+    def test_big_endian_machines_swap_the_lengths(self) -> None:
+        """Swapped on this machine, the lengths are in the other order; the count is an int."""
+        self.patch(fields, "_BIG_ENDIAN", not fields._BIG_ENDIAN)
+        self.assertEqual(encode_fields([b"ab"]), b"\0\0\0\1" + b"\0\0\0\2" + b"ab")
+        self.assertEqual(decode_fields(b"\1\0\0\0" + b"\0\0\0\2" + b"ab"), [b"ab"])
+
+
+class BatchTests(SynchronousTestCase):
+    """encode_batch and decode_batch."""
+
+    def test_layout(self) -> None:
+        self.assertEqual(
+            encode_batch(258, [b"t", b"frame"]),
+            b"\2\1\0\0\0\0\0\0" + encode_fields([b"t", b"frame"]),
+        )
+
+    @given(NUMBERS, PAIRS)
+    def test_roundtrip(self, sequence: int, items: list[bytes]) -> None:
+        self.assertEqual(decode_batch(encode_batch(sequence, items)), (sequence, items))
+
+    @given(NUMBERS, PAIRS)
+    def test_publications_are_counted_without_decoding(self, n: int, items: list[bytes]) -> None:
+        self.assertEqual(publications(encode_batch(n, items)), len(items) // 2)
+
+    def test_a_topic_without_a_frame_is_refused(self) -> None:
+        self.assertRaises(WireError, decode_batch, encode_batch(1, [b"topic"]))
+
+    @given(st.binary(max_size=60))
+    def test_arbitrary_bytes_are_a_batch_or_a_wire_error(self, encoded: bytes) -> None:
+        try:
+            sequence, items = decode_batch(encoded)
+        except WireError:
+            return
+        self.assertEqual(encode_batch(sequence, items), encoded)
+
+    def test_the_error_of_a_short_batch_names_its_size(self) -> None:
+        with self.assertRaises(WireError) as raised:
+            decode_batch(b"abc")
+        self.assertEqual(str(raised.exception), "3 bytes are too short for fields from byte 8 on")
+
+
+class CodecTests(SynchronousTestCase):
+    """TEXT, NUMBER, FLAG and TOKENS."""
+
+    def test_layout(self) -> None:
+        self.assertEqual(TEXT.encode("é"), b"\xc3\xa9")
+        self.assertEqual(NUMBER.encode(258), b"\2\1" + bytes(6))
+        self.assertEqual((FLAG.encode(False), FLAG.encode(True)), (bytes(8), b"\1" + bytes(7)))
+        self.assertEqual(TOKENS.encode((1, 256)), b"\1" + bytes(7) + b"\0\1" + bytes(6))
+
+    @given(st.text(), NUMBERS, st.booleans(), st.lists(NUMBERS).map(tuple))
+    def test_roundtrip(self, text: str, n: int, flag: bool, tokens: tuple[int, ...]) -> None:
+        self.assertEqual(TEXT.decode(TEXT.encode(text)), text)
+        self.assertEqual(NUMBER.decode(NUMBER.encode(n)), n)
+        self.assertIs(FLAG.decode(FLAG.encode(flag)), flag)
+        self.assertEqual(TOKENS.decode(TOKENS.encode(tokens)), tokens)
+
+    def test_bytes_of_the_wrong_size_or_encoding_are_refused(self) -> None:
+        self.assertRaises(WireError, TEXT.decode, b"\xff")
+        self.assertRaises(WireError, NUMBER.decode, bytes(7))
+        self.assertRaises(WireError, FLAG.decode, b"")
+        self.assertRaises(WireError, TOKENS.decode, bytes(9))

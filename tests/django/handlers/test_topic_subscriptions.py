@@ -1,0 +1,238 @@
+"""What a connection does with topics: history, its own messages."""
+
+import asyncio
+from typing import Any
+
+from django.test import override_settings
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.core import wire
+from cluster.django.api import retention
+from cluster.django.api.receipt import Receipt
+from cluster.django.handlers.websocket import WebSocket
+from cluster.net.websocket.frames import frame_payload, text_frame
+from cluster.pubsub.pubsub import PubSub
+from tests.django.site import load_site
+from tests.fakes import RecordingBus, RecordingConnection
+
+load_site()
+
+
+class ServerConnection(RecordingConnection):
+    """A connection that records failures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[BaseException] = []
+
+    def fail(self, failure: Failure) -> None:
+        self.failures.append(failure.value)
+
+    @property
+    def texts(self) -> list[str]:
+        return [bytes(frame_payload(frame)[0]).decode() for frame in self.out]
+
+
+class Client(WebSocket):
+    """The WebSocket of a connection that records."""
+
+    def __init__(self, pubsub: PubSub) -> None:
+        self.connection = ServerConnection()
+        super().__init__(
+            self.connection,
+            pubsub,
+            (64, 1 << 20, 1 << 16),
+            path="/",
+            query={},
+            headers={},
+            client="127.0.0.1",
+            subprotocol=None,
+        )
+
+
+class SubscriberTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.bus = RecordingBus()
+        self.pubsub = PubSub(self.bus, [], lambda: None, Clock())
+        self.bus.start(self.pubsub)
+        self.bus.up("e")
+        self.ws, self.other = Client(self.pubsub), Client(self.pubsub)
+
+    def kept(self, offset: int, *messages: bytes, depth: int = 3, number: int = 0) -> None:
+        """The exchange answers with what topic t retains."""
+        frames = tuple(map(text_frame, messages))
+        epochs = "e" if depth else ""
+        self.pubsub.bus_message(wire.Retained(b"t", depth, offset, frames, epochs, number=number))
+
+
+class HistoryTests(SubscriberTestCase):
+    def test_what_is_kept_comes_first(self) -> None:
+        self.ws.subscribe("t")
+        self.kept(2, b"1", b"2")
+        self.other.subscribe("t")
+        self.kept(3, b"3")
+        self.assertEqual(self.ws.connection.texts, ["1", "2", "3"])
+        self.assertEqual(self.other.connection.texts, ["1", "2", "3"])
+
+    def test_where_it_began(self) -> None:
+        async def run() -> None:
+            waiting = asyncio.ensure_future(subscription_of(self.ws.subscribe("t")))
+            await asyncio.sleep(0)
+            self.kept(2, b"1", b"2")
+            self.kept(3, b"3")
+            self.assertEqual((await waiting).position, "e:2")
+            self.assertEqual((await self.other.subscribe("t")).position, "e:3")
+            self.kept(4, b"4")
+            again = await self.ws.subscribe("t")
+            self.assertEqual((again.recovered, again.position), (False, "e:4"))
+            for ws in (self.ws, self.other):
+                self.assertEqual(ws.connection.texts, ["1", "2", "3", "4"])
+                ws.connection_closed(1000)
+            self.assertFalse(self.pubsub.subscriptions.all_topics_wanted())
+
+        asyncio.run(run())
+
+    def test_where_it_began_when_the_client_leaves_meanwhile(self) -> None:
+        async def run() -> None:
+            waiting = asyncio.ensure_future(subscription_of(self.ws.subscribe("t")))
+            await asyncio.sleep(0)
+            self.ws.connection_closed(1000)
+            self.assertEqual((await waiting).position, "")
+            self.assertFalse(self.pubsub.subscriptions.all_topics_wanted())
+
+        asyncio.run(run())
+
+    def test_only_what_was_missed(self) -> None:
+        async def run() -> None:
+            subscription = self.ws.subscribe("t", since="e:2")
+            waiting = asyncio.ensure_future(subscription_of(subscription))
+            await asyncio.sleep(0)
+            self.kept(4, b"2", b"3", b"4")
+            self.assertIs(await waiting, subscription)
+            self.assertEqual((subscription.recovered, subscription.position), (True, "e:4"))
+            self.assertEqual(self.ws.connection.texts, ["3", "4"])
+            self.assertIs(await subscription, subscription)
+
+        asyncio.run(run())
+
+    def test_a_history_that_is_incomplete(self) -> None:
+        subscription = self.ws.subscribe("t", since="before:2")
+        self.kept(4, b"3", b"4")
+        self.assertEqual((subscription.recovered, subscription.position), (False, "e:4"))
+        self.assertEqual(self.ws.connection.texts, ["3", "4"])
+
+    def test_only_what_is_new(self) -> None:
+        self.ws.subscribe("t", replay=False)
+        self.kept(2, b"1", b"2")
+        self.kept(3, b"3")
+        self.assertEqual(self.ws.connection.texts, ["3"])
+
+    def test_missed_messages_are_sent_without_replay_too(self) -> None:
+        self.ws.subscribe("t", replay=False, since="e:1")
+        self.kept(2, b"1", b"2")
+        self.assertEqual(self.ws.connection.texts, ["2"])
+
+    def test_in_one_piece(self) -> None:
+        self.ws.subscribe("t", replay=lambda messages: ["+".join(map(str, messages))])
+        self.kept(2, b"1", b"2")
+        self.kept(3, b"3")
+        self.assertEqual(self.ws.connection.texts, ["1+2", "3"])
+
+    def test_a_topic_that_keeps_nothing(self) -> None:
+        subscription = self.ws.subscribe("t", replay=lambda messages: [str(messages)])
+        self.kept(0, depth=0)
+        self.assertEqual((subscription.recovered, subscription.position), (False, ""))
+        self.assertEqual(self.ws.connection.texts, ["[]"])
+
+    def test_no_position(self) -> None:
+        """Clients send positions back, so nonsense is no bug of the handler."""
+        for nonsense in ("", "yesterday", "e", "e:", "e:-1", ":2", "e:2:3"):
+            ws = Client(self.pubsub)
+            subscription = ws.subscribe("t", since=nonsense)
+            self.kept(4, b"3", b"4")
+            self.assertEqual((subscription.recovered, subscription.position), (False, "e:4"))
+            self.assertEqual(ws.connection.texts, ["3", "4"])
+
+    def test_a_place_that_is_no_text(self) -> None:
+        self.assertRaises(TypeError, self.ws.subscribe, "t", since=2)
+        self.assertEqual(self.pubsub.subscriptions.special, {})
+
+    def test_nothing_waits_for_a_closed_connection(self) -> None:
+        async def run() -> None:
+            subscription = self.ws.subscribe("t", since="e:2")
+            waiting = asyncio.ensure_future(subscription_of(subscription))
+            await asyncio.sleep(0)
+            self.ws.connection_closed(1006)
+            self.ws.connection_closed(1000)
+            self.assertIs(await waiting, subscription)
+            self.kept(4, b"4")
+            self.assertEqual(self.ws.connection.out, [])
+            late = await self.ws.subscribe("t", since="e:2")
+            self.assertEqual((late.recovered, late.position), (False, ""))
+
+        asyncio.run(run())
+
+    def test_nothing_is_left_of_what_is_answered(self) -> None:
+        for _ in range(3):
+            self.ws.subscribe("t", since="e:2")
+            self.kept(4, b"4")
+        self.assertFalse(self.ws._lifetime.has_endings)
+
+    def test_awaiting_a_subscription_that_was_replaced_ends(self) -> None:
+        """By a client that comes and goes, it would also be kept until that leaves."""
+
+        async def run() -> None:
+            for end in (
+                lambda: self.ws.unsubscribe("t"),
+                lambda: self.ws.subscribe("t"),
+                lambda: self.ws.subscribe("t", refresh=list),
+                lambda: self.ws.subscribe("t", since="e:3"),
+            ):
+                subscription = self.ws.subscribe("t", since="e:2")
+                waiting = asyncio.ensure_future(subscription_of(subscription))
+                await asyncio.sleep(0)
+                end()
+                await asyncio.wait_for(waiting, 5)
+                self.assertEqual(subscription.position, "")
+                self.ws.unsubscribe("t")
+                self.assertFalse(self.ws._lifetime.has_endings)
+
+        asyncio.run(run())
+
+
+async def subscription_of(subscription: Any) -> Any:
+    """``await`` as a coroutine, for a task."""
+    return await subscription
+
+
+class NotToMyselfTests(SubscriberTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        changed = override_settings(C10K={"TOPICS": {"t": {"history": 3}}})
+        changed.enable()
+        self.addCleanup(changed.disable)
+        self.addCleanup(retention.forget)
+        retention.forget()
+
+    def test_a_message_that_is_kept(self) -> None:
+        for client in (self.ws, self.other):
+            client.subscribe("t")
+        self.assertEqual(self.ws.publish("t", "x", echo=False), Receipt(1, 1))
+        self.pubsub.flush()
+        sent = [item for item in self.bus.take() if isinstance(item, wire.Retain)]
+        self.assertEqual(sent, [wire.Retain(b"t", 3, text_frame(b"x"), number=1)])
+        self.kept(2, b"x", b"x", number=1)  # somebody else said the same a moment before
+        self.assertEqual(
+            (self.ws.connection.texts, self.other.connection.texts), (["x"], ["x", "x"])
+        )
+
+    def test_one_that_is_not(self) -> None:
+        for client in (self.ws, self.other):
+            client.subscribe("u")
+        self.assertEqual(self.ws.publish("u", "x", echo=False), Receipt(1, 1))
+        self.assertEqual(self.ws.publish("u", "y"), Receipt(1, 2))
+        self.assertEqual(
+            (self.ws.connection.texts, self.other.connection.texts), (["y"], ["x", "y"])
+        )
