@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
 from cluster.core.exceptions import WireError
-from cluster.core.wire import messages
+from cluster.core.wire import messages as module
 from cluster.core.wire.fields import encode_fields
 
 TEXT = st.text(max_size=12)
@@ -93,10 +93,13 @@ class WireTests(SynchronousTestCase):
     def test_every_message_class_is_tested_here(self) -> None:
         classes = {
             value
-            for value in vars(wire).values()
+            for value in vars(module).values()
             if isinstance(value, type) and issubclass(value, wire.Message) and "KIND" in vars(value)
         }
         self.assertEqual(classes, set(BY_CLASS))
+
+    def test_the_package_offers_every_name_of_the_module(self) -> None:
+        self.assertEqual(module.__all__, wire.__all__)
 
     def test_kinds_are_single_bytes_and_distinct(self) -> None:
         kinds = [*KINDS, wire.BATCH]
@@ -105,7 +108,7 @@ class WireTests(SynchronousTestCase):
 
     def test_the_grammar_names_every_kind(self) -> None:
         for cls in BY_CLASS:
-            self.assertIn(f"{cls.KIND.decode()} {cls.__name__}", messages.__doc__ or "")
+            self.assertIn(f"{cls.KIND.decode()} {cls.__name__}", module.__doc__ or "")
 
     def test_messages_cannot_be_changed(self) -> None:
         message = wire.Left("node1")
