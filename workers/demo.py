@@ -72,7 +72,7 @@ async def end(name: str, process: Process, seconds: float) -> None:
 async def play(options: argparse.Namespace) -> None:
     """Play one game on one cluster. Raises Failed unless the swarm has verified all steps."""
     check_port(options.port)
-    print(f"Starting a cluster of {options.nodes} ...", flush=True)
+    print(f"Starting a cluster of {options.nodes} node{'s' * (options.nodes != 1)} ...", flush=True)
     command = cluster_command(options)
     async with program(
         "the cluster", command, CLUSTER_END_SECONDS, stdout=PIPE, stderr=STDOUT

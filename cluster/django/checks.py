@@ -29,7 +29,7 @@ def register() -> None:
 def check_setting(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """E001: errors in the C10K setting, with which the cluster does not start."""
     return [
-        checks.Error(problem, hint="See docs/reference/settings.md.", id="c10k.E001")
+        checks.Error(problem, hint="The documentation lists all keys: reference, settings.", id="c10k.E001")
         for problem in conf.check(getattr(settings, "C10K", {}))
     ]
 
@@ -51,7 +51,7 @@ def check_permission(app_configs: Any = None, **kwargs: Any) -> list[CheckMessag
     return [
         checks.Error(
             f"C10K['AUDIENCE_PERMISSION'] {problem}",
-            hint="Name a function by its dotted path, as in docs/reference/audiences.md.",
+            hint="Name a function by its dotted path: 'mysite.permissions.audiences'.",
             id="c10k.E002",
         )
     ]
