@@ -29,7 +29,9 @@ def register() -> None:
 def check_setting(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """E001: errors in the C10K setting, with which the cluster does not start."""
     return [
-        checks.Error(problem, hint="The documentation lists all keys: reference, settings.", id="c10k.E001")
+        checks.Error(
+            problem, hint="The documentation lists all keys: reference, settings.", id="c10k.E001"
+        )
         for problem in conf.check(getattr(settings, "C10K", {}))
     ]
 

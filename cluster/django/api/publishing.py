@@ -174,8 +174,8 @@ def _without_cluster(error: NotRunning) -> None:
     if choice == "warn" and not _has_warned:
         _has_warned = True  # a command that saves ten thousand rows publishes as often
         _log.warning(
-            "publish() drops its messages: %s. This is logged once, and again after a cluster has run."
-            " C10K['PUBLISH_WITHOUT_CLUSTER'] can be 'warn', 'ignore' or 'error'.",
+            "publish() drops its messages: %s. This is logged once, and again after a cluster has"
+            " run. C10K['PUBLISH_WITHOUT_CLUSTER'] can be 'warn', 'ignore' or 'error'.",
             error,
         )
 
