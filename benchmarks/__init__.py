@@ -11,13 +11,13 @@ slow_views    the latency of WebSockets while slow views run
 link          CPU time of a publication on its way to another node
 watchers      CPU time of the watchers of a game
 
-competitors   the other servers
+competitors   the servers that are compared with the cluster
 slow_site     the site of slow_views
-servers       starts, finds, measures and stops server processes
+servers       starts, measures and stops server processes
 environments  virtual environments with the competitors' libraries
 load          the clients
 subscribers   the processes that receive a broadcast
-command       what the commands share: options, one comparison from the start to the report
+command       the common parts of the commands: options, one comparison from start to report
 rounds        the order in which candidates are measured
 measurements  medians, ratios, tables
 tables        writes the results into the documentation

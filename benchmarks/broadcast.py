@@ -3,15 +3,15 @@
     python -m benchmarks.broadcast                   1,000 subscribers, 100 and 5 messages a second
     python -m benchmarks.broadcast --only cluster --rates 100 --rounds 1
 
-Each round starts every server again, with four processes, and connects the subscribers and, from a
-process of its own, a publisher. A message has 24 bytes: its number and the time at which it was
-sent. The measurement begins when every subscriber has received a message. Then the publisher sends
-at the given rate. The CPU time of all server processes, broker and Redis included, counts from the
-first message until the last one arrives, or until none has arrived for three seconds. A message
-that is missing then was dropped, or its subscriber was disconnected, or it is still in a queue of
-the server; a client cannot distinguish these. The latency of a message that arrives is the time
-from the publisher's send to the subscriber's recv. Clients and server share the machine: a server
-that cannot keep up has a high latency. Judge its CPU time per delivery at the lower rate.
+Each round restarts every server, with four processes, and connects the subscribers and, from
+another process, a publisher. A message has 24 bytes: its number and the time at which it was sent.
+The measurement begins when every subscriber has received a message. Then the publisher sends at the
+given rate. The CPU time of all server processes, including broker and Redis, is measured from the
+first message until the last one has arrived, or until none has arrived for three seconds. A message
+that is missing by then was dropped, or its subscriber was disconnected, or it is still in a queue
+of the server; a client cannot distinguish these cases. The latency of a message is the time from
+the publisher's send to the subscriber's recv. Clients and server share the machine, so a server
+that cannot keep up has a high latency: compare its CPU time per delivery at the lower rate.
 
 Channels uses channels_redis with its documented default (`core`), and on uvicorn also with its
 alternative (`pubsub`). Its redis-server (Debian's package of that name) runs on a free port.
@@ -37,7 +37,7 @@ WARM_UP_WITHIN = 30.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The load: how many subscribers and messages."""
+    """The load: the number of subscribers, and the messages."""
 
     subscribers: int
     processes: int
@@ -46,7 +46,7 @@ class Plan:
 
 
 def publish(sock: socket.socket, rate: float, seconds: float) -> int:
-    """Send numbered messages at a steady rate; returns how many."""
+    """Send numbered messages at a steady rate; returns their number."""
     count = max(1, round(rate * seconds))
     start = time.monotonic()
     for number in range(1, count + 1):
@@ -58,7 +58,7 @@ def publish(sock: socket.socket, rate: float, seconds: float) -> int:
 
 
 def broadcast(server: Server, others: Sequence[Server], plan: Plan) -> Measurements:
-    """One run; the CPU of `others` counts as the server's."""
+    """Make one run; the CPU time of `others` is added to the server's."""
     with Audience(server.port, plan.subscribers, plan.processes) as audience:
         audience.hear(60)
         (publisher,) = load.connect(server.port, f"{PATH}?role=publisher", 1)
@@ -108,7 +108,7 @@ def redis(folder: Path) -> Iterator[Server]:
 
 
 def candidates(options: argparse.Namespace) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
-    """The cluster, and Channels. $CHANNELS_REDIS is set when Redis is ready."""
+    """Return the cluster and Channels. $CHANNELS_REDIS is set when Redis is ready."""
     found = [cluster(options.nodes)]
     if options.only and options.only.lower() in found[0].name:
         return found, {}
@@ -122,7 +122,7 @@ def candidates(options: argparse.Namespace) -> tuple[list[Candidate], dict[str, 
 
 
 def measure(candidate: Candidate, folder: Path, plan: Plan) -> Measurements:
-    """One run of one server, with a Redis if it needs one."""
+    """Make one run of one server, with a Redis server if it needs one."""
     wants_redis = "CHANNELS_REDIS" in candidate.environment
     with redis(folder) if wants_redis else nullcontext() as store:
         if store is not None:
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rate_of: dict[str, float] = {}
 
     def at_rates() -> tuple[list[Candidate], command.Versions]:
-        """Each server once for each rate."""
+        """Return each server once for each rate."""
         everybody, versions = candidates(options)
         found = []
         for rate in map(float, options.rates.split(",")):

@@ -1,4 +1,4 @@
-"""What the benchmarks' commands share: options, and one comparison from the start to the report.
+"""The common parts of the benchmarks' commands: options, and one comparison from start to report.
 
 def main(arguments=None):
     options = parser().parse_args(arguments)
@@ -27,11 +27,11 @@ from benchmarks.servers import Candidate, Failed
 from workers.cli.argument_types import positive
 
 Versions = Mapping[str, Mapping[str, str]]
-"""Of the competitors' libraries: competitor -> library -> version."""
+"""The versions of the competitors' libraries: competitor -> library -> version."""
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser for `python -m benchmarks.NAME`."""
+    """Return a parser for `python -m benchmarks.NAME`."""
     return argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=description,
@@ -47,7 +47,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that `compare` needs."""
+    """Return a parser with the options that `compare` needs."""
     found = parser(name, description)
     add_output_options(found)
     found.add_argument(
@@ -76,7 +76,7 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder for the servers' sockets and output."""
+    """Create a temporary folder for the servers' sockets and output."""
     folder = Path(tempfile.mkdtemp(prefix="c10k-benchmark-"))
     try:
         yield folder
@@ -93,7 +93,7 @@ def compare(
 ) -> int:
     """Measure all candidates in turn and print the report; returns the exit status.
 
-    descriptors: how many files a load opens at the same time.
+    descriptors: the number of files that a load opens at the same time.
     candidates: returns all candidates and the versions of their libraries; may install libraries.
     measure: makes one run of one candidate, with a folder for its files.
     ratio_of: the measurements for which the report has ratios between candidates.
@@ -112,7 +112,7 @@ def compare(
 
 
 def machine() -> dict[str, Any]:
-    """The machine on which this runs."""
+    """Return a description of this machine."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "cores": len(os.sched_getaffinity(0)),
@@ -130,7 +130,7 @@ def report(
     ratio_of: Sequence[str],
     versions: Versions,
 ) -> dict[str, Any]:
-    """The output of --json: options, machine, versions, medians, ratios, and all runs."""
+    """Return the output of --json: options, machine, versions, medians, ratios, and all runs."""
     rows = {name: measurements.medians(runs) for name, runs in results.items()}
     return {
         "options": {

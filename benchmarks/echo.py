@@ -3,10 +3,10 @@
     python -m benchmarks.echo                        300 connections, three rounds: some minutes
     python -m benchmarks.echo --only cluster --rounds 1 --seconds 1
 
-Each round starts every server again, opens the connections, and keeps messages of 20 bytes in
-flight on all of them: first one on each connection, then eight. The result is the CPU time of the
-server's processes per message, in µs. The rate counts the answers while client and server share the
-machine.
+Each round restarts every server, opens the connections, and keeps messages of 20 bytes in flight on
+all of them: first one on each connection, then eight. The result is the CPU time of the server's
+processes per message, in µs. The rate is the number of answers per second while client and server
+share the machine.
 
 The cluster has one node, and two handlers: a callback for each message, and an `async def` with
 recv and send.
@@ -26,7 +26,7 @@ WARM_UP_S = 0.5
 
 
 def candidates(cache: Path) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
-    """All servers, and the versions of their libraries. Installs missing libraries."""
+    """Return all servers and the versions of their libraries. Installs missing libraries."""
     names = ("autobahn", "websockets", "picows", "channels")
     pythons = {name: environments.python_for(name, cache) for name in names}
     found = [
@@ -45,7 +45,7 @@ def candidates(cache: Path) -> tuple[list[Candidate], dict[str, dict[str, str]]]
 def measure(
     candidate: Candidate, folder: Path, connections: int, seconds: float
 ) -> dict[str, float]:
-    """One run of one server: µs CPU a message and messages a second, for each load."""
+    """Make one run of one server: CPU µs per message and messages per second, for each load."""
     found = {}
     with Server(candidate, folder) as server:
         sockets = load.connect(server.port, candidate.path, connections)

@@ -1,7 +1,7 @@
-"""Pythons with the competitors' libraries: this one, or virtual environments made once.
+"""Finds or creates Python environments with the competitors' libraries.
 
-The environments are in a cache folder, and the next run uses them again. Nothing is installed into
-the environment that runs the benchmark.
+New environments are created in a cache folder, and later runs use them again. Nothing is installed
+into the environment that runs the benchmark.
 """
 
 import argparse
@@ -23,7 +23,7 @@ REQUIREMENTS: Mapping[str, Sequence[str]] = {
     "picows": ("picows", "uvloop"),
     "channels": ("channels", "channels-redis", "daphne", "uvicorn[standard]"),
 }
-"""Competitor -> what pip installs for it."""
+"""Competitor -> the requirements that pip installs for it."""
 
 REPORTED: Mapping[str, Sequence[str]] = {
     "autobahn": ("autobahn", "twisted"),
@@ -37,7 +37,7 @@ REPORTED: Mapping[str, Sequence[str]] = {
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """--cache, which `python_for` takes."""
+    """Add --cache, which `python_for` uses."""
     parser.add_argument(
         "--cache",
         type=Path,
@@ -48,9 +48,9 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def python_for(name: str, cache: Path) -> str:
-    """The path of a Python that can import what `name` requires; Failed if pip cannot install it.
+    """Return the path of a Python that can import the libraries of `name`.
 
-    The first call takes as long as pip does.
+    Raises Failed if pip cannot install them. The first call takes as long as pip does.
     """
     requirements = REQUIREMENTS[name]
     if all(_installed(requirement) for requirement in requirements):
@@ -71,7 +71,7 @@ def python_for(name: str, cache: Path) -> str:
 
 
 def versions(name: str, python: str) -> dict[str, str]:
-    """The versions of a competitor's libraries in a Python."""
+    """Return the versions of a competitor's libraries in a Python environment."""
     script = (
         "import json, sys\nfrom importlib.metadata import version\n"
         "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"

@@ -47,7 +47,7 @@ REQUEST = (
 
 
 def serve(variant: str, load: str, reactor_name: str) -> None:
-    """The server process: print the port, then echo or relay until standard input ends."""
+    """Run the server process: print the port, then echo or relay until standard input ends."""
     if reactor_name != "epoll":
         from twisted.internet import asyncioreactor
 
@@ -125,7 +125,7 @@ def _plain(load: str) -> Any:
     connections: list[Any] = []
 
     class Stock(WebSocketServerProtocol):
-        tcpNoDelay = True  # plain Autobahn leaves Nagle on, which is not to be compared here
+        tcpNoDelay = True  # plain Autobahn leaves Nagle's algorithm on, which is not measured here
 
         def onOpen(self) -> None:
             self.number = len(connections)
@@ -147,18 +147,18 @@ def _plain(load: str) -> Any:
 
 
 def rss_kilobytes(pid: int) -> float:
-    """Resident memory of a process."""
+    """Return the resident memory of a process, in KB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 1024
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process with one thread, from the scheduler: nanoseconds rather than ticks."""
+    """Return the CPU time of a process with one thread, in nanosecond resolution."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 @contextmanager
 def _server(variant: str, load: str, reactor: str) -> Iterator[tuple[int, int]]:
-    """Start a server process; (its pid, its port)."""
+    """Start a server process; returns its pid and its port."""
     command = [sys.executable, "-m", "benchmarks.fast_path", "--serve", variant, load, reactor]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdout is not None and server.stdin is not None
@@ -180,7 +180,7 @@ def _connect(port: int) -> socket.socket:
 
 
 def measure(variant: str, load: str, connections: int, seconds: float, reactor: str) -> float:
-    """One run; CPU time in µs per delivered message."""
+    """Make one run; returns the CPU time in µs per delivered message."""
     with _server(variant, load, reactor) as (pid, port), ExitStack() as sockets:
         clients = [sockets.enter_context(_connect(port)) for _ in range(connections)]
         _drive(clients, load, 0.3)  # warm up
@@ -190,9 +190,9 @@ def measure(variant: str, load: str, connections: int, seconds: float, reactor: 
 
 
 def measure_idle(variant: str, reactor: str) -> tuple[float, float]:
-    """Idle connections: (CPU time in µs per handshake, KB of RSS per connection)."""
+    """Open idle connections; returns the CPU µs per handshake and the KB of RSS per connection."""
     with _server(variant, "echo-1", reactor) as (pid, port), ExitStack() as sockets:
-        for _ in range(50):  # the first connections load modules, which must not count
+        for _ in range(50):  # the first connections load modules, which must not be measured
             sockets.enter_context(_connect(port))
         memory, before = rss_kilobytes(pid), cpu_seconds(pid)
         for _ in range(IDLE):
@@ -202,7 +202,7 @@ def measure_idle(variant: str, reactor: str) -> tuple[float, float]:
 
 
 def _drive(sockets: list[socket.socket], load: str, seconds: float) -> int:
-    """Send on each connection, and again when its answers are there; returns the deliveries."""
+    """Send on each connection, and again after its answers; returns the number of deliveries."""
     burst = 8 if load == "echo-8" else 1
     answers = NEIGHBOURS if load == "relay" else burst
     output, expected = FRAME * burst, ANSWER * answers

@@ -3,9 +3,9 @@
     python -m benchmarks.handshakes                  3,000 connections, three rounds
     python -m benchmarks.handshakes --only cluster --rounds 1
 
-Each round starts every server again and opens some connections that do not count. Then it opens the
-given number, 100 handshakes at a time, and keeps them open. The result is the CPU time of the
-server's processes until the last one is open. The cluster has one node with its Django site, and a
+Each round restarts every server and opens some connections as a warm-up. Then it opens the given
+number, 100 handshakes at a time, and keeps them open. The result is the CPU time of the server's
+processes until the last one is open. The cluster has one node with its Django site, and a
 connection counts as open when its handler, an `async def`, has started.
 """
 
@@ -21,11 +21,11 @@ from workers.cli.argument_types import positive
 
 AT_ONCE = 100
 WARM_UP = 200  # connections
-SETTLE_S = 0.3  # until the last handler has been started, too
+SETTLE_S = 0.3  # seconds until the last handler has started, too
 
 
 def candidates(cache: Path) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
-    """All servers, and the versions of their libraries."""
+    """Return all servers and the versions of their libraries."""
     names = ("autobahn", "websockets", "picows", "channels")
     pythons = {name: environments.python_for(name, cache) for name in names}
     found = [
@@ -43,7 +43,7 @@ def candidates(cache: Path) -> tuple[list[Candidate], dict[str, dict[str, str]]]
 
 
 def measure(candidate: Candidate, folder: Path, connections: int) -> Measurements:
-    """One run of one server."""
+    """Make one run of one server."""
     with Server(candidate, folder) as server:
         sockets = load.connect(server.port, candidate.path, WARM_UP, AT_ONCE)
         try:

@@ -3,15 +3,15 @@
     python -m benchmarks.idle                        10,000 on 4 nodes, 5,000 on each of the others
     python -m benchmarks.idle --only cluster --rounds 1 --connections 1000 --hold 5
 
-Each round starts every server again, takes the resident memory of all its processes, opens the
-connections, leaves them idle for some time (they answer pings), and takes the memory again. The
-result is the growth divided by the number of connections; what a server loads for its first
-connection counts, too. All servers send pings at the same interval. The cluster runs with its
+Each round restarts every server, measures the resident memory of all its processes, opens the
+connections, leaves them idle for some time (they answer pings), and measures the memory again. The
+result is the growth divided by the number of connections, including the modules that a server loads
+for its first connection. All servers send pings at the same interval. The cluster runs with its
 Django site, bus and metrics.
 
-Kernel memory is the growth of the system's unreclaimable slab and of its TCP buffers. Both ends of
-each connection are on this machine, and so are all other programs: it is an estimate for two
-sockets, and only its order of magnitude is reliable. The CPU percentage is that of all
+Kernel memory is the growth of the system's unreclaimable slab and of its TCP buffers. It is an
+estimate for two sockets, because both ends of each connection are on this machine, and only its
+order of magnitude is reliable, because other programs affect it. The CPU percentage is that of all
 connections in the second half of the idle time. Compare it only between servers that send the same
 number of pings.
 """
@@ -26,13 +26,13 @@ from benchmarks.measurements import Measurements
 from benchmarks.servers import Candidate, Server, cluster, competitor, kernel_kb_now
 from workers.cli.argument_types import positive, seconds
 
-SETTLE_S = 1.0  # between the server's start and the first measurement: the last imports
+SETTLE_S = 1.0  # seconds from the server's start to the first measurement, for the last imports
 
 
 def candidates(
     cache: Path, nodes: int, ping: float
 ) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
-    """All servers, with pings every `ping` seconds, and the versions of their libraries."""
+    """Return all servers, with pings every `ping` seconds, and the versions of their libraries."""
     names = ("autobahn", "websockets", "picows")
     pythons = {name: environments.python_for(name, cache) for name in names}
     pings = ("--ping", str(ping))
@@ -55,7 +55,7 @@ def candidates(
 
 
 def measure(candidate: Candidate, folder: Path, connections: int, hold: float) -> Measurements:
-    """One run of one server."""
+    """Make one run of one server."""
     with Server(candidate, folder) as server:
         time.sleep(SETTLE_S)
         empty, kernel = server.rss_kb(), kernel_kb_now()

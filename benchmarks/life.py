@@ -4,13 +4,13 @@
     python -m benchmarks.life -s 100 -n 10 --rounds 5 --json > life.json
 
 Each round starts the cluster with 1, 2 and 4 nodes, plain Autobahn and the `websockets` library,
-one after the other, and plays the same game on each. So other load on the machine affects all of
-them. Every game is compared with the correct one.
+one after the other, and plays the same game on each, so that other load on the machine affects all
+of them. Every game is compared with the correct one.
 
 CPU time is the user and system time of all the server's processes (/proc/PID/stat) from the first
-cell's start until the last one has finished; it includes neither handshakes, closing nor the swarm.
-The swarm and the server share the machine, so the steps per second are those of both together, and
-the CPU time per step is the server's alone.
+cell's start until the last one has finished, without handshakes, closing and the swarm. The swarm
+and the server share the machine, so both determine the steps per second; the CPU time per step is
+that of the server only.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Game:
 def play(
     server: Server, size: int, steps: int, processes: int | None = None, rate: float = 0
 ) -> Game:
-    """One verified game against a running server, at `rate` steps a second (0: no limit)."""
+    """Play one verified game on a running server, at `rate` steps per second (0: no limit)."""
     swarm_command = [sys.executable, "-m", "workers", "life", "--url", server.url, "--seed", "1"]
     swarm_command += ["-s", str(size), "-n", str(steps), "-l", str(rate)]
     swarm_command += ["--verify", "--json", "--events"]
@@ -76,7 +76,7 @@ def median(games: Iterable[Game], kind: str | None = None) -> float:
 
 
 def report(results: dict[str, list[Game]]) -> list[dict[str, Any]]:
-    """The medians of each candidate, as in the JSON output."""
+    """Return the medians of each candidate, as in the JSON output."""
     rows = []
     for name, games in results.items():
         kinds = sorted({kind for game in games for kind in game.cpu})

@@ -1,12 +1,12 @@
-"""CPU time of a publication on its way to another node: in publisher, broker and receiver.
+"""CPU time of a publication to another node, in publisher, broker and receiver.
 
     python -m benchmarks.link [--runs 3] [--json]
 
-A real broker and two nodes without clients, one process each, connected by ipc. The publisher sends
-batches of 1, 10 and 100 publications, as a node does at the end of one iteration of its event loop,
-the more the busier it is. A publication has 32 bytes and goes to one of 1,000 topics; the receiver
-has a connection that subscribes to each. The command prints the CPU time of all threads in µs per
-publication, as the median of the runs.
+A real broker and two nodes without clients run in one process each, connected by ipc. The publisher
+sends batches of 1, 10 and 100 publications, as a node does at the end of an iteration of its event
+loop (a busy node sends larger batches). A publication has 32 bytes and goes to one of 1,000 topics;
+the receiver has a connection that subscribes to each. The command prints the CPU time of all
+threads in µs per publication, as the median of the runs.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Subscriber:
 
 
 def play(role: str, address: str, batch: int) -> None:
-    """One of the processes: prints "ready", starts at "go", ends with its standard input."""
+    """Run one of the processes: print "ready", start at "go", end with its standard input."""
     from twisted.internet import reactor, stdio
     from twisted.internet.protocol import Protocol, connectionDone
 
@@ -143,7 +143,7 @@ def _receive(reactor: Any, address: str, batch: int) -> Callable[[], None]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of all threads of a process, from the scheduler (nanoseconds, not ticks)."""
+    """Return the CPU time of all threads of a process, in nanosecond resolution."""
     tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
@@ -162,7 +162,7 @@ def _process(role: str, address: str, batch: int) -> Iterator[tuple[int, IO[byte
 
 
 def measure(batch: int) -> dict[str, float]:
-    """One run; CPU time in µs per publication, by role."""
+    """Make one run; returns the CPU time in µs per publication, by role."""
     with ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="c10k-link-")
         stack.callback(shutil.rmtree, folder)

@@ -1,9 +1,9 @@
 """The clients of the benchmarks: plain sockets on one epoll, the same for all servers.
 
-A client is as cheap as Python allows: its frames are made once and masked with a constant, and
-answers of a known size are counted rather than parsed. Sockets are non-blocking and have
-TCP_NODELAY. Each group of clients connects from a loopback address of its own, because the ports of
-earlier groups are in TIME_WAIT.
+A client uses little CPU time: its frames are encoded once and masked with a constant, and answers
+of a known size are counted rather than parsed. Sockets are non-blocking and have TCP_NODELAY. Each
+group of clients connects from another loopback address, because the ports of earlier groups are in
+TIME_WAIT.
 """
 
 import errno
@@ -35,14 +35,15 @@ def masked(payload: bytes) -> bytes:
 
 
 def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
-    """One final frame of at most 125 bytes as a client sends it."""
+    """Encode a final frame with a payload of at most 125 bytes, as a client sends it."""
     if len(payload) > 125:
         raise ValueError(f"{len(payload)} bytes are more than a short frame holds: 125")
     return bytes([0x80 | opcode, 0x80 | len(payload)]) + MASK + masked(payload)
 
 
 def split_frames(received: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """A server's short frames as (opcode, payload), and the incomplete rest."""
+    """Decode a server's short frames; returns (opcode, payload) of each, and the incomplete
+    rest."""
     frames, at = [], 0
     while len(received) >= at + 2:
         length = received[at + 1]
@@ -56,7 +57,7 @@ def split_frames(received: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 
 
 def upgrade_request(port: int, path: str) -> bytes:
-    """The opening request with the required headers (RFC 6455, section 4.1), no extensions."""
+    """Encode the opening request: the required headers (RFC 6455, section 4.1), no extensions."""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -65,7 +66,7 @@ def upgrade_request(port: int, path: str) -> bytes:
 
 
 def allow_descriptors(needed: int) -> None:
-    """Raise this process's (and its children's) limit; Failed if the system does not allow it."""
+    """Raise the limit of this process and its children; raises Failed if that is not allowed."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < needed + 100:
@@ -75,10 +76,10 @@ def allow_descriptors(needed: int) -> None:
 
 
 def in_child() -> None:
-    """Call it first in a process that was forked for a load: only the parent ends it."""
+    """Ignore Ctrl-C. Call this first in a process that was forked for a load."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to all processes; the parent ends this one
+    )  # Ctrl-C signals all processes, but the parent ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -137,7 +138,7 @@ def _start(source: str, port: int) -> socket.socket:
 
 
 def _is_open(answer: bytes) -> bool:
-    """Whether the server's answer is complete; raises Failed unless it is a 101."""
+    """Whether the server's answer is complete; raises Failed for a status other than 101."""
     if not answer or (len(answer) > 12 and not answer.startswith(b"HTTP/1.1 101")):
         first = answer.partition(b"\r\n")[0].decode(errors="replace") or "nothing"
         raise Failed(f"the server answered {first}")
@@ -154,9 +155,9 @@ def close(sockets: Sequence[socket.socket]) -> None:
 
 
 def echo(sockets: Sequence[socket.socket], payload: bytes, in_flight: int, seconds: float) -> int:
-    """Keep `in_flight` messages under way on each socket; returns the number of answers.
+    """Keep `in_flight` messages in flight on each socket; returns the number of answers.
 
-    A socket sends again when all of its answers are there, until the time is over.
+    A socket sends again when all of its answers have arrived, until the time is over.
     """
     output, answer = client_frame(payload) * in_flight, len(payload) + 2
     expected = answer * in_flight
@@ -200,7 +201,7 @@ def wait_for(sock: socket.socket, seconds: float) -> None:
 
 
 def send_all(sock: socket.socket, output: bytes) -> None:
-    """Send everything; waits while the server does not read."""
+    """Send all data; waits while the server does not read."""
     while output := output[_sent(sock, output) :]:
         poll = select.poll()
         poll.register(sock, select.POLLOUT)
@@ -230,9 +231,10 @@ def check_echo(sock: socket.socket, payload: bytes) -> None:
 
 
 def hold(sockets: Sequence[socket.socket], seconds: float) -> int:
-    """Answer pings for some time; returns how many. Raises Failed if a server closes a connection.
+    """Answer pings for some time; returns their number.
 
-    Pings that arrive before the end are answered, even if this process runs only later.
+    Raises Failed if a server closes a connection. Pings that arrive before the end are answered,
+    even if this process is scheduled only later.
     """
     by_fd = {sock.fileno(): sock for sock in sockets}
     left: dict[int, bytes] = {}

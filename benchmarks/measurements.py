@@ -1,7 +1,6 @@
-"""Medians, ratios and tables of what was measured.
+"""Medians, ratios and tables of measurements.
 
-As a command, `python -m benchmarks.measurements FILE ...`, it prints the tables of earlier runs'
-JSON.
+`python -m benchmarks.measurements FILE ...` prints the tables of earlier runs from their JSON.
 """
 
 import json
@@ -17,12 +16,12 @@ Measurements = dict[str, float]
 
 
 def medians(runs: Sequence[Measurements]) -> Measurements:
-    """The median of each measurement."""
+    """Return the median of each measurement."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def against(rows: Mapping[str, Measurements], name: str) -> dict[str, dict[str, float]]:
-    """Each row's measurement divided by each other row's: ratios[row][other]."""
+    """Return each row's measurement divided by each other row's: ratios[row][other]."""
     return {
         row: {
             other: mine[name] / theirs[name] if theirs[name] else float("nan")
@@ -33,7 +32,7 @@ def against(rows: Mapping[str, Measurements], name: str) -> dict[str, dict[str, 
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The smallest value that `percent` of the sorted values do not exceed; nan if empty."""
+    """Return the smallest value that `percent` of the sorted values do not exceed; nan if empty."""
     if not ordered:
         return float("nan")
     rank = -(-len(ordered) * percent // 100)  # rounded up
@@ -41,14 +40,14 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def shown(value: float) -> str:
-    """Three significant digits, in plain notation."""
+    """Format a number with three significant digits, without an exponent."""
     if value != value or value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def table(rows: Mapping[str, Mapping[str, float]], corner: str = "") -> str:
-    """A table in GitHub's Markdown, aligned for the terminal, too."""
+    """Return a table in GitHub's Markdown, which is also aligned for the terminal."""
     columns = list(next(iter(rows.values())))
     cells = [[name, *(shown(row[column]) for column in columns)] for name, row in rows.items()]
     head = [corner, *columns]
@@ -66,7 +65,8 @@ def table(rows: Mapping[str, Mapping[str, float]], corner: str = "") -> str:
 
 
 def print_report(found: Mapping[str, Any], as_json: bool) -> None:
-    """The medians, then for each measurement of `ratios` every row divided by every column."""
+    """Print the medians, then for each measurement of `ratios` every row divided by every
+    column."""
     if as_json:
         print(json.dumps(_rounded(found), ensure_ascii=False, indent=1))
         return
@@ -95,7 +95,7 @@ def _rounded(value: Any) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables of files that --json wrote."""
-    from benchmarks import command  # it imports this module
+    from benchmarks import command  # not at the top, because it imports this module
 
     parser = command.parser("measurements", main.__doc__)
     parser.add_argument("files", type=Path, nargs="+", help="output of a benchmark with --json")

@@ -1,4 +1,4 @@
-"""The order of the measurements: candidates take turns, so that other load affects all alike."""
+"""The order of the measurements: candidates take turns, so that other load affects all equally."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def turns(whose: Sequence[T], rounds: int) -> Iterator[tuple[int, T]]:
-    """(round, candidate): every candidate once in each round."""
+    """Yield (round, candidate): every candidate once in each round."""
     for number in range(1, rounds + 1):
         for one in whose:
             yield number, one
@@ -35,7 +35,7 @@ def measured(
     rounds: int,
     measure: Callable[[Candidate], Measurements],
 ) -> Results:
-    """`measure` each candidate in each round; progress goes to standard error.
+    """Call `measure` for each candidate in each round; progress goes to standard error.
 
     A run that fails is repeated once, and the report lists it in `failed`. Raises Failed if it
     fails again.
@@ -57,7 +57,7 @@ def measured(
 
 
 def chosen(candidates: Sequence[Candidate], only: str) -> list[Candidate]:
-    """The candidates that --only names; raises Failed if there is none."""
+    """Return the candidates that --only selects; raises Failed if there are none."""
     found = [candidate for candidate in candidates if only.lower() in candidate.name.lower()]
     if not found:
         names = ", ".join(candidate.name for candidate in candidates)

@@ -1,6 +1,6 @@
-"""Starts, finds, measures and stops server processes.
+"""Starts, measures and stops server processes.
 
-CPU time is user and system time, memory is the resident set, of a server's whole process tree.
+CPU time (user and system) and memory (resident set) are those of a server's whole process tree.
 """
 
 import os
@@ -42,7 +42,7 @@ def cluster(
     path: str = "/",
     environment: Mapping[str, str] | None = None,
 ) -> Candidate:
-    """This project on a free port, with further `arguments` for `twistd c10k`."""
+    """Return this project on a free port, with further `arguments` for `twistd c10k`."""
     return Candidate(
         name or f"cluster, {nodes} node{'s' if nodes > 1 else ''}",
         (
@@ -57,13 +57,13 @@ def cluster(
 
 
 def competitor(name: str, python: str, module: str, *arguments: str, path: str = "/") -> Candidate:
-    """A module of benchmarks.competitors, which prints its address."""
+    """Return a module of benchmarks.competitors, which prints its address."""
     command = (python, "-m", f"benchmarks.competitors.{module}", "--port", "0", *arguments)
     return Candidate(name, command, r":(\d+)/", path)
 
 
 def channels(server: str, python: str, workers: int, path: str, redis: str = "") -> Candidate:
-    """The Channels site on "uvicorn" or "Daphne"; ready when all workers are."""
+    """Return the Channels site on "uvicorn" or "Daphne"; ready when all workers are."""
     if server == "uvicorn":
         command = [python, "-m", "uvicorn", "benchmarks.competitors.channels_site:application"]
         command += ["--host", "127.0.0.1", "--port", "0", "--backlog", "4096", "--no-access-log"]
@@ -87,7 +87,7 @@ class Server:
         self._candidate = candidate
         self._output = folder / f"{re.sub(r'[^a-z0-9]+', '-', candidate.name.lower())}.log"
         paths = [str(ROOT), str(ROOT / "twistd_plugins"), os.environ.get("PYTHONPATH", "")]
-        # A runtime folder of its own, so that another cluster of this user is not affected.
+        # A separate runtime folder, so that other clusters of this user are not affected.
         self._environment = dict(
             os.environ,
             PYTHONPATH=os.pathsep.join(path for path in paths if path),
@@ -104,7 +104,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 env=self._environment,
-                start_new_session=True,  # Ctrl-C ends the benchmark, which stops its servers
+                start_new_session=True,  # Ctrl-C signals only the benchmark, which stops them
             )
         try:
             self.port = self._port()
@@ -133,7 +133,7 @@ class Server:
         try:
             self._process.wait(STOP_WITHIN)
         except subprocess.TimeoutExpired:
-            for pid in tree:  # the parent first: a supervisor would replace its children
+            for pid in tree:  # the parent first: otherwise a supervisor would replace its children
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -141,11 +141,11 @@ class Server:
             self._process.wait()
 
     def output(self) -> str:
-        """The output of the server so far."""
+        """Return the output of the server so far."""
         return self._output.read_text(errors="replace")
 
     def cpu_seconds(self) -> dict[int, tuple[str, float]]:
-        """CPU time of each process so far: pid -> (kind, seconds)."""
+        """Return the CPU time of each process so far: pid -> (kind, seconds)."""
         used = {}
         for pid in self.pids():
             try:
@@ -162,11 +162,12 @@ class Server:
         return used
 
     def cpu(self) -> float:
-        """CPU time of all processes so far, in seconds."""
+        """Return the CPU time of all processes so far, in seconds."""
         return sum(seconds for _, seconds in self.cpu_seconds().values())
 
     def rss_kb(self) -> float:
-        """Resident memory of all processes, in KB. Shared pages count once for each process."""
+        """Return the resident memory of all processes in KB; shared pages count for each
+        process."""
         pages = 0
         for pid in self.pids():
             try:
@@ -176,7 +177,7 @@ class Server:
         return pages * PAGE_KB
 
     def pids(self) -> list[int]:
-        """The started process and all its descendants."""
+        """Return the started process and all its descendants."""
         found = [self._process.pid]
         for pid in found:
             try:
@@ -188,13 +189,13 @@ class Server:
 
 
 def cpu_of(stat: str) -> float:
-    """User and system time in seconds from the text of /proc/PID/stat."""
-    words = stat.rpartition(")")[2].split()  # the name before may contain spaces and brackets
+    """Return the user and system time in seconds, from the text of /proc/PID/stat."""
+    words = stat.rpartition(")")[2].split()  # the name before ")" may contain spaces and brackets
     return (int(words[11]) + int(words[12])) * TICK
 
 
 def kernel_kb(meminfo: str, sockstat: str) -> float:
-    """Memory of the kernel's objects and socket buffers in KB.
+    """Return the memory of the kernel's objects and socket buffers, in KB.
 
     `meminfo` is the text of /proc/meminfo, `sockstat` of /proc/net/sockstat. The result includes
     the objects of all processes of the machine, but not page tables.
@@ -207,5 +208,5 @@ def kernel_kb(meminfo: str, sockstat: str) -> float:
 
 
 def kernel_kb_now() -> float:
-    """`kernel_kb` of this machine now."""
+    """Return `kernel_kb` of this machine now."""
     return kernel_kb(Path("/proc/meminfo").read_text(), Path("/proc/net/sockstat").read_text())

@@ -30,7 +30,7 @@ def waiting(request: HttpRequest) -> HttpResponse:
 
 
 def computing(request: HttpRequest) -> HttpResponse:
-    """A view that computes in Python, and so holds the interpreter's lock."""
+    """A view that computes in Python, and so holds the interpreter lock."""
     end = time.monotonic() + SLOW_S
     numbers = range(1000)
     while time.monotonic() < end:

@@ -3,15 +3,15 @@
     python -m benchmarks.slow_views                  200 views of 2 s, three rounds: 4 min
     python -m benchmarks.slow_views --only computing --rounds 1
 
-Each round starts one node again and opens some WebSockets. They take turns to send a message, 500
-per second together, which the node echoes. The command measures the latency of the echoes: first
-without other load, then from the request of all views at once until the last answer. A message is
-sent when it is due, even if earlier ones have not been answered, and its latency counts from that
-time. Requests beyond the threads and the queue are answered 503; the slowest of these answers is
-printed, too.
+Each round restarts one node and opens some WebSockets, which in turn send messages, 500 per second
+together. The node echoes them. The command measures the latency of the echoes: first without other
+load, then from the simultaneous requests of all views to the last response. A message is sent when
+it is due, even if earlier ones have not been answered, and its latency is measured from that time.
+Requests beyond the threads and the queue are answered 503; the slowest of these answers is printed,
+too.
 
-Most slow views wait for a database or for another server. Views that compute in Python hold the
-interpreter's lock, which the reactor needs as well; they show the difference.
+Most slow views wait for a database or for another server. For comparison, some views compute in
+Python and hold the interpreter lock, which the reactor needs, too.
 """
 
 import argparse
@@ -34,7 +34,7 @@ PATH = "/echo/"
 PAYLOAD = b"12345 31 31 1 abcdef"
 FRAME = load.client_frame(PAYLOAD)
 SOCKETS = 50
-EVERY_S = 0.1  # a message of each socket
+EVERY_S = 0.1  # seconds between two messages of a socket
 QUIET_S = 3.0
 TIMEOUT_S = 120.0
 
@@ -65,7 +65,7 @@ class Echoes:
             poll.register(fd, select.EPOLLIN)
 
     def until(self, condition: Callable[[], bool]) -> list[float]:
-        """Continue until the condition holds; returns the sorted latencies of that time."""
+        """Continue until the condition is true; returns the sorted latencies of that time."""
         self.latencies = []
         while not condition():
             for fd, _ in self._poll.poll(self.send(), load.EVENTS):
@@ -73,7 +73,7 @@ class Echoes:
         return sorted(self.latencies)
 
     def send(self) -> float:
-        """Send the messages that are due; returns the seconds until the next one."""
+        """Send the messages that are due; returns the seconds until the next one is due."""
         while (wait := self._due[0][0] - time.perf_counter()) <= 0:
             due, fd = heapq.heappop(self._due)
             self._asked[fd].append(due)
@@ -101,7 +101,7 @@ Answered = dict[int, list[float]]
 
 
 def ask(port: int, path: str, count: int, said: Connection) -> None:
-    """A process of its own: make all requests at once; send Answered, or the error."""
+    """In a separate process, make all requests at once; send Answered, or the error."""
     load.in_child()
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
     answered: Answered = {}
@@ -121,7 +121,9 @@ def ask(port: int, path: str, count: int, said: Connection) -> None:
                     raise Failed(f"no view was answered for {TIMEOUT_S:.0f} s")
                 for fd, _ in events:
                     sock = sockets.pop(fd)
-                    status = int(sock.recv(load.RECEIVE).split()[1])  # it comes first
+                    status = int(
+                        sock.recv(load.RECEIVE).split()[1]
+                    )  # the first line has the status
                     answered.setdefault(status, []).append(time.perf_counter() - start)
                     sock.close()
         said.send(answered)
@@ -130,7 +132,7 @@ def ask(port: int, path: str, count: int, said: Connection) -> None:
 
 
 def measure(candidate: Candidate, folder: Path, views: int) -> Measurements:
-    """One run: measurements of the views, and of the echoes before and during them."""
+    """Make one run: measure the views, and the echoes before and during them."""
     with Server(candidate, folder) as server, select.epoll() as poll:
         sockets = load.connect(server.port, PATH, SOCKETS)
         ours, theirs = multiprocessing.Pipe()
@@ -165,7 +167,7 @@ def measure(candidate: Candidate, folder: Path, views: int) -> Measurements:
 
 
 def candidates() -> list[Candidate]:
-    """One node, once for each kind of view."""
+    """Return one node, once for each kind of view."""
     return [
         cluster(
             1, "--settings", "benchmarks.slow_site", name=name, path=path,

@@ -3,12 +3,12 @@
     python -m benchmarks.storm                       10,000 clients, 4 nodes, three rounds
     python -m benchmarks.storm --connections 1000 --rounds 1
 
-A storm closes all connections at the same moment, without a closing handshake, and every client
-connects again at once. A client is back when its handshake is complete and the server has echoed a
-message. The time counts from the disconnection until the last client is back. A few bystanders stay
-connected and send a message ten times a second. The server must not close their connections, and
-the command prints their longest wait for an answer. The pids of all server processes must be the
-same before and after, and the server must not have printed an error.
+A storm drops all connections at the same moment, without a closing handshake, and every client
+reconnects at once. A client has reconnected when its handshake is complete and the server has
+echoed a message. The result is the time from the drop until the last client has reconnected. A few
+bystanders stay connected and send a message ten times a second. The server must not close their
+connections, and the command prints their longest wait for an answer. The pids of all server
+processes must be the same before and after, and the server must not have printed an error.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from workers.cli.argument_types import positive
 PATH = "/echo/async/"
 PAYLOAD = b"back"
 BYSTANDERS = 20
-PAUSE_S = 0.1  # between two messages of a bystander
+PAUSE_S = 0.1  # seconds between two messages of a bystander
 TROUBLE = re.compile(r"Traceback|Unhandled|\[critical\]|\[error\]", re.IGNORECASE)
 
 
 def stand_by(port: int, said: Connection) -> None:
-    """A process of its own: send messages until a stop arrives, then report the longest wait."""
+    """In a separate process, send messages until a stop arrives, then report the longest wait."""
     load.in_child()
     sockets = load.connect(port, PATH, BYSTANDERS)
     worst = 0.0
@@ -67,7 +67,7 @@ def bystanders(port: int) -> tuple[Any, Connection]:
 
 
 def storm(server: Server, connections: int) -> Measurements:
-    """One storm against a running server."""
+    """Make one storm on a running server."""
     sockets = load.connect(server.port, PATH, connections)
     try:
         pids = server.pids()
@@ -80,7 +80,7 @@ def storm(server: Server, connections: int) -> Measurements:
             raise Failed("not every client that is back has been answered")
         back = time.perf_counter() - start
         used = server.cpu() - used
-        if not talk.poll():  # otherwise they have ended with an error
+        if not talk.poll():  # otherwise the bystanders have ended with an error
             talk.send("stop")
         worst = talk.recv() if talk.poll(40) else "the bystanders do not answer"
         process.join(1)
@@ -103,7 +103,7 @@ def storm(server: Server, connections: int) -> Measurements:
 
 
 def measure(candidate: Candidate, folder: Path, connections: int) -> Measurements:
-    """One run on a fresh server."""
+    """Make one run on a new server."""
     with Server(candidate, folder) as server:
         return storm(server, connections)
 

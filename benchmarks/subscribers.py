@@ -1,7 +1,7 @@
 """The subscribers of a broadcast: processes of plain sockets that record the messages.
 
-A message has 24 bytes: its number and the time at which it was sent, by the monotonic clock of the
-machine.
+A message has 24 bytes: its number and the time at which it was sent, from the monotonic clock of
+the machine.
 """
 
 import multiprocessing
@@ -20,12 +20,12 @@ PATH = "/broadcast/benchmark/"
 NUMBER, CLOCK = slice(0, 8), slice(9, 24)
 PAYLOAD = 24  # bytes
 FRAME = 2 + PAYLOAD
-QUIET_S = 3.0  # without a delivery, after which the missing messages count as lost
+QUIET_S = 3.0  # seconds without a delivery after which the missing messages count as lost
 FORK = multiprocessing.get_context("fork")
 
 
 def message(number: int, now: float) -> bytes:
-    """24 bytes: the number from 1 on (0: not counted), and the monotonic clock in seconds."""
+    """Encode 24 bytes: the number from 1 (0: not counted), and the monotonic clock in seconds."""
     return b"%08d %015.6f" % (number, now)
 
 
@@ -54,7 +54,7 @@ class Subscribers:
             return False
         if fd in self._left:
             received = self._left.pop(fd) + received
-        if len(received) == FRAME and received[1] == PAYLOAD:  # the usual case
+        if len(received) == FRAME and received[1] == PAYLOAD:  # the usual case, which is faster
             self.count(fd, received[2:], now)
             return True
         frames, rest = load.split_frames(received)
@@ -80,12 +80,13 @@ class Subscribers:
         self.latencies.append(now - float(payload[CLOCK]))
 
     def found(self) -> tuple[int, int, int, array]:
-        """Deliveries, those out of order, closed connections, and latencies in seconds."""
+        """Return the deliveries, those out of order, closed connections, and latencies in
+        seconds."""
         return self.received, self.disorder, self.disconnected, self.latencies
 
 
 def subscribe(port: int, count: int, talk: Connection) -> None:
-    """A process of subscribers: sends "open", "warm", and after "measure N" its results."""
+    """Run a process of subscribers: it sends "open", "warm", and after "measure N" its results."""
     load.in_child()
     try:
         sockets = load.connect(port, f"{PATH}?role=subscriber", count, at_once=20)
@@ -159,6 +160,6 @@ class Audience:
         return said
 
     def expect(self, messages: int) -> None:
-        """Tell the processes how many messages were sent in all."""
+        """Send each process the total number of messages."""
         for talk in self._talks:
             talk.send(messages)

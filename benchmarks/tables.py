@@ -1,8 +1,8 @@
 """Writes the results of the benchmarks into the documentation: `python -m benchmarks.tables`.
 
 docs/benchmarks/NAME.json is the output of `python -m benchmarks.NAME --json`. In docs/benchmarks.md
-the table made from it replaces the text between `<!-- NAME -->` and `<!-- end -->`; `machine` and
-`versions` are made from all files.
+the table of its results replaces the text between `<!-- NAME -->` and `<!-- end -->`. The blocks
+`machine` and `versions` are generated from all files.
 """
 
 import json
@@ -51,7 +51,8 @@ def handshakes(found: Found) -> str:
 
 
 def idle(found: Found) -> str:
-    """Without CPU, because the number of pings in the measured time differs between servers."""
+    """Return the table without CPU, because the number of measured pings differs between
+    servers."""
     columns = ("connections", "KB RSS", "KB kernel, both ends", "MB RSS, empty")
     return table(
         {
@@ -62,7 +63,7 @@ def idle(found: Found) -> str:
 
 
 def broadcast(found: Found) -> str:
-    """CPU time, compared with the cluster's at the same rate."""
+    """Return the table, with CPU times relative to the cluster's at the same rate."""
     rows = {}
     ratios = found["ratios"]["µs CPU a delivery"]
     for server, row in found["medians"].items():
@@ -118,7 +119,7 @@ def versions(found: Mapping[str, Found]) -> str:
 
 
 def filled(page: str, found: Mapping[str, Found]) -> str:
-    """The page with new tables; blocks without a JSON file stay unchanged."""
+    """Return the page with new tables; blocks without a JSON file stay unchanged."""
 
     def block(match: re.Match[str]) -> str:
         name = match[2]
@@ -136,7 +137,7 @@ def filled(page: str, found: Mapping[str, Found]) -> str:
 
 
 def all_found(folder: Path = FOUND) -> dict[str, Found]:
-    """The contents of the JSON files, by the benchmark's name."""
+    """Return the contents of the JSON files, by the benchmark's name."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 

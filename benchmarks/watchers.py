@@ -4,9 +4,9 @@
     python -m benchmarks.watchers --rounds 5 --json
 
 Each round plays the same verified game three times, each on a new cluster: without watchers, with
-`--watchers` watchers of the binary protocol, and with as many of which one never reads. All others
-must receive the last step. CPU time is that of all server processes while the game runs
-(benchmarks.life describes it). The size of the queues is the largest that the metrics report.
+`--watchers` watchers of the binary protocol, and with the same number, one of which never reads.
+All watchers that read must receive the last step. CPU time is that of all server processes while
+the game runs (see benchmarks.life). The size of the queues is the largest that the metrics report.
 """
 
 import argparse
@@ -35,7 +35,7 @@ POLL_S = 0.25
 
 
 class Watchers(threading.Thread):
-    """Plain sockets that read the watchers' frames and remember the newest step."""
+    """Plain sockets that read the watchers' frames and record the newest step."""
 
     def __init__(self, port: int, count: int, stalled: int) -> None:
         super().__init__(daemon=True)
@@ -45,7 +45,7 @@ class Watchers(threading.Thread):
         self._stalled = []
         for number in range(count + stalled):
             sock = socket.socket()
-            if number >= count:  # a small buffer, so that it is full before the game ends
+            if number >= count:  # a small receive buffer, which is full before the game ends
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.connect(("127.0.0.1", port))
             key = b64encode(number.to_bytes(16, "big")).decode()
@@ -96,7 +96,7 @@ class Watchers(threading.Thread):
 
 
 def queue_bytes(admin: str) -> float:
-    """Bytes in the send queues of all connections, from the metrics."""
+    """Return the bytes in the send queues of all connections, from the metrics."""
     with urllib.request.urlopen(f"{admin}metrics", timeout=5) as response:
         text = response.read().decode()
     lines = (line for line in text.splitlines() if line.startswith("c10k_send_queue_bytes{"))
@@ -106,7 +106,7 @@ def queue_bytes(admin: str) -> float:
 def watched_game(
     options: argparse.Namespace, folder: Path, watchers: int, stalled: int
 ) -> dict[str, Any]:
-    """One game on a new cluster; CPU time per step, and the largest queues."""
+    """Play one game on a new cluster; returns the CPU time per step and the largest queues."""
     largest = 0.0
     over = threading.Event()
     with Server(cluster(options.nodes), folder) as server:
@@ -119,7 +119,7 @@ def watched_game(
                 largest = max(largest, queue_bytes(server.admin_url))
 
         looking = threading.Thread(target=look, daemon=True)
-        if stalled:  # reading the metrics also costs CPU time
+        if stalled:  # only then, because reading the metrics costs the server CPU time
             looking.start()
         game = play(server, options.size, options.steps, rate=options.rate)
         if not all_saw(audience, options.steps):

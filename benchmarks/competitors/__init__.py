@@ -1,4 +1,4 @@
-"""The other servers that the benchmarks measure, written as their documentation shows.
+"""The competitors that the benchmarks measure, written as in their documentation.
 
 autobahn_echo     echo in Autobahn on Twisted
 autobahn_life     the relay of the Game of Life in Autobahn on Twisted
@@ -9,6 +9,6 @@ websockets_echo   echo in `websockets` on asyncio
 websockets_life   the relay of the Game of Life in `websockets` on asyncio
 
 Each prints `listening on ws://127.0.0.1:PORT/` when it accepts connections, and ends at SIGTERM.
-The relays know `/reset/` and `/worker/`, and send one message to many clients in their library's
-own way.
+The relays serve `/reset/` and `/worker/`, and send a message to many clients in the way that their
+library provides.
 """

@@ -1,8 +1,8 @@
 """Echo in plain Autobahn on Twisted: `python -m benchmarks.competitors.autobahn_echo [--site]`.
 
-Autobahn as its documentation shows it: a protocol and its factory on a port of their own, or with
---site as a WebSocketResource under twisted.web. It runs on Twisted's default reactor with all
-defaults (Nagle's algorithm is on in the versions we know, whatever their option for it says).
+Autobahn is used as in its documentation: a protocol and its factory on a separate port, or with
+--site a WebSocketResource under twisted.web. It runs on Twisted's default reactor with all defaults
+(in the versions we know, Nagle's algorithm is on even if the option turns it off).
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main() -> None:
     if options.ping:
         factory.setProtocolOptions(autoPingInterval=options.ping, autoPingTimeout=30)
     if options.site:
-        factory.startFactory()  # it is not used for listening, so nothing else calls this
+        factory.startFactory()  # only a listening port would call this
         root = Resource()
         root.putChild(b"echo", WebSocketResource(factory))
         factory = Site(root)

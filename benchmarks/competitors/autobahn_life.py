@@ -69,7 +69,7 @@ class LifeProtocol(WebSocketServerProtocol):
                     subscriber.sendPreparedMessage(message)
             else:
                 for subscriber in subscribers:
-                    if subscriber.state == subscriber.STATE_OPEN:  # or sendMessage raises
+                    if subscriber.state == subscriber.STATE_OPEN:  # otherwise sendMessage raises
                         subscriber.sendMessage(payload)
 
     def reset(self, payload: bytes) -> None:
@@ -100,8 +100,8 @@ class LifeFactory(WebSocketServerFactory):
 
     def __init__(self, reactor: Any, prepared: bool = False) -> None:
         super().__init__(reactor=reactor)
-        # The default of 1 s is rounded down. Then the connection may be closed before the client
-        # has read the Close frame of its reset, and the game fails.
+        # The default of 1 s is rounded down, so the connection may be closed before the client has
+        # read the Close frame of its reset, and the game would fail.
         self.setProtocolOptions(closeHandshakeTimeout=10)
         self.game = Life(1)
         self.prepared = prepared

@@ -1,7 +1,7 @@
 """The Channels site on Daphne: `python -m benchmarks.competitors.daphne_channels [--workers 4]`.
 
-Daphne has one process and no option for more. This module follows Channels' deployment guide: it
-opens a listening socket and starts several processes of Daphne, which get the socket by --fd.
+Daphne has one process and no option for more. As Channels' deployment guide suggests, this module
+opens a listening socket and passes it to several Daphne processes by --fd.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def main() -> None:
     options = parser.parse_args()
     listener = socket.create_server(("127.0.0.1", options.port), backlog=4096)
     print(f"listening on ws://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
-    # Without this Daphne would log each connection, which the other servers do not.
+    # Daphne would log each connection, which the other servers do not.
     command = [sys.executable, "-m", "daphne", "--fd", str(listener.fileno())]
     command += ["--access-log", "/dev/null", APPLICATION]
     workers = [

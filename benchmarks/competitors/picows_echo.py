@@ -1,7 +1,7 @@
 """Echo in picows (Cython) on uvloop: `python -m benchmarks.competitors.picows_echo`.
 
-As its documentation shows it. picows delivers frames rather than messages, so a server has to join
-fragments itself. This one does not.
+The server follows the documentation of picows. picows delivers frames rather than messages, so a
+server has to join fragments itself; this one does not.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Echo in `websockets` on asyncio: `python -m benchmarks.competitors.websockets_echo [--uvloop]`.
 
-The library as its documentation shows it, with all its defaults: pings every 20 seconds, and
-compression for clients that ask for it.
+The library is used as in its documentation, with all defaults: pings every 20 seconds, and
+compression for clients that request it.
 """
 
 import argparse
