@@ -4,9 +4,9 @@
     python -m benchmarks.watchers --rounds 5 --json
 
 Each round plays the same verified game three times, each on a new cluster: without watchers, with
-`--watchers` watchers of the binary protocol, and with the same number, one of which never reads.
-All watchers that read must receive the last step. CPU time is that of all server processes while
-the game runs (see benchmarks.life). The size of the queues is the largest that the metrics report.
+`--watchers` watchers of the binary protocol, and with one further watcher that never reads. All
+other watchers must receive the last step. CPU time is that of all server processes while the game
+runs (see benchmarks.life). The size of the queues is the largest that the metrics report.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""``python -m django_project COMMAND``: management commands, from an installed wheel too."""
+"""``python -m django_project COMMAND``: management commands, also from an installed wheel."""
 
 import os
 import sys

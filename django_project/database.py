@@ -1,7 +1,8 @@
-"""The site's database; its tables are created before the first request.
+"""Creates the tables of the site's database before the first request.
 
-Nobody has to run ``migrate``, in a wheel or in a checkout. Several nodes start together and all of
-them call ``prepare``: the first creates the tables, the others wait for it and find nothing to do.
+So ``migrate`` is not necessary, neither with a wheel nor in a checkout. Several nodes start
+together and all of them call ``prepare``: the first one creates the tables, while the other nodes
+wait.
 """
 
 import fcntl
@@ -25,8 +26,8 @@ _log = logging.getLogger(__name__)
 def prepare() -> None:
     """Apply the missing migrations; returns when the tables exist.
 
-    Migrates in a thread of its own, because a node calls this in the thread of its event loop,
-    where Django refuses to use a database. Errors of the database are raised here.
+    The migrations run in another thread, because a node calls this in the thread of its event loop,
+    where Django does not allow the use of a database. Errors of the database are raised here.
     """
     failures: list[BaseException] = []
 
@@ -36,7 +37,7 @@ def prepare() -> None:
         except BaseException as error:
             failures.append(error)
         finally:
-            connections.close_all()  # this thread's own
+            connections.close_all()  # the connections of this thread
 
     thread = Thread(target=run, name="migrate")
     thread.start()
@@ -54,14 +55,14 @@ def _migrate() -> None:
 
 
 def is_current() -> bool:
-    """Whether no migration is missing."""
+    """Whether all migrations are applied."""
     executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     return not executor.migration_plan(executor.loader.graph.leaf_nodes())
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, a kernel lock: it ends with its process, even a killed one."""
+    """Hold the folder's lock, which the kernel releases when the process ends or is killed."""
     descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,6 +1,6 @@
-"""The content security policy of every page: only files of this site, nothing inline.
+"""The content security policy of every page: only files of this site, no inline code.
 
-Pages need no exception for their scripts, styles and images if these are files under ``static/``.
+Scripts, styles and images that are files under ``static/`` need no exception.
 """
 
 from django.core.exceptions import DisallowedHost
@@ -15,9 +15,9 @@ _POLICY = (
 
 
 class ContentSecurityPolicyMiddleware(MiddlewareMixin):
-    """Adds the policy to each response that has none of its own.
+    """Adds the policy to each response that has no other policy.
 
-    It has nothing but ``process_response``, so the cluster leaves it out for handshakes.
+    It has only ``process_response``, so the cluster does not run it for handshakes.
     """
 
     def process_response(
@@ -29,9 +29,10 @@ class ContentSecurityPolicyMiddleware(MiddlewareMixin):
 
 
 def _sockets_of(request: HttpRequest) -> str:
-    """The page's own WebSocket origins: older versions of Safari do not include them in 'self'."""
+    """Return the page's own WebSocket origins, which older versions of Safari exclude from
+    'self'."""
     try:
         host = request.get_host()
     except DisallowedHost:
-        return ""  # the response is a 400, and must not contain a host name that is not ours
+        return ""  # the response is a 400, and must not contain a foreign host name
     return f" ws://{host} wss://{host}"

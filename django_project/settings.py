@@ -69,8 +69,8 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": STATE / "db.sqlite3",
-        # Every node writes to this one file: wait for the others instead of failing at once, and
-        # do not block readers while a node writes.
+        # Every node writes to this file: wait for other nodes instead of failing at once, and do
+        # not block readers while a node writes.
         "OPTIONS": {
             "timeout": 20,  # s
             "transaction_mode": "IMMEDIATE",
@@ -80,7 +80,7 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# In the database, so that a logout ends the session on all nodes; database.py creates the tables.
+# Sessions are in the database, so that a logout ends a session on all nodes.
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -94,12 +94,12 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
 
-# WhiteNoise reads the apps' static folders itself, once, at the start. So nobody has to run
-# ``collectstatic``, in a wheel or in a checkout, and a request costs one dictionary look-up.
+# WhiteNoise itself reads the apps' static folders once, at the start. So ``collectstatic`` is not
+# necessary, and a request for a static file needs one dictionary look-up.
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [PACKAGE / "static"]
 WHITENOISE_USE_FINDERS = True
-# File names have no content hash, so a browser must ask again soon after an upgrade.
+# File names have no content hash, so browsers must revalidate files soon after an upgrade.
 WHITENOISE_MAX_AGE = 60  # s
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -107,7 +107,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# The settings of c10k; the defaults of all others fit.
+# The settings of c10k whose defaults do not suit this site.
 C10K: dict[str, Any] = {
     "TOPICS": {
         "chat": {"history": 15, "expire": 86_400},

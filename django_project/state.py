@@ -5,9 +5,9 @@ Rules:
 * The folder is ``$C10K_STATE_DIR``, else ``$XDG_STATE_HOME/c10k``, else ``~/.local/state/c10k``.
 * The first process creates the key, and the file is complete from the moment it exists. Several
   nodes start together and must all read the same key; otherwise a node would reject the sessions
-  that another one signed.
-* A folder that cannot be written is an error. A key that only one process knows would not help, for
-  the same reason.
+  that another node signed.
+* For the same reason a folder that is not writable is an error: without it each process would have
+  another key.
 """
 
 import os
@@ -19,13 +19,13 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 KEY_FILE = "secret_key"
-KEY_BYTES = 50  # random ones: 67 characters, more than the 50 that ``check --deploy`` wants
+KEY_BYTES = 50  # random bytes: 67 characters, more than the 50 that ``check --deploy`` requires
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
-    """The folder's absolute path; it need not exist yet.
+    """Return the folder's absolute path; the folder may not exist yet.
 
-    Raises ImproperlyConfigured where neither variable is set and the user has no home.
+    Raises ImproperlyConfigured if neither variable is set and the user has no home folder.
     """
     chosen = environ.get("C10K_STATE_DIR")
     if chosen:
@@ -44,7 +44,7 @@ def state_folder(environ: Mapping[str, str]) -> Path:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Create the folder, readable by its user alone, unless it exists.
+    """Create the folder, readable only by its user, unless it exists.
 
     Raises ImproperlyConfigured, with the variable to set, if that fails.
     """
@@ -55,15 +55,15 @@ def prepare_folder(folder: Path) -> None:
 
 
 def secret_key(environ: Mapping[str, str], folder: Path) -> str:
-    """``$DJANGO_SECRET_KEY``, or the key in ``folder``, which is created if there is none.
+    """Return ``$DJANGO_SECRET_KEY``, or the key in ``folder``, which is created if necessary.
 
-    Several processes may call this at the same time; all get the same key. Creates ``folder`` if
-    necessary. Raises ImproperlyConfigured if the key can be neither read nor saved.
+    Several processes may call this at the same time; all receive the same key. Creates ``folder``
+    if necessary. Raises ImproperlyConfigured if the key can be neither read nor saved.
     """
     given = environ.get("DJANGO_SECRET_KEY")
     if given:
         with suppress(ImproperlyConfigured):
-            prepare_folder(folder)  # for the database, whose users report a missing folder
+            prepare_folder(folder)  # for the database; if this fails, its first use reports why
         return given
     prepare_folder(folder)
     path = folder / KEY_FILE
@@ -97,7 +97,7 @@ def _keep_new_key(path: Path) -> None:
         try:
             os.link(draft, path)
         except FileExistsError:
-            return  # another process was first; all use its key
+            return  # another process was first; all processes use its key
     finally:
         os.unlink(draft)
 

@@ -1,4 +1,4 @@
-"""Each demo app under the path that its pages and sockets are known by."""
+"""The URLs of the demo apps."""
 
 from django.urls import include, path
 

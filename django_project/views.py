@@ -8,7 +8,8 @@ from django.views.decorators.http import require_safe
 
 
 class Demo(NamedTuple):
-    """A card on the index: ``page`` names its URL, ``sockets`` are the URLs that it connects to."""
+    """A card on the index: ``page`` is its URL's name, ``sockets`` are the URLs of its
+    WebSockets."""
 
     page: str
     title: str

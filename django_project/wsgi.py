@@ -16,5 +16,5 @@ try:
 except Exception:
     # The Game of Life and most other pages need no database: serve them nevertheless.
     logging.getLogger(__name__).exception(
-        "the database cannot be used: log-in and all that needs a session will fail"
+        "the database cannot be used: log-in and pages that need a session will fail"
     )

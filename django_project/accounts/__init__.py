@@ -1,1 +1,1 @@
-"""Accounts: log in and out with Django's own views, and users to try it with."""
+"""Accounts: log-in and log-out with Django's own views, and demo users."""

@@ -1,1 +1,1 @@
-"""Audiences: messages to everybody, to a user, a group or a session, sent and received."""
+"""Audiences: messages to all clients, to a user, a group or a session."""

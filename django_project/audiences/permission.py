@@ -4,7 +4,7 @@ from django.http import HttpRequest
 
 
 def allowed(request: HttpRequest, channels: set[str]) -> set[str]:
-    """Allow everybody to subscribe, and users who are logged in to publish."""
+    """Allow all clients to subscribe, and logged-in users to publish."""
     if request.user.is_authenticated:
         return channels
     return {channel for channel in channels if channel.startswith("subscribe-")}

@@ -15,7 +15,7 @@ EVERYBODY, USER, GROUP, SESSION = "broadcast", "user", "group", "session"
 
 
 class MessageForm(forms.Form):
-    """A message, and its receivers."""
+    """A message and its recipients."""
 
     facility = forms.SlugField(max_length=40)
     to = forms.ChoiceField(
@@ -82,5 +82,5 @@ def shown(request: HttpRequest, form: MessageForm) -> dict[str, Any]:
 
 
 def errors_of(form: MessageForm) -> list[str]:
-    """The errors of a form, one sentence each."""
+    """Return the errors of a form, one sentence each."""
     return [str(error) for errors in form.errors.values() for error in errors]

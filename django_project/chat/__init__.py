@@ -1,4 +1,4 @@
-"""Chat: rooms on every node, which keep their newest fifteen messages.
+"""Chat: rooms that span all nodes and keep their newest fifteen messages.
 
 names.py     a person's name: the user name, or a guest's name that the session keeps
 handlers.py  the WebSocket of a room

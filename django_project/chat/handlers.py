@@ -7,10 +7,10 @@
     > {"message": "hello"}
     < {"message": ["guest-3c4d", "hello"]}                 to everyone else
 
-A client may add an ``"id"`` to its message, a string, which is sent along with the message. After
-a reconnect a client recognises by it the messages of the buffer that it has already. The handler
-answers ``{"ping": any}`` with ``{"pong": any}``: scripts in browsers cannot send WebSocket pings to
-find out whether the server still answers.
+A client may add a string ``"id"`` to its message, which is sent with the message. After a reconnect
+it identifies the messages of the buffer that the client already has. The handler answers
+``{"ping": any}`` with ``{"pong": any}``, because scripts in browsers cannot send WebSocket pings to
+test whether the server still answers.
 """
 
 import json
@@ -31,13 +31,13 @@ class BadMessage(ValueError):
 
 
 def topic_of(room: str) -> str:
-    """The topic of a room; the lobby's is "chat". The settings say how much history it keeps."""
+    """Return the topic of a room; the lobby's is "chat". The settings define its history."""
     return f"chat/{room}" if room else "chat"
 
 
 @websocket
 async def chat(ws: WebSocket, room: str = "") -> None:
-    """One person in a room, until their connection closes."""
+    """Serve one person in a room until the connection closes."""
     name = name_of(ws.user, ws.session)
     topic = topic_of(room)
 
@@ -64,15 +64,15 @@ async def chat(ws: WebSocket, room: str = "") -> None:
 
 
 def buffer(kept: Sequence[str | bytes]) -> list[str]:
-    """Replay the room's newest messages as one frame with all of them."""
+    """Return one frame with all of the room's newest messages."""
     return [json.dumps({"buffer": [found for found in map(_kept, kept) if found is not None]})]
 
 
 def _kept(message: str | bytes) -> dict[str, Any] | None:
-    """A retained message, or None if it is no chat message.
+    """Decode a retained message; returns None for a message that is not a chat message.
 
-    Other code can publish to the topic, too. Its messages must not raise here: nobody could enter
-    the room until they expire.
+    Other code can publish to the topic, too. Its messages must not raise here; otherwise no client
+    could enter the room until they expire.
     """
     try:
         found = json.loads(message)
@@ -85,7 +85,7 @@ def _kept(message: str | bytes) -> dict[str, Any] | None:
 
 
 def said(received: Any) -> dict[str, Any] | None:
-    """The message that a client sent, with its id if it has one; None for an empty message.
+    """Decode a client's message, with its id if it has one; returns None for an empty message.
 
     Raises BadMessage if it does not follow the protocol.
     """

@@ -7,7 +7,7 @@ from django_project.chat import handlers, views
 
 
 class RoomConverter(SlugConverter):
-    """A room's name: a slug that is short enough for the heading."""
+    """A room's name: a slug with a limited length, which fits the heading."""
 
     regex = "[-a-zA-Z0-9_]{1,40}"
 

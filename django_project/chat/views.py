@@ -11,7 +11,7 @@ from django_project.chat.names import keep_name
 
 @require_safe
 def lobby(request: HttpRequest) -> HttpResponse:
-    """The room without a name; ``?room=NAME`` (the page's form) redirects to another one."""
+    """The room without a name; ``?room=NAME`` (from the page's form) redirects to another room."""
     room = "-".join(request.GET.get("room", "").split())
     if room:
         try:
@@ -23,7 +23,7 @@ def lobby(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def page(request: HttpRequest, room: str = "", is_none: bool = False) -> HttpResponse:
-    """The page of a room; a guest without a name gets one, which the session keeps."""
+    """The page of a room; a guest without a name receives one, which is stored in the session."""
     return render(
         request,
         "chat/page.html",

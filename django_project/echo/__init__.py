@@ -1,1 +1,1 @@
-"""Echo: the C10k conversation at /test/, a form beside it, and raw echo at /echo/."""
+"""Echo: the C10k conversation at /test/, a page with forms, and raw echo at /echo/."""

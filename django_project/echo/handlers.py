@@ -1,8 +1,8 @@
 """The echo WebSockets.
 
-/test/ws/           a short conversation whose transcript a client can verify
-/echo/              sends every message back unchanged, from a callback: the cheapest way
-/echo/async/        the same in a coroutine with recv and send, as most handlers are written
+/test/ws/           a short conversation that a client can verify
+/echo/              sends every message back unchanged, from a callback (the least CPU time)
+/echo/async/        the same in a coroutine with recv and send, like most handlers
 /broadcast/NAME/    sends each message to all clients of this URL, on every node; with
                     ?role=publisher a client only sends, with ?role=subscriber it only receives
 """
@@ -14,7 +14,7 @@ REPLIES = 3
 
 @websocket
 async def conversation(ws: WebSocket) -> None:
-    """Send Hello!, each message back with its number, and Goodbye! after the third."""
+    """Send Hello!, send each message back with its number, and send Goodbye! after the third."""
     await ws.send("Hello!")
     for number in range(1, REPLIES + 1):
         message = await ws.recv()

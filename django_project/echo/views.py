@@ -1,4 +1,4 @@
-"""The pages: a conversation to try out, and forms that the same process answers by WSGI."""
+"""The pages: an interactive conversation, and forms that the same process answers by WSGI."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render

@@ -1,4 +1,4 @@
-"""The application; it takes part in the cluster's games as soon as it is loaded."""
+"""The application, which joins the cluster's games when it is loaded."""
 
 from django.apps import AppConfig
 

@@ -1,9 +1,9 @@
-"""The board that watchers see, put together from the reports of the cells of all nodes.
+"""The board for watchers, assembled from the reports of the cells on all nodes.
 
 Each node collects the reports of its own cells, and every few milliseconds publishes them to all
-nodes as a summary. A step is complete when every cell has reported it. So the board moves from one
-complete generation to the next, even when some cells are several steps ahead. This module does not
-know the rules of the game.
+nodes as a summary. A step is complete when every cell has reported it. So the board changes from
+one complete generation to the next, even when some cells are several steps ahead. This module does
+not know the rules of the game.
 
 A cell's state is coded as ``index * 2 + state`` with ``index = row * size + column``.
 """
@@ -38,7 +38,7 @@ class Summary:
             entry[1].append(code)
 
     def take(self) -> bytes:
-        """The reports since the last call, encoded.
+        """Return the reports since the last call, encoded.
 
         For each step: u32 step, u32 reports, u32 n, n * u32 code.
         """

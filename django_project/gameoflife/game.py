@@ -1,4 +1,4 @@
-"""One game: its workers on this node, and its state on all nodes.
+"""One game: its workers on this node, and its state, which all nodes share.
 
 The nodes agree on the game through the topic ``life/game``, which is retained: a node that starts
 later receives it, and all nodes receive games in the same order. Each node publishes how many of
@@ -21,7 +21,8 @@ WATCH = "life/watch"
 WATCH_TEXT = "life/watch/text"
 
 SUMMARY_S = 0.025
-"""Between summaries of a node; at most 40 a second, because people cannot see more steps."""
+"""Seconds between summaries of a node: at most 40 a second, because people do not see more
+steps."""
 
 STATUS_S = 0.25
 
@@ -31,7 +32,7 @@ _NODE = os.urandom(8).hex()
 
 
 class Game:
-    """A game as this node knows it. ``id`` is the same on all nodes."""
+    """A game, as known on this node. ``id`` is the same on all nodes."""
 
     def __init__(self, game_id: str, size: int) -> None:
         self.id = game_id
@@ -48,11 +49,11 @@ class Game:
         self._status_due = False
 
     def topic(self, row: int, column: int) -> bytes:
-        """Where the frames of one cell are published."""
+        """Return the topic to which the frames of a cell are published."""
         return b"life/%s/%d/%d" % (self.id.encode(), row, column)
 
     def status(self) -> dict[str, Any]:
-        """The text message for watchers, sent when workers connect, subscribe or leave."""
+        """Return the text message for watchers, sent when workers connect, subscribe or leave."""
         return {
             "phase": "running" if self.running else "gathering",
             "size": self.size,
@@ -62,25 +63,25 @@ class Game:
         }
 
     def counts_changed(self) -> None:
-        """Call it when a worker connects, subscribes or leaves; publishes the counts soon."""
+        """Call this when a worker connects, subscribes or leaves; publishes the counts soon."""
         if not self._status_due:
             self._status_due = True
             asyncio.get_running_loop().call_later(STATUS_S, self._tell_counts)
 
     def reported(self) -> None:
-        """Call it when ``summary`` has a new report; publishes the summary soon."""
+        """Call this when ``summary`` has a new report; publishes the summary soon."""
         if not self._summary_due:
             self._summary_due = True
             asyncio.get_running_loop().call_later(SUMMARY_S, self._tell_summary)
 
     def take_counts(self, node: str, connected: int, subscribed: int, running: bool) -> None:
-        """Take a node's counts, and publish the new status to this node's watchers."""
+        """Apply a node's counts, and publish the new status to this node's watchers."""
         self._counts[node] = (connected, subscribed)
         self.running = self.running or running
         publish(WATCH, json=self.status(), here=True)
 
     def take_summary(self, summary: bytes) -> None:
-        """Take a node's summary, and publish the changes of complete steps to the watchers."""
+        """Apply a node's summary, and publish the changes of complete steps to the watchers."""
         changes = self.board.apply(summary, self._tell_frames)
         if changes is not None:
             publish(WATCH, self.board.delta(changes), here=True)
@@ -138,7 +139,7 @@ def _take_game(message: str | bytes) -> None:
 
 
 _arrivals: set["asyncio.Task[None]"] = set()
-"""Running tasks. The event loop has only weak references to them, so something must hold them."""
+"""Running tasks. The event loop has only weak references to tasks, so this set keeps them alive."""
 
 
 def _arrived(arrival: "asyncio.Task[None]") -> None:
@@ -160,7 +161,7 @@ def _take_board(message: str | bytes) -> None:
 
 
 def join() -> None:
-    """Listen to the game's topics; call it once, when the application is loaded."""
+    """Listen to the game's topics. Call this once, when the application is loaded."""
     listen(GAME, _take_game)
     listen(STATUS, _take_status)
     listen(BOARD, _take_board)

@@ -40,7 +40,7 @@ def _number(text: str | bytes, limit: int) -> int:
 
 @websocket
 async def reset(ws: WebSocket) -> None:
-    """A new game of the size that the client sends."""
+    """Start a new game of the size that the client sends."""
     message = await ws.recv()
     try:
         if not isinstance(message, str):
@@ -56,12 +56,12 @@ async def reset(ws: WebSocket) -> None:
 
 @websocket
 async def worker(ws: WebSocket) -> None:
-    """One cell."""
+    """Serve the worker of one cell."""
     game = games.current
     if game is None:
         await ws.close(TRY_AGAIN_LATER, "there is no game: send its size to /reset/ first")
         return
-    if game.running:  # even if all workers have left: the board cannot go back to step 0
+    if game.running:  # even if all workers have left: the board cannot return to step 0
         await ws.close(TRY_AGAIN_LATER, "the game is full")
         return
     game.workers.add(ws)
@@ -102,7 +102,8 @@ async def _follow(ws: WebSocket, game: Game) -> None:
 
 
 class Cell:
-    """The frames of one worker, "step row column state", which must come in the order of steps."""
+    """The frames of one worker, "step row column state", which must be in the order of the
+    steps."""
 
     __slots__ = ("code", "following", "game", "rest", "state", "step", "topic", "ws")
 
@@ -123,7 +124,8 @@ class Cell:
         self.game.counts_changed()
 
     def message(self, payload: bytes, is_binary: bool) -> None:
-        """Relay a frame. Hot path, called for every step of every cell: it compares bytes."""
+        """Relay a frame. The hot path, called for every step of every cell, so it compares
+        bytes."""
         label, _, rest = payload.partition(b" ")
         step = self.step + 1
         if step and rest in self.rest and label == b"%d" % step and not is_binary:
@@ -142,14 +144,14 @@ class Cell:
         self.state = state
 
     def leave(self) -> None:
-        """Forget the worker, whose connection is closed."""
+        """Remove the worker, whose connection is closed."""
         if self.following:
             self.game.subscribed -= 1
         if self.game.claims.get(self.code) is self.ws:
             del self.game.claims[self.code]
 
     def _first(self, payload: bytes, is_binary: bool) -> int:
-        """Parse a frame in full: the first one, which names the cell, or one that is wrong."""
+        """Parse a whole frame: the first one, which names the cell, or an unexpected one."""
         parts = payload.split(b" ")
         if is_binary or len(parts) != 4:
             raise BadFrame('expected "step row column state"')
@@ -173,7 +175,7 @@ class Cell:
 
 @websocket(subprotocols=["life.v2.bin"])
 async def watcher(ws: WebSocket) -> None:
-    """A watcher. Messages from it are ignored."""
+    """Serve a watcher. Messages from it are ignored."""
     if ws.subprotocol is None:
         await _watch_text(ws)
         return

@@ -1,1 +1,1 @@
-"""Live feed: what an ordinary view publishes is on every open page at once."""
+"""Live feed: an ordinary view publishes a message, and every open page shows it at once."""

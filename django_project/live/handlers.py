@@ -1,4 +1,4 @@
-"""The topic by two URLs: /live/ws/ sends plain messages, /live/events/ is a feed."""
+"""The topic at two URLs: /live/ws/ sends plain messages, /live/events/ is a feed."""
 
 from django.http import HttpRequest
 

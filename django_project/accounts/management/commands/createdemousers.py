@@ -16,7 +16,7 @@ PEOPLE = {
 }
 """User name -> groups."""
 
-PASSWORD_BYTES = 9  # random ones: 12 characters, too many to guess through a login page
+PASSWORD_BYTES = 9  # random bytes: 12 characters, too many to guess through a login page
 
 
 class Command(BaseCommand):
@@ -42,7 +42,7 @@ class Command(BaseCommand):
 
 @transaction.atomic
 def make_user(name: str, password: str, groups: tuple[str, ...]) -> None:
-    """Create or update a user with this password, in exactly these groups."""
+    """Create or update a user with this password, as a member of exactly these groups."""
     user, _ = User.objects.get_or_create(username=name)
     user.set_password(password)
     user.is_active = True

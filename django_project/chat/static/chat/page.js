@@ -1,5 +1,5 @@
-// The page of a room. Messages from the WebSocket go to the transcript, and those that are new there
-// to the screen. Messages that are written without a connection are sent after the reconnect.
+// The page of a room. It adds messages from the WebSocket to the transcript, and shows those that are
+// new. Messages that are written without a connection are sent after the reconnect.
 
 import { socket } from "../c10k/c10k.mjs";
 import { element, showState } from "../django_project/page.js";
@@ -13,7 +13,7 @@ const field = element("message");
 const own = form.dataset.name;
 
 const transcript = new Transcript();
-const waiting = new Map(); // id → the remark in its element, until the message is sent
+const waiting = new Map(); // id → the remark beside the message, until the message is sent
 let ready = false; // whether the room's newest messages have arrived on this connection
 let first = true;
 

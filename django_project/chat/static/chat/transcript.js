@@ -1,17 +1,17 @@
 // The messages of a room that this page knows. This module knows neither the WebSocket nor the screen.
 //
 // After a reconnect the server sends the room's newest messages again. The id of a message, which the
-// sender's page made, shows whether it is known already. Programs may leave the id out; then name and
-// text identify the message. A message of our own that is missing in the buffer was lost on its way.
+// sender's page generated, shows whether it is known already. Programs may omit the id; then name and
+// text identify the message. If a message of our own is missing in the buffer, it was lost.
 
-export const DEPTH = 15; // how many messages a room keeps
+export const DEPTH = 15; // messages that a room keeps
 
 export class Transcript {
   #known = new Map(); // key → when it was added
   #sent = new Map(); // id → our own message, until a buffer shows that it arrived
   #count = 0;
 
-  /** Take a message from somebody else: false if it is known. */
+  /** Add a message of another client; returns false if it is known. */
   take(message) {
     const key = keyOf(message);
     if (this.#known.has(key)) return false;
@@ -19,14 +19,14 @@ export class Transcript {
     return true;
   }
 
-  /** Take a message of our own, to be sent now or later. */
+  /** Add a message of our own, which will be sent now or later. */
   say(message) {
     this.take(message);
     this.#sent.set(message.id, message);
   }
 
   /**
-   * Take the room's newest messages.
+   * Add the room's newest messages.
    * @returns {{fresh: object[], unsent: object[], gap: boolean}} messages that are new, messages of
    *   our own to be sent (again), and whether others may have been missed
    */

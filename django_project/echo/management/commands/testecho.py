@@ -1,4 +1,4 @@
-"""`manage.py testecho`: what `swarm echo` does, from a Django project."""
+"""`manage.py testecho`: the same as `swarm echo`, from a Django project."""
 
 import sys
 from typing import Any

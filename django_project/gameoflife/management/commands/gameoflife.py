@@ -1,4 +1,4 @@
-"""`manage.py gameoflife`: what `swarm life` does, from a Django project."""
+"""`manage.py gameoflife`: the same as `swarm life`, from a Django project."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-// The board as the server sent it so far, and the step in which each cell last changed.
+// The board, as received from the server, and the step in which each cell last changed.
 
 import { MalformedFrame } from "./decode.js";
 
@@ -30,7 +30,7 @@ export class Board {
         if (states[cell] !== this.states[cell]) this.stamps[cell] = step;
       }
     } else {
-      // A snapshot does not say when its cells changed; treat them as old.
+      // A snapshot does not contain when its cells changed; treat the changes as old.
       this.stamps = new Uint32Array(states.length).fill(step - OLD);
     }
     this.size = size;

@@ -3,16 +3,16 @@
 // States:  connecting → open → waiting → connecting → …
 //          refused: the close code says that a reconnect would not help; only retry() leaves it
 //
-// The delay is random, between 0 and a limit that doubles with each failure ("full jitter"): ten
-// thousand pages that lost the same node must not all reconnect at the same moment.
+// The delay is random, between 0 and a limit that doubles with each failure ("full jitter"), so that
+// ten thousand pages that lost the same node do not reconnect at the same moment.
 
 const FIRST_LIMIT = 1; // s
 const LAST_LIMIT = 30; // s
-const RESTART_LIMIT = 0.5; // s; after a restart another process accepts connections already
+const RESTART_LIMIT = 0.5; // s; short, because another process already accepts connections
 const STEADY = 5; // s; a connection that was open for this long counts as a success
 
 const RESTARTING = new Set([1001, 1012]); // going away, service restart
-const USELESS = new Set([1002, 1003, 1007, 1008, 1009, 1010]); // this page did something wrong
+const USELESS = new Set([1002, 1003, 1007, 1008, 1009, 1010]); // an error of this page
 const RESYNC = 4000; // our own code: the page's state no longer agrees with the server's
 
 export class Connection {
@@ -25,10 +25,10 @@ export class Connection {
 
   /**
    * @param {object} options
-   *   url, protocol: where to connect, and the one subprotocol to speak
+   *   url, protocol: the URL to connect to, and the only subprotocol to offer
    *   onMessage(value): an ArrayBuffer or a string
    *   onState(state, details): details are {delay} in seconds with "waiting", and {code, reason}
-   *     of the close that led there
+   *     of the preceding close
    *   WebSocket, setTimeout, clearTimeout, random, now: replaced in tests
    */
   constructor(options) {

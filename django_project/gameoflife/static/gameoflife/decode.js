@@ -13,7 +13,7 @@ const DELTA = 0x44; // 'D'
 const SNAPSHOT_HEADER = 7; // bytes
 const DELTA_HEADER = 9; // bytes
 
-/** A frame that does not follow the grammar; the board may be incomplete from now on. */
+/** A frame does not follow the grammar; the board may be incomplete from now on. */
 export class MalformedFrame extends Error {}
 
 /**

@@ -62,7 +62,7 @@ export function paletteOf(step, scheme, still) {
       bytes.set([...rgbOf(hue, saturation, lightness), 255], age * 8 + index * 4);
     });
   }
-  return new Uint32Array(bytes.buffer); // whatever the machine's byte order is
+  return new Uint32Array(bytes.buffer); // correct for any byte order of the machine
 }
 
 /**
@@ -87,7 +87,7 @@ export class Painter {
     this.#context = canvas.getContext("2d", { alpha: false });
   }
 
-  /** Choose the colours of the draws to come; see paletteOf. */
+  /** Choose the colours of later draws; see paletteOf. */
   setColours(scheme, still) {
     this.#scheme = scheme;
     this.#still = still;
@@ -100,7 +100,7 @@ export class Painter {
     const side = sideFor(board.size, Math.max(1, Math.floor(room * ratio)));
     if (this.canvas.width !== side) this.canvas.width = this.canvas.height = side;
     this.canvas.style.width = this.canvas.style.height = `${side / ratio}px`;
-    // Of a board with more cells than pixels, smoothing shows all; leaving cells out would not.
+    // If a board has more cells than pixels, smoothing shows all cells; otherwise some are missing.
     this.#context.imageSmoothingEnabled = side < board.size;
     this.#context.drawImage(this.#image, 0, 0, side, side);
     this.#rule(board.size, side);

@@ -1,7 +1,7 @@
 // The page: it applies messages from the WebSocket to the board, and draws the board.
 //
-// Messages only change the model. The page draws at most once per animation frame, so a fast game
-// costs no more than the screen can show, and a page in the background costs nothing.
+// Messages only change the model. The page draws at most once per animation frame, so a fast game is
+// not drawn more often than the screen shows it, and a page in the background is not drawn.
 
 import { Board } from "./board.js";
 import { Connection } from "./connection.js";
@@ -9,7 +9,7 @@ import { MalformedFrame, decode, decodeProgress } from "./decode.js";
 import { Painter } from "./draw.js";
 import { Rate } from "./rate.js";
 
-const NUMBERS_EVERY_MS = 500; // the steps/s must also fall when no message arrives
+const NUMBERS_EVERY_MS = 500; // the steps/s must also decrease while no message arrives
 const STALLED = 3; // s without a step, after which the page reports missing clients
 
 const element = (id) => document.getElementById(id);
@@ -24,7 +24,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 let progress = { phase: "idle", size: 0, connected: 0, subscribed: 0, needed: 0 };
-let known = false; // whether the server has sent anything on this connection
+let known = false; // whether a message has arrived on this connection
 let steppedAt = 0; // s
 let frame = null;
 
@@ -39,7 +39,7 @@ function receive(value) {
   known = true;
   if (typeof value === "string") {
     progress = decodeProgress(value) ?? progress;
-    // The counts may lag behind the board: a game with a first step no longer gathers.
+    // The counts may be older than the board: a game with a first step has gathered its clients.
     if (progress.phase === "gathering" && board.step > 0) progress.phase = "running";
   } else {
     try {
@@ -76,7 +76,7 @@ function draw() {
   // Whole pixels: a fraction would blur every cell.
   const room = Math.floor(Math.min(stage.clientWidth, stage.clientHeight)) - 2 * margin();
   painter.draw(board, Math.max(room, 1), devicePixelRatio);
-  // Set together with the drawing, so that tests read what the pixels show.
+  // Set when the board is drawn, so that tests read the state that the pixels show.
   painter.canvas.dataset.size = board.size;
   painter.canvas.dataset.step = board.step;
   painter.canvas.dataset.phase = progress.phase;
@@ -158,7 +158,7 @@ function showLink(state, { delay, code, reason }) {
 }
 
 function showCommand() {
-  // --url may be left out where it is the swarm's default.
+  // --url is omitted if it is the swarm's default.
   if (/^http:\/\/(localhost|127\.0\.0\.1):8000$/.test(location.origin)) return;
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   setText("command", `swarm life --url ${scheme}://${location.host}/`);

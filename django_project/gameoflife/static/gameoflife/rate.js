@@ -6,7 +6,7 @@ const SPACING = 0.1; // s between two kept points, which bounds their number in 
 export class Rate {
   #points = []; // [time in s, step], oldest first
 
-  /** Note that `step` was reached at time `now`, in seconds of any clock that only goes forward. */
+  /** Record that `step` was reached at time `now`, in seconds of any monotonic clock. */
   note(step, now) {
     const last = this.#points.at(-1);
     if (last && step < last[1]) this.reset(); // another game
