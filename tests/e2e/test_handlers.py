@@ -27,9 +27,9 @@ from tests.e2e.wsclient import Client, Closed, connect
 class HandlerTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
-    async def start(self) -> None:
+    async def start(self, settings: str = "tests.e2e.handler_site") -> None:
         self.state = {"C10K_STATE_DIR": str(Path(self.mktemp()).absolute())}
-        options = ("--nodes", "2", "--settings", "tests.e2e.handler_site")
+        options = ("--nodes", "2", "--settings", settings)
         self.cluster: Cluster = await start_cluster(self, *options, extra=self.state)
 
     async def log_in(self, name: str) -> dict[str, str]:
@@ -51,6 +51,16 @@ class HandlerTests(TestCase):
         client.abort()
         return client.closed
 
+    async def ask(self, path: str, **headers: str) -> tuple[int, Any, str]:
+        """Status, headers and body of the answer to a GET."""
+        response: Any = await Agent(reactor).request(
+            b"GET",
+            (self.cluster.base_url + path).encode(),
+            Headers({name: [value] for name, value in headers.items()}),
+        )
+        body: bytes = await readBody(response)
+        return response.code, response.headers, body.decode()
+
     async def refused(self, path: str, **headers: str) -> tuple[int, Any, str]:
         """Status, headers and body of the answer to a handshake."""
         asked = {
@@ -60,13 +70,7 @@ class HandlerTests(TestCase):
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
             **headers,
         }
-        response: Any = await Agent(reactor).request(
-            b"GET",
-            (self.cluster.base_url + path).encode(),
-            Headers({name: [value] for name, value in asked.items()}),
-        )
-        body: bytes = await readBody(response)
-        return response.code, response.headers, body.decode()
+        return await self.ask(path, **asked)
 
     async def test_a_handler_that_goes_on_when_its_client_is_gone(self) -> None:
         """It is cancelled, and the node neither stalls nor is replaced."""
@@ -79,6 +83,21 @@ class HandlerTests(TestCase):
         await cancelled
         self.assertEqual(await get(f"{self.cluster.base_url}both/blue/"), (200, "the page of blue"))
         self.assertEqual(self.cluster.pids, pids)
+
+    async def test_the_language_of_locale_middleware(self) -> None:
+        await self.start("tests.e2e.language_site")
+        german = {"Accept-Language": "de"}
+        for path, headers, text in (
+            ("yes/", german, "de Ja"),
+            ("yes/", {}, "en Yes"),
+            ("de/yes/", {}, "de Ja"),
+            ("en/yes/", german, "en Yes"),
+        ):
+            client = await self.connect(path, headers=headers)
+            self.assertEqual(await client.next_message(), text)
+        for path, text in (("de/feed/", "Ja"), ("en/feed/", "Yes")):
+            status, _, body = await self.ask(path, Prefer="wait=0")
+            self.assertEqual((status, json.loads(body)["topics"][0]["topic"]), (200, text))
 
     async def test_page_and_socket_on_one_url(self) -> None:
         await self.start()
