@@ -144,7 +144,8 @@ class Children(ProcessMonitor):
         return name in self._ready
 
     def became_ready(self, name: str) -> None:
-        """Record that the child's process serves: when it ends, the next starts without a delay."""
+        """Record that the child's process serves: if it ends after ``threshold`` seconds or more,
+        the next one starts without a delay."""
         self._ready.add(name)
 
     def kill(self, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from cluster.core.interfaces import Node
+from cluster.core.interfaces import Node, Subscriber
 from cluster.django.api import topics
 from cluster.django.api.payloads import RESERVED, Payload, as_message
 from cluster.pubsub.pubsub import PubSub
@@ -97,13 +97,20 @@ class RecordingPubSub(PubSub):
         record(topic, frame)
         return super().publish_here(topic, frame)
 
-    def publish_except(self, skip: Any, topic: bytes, frame: bytes) -> tuple[int, int]:
+    def publish_except(self, connection: Subscriber, topic: bytes, frame: bytes) -> tuple[int, int]:
         record(topic, frame)
-        return super().publish_except(skip, topic, frame)
+        return super().publish_except(connection, topic, frame)
 
-    def publish_retained(self, topic: bytes, frame: bytes, *how: Any, **more: Any) -> Any:
+    def publish_retained(
+        self,
+        topic: bytes,
+        frame: bytes,
+        depth: int,
+        lifetime: int = 0,
+        skip: Subscriber | None = None,
+    ) -> tuple[int, int]:
         record(topic, frame)
-        return super().publish_retained(topic, frame, *how, **more)
+        return super().publish_retained(topic, frame, depth, lifetime, skip)
 
 
 class Nobody:
