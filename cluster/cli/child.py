@@ -32,6 +32,7 @@ from twisted.logger import (
     eventAsText,
     globalLogBeginner,
 )
+from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import provider
 
@@ -111,9 +112,13 @@ class Child:
         self.status = EXIT_FAILED
         reason, permanent = explain_failed_start(self.log, failure)
         reported = self.link.start_failed(reason, permanent)
-        # The supervisor logs the reason, unless it is one of an earlier release that still runs.
-        reported.addErrback(lambda _: self.log.critical("cannot start: {reason}", reason=reason))
+        reported.addErrback(self._not_understood, reason)
         reported.addBoth(lambda _: self.stop())
+
+    def _not_understood(self, failure: Failure, reason: str) -> None:
+        """Log the reason: a supervisor of an earlier release does not know the command."""
+        failure.trap(amp.UnhandledCommand)
+        self.log.critical("cannot start: {reason}", reason=reason)
 
     def stop(self) -> None:
         """Drain and end. Idempotent."""

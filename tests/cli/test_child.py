@@ -159,6 +159,15 @@ class ChildTests(SynchronousTestCase):
         self.assertIn(r"/srv/caf\udce9", reason)
         self.assertEqual(self.exits, ["reactor stopped"])
 
+    def test_a_stop_before_the_supervisor_has_taken_the_reason(self) -> None:
+        """The supervisor has received the same reason from another node, and logs it once."""
+        logged: list[Any] = []
+        self.patch(Child, "log", Logger(observer=logged.append))
+        self.connect()
+        self.service.ready.errback(ImportError("no module named urls"))
+        self.child.link.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(logged, [])
+
     def test_a_supervisor_that_does_not_know_the_command(self) -> None:
         """It may be one of an earlier release, which still runs after an upgrade."""
         logged: list[str] = []
