@@ -1,11 +1,11 @@
-"""Asking a cluster, by HTTP, until it says what a test waits for.
+"""Polls a cluster by HTTP until it is in an expected state.
 
-A state that another process reaches is waited for, never asked for once: an answer to one
-connection says nothing of what another process has noticed.
+Tests must wait for states of other processes, never check them once: an answer of one process does
+not show what another process has noticed.
 
     await ready(cluster.admin_url)
     await total_until(cluster, 2, "c10k_connections")
-    await until(lambda: len(heard) == 3)
+    await until(lambda: len(received) == 3)
 """
 
 import re
@@ -19,11 +19,11 @@ from tests.e2e.processes import PATIENCE_S, Cluster, reactor
 
 LOOK_AGAIN_S = 0.05
 LOOK_SOON_S = 0.01
-"""At what this process knows itself."""
+"""Seconds between two checks of a condition within this process."""
 
 
 async def get(url: str, timeout: float = PATIENCE_S) -> tuple[int, str]:
-    """Status and body."""
+    """Return status and body."""
     agent = Agent(reactor, connectTimeout=timeout)
     response: Any = await agent.request(b"GET", url.encode()).addTimeout(timeout, reactor)
     body: Any = await readBody(response).addTimeout(timeout, reactor)
@@ -31,7 +31,7 @@ async def get(url: str, timeout: float = PATIENCE_S) -> tuple[int, str]:
 
 
 async def get_until(url: str, status: int, timeout: float = PATIENCE_S) -> str:
-    """Ask again and again until the status is the one wanted; its body."""
+    """Repeat the request until the status is ``wanted``; returns the body."""
     deadline = reactor.seconds() + timeout
     while True:
         code, body = await get(url)
@@ -43,17 +43,17 @@ async def get_until(url: str, status: int, timeout: float = PATIENCE_S) -> str:
 
 
 async def ready(admin_url: str) -> None:
-    """Wait until a cluster says that all of it serves.
+    """Wait until /readyz of a cluster is 200.
 
-    Who has just logged that it is ready may say otherwise: a process that is too busy to answer
-    within a second is as good as none for a probe.
+    It may be 503 after the cluster has logged that it is ready: to a probe, a process that is too
+    busy to answer within a second does not serve.
     """
     body = await get_until(admin_url + "readyz", 200)
     assert body == "ready\n", body
 
 
 async def until(condition: Callable[[], object], context: Callable[[], str] = lambda: "") -> None:
-    """Look again and again until it is so; AssertionError with the context if it never is."""
+    """Repeat a check until it is true; raises AssertionError with the context after PATIENCE_S."""
     deadline = reactor.seconds() + PATIENCE_S
     while not condition():
         if reactor.seconds() > deadline:
@@ -62,9 +62,10 @@ async def until(condition: Callable[[], object], context: Callable[[], str] = la
 
 
 async def metrics(admin_url: str) -> str:
-    """The page of metrics, with those of every process.
+    """Return the metrics page, with the metrics of every process.
 
-    One that is too busy to answer within a second is left out of a page: then look again.
+    The page leaves out a process that is too busy to answer within a second; then it is requested
+    again.
     """
     deadline = reactor.seconds() + PATIENCE_S
     while True:
@@ -77,7 +78,7 @@ async def metrics(admin_url: str) -> str:
 
 
 async def statistics(cluster: Cluster, name: str, **labels: str) -> dict[str, float]:
-    """A metric of each node that has it with these labels, summed over the other labels."""
+    """Return a metric by node, with these labels, summed over the other labels."""
     page = await metrics(cluster.admin_url)
     wanted = {f'{label}="{value}"' for label, value in labels.items()}
     found: dict[str, float] = {}
@@ -92,7 +93,7 @@ async def statistics(cluster: Cluster, name: str, **labels: str) -> dict[str, fl
 async def statistics_until(
     cluster: Cluster, condition: Callable[[dict[str, float]], object], name: str, **labels: str
 ) -> dict[str, float]:
-    """The same as soon as the condition holds of them."""
+    """Wait until the condition is true for ``statistics``; returns them."""
     deadline = reactor.seconds() + PATIENCE_S
     while not condition(found := await statistics(cluster, name, **labels)):
         if reactor.seconds() > deadline:

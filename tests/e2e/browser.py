@@ -1,8 +1,8 @@
-"""A real Chromium for tests, driven by Playwright in a thread of its own.
+"""A real Chromium for tests, driven by Playwright in another thread.
 
-``browser = await start_browser(test)`` skips the test where there is none, and says why. All that
-touches the browser runs as ``await browser.call(function, ...)``, because Playwright blocks and
-belongs to the thread that started it.
+``browser = await start_browser(test)`` skips the test, with the reason, if there is no browser.
+Use the browser only in ``await browser.call(function, ...)``, because Playwright blocks, and must
+be used in the thread that started it.
 """
 
 import os
@@ -29,7 +29,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 ARGUMENTS = [
     "--headless",
-    "--no-sandbox",  # containers seldom let it have one; the pages are our own
+    "--no-sandbox",  # containers seldom allow a sandbox; the pages are ours
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -42,7 +42,7 @@ DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
 WAIT_MS = 90_000
-"""Not how long a page takes, but after how long on a busy machine what it waits for never comes."""
+"""Timeout of Playwright's waits, in milliseconds, long enough for a busy machine."""
 
 _READ_BOARD = """() => {
   const canvas = document.getElementById("board");
@@ -63,7 +63,7 @@ _READ_BOARD = """() => {
   return { size, step: Number(canvas.dataset.step), states };
 }"""
 
-# In a mutation observer's turn the canvas still is as it was drawn with these attributes.
+# When a mutation observer runs, the canvas still shows what was drawn with these attributes.
 _RECORD = f"""() => {{
   const read = {_READ_BOARD};
   window.boards = [];
@@ -80,7 +80,7 @@ _SHOWS = """([size, step]) => {
 
 
 class Board(NamedTuple):
-    """What a page shows, read from its canvas's pixels: ``states`` has a byte for each cell."""
+    """The board on a page, read from its canvas's pixels; ``states`` has a byte for each cell."""
 
     size: int
     step: int
@@ -88,21 +88,22 @@ class Board(NamedTuple):
 
 
 class Browser:
-    """One browser; its methods but ``call`` are for the functions that ``call`` runs."""
+    """One browser. Its methods, except ``call``, may be used only in functions that ``call``
+    runs."""
 
     def __init__(self) -> None:
         self.troubles: list[str] = []
-        """Errors that pages had: exceptions, and what their policy forbade."""
+        """Errors of pages: exceptions, and violations of the content security policy."""
         self._threads = ThreadPool(1, 1, "browser")
         self._playwright: Any = None
         self._browser: Any = None
 
     def call(self, function: Callable[..., T], *arguments: Any) -> "Deferred[T]":
-        """Run a function in the browser's thread; fires with what it returns."""
+        """Run a function in the browser's thread; fires with its result."""
         return deferToThreadPool(reactor, self._threads, function, *arguments)
 
     def open(self, url: str, viewport: dict[str, int] = DESKTOP, **context: Any) -> Any:
-        """A Playwright page at ``url``, in a context of its own."""
+        """Open a Playwright page at ``url``, in a new context."""
         page = self._browser.new_context(viewport=viewport, **context).new_page()
         page.set_default_timeout(WAIT_MS)
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
@@ -121,7 +122,7 @@ class Browser:
         )
 
     def _heard(self, message: Any) -> None:
-        # Chromium also reports a WebSocket that could not be opened; pages handle that.
+        # Chromium also reports a WebSocket that could not be opened, which pages handle.
         if message.type == "error" and "WebSocket connection" not in message.text:
             self.troubles.append(message.text)
 
@@ -133,7 +134,7 @@ class Browser:
 
 
 def wait_for_step(page: Any, size: int, step: int) -> None:
-    """Wait until the board of this size is drawn at this step or a later one."""
+    """Wait until a board of this size is drawn at this step or a later one."""
     try:
         page.wait_for_function(_SHOWS, arg=[size, step])
     except Exception as error:
@@ -142,17 +143,17 @@ def wait_for_step(page: Any, size: int, step: int) -> None:
 
 
 def read_board(page: Any) -> Board:
-    """The board that is shown now."""
+    """Return the board that is shown now."""
     return _board(page.evaluate(_READ_BOARD))
 
 
 def record_boards(page: Any) -> None:
-    """From now on keep every board that is drawn, for ``recorded_boards``."""
+    """Record every board that is drawn from now on, for ``recorded_boards``."""
     page.evaluate(_RECORD)
 
 
 def recorded_boards(page: Any) -> list[Board]:
-    """What was drawn since ``record_boards``, in its order."""
+    """Return the boards drawn since ``record_boards``, in order."""
     return [_board(board) for board in page.evaluate("() => window.boards")]
 
 
@@ -161,7 +162,7 @@ def _board(read: dict[str, Any]) -> Board:
 
 
 def chromium() -> str:
-    """Its path: $CHROMIUM, or the first that is on PATH. Raises SkipTest if there is none."""
+    """Return Chromium's path: $CHROMIUM, or the first on PATH. Raises SkipTest if there is none."""
     if sync_playwright is None:
         raise SkipTest("no browser test: Playwright is not installed")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -171,7 +172,7 @@ def chromium() -> str:
 
 
 async def start_browser(test: TestCase) -> Browser:
-    """A browser that is closed when the test ends; skips the test where there is none."""
+    """Start a browser, which is closed when the test ends; skips the test if there is none."""
     path = chromium()
     browser = Browser()
 
@@ -183,6 +184,6 @@ async def start_browser(test: TestCase) -> Browser:
 
     test.addCleanup(lambda: Deferred.fromCoroutine(clean_up()))
     browser.start(path)
-    # The calls queue up behind the launch: this one tells whether it went well.
+    # Calls are queued after the launch, so this one fails if the launch failed.
     await browser.call(lambda: browser._browser.version)
     return browser

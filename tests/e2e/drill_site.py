@@ -1,7 +1,7 @@
-"""A site to be hurt: settings, URLs, views and handlers in one module.
+"""A site for tests of faults: settings, URLs, views and handlers in one module.
 
-In the environment: ``DRILL_DATABASE`` is its default database as JSON, ``DRILL_SETTINGS`` the C10K
-setting, ``DRILL_LOCK`` a file.
+Environment variables: ``DRILL_DATABASE`` is the default database as JSON, ``DRILL_SETTINGS`` the
+C10K setting, ``DRILL_LOCK`` the path of a lock file.
 """
 
 import fcntl
@@ -25,11 +25,12 @@ USE_TZ = True
 C10K = json.loads(os.environ.get("DRILL_SETTINGS", "{}"))
 
 GATE = 4711
-"""A lock in PostgreSQL: who wants to know its backend waits while a test holds it."""
+"""A lock in PostgreSQL: ``backend`` waits while a test holds it."""
 
 
 def backend(kind: str) -> str:
-    """The process at the other end of this thread's connection; "transaction": asked within one."""
+    """Return the PostgreSQL process of this thread's connection; "transaction": query inside
+    one."""
     block = transaction.atomic() if kind == "transaction" else nullcontext()
     with block, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock_shared(%s)", [GATE])
@@ -44,7 +45,7 @@ def backend_view(request: HttpRequest, kind: str) -> HttpResponse:
 
 @websocket
 async def backend_socket(ws: WebSocket) -> None:
-    """Any message is answered with this node and, if it says so, what a thread's backend says."""
+    """Answer each message with this node's name and, on request, the backend of a thread."""
     from django.contrib.sessions.models import Session  # settings cannot import models
 
     async for message in ws:
@@ -64,7 +65,7 @@ async def backend_socket(ws: WebSocket) -> None:
 
 @websocket
 async def publisher(ws: WebSocket, topic: str) -> None:
-    """Any message is published, and answered with the receipt."""
+    """Publish each message, and answer with the receipt."""
     async for message in ws:
         receipt = ws.publish(topic, message)
         counts = {"nodes": receipt.nodes, "connections": receipt.connections_here}
@@ -73,7 +74,7 @@ async def publisher(ws: WebSocket, topic: str) -> None:
 
 @websocket
 async def subscriber(ws: WebSocket, topic: str) -> None:
-    """The topic's messages as they are; somewhere among the first ones, where it is."""
+    """Send the topic's messages unchanged and, among the first ones, the name of this node."""
     subscription = await ws.subscribe(topic, since=_since(ws))
     await ws.send_json(
         {
@@ -87,7 +88,7 @@ async def subscriber(ws: WebSocket, topic: str) -> None:
 
 @websocket
 async def reader(ws: WebSocket, topic: str) -> None:
-    """Where the topic is, then its messages with their positions."""
+    """Send the position of the topic, then its messages with their positions."""
     async with topic_messages(topic, since=_since(ws)) as messages:
         await ws.send_json(
             {"node": os.getpid(), "recovered": messages.recovered, "position": messages.position}
@@ -98,7 +99,7 @@ async def reader(ws: WebSocket, topic: str) -> None:
 
 @websocket
 async def guest(ws: WebSocket, topic: str, name: str) -> None:
-    """Is there, and tells who comes and goes; any message is answered with who is there."""
+    """Join a topic, and send its changes of presence; answer each message with the members."""
     ws.on_presence(topic, lambda member, joined: ws.send_now(f"{'+' if joined else '-'}{member}"))
     ws.join(topic, name)
     async for _ in ws:
@@ -106,7 +107,7 @@ async def guest(ws: WebSocket, topic: str, name: str) -> None:
 
 
 def slow(request: HttpRequest) -> HttpResponse:
-    """Takes as long as the test holds the lock of a file."""
+    """A view that takes as long as the test holds the lock of a file."""
     with open(os.environ["DRILL_LOCK"]) as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
     return HttpResponse("done")
@@ -117,9 +118,10 @@ def _since(ws: WebSocket) -> str | None:
 
 
 def say(request: HttpRequest, topic: str, end: str) -> JsonResponse:
-    """Write a note and publish it, in a transaction that ends as asked for.
+    """Write a note and publish it, in a transaction that ends as requested.
 
-    What it says immediately before the end is heard by everybody who can hear anything of it.
+    All clients receive the message with ``immediate=True`` in any case, which shows that they can
+    receive messages of this view.
     """
     pending: list[bool] = []
     try:

@@ -1,7 +1,7 @@
 """A site of feeds for the tests: settings, URLs and views in one module.
 
-``/feed/`` has the topics "plain" and "kept", the latter with history. ``/publish/`` publishes from
-an ordinary view, of which only one runs at a time. ``/`` is a page with c10k.js.
+``/feed/`` has the topics "plain" and "kept"; "kept" has history. ``/publish/`` is an ordinary view
+that publishes; only one view runs at a time. ``/`` is a page with c10k.js.
 """
 
 from django.http import HttpRequest, HttpResponse
@@ -49,19 +49,19 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>A feed</title>
 
 @feed
 async def everything(request: HttpRequest) -> list[str]:
-    """Both topics."""
+    """A feed of both topics."""
     return ["plain", "kept"]
 
 
 def publish_numbers(request: HttpRequest, topic: str) -> HttpResponse:
-    """Publish ``?text=…`` so many times as ``?count=`` says, with numbers."""
+    """Publish ``?text=…`` with a number, ``?count=…`` times."""
     for number in range(int(request.GET.get("count", "1"))):
         publish(topic, f"{request.GET['text']} {number}")
     return HttpResponse("published\n")
 
 
 def page(request: HttpRequest) -> HttpResponse:
-    """What a browser shows."""
+    """The page with c10k.js."""
     return HttpResponse(PAGE)
 
 

@@ -1,4 +1,4 @@
-"""The demo site's settings with URLs of its own: admission, and what handlers know."""
+"""The demo site's settings with other URLs, for tests of admission and of handlers' attributes."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ def page(request: HttpRequest, room: str) -> HttpResponse:
 @login_required
 @websocket
 async def members(ws: WebSocket) -> None:
-    """Answers with what the handler knows, by Django's ways to ask the database."""
+    """Answer with attributes of the connection, and with results of all kinds of queries."""
     users: Any = get_user_model().objects
     async for _ in ws:
         known = {
@@ -48,7 +48,7 @@ async def members(ws: WebSocket) -> None:
 
 @websocket
 async def stubborn(ws: WebSocket) -> None:
-    """A loop that catches too much: it would go on when its client is gone."""
+    """A loop that catches all exceptions: it would continue after its client has gone."""
     await ws.send("hello")
     while True:
         with suppress(Exception):
@@ -86,7 +86,7 @@ async def wait_indefinitely(request: HttpRequest) -> None:
 
 @websocket(accept=wait_indefinitely)
 async def never(ws: WebSocket) -> None:
-    """Nobody gets here."""
+    """The accept function refuses all clients."""
 
 
 @websocket
@@ -97,7 +97,7 @@ async def echo_json(ws: WebSocket) -> None:
 
 @websocket
 async def libraries(ws: WebSocket) -> None:
-    """What asyncio has, and what is built on it, works in handlers."""
+    """Use features of asyncio, and a library that is built on it."""
 
     async def parrot(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readline())
@@ -137,7 +137,7 @@ async def libraries(ws: WebSocket) -> None:
 
 @websocket
 async def blocking(ws: WebSocket) -> None:
-    """What a handler must not do."""
+    """Block the event loop, which a handler must not do."""
     time.sleep(3)
     await ws.send("awake")
 

@@ -1,7 +1,7 @@
-"""A PostgreSQL server for a test: made in a folder of its own, gone when the test ends.
+"""A PostgreSQL server for a test, in a temporary folder; it is removed when the test ends.
 
-``database = await start_postgres(test)`` skips the test where there is none, and says why.
-PostgreSQL refuses to be run by root; then it runs as Debian's user ``postgres``, or ``nobody``.
+``database = await start_postgres(test)`` skips the test, with the reason, if there is none.
+PostgreSQL refuses to run as root; then it runs as Debian's user ``postgres``, or ``nobody``.
 """
 
 import json
@@ -30,7 +30,7 @@ except ImportError:
 
 OPTIONS = {
     "listen_addresses": "",
-    "fsync": "off",  # it lives for seconds
+    "fsync": "off",  # the data is needed for seconds only
     "shared_buffers": "16MB",
     "max_connections": "60",
     "log_min_messages": "fatal",
@@ -38,7 +38,7 @@ OPTIONS = {
 
 
 class Postgres:
-    """One server. ``name`` is a database in it; ``folder`` has its socket and its data."""
+    """One server. ``name`` is one of its databases; ``folder`` has its socket and its data."""
 
     name = "postgres"
 
@@ -46,7 +46,7 @@ class Postgres:
         self._test = test
         self._binaries = binaries
         self._owner = _unprivileged()
-        # Not mktemp(): a socket's address has at most 107 bytes.
+        # Not mktemp(), because a socket's address has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-pg-"))
         test.addCleanup(shutil.rmtree, self.folder)
         if self._owner is not None:
@@ -59,7 +59,7 @@ class Postgres:
 
     @property
     def django(self) -> str:
-        """What Django calls a database, as JSON: for an environment variable."""
+        """Return Django's settings of the database as JSON, for an environment variable."""
         return json.dumps(
             {
                 "ENGINE": "django.db.backends.postgresql",
@@ -77,18 +77,19 @@ class Postgres:
         options.append(f"-cunix_socket_directories={self.folder}")
         command = self._as_owner("postgres", "-D", str(self.folder / "data"), *options)
         start_program(self._test, self._server, command, uuid.uuid4().hex)
-        # Run before start_program's own, which kills: the server's children end with its word.
+        # Added later, so that it runs before start_program's clean-up, which kills: the server must
+        # stop its children itself.
         self._test.addCleanup(self.stop)
         await self._until(self._answers)
 
     def stop(self) -> "Deferred[None]":
-        """Stop the server, cutting its connections off; fine if it does not run."""
+        """Stop the server and drop its connections. No effect if it does not run."""
         if self._server.transport is not None:
             self._server.kill(signal.SIGQUIT)
         return self._server.end()
 
     def connect(self) -> Any:
-        """A connection of psycopg's for the test itself, without transactions."""
+        """Open a psycopg connection for the test itself, in autocommit mode."""
         return psycopg.connect(
             dbname=self.name, user="postgres", host=str(self.folder), autocommit=True
         )
@@ -120,7 +121,7 @@ class Postgres:
 
 
 async def start_postgres(test: TestCase) -> Postgres:
-    """A server that runs until the test ends; raises SkipTest where there is none to run."""
+    """Start a server that runs until the test ends; raises SkipTest if PostgreSQL is missing."""
     if psycopg is None:
         raise SkipTest("psycopg is not installed")
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
@@ -134,7 +135,7 @@ async def start_postgres(test: TestCase) -> Postgres:
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
-    """Whom to run it as; None: as whom we are."""
+    """Return the user that runs the server; None: the current user."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):

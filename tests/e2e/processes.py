@@ -1,8 +1,8 @@
-"""Real clusters for tests: started by twistd from this checkout, and gone when the test ends.
+"""Real clusters for tests, started by twistd from this checkout.
 
-``start_cluster(test, "--nodes", "2")`` starts one on free ports and fires with a ``Cluster`` once
-its ready line has come. Whatever the test does to it, the test's clean-up kills what is left, and
-fails if a process of the cluster outlives its supervisor.
+``start_cluster(test, "--nodes", "2")`` starts a cluster on free ports, and fires with a ``Cluster``
+when it has logged that it is ready. The test's clean-up kills the cluster, and fails if a process
+of the cluster outlives its supervisor.
 """
 
 import os
@@ -26,13 +26,13 @@ from twisted.trial.unittest import TestCase
 ROOT = Path(__file__).resolve().parents[2]
 
 PATIENCE_S = 120.0
-"""Seconds to wait for an event, which usually takes one or two; on a busy machine, many more."""
+"""Seconds to wait for an event. It usually takes one or two, but many more on a busy machine."""
 
 ORPHAN_TIMEOUT_S = 30.0
-"""The same for processes that must end at once."""
+"""Seconds to wait for the end of processes that must end at once."""
 
 TEST_TIMEOUT_S = 600
-"""For a test's ``timeout``: longer than each wait in it, whose error says what did not happen."""
+"""A test's ``timeout``, in seconds: longer than each wait in it, whose error is more specific."""
 
 STDOUT, STDERR = 1, 2
 
@@ -42,10 +42,10 @@ reactor: Any = _reactor
 
 
 class Program(ProcessProtocol):
-    """A process whose output is kept as lines, for which tests can wait.
+    """A process whose output lines are recorded, and for which tests can wait.
 
-    ``lines`` has all of it; what went to standard output and what to standard error are each in
-    order there, but nothing says which of two lines came first. ``errors`` has the latter only.
+    ``lines`` has all lines. Those of standard output and those of standard error are each in order,
+    but a line of one may precede an earlier line of the other. ``errors`` has standard error only.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Program(ProcessProtocol):
         return transport.pid
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        # The streams apart, so that neither cuts a line or a character of the other.
+        # Decode the streams separately, so that neither splits a line or character of the other.
         *lines, self._rests[childFD] = (self._rests[childFD] + data).split(b"\n")
         for raw in lines:
             line = raw.decode("utf-8", "replace")
@@ -80,7 +80,7 @@ class Program(ProcessProtocol):
                     waiting.callback(match)
 
     def line_received(self, line: str) -> None:
-        """For subclasses: called before the Deferreds of ``line`` fire."""
+        """Called for each line, before the Deferreds of ``line`` fire; subclasses override it."""
 
     def processEnded(self, reason: Failure) -> None:
         for stream, rest in self._rests.items():
@@ -98,11 +98,11 @@ class Program(ProcessProtocol):
 
     @property
     def text(self) -> str:
-        """All output so far."""
+        """Return all output so far."""
         return "\n".join(self.lines)
 
     def line(self, pattern: str, timeout: float = PATIENCE_S) -> "Deferred[re.Match[str]]":
-        """Fires with the match of the next line that has ``pattern`` (not of those before)."""
+        """Fires with the match of the next line that has ``pattern``; earlier lines are ignored."""
         waiting: Deferred[re.Match[str]] = Deferred()
         if self._ended:
             return fail(AssertionError(f"ended before {pattern!r} was waited for:\n{self.text}"))
@@ -126,13 +126,13 @@ class Program(ProcessProtocol):
         return end.addTimeout(timeout, reactor, onTimeoutCancel=too_late)
 
     def kill(self, number: int = signal.SIGTERM) -> None:
-        """Send a signal; fine if the process has ended."""
+        """Send a signal. No effect if the process has ended."""
         if not self._ended:
             os.kill(self.pid, number)
 
 
 class Cluster(Program):
-    """A cluster under its supervisor's process."""
+    """A cluster: the process of its supervisor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,24 +151,24 @@ class Cluster(Program):
         return int(self.base_url.rstrip("/").rpartition(":")[2])
 
     def processes(self) -> list[int]:
-        """The ids of all processes that this cluster started."""
+        """Return the IDs of all processes that this cluster started."""
         return marked_processes(self.mark)
 
 
 def marked_processes(mark: str) -> list[int]:
-    """Processes with this mark in their environment."""
+    """Return the processes with this mark in their environment."""
     found = []
     for entry in os.listdir("/proc"):
         try:
             if entry.isdigit() and f"{_MARK}={mark}" in Path(f"/proc/{entry}/environ").read_text():
                 found.append(int(entry))
         except (OSError, UnicodeDecodeError):
-            pass  # ended meanwhile, or somebody else's
+            pass  # the process has ended, or belongs to another user
     return found
 
 
 def command_line(pid: int) -> str:
-    """Its command line, with a blank after each word; "" if the process has ended."""
+    """Return a process's command line, with a blank after each word; "" if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
@@ -176,7 +176,7 @@ def command_line(pid: int) -> str:
 
 
 def kill_if_there(pid: int, number: int) -> bool:
-    """Send a signal to a process, which may have ended. Returns whether it still ran."""
+    """Send a signal to a process, which may have ended. Returns whether it was running."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -185,7 +185,7 @@ def kill_if_there(pid: int, number: int) -> bool:
 
 
 def environment(mark: str, **extra: str) -> dict[str, str]:
-    """The environment of a program that uses this checkout: packages, plugin and mark."""
+    """Return the environment of a program that uses this checkout: packages, plugin and mark."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "twistd_plugins")])
     inherited = os.environ.get("PYTHONPATH")
     return {
@@ -198,7 +198,7 @@ def environment(mark: str, **extra: str) -> dict[str, str]:
 
 
 def twistd(*arguments: str) -> list[str]:
-    """The command line of this interpreter's twistd."""
+    """Return the command line of this interpreter's twistd."""
     return [sys.executable, "-m", "tests.e2e.twistd", *arguments]
 
 
@@ -222,7 +222,7 @@ def start_program(
     )
 
     def clean_up() -> "Deferred[object]":
-        # First only the supervisor: the children must end by themselves.
+        # Kill only the supervisor first: the children must end by themselves.
         if program.transport is not None:
             program.kill(signal.SIGKILL)
         return program.end().addCallback(lambda _: no_orphans(test, mark))
@@ -267,7 +267,7 @@ def start_cluster(
 
 
 class _ProcessEnd(FileDescriptor):
-    """A pidfd: readable when the process has ended, even if it is not a child of this one."""
+    """A pidfd: readable when the process has ended, even if it is not our child."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(reactor)

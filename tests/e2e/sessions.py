@@ -1,4 +1,4 @@
-"""Users and sessions of a cluster under test, made and changed by a process outside of it.
+"""Creates and changes users and sessions of a cluster under test, in a process outside of it.
 
 Run as a program with the cluster's environment; prints one line of JSON.
 

@@ -1,7 +1,7 @@
-"""Server-sent events and long polls for tests: HTTP clients that cost a few hundred bytes.
+"""Server-sent events and long polls for tests: HTTP clients that need little memory.
 
 stream = await open_stream(cluster.base_url + "feed/")
-await stream.messages_until(3)          the data of each message, as it came
+await stream.messages_until(3)          the data of each message
 await stream.closed
 """
 
@@ -21,7 +21,7 @@ from tests.e2e.processes import PATIENCE_S, reactor
 
 
 class Stream(Protocol):
-    """One response that does not end: its ``messages``, the ``last_id``, and other ``events``."""
+    """One endless response: its ``messages``, the ``last_id``, and other ``events``."""
 
     def __init__(self, request: bytes) -> None:
         self.status = 0
@@ -37,7 +37,7 @@ class Stream(Protocol):
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def until(self, condition: Callable[[], bool]) -> "Deferred[None]":
-        """Fires when the condition holds, which is looked at whenever something has come."""
+        """Fires when the condition is true; it is checked when bytes have arrived."""
         waiting: Deferred[None] = Deferred()
         self._waiting.append((condition, waiting))
         self._look()
@@ -50,16 +50,16 @@ class Stream(Protocol):
         return waiting.addTimeout(PATIENCE_S, reactor, onTimeoutCancel=too_late)
 
     async def messages_until(self, count: int) -> list[bytes]:
-        """The messages so far, as soon as there are so many."""
+        """Fires with the messages when there are at least ``count``."""
         await self.until(lambda: len(self.messages) >= count)
         return self.messages
 
     async def answers_until(self, count: int) -> None:
-        """As soon as so many subscriptions are in force."""
+        """Fires when ``count`` subscriptions have been answered."""
         await self.until(lambda: len(self.events) >= count)
 
     def hang_up(self) -> None:
-        """Leave without a word; `leave` says it (FIN)."""
+        """Abort the connection; ``leave`` closes it with FIN."""
         transport: Any = self.transport
         transport.abortConnection()
 
@@ -89,7 +89,7 @@ class Stream(Protocol):
         self._look()
 
     def _lines(self, chunk: bytes) -> None:
-        # Our server's chunks are whole events; a line is never cut.
+        # Our server's chunks are whole events, so a line is never split.
         for line in chunk.split(b"\n"):
             if line.startswith(b"data: "):
                 if self._event:
@@ -117,7 +117,7 @@ class Stream(Protocol):
 
 
 async def open_stream(url: str, *headers: str) -> Stream:
-    """A stream whose response has begun, whatever its status is."""
+    """Open a stream; fires when its response has begun, with any status."""
     parts = urlsplit(url)
     lines = [
         f"GET {parts.path}{'?' + parts.query if parts.query else ''} HTTP/1.1",
@@ -132,7 +132,7 @@ async def open_stream(url: str, *headers: str) -> Stream:
 
 
 async def poll(url: str, wait: int) -> Any:
-    """The answer of one long poll."""
+    """Make one long poll; returns the answer."""
     agent = Agent(reactor, connectTimeout=PATIENCE_S)
     headers = Headers({b"Prefer": [b"wait=%d" % wait]})
     response: Any = await agent.request(b"GET", url.encode(), headers)

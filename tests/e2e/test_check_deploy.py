@@ -1,4 +1,4 @@
-"""manage.py check --deploy asks a real PostgreSQL how many connections it grants."""
+"""manage.py check --deploy reads the connection limit of a real PostgreSQL."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ from tests.e2e.processes import TEST_TIMEOUT_S, Program, start_program
 from tests.once import once
 
 ALLOWED = int(OPTIONS["max_connections"]) - 3
-"""Without those that PostgreSQL keeps for its superuser."""
+"""Connections, without those that PostgreSQL reserves for its superuser."""
 
 SETTINGS = """
 import json, os
@@ -31,7 +31,7 @@ class CheckDeployTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
     async def check(self, nodes: int, threads: int) -> Program:
-        """Run it for a site with so many threads for views in each node."""
+        """Run the command for a site with this number of threads for views in each node."""
         (self.folder / "check_settings.py").write_text(
             SETTINGS.format(nodes=nodes, threads=threads)
         )
@@ -40,17 +40,18 @@ class CheckDeployTests(TestCase):
             sys.executable, "-m", "django", "check", "--deploy", "--fail-level", "WARNING",
             "--settings", "check_settings", "--pythonpath", str(self.folder),
         ]  # fmt: skip
-        # Bytecode is known by its source's size and second: the last run's would be taken.
+        # Python identifies bytecode by the source's size and time in seconds, so it could use that
+        # of the previous run.
         extra = {"CHECK_DATABASE": self.database.django, "PYTHONDONTWRITEBYTECODE": "1"}
         start_program(self, program, command, uuid.uuid4().hex, extra=extra)
         await program.end()
         return program
 
-    async def test_threads_of_all_nodes_and_the_connections_granted(self) -> None:
+    async def test_a_warning_compares_the_threads_of_all_nodes_with_the_limit(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
         self.addCleanup(shutil.rmtree, self.folder)
         self.database = await start_postgres(self)
-        # Beside those of the views a node has two: ain_database's one, and the async ORM's.
+        # Besides the threads for views a node has two: one of ain_database, one of the async ORM.
         enough = await self.check(3, ALLOWED // 3 - 2)
         self.assertIn("c10k.W010", enough.text)
         self.assertNotIn("c10k.W004", enough.text)

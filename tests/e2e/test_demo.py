@@ -1,4 +1,4 @@
-"""`make demo`'s program: it plays, says so, and leaves nothing behind however it ends."""
+"""`make demo`'s program: it plays a game, reports the result, and leaves no process behind."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ class DemoTests(TestCase):
         return demo
 
     def supervisor(self) -> int:
-        """The process of the demo's twistd."""
+        """Return the process of the demo's twistd."""
         return next(pid for pid in marked_processes(self.mark) if "--nodaemon" in command_line(pid))
 
     async def ended(self, demo: Program, status: int) -> None:
@@ -42,7 +42,7 @@ class DemoTests(TestCase):
         self.assertEqual(status, demo.status, demo.text)
         self.assertEqual([], marked_processes(self.mark))
 
-    async def test_steps_end_it(self) -> None:
+    async def test_the_demo_ends_after_the_last_step(self) -> None:
         demo = self.start("--port", "0", "--steps", "3", "--rate", "0")
         await self.ended(demo, 0)
         self.assertRegex(demo.text, URL)
@@ -55,16 +55,16 @@ class DemoTests(TestCase):
         await self.ended(demo, 0)
         self.assertRegex(demo.text, r"\d+ steps in")
 
-    async def test_termination_while_starting(self) -> None:
+    async def test_sigterm_during_the_start_ends_everything(self) -> None:
         demo = self.start("--port", "0")
         await demo.line("Starting a cluster")
         demo.kill(signal.SIGTERM)
         await self.ended(demo, 128 + signal.SIGTERM)
 
-    async def test_a_dead_cluster_ends_it(self) -> None:
+    async def test_the_demo_ends_when_the_cluster_dies(self) -> None:
         demo = self.start("--port", "0", "--rate", "0")
         await demo.line(r"step \d+")
-        # The nodes are nobody's children now, for whose end nobody waits.
+        # The nodes have no parent now, so wait for their end here.
         ends = [process_end(pid) for pid in marked_processes(self.mark) if pid != demo.pid]
         os.kill(self.supervisor(), signal.SIGKILL)
         await demo.end()
@@ -83,13 +83,13 @@ class DemoTests(TestCase):
             demo.text,
         )
 
-    async def test_what_the_cluster_refuses_is_shown(self) -> None:
+    async def test_an_error_of_the_cluster_is_shown(self) -> None:
         demo = self.start("--port", "0", "--nodes", "0")
         await self.ended(demo, 1)
         self.assertIn("the cluster did not start", demo.text)
         self.assertIn("--nodes must be a whole number", demo.text)
 
-    async def test_what_the_swarm_refuses_is_shown(self) -> None:
+    async def test_an_error_of_the_swarm_is_shown(self) -> None:
         demo = self.start("--port", "0", "--size", "5000")
         await self.ended(demo, 1)
         self.assertIn("demo: the swarm failed (exit status 2)", demo.text)

@@ -1,4 +1,4 @@
-"""Processes outside a cluster publish through it, whatever happens to its nodes."""
+"""External publishers, while nodes of the cluster drain or are killed."""
 
 import os
 import shutil
@@ -51,7 +51,7 @@ urlpatterns = [path("live/ws/", live)]
 """
 
 PROBE = "ready?"
-"""Published until it goes to both nodes."""
+"""A message that is published repeatedly until both nodes receive it."""
 
 
 class ExternalPublisherTests(TestCase):
@@ -78,7 +78,7 @@ class ExternalPublisherTests(TestCase):
     async def connect(self) -> Client:
         client = await connect(reactor, f"ws{self.cluster.base_url[4:]}live/ws/")
         self.addCleanup(self.leave, client)
-        # What was on its way from the other node may come first.
+        # Messages that were sent by the other node earlier may arrive first.
         while (said := await client.next_message()) == PROBE:
             pass
         self.assertEqual(said, "subscribed")
@@ -90,17 +90,17 @@ class ExternalPublisherTests(TestCase):
         return client.closed
 
     async def replaced(self, name: str, number: int) -> None:
-        """End a node's process; returns when it has ended and another is ready."""
+        """End a node's process; returns when it has ended and its replacement is ready."""
         pid = self.cluster.pids[name]
         ready = self.cluster.line(f"{name} ready")
         os.kill(pid, number)
         await process_end(pid)
         await ready
 
-    async def test_all_subscribers_of_all_nodes_get_all_in_order(self) -> None:
+    async def test_subscribers_of_all_nodes_receive_all_messages_in_order(self) -> None:
         await self.start()
         clients = [await self.connect()]
-        # Until there are clients of both nodes, and both nodes know.
+        # Until both nodes have clients, and each node knows the subscription of the other.
         while (await deferToThread(self.publish, PROBE)).nodes < 2:
             clients.append(await self.connect())
         texts = [f"message {number}" for number in range(50)]
@@ -116,13 +116,13 @@ class ExternalPublisherTests(TestCase):
         self.assertEqual(len(counted), 2)
         self.assertGreaterEqual(sum(counted.values()), 51)
 
-    async def test_nodes_are_killed(self) -> None:
+    async def test_publishing_continues_when_nodes_are_killed(self) -> None:
         await self.start()
         await deferToThread(self.publish, "before")
         for name in ("node0", "node1"):
             await self.replaced(name, signal.SIGKILL)
             client = await self.connect()
-            # The node that is asked may be the other one, which hears of the client soon.
+            # The other node may answer, which receives the subscription a moment later.
             while not (await deferToThread(self.publish, f"after {name}")).nodes:
                 pass
             self.assertEqual(await client.next_message(), f"after {name}")
@@ -133,7 +133,7 @@ class ExternalPublisherTests(TestCase):
         with self.assertRaises(NotRunning):
             await deferToThread(self.publish, "to nobody")
 
-    async def test_nodes_that_drain_cost_no_publication(self) -> None:
+    async def test_draining_nodes_lose_no_publication(self) -> None:
         await self.start()
         enough = threading.Event()
         self.addCleanup(enough.set)
@@ -149,4 +149,4 @@ class ExternalPublisherTests(TestCase):
             await self.replaced(name, signal.SIGTERM)
             await until(lambda before=before: len(receipts) > before or publishing.called)
         enough.set()
-        await publishing  # raises what a publication raised
+        await publishing  # raises the error of a publication, if any

@@ -1,4 +1,4 @@
-"""Real clusters whose site has an error: what the operator sees, and what heals."""
+"""Real clusters whose site has an error: the operator's messages, and recovery."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ class FailedStartTests(TestCase):
         (self.folder / "broken_site.py").write_text(SETTINGS)
         self.urls = self.folder / "broken_urls.py"
         path = os.pathsep.join([str(self.folder), environment("")["PYTHONPATH"]])
-        # No cached bytecode: the tests change a module twice within a second.
+        # No cached bytecode, because the tests change a module twice within a second.
         self.extra = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
     async def ended(self, *arguments: str) -> Program:
@@ -55,12 +55,12 @@ class FailedStartTests(TestCase):
         self.assertEqual(program.status, 1)
         self.assertEqual(program.errors, [f"c10k: {reason}"])
         logged = [line for line in program.lines if line.endswith(reason)]
-        self.assertEqual(len(logged), 2, program.text)  # in the log, and on standard error
+        self.assertEqual(len(logged), 2, program.text)  # once in the log, once on standard error
         self.assertNotIn("restarting", program.text)
         self.assertNotIn("Traceback", program.text)
         self.assertFalse((self.folder / "pid").exists())
 
-    async def test_an_app_that_is_not_installed(self) -> None:
+    async def test_a_missing_app_ends_the_first_start(self) -> None:
         (self.folder / "broken_site.py").write_text(f"{SETTINGS}INSTALLED_APPS = ['no.such.app']")
         for command in ("c10k", "c10k-node"):
             program = await self.ended(command)
@@ -81,7 +81,7 @@ class FailedStartTests(TestCase):
             ],
         )
 
-    async def test_a_service_that_is_not_up_yet(self) -> None:
+    async def test_the_start_is_repeated_until_a_service_is_up(self) -> None:
         up = self.folder / "up"
         self.urls.write_text(
             "from django.db import OperationalError\nfrom pathlib import Path\n"
@@ -100,7 +100,7 @@ class FailedStartTests(TestCase):
         self.assertIn("cannot start: OperationalError: the database is starting up", cluster.text)
         await ready(cluster.admin_url)
 
-    async def test_a_broken_site_later_keeps_the_other_nodes(self) -> None:
+    async def test_an_error_of_the_site_at_a_later_start_keeps_the_other_nodes(self) -> None:
         self.urls.write_text(URLS)
         cluster = await start_cluster(
             self, "--settings", "broken_site", "--nodes", "2", extra=self.extra

@@ -1,4 +1,4 @@
-"""Feeds on a real cluster: every transport, across nodes, and what happens when nodes go."""
+"""Feeds on a real cluster: every transport, across nodes, and when nodes are killed or stop."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class FeedTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
     async def streams(self, cluster: Cluster, count: int) -> list[Stream]:
-        """Some that are subscribed."""
+        """Open some streams, which are subscribed."""
         url = cluster.base_url + "feed/"
         found = [await open_stream(url) for _ in range(count)]
         for stream in found:
@@ -53,8 +53,8 @@ class FeedTests(TestCase):
         url = f"{cluster.base_url}publish/{topic}/?text={text}&count={count}"
         self.assertEqual(await get(url), (200, "published\n"))
 
-    async def test_all_three_transports(self) -> None:
-        """And ordinary views go on, although there is but one thread for them."""
+    async def test_all_three_transports_receive_the_same_messages(self) -> None:
+        """Ordinary views are served meanwhile, although there is only one thread for them."""
         cluster = await start(self, "--nodes", "2")
         streams = await self.streams(cluster, 20)
         sockets = [
@@ -82,7 +82,7 @@ class FeedTests(TestCase):
             messages = [str(await socket.next_message()).encode() for _ in range(3)]
             self.assertEqual(messages, streams[0].messages)
 
-    async def test_clients_that_leave(self) -> None:
+    async def test_clients_that_leave_are_not_counted_any_more(self) -> None:
         cluster = await start(self, "--nodes", "1")
         for way in (Stream.leave, Stream.hang_up):
             for stream in await self.streams(cluster, 2):
@@ -90,8 +90,8 @@ class FeedTests(TestCase):
                 await stream.closed
             await total_until(cluster, 0, "c10k_feed_clients", kind="stream")
 
-    async def test_the_node_of_a_stream_is_killed(self) -> None:
-        """The client comes back to another and misses nothing."""
+    async def test_a_client_resumes_on_another_node_when_its_node_is_killed(self) -> None:
+        """It misses no message."""
         cluster = await start(self, "--nodes", "2")
         streams = await self.streams(cluster, 6)
         await self.publish(cluster, "kept", "before", 2)
@@ -119,8 +119,8 @@ class FeedTests(TestCase):
                 [each["message"] for each in answer["messages"]], numbered("meanwhile", 0, 1)
             )
 
-    async def test_the_broker_is_killed(self) -> None:
-        """Streams do not notice, and where they are still means something."""
+    async def test_streams_continue_when_the_broker_is_killed(self) -> None:
+        """Their positions stay valid."""
         cluster = await start(self, "--nodes", "2")
         streams = await self.streams(cluster, 6)
         await self.publish(cluster, "kept", "before", 2)
@@ -133,7 +133,7 @@ class FeedTests(TestCase):
         await replaced
         await self.publish(cluster, "kept", "after", 2)
         heard = said(await streams[0].messages_until(6))
-        for text in ("before", "meanwhile", "after"):  # each may have been another node's
+        for text in ("before", "meanwhile", "after"):  # each may be published by another node
             self.assertEqual([each for each in heard if text in each], numbered(text, 0, 1))
         for stream in streams:
             self.assertEqual(said(await stream.messages_until(6)), heard)
@@ -143,7 +143,7 @@ class FeedTests(TestCase):
         answers = {each["topic"]: each["recovered"] for _, each in back.events}
         self.assertTrue(answers["kept"])
 
-    async def test_the_cluster_stops(self) -> None:
+    async def test_streams_end_when_the_cluster_stops(self) -> None:
         cluster = await start(self, "--nodes", "2")
         streams = await self.streams(cluster, 4)
         waiting = Deferred.fromCoroutine(poll(cluster.base_url + "feed/", 50))
@@ -156,7 +156,7 @@ class FeedTests(TestCase):
             self.assertEqual(stream.events[-1][1]["code"], 1001)
         await cluster.end()
 
-    async def test_one_that_does_not_read(self) -> None:
+    async def test_a_client_that_does_not_read_is_disconnected(self) -> None:
         cluster = await start(self, "--nodes", "1")
         slow, quick = await self.streams(cluster, 2)
         transport: Any = slow.transport
@@ -177,7 +177,7 @@ class FeedTests(TestCase):
 class TLSTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
-    async def test_a_stream(self) -> None:
+    async def test_a_stream_under_tls(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
         key, certificate = make_certificate(folder.resolve())
@@ -198,7 +198,7 @@ class TLSTests(TestCase):
 
 
 class SessionTests(TestCase):
-    """What ends a session ends its streams and polls, on every node."""
+    """The end of a session ends its streams and polls, on every node."""
 
     timeout = TEST_TIMEOUT_S
 
@@ -208,7 +208,7 @@ class SessionTests(TestCase):
     socket = test_sessions.SessionTests.socket
     leave = test_sessions.SessionTests.leave
 
-    async def test_logout(self) -> None:
+    async def test_logout_ends_streams_and_polls(self) -> None:
         await self.start("anna")
         url = self.cluster.base_url + "live/events/"
         cookie = f"Cookie: sessionid={self.keys['anna']}"
@@ -230,13 +230,13 @@ class SessionTests(TestCase):
 
 @once
 class ManyClientsTests(TestCase):
-    """2,000 streams and 2,000 WebSockets on one topic, of two nodes."""
+    """2,000 streams and 2,000 WebSockets on one topic, on two nodes."""
 
     timeout = TEST_TIMEOUT_S
     EACH = 2000
     MESSAGES = 20
 
-    async def test_all_hear_the_same_in_the_same_order(self) -> None:
+    async def test_all_receive_the_same_messages_in_the_same_order(self) -> None:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit[1] < 3 * self.EACH:
             raise SkipTest(f"a process may have but {limit[1]} descriptors")
@@ -252,7 +252,7 @@ class ManyClientsTests(TestCase):
         for client in clients:
             self.addCleanup(client.hang_up)
             await client.answers_until(1)
-        # Two views at once, so that the order is not given by any one publisher.
+        # Two views publish at once, so that no single publisher determines the order.
         publishers = [
             Deferred.fromCoroutine(
                 get(f"{cluster.base_url}publish/kept/?text={name}&count={self.MESSAGES // 2}")
@@ -280,11 +280,11 @@ class ManyClientsTests(TestCase):
 
 
 PING, PONG = 0x89, 0x8A
-"""How these frames begin."""
+"""The first byte of these frames."""
 
 
 class SocketClient(Stream):
-    """The same for a WebSocket: frames of up to 125 bytes, which are whole in what is read here."""
+    """The same for a WebSocket, for frames of up to 125 bytes that are never split."""
 
     def __init__(self, port: int) -> None:
         super().__init__(
@@ -307,7 +307,7 @@ class SocketClient(Stream):
                 raise AssertionError("this message is too long for this client")
             first = self._received[0]
             payload, self._received = self._received[2 : 2 + size], self._received[2 + size :]
-            if first == PING:  # on a machine that is busy for longer than the ping interval
+            if first == PING:  # sent if the machine is busy for longer than the ping interval
                 transport: Any = self.transport
                 transport.write(bytes([PONG, 0x80 | size]) + bytes(4) + payload)
             elif b'"recovered"' in payload:
@@ -323,7 +323,7 @@ class BrowserTests(TestCase):
 
     timeout = TEST_TIMEOUT_S
 
-    async def test_each_transport_and_back_from_offline(self) -> None:
+    async def test_each_transport_resumes_after_being_offline(self) -> None:
         browser = await start_browser(self)
         cluster = await start(self, "--nodes", "2")
         await ready(cluster.admin_url)
@@ -337,7 +337,7 @@ class BrowserTests(TestCase):
             )
 
         def open_pages() -> dict[str, Any]:
-            # A browser without WebSocket, and one with neither that nor streams.
+            # A page without WebSocket, and one without both WebSocket and streams.
             pages = {}
             for transport, queries in {
                 "websocket": "",
@@ -358,7 +358,7 @@ class BrowserTests(TestCase):
                 page.context.set_offline(True)
 
         await browser.call(offline)
-        # Being offline lets what is open live on: the nodes' death does not.
+        # Going offline does not close open connections, but killing the nodes does.
         for name in ("node0", "node1"):
             replaced = cluster.line(f"{name} ready")
             os.kill(cluster.pids[name], signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Admission and what handlers know, on a real cluster."""
+"""Admission and attributes of handlers, on a real cluster."""
 
 import json
 import signal
@@ -33,7 +33,7 @@ class HandlerTests(TestCase):
         self.cluster: Cluster = await start_cluster(self, *options, extra=self.state)
 
     async def log_in(self, name: str) -> dict[str, str]:
-        """The Cookie header of a new session."""
+        """Return the Cookie header of a new session."""
         program = Program()
         command = [sys.executable, "-m", "tests.e2e.sessions", "new", name]
         start_program(self, program, command, uuid.uuid4().hex, extra=self.state)
@@ -62,7 +62,7 @@ class HandlerTests(TestCase):
         return response.code, response.headers, body.decode()
 
     async def refused(self, path: str, **headers: str) -> tuple[int, Any, str]:
-        """Status, headers and body of the answer to a handshake."""
+        """Return status, headers and body of the answer to a handshake."""
         asked = {
             "Connection": "Upgrade",
             "Upgrade": "websocket",
@@ -72,8 +72,8 @@ class HandlerTests(TestCase):
         }
         return await self.ask(path, **asked)
 
-    async def test_a_handler_that_goes_on_when_its_client_is_gone(self) -> None:
-        """It is cancelled, and the node neither stalls nor is replaced."""
+    async def test_a_handler_that_continues_without_its_client_is_cancelled(self) -> None:
+        """The node does not stall, and is not replaced."""
         await self.start()
         cancelled = self.cluster.line(r"tests\.e2e\.handler_site\.stubborn was cancelled: ")
         client = await self.connect("stubborn/")
@@ -99,7 +99,7 @@ class HandlerTests(TestCase):
             status, _, body = await self.ask(path, Prefer="wait=0")
             self.assertEqual((status, json.loads(body)["topics"][0]["topic"]), (200, text))
 
-    async def test_page_and_socket_on_one_url(self) -> None:
+    async def test_a_page_and_a_websocket_may_share_a_url(self) -> None:
         await self.start()
         url = f"{self.cluster.base_url}both/blue/"
         self.assertEqual(await get(url), (200, "the page of blue"))
@@ -148,7 +148,7 @@ class HandlerTests(TestCase):
                 },
             )
 
-    async def test_asyncio_and_what_is_built_on_it(self) -> None:
+    async def test_asyncio_and_libraries_on_it_work_in_handlers(self) -> None:
         await self.start()
         client = await self.connect("libraries/")
         for text in ("one", "two"):
@@ -158,7 +158,7 @@ class HandlerTests(TestCase):
                 [text, f"{text} 0", text.upper(), "timeout"],
             )
 
-    async def test_bad_json_and_too_many_messages(self) -> None:
+    async def test_invalid_json_and_too_many_messages_close_the_connection(self) -> None:
         await self.start()
         for message, code in (("{", 1007), ("NaN", 1007), (b"{}", 1003)):
             client = await self.connect("json/")
@@ -175,7 +175,7 @@ class HandlerTests(TestCase):
             await metrics(self.cluster.admin_url),
         )
 
-    async def test_stop_while_handshakes_wait(self) -> None:
+    async def test_pending_handshakes_are_answered_at_a_stop(self) -> None:
         await self.start()
         asked = [ensureDeferred(self.refused("never/")) for _ in range(4)]
         await total_until(self.cluster, len(asked), "c10k_handshakes_deciding")

@@ -1,4 +1,4 @@
-"""Life on a real cluster of two nodes, byte for byte, with clients that are good, bad and slow."""
+"""Life on a real cluster of two nodes, byte for byte, with correct, incorrect and slow clients."""
 
 import json
 import random
@@ -30,7 +30,7 @@ BAD_NEIGHBOURS: list[str | bytes] = ["1 0", "0 -1", "a b", "0", "0 0 0", "", b"0
 
 BAD_FRAMES: list[str | bytes] = [
     "1 4 4 0",  # a wrong step
-    "0 5 0 1",  # outside of the grid
+    "0 5 0 1",  # outside the grid
     "0 4 4 2",
     "0 4 -1 1",
     "zero 4 4 1",
@@ -44,7 +44,7 @@ BAD_FRAMES: list[str | bytes] = [
 
 
 async def all_of(awaitables: Iterable[Any]) -> list[Any]:
-    """Every result, in order; all at once."""
+    """Run all awaitables at once; returns their results in order."""
     results: Any = await gatherResults(
         [
             Deferred.fromCoroutine(one) if not isinstance(one, Deferred) else one
@@ -62,7 +62,7 @@ def soup(size: int) -> Grid:
 
 
 class Worker:
-    """The worker of one cell; ``around``: its neighbours and how often each counts."""
+    """The worker of one cell; ``around``: its neighbours and their weights."""
 
     def __init__(self, client: wsclient.Client, place: Place, around: dict[Place, int]) -> None:
         self.client = client
@@ -107,7 +107,7 @@ class LifeTestCase(TestCase):
         return await self.connect("/worker/")
 
     async def gather(self, size: int, places: dict[Place, dict[Place, int]]) -> list[Worker]:
-        """All workers of a game, those of ``places`` first, up to their "run"."""
+        """Connect all workers of a game, those of ``places`` first, up to their "run"."""
         crowd = await all_of(self.worker() for _ in range(size * size))
         for said in await all_of(client.next_message() for client in crowd):
             self.assertEqual(said, "sub")
@@ -131,7 +131,7 @@ class LifeTestCase(TestCase):
         return await self.gather(size, {cell: neighbours(*cell, size, True) for cell in cells})
 
     async def play(self, workers: list[Worker], grid: Grid, first: int, steps: int) -> Grid:
-        """Play on; what each cell hears is exactly what its neighbours said, once."""
+        """Play; each cell must receive exactly the frames of its neighbours, once."""
         for step in range(first, first + steps):
             for worker in workers:
                 worker.client.send(worker.frame(step, grid.alive(*worker.place)))
@@ -145,12 +145,12 @@ class LifeTestCase(TestCase):
         self.assertEqual(Counter(heard), Counter(expected), worker.place)
 
     async def total(self, name: str) -> float:
-        """A metric, summed over nodes and labels."""
+        """Return a metric, summed over nodes and labels."""
         return sum((await statistics(self.cluster, name)).values())
 
 
 class GameTests(LifeTestCase):
-    async def test_each_frame_once_whatever_node_the_neighbours_are_on(self) -> None:
+    async def test_each_frame_arrives_once_on_any_node(self) -> None:
         await self.start()
         workers = await self.whole_game(5)
         connections = await statistics(self.cluster, "c10k_connections")
@@ -173,13 +173,13 @@ class GameTests(LifeTestCase):
         self.assertEqual(await self.total("c10k_bus_gaps_total"), 0)
         self.assertEqual(await self.total("c10k_messages_dropped_total"), 0)
 
-    async def test_without_a_game(self) -> None:
+    async def test_a_worker_without_a_game_is_refused(self) -> None:
         await self.start()
         closed = await (await self.worker()).closed
         self.assertEqual(closed.code, 1013)
         self.assertIn("/reset/", closed.reason)
 
-    async def test_the_smallest_game_cut_off_and_started_again(self) -> None:
+    async def test_the_smallest_game_may_be_ended_and_started_again(self) -> None:
         await self.start()
         for _ in range(3):
             workers = await self.whole_game(1)
@@ -192,8 +192,8 @@ class GameTests(LifeTestCase):
             self.assertEqual(client.unread(), [])
         await self.play(workers, soup(2), 0, 3)
 
-    async def test_sizes_two_at_a_time(self) -> None:
-        """Both resets are answered, and the nodes agree on which game came last."""
+    async def test_two_resets_at_the_same_time_are_both_answered(self) -> None:
+        """The nodes agree on which game is the newer one."""
         await self.start()
         answers = await all_of(self.reset("2") for _ in range(6))
         self.assertEqual({answer.code for answer in answers}, {1000})
@@ -203,10 +203,10 @@ class GameTests(LifeTestCase):
 
 
 class BadInputTests(LifeTestCase):
-    async def test_the_running_game_does_not_notice(self) -> None:
+    async def test_incorrect_clients_do_not_affect_the_running_game(self) -> None:
         await self.start()
         await self.new_game(5)
-        # Nine play on a torus of their own; the others are there to misbehave.
+        # Nine workers play on a torus; the others violate the protocol.
         cells = [(row, column) for row in range(3) for column in range(3)]
         everybody = await self.gather(5, {cell: neighbours(*cell, 3, True) for cell in cells})
         workers, spare = everybody[:9], everybody[9:]
@@ -226,7 +226,7 @@ class BadInputTests(LifeTestCase):
             self.assertTrue(closed.reason, frame)
             step += 1
             grid = await self.play(workers, grid, step, 1)
-        # After its first frame a cell is bound to its place.
+        # After its first frame a worker may send for this cell only.
         client = spare.pop().client
         for frame in ("0 3 3 1", "1 3 3 0", "2 3 4 0"):
             client.send(frame)
@@ -234,7 +234,7 @@ class BadInputTests(LifeTestCase):
         self.assertEqual((closed.code, closed.reason), (1008, "cell 3 4 is not yours"))
         await self.play(workers, grid, step + 1, 3)
 
-    async def test_bad_neighbours(self) -> None:
+    async def test_invalid_neighbours_are_refused(self) -> None:
         await self.start()
         for message in BAD_NEIGHBOURS:
             await self.new_game(1)
@@ -261,7 +261,7 @@ class WatcherTests(LifeTestCase):
                 return json.loads(message)
 
     async def follow(self, watcher: wsclient.Client, size: int, last: int) -> bytearray:
-        """The board after the last step, from a snapshot and the changes since."""
+        """Return the board after the last step, from a snapshot and later changes."""
         states = bytearray(size * size)
         while True:
             message = await watcher.next_message()
@@ -286,7 +286,7 @@ class WatcherTests(LifeTestCase):
                 return states
 
     async def watcher_of_each_node(self) -> list[wsclient.Client]:
-        """The kernel chooses the node: so many are opened until there is one of each."""
+        """Open watchers until there is one on each node, because the kernel chooses the node."""
         found: dict[str, wsclient.Client] = {}
         before = await statistics(self.cluster, "c10k_connections")
         while len(found) < len(before):
@@ -323,7 +323,7 @@ class WatcherTests(LifeTestCase):
             expected = [f"{step} {r} {c} {int(start.alive(r, c))}" for r, c in cells]
             self.assertEqual(sorted(map(str, told)), sorted(expected))
             last, start = start, grid
-        for watcher in watchers:  # then each node knows of the last step, whichever is asked
+        for watcher in watchers:  # after this each node has the last step
             self.assertEqual(bytes(await self.follow(watcher, 4, 5)), last.states())
         late = await self.connect("/watcher/", BINARY)
         snapshot = await late.next_message()
@@ -332,7 +332,7 @@ class WatcherTests(LifeTestCase):
         late_writer = await self.connect("/watcher/")
         told = [await late_writer.next_message() for _ in cells]
         self.assertEqual(told, [f"5 {r} {c} {int(last.alive(r, c))}" for r, c in cells])
-        # A subprotocol that nobody knows is as good as none.
+        # An unknown subprotocol is treated as none.
         other = await self.raw(
             request(b"Sec-WebSocket-Protocol: life.v9").replace(b"/ws", b"/watcher/"),
             b"5 3 3 ",
@@ -350,18 +350,18 @@ class WatcherTests(LifeTestCase):
         received: bytes = client.received
         return received
 
-    async def test_one_that_never_reads(self) -> None:
-        # It answers no ping either, and this takes a while where a machine is busy.
+    async def test_a_watcher_that_never_reads_skips_steps_and_stays_connected(self) -> None:
+        # It does not answer pings either, and the test takes long on a busy machine.
         await self.start("--ping-interval", "300", "--ping-timeout", "300")
         slow = await deferToThread(self.open_slow)
         self.addCleanup(slow.close)
         for _ in range(300):
-            await self.new_game(1000)  # each tells 125 kB
+            await self.new_game(1000)  # each snapshot has 125 kB
             if await self.total("c10k_messages_conflated_total"):
                 break
         else:
             self.fail("nothing was conflated")
-        # Half a megabyte more than one message would be wrong: what is skipped is not queued.
+        # More than half a megabyte above one message would be wrong: skipped steps are not queued.
         queued = await self.total("c10k_send_queue_bytes")
         self.assertLess(queued, 1 << 19)
         conflated = await self.total("c10k_messages_conflated_total")
@@ -371,11 +371,11 @@ class WatcherTests(LifeTestCase):
         await self.play(workers, grid, 0, 30)
         for _ in range(29):
             grid = next_generation(grid, wrap=True)
-        for good in watchers:  # then the slow one's node has the last step, too
+        for good in watchers:  # after this the slow watcher's node has the last step, too
             self.assertEqual(bytes(await self.follow(good, 3, 29)), grid.states())
         self.assertGreater(await self.total("c10k_messages_conflated_total"), conflated)
         self.assertLessEqual(await self.total("c10k_send_queue_bytes"), queued)
-        # When it reads at last, the newest board comes, and the connection was never closed.
+        # When it reads at last, it receives the newest board on the same connection.
         newest = await deferToThread(self.read_until, slow, b"S\x03\x00")
         self.assertEqual(newest[:7], b"S\x03\x00" + (29).to_bytes(4, "little"))
 
@@ -393,8 +393,8 @@ class WatcherTests(LifeTestCase):
         return slow
 
     def read_until(self, slow: socket.socket, start: bytes) -> bytes:
-        """The payload of the first message that begins so."""
-        # Megabytes through a window of a few bytes would take too long.
+        """Return the payload of the first message that begins with this byte."""
+        # Megabytes through a receive window of a few bytes would take too long.
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         stream = slow.makefile("rb")
         while True:
@@ -409,7 +409,7 @@ class WatcherTests(LifeTestCase):
 
 class HandshakeTests(LifeTestCase):
     async def answer(self, data: bytes) -> bytes:
-        """All that comes until the server closes, or the answer to an upgrade that worked."""
+        """Return all bytes until the server closes, or the answer to a successful upgrade."""
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.cluster.port)
         client: Any = await connectProtocol(endpoint, clients.Client())
         client.transport.write(data)
@@ -463,7 +463,7 @@ class HandshakeTests(LifeTestCase):
         self.assertEqual(code, 426)
         self.assertIn("WebSocket", body)
 
-    async def test_a_frame_along_with_the_handshake(self) -> None:
+    async def test_a_frame_may_arrive_with_the_handshake(self) -> None:
         await self.start()
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.cluster.port)
         client: Any = await connectProtocol(endpoint, clients.Client())

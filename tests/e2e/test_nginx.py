@@ -36,17 +36,17 @@ except ImportError:
     connect: Any = None  # type: ignore[no-redef]
 
 PROXY_TIMEOUT_S = 4
-"""How long nginx waits in silence: for a view of a busy machine, and ten pings, and more."""
+"""nginx's timeout in seconds: longer than a view on a busy machine, and than ten ping intervals."""
 
 SILENCE_S = 2.5 * PROXY_TIMEOUT_S
-"""How long the handler says nothing."""
+"""Seconds for which the handler sends nothing."""
 
 PROXY = "127.0.0.6"
-"""nginx's address. Connections that anybody makes come from 127.0.0.1, so none of them takes the
-ports that have been chosen for nginx and are not bound yet."""
+"""nginx's address. Outgoing connections of other programs use ports of 127.0.0.1, so none of them
+takes the ports that are chosen for nginx before they are bound."""
 
 CLIENT = "127.0.0.5"
-"""The client's address, which differs from that of nginx."""
+"""The client's address, which differs from nginx's."""
 
 SETTINGS = """
 SECRET_KEY = "for tests"
@@ -109,7 +109,7 @@ class NginxTests(TestCase):
         return port
 
     def configure(self, cluster_port: int) -> Path:
-        """The file as it is, but for ports, names and files, and a proxy that loses patience."""
+        """Write the file with other ports, names and paths, and a shorter timeout."""
         text = (ROOT / "deploy" / "nginx.conf").read_text()
         self.port, plain = self.free_port(), self.free_port()
         for pattern, ours in (
@@ -157,7 +157,7 @@ class NginxTests(TestCase):
         nginx.kill(signal.SIGTERM)
         await nginx.end()
 
-    # In a thread, as a client would.
+    # In a thread, because the client blocks.
 
     def trusting(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.certificate))
@@ -190,33 +190,33 @@ class NginxTests(TestCase):
             proxy=None,
         )
 
-    async def test_pages_sockets_and_feeds(self) -> None:
+    async def test_pages_websockets_and_feeds_work_behind_nginx(self) -> None:
         await self.start("--ping-interval", "0.4")
         await deferToThread(self.use)
 
     def use(self) -> None:
-        # Who the client is, whatever it says itself, and that it came by TLS.
+        # The client's address, even if the client sends another one, and that it uses TLS.
         self.assertEqual(self.get("/"), f"{CLIENT} True")
         with self.websocket() as client:
             self.assertEqual(client.recv(PATIENCE_S), CLIENT)
-            # Longer than nginx waits in silence.
+            # Longer than nginx's timeout.
             self.assertEqual(client.recv(PATIENCE_S), "still here")
         with self.assertRaises(InvalidStatus) as refused:
             self.websocket("https://evil.example")
         self.assertEqual(refused.exception.response.status_code, 403)
-        # Events come at once, not when a buffer is full.
+        # Events arrive at once, not when a buffer is full.
         connection = self.http()
         connection.request("GET", "/live/", headers={"Accept": "text/event-stream"})
         events = connection.getresponse()
         self.assertEqual(events.status, 200)
         while self.get("/tell/") == "0":
-            pass  # not subscribed yet
+            pass  # the feed is not subscribed yet
         while b'"message":"news"' not in (line := events.readline()):
             self.assertTrue(line, "the stream ended without it")
         connection.close()
 
-    async def test_without_pings_the_proxy_hangs_up(self) -> None:
-        """What check --deploy warns of, and what shows that the test above tests something."""
+    async def test_without_pings_the_proxy_disconnects(self) -> None:
+        """check --deploy warns of this; it also shows that the test above is effective."""
         await self.start("--ping-interval", "60")
         await deferToThread(self.be_disconnected)
 

@@ -33,8 +33,8 @@ from tests.e2e.processes import (
 )
 
 AT_ONCE_S = 9.0
-"""Seconds for an end without draining, less than the 10 s of --drain-timeout. It takes milliseconds
-on a machine that has nothing else to do."""
+"""Seconds for an end without draining: less than the 10 s of --drain-timeout. On an idle machine it
+takes milliseconds."""
 
 
 def runtime_folder(cluster: Cluster) -> Path:
@@ -47,7 +47,7 @@ class OperationsTests(TestCase):
     def assert_port_free(self, port: int) -> None:
         claim(parse_address(f"tcp:{port}:interface=127.0.0.1")).close()
 
-    async def test_start_and_stop(self) -> None:
+    async def test_a_cluster_starts_and_stops(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")
         await ready(cluster.admin_url)
         self.assertEqual(await get(cluster.admin_url + "healthz"), (200, "ok\n"))
@@ -116,9 +116,9 @@ class OperationsTests(TestCase):
         ends = [process_end(pid) for pid in cluster.pids.values()]
         cluster.kill(signal.SIGKILL)
         await gatherResults(ends).addTimeout(AT_ONCE_S, reactor)
-        await cluster.end()  # its sockets may be closed after those that its children watch
+        await cluster.end()  # the kernel may close its sockets one after the other
         self.assert_port_free(cluster.port)
-        # The files that remain in the runtime folder do not prevent the next start.
+        # The files left in the runtime folder do not prevent the next start.
         listen = f"tcp:{cluster.port}:interface=127.0.0.1"
         self.assertTrue(runtime_folder(cluster).exists())
         extra = {"XDG_RUNTIME_DIR": str(cluster.runtime)}
@@ -136,7 +136,7 @@ class OperationsTests(TestCase):
         await ready(first.admin_url)
         self.assertTrue(runtime_folder(first).is_dir())
 
-    async def test_two_clusters_on_different_ports(self) -> None:
+    async def test_two_clusters_run_on_different_ports(self) -> None:
         one, other = await gatherResults(
             [start_cluster(self, "--nodes", "1"), start_cluster(self, "--nodes", "1")]
         )
@@ -145,7 +145,7 @@ class OperationsTests(TestCase):
         await one.end()
         await ready(other.admin_url)
 
-    async def test_stop_during_start(self) -> None:
+    async def test_a_cluster_stops_during_its_start(self) -> None:
         for pattern in (r"up to .* connections", r"ready \(process"):
             started: list[Cluster] = []
             ready = start_cluster(self, "--nodes", "2", on_spawn=started.append)
@@ -156,7 +156,7 @@ class OperationsTests(TestCase):
             await no_orphans(self, started[0].mark)
             self.assertNotIn("Traceback", started[0].text)
 
-    async def test_stop_twice(self) -> None:
+    async def test_a_second_signal_during_the_stop_is_ignored(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")
         stopping = cluster.line("c10k#info. stopping")
         cluster.kill(signal.SIGINT)
@@ -169,7 +169,7 @@ class OperationsTests(TestCase):
     async def test_sigterm_to_all_processes_at_once(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")
         for pid in cluster.processes():
-            kill_if_there(pid, signal.SIGTERM)  # the first one ends the others
+            kill_if_there(pid, signal.SIGTERM)  # the first signal may have ended the others
         await cluster.end()
         self.assertNotIn("Traceback", cluster.text, cluster.text)
         self.assertEqual(cluster.processes(), [])
@@ -194,7 +194,7 @@ class OperationsTests(TestCase):
         )  # fmt: skip
         running = cluster.line("the view runs")
         answer = Deferred.fromCoroutine(get(cluster.base_url))
-        answer.addErrback(lambda _: None)  # it will be cut off
+        answer.addErrback(lambda _: None)  # the connection will be aborted
         await running
         cluster.kill()
         await cluster.end()
@@ -202,7 +202,7 @@ class OperationsTests(TestCase):
         self.assertIn("views still run at the end of the drain timeout; leaving them", cluster.text)
         self.assertEqual(cluster.processes(), [])
 
-    async def test_daemon(self) -> None:
+    async def test_a_daemon_starts_and_stops(self) -> None:
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         log, pidfile = folder / "log", folder / "pid"

@@ -1,6 +1,6 @@
 """The Life page in a real browser, on a real cluster, with a game played by a real swarm.
 
-What the page shows is read from the canvas's pixels and compared with the oracle.
+The board is read from the canvas's pixels and compared with the oracle.
 """
 
 import os
@@ -36,14 +36,14 @@ from workers.life.rules import Grid, next_generation
 
 
 def soup(size: int, seed: int) -> Grid:
-    """One cell in three alive."""
+    """Return a random grid with one cell in three alive."""
     dice = random.Random(seed)
     cells = [(row, column) for row in range(size) for column in range(size)]
     return Grid.of(size, [cell for cell in cells if dice.random() < 1 / 3])
 
 
 def generations(grid: Grid) -> Iterator[bytes]:
-    """The states of each generation, as read_board has them."""
+    """Return the states of each generation, in the form of read_board."""
     while True:
         yield grid.states()
         grid = next_generation(grid, wrap=True)
@@ -60,7 +60,7 @@ class Game:
         self.states = [next(states) for _ in range(steps + 1)]
 
     def pattern(self) -> str:
-        """The start in the swarm's plain format."""
+        """Return the start in the swarm's plain format."""
         rows = self.states[0].decode("latin-1").translate({0: ".", 1: "O"})
         size = self.size
         return "".join(f"{rows[at : at + size]}\n" for at in range(0, size * size, size))
@@ -77,7 +77,7 @@ class PageTests(TestCase):
         return browser, cluster
 
     def play(self, cluster: Cluster, game: Game, *options: str) -> Program:
-        """Start the swarm; it ends by itself after the game's last step."""
+        """Start the swarm, which ends after the game's last step."""
         pattern = Path(self.mktemp()).absolute()
         pattern.write_text(game.pattern())
         url = f"ws://127.0.0.1:{cluster.port}/"
@@ -86,26 +86,26 @@ class PageTests(TestCase):
         return start_program(self, Program(), command, uuid.uuid4().hex)
 
     async def reach_end(self, browser: Browser, page: Any, game: Game, swarm: Program) -> None:
-        """The swarm has played all steps, and the page shows the last one."""
+        """Wait until the swarm has played all steps and the page shows the last one."""
         await self.end(browser, swarm)
         await browser.call(wait_for_step, page, game.size, game.steps)
         self.assertEqual(browser.troubles, [])
 
     async def end(self, browser: Browser, swarm: Program) -> None:
-        """The swarm ends well, and no page had anything to complain about."""
+        """Wait for the swarm's success, and check that no page had an error."""
         await swarm.end(timeout=300)
         self.assertEqual(swarm.status, 0, swarm.text)
         self.assertEqual(browser.troubles, [])
 
     def assert_shows(self, board: Board, game: Game) -> int:
-        """The board is the oracle's at the step it says; returns the step."""
+        """Compare a board with the oracle's at the same step; returns the step."""
         self.assertEqual(board.size, game.size)
         states = zip(board.states, game.states[board.step], strict=True)
         wrong = [divmod(i, game.size) for i, (shown, right) in enumerate(states) if shown != right]
         self.assertEqual(wrong, [], f"wrong cells in step {board.step}")
         return board.step
 
-    async def test_what_is_shown_is_the_oracle_s_grid_step_by_step(self) -> None:
+    async def test_the_page_shows_the_oracles_grid_step_by_step(self) -> None:
         browser, cluster = await self.prepare()
         page: Any = await browser.call(browser.open, cluster.base_url)
         game = Game(32, seed=7, steps=20)
@@ -120,7 +120,7 @@ class PageTests(TestCase):
         steps = [self.assert_shows(board, game) for board in boards]
         self.assertEqual(steps, sorted(steps))
         self.assertEqual(steps[-1], game.steps)
-        # A busy machine may skip some; a page that skips most of them shows no game.
+        # On a busy machine the page may skip some steps, but it must not skip most of them.
         self.assertGreater(len(set(steps)), game.steps / 2)
 
     async def test_ten_thousand_cells(self) -> None:
@@ -131,23 +131,23 @@ class PageTests(TestCase):
         await self.reach_end(browser, page, game, swarm)
         self.assert_shows(await browser.call(read_board, page), game)
 
-    async def test_a_late_joiner_gets_the_board_at_once(self) -> None:
+    async def test_a_page_that_is_opened_late_shows_the_board_at_once(self) -> None:
         browser, cluster = await self.prepare()
         game = Game(16, seed=9, steps=8)
         swarm = self.play(cluster, game, "-l", "0")
         await self.end(browser, swarm)
 
         def join() -> Board:
-            # The game is over: no more changes come, and all that is shown came with the snapshot.
+            # The game is over, so the page received no changes, only the snapshot.
             page = browser.open(cluster.base_url)
             wait_for_step(page, game.size, game.steps)
             return read_board(page)
 
-        for _ in range(3):  # whichever node they come to
+        for _ in range(3):  # on any node
             self.assertEqual(self.assert_shows(await browser.call(join), game), game.steps)
         self.assertEqual(browser.troubles, [])
 
-    async def test_another_game_of_another_size_without_a_reload(self) -> None:
+    async def test_a_game_of_another_size_is_shown_without_a_reload(self) -> None:
         browser, cluster = await self.prepare()
         page: Any = await browser.call(browser.open, cluster.base_url)
         await browser.call(lambda: page.wait_for_selector("#idle", state="visible"))
@@ -159,10 +159,10 @@ class PageTests(TestCase):
             self.assert_shows(await browser.call(read_board, page), game)
         self.assertTrue(await browser.call(lambda: page.evaluate("() => window.marked")))
 
-    async def test_progress_while_the_game_gathers(self) -> None:
+    async def test_the_page_shows_progress_while_the_game_gathers(self) -> None:
         browser, cluster = await self.prepare()
         page: Any = await browser.call(browser.open, cluster.base_url)
-        # Seen from inside the page: what it showed may be gone before a look from outside.
+        # Observed inside the page: the text may be gone before it can be read from outside.
         await browser.call(
             lambda: page.evaluate(
                 """() => {
@@ -190,7 +190,7 @@ class PageTests(TestCase):
             self.assertRegex(text, r"Connected\s+\d+ of 400\s+Subscribed\s+\d+ of 400")
         await self.end(browser, swarm)
 
-    async def test_on_a_phone(self) -> None:
+    async def test_the_page_fits_the_screen_of_a_phone(self) -> None:
         browser, cluster = await self.prepare()
 
         def opened() -> Any:
@@ -226,7 +226,7 @@ class PageTests(TestCase):
         self.assertLessEqual(board["y"] + board["height"], statistics["y"])
         self.assertLessEqual(statistics["y"] + statistics["height"], PHONE["height"])
 
-    async def test_it_reconnects_by_itself(self) -> None:
+    async def test_the_page_reconnects_by_itself(self) -> None:
         browser, cluster = await self.prepare(nodes=1)
         page: Any = await browser.call(browser.open, cluster.base_url)
 
@@ -234,7 +234,7 @@ class PageTests(TestCase):
             page.wait_for_selector(f'#link[data-state="{state}"]')
 
         await browser.call(wait_for_link, "open")
-        # Seen from inside the page: the state may be gone before a look from outside.
+        # Observed inside the page: the state may be gone before it can be read from outside.
         await browser.call(
             lambda: page.evaluate(
                 """() => {

@@ -1,7 +1,7 @@
-"""The database's connections are killed, and the database: no socket notices, threads recover.
+"""When database connections or the database are killed, WebSockets stay open and threads recover.
 
-Two nodes with persistent connections to a PostgreSQL of their own. A lock that the test holds keeps
-every thread inside a query until all of them are, so that each has a connection.
+Two nodes have persistent connections to a PostgreSQL server of the test. A lock that the test holds
+keeps every thread inside a query until all threads are in one, so that each has a connection.
 """
 
 import json
@@ -24,12 +24,14 @@ DATABASE_THREADS = NODES * 2
 THREADS = VIEW_THREADS + DATABASE_THREADS
 
 SOCKETS = 12
-"""At least, and ENOUGH on each node, for an error and an answer of each of its database threads."""
+"""WebSockets, at least, and ENOUGH on each node: for each database thread an error and an
+answer."""
 
 ENOUGH = 2 * DATABASE_THREADS // NODES
 
 VIEWS = 40
-"""So many that no node has less than two for each thread, wherever the kernel sends them."""
+"""Requests: so many that each node has at least two for each thread, as the kernel distributes
+them."""
 
 SETTINGS = {"WSGI_THREADS": VIEW_THREADS // NODES, "DATABASE_THREADS": DATABASE_THREADS // NODES}
 
@@ -37,7 +39,7 @@ OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <>
 
 
 class Answers:
-    """What came back in one round."""
+    """The answers of one round."""
 
     def __init__(self, views: list[tuple[int, str]], sockets: list[dict[str, Any]]) -> None:
         self.backends = {body for code, body in views if code == 200}
@@ -79,12 +81,12 @@ class PostgresTests(TestCase):
         return list(cursor.fetchall()) if cursor.description else []
 
     def count(self, condition: str = "true") -> int:
-        """The cluster's connections for which this is so."""
+        """Return the number of the cluster's connections with this condition."""
         number: int = self.query(f"SELECT count(*) {OTHERS} AND {condition}")[0][0]
         return number
 
     async def count_until(self, number: int) -> None:
-        """Wait: a backend exists for a moment after its client has disconnected."""
+        """Wait for a count: a backend exists for a moment after its client has disconnected."""
         await until(lambda: self.count() == number, lambda: f"{self.count()}, not {number}")
 
     async def connect(self, **headers: str) -> wsclient.Client:
@@ -94,14 +96,14 @@ class PostgresTests(TestCase):
         return client
 
     async def ask(self, message: str) -> list[dict[str, Any]]:
-        """One message on each socket, and its answer."""
+        """Send one message on each WebSocket, and wait for its answer."""
         for client in self.sockets:
             client.send(message)
         answers: Any = await gatherResults([client.next_message() for client in self.sockets])
         return [json.loads(answer) for answer in answers]
 
     async def fill(self, kind: str = "query", kill: bool = False) -> Answers:
-        """Have all threads of all kinds in a query at the same time, then let them go on."""
+        """Keep all threads of all kinds in a query at the same time, then release them."""
         self.query(f"SELECT pg_advisory_lock({GATE})")
         url = self.cluster.base_url + f"backend/{kind}/"
         sockets = Deferred.fromCoroutine(self.ask(kind))
@@ -116,34 +118,34 @@ class PostgresTests(TestCase):
         self.query(f"SELECT pg_terminate_backend(pid) {OTHERS}")
 
     async def assert_all_well(self, others: int = 0) -> None:
-        """No socket was lost, and every thread has a connection that works."""
+        """Assert that no WebSocket was lost, and that every thread has a working connection."""
         self.assertEqual([c for c in self.sockets if c.closed.called], [])
         found = await self.fill()
         self.assertEqual((found.view_errors, found.socket_errors), (0, 0))
         self.assertEqual(len(found.backends), THREADS)
         await self.count_until(THREADS + others)
 
-    async def test_idle_connections_are_killed(self) -> None:
+    async def test_threads_recover_when_idle_connections_are_killed(self) -> None:
         await self.start()
         before = (await self.fill()).backends
-        await self.count_until(THREADS)  # they persist
+        await self.count_until(THREADS)  # persistent connections
         self.assertEqual((await self.fill()).backends, before)
         self.kill_connections()
         await self.count_until(0)
-        found = await self.fill()  # each thread has one error, and then a connection
+        found = await self.fill()  # each thread has one error, then a connection
         self.assertEqual(found.view_errors, VIEW_THREADS)
         self.assertEqual(found.socket_errors, DATABASE_THREADS)
         await self.assert_all_well()
 
-    async def test_connections_are_killed_within_a_transaction(self) -> None:
+    async def test_threads_recover_when_connections_are_killed_within_a_transaction(self) -> None:
         await self.start()
         found = await self.fill("transaction", kill=True)
         self.assertEqual(found.view_errors, VIEW_THREADS)
         self.assertEqual(found.socket_errors, DATABASE_THREADS)
         await self.assert_all_well()
 
-    async def test_the_connection_of_asynchronous_queries_is_killed(self) -> None:
-        """Those of handlers share a thread in each node, which no request begins or ends."""
+    async def test_asynchronous_queries_recover_when_their_connection_is_killed(self) -> None:
+        """Those of handlers share one thread in each node, outside of any request."""
         await self.start()
         for _ in range(2):
             answers = await self.ask("async")
@@ -156,7 +158,7 @@ class PostgresTests(TestCase):
         self.assertEqual([a.get("error") for a in answers], [None] * len(self.sockets))
         await self.assert_all_well(NODES)
 
-    async def test_the_database_stops_and_starts_again(self) -> None:
+    async def test_threads_recover_after_a_restart_of_the_database(self) -> None:
         await self.start()
         await self.fill()
         self.control.close()
@@ -168,7 +170,7 @@ class PostgresTests(TestCase):
         self.assertEqual(
             [a["echo"] for a in await self.ask("hello")], ["hello"] * len(self.sockets)
         )
-        # Somebody without a session needs no database.
+        # A client without a session needs no database.
         self.sockets.append(await self.connect())
         with self.assertRaises(wsclient.Closed) as refused:
             await self.connect(Cookie="sessionid=" + "x" * 32)

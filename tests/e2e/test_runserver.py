@@ -1,4 +1,4 @@
-"""manage.py runserver and publish, in a project of their own."""
+"""manage.py runserver and publish, in a small project."""
 
 import os
 import re
@@ -48,8 +48,9 @@ LOGGING = {
 }
 """
 
-# An error that only the URLconf leads to can end Django's autoreloader itself: it lists sys.modules
-# in one thread while the failing import is taken out of it in another.
+# The module is imported by the app, not only by the URLconf. An error in the URLconf can end
+# Django's autoreloader itself: one of its threads iterates over sys.modules while another thread
+# removes the failed import from it.
 APP = """
 from django.apps import AppConfig
 
@@ -115,7 +116,7 @@ class RunserverTests(TestCase):
         start_program(self, program, command, self.mark, str(self.folder), extra)
 
         def stop() -> "Deferred[None]":
-            # Not SIGKILL: the autoreloader's child would remain.
+            # Not SIGKILL, which would leave the autoreloader's child running.
             program.kill()
             return program.end()
 
@@ -123,12 +124,12 @@ class RunserverTests(TestCase):
         return program
 
     def watched(self, program: Program) -> "Deferred[re.Match[str]]":
-        """Fires when Django next looks at the module that `change` edits for the first time: it
-        takes no notice of changes before that."""
+        """Fires when Django has first seen the module that `change` edits: it ignores changes
+        before that."""
         return program.line(r"site_words\.py first seen")
 
     def change(self, text: str) -> None:
-        """Edit a module of the site, in one step: no reloader sees a half of it."""
+        """Edit a module of the site atomically, so that no reloader reads an incomplete file."""
         edited = self.folder / "edited"
         edited.write_text(text)
         edited.replace(self.folder / "site_words.py")
@@ -145,7 +146,7 @@ class RunserverTests(TestCase):
     async def connect(self, path: str = "live/") -> Client:
         return await connect(reactor, f"ws{self.url[4:]}{path}")
 
-    async def test_autoreload(self) -> None:
+    async def test_a_change_of_the_code_restarts_the_server(self) -> None:
         server = self.manage("runserver", "127.0.0.1:0")
         watched = self.watched(server)
         await self.started(server)
@@ -173,11 +174,11 @@ class RunserverTests(TestCase):
         client = await self.connect()
         self.assertEqual(await client.next_message(), "subscribed")
 
-        # Ctrl-C in a terminal sends the signal to both processes.
+        # Ctrl-C in a terminal signals both processes.
         processes = marked_processes(self.mark)
         self.assertEqual(len(processes), 2)
         for pid in processes:
-            kill_if_there(pid, signal.SIGINT)  # the first one ends the other, if that takes long
+            kill_if_there(pid, signal.SIGINT)  # the first process may have ended the other one
         await server.end()
         self.assertEqual(server.status, 0)
         for pid in processes:
@@ -198,7 +199,7 @@ class RunserverTests(TestCase):
         await again
         self.assertEqual(await get(self.url), (200, "corrected"))
 
-    async def test_one_process_without_autoreload(self) -> None:
+    async def test_without_autoreload_there_is_one_process(self) -> None:
         server = self.manage("runserver", "--noreload", "--nothreading", "--nostatic", "0:0")
         match = await server.line(r"Starting development server at http://0\.0\.0\.0:(\d+)/")
         self.url = f"http://127.0.0.1:{match[1]}/"
@@ -213,7 +214,7 @@ class RunserverTests(TestCase):
         await failed
         client = await self.connect()
         self.assertEqual(await client.next_message(), "subscribed")
-        # The settings that are options of twistd c10k count here, too.
+        # The settings that are options of twistd c10k are used here, too.
         client.send("x" * 101)
         self.assertEqual((await client.closed).code, 1009)
         client = await self.connect()
@@ -224,7 +225,7 @@ class RunserverTests(TestCase):
         self.assertEqual(server.status, 0)
         self.assertEqual(os.listdir(server.runtime / f"c10k-{os.getuid()}"), [])
 
-    async def test_a_port_that_is_taken(self) -> None:
+    async def test_a_busy_port_is_reported(self) -> None:
         first = self.manage("runserver", "--noreload", "127.0.0.1:0")
         await self.started(first)
         port = self.url.rstrip("/").rpartition(":")[2]
@@ -235,7 +236,7 @@ class RunserverTests(TestCase):
             self.assertEqual(second.errors[-1], "Error: That port is already in use.")
         self.assertEqual(await get(self.url), (200, "first"))
 
-    async def test_publish_from_another_process(self) -> None:
+    async def test_another_process_may_publish(self) -> None:
         nowhere = self.manage("publish", "live", "hello")
         await nowhere.end()
         self.assertEqual(nowhere.status, 1)

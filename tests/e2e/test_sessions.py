@@ -1,4 +1,4 @@
-"""WebSockets on every node end with their session, wherever the session ends."""
+"""WebSockets on every node close when their session ends on any node or in another process."""
 
 import json
 import sys
@@ -24,15 +24,15 @@ from tests.e2e.processes import (
 from tests.e2e.wsclient import Client, Closed, connect
 
 WITHIN_S = 1.0
-"""Promised: from the end of a session to the end of its sockets, anywhere. No wait for the next
-ping, or for the next look at a database, would keep that."""
+"""Seconds, as documented, from the end of a session to the close of its WebSockets on any node. A
+check at the next ping, or periodic checks of a database, would take longer."""
 
 SLOW_ECHOES = 20
-"""What a busy machine adds at most, in echoes of one that is there meanwhile: a log-out is a view,
-a query, three processes and two hops of the bus, an echo is one process."""
+"""Allowance for a busy machine, in echoes that a WebSocket makes meanwhile: a log-out needs a view,
+a query, three processes and two hops of the bus; an echo needs one process."""
 
 SOCKETS = 12
-"""Of each user, at least."""
+"""WebSockets of each user, at least."""
 
 
 class Body:
@@ -51,7 +51,7 @@ class Body:
 
 
 class Pace:
-    """A stopwatch that knows how slow the machine is meanwhile: by the echoes of a socket."""
+    """A stopwatch that also measures how slow the machine is, by the echoes of a WebSocket."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -69,7 +69,7 @@ class Pace:
             await deferLater(reactor, 0.005, lambda: None)
 
     async def assert_within(self, test: TestCase, seconds: float) -> None:
-        """Not more has passed than so much on a machine that has nothing else to do."""
+        """Assert that not more than this time has passed, plus the allowance for a busy machine."""
         took = reactor.seconds() - self._began
         self._is_over = True
         await self._echoes
@@ -85,7 +85,7 @@ class SessionTests(TestCase):
         self.keys: dict[str, str] = await self.outside("new", *users)
 
     async def outside(self, *arguments: str) -> Any:
-        """What another process with the site's settings does; waits for its end."""
+        """Run statements in another process with the site's settings; waits for its end."""
         program = Program()
         runtime = {"XDG_RUNTIME_DIR": str(self.cluster.runtime)}
         start_program(
@@ -100,7 +100,7 @@ class SessionTests(TestCase):
         return json.loads(program.lines[-1])
 
     async def socket(self, cookie: str, path: str = "echo/") -> Client:
-        """A socket that answers."""
+        """Open a WebSocket that answers."""
         url = self.cluster.base_url.replace("http", "ws", 1) + path
         client = await connect(reactor, url, headers={"Cookie": cookie} if cookie else None)
         self.addCleanup(self.leave, client)
@@ -113,7 +113,7 @@ class SessionTests(TestCase):
         return client.closed
 
     async def sockets(self, user: str) -> list[Client]:
-        """Some on each node, of one session: the kernel chooses the node."""
+        """Open WebSockets of one session until each node has some; the kernel chooses the node."""
         cookie = f"sessionid={self.keys[user]}"
         before = await statistics(self.cluster, "c10k_connections")
         found = [await self.socket(cookie) for _ in range(SOCKETS)]
@@ -122,7 +122,7 @@ class SessionTests(TestCase):
         return found
 
     async def gained(self, before: dict[str, float]) -> dict[str, float]:
-        """How many connections more each node has."""
+        """Return the number of new connections of each node."""
         now = await statistics(self.cluster, "c10k_connections")
         return {node: number - before[node] for node, number in now.items()}
 
@@ -138,7 +138,7 @@ class SessionTests(TestCase):
             self.assertEqual(await client.next_message(), "still there?")
 
     async def log_out(self, key: str) -> None:
-        """As a browser does, from the page."""
+        """Log out with a form, like a browser."""
         token = "t" * 32
         agent = Agent(reactor)
         response: Any = await agent.request(
@@ -166,12 +166,12 @@ class SessionTests(TestCase):
         revoked = await statistics(self.cluster, "c10k_revoked_total")
         self.assertEqual((sum(revoked.values()), len(revoked)), (len(annas), 2))
         self.assertGreater(min(revoked.values()), 0, "there were sockets on each node")
-        # Who is out stays out.
+        # The session cannot be used any more.
         again = await self.socket(f"sessionid={self.keys['anna']}")
         await self.log_out(self.keys["anna"])
         await self.assert_open([again])
 
-    async def test_by_a_process_outside(self) -> None:
+    async def test_another_process_may_end_sessions(self) -> None:
         await self.start("deactivated", "password", "deleted", "session", "revoked", "bystander")
         clients = {name: await self.sockets(name) for name in self.keys}
         bystanders = clients.pop("bystander")

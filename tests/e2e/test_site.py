@@ -29,9 +29,9 @@ PAGES = {
     "/login/": None,
     "/nothing/here": None,
 }
-"""Path -> what the header marks as the page one is on."""
+"""Path -> the link that the header marks as the current page."""
 
-# How readable the text is: the lowest contrast between a text and what is behind it (WCAG 2.2).
+# The lowest contrast between a text and its background (WCAG 2.2).
 _CONTRAST = """() => {
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const paint = (...colours) => {
@@ -62,20 +62,20 @@ _CONTRAST = """() => {
 
 
 def opened(browser: Browser, url: str, viewport: dict[str, int] = DESKTOP, **context: Any) -> Any:
-    """A page whose socket is open."""
+    """Open a page, and wait until its WebSocket is open."""
     page = browser.open(url, viewport, **context)
     page.wait_for_selector('#link[data-state="open"]')
     return page
 
 
 def say(page: Any, text: str) -> None:
-    """In the chat."""
+    """Send a message in the chat."""
     page.fill("#message", text)
     page.press("#message", "Enter")
 
 
 def wait_for(page: Any, selector: str, text: str) -> None:
-    """Until an element has exactly this text."""
+    """Wait until an element has exactly this text."""
     page.locator(selector).get_by_text(text, exact=True).first.wait_for()
 
 
@@ -94,7 +94,7 @@ class SiteTestCase(TestCase):
         return browser, cluster
 
     async def manage(self, cluster: Cluster, *arguments: str) -> str:
-        """Run a management command beside the cluster; its output."""
+        """Run a management command in another process; returns its output."""
         extra = {"C10K_STATE_DIR": self.state, "XDG_RUNTIME_DIR": str(cluster.runtime)}
 
         def run() -> str:
@@ -107,13 +107,13 @@ class SiteTestCase(TestCase):
         return await deferToThread(run)
 
     async def sockets(self, cluster: Cluster, count: int) -> dict[str, float]:
-        """Node -> its WebSockets, once there are ``count`` in all."""
+        """Wait until there are ``count`` WebSockets; returns their number by node."""
         return await statistics_until(
             cluster, lambda found: sum(found.values()) == count, "c10k_connections"
         )
 
     async def open_on_both(self, browser: Browser, cluster: Cluster, path: str) -> tuple[Any, Any]:
-        """Two pages in contexts of their own, the first on node0 and the second on node1."""
+        """Open two pages in separate contexts, the first on node0 and the second on node1."""
         url = cluster.base_url + path
         pages: dict[str, Any] = {}
         while len(pages) < 2:  # the kernel chooses the node
@@ -128,13 +128,13 @@ class SiteTestCase(TestCase):
         return pages["node0"], pages["node1"]
 
     def assert_no_troubles(self, browser: Browser) -> None:
-        """No page had any, but that the network was away where a test took it away."""
+        """Assert that no page had an error, except those of a network that the test turned off."""
         self.assertEqual([], [each for each in browser.troubles if "net::ERR_" not in each])
 
 
 @once
 class ChatTests(SiteTestCase):
-    async def test_two_people_on_different_nodes(self) -> None:
+    async def test_two_people_on_different_nodes_can_chat(self) -> None:
         browser, cluster = await self.prepare()
         ada, alan = await self.open_on_both(browser, cluster, "chat/")
 
@@ -164,15 +164,15 @@ class ChatTests(SiteTestCase):
             wait_for(ada, ".note", f"{other} disconnected")
             room = opened(browser, f"{cluster.base_url}chat/a-room/")
             self.assertEqual([], texts(room, ".said"))
-            ada.reload()  # the same person, as the session knows
+            ada.reload()  # the session identifies the same person
             ada.wait_for_selector('#link[data-state="open"]')
             self.assertEqual(name, ada.get_attribute("#say", "data-name"))
 
         await browser.call(join)
         self.assert_no_troubles(browser)
 
-    async def test_offline_and_back(self) -> None:
-        """Nothing is missed, and what was written meanwhile is sent."""
+    async def test_a_page_that_was_offline_misses_no_message(self) -> None:
+        """Messages that were written meanwhile are sent."""
         browser, cluster = await self.prepare()
         ada, alan = await self.open_on_both(browser, cluster, "chat/")
 
@@ -182,7 +182,7 @@ class ChatTests(SiteTestCase):
             alan.context.set_offline(True)
 
         await browser.call(part)
-        # Chromium only holds back what comes over sockets that are open: this one is lost.
+        # Offline, Chromium only delays the data of open WebSockets, so this one is closed, too.
         os.kill(cluster.pids["node1"], signal.SIGKILL)
 
         def meet() -> None:
@@ -208,7 +208,7 @@ class ChatTests(SiteTestCase):
 
 @once
 class LiveTests(SiteTestCase):
-    async def test_what_a_view_publishes_is_on_every_page(self) -> None:
+    async def test_every_page_shows_what_a_view_publishes(self) -> None:
         browser, cluster = await self.prepare()
         one, two = await self.open_on_both(browser, cluster, "live/")
 
@@ -245,7 +245,7 @@ class LiveTests(SiteTestCase):
             publish(one, "to those who are away")
             wait_for(one, "#feed", "to those who are away")
             two.context.set_offline(False)
-            one.check('input[value="sse"]')  # the other way, the same messages
+            one.check('input[value="sse"]')  # the same messages by the other transport
             one.wait_for_selector('#link[data-state="open"]:has-text("Event stream")')
             for page in (one, two, stream):
                 wait_for(page, "#feed", "to those who are away")
@@ -258,7 +258,7 @@ class LiveTests(SiteTestCase):
 
 @once
 class AudienceTests(SiteTestCase):
-    async def test_messages_for_a_user_a_group_a_session_and_everybody(self) -> None:
+    async def test_messages_reach_a_user_a_group_a_session_and_all(self) -> None:
         browser, cluster = await self.prepare()
         await self.manage(cluster, "createdemousers", "--password", PASSWORD)
 
@@ -296,7 +296,7 @@ class AudienceTests(SiteTestCase):
                 (alan, ["for everybody", "for mathematicians"]),
                 (guest, ["for everybody", "for my session"]),
             ):
-                for text in expected:  # views run on all nodes: in no particular order
+                for text in expected:  # in any order, because views run on all nodes
                     wait_for(page, "#log span", text)
                 self.assertEqual(expected, sorted(texts(page, "#log span")))
 
@@ -311,7 +311,7 @@ class AudienceTests(SiteTestCase):
             self.assertTrue(guest.is_disabled("#said"))
             self.assertNotIn("from Ada", texts(ada, "#log .received span"))
 
-            # Logging out on one page closes the sockets of all pages of the session.
+            # Logging out on one page closes the WebSockets of all pages of the session.
             other = ada.context.new_page()
             other.goto(f"{cluster.base_url}demos/")
             other.click("text=Log out")
@@ -324,7 +324,7 @@ class AudienceTests(SiteTestCase):
 
 @once
 class PagesTests(SiteTestCase):
-    async def test_every_page_in_every_light_on_every_screen(self) -> None:
+    async def test_every_page_is_readable_in_both_schemes_and_on_small_screens(self) -> None:
         browser, cluster = await self.prepare()
 
         def look(path: str) -> None:
@@ -347,10 +347,10 @@ class PagesTests(SiteTestCase):
 
         for path in PAGES:
             await browser.call(look, path)
-        # The page that is not there is one of those that were looked at.
+        # One of the pages does not exist, which Chromium reports.
         self.assertEqual([], [each for each in browser.troubles if "404" not in each])
 
-    async def test_the_index_echo_and_forms(self) -> None:
+    async def test_the_index_echo_and_forms_work(self) -> None:
         browser, cluster = await self.prepare()
 
         def follow_the_index() -> None:

@@ -1,6 +1,6 @@
-"""More slow views than there are threads and places to wait: 503 at once, and WebSockets go on.
+"""More slow views than threads and queue hold: 503 at once, and WebSockets are still served.
 
-How long an echo takes meanwhile is measured by benchmarks.slow_views.
+benchmarks.slow_views measures how long an echo takes meanwhile.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ VIEWS = 10 * PLACES
 class SlowViewTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
-    async def test_beyond_the_queue(self) -> None:
+    async def test_requests_beyond_the_queue_are_refused_at_once(self) -> None:
         path = Path(self.mktemp()).resolve()
         lock = os.open(path, os.O_CREAT | os.O_RDWR)
         self.addCleanup(os.close, lock)

@@ -47,7 +47,7 @@ class StandaloneProcessesTests(TestCase):
         start_program(self, program, command, self.marks[-1], extra={"DJANGO_SECRET_KEY": "tests"})
         return program
 
-    async def test_nodes_and_a_cluster_on_one_broker(self) -> None:
+    async def test_nodes_and_a_cluster_share_one_broker(self) -> None:
         bus = ("--bus", f"zmq+ipc://{self.folder}/broker.ipc")
         broker = self.start("c10k-broker", *bus)
         await broker.line("c10k-broker ready: zmq[+]ipc://")
@@ -59,7 +59,7 @@ class StandaloneProcessesTests(TestCase):
         for match in announced:
             status, _ = await get(match[1])
             self.assertLess(status, 500)
-        # Each has a runtime folder, through which external publishers publish.
+        # Each node has a runtime folder with a publish socket.
         folders = [running_clusters({"XDG_RUNTIME_DIR": str(node.runtime)}, os.getuid())
                    for node in nodes]  # fmt: skip
         publisher = ExternalPublisher(lambda: folders[0], site=lambda: site_name("tests"))

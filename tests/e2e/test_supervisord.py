@@ -39,13 +39,13 @@ class SupervisordTests(TestCase):
         if program is None:
             raise SkipTest("supervisord is not installed (apt-get install supervisor)")
         self.program = program
-        # Not trial's own folder, whose path is too long for supervisord's socket.
+        # Not trial's folder, whose path is too long for supervisord's socket.
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
         self.mark = uuid.uuid4().hex
 
     def configuration(self) -> Path:
-        """The file as it is, but for this checkout's twistd, a free port and two nodes."""
+        """Return the file with this checkout's twistd, a free port and two nodes."""
         text = (ROOT / "deploy" / "supervisord.conf").read_text()
         ours = shlex.join(twistd("-n", "--pidfile=", "c10k", "--nodes", "2"))
         ours += " --listen tcp:0:interface=127.0.0.1"
@@ -62,7 +62,7 @@ class SupervisordTests(TestCase):
         return supervisord
 
     async def ready(self, number: int) -> tuple[int, str, int]:
-        """Process number of the cluster's supervisor, admin URL and port of the n-th start."""
+        """Return the supervisor's process ID, the admin URL and the port of the n-th start."""
         log = self.folder / "c10k.log"
         pattern = r"c10k ready: http://127.0.0.1:(\d+)/ .*admin (\S+)"
         while len(found := re.findall(pattern, log.read_text() if log.exists() else "")) < number:
@@ -74,7 +74,7 @@ class SupervisordTests(TestCase):
     def assert_port_free(self, port: int) -> None:
         claim(parse_address(f"tcp:{port}:interface=127.0.0.1")).close()
 
-    async def test_start_kill_and_stop(self) -> None:
+    async def test_the_cluster_starts_is_restarted_and_stops(self) -> None:
         supervisord = self.start()
         first, admin, port = await self.ready(1)
         await asking.ready(admin)

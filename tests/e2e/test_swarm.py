@@ -1,4 +1,4 @@
-"""`swarm` and `manage.py testecho` against a real cluster, as their users meet them."""
+"""`swarm` and `manage.py testecho` on a real cluster."""
 
 import json
 import signal
@@ -18,7 +18,8 @@ from tests.e2e.processes import (
 from tests.once import once
 
 DELAY_S = "2"
-"""Between messages. The last handshake may be so late, and all are open at the same time still."""
+"""Seconds between messages. The last handshake may be this late, and all are still open
+together."""
 
 
 @once
@@ -34,7 +35,7 @@ class SwarmTests(TestCase):
         return start_program(self, Program(), command, uuid.uuid4().hex)
 
     async def summary(self, *arguments: str) -> dict[str, Any]:
-        """Of a run that ends well and says nothing else."""
+        """Return the summary of a run, which must succeed and print nothing else."""
         swarm = self.start(*arguments, "--json")
         await swarm.end()
         self.assertEqual(0, swarm.status, swarm.text)
@@ -43,14 +44,14 @@ class SwarmTests(TestCase):
         self.assertEqual((summary["errors"], summary["interrupted"]), ([], False))
         return summary
 
-    async def test_each(self) -> None:
+    async def test_each_subcommand_succeeds(self) -> None:
         await self.cluster()
         echo = await self.summary("echo", "--clients", "60", "--delay", DELAY_S)
         self.assertEqual((echo["peak"], echo["done"], echo["failed"]), (60, 60, 0))
         self.assertEqual(set(echo["reply_ms"]), {"p50", "p99", "max"})
         idle = await self.summary("idle", "--clients", "60", "--hold", "0")
         self.assertEqual((idle["opened"], idle["failed"]), (60, 0))
-        self.assertEqual(len(idle["memory"]["pids"]), 3)  # two nodes, and who gave them the port
+        self.assertEqual(len(idle["memory"]["pids"]), 3)  # two nodes, and the supervisor
         storm = await self.summary("storm", "--clients", "60", "--processes", "2")
         self.assertEqual((storm["all_back"], storm["failed"]), (True, 0))
         broadcast = await self.summary(
@@ -61,7 +62,7 @@ class SwarmTests(TestCase):
         wrong = [broadcast[name] for name in ("lost", "duplicates", "out_of_order")]
         self.assertEqual(wrong, [0, 0, 0])
 
-    async def test_for_people(self) -> None:
+    async def test_the_output_is_readable_text_without_json(self) -> None:
         await self.cluster()
         swarm = self.start(
             "testecho", "--clients", "20", "--delay", DELAY_S, module="django_project"
@@ -89,7 +90,7 @@ class SwarmTests(TestCase):
         self.assertEqual(len(swarm.lines), 1, swarm.text)
         self.assertIn(says, swarm.text)
 
-    async def test_one_clear_line(self) -> None:
+    async def test_errors_are_one_line(self) -> None:
         self.url = "ws://127.0.0.1:1"
         await self.refused("echo", says="/test/ws/: connection refused; is the server running")
         self.url = "http://127.0.0.1:1"

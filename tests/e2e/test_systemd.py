@@ -19,13 +19,13 @@ UNIT = (ROOT / "deploy" / "c10k.service").read_text()
 
 @once
 class ServiceTests(SynchronousTestCase):
-    def test_systemd_verifies_it(self) -> None:
+    def test_systemd_verifies_the_unit(self) -> None:
         program = shutil.which("systemd-analyze")
         if program is None:
             raise SkipTest("systemd is not installed")
         folder = Path(tempfile.mkdtemp(prefix="c10k-"))
         self.addCleanup(shutil.rmtree, folder)
-        # The file, without what this machine does not have.
+        # The file, without names that do not exist on this machine.
         text, count = re.subn(r"(?m)^ExecStart=\S+", f"ExecStart={sys.executable}", UNIT)
         self.assertEqual(count, 1)
         text = text.replace("User=site", "User=root").replace("=/srv/site", f"={folder}")

@@ -17,7 +17,7 @@ from tests.e2e.processes import PATIENCE_S, TEST_TIMEOUT_S, start_cluster
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A key and a certificate for localhost, signed by itself."""
+    """Create a key and a self-signed certificate for localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -45,7 +45,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def exchange(port: int, certificate: Path, request: str, more: bytes, until: bytes) -> bytes:
-    """Send a request and what follows its answer's header; read until ``until`` has come."""
+    """Send a request, then more bytes after the answer's header; read until ``until`` arrives."""
     context = ssl.create_default_context(cafile=str(certificate))
     context.set_alpn_protocols(["http/1.1"])
     with (
@@ -69,7 +69,7 @@ class TLSTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
     @inlineCallbacks
-    def test_pages_and_sockets(self) -> "Deferred[None]":  # type: ignore[misc]
+    def test_pages_and_websockets_work_under_tls(self) -> "Deferred[None]":  # type: ignore[misc]
         folder = Path(self.mktemp())
         folder.mkdir()
         key, certificate = make_certificate(folder.resolve())

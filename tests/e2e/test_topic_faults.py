@@ -27,7 +27,7 @@ SETTINGS = {"TOPICS": {TOPIC: {"history": MESSAGES}}}
 
 
 class CallbackSubscriber:
-    """Hears a topic, and comes back with its position whenever its connection is lost.
+    """Receives a topic, and reconnects with its position when its connection is lost.
 
     Messages are the numbers from 1, published by one publisher.
     """
@@ -56,7 +56,7 @@ class CallbackSubscriber:
     def _take(self, message: Any) -> None:
         said = json.loads(message)
         if isinstance(said, int):
-            # One publisher, one number each: so the topic's own number must be the same.
+            # There is one publisher, so its number must equal the topic's offset.
             epoch = self.position.rpartition(":")[0]
             said = {"message": message, "position": f"{epoch}:{said}" if epoch else ""}
         if "message" in said:
@@ -102,7 +102,7 @@ class TopicFaultTests(TestCase):
             nodes.add(subscriber.node)
 
     async def publish(self, count: int) -> None:
-        """One after the other, each when the one before is answered."""
+        """Publish messages, each after the previous one is answered."""
         for _ in range(count):
             self.published += 1
             self.publisher.send(str(self.published))
@@ -124,7 +124,7 @@ class TopicFaultTests(TestCase):
             self.assertEqual(subscriber.heard, everything, state())
             self.assertEqual(set(subscriber.recovered[1:]) - {True}, set(), state())
 
-    async def test_nodes_are_killed(self) -> None:
+    async def test_no_message_is_lost_when_nodes_are_killed(self) -> None:
         await self.start()
         others = [
             name
@@ -140,20 +140,20 @@ class TopicFaultTests(TestCase):
         await self.assert_all_heard()
         self.assertGreater(sum(len(f.recovered) > 1 for f in self.callback_subscribers), 0)
 
-    async def test_the_broker_is_killed(self) -> None:
+    async def test_no_message_is_lost_when_the_broker_is_killed(self) -> None:
         await self.start()
         await self.publish(MESSAGES // 3)
         again = self.cluster.line("broker ready")
         os.kill(self.cluster.pids["broker"], signal.SIGKILL)
         await self.publish(MESSAGES // 3)
-        for subscriber in self.callback_subscribers[::3]:  # some come back while there is no broker
+        for subscriber in self.callback_subscribers[::3]:  # some reconnect while there is no broker
             assert subscriber.client is not None
             subscriber.client.abort()
         await again
         await self.publish(MESSAGES // 3)
         await self.assert_all_heard()
 
-    async def test_the_broker_dies_with_messages_that_it_had_not_read(self) -> None:
+    async def test_messages_that_a_dead_broker_had_not_read_are_sent_again(self) -> None:
         await self.start()
         await self.publish(10)
         os.kill(self.cluster.pids["broker"], signal.SIGSTOP)
@@ -184,7 +184,7 @@ class PresenceFaultTests(TestCase):
         self.node_of[name] = (await self.ask(client))["node"]
 
     async def ask(self, client: wsclient.Client) -> dict[str, Any]:
-        """The members that one client receives; it skips announcements from before."""
+        """Return the members that one client receives; earlier announcements are skipped."""
         client.send("who?")
         while True:
             message: Any = await client.next_message()
@@ -199,7 +199,7 @@ class PresenceFaultTests(TestCase):
                 await deferLater(reactor, LOOK_SOON_S, lambda: None)
 
     async def kill_node(self) -> list[str]:
-        """Kill a node; who is gone with it."""
+        """Kill a node; returns the members that were on it."""
         name = next(name for name in self.cluster.pids if name.startswith("node"))
         pid = self.cluster.pids[name]
         gone = [guest for guest, node in self.node_of.items() if node == pid]
@@ -208,7 +208,7 @@ class PresenceFaultTests(TestCase):
         await gatherResults(ends)
         return gone
 
-    async def test_the_dead_are_not_there(self) -> None:
+    async def test_members_on_a_dead_node_leave(self) -> None:
         await self.start()
         await self.assert_all_know()
         gone = await self.kill_node()
@@ -223,7 +223,7 @@ class PresenceFaultTests(TestCase):
             await self.join(name)
         await self.assert_all_know()
 
-    async def test_a_new_broker_receives_who_is_there(self) -> None:
+    async def test_a_new_broker_receives_the_members(self) -> None:
         await self.start()
         await self.assert_all_know()
         again = self.cluster.line("broker ready")
@@ -235,7 +235,7 @@ class PresenceFaultTests(TestCase):
         for name, client in self.guests.items():
             self.assertEqual([m for m in client.unread() if str(m)[0] == "-"], [], name)
 
-    async def test_a_node_dies_with_the_broker(self) -> None:
+    async def test_members_leave_if_their_node_dies_with_the_broker(self) -> None:
         await self.start()
         await self.assert_all_know()
         again = self.cluster.line("broker ready")

@@ -1,4 +1,4 @@
-"""What a view publishes within a transaction: heard when it is committed, or never."""
+"""Messages that a view publishes in a transaction: sent after the commit, or never."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ class TransactionTests(TestCase):
         while len(nodes) < NODES:
             self.clients.append(await self.connect("subscribe"))
             nodes.add(json.loads(await self.clients[-1].next_message())["node"])
-        # A node hears a little later who subscribed on another one.
+        # A node receives the subscriptions of other nodes a little later.
         knowing = set()
         while len(knowing) < NODES:
             publisher = await self.connect("publish")
@@ -51,7 +51,7 @@ class TransactionTests(TestCase):
         return client
 
     async def next_messages(self) -> list[Any]:
-        """One message of each client."""
+        """Return the next message of each client."""
 
         async def of(client: wsclient.Client) -> Any:
             while (message := await client.next_message()) == IS_ANYBODY_THERE:
@@ -69,7 +69,7 @@ class TransactionTests(TestCase):
         return answer
 
     async def assert_heard(self, *messages: str) -> None:
-        """By all clients, on all nodes, and nothing in between."""
+        """Assert that all clients, on all nodes, receive these messages and no others."""
         for message in messages:
             self.assertEqual(await self.next_messages(), [message] * len(self.clients))
 

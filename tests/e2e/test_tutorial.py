@@ -1,7 +1,7 @@
-"""The tutorial, followed to the letter in an empty folder, with c10k from its wheel.
+"""The tutorial's steps, in an empty folder, with c10k from its wheel.
 
-Only two things are not as they are written: the virtual environment has been made before, and the
-servers get a free port. What a reader would see is looked at in a real browser.
+There are two differences from the text: the virtual environment exists already, and the servers use
+a free port. The pages are checked in a real browser.
 """
 
 import re
@@ -65,11 +65,11 @@ class StepsTests(TestCase):
 
 @once
 class TutorialTests(TestCase):
-    """Slow: the wheel is built and installed with what it needs (shared with test_packaging)."""
+    """Slow, because the wheel is built and installed (shared with test_packaging)."""
 
     timeout = 900
 
-    async def test_tutorial(self) -> None:
+    async def test_the_tutorials_steps_work(self) -> None:
         self.browser: Browser = await start_browser(self)
         await deferToThread(self.install)
         self.server: Program | None = None
@@ -97,7 +97,7 @@ class TutorialTests(TestCase):
         self.assertEqual([], self.browser.troubles)
 
     def install(self) -> None:
-        """What INSTALL does, but the environment is one that was made for other tests, too."""
+        """Do what INSTALL does, with an environment that other tests use, too."""
         python = packaging.environment() / "python"
         packaging.pip(
             str(python), "install", "--no-deps", "--force-reinstall", str(packaging.wheel())
@@ -110,18 +110,19 @@ class TutorialTests(TestCase):
         return ["bash", "-ec", f". .venv/bin/activate\n{text}"]
 
     def type(self, text: str) -> str:
-        """Type a command into a terminal, and wait for its end."""
+        """Run a command in a shell, and wait for its end."""
         runtime = str(self.server.runtime) if self.server is not None else str(self.folder)
         return packaging.run(self.shell(text), self.folder, {"XDG_RUNTIME_DIR": runtime})
 
     async def serve(self, text: str) -> None:
-        """Start a server on a free port, in place of the one before."""
+        """Start a server on a free port; the previous server is stopped."""
         await self.stop()
         where = "127.0.0.1:0" if "runserver" in text else "--listen tcp:0"
         command = self.shell(f"unset PYTHONPATH DJANGO_SETTINGS_MODULE\nexec {text} {where}")
         self.server = Program()
         start_program(self, self.server, command, uuid.uuid4().hex, cwd=str(self.folder))
-        # Before start_program's own, which kills: a reloader ends its child only on a signal.
+        # Runs before start_program's clean-up, which kills: a reloader ends its child only after a
+        # signal that it can handle.
         self.addCleanup(lambda: Deferred.fromCoroutine(self.stop()))
         ready: re.Match[str] = await self.server.line(READY)
         self.url = f"{ready[1]}polls/1/"
@@ -137,7 +138,7 @@ class TutorialTests(TestCase):
         return self.browser.call(self.browser.open, self.url)
 
     async def open_subscribed(self) -> Any:
-        """A page that hears what is published from now on, even where nothing is kept."""
+        """Open a page, and wait until it is subscribed, because topics may retain nothing."""
         page: Any = await self.browser.call(self.browser.open, "about:blank")
         heard = self.heard[page] = []
         await self.browser.call(
@@ -150,11 +151,11 @@ class TutorialTests(TestCase):
         return page
 
     async def subscribed(self, page: Any, times: int) -> None:
-        """Wait until the page has subscribed so often: once each time that it was loaded."""
+        """Wait until the page has subscribed ``times`` times: once for each load."""
 
         def look() -> None:
             while len(set(self.heard[page])) < times:
-                page.wait_for_timeout(50)  # in which Playwright tells of sockets
+                page.wait_for_timeout(50)  # Playwright reports WebSockets meanwhile
 
         await self.browser.call(look)
 
@@ -162,7 +163,7 @@ class TutorialTests(TestCase):
         return self.browser.call(wait_for_text, page, f"output[for=choice-{choice}]", str(votes))
 
     async def look_at_python(self) -> None:
-        """A vote on one page is seen on the other."""
+        """A vote on one page is shown on the other."""
         self.pages = [await self.open_subscribed(), await self.open_subscribed()]
         voter, other = self.pages
         await self.browser.call(lambda: voter.click("button[value='1']"))
@@ -171,15 +172,15 @@ class TutorialTests(TestCase):
         await self.subscribed(voter, 2)
 
     async def look_at_published(self, output: str) -> None:
-        """As is what another process publishes."""
+        """Messages that another process publishes are shown on both pages."""
         self.assertIn("Delivered to 2 subscribers on 1 node", output)
         for page in self.pages:
             await self.shows(page, 1, 12)
             await self.shows(page, 2, 9)
-            await self.browser.call(page.close)  # before the server is gone, and it complains
+            await self.browser.call(page.close)  # before the server stops, which would cause errors
 
     async def look_at_twistd(self) -> None:
-        """The same on two nodes, where those who come later get the newest message."""
+        """The same on two nodes; a page that is opened later receives the newest message."""
         self.pages = [await self.open() for _ in range(6)]
         voter = self.pages[0]
         await self.browser.call(lambda: voter.click("button[value='2']"))

@@ -1,7 +1,7 @@
-"""A tutorial's text as steps that can be followed.
+"""The text of a tutorial as steps that a program can follow.
 
-A fenced block whose first line is a comment with a path is a file, ``(at the end)`` means that it
-is appended; a block in ``sh`` is typed; others are only read.
+A fenced block whose first line is a comment with a path is a file; with ``(at the end)`` it is
+appended. A block in ``sh`` is a list of commands. Other blocks are ignored.
 """
 
 import re
@@ -12,19 +12,19 @@ _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NAME = re.compile(r"(?:#|//|<!--) (\S+\.\w+)( \(at the end\))?(?: -->)?\n")
 
 SERVERS = ("python manage.py runserver", "twistd ")
-"""How commands begin that do not end."""
+"""The beginnings of commands that run until they are stopped."""
 
 
 @dataclass(frozen=True)
 class File:
-    """Write this into a file of the project."""
+    """A file of the project to write."""
 
     path: str
     text: str
     is_appended: bool
 
     def write(self, folder: Path) -> None:
-        """What the reader does with an editor."""
+        """Write the file, or append to it."""
         path = folder / self.path
         path.parent.mkdir(parents=True, exist_ok=True)
         if self.is_appended:
@@ -36,7 +36,7 @@ class File:
 
 @dataclass(frozen=True)
 class Typed:
-    """Type this into a terminal; ``is_server``: it goes on until it is stopped."""
+    """A command to run in a shell; ``is_server``: it runs until it is stopped."""
 
     text: str
 
@@ -46,7 +46,7 @@ class Typed:
 
 
 def steps(text: str) -> list[File | Typed]:
-    """What a reader of this page does, in order."""
+    """Return the steps of this page, in order."""
     found: list[File | Typed] = []
     for language, block in _FENCED.findall(text):
         if language == "sh":

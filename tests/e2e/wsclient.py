@@ -1,11 +1,11 @@
-"""A small WebSocket client for tests, that can also say what no good client would.
+"""A small WebSocket client for tests, which can also send invalid data.
 
     client = await connect(reactor, "ws://127.0.0.1:8000/worker/")
     client.send("0 1")
     await client.next_message()        "sub" as str, binary messages as bytes
     await client.closed                Closed(code=1012, reason="…")
 
-`send_raw` writes bytes as they are: an unmasked frame, half a frame, anything.
+`send_raw` writes any bytes unchanged, such as an unmasked or an incomplete frame.
 """
 
 from collections import deque
@@ -22,14 +22,14 @@ from tests.e2e.processes import PATIENCE_S
 
 @dataclass(frozen=True, slots=True)
 class Closed(Exception):
-    """How a connection ended: the server's code and reason, 1006 and why if it said none."""
+    """How a connection ended: the server's code and reason, or 1006 and why if it sent none."""
 
     code: int
     reason: str
 
 
 class Client(WebSocketClientProtocol):
-    """`closed` fires once with Closed; `next_message` raises it when no more will come."""
+    """`closed` fires once with Closed; `next_message` raises it after the last message."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Client(WebSocketClientProtocol):
         return waiting
 
     def unread(self) -> list[str | bytes]:
-        """What has come and nobody has asked for."""
+        """Return the messages that have arrived and have not been read."""
         return list(self._messages)
 
     def close(self, code: int = 1000) -> "Deferred[Closed]":
@@ -71,7 +71,7 @@ class Client(WebSocketClientProtocol):
         self._deliver()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        if self.closeHandshakeTimeoutCall is not None:  # the server left without an answer
+        if self.closeHandshakeTimeoutCall is not None:  # the server closed without an answer
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
         if self.remoteCloseCode is not None:
@@ -97,14 +97,14 @@ async def connect(
     origin: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Client:
-    """An open connection; raises Closed with the reason if the handshake was refused."""
+    """Open a connection; raises Closed with the reason if the handshake was refused."""
     protocols = [subprotocol] if subprotocol else []
     factory = WebSocketClientFactory(
         url, origin=origin, protocols=protocols, headers=dict(headers or {}), reactor=reactor
     )
     factory.protocol = Client
-    # Autobahn's own are 5 s and 1 s. A handshake may wait in the kernel's queue until a killed node
-    # is replaced, and a busy machine takes its time for everything.
+    # Autobahn's defaults are 5 s and 1 s. A handshake may wait in the kernel's queue until a killed
+    # node is replaced, and everything takes longer on a busy machine.
     factory.setProtocolOptions(openHandshakeTimeout=PATIENCE_S, closeHandshakeTimeout=PATIENCE_S)
     factory.noisy = False
     endpoint: Any = TCP4ClientEndpoint(reactor, factory.host, factory.port, timeout=PATIENCE_S)
