@@ -1,4 +1,4 @@
-"""Tests that one Python is enough for.
+"""Tests that run on one version of Python only.
 
 What a page shows, what nginx or PostgreSQL do, does not depend on Python's version, and takes long.
 ``make test`` runs these on the oldest Python only; tox sets C10K_TESTS=brief for the others. Where
@@ -17,7 +17,7 @@ T = TypeVar("T", bound=type)
 
 
 def once(case: T) -> T:
-    """Have a test case skipped on all Pythons but one."""
+    """Skip a test case on all versions of Python but one."""
     if IS_BRIEF:
         case.skip = f"runs on {FULL} only"  # type: ignore[attr-defined]
     return case

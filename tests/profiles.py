@@ -1,4 +1,4 @@
-"""How long Hypothesis searches: one place for all property tests.
+"""The settings of Hypothesis for all property tests.
 
 Importing this module loads the profile named by HYPOTHESIS_PROFILE (default: ``quick``). Where CI
 is set the examples are the same in each run, so that a failure there can be had again here.
@@ -12,12 +12,13 @@ import os
 from hypothesis import HealthCheck, settings
 
 _COMMON = settings(
-    # A shared machine is slow now and then; time says nothing about these properties.
+    # No deadline: a shared machine is slow at times, and these properties do not depend on time.
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
-    # The directory of examples would be made wherever the tests are started.
+    # Hypothesis would create its directory of examples in the working directory of the tests.
     database=None,
-    # Several failures would come as an ExceptionGroup, of which trial shows the headline only.
+    # Several failures would be raised as an ExceptionGroup, of which trial shows only the first
+    # line.
     report_multiple_bugs=False,
     derandomize="CI" in os.environ,
 )

@@ -1,4 +1,4 @@
-"""docs/reference/api: each public name has its place in the pages, and no other name has one."""
+"""docs/reference/api: each public name is on one of the pages, and no other name is."""
 
 import re
 from pathlib import Path
@@ -15,11 +15,11 @@ INSIDE = {
     "WebSocket": {"connection_closed", "task"},
     "Client": {"open", "raise_unseen"},
 }
-"""Methods that the node calls, or the block of a client, as their docstrings say."""
+"""Methods that only the node or a client's ``with`` block calls, as their docstrings say."""
 
 
 def rendered_by(page: Path) -> list[str]:
-    """The names that a page takes from docstrings."""
+    """Return the names whose docstrings a page renders."""
     names = re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
     # A function that has the name of its module stands under both.
     return [re.sub(r"\.(\w+)\.\1$", r".\1", name) for name in names]

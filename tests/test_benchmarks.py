@@ -1,4 +1,4 @@
-"""The benchmarks: their command lines, their arithmetic, their client; one small run each way."""
+"""The benchmarks: command lines, arithmetic and client, and small complete runs."""
 
 import contextlib
 import io
@@ -58,7 +58,7 @@ class CommandTests(SynchronousTestCase):
             self.assertIn("--json", output.getvalue())
 
     def test_bad_usage(self) -> None:
-        """What would be a division by zero, or an empty list, after minutes."""
+        """Values that would cause a division by zero or an empty list only after minutes."""
         for benchmark, words in (
             (echo, "--connections 0"),
             (echo, "--seconds 0"),
@@ -107,7 +107,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((len(folders), len(set(folders))), (4, 1))
         self.assertFalse(folders[0].exists())
 
-    def test_nobody_chosen(self) -> None:
+    def test_an_unknown_candidate_is_refused(self) -> None:
         candidates = [Candidate("Fast", ["fast"], ""), Candidate("slow", ["slow"], "")]
         self.assertEqual(rounds.chosen(candidates, ""), candidates)
         self.assertEqual(rounds.chosen(candidates, "fAST"), candidates[:1])
@@ -131,7 +131,7 @@ class MeasurementTests(SynchronousTestCase):
             results, {"a": [{"turn": 1}, {"turn": 3}], "b": [{"turn": 2}, {"turn": 4}]}
         )
 
-    def test_a_second_try(self) -> None:
+    def test_a_failed_run_is_repeated_once(self) -> None:
         for failures in (1, 2):
             outcomes: list[Failed | Measurements] = [Failed("no")] * failures + [{"ms": 1.0}]
 
@@ -170,7 +170,7 @@ class MeasurementTests(SynchronousTestCase):
         self.assertEqual(measurements.percentile([7.0], 50), 7)
         self.assertEqual(str(measurements.percentile([], 50)), "nan")
 
-    def test_three_digits(self) -> None:
+    def test_numbers_have_three_significant_digits(self) -> None:
         shown = [measurements.shown(value) for value in (0, 0.126, 9.99, 12.34, 123.4, 54321.0)]
         self.assertEqual(shown, ["0", "0.13", "9.99", "12.3", "123", "54,321"])
 
@@ -211,13 +211,13 @@ class MeasurementTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """What is put into the documentation."""
+    """The results in the documentation."""
 
-    def test_the_page_has_what_was_found(self) -> None:
+    def test_the_page_has_the_results_of_the_json_files(self) -> None:
         page = tables.PAGE.read_text()
         self.assertEqual(tables.filled(page, tables.all_found()), page)
 
-    def test_a_block_without_its_json_is_left(self) -> None:
+    def test_a_block_without_a_json_file_is_unchanged(self) -> None:
         page = "a\n<!-- echo -->\nold\n<!-- end -->\nb\n"
         self.assertEqual(tables.filled(page, {}), page)
 
@@ -229,7 +229,7 @@ class PageTests(SynchronousTestCase):
 
 
 class ReadingTests(SynchronousTestCase):
-    """What /proc and the servers print."""
+    """Parsing of /proc and of the servers' output."""
 
     def test_cpu(self) -> None:
         text = "17 (a) b (c) S 1 17 17 0 -1 4194560 900 0 0 0 250 50 9 9 20 0 1 0 99"
@@ -255,7 +255,7 @@ class ReadingTests(SynchronousTestCase):
         line = "c10k ready: http://127.0.0.1:8123/ (4 nodes), admin http://127.0.0.1:9123/"
         self.assertRegex(line, candidate.ready)
 
-    def test_who_does_not_start(self) -> None:
+    def test_a_server_that_does_not_start_is_reported_with_its_output(self) -> None:
         candidate = Candidate("broken", [sys.executable, "-c", "raise SystemExit('no')"], "ready")
         with self.assertRaisesRegex(Failed, r"broken did not start:\nno"):
             Server(candidate, Path(self.mktemp_folder())).__enter__()
@@ -267,7 +267,7 @@ class ReadingTests(SynchronousTestCase):
 
 
 class EnvironmentTests(SynchronousTestCase):
-    def test_this_python_where_it_has_all(self) -> None:
+    def test_this_python_is_used_if_it_has_all_libraries(self) -> None:
         python = environments.python_for("autobahn", Path("/nowhere"))
         self.assertEqual(python, sys.executable)
         self.assertEqual(set(environments.versions("autobahn", python)), {"autobahn", "twisted"})
@@ -318,19 +318,19 @@ class SubscriberTests(SynchronousTestCase):
         self.assertEqual(len(payload), subscribers.PAYLOAD)
         return bytes([0x81, len(payload)]) + payload
 
-    def test_warm_up_does_not_count(self) -> None:
+    def test_warm_up_messages_are_not_counted(self) -> None:
         self.take(self.frame(0))
         self.assertEqual(self.subscribers.warm, {self.client.fileno()})
         self.assertEqual(self.subscribers.received, 0)
 
-    def test_one_two_and_a_half(self) -> None:
+    def test_frames_may_be_split_between_reads(self) -> None:
         third = self.frame(3)
         self.take(self.frame(1), self.frame(2) + third[:9], third[9:])
         self.assertEqual(self.subscribers.received, 3)
         self.assertEqual(self.subscribers.disorder, 0)
         self.assertEqual(len(self.subscribers.latencies), 3)
 
-    def test_disorder_and_repetition(self) -> None:
+    def test_messages_out_of_order_and_duplicates_are_counted(self) -> None:
         self.take(self.frame(2), self.frame(1), self.frame(3), self.frame(3))
         self.assertEqual(self.subscribers.disorder, 2)
 
@@ -339,7 +339,7 @@ class SubscriberTests(SynchronousTestCase):
         self.assertEqual(self.server.recv(100), load.client_frame(b"hi", load.PONG))
         self.assertEqual(self.subscribers.received, 1)
 
-    def test_hang_up(self) -> None:
+    def test_a_closed_connection_is_counted(self) -> None:
         self.take(self.frame(1), b"\x88\x02\x03\xf5")
         self.server.close()
         self.assertFalse(self.subscribers.take(self.client.fileno()))
@@ -348,7 +348,7 @@ class SubscriberTests(SynchronousTestCase):
 
 
 class RunTests(SynchronousTestCase):
-    """Against the competitor whose libraries the project needs, too."""
+    """Runs on the competitor whose libraries the project needs anyway."""
 
     timeout = 60
 
@@ -367,7 +367,7 @@ class RunTests(SynchronousTestCase):
 
     def test_slow_views(self) -> None:
         self.patch(slow_views, "QUIET_S", 0.1)
-        # A second in all, so that there are echoes meanwhile even if we have to wait for our turn.
+        # The views take a second in total, so that there are echoes even on a busy machine.
         environment = {"SLOW_SITE_THREADS": "1", "SLOW_SITE_SECONDS": "0.05"}
         candidate = replace(slow_views.candidates()[0], environment=environment)
         with command.scratch_folder() as folder:  # a socket's address has at most 107 bytes

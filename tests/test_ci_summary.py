@@ -1,4 +1,4 @@
-"""What .ci/summary.py makes of the output of `make test`."""
+"""How .ci/summary.py summarizes the output of `make test`."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ py311: exit 1 (4.20 seconds) /c10k> trial tests pid=17
 
 class SummaryTests(TestCase):
     def read(self, log: str, demo: str = "passed") -> tuple[int, list[str]]:
-        """The exit status and the printed lines of the script."""
+        """Run the script; returns its exit status and its lines."""
         path = Path(self.mktemp())
         path.write_text(log)
         command = [sys.executable, str(SCRIPT), "--demo", demo, str(path)]
@@ -43,7 +43,7 @@ class SummaryTests(TestCase):
         return done.returncode, done.stdout.splitlines()
 
     def test_everything_passed(self) -> None:
-        """Skipped tests, skipped environments and expected failures are no failures."""
+        """Skipped tests, skipped environments and expected failures are not failures."""
         expected = [
             "py311          passed: 11 passed, 0 failed, 1 skipped (ran 12)",
             *("py311: ok", "py312: skip", "lint: ok", "demo: passed"),
@@ -64,7 +64,7 @@ class SummaryTests(TestCase):
         self.assertEqual("6 passed, 6 failed, 1 skipped", lines[-1])
 
     def test_failed_environment(self) -> None:
-        """Lint that fails counts as one, and so does trial where it ends without a result."""
+        """A failed lint counts as one failure, and so does trial without a result."""
         status, lines = self.read(GOOD.replace("lint: OK", "lint: FAIL code 1"))
         self.assertEqual((1, "12 passed, 1 failed, 1 skipped"), (status, lines[-1]))
         status, lines = self.read(GOOD + "  py313: FAIL code -9 (0.10 seconds)\n")
@@ -75,7 +75,7 @@ class SummaryTests(TestCase):
         self.assertEqual((1, "12 passed, 1 failed, 1 skipped"), (status, lines[-1]))
 
     def test_no_tests(self) -> None:
-        """An installation that fails leaves no line of trial's."""
+        """After a failed installation there is no line of trial."""
         status, lines = self.read("pip: no such package\n")
         self.assertEqual((1, "1 passed, 1 failed, 0 skipped"), (status, lines[-1]))
         self.assertIn("trial did not run", lines)

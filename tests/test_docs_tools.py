@@ -1,4 +1,4 @@
-"""docs/tools: the diagrams in the documentation are drawn from their sources; links of the site."""
+"""docs/tools: diagrams are generated from their sources; links of the site."""
 
 import xml.etree.ElementTree as ElementTree
 from importlib.util import module_from_spec, spec_from_file_location
@@ -12,7 +12,7 @@ IMAGES = ROOT / "docs" / "images"
 
 
 def load(name: str) -> Any:
-    """A tool, which is in no package."""
+    """Load a tool, which is not in a package."""
     spec = spec_from_file_location(name, ROOT / "docs" / "tools" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -46,7 +46,7 @@ class DiagramTests(SynchronousTestCase):
 
 
 class LinkTests(SynchronousTestCase):
-    """docs/tools/hooks.py: links of files, as the pages of the site need them."""
+    """docs/tools/hooks.py converts links of files to links of the site."""
 
     def setUp(self) -> None:
         self.hooks = load("hooks")

@@ -1,7 +1,7 @@
-"""The floors of the house: a module imports only what lies below it.
+"""The floors of the project: a module imports only from lower floors.
 
-Read from the source with ast, imports inside functions and under TYPE_CHECKING included: an import
-that is only made sometimes is a dependency all the same.
+The imports are read from the source with ast, including those inside functions and under
+TYPE_CHECKING: an import that is not always executed is a dependency, too.
 """
 
 import ast
@@ -46,7 +46,7 @@ FLOORS = (
         ("cluster.cli", "cluster.__main__"),
         ("core", "net", "pubsub", "django", "node", "supervisor"),
     ),
-    # What tests of applications use, in the process of the test: a node in memory.
+    # For tests of applications: a node in memory, in the process of the test.
     Floor("testing", ("cluster.testing",), ("core", "net", "pubsub", "django", "node", "public")),
     Floor(
         "management",
@@ -72,19 +72,21 @@ COMPOSITION_ROOTS = {
     "cluster.cli.twistd",
     "workers.processes.process_setup",
 }
-"""Only these choose or import the global reactor; all others are given one."""
+"""Only these modules choose or import the global reactor; all others receive it as an argument."""
 
 MAX_MODULES = 14
-"""Modules of a folder's own, apart from `__init__`: more than that are more than one subject."""
+"""Modules directly in a folder, without `__init__`. A folder with more has more than one
+subject."""
 
 NO_CLOCK = {"time", "datetime", "asyncio", "threading", "socket", "select", "selectors", "random"}
-"""Standard library all the same, but the core is told the time, and moves no bytes."""
+"""Modules of the standard library that the core must not use: callers pass the time and the
+data."""
 
 OURS = ("cluster", "django_project", "workers", "tests", "benchmarks")
 
 
 class Import(NamedTuple):
-    """`module` (of ours) imports `name` at `line`."""
+    """Our module `module` imports `name` at `line`."""
 
     module: str
     name: str
@@ -105,7 +107,7 @@ def sources() -> dict[str, Path]:
 
 
 def imports(module: str, path: Path) -> Iterator[Import]:
-    """What a module imports: for `from a import b`, `a.b` if that is a module of ours, else `a`."""
+    """Yield a module's imports: for `from a import b`, `a.b` if that is our module, else `a`."""
     modules = sources()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -128,7 +130,7 @@ def imports(module: str, path: Path) -> Iterator[Import]:
 
 
 def floor_of(module: str) -> Floor | None:
-    """The floor a module of ours lies on."""
+    """Return the floor of our module."""
     fitting = [
         (len(prefix), floor)
         for floor in FLOORS
@@ -139,7 +141,7 @@ def floor_of(module: str) -> Floor | None:
 
 
 def forbidden(found: Import) -> str | None:
-    """Why an import breaks the rules; None if it does not."""
+    """Return why an import violates the rules; None if it does not."""
     floor = floor_of(found.module)
     assert floor is not None
     top = found.name.partition(".")[0]
@@ -160,7 +162,7 @@ def forbidden(found: Import) -> str | None:
 
 
 def cycles(found: list[Import]) -> list[set[str]]:
-    """The groups of modules that import each other, directly or through others of the group."""
+    """Return the groups of modules that import each other, directly or through other modules."""
     modules = sources()
     targets: dict[str, set[str]] = {module: set() for module in modules}
     for each in found:
@@ -191,8 +193,8 @@ class FloorsTests(TestCase):
             found for module, path in sources().items() for found in imports(module, path)
         ]
 
-    def test_every_module_has_a_floor_of_its_own(self) -> None:
-        """A new module of the cluster is placed by whoever adds it, in the table above."""
+    def test_every_module_is_on_one_floor(self) -> None:
+        """Add a new module of the cluster to the table above."""
         placed = {prefix for floor in FLOORS for prefix in floor.modules}
         homeless = [
             module
@@ -235,8 +237,8 @@ class FloorsTests(TestCase):
         ]
         self.assertEqual([], reactors)
 
-    def test_no_module_of_the_cluster_knows_life(self) -> None:
-        """The game is the applications' and the swarm's."""
+    def test_no_module_of_the_cluster_uses_the_game_of_life(self) -> None:
+        """Only applications and the swarm use it."""
         words = ("gameoflife", "Game of Life", "neighbour")
         knowing = [
             f"{module}: {word}"
@@ -249,7 +251,7 @@ class FloorsTests(TestCase):
 
 
 class RulesTests(TestCase):
-    """The rules themselves: an import that breaks one is seen."""
+    """The rules themselves: an import that violates one is found."""
 
     def check(self, module: str, name: str) -> str | None:
         return forbidden(Import(module, name, 1))
@@ -282,11 +284,11 @@ class RulesTests(TestCase):
             self.check("django_project.gameoflife.handlers", "cluster.net.websocket.connection")
         )
 
-    def test_workers_stand_alone(self) -> None:
+    def test_workers_import_nothing_of_the_cluster(self) -> None:
         for name in ("cluster", "cluster.net.websocket.connection", "django_project.settings"):
             self.assertIsNotNone(self.check("workers.life.rules", name), name)
 
-    def test_relative_and_local_imports_are_seen(self) -> None:
+    def test_relative_and_local_imports_are_found(self) -> None:
         path = Path(self.mktemp())
         path.write_text(
             "def f():\n    from ..net.websocket import connection\n    from . import wire\n"

@@ -1,4 +1,4 @@
-"""Words and phrases that this project does not use, in whatever people read: names, comments, docs.
+"""Words and phrases that this project does not use in names, comments, messages and docs.
 
 The documentation of Django and `websockets` is the model: the field's standard term, the actor as
 the subject, one idea a sentence. Each phrase below has a standard one, which the failure shows:
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 
 READ = {".py", ".md", ".js", ".mjs", ".html", ".css", ".toml", ".ini", ".yml", ".conf", ".service"}
 READ |= {".in", ".sh", ""}
-"""Suffixes of the files that are read; those without one are Makefile, .ci/run and the like."""
+"""Suffixes of the files that are read; Makefile, .ci/run and similar files have none."""
 
 SKIPPED = {"LICENSE", "tests/test_language.py"}
 NOT_OURS = {"__pycache__", "_trial_temp", "build", "dist", "node_modules", "site", "twistd.log"}
@@ -33,11 +33,11 @@ EXEMPT: tuple[str, ...] = (
     "tests/net",
     "tests/test_floors.py",
 )
-"""Files and folders that still have such phrases. It only gets shorter."""
+"""Files and folders that still have such phrases. Only remove entries."""
 
 
 class Ban(NamedTuple):
-    """A phrase, what to write instead, and where it is looked for.
+    """A phrase, what to write instead, and the folders in which it is banned (default: all).
 
     The phrase is a regular expression of whole words in lower case. A space stands for any white
     space, also in the middle of a comment. Names are taken apart: ``LaneFactory`` and
@@ -129,7 +129,7 @@ NAMES = {
     "granted": "allowed",
     "wheel": "timer wheel",
 }
-"""Common words that are no names of modules and classes here: word -> what to call it."""
+"""Words that must not be in names of modules and classes here: word -> replacement."""
 
 
 class Finding(NamedTuple):
@@ -143,7 +143,7 @@ class Finding(NamedTuple):
 
 
 def files() -> Iterator[Path]:
-    """Every text file of the project, also one that is not committed yet."""
+    """Yield every text file of the project, including files that are not committed."""
     folders = [ROOT]
     while folders:
         for path in sorted(folders.pop().iterdir()):
@@ -158,14 +158,14 @@ def files() -> Iterator[Path]:
 
 
 def plain(text: str) -> str:
-    """Text as BANNED sees it: names taken apart, comment marks gone, lines as they were."""
+    """Return text for BANNED: names are split, comment marks removed, lines unchanged."""
     text = re.sub(r"^[ \t]*(?:#+:?|//+|\*+|>)", "", text, flags=re.MULTILINE)
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text)
     return re.sub(r"[_`*]", " ", text).lower()
 
 
 def compiled(phrase: str) -> re.Pattern[str]:
-    """A phrase may go on in the next line, and in the next literal of a string."""
+    """Compile a phrase, which may continue in the next line and in the next string literal."""
     gap = r"(?:[\s\"']+|-)"
     return re.compile(rf"(?<![\w’'])(?:{phrase.replace(' ', gap)})(?!\w)")
 
@@ -174,7 +174,7 @@ PATTERNS = [(ban, compiled(ban.phrase)) for ban in BANNED]
 
 
 def in_text(path: str, text: str) -> Iterator[Finding]:
-    """What is banned in a file's text or in its own name, with line 0."""
+    """Yield the banned phrases in a file's text and, as line 0, in its path."""
     for start, each in ((0, path), (1, text)):
         prepared = plain(each)
         for ban, pattern in PATTERNS:
@@ -185,7 +185,7 @@ def in_text(path: str, text: str) -> Iterator[Finding]:
 
 
 def in_names(path: str, text: str) -> Iterator[Finding]:
-    """NAMES among the words of a module's name and of its classes' names."""
+    """Yield the words of NAMES in a module's name and in its classes' names."""
     names = [(0, Path(path).stem)]
     names += [
         (node.lineno, node.name)
@@ -200,7 +200,7 @@ def in_names(path: str, text: str) -> Iterator[Finding]:
 
 
 def findings() -> list[Finding]:
-    """All of the project, in the order of files and lines."""
+    """Return the findings in the whole project, in the order of files and lines."""
     found: list[Finding] = []
     for path in files():
         name, text = str(path.relative_to(ROOT)), path.read_text()
@@ -235,8 +235,8 @@ class LanguageTests(SynchronousTestCase):
         self.assertEqual(["lane"], self.words("", "cluster/net/lane.py"))
         self.assertEqual([2], [each.line for each in in_text("a.md", "A\nlane.")])
 
-    def test_ordinary_uses_are_none(self) -> None:
-        """The same words in the sense that everybody gives them."""
+    def test_ordinary_uses_are_not_found(self) -> None:
+        """The same words in their usual sense."""
         for text in (
             "planes, Planet.lanester",
             "struct.pack(b); unpack; msgpack; the packing",

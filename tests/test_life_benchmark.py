@@ -1,4 +1,4 @@
-"""`python -m benchmarks.life` against the two other servers, small: one round, four steps."""
+"""A small run of `python -m benchmarks.life` on the two competitors: one round, four steps."""
 
 import contextlib
 import io

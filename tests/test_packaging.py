@@ -1,4 +1,4 @@
-"""c10k as others get it: from a wheel, from `pip install -e .`, and from a bare checkout.
+"""Installing c10k: from a wheel, with `pip install -e .`, and from a bare checkout.
 
 Each way is tried in a virtual environment outside the checkout that holds c10k's dependencies and
 nothing else, so a dependency that is missing from the metadata is missed here too. The package
@@ -37,7 +37,7 @@ END_SECONDS = 90.0
 
 @functools.cache
 def workshop() -> Path:
-    """A folder for everything slow to make, kept until this process ends."""
+    """Return a folder for results that are slow to create, kept until this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="c10k-packaging-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -45,27 +45,27 @@ def workshop() -> Path:
 
 @functools.cache
 def checkout() -> Path:
-    """A copy of the source: building leaves files behind, and old ones would get into the wheel."""
+    """Return a copy of the source: building leaves files, and old ones would be in the wheel."""
     return Path(shutil.copytree(ROOT, workshop() / "checkout", ignore=NOT_SOURCE))
 
 
 @functools.cache
 def wheel() -> Path:
-    """The wheel of this source."""
+    """Build the wheel of this source."""
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(workshop()), str(checkout()))
     return next(workshop().glob("django_c10k-*.whl"))
 
 
 @functools.cache
 def sdist() -> Path:
-    """The source distribution of this source."""
+    """Build the source distribution of this source."""
     run([sys.executable, "-m", "build", "--sdist", "--outdir", str(workshop()), str(checkout())])
     return next(workshop().glob("django_c10k-*.tar.gz"))
 
 
 @functools.cache
 def environment() -> Path:
-    """The `bin` folder of an environment into which the wheel was installed as users do it."""
+    """Return the `bin` folder of an environment in which the wheel is installed, as by users."""
     folder = workshop() / "venv"
     run([sys.executable, "-m", "venv", str(folder)])
     pip(str(folder / "bin" / "python"), "install", str(wheel()))
@@ -73,7 +73,7 @@ def environment() -> Path:
 
 
 def clean_environ(extra: Mapping[str, str]) -> dict[str, str]:
-    """Ours without what points at this checkout, or at a project."""
+    """Return our environment variables without those that point to this checkout or a project."""
     ours = ("PYTHONPATH", "VIRTUAL_ENV", "DJANGO_SETTINGS_MODULE", "COVERAGE_PROCESS_START")
     environ = {name: value for name, value in os.environ.items() if name not in ours}
     return {**environ, **extra}
@@ -82,7 +82,7 @@ def clean_environ(extra: Mapping[str, str]) -> dict[str, str]:
 def run(
     command: list[str], cwd: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> str:
-    """A command's output; its failure is the test's."""
+    """Run a command; returns its output, and fails the test if the command fails."""
     done = subprocess.run(
         command,
         cwd=cwd or workshop(),
@@ -104,7 +104,7 @@ def pip(python: str, *arguments: str) -> None:
 
 @contextmanager
 def serving(command: list[str], cwd: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Start a cluster, give its URL, stop it; nothing of it may be left."""
+    """Run a cluster; yields its URL, and checks that no process is left."""
     process = subprocess.Popen(
         command,
         cwd=cwd,
@@ -144,7 +144,7 @@ def serving(command: list[str], cwd: Path, environ: Mapping[str, str]) -> Iterat
 
 @once
 class PackagingTests(TestCase):
-    """Slow: a minute for all on a machine whose pip cache is warm."""
+    """Slow: a minute for all tests, with a warm pip cache."""
 
     timeout = 3600
 
@@ -174,7 +174,7 @@ class PackagingTests(TestCase):
         self.assertEqual([], list(empty.iterdir()))
 
     def test_wheel_has_all_files(self) -> None:
-        """Whatever lies in the packages' folders, and the plugin, but no tests."""
+        """It has all files of the packages and the plugin, but no tests."""
         names = set(zipfile.ZipFile(wheel()).namelist())
         for folder in ("cluster", "django_project", "workers"):
             for path in (checkout() / folder).rglob("*"):
@@ -189,7 +189,7 @@ class PackagingTests(TestCase):
         """The sdist is enough to run the tests, the demo and the benchmarks."""
         with tarfile.open(sdist()) as archive:
             names = {member.name.partition("/")[2] for member in archive if member.isfile()}
-        # Another copy, because building has left files in the checkout.
+        # Use another copy, because building has left files in the first one.
         source = Path(shutil.copytree(ROOT, self.mktemp(), ignore=NOT_SOURCE))
         files = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
         self.assertEqual(set(), files - names)
@@ -215,7 +215,7 @@ class PackagingTests(TestCase):
         self.assert_works()
 
     def test_checkout(self) -> None:
-        """Nothing installed: two folders on PYTHONPATH."""
+        """Nothing is installed; two folders are on PYTHONPATH."""
         self.install()
         folders = [str(checkout()), str(checkout() / "twistd_plugins")]
         self.assert_works({"PYTHONPATH": os.pathsep.join(folders)})

@@ -1,4 +1,4 @@
-"""The page's scripts, tested by Node's own test runner: tests/js/*.test.mjs."""
+"""The page's scripts, tested by Node's test runner: tests/js/*.test.mjs."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, TestCase
 
 SCRIPTS = Path(__file__).parent / "js"
-OLDEST = 18  # `node --test` is there from this version on
+OLDEST = 18  # the first version with `node --test`
 
 
 class PageScriptTests(TestCase):

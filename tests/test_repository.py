@@ -1,4 +1,4 @@
-"""The documentation holds: commands exist, links lead somewhere, references are complete."""
+"""The documentation is correct: commands exist, links have targets, references are complete."""
 
 import ast
 import re
@@ -29,13 +29,13 @@ HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 def documents() -> list[Path]:
-    """Every page that people read."""
+    """Yield every page of the documentation."""
     tops = [path for path in ROOT.glob("*.md")]
     return tops + [path for folder in ("docs", "deploy") for path in (ROOT / folder).rglob("*.md")]
 
 
 def anchors(path: Path) -> set[str]:
-    """The names that headings get on the common code hosts."""
+    """Return the anchors of headings, as on the common code hosts."""
     text = FENCED.sub("", path.read_text())
     return {
         re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -44,19 +44,19 @@ def anchors(path: Path) -> set[str]:
 
 
 def first_column(text: str) -> dict[str, str]:
-    """Tables whose rows begin with `name`: name -> second cell."""
+    """Read tables whose rows begin with `name`: name -> second cell."""
     rows = re.findall(r"^\| `([^`]+)` \|([^|]*)", text, re.MULTILINE)
     return {name: cell.strip() for name, cell in rows}
 
 
 def section(path: Path, heading: str) -> str:
-    """The part of a page under one heading of the second level."""
+    """Return the section of a page under a heading of the second level."""
     parts = re.split(r"^## (.*)$", path.read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))[heading]
 
 
 def commands(program: str, page: str = "README.md") -> Iterator[list[str]]:
-    """The words after a program's name in a page's shell examples."""
+    """Yield the words after a program's name in a page's shell examples."""
     for language, text in FENCED.findall((ROOT / page).read_text()):
         if language == "sh":
             for line in text.splitlines():
@@ -66,12 +66,12 @@ def commands(program: str, page: str = "README.md") -> Iterator[list[str]]:
 
 
 def long_options(parser: usage.Options) -> set[str]:
-    """The long options of a twistd command, without those that every command has."""
+    """Return the long options of a twistd command, without those that every command has."""
     return {option.rstrip("=") for option in parser.longOpt} - {"help", "version"}
 
 
 class DocumentsTests(TestCase):
-    def test_links_lead_somewhere(self) -> None:
+    def test_targets_of_links_exist(self) -> None:
         broken = []
         for page in documents():
             for link in LINK.findall(FENCED.sub("", page.read_text())):
@@ -142,7 +142,7 @@ class DocumentsTests(TestCase):
                     self.assertEqual(0, done.returncode, f"{page}: {done.stderr}")
 
     def test_named_source_files_exist(self) -> None:
-        """The explanations name files by their path, those of the library without its folder."""
+        """Pages name files by their path; files of the library may omit its folder."""
         missing = []
         for page in (ROOT / "docs" / "topics").glob("*.md"):
             for name in re.findall(r"`((?:[\w.]+/)+\w+\.py)`", page.read_text()):
@@ -160,7 +160,7 @@ class DocumentsTests(TestCase):
         for page in documents():
             for language, text in FENCED.findall(page.read_text()):
                 if language == "python":
-                    # Some show what stands in a coroutine, without the coroutine.
+                    # Some examples show the body of a coroutine.
                     compile(text, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
     def test_examples_import_what_the_cluster_offers(self) -> None:
@@ -173,7 +173,7 @@ class DocumentsTests(TestCase):
 
 
 class ReferenceTests(TestCase):
-    """The tables of docs/reference have each name that exists, no other, and its default."""
+    """The tables of docs/reference have each existing name, no other name, and the defaults."""
 
     def assert_options(self, command: str, parser: usage.Options) -> None:
         table = first_column(section(REFERENCE / "options.md", f"`twistd {command}`"))
@@ -241,15 +241,15 @@ class ReferenceTests(TestCase):
         self.assertEqual(reasons, set(named))
 
     def test_close_codes(self) -> None:
-        """Those that a connection may send, our own, and no others."""
+        """The codes that a connection may send and our own ones, and no others."""
         text = (REFERENCE / "close-codes.md").read_text()
         codes = {int(code) for code in re.findall(r"^\| (\d{4}) \|", text, re.MULTILINE)}
-        # 1010 is a client's word.
+        # Only clients send 1010.
         self.assertEqual(set(connection.SENDABLE_CODES) - {1010} | {CLOSE_REVOKED}, codes)
 
 
 class ContributorTests(TestCase):
-    """What contributors read agrees with what there is."""
+    """Pages for contributors agree with the repository."""
 
     def test_the_workflow_runs_the_script_and_nothing_else(self) -> None:
         workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
@@ -281,10 +281,11 @@ class ContributorTests(TestCase):
 
 
 class EnvironmentTests(TestCase):
-    """`make` and the contributor's set-up share the folder .venv."""
+    """`make` and the contributor's set-up use the same folder .venv."""
 
     def commands(self, environment: str | None) -> str:
-        """What make runs for Python 3.11 if .venv has a Python of this version, or none."""
+        """Return the commands of make for Python 3.11 if .venv has this version, or does not
+        exist."""
         folder = Path(self.mktemp())
         (folder / ".venv" / "bin").mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", folder)

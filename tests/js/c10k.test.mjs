@@ -1,4 +1,4 @@
-// c10k.js: what sockets and feeds share, and the sockets of ordinary handlers.
+// c10k.js: the common parts of WebSockets and feeds, and the WebSockets of ordinary handlers.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { rig, settle, socket } from "./client.mjs";
 import * as module from "../../cluster/django/static/c10k/c10k.mjs";
 
-test("the module exports what the global has", () => {
+test("the module exports the properties of the global", () => {
   assert.deepEqual(Object.keys(module).sort(), Object.keys(globalThis.c10k).sort());
   for (const name of Object.keys(module)) assert.equal(module[name], globalThis.c10k[name]);
 });
@@ -25,7 +25,7 @@ test("connects to the page's own site by WebSocket", async () => {
   }
 });
 
-test("messages in both directions", async () => {
+test("messages are sent and received", async () => {
   const { connection, accept, say, socket: open, events, states } = await rig(socket);
   assert.equal(connection.send("too early"), false);
   accept();
@@ -64,7 +64,7 @@ test("waits longer with each failure, up to half a minute", async () => {
   assert.deepEqual(await delays(lost, 8), [1, 2, 4, 8, 16, 30, 30, 30]);
 });
 
-test("a client that is never accepted is probably refused, and tries less and less often", async () => {
+test("a client that is never accepted tries less and less often, up to a limit", async () => {
   const refused = await rig(socket);
   assert.deepEqual(await delays(refused, 10), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
   refused.accept();
@@ -84,7 +84,7 @@ test("reports the number of failures, so that a page can tell its user", async (
   assert.deepEqual(failures, [undefined, 1, undefined, 2]);
 });
 
-test("full jitter: a time from 0 to the limit", async () => {
+test("the delay is random, from 0 to the limit", async () => {
   const { lose, wait, take } = await rig(socket, {}, { random: 0.25 });
   lose(1006, "why");
   assert.deepEqual(take("state").at(-1), {
@@ -150,7 +150,7 @@ test("reconnects after all other codes, with increasing waits", async () => {
   }
 });
 
-test("an attempt without an answer is given up", async () => {
+test("an attempt without an answer ends after a timeout", async () => {
   const { connection, wait, sockets } = await rig(socket);
   assert.equal(await wait(), 10);
   assert.equal(connection.state, "waiting");
@@ -209,7 +209,7 @@ test("when the page is visible again it reconnects, or sends a ping", async () =
   assert.equal(sockets.length, 2);
 });
 
-test("a connection without an answer to a ping is given up", async () => {
+test("a connection without an answer to a ping is closed", async () => {
   const { connection, accept, window, wait } = await rig(socket, { heartbeat: "?" });
   accept();
   window.dispatchEvent(new Event("online"));
@@ -282,7 +282,7 @@ test("without a heartbeat, silence does not end a connection", async () => {
   assert.deepEqual(timers, []);
 });
 
-test("with a heartbeat, it sends it after silence and gives up without an answer", async () => {
+test("with a heartbeat, it sends one after silence and closes without an answer", async () => {
   const alive = await rig(socket, { heartbeat: "are you there?" });
   alive.accept();
   assert.equal(await alive.wait(), 25);

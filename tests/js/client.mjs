@@ -1,15 +1,15 @@
-// c10k.js with a fake clock, random numbers, network and sockets.
+// c10k.js with fakes of the clock, random numbers, the network and WebSockets.
 
 import "../../cluster/django/static/c10k/c10k.js";
 
 export const { Feed, Socket, feed, socket } = globalThis.c10k;
 
-/** Let callbacks of settled promises run, also several in a row. */
+/** Run the callbacks of settled promises, also chains of several. */
 export async function settle() {
   for (let i = 0; i < 5; i++) await new Promise((go) => setImmediate(go));
 }
 
-/** One answer to one fetch; the test sends its body in pieces. */
+/** The response to one fetch; the test sends its body in pieces. */
 class Exchange {
   constructor(url, init, settled) {
     Object.assign(this, { url: new URL(url), init, settled });
@@ -21,7 +21,7 @@ class Exchange {
     return this.init.signal.aborted;
   }
 
-  /** The start of the answer; `write` and `end` send the rest. */
+  /** Send the head of the response; `write` and `end` send the rest. */
   async answer(status, type, headers = {}) {
     const body = new ReadableStream({ start: (control) => (this._body = control) });
     this.settled.resolve(

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { Connection } from "./page.mjs";
 
-/** A connection with a clock, a dice and sockets of our own. */
+/** A connection with fakes of the clock, random numbers and WebSockets. */
 function rig({ random = 1 } = {}) {
   const rig = { sockets: [], timers: [], states: [], messages: [], time: 0, random };
   class FakeSocket {
@@ -35,7 +35,7 @@ function rig({ random = 1 } = {}) {
   return rig;
 }
 
-test("connects with its subprotocol and hands messages on", () => {
+test("connects with its subprotocol and passes messages to onMessage", () => {
   const { connection, socket, accept, states, messages } = rig();
   assert.equal(connection.state, "connecting");
   accept();
@@ -58,13 +58,13 @@ test("waits longer with each failure, up to half a minute", () => {
   assert.deepEqual(delays, [1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
 });
 
-test("full jitter: anything from nothing to the limit", () => {
+test("the delay is random, from 0 to the limit", () => {
   const loser = rig({ random: 0.25 });
   loser.lose(1006);
   assert.equal(loser.delay(), 250);
 });
 
-test("a connection that held starts again from the shortest wait", () => {
+test("after a steady connection the shortest delay is used again", () => {
   const held = rig();
   held.lose(1006);
   held.wait();
@@ -74,7 +74,7 @@ test("a connection that held starts again from the shortest wait", () => {
   assert.equal(held.delay(), 1000);
 });
 
-test("one that is lost at once does not", () => {
+test("a connection that is lost at once does not reset the delay", () => {
   const { lose, wait, accept, delay } = rig();
   for (let i = 0; i < 3; i++) {
     accept();
@@ -84,7 +84,7 @@ test("one that is lost at once does not", () => {
   assert.equal(delay(), 4000);
 });
 
-test("a restart that was announced: back within half a second, the first time", () => {
+test("after an announced restart it reconnects within half a second, the first time", () => {
   for (const code of [1001, 1012]) {
     const restarted = rig();
     restarted.accept();
@@ -97,7 +97,7 @@ test("a restart that was announced: back within half a second, the first time", 
   }
 });
 
-test("stays away when told that it is to blame", () => {
+test("does not reconnect after a close code for an error of the page", () => {
   for (const code of [1002, 1003, 1007, 1008, 1009, 1010]) {
     const { connection, lose, timers, states } = rig();
     lose(code, "no");
@@ -107,7 +107,7 @@ test("stays away when told that it is to blame", () => {
   }
 });
 
-test("comes back after 1011 and 1013, but not in haste", () => {
+test("reconnects after 1011 and 1013 with the usual delay", () => {
   for (const code of [1011, 1013]) {
     const { connection, lose, delay } = rig();
     lose(code);
@@ -116,7 +116,7 @@ test("comes back after 1011 and 1013, but not in haste", () => {
   }
 });
 
-test("retry() does not wait on, and does not connect twice", () => {
+test("retry() connects at once, and only once", () => {
   const { connection, lose, timers, sockets, accept } = rig();
   lose(1006);
   connection.retry();
@@ -128,7 +128,7 @@ test("retry() does not wait on, and does not connect twice", () => {
   assert.equal(sockets.length, 2);
 });
 
-test("resync() closes, backs off, and hears no more of the old socket", () => {
+test("resync() reconnects after a delay, and ignores the old WebSocket", () => {
   const { connection, accept, sockets, messages, wait, states } = rig();
   accept();
   connection.resync("malformed frame");

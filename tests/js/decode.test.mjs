@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { MalformedFrame, decode, decodeProgress } from "./page.mjs";
 import { delta, snapshot } from "./frames.mjs";
 
-test("a snapshot: bit i of byte b is cell 8*b + i", () => {
+test("in a snapshot, bit i of byte b is cell 8*b + i", () => {
   const states = new Uint8Array(9);
   states[0] = states[3] = states[8] = 1;
   const buffer = snapshot(3, 70000, states);
@@ -12,17 +12,17 @@ test("a snapshot: bit i of byte b is cell 8*b + i", () => {
   assert.deepEqual(decode(buffer), { kind: "snapshot", size: 3, step: 70000, states });
 });
 
-test("a snapshot of no game", () => {
+test("a snapshot without a game is decoded", () => {
   const read = decode(snapshot(0, 0, []));
   assert.equal(read.size, 0);
   assert.equal(read.states.length, 0);
 });
 
-test("the largest snapshot", () => {
+test("the largest snapshot is decoded", () => {
   assert.equal(decode(snapshot(1000, 1, new Uint8Array(1e6).fill(1))).states.at(-1), 1);
 });
 
-test("a delta", () => {
+test("a delta is decoded", () => {
   const read = decode(delta(2 ** 32 - 1, [[5, 1], [999999, 0]]));
   assert.equal(read.kind, "delta");
   assert.equal(read.step, 2 ** 32 - 1);
@@ -30,11 +30,11 @@ test("a delta", () => {
   assert.deepEqual([...read.states], [1, 0]);
 });
 
-test("a delta without changes", () => {
+test("a delta without changes is decoded", () => {
   assert.equal(decode(delta(3, [])).cells.length, 0);
 });
 
-test("every truncation and every tail of a frame is malformed", () => {
+test("a frame that is too short or too long is malformed", () => {
   for (const whole of [snapshot(5, 1, new Uint8Array(25)), delta(1, [[0, 1], [1, 1]])]) {
     for (let length = 0; length < whole.byteLength; length++) {
       assert.throws(() => decode(whole.slice(0, length)), MalformedFrame);
@@ -45,7 +45,7 @@ test("every truncation and every tail of a frame is malformed", () => {
   }
 });
 
-test("unknown types, boards too large and counts that lie are malformed", () => {
+test("unknown types, boards that are too large and wrong counts are malformed", () => {
   assert.throws(() => decode(new Uint8Array([0x58, 0, 0]).buffer), MalformedFrame);
   assert.throws(() => decode(snapshot(1001, 1, new Uint8Array(1001 * 1001))), MalformedFrame);
   const lying = delta(1, []);
@@ -53,14 +53,14 @@ test("unknown types, boards too large and counts that lie are malformed", () => 
   assert.throws(() => decode(lying), MalformedFrame);
 });
 
-test("progress: known keys, sound numbers", () => {
+test("progress has the known keys, with valid numbers", () => {
   assert.deepEqual(
     decodeProgress('{"phase": "gathering", "size": 32, "connected": 5, "subscribed": -1, "new": []}'),
     { phase: "gathering", size: 32, connected: 5, subscribed: 0, needed: 0 },
   );
 });
 
-test("progress: what is none is left alone", () => {
+test("messages that are not progress are ignored", () => {
   for (const text of ["", "{", "null", "[]", "7", '"idle"', "{}", '{"phase": "dancing"}']) {
     assert.equal(decodeProgress(text), null);
   }

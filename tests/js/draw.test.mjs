@@ -10,14 +10,14 @@ function colours(step, scheme, still) {
   return Array.from({ length: bytes.length / 4 }, (_, i) => [...bytes.slice(i * 4, i * 4 + 4)]);
 }
 
-test("hsl", () => {
+test("hsl() is converted to RGB", () => {
   assert.deepEqual(rgbOf(0, 100, 50), [255, 0, 0]);
   assert.deepEqual(rgbOf(120, 100, 25), [0, 128, 0]);
   assert.deepEqual(rgbOf(240, 100, 75), [128, 128, 255]);
   assert.deepEqual(rgbOf(77, 0, 100), [255, 255, 255]);
 });
 
-test("the hue moves on by 20 degrees a step, modulo 256", () => {
+test("the hue increases by 20 degrees per step, modulo 256", () => {
   assert.deepEqual([0, 1, 12, 13, 64].map(hueOf), [0, 20, 240, 4, 0]);
   assert.equal(hueOf(2 ** 32 - 1), 236);
 });
@@ -36,24 +36,24 @@ test("alive is dark and dead is light, in every step, age and scheme", () => {
   }
 });
 
-test("fresh changes differ from step to step, and from what has come to rest", () => {
+test("new changes differ between steps, and from old changes", () => {
   assert.notDeepEqual(colours(1, "light", false)[1], colours(2, "light", false)[1]);
   assert.notDeepEqual(colours(1, "light", false)[1], colours(1, "light", false)[OLD * 2 + 1]);
 });
 
 test("a change keeps its hue while it ages", () => {
-  // Of a change made in step 40, one step later: still nearer to its own colour than to red.
+  // One step after a change in step 40, the colour is still nearer to that of step 40 than to red.
   const [red, , blue] = colours(52, "light", false)[12 * 2 + 1];
   assert.equal(hueOf(40), 32);
   assert.ok(red > blue);
 });
 
-test("no motion: one colour for alive, one for dead, in all steps", () => {
+test("with reduced motion, alive and dead have one colour each in all steps", () => {
   const all = [1, 2, 50].flatMap((step) => colours(step, "dark", true).map(String));
   assert.equal(new Set(all).size, 2);
 });
 
-test("cells get whole pixels where that costs little", () => {
+test("cells have whole pixels if that leaves little room empty", () => {
   assert.equal(sideFor(32, 736), 736);
   assert.equal(sideFor(32, 740), 736);
   assert.equal(sideFor(100, 736), 700);

@@ -22,7 +22,7 @@ async function streaming(options = {}) {
   return started;
 }
 
-test("speaks c10k.v1", async () => {
+test("uses the subprotocol c10k.v1", async () => {
   const { connection, socket, accept, say, take } = await rig(feed);
   assert.deepEqual(socket().protocols, ["c10k.v1"]);
   assert.equal(socket().url.href, "wss://here.example/live/");
@@ -72,7 +72,7 @@ test("after a loss it requests the missed messages", async () => {
   assert.deepEqual(take("recovered"), [{ topic: "a b", recovered: false }]);
 });
 
-test("some topics only, and more later", async () => {
+test("subscribes to some topics first, and to more later", async () => {
   const { connection, accept, say, lose, wait, socket } = await rig(feed, { topics: ["a", "b"] });
   assert.deepEqual(query(socket().url), [["topic", "a"], ["topic", "b"]]);
   accept();
@@ -93,7 +93,7 @@ test("some topics only, and more later", async () => {
   ]);
 });
 
-test("unsubscribing from topics of a feed that had all", async () => {
+test("may unsubscribe from topics of a feed that had all", async () => {
   const { connection, accept, say, lose, wait, socket, take } = await rig(feed);
   accept();
   say({ topic: "a", recovered: false, id: "e:1" });
@@ -103,7 +103,7 @@ test("unsubscribing from topics of a feed that had all", async () => {
   say({ topic: "a", message: "on its way", id: "e:2" });
   assert.deepEqual(take("message"), []);
   assert.deepEqual(connection.topics, []);
-  // The next connection has all of them again, whatever they are, and leaves this one.
+  // The next connection subscribes to all topics again, then unsubscribes from this one.
   lose(1006);
   await wait();
   assert.deepEqual(query(socket().url), []);
@@ -116,7 +116,7 @@ test("unsubscribing from topics of a feed that had all", async () => {
   assert.deepEqual(JSON.parse(socket().sent[1]), { subscribe: "a" });
 });
 
-test("changes of topics before it is open", async () => {
+test("topics may change before the feed is open", async () => {
   const all = await rig(feed);
   all.connection.unsubscribe("a");
   all.connection.subscribe("b");
@@ -158,7 +158,7 @@ test("sends a ping after silence", async () => {
   assert.equal(connection.state, "waiting");
 });
 
-test("a stream where WebSockets do not work", async () => {
+test("uses a stream if WebSockets do not work", async () => {
   const { connection, lose, wait, exchange, take, sockets, time } = await rig(feed);
   lose(1006);
   assert.equal(connection.transport, "stream");
@@ -183,7 +183,7 @@ test("a stream where WebSockets do not work", async () => {
   assert.deepEqual(query(exchange().url), [["since", [["live", "e:5"]]]]);
 });
 
-test("characters that are split between two pieces", async () => {
+test("characters may be split between two pieces", async () => {
   const { exchange, take } = await streaming();
   const bytes = new TextEncoder().encode('data: {"topic":"t","message":"→"}\n\n');
   for (const byte of bytes) exchange()._body.enqueue(Uint8Array.of(byte));
@@ -191,7 +191,7 @@ test("characters that are split between two pieces", async () => {
   assert.equal(take("message")[0].data, "→");
 });
 
-test("a silent stream is given up; comments are not silence", async () => {
+test("a silent stream is closed, but not if it sends comments", async () => {
   const { connection, exchange, wait, time, ...more } = await streaming();
   assert.equal(await wait(), 45);
   assert.equal(connection.state, "waiting");
@@ -274,7 +274,7 @@ test("it waits for as long as a busy server asks", async () => {
   }
 });
 
-test("another stream when topics change", async () => {
+test("opens another stream when topics change", async () => {
   const { connection, exchange, exchanges } = await streaming({ topics: ["a"] });
   await exchange().write('event: recovered\ndata: {"topic":"a","recovered":false,"id":"e:1"}\n\n');
   connection.subscribe("b");
@@ -304,7 +304,7 @@ test("close() ends a stream", async () => {
   assert.deepEqual(take("state").at(-1), { state: "closed", code: 1000, reason: "" });
 });
 
-test("polling when nothing else works", async () => {
+test("polls if nothing else works", async () => {
   const { connection, exchange, wait, lose, take } = await rig(feed);
   lose(1006);
   await wait();
@@ -329,7 +329,7 @@ test("polling when nothing else works", async () => {
   assert.deepEqual(query(exchange().url), [["since", [["t", "e:6"]]]]);
 });
 
-test("a pause after a poll whose answer was empty and came at once", async () => {
+test("pauses after a poll with an immediate, empty answer", async () => {
   const { exchange, exchanges, wait } = await rig(feed, POLL);
   await exchange().json({ topics: [], messages: [] });
   await exchange().json({ topics: [], messages: [] });
@@ -338,7 +338,7 @@ test("a pause after a poll whose answer was empty and came at once", async () =>
   assert.equal(exchanges.length, 3);
 });
 
-test("a poll without an answer is given up", async () => {
+test("a poll without an answer ends after a timeout", async () => {
   const { connection, exchange, exchanges, wait } = await rig(feed, POLL);
   await exchange().json({ topics: [], messages: [] });
   assert.equal(await wait(), 35);

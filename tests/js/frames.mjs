@@ -1,4 +1,4 @@
-// The watcher's binary frames, written by the grammar and not by the code that reads them.
+// Encodes the watcher's binary frames from the grammar, independently of the code that reads them.
 
 export function snapshot(size, step, states) {
   const buffer = new ArrayBuffer(7 + Math.ceil((size * size) / 8));

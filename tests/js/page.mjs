@@ -1,5 +1,5 @@
-// The page's modules, as the browser gets them. Node takes .js files without a package.json for
-// CommonJS, and their imports of one another with them: so each is loaded from its text.
+// The page's modules, as in the browser. Node treats .js files without a package.json as CommonJS, and
+// also the modules that they import, so each module is loaded from its text.
 
 import { readFileSync } from "node:fs";
 

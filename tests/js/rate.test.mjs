@@ -9,28 +9,28 @@ function played(perSecond, seconds) {
   return rate;
 }
 
-test("nothing to tell before the second step", () => {
+test("there is no rate before the second step", () => {
   const rate = new Rate();
   assert.equal(rate.perSecond(0), null);
   rate.note(5, 1);
   assert.equal(rate.perSecond(2), null);
 });
 
-test("slow and fast games", () => {
+test("the rate is correct for slow and fast games", () => {
   for (const perSecond of [0.5, 1, 10, 500]) {
     const measured = played(perSecond, 20).perSecond(20);
     assert.ok(Math.abs(measured / perSecond - 1) < 0.05, `${perSecond}: ${measured}`);
   }
 });
 
-test("the figure stands still between two steps and falls when they stop", () => {
+test("the rate is constant between two steps and decreases when they stop", () => {
   const rate = played(1, 10);
   assert.equal(rate.perSecond(10.9), rate.perSecond(10));
   assert.ok(rate.perSecond(14) < rate.perSecond(10));
   assert.equal(rate.perSecond(16), 0);
 });
 
-test("another game starts from nothing", () => {
+test("another game resets the rate", () => {
   const rate = played(10, 10);
   rate.note(0, 11);
   assert.equal(rate.perSecond(11), null);

@@ -9,12 +9,12 @@ const { DEPTH, Transcript, parse } = await import(`data:text/javascript;base64,$
 const said = (number, name = "ada") => ({ name, text: `message ${number}`, id: `${name}-${number}` });
 const many = (count, from = 0) => Array.from({ length: count }, (_, at) => said(from + at));
 
-test("the first buffer is new, and nothing is missing before it", () => {
+test("all messages of the first buffer are new, and there is no gap", () => {
   const { fresh, unsent, gap } = new Transcript().merge(many(DEPTH));
   assert.deepEqual([fresh, unsent, gap], [many(DEPTH), [], false]);
 });
 
-test("what was seen before the pause is not shown again", () => {
+test("known messages are not shown again after a reconnect", () => {
   const transcript = new Transcript();
   transcript.merge(many(3));
   assert.equal(transcript.take(said(3)), true);
@@ -23,20 +23,20 @@ test("what was seen before the pause is not shown again", () => {
   assert.deepEqual([fresh, gap], [many(2, 4), false]);
 });
 
-test("more was missed than the room remembers", () => {
+test("there is a gap if more messages were missed than the room keeps", () => {
   const transcript = new Transcript();
   transcript.merge(many(3));
   assert.equal(transcript.merge(many(DEPTH, 3)).gap, true);
 });
 
-test("a room that forgot hides nothing", () => {
+test("there is no gap if the room has lost its messages", () => {
   const transcript = new Transcript();
   transcript.merge(many(3));
   assert.equal(transcript.merge(many(2, 10)).gap, false);
   assert.equal(transcript.merge([]).gap, false);
 });
 
-test("of our own messages those are sent again that did not arrive", () => {
+test("our own messages that did not arrive are sent again", () => {
   const transcript = new Transcript();
   transcript.merge(many(2));
   transcript.say(said(1, "grace"));
@@ -47,21 +47,21 @@ test("of our own messages those are sent again that did not arrive", () => {
   assert.deepEqual(second, { fresh: [], unsent: [], gap: false });
 });
 
-test("one that newer messages pushed out is not sent again", () => {
+test("our own message that newer ones displaced is not sent again", () => {
   const transcript = new Transcript();
   transcript.say(said(1, "grace"));
   assert.deepEqual(transcript.merge(many(DEPTH)).unsent, []);
   assert.deepEqual(transcript.merge([]).unsent, []); // nor later
 });
 
-test("one that is missing although older ones are there is sent again", () => {
+test("our own message that is missing beside older ones is sent again", () => {
   const transcript = new Transcript();
   transcript.merge(many(1));
   transcript.say(said(1, "grace"));
   assert.deepEqual(transcript.merge(many(DEPTH)).unsent, [said(1, "grace")]);
 });
 
-test("programs give no ids: name and text stand for them", () => {
+test("messages without ids are identified by name and text", () => {
   const transcript = new Transcript();
   const { id, ...plain } = said(1);
   transcript.merge([plain]);
@@ -69,7 +69,7 @@ test("programs give no ids: name and text stand for them", () => {
   assert.deepEqual(transcript.merge([plain, other]).fresh, [other]);
 });
 
-test("frames", () => {
+test("frames are decoded", () => {
   const hello = { name: "ada", text: "hi", id: undefined };
   assert.deepEqual(parse('{"message": ["ada", "hi"]}'), { kind: "message", message: hello });
   assert.deepEqual(parse('{"message": ["ada", "hi"], "id": "7"}').message.id, "7");

@@ -1,6 +1,6 @@
-// c10k.js says in JSDoc what each function takes: editors and TypeScript read that. Whether it is
-// consistent only TypeScript can say (npx -p typescript tsc --checkJs --allowJs --strict --noEmit
-// --target es2022 --lib es2022,dom cluster/django/static/c10k/c10k.js), which the tests do not need.
+// The JSDoc of c10k.js has the type of each parameter, for editors and TypeScript. Only TypeScript can
+// check that the types are consistent (npx -p typescript tsc --checkJs --allowJs --strict --noEmit
+// --target es2022 --lib es2022,dom cluster/django/static/c10k/c10k.js); the tests do not need it.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -11,7 +11,7 @@ const DECLARATION =
   /^ +(?:static |async )*(?:function )?(#?\w+)\(([^()]*(?:\([^()]*\)[^()]*)*)\) \{$/;
 const STATEMENTS = new Set(["if", "for", "while", "switch", "catch"]);
 
-/** Each function and method that takes something, with the lines before it. */
+/** Each function and method with parameters, and the lines before it. */
 function* declarations() {
   const lines = readFileSync(SOURCE, "utf8").split("\n");
   for (const [index, line] of lines.entries()) {
@@ -26,7 +26,7 @@ function* declarations() {
   }
 }
 
-/** The names in a list of parameters, without those that are taken apart. */
+/** The names in a list of parameters, without destructured ones. */
 function names(taken) {
   return taken
     .replace(/\{[^{}]*\}/g, "")
