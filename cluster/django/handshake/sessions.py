@@ -38,7 +38,7 @@ def load(request: ReactorRequest) -> None:
     """Set the request's session and user from its cookie. Blocks; raises the database's errors."""
     request.revocations_seen = revocable_clients.revocations
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if not key or revocable_clients.is_revoked_session(key):
+    if not key or revocable_clients.is_revoked_session(key) or not are_used():
         return
     session = type(request.session)(key)
     if not session.keys():  # loads it; there is no such session, or it has no content

@@ -118,6 +118,12 @@ class UsedTests(SynchronousTestCase):
         with override_settings(**without):
             self.assertTrue(sessions.are_used())
 
+    def test_a_cookie_on_a_site_without_sessions(self) -> None:
+        """Its key must not be looked up, because there may be no table of sessions."""
+        _, key = guest()
+        with override_settings(INSTALLED_APPS=["django.contrib.contenttypes"], MIDDLEWARE=[]):
+            self.assertIsNone(request_of(key).session_cookie)
+
     def test_which_cookies_may_have_a_session(self) -> None:
         self.assertFalse(sessions.may_have_one(None))
         self.assertFalse(sessions.may_have_one("csrftoken=1; theme=dark"))
