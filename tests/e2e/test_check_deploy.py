@@ -57,7 +57,7 @@ class CheckDeployTests(TestCase):
         self.assertNotIn("c10k.W004", enough.text)
         too_few = await self.check(3, ALLOWED // 3 - 1)
         self.assertIn("c10k.W004", too_few.text)
-        self.assertIn(f"which grants {ALLOWED}", too_few.text)
+        self.assertIn(f"which allows {ALLOWED}", too_few.text)
         self.assertEqual(too_few.status, 1)
         await self.database.stop()
         gone = await self.check(1, 1)
