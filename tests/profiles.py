@@ -1,7 +1,7 @@
 """The settings of Hypothesis for all property tests.
 
 Importing this module loads the profile named by HYPOTHESIS_PROFILE (default: ``quick``). Where CI
-is set the examples are the same in each run, so that a failure there can be had again here.
+is set the examples are the same in each run, so that a failure there can be reproduced here.
 
 quick     for each save of a file: the whole of tests/core in a few seconds
 thorough  before a release, or after a change to the core: minutes

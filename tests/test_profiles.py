@@ -1,7 +1,7 @@
-"""Each test that Hypothesis drives has the settings of tests/profiles.py.
+"""Each property test uses the settings of tests/profiles.py.
 
-Without them it has Hypothesis' own: a deadline of 0.2 s for each example, whatever the machine has
-to do besides.
+Hypothesis' defaults have a deadline of 0.2 s for each example, which is too short on a busy
+machine.
 """
 
 import re
@@ -15,15 +15,22 @@ DRIVEN = re.compile(r"^from hypothesis", re.MULTILINE)
 LOADED = re.compile(r"^from tests import profiles\b", re.MULTILINE)
 
 
+def packages(path: Path) -> list[Path]:
+    """Return the __init__.py of each package that contains a module, up to ``tests``."""
+    return [
+        parent / "__init__.py"
+        for parent in path.parents
+        if parent.is_relative_to(FOLDER) and (parent / "__init__.py").exists()
+    ]
+
+
 class ProfilesTests(TestCase):
-    def test_loaded_by_the_module_or_its_package(self) -> None:
+    def test_the_profile_is_loaded_by_the_module_or_one_of_its_packages(self) -> None:
         driven = [path for path in FOLDER.rglob("test_*.py") if DRIVEN.search(path.read_text())]
         self.assertTrue(driven)
         without = [
             str(path.relative_to(FOLDER))
             for path in driven
-            if not any(
-                LOADED.search(each.read_text()) for each in (path, path.with_name("__init__.py"))
-            )
+            if not any(LOADED.search(each.read_text()) for each in (path, *packages(path)))
         ]
         self.assertEqual([], without)

@@ -177,7 +177,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--nodes", type=int, default=4, metavar="N", help="node processes (4)")
     add("--port", type=int, default=8000, metavar="PORT", help="port to serve; 0: any (8000)")
     add("--size", type=int, default=32, metavar="N", help="rows and columns (32)")
-    add("--steps", type=int, metavar="N", help="end after so many steps; default: at Ctrl-C")
+    add("--steps", type=int, metavar="N", help="end after N steps; default: at Ctrl-C")
     add(
         "--rate",
         type=float,

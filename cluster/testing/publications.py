@@ -69,13 +69,13 @@ class capture_publications:
     def _begin(self) -> list[Publication]:
         _captures.append(self._published)
         if topics.node is None:
-            topics.node = nobody
+            topics.node = without_clients
         return self._published
 
     def _end(self) -> None:
         # Not remove(), which could remove another, equal list.
         _captures[:] = [each for each in _captures if each is not self._published]
-        if topics.node is nobody and not _captures:
+        if topics.node is without_clients and not _captures:
             topics.node = None
 
 
@@ -113,7 +113,7 @@ class RecordingPubSub(PubSub):
         return super().publish_retained(topic, frame, depth, lifetime, skip)
 
 
-class Nobody:
+class NodeWithoutClients:
     """A node without clients: publications can be captured in a test that has no node."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class Nobody:
     publish_here = publish_retained = publish
 
 
-nobody = cast(Node, Nobody())
+without_clients = cast(Node, NodeWithoutClients())
 
 _made_of_class: dict[str, tuple[str | None, list[object]]] = {}
 """By database: the savepoint of the running test, and those calls of its class that have been
@@ -164,7 +164,7 @@ def commit() -> None:
             if not function.__module__.startswith("cluster."):
                 continue
             if savepoint not in savepoints:
-                attached = topics.node not in (None, nobody)
+                attached = topics.node not in (None, without_clients)
                 if attached and _is_first(connection.alias, savepoint, call):
                     _repeat(call)
             else:

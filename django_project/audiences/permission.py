@@ -1,4 +1,4 @@
-"""The site's permission function, which the setting C10K["AUDIENCE_PERMISSION"] names."""
+"""The site's permission function, for the setting C10K["AUDIENCE_PERMISSION"]."""
 
 from django.http import HttpRequest
 

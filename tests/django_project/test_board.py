@@ -13,7 +13,7 @@ from tests import profiles  # noqa: F401  (loads it)
 
 
 def summary(*steps: tuple[int, int, list[int]]) -> bytes:
-    """What a node would tell: (step, reports, codes of changed cells), each."""
+    """Encode a node's summary of steps: (step, reports, codes of changed cells)."""
     return b"".join(
         struct.pack(f"<III{len(codes)}I", step, reports, len(codes), *codes)
         for step, reports, codes in steps
@@ -21,7 +21,7 @@ def summary(*steps: tuple[int, int, list[int]]) -> bytes:
 
 
 class SummaryTests(SynchronousTestCase):
-    def test_byte_for_byte(self) -> None:
+    def test_a_summary_is_encoded_byte_for_byte(self) -> None:
         collected = Summary()
         collected.report(7, 5, True)
         collected.report(7, 9, False)
@@ -30,7 +30,7 @@ class SummaryTests(SynchronousTestCase):
         self.assertEqual(collected.take(), summary((7, 3, [5, 2]), (8, 1, [4])))
         self.assertEqual(collected.take(), b"")
 
-    def test_read_back(self) -> None:
+    def test_a_summary_is_decoded_again(self) -> None:
         data = summary((7, 3, [5, 2]), (8, 1, []))
         self.assertEqual(
             [(step, count, list(codes)) for step, count, codes in read_summary(data)],
@@ -40,12 +40,12 @@ class SummaryTests(SynchronousTestCase):
 
 
 class BoardTests(SynchronousTestCase):
-    def test_before_the_first_step(self) -> None:
+    def test_the_board_is_empty_before_the_first_step(self) -> None:
         board = Board(3)
         self.assertEqual(board.snapshot(), b"S\x03\x00" + bytes(4) + bytes(2))
         self.assertEqual(list(board.frames()), [])
 
-    def test_snapshot_byte_for_byte(self) -> None:
+    def test_a_snapshot_is_encoded_byte_for_byte(self) -> None:
         board = Board(3)
         codes = [2 * 0 + 1, 2 * 7 + 1, 2 * 8 + 1]
         self.assertEqual(board.apply(summary((0, 9, codes))), array("I", codes))
@@ -53,14 +53,14 @@ class BoardTests(SynchronousTestCase):
         board.apply(summary((1, 9, [2 * 7])))
         self.assertEqual(board.snapshot(), b"S\x03\x00\x01\x00\x00\x00\x01\x01")
 
-    def test_the_largest_board(self) -> None:
+    def test_the_largest_board_is_encoded(self) -> None:
         board = Board(1000)
         self.assertEqual(len(board.snapshot()), 7 + 125_000)
         board.apply(summary((0, 1_000_000, [999_999 * 2 + 1])))
         self.assertEqual(board.snapshot()[:7], b"S\xe8\x03\x00\x00\x00\x00")
         self.assertEqual(board.snapshot()[-1], 0x80)
 
-    def test_delta_byte_for_byte(self) -> None:
+    def test_a_delta_is_encoded_byte_for_byte(self) -> None:
         board = Board(1000)
         codes = board.apply(summary((0, 1_000_000, [1, 1_999_999])))
         assert codes is not None
@@ -72,20 +72,20 @@ class BoardTests(SynchronousTestCase):
         assert nothing is not None
         self.assertEqual(board.delta(nothing), b"D\x01\x00\x00\x00\x00\x00\x00\x00")
 
-    def test_frames_are_the_workers(self) -> None:
+    def test_frames_equal_those_of_the_workers(self) -> None:
         board = Board(2)
         board.apply(summary((0, 4, [2 * 2 + 1])))
         board.apply(summary((1, 4, [])))
         self.assertEqual(list(board.frames()), ["1 0 0 0", "1 0 1 0", "1 1 0 1", "1 1 1 0"])
 
-    def test_a_step_is_complete_when_all_cells_have_told(self) -> None:
+    def test_a_step_is_complete_when_all_cells_have_reported(self) -> None:
         board = Board(2)
         self.assertIsNone(board.apply(summary((0, 3, [1]))))
         self.assertEqual(board.step, -1)
         self.assertEqual(board.apply(summary((0, 1, []))), array("I", [1]))
         self.assertEqual(board.step, 0)
 
-    def test_steps_that_became_complete_together(self) -> None:
+    def test_steps_may_become_complete_together(self) -> None:
         board = Board(1)
         steps: list[tuple[int, int]] = []
         self.assertIsNone(board.apply(summary((2, 1, [1]), (1, 1, [0]))))
@@ -95,7 +95,7 @@ class BoardTests(SynchronousTestCase):
         self.assertEqual(changes, array("I", [1, 0, 1]))
         self.assertEqual(steps, [(0, 1), (1, 0), (2, 1)])
 
-    def test_old_steps_and_far_ones_are_left_out(self) -> None:
+    def test_old_steps_and_steps_far_ahead_are_ignored(self) -> None:
         board = Board(1)
         board.apply(summary((0, 1, [1])))
         self.assertIsNone(board.apply(summary((0, 1, [0]), (MAX_STEPS_AHEAD + 1, 1, [0]))))
@@ -103,7 +103,9 @@ class BoardTests(SynchronousTestCase):
         self.assertEqual(len(board._under_way), 0)
 
     @given(st.data())
-    def test_any_interleaving_gives_exactly_the_generations(self, data: Any) -> None:
+    def test_any_interleaving_of_reports_results_in_the_correct_generations(
+        self, data: Any
+    ) -> None:
         size = data.draw(st.integers(1, 4), "size")
         cells = size * size
         count = data.draw(st.integers(1, 5), "generations")

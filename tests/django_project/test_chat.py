@@ -1,4 +1,4 @@
-"""The chat: its socket in memory, its page by Django's test client."""
+"""The chat: its WebSocket in memory, and its page with Django's test client."""
 
 import re
 from typing import Any
@@ -21,16 +21,16 @@ def message(text: str, **more: str) -> dict[str, str]:
 
 
 class MessageTests(SynchronousTestCase):
-    def test_messages(self) -> None:
+    def test_valid_messages_are_decoded(self) -> None:
         self.assertEqual(message("hi"), said(message("hi")))
         self.assertEqual(message(" hi\n", id="7"), said(message(" hi\n", id="7", more="x")))
         self.assertEqual(message("x" * 4000), said(message("x" * 4000)))
 
-    def test_empty_ones_are_ignored(self) -> None:
+    def test_empty_messages_are_ignored(self) -> None:
         for text in ("", " ", "\n\t"):
             self.assertIsNone(said(message(text)))
 
-    def test_what_breaks_the_rules(self) -> None:
+    def test_messages_that_violate_the_protocol_are_refused(self) -> None:
         received: list[Any] = [
             None,
             "hi",
@@ -45,13 +45,13 @@ class MessageTests(SynchronousTestCase):
         for each in received:
             self.assertRaises(BadMessage, said, each)
 
-    def test_a_buffer_of_nothing_is_sent_too(self) -> None:
+    def test_an_empty_buffer_is_sent_too(self) -> None:
         self.assertEqual(['{"buffer": []}'], buffer([]))
         kept = '{"message": ["a", "b"]}'
         self.assertEqual([f'{{"buffer": [{kept}]}}'], buffer([kept]))
 
-    def test_what_no_client_of_the_chat_has_said_is_left_out(self) -> None:
-        """As after ``manage.py publish chat "hello"``; else nobody could come in any more."""
+    def test_the_buffer_leaves_out_messages_that_are_not_of_the_chat(self) -> None:
+        """As after ``manage.py publish chat "hello"``; otherwise no client could enter any more."""
         kept = '{"message": ["a", "b"]}'
         for strange in (
             "hello",
@@ -64,7 +64,7 @@ class MessageTests(SynchronousTestCase):
         ):
             self.assertEqual([f'{{"buffer": [{kept}]}}'], buffer([strange, kept]))
 
-    def test_rooms_have_topics_of_their_own(self) -> None:
+    def test_each_room_has_its_own_topic(self) -> None:
         self.assertEqual(3, len({topic_of(""), topic_of("a"), topic_of("lobby")}))
 
 
@@ -73,7 +73,7 @@ class SocketTests(SynchronousTestCase):
         load_database()
 
     @asynchronous
-    async def test_two_people(self) -> None:
+    async def test_two_people_receive_messages_and_announcements_of_each_other(self) -> None:
         async with connect("/chat/ws/") as ada, connect("/chat/ws/") as alan:
             self.assertEqual({"buffer": []}, await ada.receive_json())
             self.assertEqual({"buffer": []}, await alan.receive_json())
@@ -82,12 +82,12 @@ class SocketTests(SynchronousTestCase):
             name = connected.split()[0]
             await alan.send_json(message("hello"))
             self.assertEqual({"message": [name, "hello"]}, await ada.receive_json())
-            await alan.nothing()  # neither its own message nor its own arrival
+            await alan.nothing()  # neither its own message nor its own announcement
             await alan.close()
             self.assertEqual({"announcement": f"{name} disconnected"}, await ada.receive_json())
 
     @asynchronous
-    async def test_the_last_fifteen(self) -> None:
+    async def test_the_buffer_has_the_last_fifteen_messages(self) -> None:
         async with connect("/chat/history/ws/") as ada:
             for number in range(20):
                 await ada.send_json(message(str(number), id=f"id-{number}"))
@@ -100,7 +100,7 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual("id-19", kept[-1]["id"])
 
     @asynchronous
-    async def test_a_room_hears_nothing_of_another(self) -> None:
+    async def test_a_room_receives_nothing_from_another(self) -> None:
         async with connect("/chat/one/ws/") as one, connect("/chat/two/ws/") as two:
             for client in (one, two):
                 self.assertEqual({"buffer": []}, await client.receive_json())
@@ -108,7 +108,7 @@ class SocketTests(SynchronousTestCase):
             await two.nothing()
 
     @asynchronous
-    async def test_html_is_text(self) -> None:
+    async def test_html_is_sent_as_text(self) -> None:
         async with connect("/chat/ws/") as ada, connect("/chat/ws/") as alan:
             await ada.receive_json()
             await alan.receive_json()
@@ -116,7 +116,7 @@ class SocketTests(SynchronousTestCase):
             self.assertEqual("<script>alert(1)</script>", (await alan.receive_json())["message"][1])
 
     @asynchronous
-    async def test_a_client_that_breaks_the_rules_is_closed_with_the_reason(self) -> None:
+    async def test_a_client_that_violates_the_protocol_is_closed_with_the_reason(self) -> None:
         for sent, code, reason in (
             ('{"message": 7}', 1008, 'expected {"message": "text"}'),
             ('{"message": "%s"}' % ("x" * 4001), 1008, "a message has at most 4,000 characters"),
@@ -128,7 +128,7 @@ class SocketTests(SynchronousTestCase):
                 self.assertEqual(Closed(code, reason), await client.closed())
 
     @asynchronous
-    async def test_a_name_that_is_too_long_for_a_room(self) -> None:
+    async def test_a_room_name_that_is_too_long_is_refused(self) -> None:
         with self.assertRaises(testing.Refused) as caught:
             async with connect(f"/chat/{'x' * 41}/ws/"):
                 pass
@@ -145,28 +145,28 @@ class PageTests(SynchronousTestCase):
         assert found is not None
         return found[1]
 
-    def test_a_guest_keeps_the_name(self) -> None:
+    def test_a_guest_keeps_the_same_name(self) -> None:
         name = self.name()
         self.assertRegex(name, r"^guest-[0-9a-f]{4}$")
         self.assertEqual(name, self.name("/chat/room/"))
         self.client.cookies.clear()
         self.assertNotEqual(name, self.name())
 
-    def test_a_user_has_their_own(self) -> None:
+    def test_a_user_has_the_user_name(self) -> None:
         user, _ = User.objects.get_or_create(username="chat<user>")
         self.client.force_login(user)
         page = self.client.get("/chat/").content.decode()
         self.assertIn('data-name="chat&lt;user&gt;"', page)
 
     @asynchronous
-    async def test_the_socket_of_a_page_has_its_name(self) -> None:
+    async def test_the_websocket_of_a_page_uses_the_same_name(self) -> None:
         user, _ = await User.objects.aget_or_create(username="chatter")
         async with connect("/chat/ws/") as other, connect("/chat/ws/", user=user) as own:
             await other.receive_json()
             await own.receive_json()
             self.assertEqual("chatter connected", (await other.receive_json())["announcement"])
 
-    def test_the_way_to_another_room(self) -> None:
+    def test_the_form_redirects_to_another_room(self) -> None:
         for asked, address in (("django", "/chat/django/"), (" my  room ", "/chat/my-room/")):
             response = self.client.get("/chat/", {"room": asked})
             self.assertEqual((302, address), (response.status_code, response["Location"]))

@@ -1,4 +1,4 @@
-"""The echo sockets of the demo site, in memory."""
+"""The echo WebSockets of the demo site, in memory."""
 
 from tests.django.site import load_site
 
@@ -15,7 +15,7 @@ OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits
 
 class ConversationTests(SynchronousTestCase):
     @asynchronous
-    async def test_the_whole_transcript(self) -> None:
+    async def test_the_conversation_has_the_expected_messages(self) -> None:
         async with connect("/test/ws/") as client:
             self.assertEqual("Hello!", await client.receive())
             for number, text in enumerate(("Spam?", "", "é\n<b>"), 1):
@@ -25,7 +25,7 @@ class ConversationTests(SynchronousTestCase):
             self.assertEqual(Closed(1000), await client.closed())
 
     @asynchronous
-    async def test_messages_that_come_together(self) -> None:
+    async def test_messages_may_arrive_together(self) -> None:
         async with connect("/test/ws/") as client:
             for text in "abc":
                 await client.send(text)
@@ -36,7 +36,7 @@ class ConversationTests(SynchronousTestCase):
 
 class RawEchoTests(SynchronousTestCase):
     @asynchronous
-    async def test_everything_comes_back_unchanged(self) -> None:
+    async def test_every_message_is_sent_back_unchanged(self) -> None:
         limit = conf.load()["MAX_MESSAGE_SIZE"]
         for path in ("/echo/", "/echo/async/"):
             async with connect(path) as client:
@@ -45,14 +45,14 @@ class RawEchoTests(SynchronousTestCase):
                     self.assertEqual(message, await client.receive())
 
     @asynchronous
-    async def test_up_to_the_limit(self) -> None:
+    async def test_messages_up_to_the_maximum_size_are_echoed(self) -> None:
         limit = conf.load()["MAX_MESSAGE_SIZE"]
         async with connect("/echo/") as client:
             await client.send(b"x" * (limit + 1))
             self.assertEqual(1009, (await client.closed()).code)
 
     @asynchronous
-    async def test_compression_for_clients_that_offer_it(self) -> None:
+    async def test_compression_is_accepted_from_clients_that_offer_it(self) -> None:
         for headers, accepted in (({}, False), (OFFER, True)):
             async with connect("/echo/", headers=headers) as client:
                 answer = client.headers.get("sec-websocket-extensions", "")
@@ -61,13 +61,13 @@ class RawEchoTests(SynchronousTestCase):
                 self.assertEqual("hello", await client.receive())
 
     @asynchronous
-    async def test_compression_only_where_the_setting_allows_it(self) -> None:
+    async def test_compression_is_off_without_the_setting(self) -> None:
         with override_settings(C10K={}):
             async with connect("/echo/", headers=OFFER) as client:
                 self.assertNotIn("sec-websocket-extensions", client.headers)
 
     @asynchronous
-    async def test_what_is_no_websocket(self) -> None:
+    async def test_an_unknown_path_is_refused(self) -> None:
         with self.assertRaises(Refused) as caught:
             async with connect("/echo/nowhere/"):
                 pass

@@ -1,4 +1,4 @@
-"""The sockets of Life: what each client may say, and that nothing is left of one that goes."""
+"""The WebSockets of Life: valid and invalid messages, and clean-up after clients have left."""
 
 import asyncio
 import json
@@ -48,13 +48,13 @@ BAD_FRAMES = [
 
 
 async def settle() -> None:
-    """Let every task go on until all of them wait, and timers of 0 s have run."""
+    """Run every task until all of them wait, and the timers of 0 s."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 class Client:
-    """A connection and its handler, as the node runs it."""
+    """A connection and its handler, run as by a node."""
 
     def __init__(self, node: RecordingNode, view: Any, subprotocol: str | None = None) -> None:
         self.connection = RecordingConnection()
@@ -123,7 +123,7 @@ class LifeTestCase(SynchronousTestCase):
         return await self.client(self.handlers.worker)
 
     async def running(self, *neighbours: str) -> Client:
-        """A worker that has received "run", as if all the others had been there, too."""
+        """Return a worker that has received "run", as if all other workers were connected."""
         client = await self.worker()
         self.barriers.release()
         await settle()
@@ -149,7 +149,7 @@ class LifeTestCase(SynchronousTestCase):
 
 
 class ResetTests(LifeTestCase):
-    def test_every_bad_size(self) -> None:
+    def test_invalid_sizes_are_refused(self) -> None:
         async def run() -> None:
             for size in (*BAD_SIZES, b"32"):
                 client = await self.client(self.handlers.reset)
@@ -161,7 +161,7 @@ class ResetTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_closes_when_every_node_has_taken_the_new_game(self) -> None:
+    def test_the_connection_is_closed_when_every_node_has_the_new_game(self) -> None:
         async def run() -> None:
             for size in (1, 1000):
                 client = await self.client(self.handlers.reset)
@@ -180,7 +180,7 @@ class ResetTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_a_worker_that_does_not_wait_for_it_leaves_no_arrival(self) -> None:
+    def test_a_client_that_leaves_early_withdraws_its_arrival(self) -> None:
         async def run() -> None:
             client = await self.client(self.handlers.reset)
             await client.says("32")
@@ -189,7 +189,7 @@ class ResetTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_gone_before_a_word(self) -> None:
+    def test_a_client_may_leave_before_its_first_message(self) -> None:
         async def run() -> None:
             client = await self.client(self.handlers.reset)
             await client.leaves()
@@ -199,8 +199,8 @@ class ResetTests(LifeTestCase):
 
 
 class WorkerTests(LifeTestCase):
-    def test_watchers_receive_that_it_runs(self) -> None:
-        """Also when the last count was published before: the bus may take longer than that."""
+    def test_watchers_receive_the_running_status(self) -> None:
+        """Even if the last count was published before "running", because the bus may be slower."""
 
         async def run() -> None:
             self.new_game(1)
@@ -218,14 +218,14 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_no_game(self) -> None:
+    def test_a_worker_without_a_game_is_refused(self) -> None:
         async def run() -> None:
             reason = self.assert_closed(await self.worker(), 1013)
             self.assertIn("/reset/", reason)
 
         asyncio.run(run())
 
-    def test_from_sub_to_run(self) -> None:
+    def test_a_worker_receives_sub_then_run(self) -> None:
         async def run() -> None:
             game = self.new_game(3)
             client = await self.worker()
@@ -258,7 +258,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_all_eight_neighbours_and_no_more(self) -> None:
+    def test_a_worker_may_subscribe_to_at_most_eight_neighbours(self) -> None:
         async def run() -> None:
             self.new_game(3)
             places = [f"{row} {column}" for row in range(3) for column in range(3)]
@@ -278,13 +278,13 @@ class WorkerTests(LifeTestCase):
         await settle()
         return client
 
-    def test_messages_from_before_run_come_first_and_in_order(self) -> None:
+    def test_messages_sent_before_run_are_relayed_first_and_in_order(self) -> None:
         async def run() -> None:
             game = self.new_game(1)
             client = await self.worker_subscribing()
             await client.says("0 0", "sub")
             self.barriers.release()
-            # "run" is out, but the handler has not gone on yet
+            # "run" is sent, but the handler has not continued yet
             client.connection.text("0 0 0 1")
             client.connection.text("1 0 0 0")
             await settle()
@@ -298,7 +298,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_nothing_is_relayed_behind_a_bad_frame(self) -> None:
+    def test_nothing_is_relayed_after_an_invalid_frame(self) -> None:
         async def run() -> None:
             self.new_game(1)
             client = await self.worker_subscribing()
@@ -313,7 +313,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_full(self) -> None:
+    def test_a_worker_of_a_full_game_is_refused(self) -> None:
         async def run() -> None:
             game = self.new_game(1)
             client = await self.worker()
@@ -328,7 +328,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_a_game_that_has_run_does_not_begin_again(self) -> None:
+    def test_a_game_that_has_run_does_not_start_again(self) -> None:
         async def run() -> None:
             game = self.new_game(1)
             await (await self.running()).leaves()
@@ -337,7 +337,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_every_bad_neighbour(self) -> None:
+    def test_invalid_neighbours_are_refused(self) -> None:
         async def run() -> None:
             game = self.new_game(2)
             for message in BAD_NEIGHBOURS:
@@ -349,7 +349,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_every_bad_first_frame(self) -> None:
+    def test_invalid_first_frames_are_refused(self) -> None:
         async def run() -> None:
             for message in BAD_FRAMES:
                 game = self.new_game(2)
@@ -362,7 +362,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_every_bad_later_frame(self) -> None:
+    def test_invalid_later_frames_are_refused(self) -> None:
         async def run() -> None:
             for message in (
                 *BAD_FRAMES[:-2],
@@ -373,7 +373,7 @@ class WorkerTests(LifeTestCase):
                 b"1 0 0 1",
             ):
                 if message == "1 0 0 1":
-                    continue  # here it is right
+                    continue  # valid for this cell
                 game = self.new_game(2)
                 client = await self.running("0 1")
                 await client.says("0 0 0 1", message, "1 0 0 1")
@@ -385,7 +385,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_a_cell_is_one_worker_s_until_it_leaves(self) -> None:
+    def test_a_cell_belongs_to_one_worker_until_it_leaves(self) -> None:
         async def run() -> None:
             game = self.new_game(2)
             first, second, third = [await self.worker() for _ in range(3)]
@@ -407,7 +407,7 @@ class WorkerTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_leaving_in_every_phase(self) -> None:
+    def test_a_worker_may_leave_in_every_phase(self) -> None:
         async def run() -> None:
             game = self.new_game(2)
 
@@ -426,7 +426,7 @@ class WorkerTests(LifeTestCase):
 
             async def released() -> Client:
                 client = await subscribed()
-                self.barriers.release()  # it goes before its handler has gone on
+                self.barriers.release()  # the client leaves before its handler has continued
                 return client
 
             async def told() -> Client:
@@ -511,7 +511,7 @@ class GameTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_joining_when_the_others_are_all_there(self) -> None:
+    def test_a_node_may_join_after_all_other_nodes_have_arrived(self) -> None:
         async def run() -> None:
             games._take_game(json.dumps([GAME, 2]))
             await settle()
@@ -521,7 +521,7 @@ class GameTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_what_other_games_tell_is_left_out(self) -> None:
+    def test_messages_of_other_games_are_ignored(self) -> None:
         async def run() -> None:
             game = self.new_game(1)
             games._take_status(json.dumps(["f" * 16, "node", 5, 5, True]))
@@ -539,7 +539,7 @@ class GameTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_figures_are_the_sum_of_all_nodes_newest(self) -> None:
+    def test_counts_are_the_sums_of_the_newest_counts_of_all_nodes(self) -> None:
         game = self.new_game(2)
         game.take_counts("a", 2, 1, False)
         game.take_counts("b", 1, 1, False)
@@ -557,7 +557,7 @@ class WatcherTests(LifeTestCase):
     async def watcher(self, subprotocol: str | None) -> Client:
         return await self.client(self.handlers.watcher, subprotocol)
 
-    def test_without_a_game(self) -> None:
+    def test_a_watcher_without_a_game_receives_the_idle_status(self) -> None:
         async def run() -> None:
             client = await self.watcher(self.binary)
             snapshot, status = client.connection.sent
@@ -567,7 +567,7 @@ class WatcherTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_a_late_joiner_gets_the_board_at_once(self) -> None:
+    def test_a_late_watcher_receives_the_board_at_once(self) -> None:
         async def run() -> None:
             game = self.new_game(2)
             game.take_summary(struct.pack("<4I", 0, 4, 1, 3) + struct.pack("<3I", 1, 4, 0))
@@ -579,7 +579,7 @@ class WatcherTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_text_watchers_get_every_step(self) -> None:
+    def test_text_watchers_receive_every_step(self) -> None:
         async def run() -> None:
             game = self.new_game(1)
             client = await self.watcher(None)
@@ -593,7 +593,7 @@ class WatcherTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_what_it_says_is_ignored(self) -> None:
+    def test_messages_of_a_watcher_are_ignored(self) -> None:
         async def run() -> None:
             for subprotocol in (self.binary, None):
                 client = await self.watcher(subprotocol)
@@ -604,7 +604,7 @@ class WatcherTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_a_slow_one_gets_the_newest_when_it_reads_again(self) -> None:
+    def test_a_slow_watcher_receives_the_newest_step_when_it_reads_again(self) -> None:
         async def run() -> None:
             game = self.new_game(1)
             client, text = await self.watcher(self.binary), await self.watcher(None)

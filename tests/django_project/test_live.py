@@ -1,4 +1,4 @@
-"""The live feed's page, an ordinary view that publishes, and its plain socket."""
+"""The live feed: its page, the view that publishes, and its plain WebSocket."""
 
 from tests.django.site import load_database, load_site
 
@@ -24,12 +24,12 @@ class LiveTests(SynchronousTestCase):
         self.assertEqual((302, "/live/"), (response.status_code, response["Location"]))
         self.assertEqual([("live", "hello")], [(each.topic, each.message) for each in published])
 
-    def test_a_script_gets_the_receipt(self) -> None:
+    def test_a_script_receives_the_receipt(self) -> None:
         with capture_publications():
             response = self.client.post("/live/", {"message": "hello"}, headers=JSON)
         self.assertEqual({"nodes", "connections_here"}, set(response.json()))
 
-    def test_what_is_not_published(self) -> None:
+    def test_invalid_messages_are_not_published(self) -> None:
         with capture_publications() as published:
             for text in ("", "  ", "x" * 501):
                 self.assertEqual(400, self.client.post("/live/", {"message": text}).status_code)
@@ -38,17 +38,17 @@ class LiveTests(SynchronousTestCase):
                 self.assertTrue(response.json()["error"])
         self.assertEqual([], list(published))
 
-    def test_only_with_the_site_s_own_form(self) -> None:
+    def test_a_post_without_the_csrf_token_is_refused(self) -> None:
         client = Client(SERVER_NAME="localhost", enforce_csrf_checks=True)
         self.assertEqual(403, client.post("/live/", {"message": "hello"}).status_code)
 
     @asynchronous
-    async def test_the_socket_has_messages_as_they_were_published(self) -> None:
+    async def test_the_websocket_sends_messages_unchanged(self) -> None:
         async with connect("/live/ws/") as client:
-            await client.nothing()  # the subscription is in force
+            await client.nothing()  # the client is subscribed now
             publish("live", "hello")
             publish("live", b"\x00")
             self.assertEqual("hello", await client.receive())
             self.assertEqual(b"\x00", await client.receive())
         async with connect("/live/ws/") as late:
-            await late.nothing()  # from now on: what is kept is for feeds
+            await late.nothing()  # the WebSocket sends no history, only feeds do

@@ -1,4 +1,4 @@
-"""django_project.state, and the settings as a process sees them in a folder of its own."""
+"""django_project.state, and the settings in processes with an empty working directory."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ from django_project.state import KEY_FILE, secret_key, state_folder
 CHECKOUT = Path(__file__).parents[2]
 
 PATIENCE_S = 120
-"""After which a process of a busy machine will never end."""
+"""Timeout of a process, in seconds, long enough for a busy machine."""
 
 SHOW = "from django.conf import settings; print(settings.SECRET_KEY)"
 
@@ -24,13 +24,13 @@ class StateFolderTests(TestCase):
         folder = state_folder({"C10K_STATE_DIR": "/srv/c10k", "XDG_STATE_HOME": "/var/state"})
         self.assertEqual(folder, Path("/srv/c10k"))
 
-    def test_a_relative_one_does_not_move_with_the_process(self) -> None:
+    def test_a_relative_folder_is_made_absolute(self) -> None:
         self.assertEqual(state_folder({"C10K_STATE_DIR": "state"}), Path.cwd() / "state")
 
-    def test_xdg(self) -> None:
+    def test_the_xdg_variable_comes_second(self) -> None:
         self.assertEqual(state_folder({"XDG_STATE_HOME": "/var/state"}), Path("/var/state/c10k"))
 
-    def test_home(self) -> None:
+    def test_the_default_is_in_the_home_folder(self) -> None:
         self.patch(os, "environ", {"HOME": "/home/someone"})
         home = Path("/home/someone/.local/state/c10k")
         self.assertEqual(state_folder({}), home)
@@ -41,7 +41,7 @@ class SecretKeyTests(TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()) / "deep" / "state"
 
-    def test_made_once_and_private(self) -> None:
+    def test_the_key_is_created_once_and_is_private(self) -> None:
         key = secret_key({}, self.folder)
         self.assertGreaterEqual(len(key), 50)
         self.assertEqual(secret_key({}, self.folder), key)
@@ -49,18 +49,18 @@ class SecretKeyTests(TestCase):
         self.assertEqual(stat.S_IMODE(self.folder.stat().st_mode), 0o700)
         self.assertEqual(os.listdir(self.folder), [KEY_FILE])
 
-    def test_two_folders_two_keys(self) -> None:
+    def test_each_folder_has_its_own_key(self) -> None:
         self.assertNotEqual(secret_key({}, self.folder), secret_key({}, self.folder.parent))
 
-    def test_given_by_the_environment(self) -> None:
+    def test_the_key_may_come_from_the_environment(self) -> None:
         self.assertEqual(secret_key({"DJANGO_SECRET_KEY": "given"}, self.folder), "given")
         self.assertEqual(os.listdir(self.folder), [])
 
-    def test_given_by_the_environment_where_nothing_can_be_written(self) -> None:
+    def test_a_key_from_the_environment_needs_no_writable_folder(self) -> None:
         folder = Path("/proc/c10k")
         self.assertEqual(secret_key({"DJANGO_SECRET_KEY": "given"}, folder), "given")
 
-    def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(self) -> None:
+    def test_the_error_of_an_unusable_folder_names_the_variables(self) -> None:
         error = self.assertRaises(ImproperlyConfigured, secret_key, {}, Path("/proc/c10k"))
         self.assertIn("/proc/c10k", str(error))
         self.assertIn("C10K_STATE_DIR", str(error))
@@ -73,7 +73,7 @@ class SecretKeyTests(TestCase):
 
 
 class SettingsProcessTests(TestCase):
-    """Settings have to work in a process that has nothing but the installed packages."""
+    """The settings must work in a process that has only the installed packages."""
 
     def setUp(self) -> None:
         self.cwd = Path(self.mktemp())
@@ -110,17 +110,17 @@ class SettingsProcessTests(TestCase):
         kept = self.home / ".local" / "state" / "c10k" / KEY_FILE
         self.assertEqual(keys, {kept.read_text()})
 
-    def test_management_commands_in_any_folder(self) -> None:
+    def test_management_commands_work_in_any_folder(self) -> None:
         self.result("-m", "django_project", "check", "--fail-level", "WARNING")
         self.assertEqual(os.listdir(self.cwd), [])
 
-    def test_the_checkout_s_manage_py(self) -> None:
+    def test_manage_py_of_the_checkout_works(self) -> None:
         self.result(str(CHECKOUT / "manage.py"), "check")
 
-    def test_a_database_that_works(self) -> None:
+    def test_the_database_works(self) -> None:
         self.result("-m", "django_project", "migrate")
 
-    def test_debug_and_hosts_by_the_environment(self) -> None:
+    def test_debug_and_hosts_may_come_from_the_environment(self) -> None:
         show = "from django.conf import settings; print(settings.DEBUG, settings.ALLOWED_HOSTS[4:])"
         self.assertEqual(self.result("-c", show), "False []")
         given = self.result("-c", show, C10K_DEBUG="1", C10K_ALLOWED_HOSTS="a.example, .b.example,")

@@ -1,4 +1,4 @@
-"""The first process creates the site's tables, and no other process does it again."""
+"""Only the first process creates the site's tables."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from tests.once import once
 CHECKOUT = Path(__file__).parents[2]
 
 PATIENCE_S = 120
-"""After which a process of a busy machine will never end."""
+"""Timeout of a process, in seconds, long enough for a busy machine."""
 
 SERVE = "import django_project.wsgi"
 
@@ -63,7 +63,7 @@ class DatabaseTests(TestCase):
         self.addCleanup(connection.close)
         return {name for (name,) in connection.execute("select name from sqlite_master")}
 
-    def test_four_that_start_together(self) -> None:
+    def test_four_processes_may_start_together(self) -> None:
         self.assertEqual(self.result("-c", ASK)[0], "False")
         processes = [self.start("-c", SERVE) for _ in range(4)]
         said = [process.communicate(timeout=PATIENCE_S) for process in processes]
@@ -72,8 +72,8 @@ class DatabaseTests(TestCase):
         self.assertLessEqual({"auth_user", "auth_group", "django_session"}, self.tables())
         self.assertEqual(self.result("-c", ASK)[0], "True")
 
-    def test_in_the_thread_of_an_event_loop(self) -> None:
-        """Where a node loads the application, and Django refuses to touch a database."""
+    def test_the_tables_are_created_from_the_thread_of_an_event_loop(self) -> None:
+        """A node loads the application in this thread, where Django does not allow queries."""
         self.result("-c", IN_A_LOOP)
         self.assertIn("auth_user", self.tables())
 
@@ -86,7 +86,7 @@ class DatabaseTests(TestCase):
         self.assertIn("the database cannot be used", errors)
         self.assertIn("DatabaseError", errors)
 
-    def test_users_to_log_in_as(self) -> None:
+    def test_createdemousers_creates_users_that_can_log_in(self) -> None:
         shown, _ = self.result("-m", "django_project", "createdemousers")
         passwords = re.findall(r"^(\w+) +password (\S+)  \(", shown, re.MULTILINE)
         self.assertEqual(["ada", "alan", "grace"], [name for name, _ in passwords])

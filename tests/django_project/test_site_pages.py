@@ -1,4 +1,4 @@
-"""What all pages of the site have in common: their policy holds, what they refer to is there."""
+"""All pages of the site: the content security policy, and the targets of links and files."""
 
 import re
 from urllib.parse import urljoin
@@ -28,7 +28,7 @@ PAGES = {
 
 
 def body(response: object) -> bytes:
-    """The whole body; static files are streamed."""
+    """Return the whole body; static files are streamed."""
     if getattr(response, "streaming", False):
         return b"".join(response.streaming_content)  # type: ignore[attr-defined]
     return response.content  # type: ignore[attr-defined, no-any-return]
@@ -45,8 +45,8 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual(PAGES[path], response.status_code, path)
         return response.content.decode()
 
-    def test_nothing_is_inline(self) -> None:
-        """Which the content security policy forbids."""
+    def test_pages_have_no_inline_code(self) -> None:
+        """The content security policy forbids it."""
         for path in PAGES:
             page = self.page(path)
             self.assertNotRegex(page, r"<script(?![^>]* src=)", path)
@@ -72,12 +72,12 @@ class PagesTests(SynchronousTestCase):
         self.assertIn("/static/c10k/c10k.js", seen)
         self.assertIn("/static/chat/transcript.js", seen)
 
-    def test_links_lead_somewhere(self) -> None:
+    def test_targets_of_links_exist(self) -> None:
         for path in PAGES:
             for link in re.findall(r'<a [^>]*href="([^"]+)"', self.page(path)):
                 self.assertEqual(200, self.client.get(link).status_code, f"{path}: {link}")
 
-    def test_the_header_says_who_one_is(self) -> None:
+    def test_the_header_shows_the_user(self) -> None:
         user, _ = User.objects.get_or_create(username="header")
         self.assertIn('href="/login/?next=/live/"', self.page("/live/"))
         self.client.force_login(user)
@@ -85,8 +85,8 @@ class PagesTests(SynchronousTestCase):
         self.assertIn('<span class="who">header</span>', page)
         self.assertNotIn("/login/", page)
 
-    def test_pages_without_a_session_cookie_set_none(self) -> None:
-        """Except where one needs a name, or is to be found again."""
+    def test_pages_that_need_no_session_set_no_cookie(self) -> None:
+        """Only pages that store a name, or that identify the session, set one."""
         for path in set(PAGES) - {"/chat/", "/chat/a-room/", "/audiences/"}:
             response = Client(SERVER_NAME="localhost").get(path)
             self.assertNotIn("sessionid", response.cookies, path)
@@ -101,7 +101,7 @@ class LoginTests(SynchronousTestCase):
         self.user.set_password("secret")
         self.user.save()
 
-    def test_in_and_out(self) -> None:
+    def test_a_user_can_log_in_and_out(self) -> None:
         given = {"username": "someone", "password": "secret", "next": "/chat/"}
         response = self.client.post("/login/", given)
         self.assertEqual((302, "/chat/"), (response.status_code, response["Location"]))
@@ -109,12 +109,12 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual("/demos/", self.client.post("/logout/")["Location"])
         self.assertIn("Log in", self.client.get("/demos/").content.decode())
 
-    def test_wrong(self) -> None:
+    def test_wrong_names_and_passwords_are_refused(self) -> None:
         for given in ({"username": "someone", "password": "wrong"}, {"username": "nobody"}, {}):
             response = self.client.post("/login/", given)
             self.assertEqual(200, response.status_code)
             self.assertIn("There is no account with this name", response.content.decode())
 
-    def test_the_way_out_of_the_site_is_not_taken(self) -> None:
+    def test_log_in_does_not_redirect_to_other_sites(self) -> None:
         given = {"username": "someone", "password": "secret", "next": "https://evil.example/"}
         self.assertEqual("/demos/", self.client.post("/login/", given)["Location"])

@@ -2,7 +2,7 @@
 
 Clients reconnect with their position. None may miss a message or receive one twice. None may
 receive ``recovered: false``, because no client was away for longer than the history lasts. The
-members of a topic on a dead node are no longer members.
+members of a topic on a dead node leave.
 """
 
 import json

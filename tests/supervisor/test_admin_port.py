@@ -29,7 +29,7 @@ NODE = {
     "wsgi_queue_depth": 2,
     "wsgi_threads": 10,
     "handshakes_refused": {"origin": 4},
-    "a figure of a later version": object(),
+    "a statistic of a later version": object(),
 }
 BROKER = {
     "ready": True,

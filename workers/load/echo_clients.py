@@ -4,7 +4,7 @@
     done  {}    the last client of this shard has ended its conversation, or has failed
 
 "ended" adds: "most", how many clients were open at the same time; "full_at", when all were;
-"first_end", when the first of them was no longer open; "reply", a histogram of the times that the
+"first_end", when the first of them was closed; "reply", a histogram of the times that the
 server took to reply; "messages", how many replies the finished clients have received.
 """
 

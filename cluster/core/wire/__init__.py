@@ -1,11 +1,11 @@
-"""The messages between processes, as bytes.
+"""The messages between processes <-> bytes.
 
 messages             between a node and the broker: their list, joining, subscriptions, barriers
-topic_messages       those about retained topics and presence
+topic_messages       between a node and the broker: retained topics and presence
 fields               fields, the base of all messages, and batches of publications
 external_publisher   between a node and an external publisher
 
-The names of ``messages`` are offered here: ``from cluster.core import wire``, ``wire.Hello(…)``.
+The names of ``messages`` are also here: ``from cluster.core import wire``, ``wire.Hello(…)``.
 """
 
 from cluster.core.wire.messages import (
