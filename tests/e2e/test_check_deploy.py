@@ -61,5 +61,5 @@ class CheckDeployTests(TestCase):
         self.assertEqual(too_few.status, 1)
         await self.database.stop()
         gone = await self.check(1, 1)
-        self.assertIn("did not say how many connections it grants", gone.text)
+        self.assertIn("did not report how many connections it allows", gone.text)
         self.assertNotIn("Traceback", gone.text)
