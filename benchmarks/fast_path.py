@@ -215,7 +215,7 @@ def _drive(sockets: list[socket.socket], load: str, seconds: float) -> int:
     end = time.perf_counter() + seconds
     caused, received = expected * len(sockets), 0
     while received < caused:
-        go_on = time.perf_counter() < end
+        is_running = time.perf_counter() < end
         for key, _ in poll.select():
             fd = key.fd
             size = len(by_fd[fd].recv(65536))
@@ -223,7 +223,7 @@ def _drive(sockets: list[socket.socket], load: str, seconds: float) -> int:
                 raise ConnectionError("the server closed a connection")
             received += size
             missing[fd] -= size
-            if missing[fd] <= 0 and go_on:
+            if missing[fd] <= 0 and is_running:
                 missing[fd] += expected
                 caused += expected
                 by_fd[fd].send(output)

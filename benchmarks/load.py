@@ -174,7 +174,7 @@ def echo(sockets: Sequence[socket.socket], payload: bytes, in_flight: int, secon
             events = poll.poll(30, EVENTS)
             if not events:
                 raise Failed("no answer for 30 s")
-            go_on = time.perf_counter() < end
+            is_running = time.perf_counter() < end
             for fd, _ in events:
                 sock = by_fd[fd]
                 size = len(sock.recv(RECEIVE))
@@ -183,7 +183,7 @@ def echo(sockets: Sequence[socket.socket], payload: bytes, in_flight: int, secon
                 received += size
                 left = missing[fd] - size
                 if left <= 0:
-                    if go_on:
+                    if is_running:
                         left += expected
                         sock.send(output)
                     else:

@@ -154,7 +154,7 @@ def forbidden(found: Import) -> str | None:
         return f"{found}, but {floor.name} must not know {target.name}"
     if top in sys.stdlib_module_names:
         if floor.name == "core" and top in NO_CLOCK:
-            return f"{found}, but the core is told the time and does no I/O"
+            return f"{found}, but callers pass the core the time, and it does no I/O"
         return None if STDLIB in floor.libraries else f"{found}, but {floor.name} must not"
     if ANY in floor.libraries or top in floor.libraries:
         return None

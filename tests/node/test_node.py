@@ -298,11 +298,11 @@ class NodeTests(SynchronousTestCase):
         asyncio.run(run())
 
     def test_stop_waits_for_the_database(self) -> None:
-        go_on, begun = threading.Event(), threading.Event()
+        release, begun = threading.Event(), threading.Event()
 
         def slow() -> None:
             begun.set()
-            go_on.wait(30)
+            release.wait(30)
 
         async def run() -> None:
             node = self.start(drain_timeout=2.0)
@@ -314,7 +314,7 @@ class NodeTests(SynchronousTestCase):
             stopped = node.stopService()
             self.reactor.pump([0.5] * 3)
             self.assertNoResult(stopped)
-            go_on.set()
+            release.set()
             await call
             self.reactor.pump([0.1] * 3)
             self.successResultOf(stopped)
@@ -322,14 +322,14 @@ class NodeTests(SynchronousTestCase):
         asyncio.run(run())
 
     def test_stop_waits_for_handlers_that_clean_up(self) -> None:
-        go_on = asyncio.Event()
+        release = asyncio.Event()
         ended: list[str] = []
 
         async def handler(ws: Any) -> None:
             try:
                 await ws.wait_closed()
             finally:
-                await go_on.wait()
+                await release.wait()
                 ended.append("cleaned up")
 
         async def run() -> None:
@@ -350,7 +350,7 @@ class NodeTests(SynchronousTestCase):
                 await asyncio.sleep(0)
                 self.reactor.pump([0.1] * 3)
             self.assertNoResult(stopped)
-            go_on.set()
+            release.set()
             await self.handlers_end()
             self.reactor.pump([0.1] * 3)
             self.successResultOf(stopped)

@@ -44,7 +44,7 @@ class Ramp:
 
     def start(self) -> None:
         self._started = self._clock.seconds()
-        self._go_on()
+        self._start_due()
 
     def stop(self) -> None:
         self._next = self._total
@@ -52,7 +52,7 @@ class Ramp:
             self._call.cancel()
             self._call = None
 
-    def _go_on(self) -> None:
+    def _start_due(self) -> None:
         self._call = None
         allowed = self._total
         if self._rate:
@@ -66,10 +66,10 @@ class Ramp:
             self._under_way += 1
             self._connect(number).addBoth(self._over)
         if self._next < self._total and self._under_way < self._most and self._call is None:
-            self._call = self._clock.callLater(TICK if lot else 0, self._go_on)
+            self._call = self._clock.callLater(TICK if lot else 0, self._start_due)
 
     def _over(self, result: Any) -> None:
         # In another turn: connections that end at once would recurse.
         self._under_way -= 1
         if self._next < self._total and self._call is None:
-            self._call = self._clock.callLater(0 if not self._rate else TICK, self._go_on)
+            self._call = self._clock.callLater(0 if not self._rate else TICK, self._start_due)

@@ -54,7 +54,7 @@ class Phase(enum.Enum):
 class Course:
     """The state that the cells of one game share.
 
-    horizon: the highest step that a cell may send now. To raise it, set it, then call `go_on` of
+    horizon: the highest step that a cell may send now. To raise it, set it, then call `advance` of
     each cell. last: the step after which cells are finished; None: never.
     """
 
@@ -141,9 +141,9 @@ class Cell:
                 weight = 0
             if not weight:
                 raise self._unexpected(message, its_step, neighbour)
-        return [] if missing else self.go_on()
+        return [] if missing else self.advance()
 
-    def go_on(self) -> list[bytes]:
+    def advance(self) -> list[bytes]:
         """Advance as far as the neighbours' states and the horizon allow; returns the messages to
         send."""
         sent: list[bytes] = []

@@ -108,7 +108,7 @@ class CellClient(Client):
             shard.cell_runs()
             self.send_updates(updates)
             if self.cell.alone:
-                self._go_on_alone()
+                self._advance_alone()
 
     def send_updates(self, updates: list[bytes]) -> None:
         shard = self.shard
@@ -125,16 +125,16 @@ class CellClient(Client):
         if self.cell.phase is Phase.FINISHED:
             shard.cell_finished()
 
-    def go_on(self) -> None:
+    def advance(self) -> None:
         """The horizon was raised: send what the cell may send now."""
         if self.cell.ready and self.connection is not None:
-            self.send_updates(self.cell.go_on())
+            self.send_updates(self.cell.advance())
 
-    def _go_on_alone(self) -> None:
+    def _advance_alone(self) -> None:
         """Advance repeatedly: a cell without neighbours receives no message that would start it."""
-        self.go_on()
+        self.advance()
         if self.cell.phase is Phase.RUNNING and not self.shard.closing:
-            self.shard.reactor.callLater(0, self._go_on_alone)
+            self.shard.reactor.callLater(0, self._advance_alone)
 
     def closed(self, code: int, reason: str) -> None:
         self.shard.fail(_why_closed(code, reason, f"cell {self.cell.row},{self.cell.col}"))
@@ -203,7 +203,7 @@ class LifeShard(Shard):
         self.timers.after("pace", max(0.0, due - now), self._raise_horizon)
         for client in self._clients:
             assert isinstance(client, CellClient)
-            client.go_on()
+            client.advance()
 
     def reached(self, step: int, position: int, state: int) -> None:
         """A cell has sent its state of a step."""

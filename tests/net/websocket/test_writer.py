@@ -142,7 +142,7 @@ class SocketTests(TestCase):
         client.transport.abortConnection()
         await client.until_lost()
         for _ in range(3):
-            connection.send_frame(text_frame(b"into the void"))
+            connection.send_frame(text_frame(b"after the reset"))
             other_connection.send_frame(text_frame(b"fine"))
             self.server.end_of_turn.flush()
         await ended

@@ -61,9 +61,9 @@ class CellTests(SynchronousTestCase):
         cell = self.running(course)
         self.assertEqual(cell.receive([b"0 0 0 1"]), [])
         self.assertTrue(cell.ready)
-        self.assertEqual(cell.go_on(), [])
+        self.assertEqual(cell.advance(), [])
         course.horizon = 1
-        self.assertEqual(cell.go_on(), [b"1 0 0 0"])
+        self.assertEqual(cell.advance(), [b"1 0 0 0"])
         self.assertFalse(cell.ready)
 
     def test_a_cell_finishes_when_it_knows_the_last_step(self) -> None:
@@ -78,7 +78,7 @@ class CellTests(SynchronousTestCase):
         cell = Cell(Course(1, wrap=False), 0, 0, alive=True)
         self.assertEqual(cell.receive([b"sub"]), [b"sub"])
         self.assertEqual(cell.receive([b"run"]), [b"0 0 0 1", b"1 0 0 0"])
-        self.assertEqual(cell.go_on(), [b"2 0 0 0"])
+        self.assertEqual(cell.advance(), [b"2 0 0 0"])
         self.assertTrue(cell.alone)
 
     def test_unexpected_messages_raise(self) -> None:
@@ -134,7 +134,7 @@ class CellTests(SynchronousTestCase):
             relay(cells[link[1]].receive([update]))
         while any(cell.ready for cell in cells.values()):  # cells without neighbours
             for cell in cells.values():
-                relay(cell.go_on())
+                relay(cell.advance())
         for cell in cells.values():
             self.assertIs(cell.phase, Phase.FINISHED)
         for step in range(steps + 1):
