@@ -54,7 +54,7 @@ class _Waiting:
 class Broker(Service):
     """Binds ``address`` ("ipc:///run/…/broker.ipc" or "tcp://127.0.0.1:7000") when it starts.
 
-    ``ready`` fires when the socket is bound, or fails with the reason for which that is impossible.
+    ``ready`` fires when the socket is bound; it fails with the reason if binding is impossible.
     """
 
     log = Logger()
@@ -97,7 +97,7 @@ class Broker(Service):
         self.ready.callback(None)
 
     def stopService(self) -> None:
-        if not self.running:  # it could not start
+        if not self.running:  # the start has failed
             return
         super().stopService()
         for call in (self._retry_timer, self._probe_timer):

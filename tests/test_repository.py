@@ -308,7 +308,7 @@ class EnvironmentTests(TestCase):
         self.assertNotIn("-m venv", ran)
         self.assertIn("-m pip install", ran)
 
-    def test_a_missing_one_is_made_and_one_of_another_python_is_made_again(self) -> None:
+    def test_a_missing_environment_or_one_of_another_python_is_created(self) -> None:
         for environment in (None, "3.12"):
             self.assertIn("-m venv --clear .venv", self.commands(environment))
 

@@ -109,7 +109,7 @@ def _position(error: BaseException) -> str:
 
 def _is_site(filename: str) -> bool:
     path = Path(filename)
-    # "<frozen …>" is not absolute, nor are the names of a compiled library's sources.
+    # "<frozen …>" and the sources of a compiled library are no absolute paths, so they are skipped.
     return path.is_absolute() and not (
         any(name in path.parts for name in INSTALLED)
         or any(path.is_relative_to(folder) for folder in (OURS, sysconfig.get_path("stdlib")))

@@ -164,7 +164,7 @@ class StandaloneBroker(Service):
         super().startService()
         listening_sockets.raise_descriptor_limit()
         self._broker = Broker(self._address, self._reactor)
-        # Not before: a start that fails stops the reactor, which must run for that.
+        # Start only when the reactor runs: a start that fails stops the reactor.
         self._reactor.callWhenRunning(self._start)
 
     def _start(self) -> None:

@@ -35,7 +35,7 @@ _Arguments = list[tuple[bytes, amp.Argument]]
 
 
 class RegistrationRefused(Exception):
-    """The supervisor is stopping, does not know this child, knows another process in its slot, or
+    """The supervisor is stopping, does not know this child, has another process in this slot, or
     cannot open the slot's sockets."""
 
 
@@ -222,7 +222,7 @@ class SupervisorLink(_Quiet):
 
     def start_failed(self, reason: str, permanent: bool) -> "Deferred[None]":
         """Report why this process cannot start; fires when the supervisor has the report."""
-        # A name of a file that is not UTF-8 has surrogates, which AMP cannot encode.
+        # The name of a file that is not UTF-8 has surrogates, which AMP cannot encode.
         text = reason[:MAX_REASON].encode(errors="backslashreplace").decode()
         sent: Deferred[object] = self.callRemote(StartFailed, reason=text, permanent=permanent)
         return sent.addCallback(lambda _: None)

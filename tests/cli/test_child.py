@@ -150,7 +150,7 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.exits, ["reactor stopped"])
         self.assertEqual(self.child.status, EXIT_FAILED)
 
-    def test_a_reason_that_is_not_valid_unicode(self) -> None:
+    def test_a_reason_that_is_not_valid_unicode_is_reported(self) -> None:
         """Such as the name of a file in another encoding, which Python decodes to surrogates."""
         self.connect()
         self.service.ready.errback(ImportError("no module in /srv/caf\udce9"))
@@ -159,7 +159,7 @@ class ChildTests(SynchronousTestCase):
         self.assertIn(r"/srv/caf\udce9", reason)
         self.assertEqual(self.exits, ["reactor stopped"])
 
-    def test_a_stop_before_the_supervisor_has_taken_the_reason(self) -> None:
+    def test_a_stop_before_the_supervisor_has_answered_logs_nothing(self) -> None:
         """The supervisor has received the same reason from another node, and logs it once."""
         logged: list[Any] = []
         self.patch(Child, "log", Logger(observer=logged.append))
@@ -168,8 +168,8 @@ class ChildTests(SynchronousTestCase):
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(logged, [])
 
-    def test_a_supervisor_that_does_not_know_the_command(self) -> None:
-        """It may be one of an earlier release, which still runs after an upgrade."""
+    def test_a_reason_that_the_supervisor_does_not_accept_is_logged(self) -> None:
+        """The supervisor may be of an earlier release that is still running after an upgrade."""
         logged: list[str] = []
         self.patch(Child, "log", Logger(observer=lambda event: logged.append(formatEvent(event))))
         self.patch(StartFailed, "commandName", b"Unknown")

@@ -53,8 +53,8 @@ class StartupErrorTests(SynchronousTestCase):
         assert summary is not None
         self.assertIn(f"({self.path}, line 3)", summary)
 
-    def test_a_compiled_library_is_not_the_site(self) -> None:
-        """Cython's tracebacks have the names of the sources, relative to where it was built."""
+    def test_sources_of_a_compiled_library_are_not_the_sites(self) -> None:
+        """Cython's tracebacks have paths of sources relative to the folder of the build."""
         library = self.folder / "library.py"
         library.write_text("exec(compile('json', 'compiled/library.pyx', 'exec'))")
         summary = self.summary_of("\n\nimport library")

@@ -14,15 +14,15 @@ from cluster.cli.twistd import StandaloneBroker
 
 
 class StandaloneBrokerTests(SynchronousTestCase):
-    def test_an_address_that_cannot_be_bound(self) -> None:
-        """The options are right, but something else was faster to take the address."""
+    def test_a_broker_that_cannot_bind_ends_the_process(self) -> None:
+        """The options are valid, but another program has taken the address meanwhile."""
         ended: list[Any] = []
         self.patch(process_setup, "exit_with_failure", lambda *given: ended.append(given))
         reactor = MemoryReactorClock()
         options: Any = SimpleNamespace(bus=f"ipc://{self.mktemp()}/no/such/folder")
         broker = StandaloneBroker(options, reactor)
         broker.startService()
-        self.assertEqual(ended, [])  # a reactor that does not run yet cannot be stopped
+        self.assertEqual(ended, [])  # a reactor that is not running cannot be stopped
         reactor.run()
         ((stopped, name, reason),) = ended
         self.assertEqual((stopped, name), (reactor, "c10k-broker"))

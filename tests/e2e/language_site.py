@@ -1,4 +1,4 @@
-"""The demo site's settings with LocaleMiddleware; language_urls has its URLs."""
+"""The demo site's settings with LocaleMiddleware; its URLs are in language_urls."""
 
 from django_project.settings import *  # noqa: F403
 from django_project.settings import MIDDLEWARE as OF_THE_DEMO

@@ -1,4 +1,4 @@
-"""URLs that answer in the language of the request."""
+"""Views and handlers that answer in the language of the request."""
 
 from django.conf.urls.i18n import i18n_patterns
 from django.http import HttpRequest
@@ -10,7 +10,7 @@ from cluster import WebSocket, feed, websocket
 
 @websocket
 async def yes(ws: WebSocket) -> None:
-    """A text of which Django has translations."""
+    """Return a text that Django has translated."""
     await ws.send(f"{ws.request.LANGUAGE_CODE} {gettext('Yes')}")
 
 

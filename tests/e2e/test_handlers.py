@@ -52,7 +52,7 @@ class HandlerTests(TestCase):
         return client.closed
 
     async def ask(self, path: str, **headers: str) -> tuple[int, Any, str]:
-        """Status, headers and body of the answer to a GET."""
+        """Return status, headers and body of the answer to a GET."""
         response: Any = await Agent(reactor).request(
             b"GET",
             (self.cluster.base_url + path).encode(),
@@ -84,7 +84,7 @@ class HandlerTests(TestCase):
         self.assertEqual(await get(f"{self.cluster.base_url}both/blue/"), (200, "the page of blue"))
         self.assertEqual(self.cluster.pids, pids)
 
-    async def test_the_language_of_locale_middleware(self) -> None:
+    async def test_locale_middleware_sets_the_language_of_handlers(self) -> None:
         await self.start("tests.e2e.language_site")
         german = {"Accept-Language": "de"}
         for path, headers, text in (

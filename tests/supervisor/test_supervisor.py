@@ -400,7 +400,7 @@ class StopTests(SupervisorTestCase):
         self.patch(Supervisor, "log", Logger(observer=logged.append))
         error = self.assertRaises(RegistrationRefused, self.register, supervisor, 0)
         self.assertEqual(str(error), "the cluster is stopping")
-        self.assertEqual(logged, [])  # this is no fault
+        self.assertEqual(logged, [])  # this is not an error
 
     def test_stop_is_allowed_before_the_reactor_runs(self) -> None:
         supervisor = self.make()

@@ -98,7 +98,7 @@ class WireTests(SynchronousTestCase):
         }
         self.assertEqual(classes, set(BY_CLASS))
 
-    def test_the_package_offers_every_name_of_the_module(self) -> None:
+    def test_the_package_has_every_name_of_the_module(self) -> None:
         self.assertEqual(module.__all__, wire.__all__)
 
     def test_kinds_are_single_bytes_and_distinct(self) -> None:

@@ -230,14 +230,14 @@ class ClassHistoryTests(TestCase):
 
 
 class TwoDatabasesTests(TestCase):
-    """What setUpTestData publishes in transactions of two databases arrives once in each test."""
+    """Messages that setUpTestData publishes with two databases arrive once in each test."""
 
     databases = ("default", "second")
 
     @classmethod
     def setUpTestData(cls) -> None:
         with transaction.atomic():
-            pass  # a savepoint more than in the other database, so that their names differ
+            pass  # one more savepoint than in the other database, so that their names differ
         for database in cls.databases:
             publish("kept/1", database, using=database)
 
