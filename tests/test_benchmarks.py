@@ -47,7 +47,7 @@ MEASURING += [slow_views, storm, watchers]
 
 
 class CommandTests(SynchronousTestCase):
-    def test_help(self) -> None:
+    def test_every_command_has_help(self) -> None:
         for benchmark in MEASURING:
             output = io.StringIO()
             with contextlib.redirect_stdout(output), self.assertRaises(SystemExit) as ended:
@@ -57,7 +57,7 @@ class CommandTests(SynchronousTestCase):
             self.assertIn(f"usage: python -m benchmarks.{name}", output.getvalue())
             self.assertIn("--json", output.getvalue())
 
-    def test_bad_usage(self) -> None:
+    def test_wrong_usage_is_refused(self) -> None:
         """Values that would cause a division by zero or an empty list only after minutes."""
         for benchmark, words in (
             (echo, "--connections 0"),
@@ -79,7 +79,7 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(ended.exception.code, 2)
             self.assertIn("must be", said.getvalue())
 
-    def test_a_comparison(self) -> None:
+    def test_a_comparison_prints_its_report(self) -> None:
         """From the options to the report, without a server."""
         options = command.arguments("echo", "").parse_args(["--rounds", "2", "--json"])
         candidates = [Candidate("fast", [], ""), Candidate("slow", [], "")]
@@ -375,7 +375,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual((found["served"], found["refused"]), (20, 0))
         self.assertGreater(found["echo p50 ms"], 0)
 
-    def test_refused(self) -> None:
+    def test_a_refused_handshake_is_reported(self) -> None:
         site = competitor("site", sys.executable, "autobahn_echo", "--site", path="/elsewhere")
         with self.assertRaisesRegex(Failed, "answered HTTP/1.1 404"):
             idle.measure(site, self.folder, 3, 0.1)

@@ -158,7 +158,7 @@ class MalformedTests(LinksTestCase):
         stranger.send(wire.encode(message))
         await self.until(lambda: len(stranger.answers) > before)
 
-    async def test_malformed_messages(self) -> None:
+    async def test_malformed_messages_are_dropped_and_counted(self) -> None:
         broker = self.start_broker()
         (_, a_receiver), (_, b_receiver) = await self.buses("a", "b")
         stranger = self.start_stranger()
@@ -195,7 +195,7 @@ class MalformedTests(LinksTestCase):
         self.assertEqual(broker.stats()["nodes"], 1)
         self.assertEqual(broker.stats()["messages_dropped"], {"malformed": 1, "unknown_sender": 1})
 
-    async def test_another_version(self) -> None:
+    async def test_a_node_of_another_version_is_rejected(self) -> None:
         broker = self.start_broker()
         stranger = self.start_stranger()
         await self.answered(stranger, wire.Hello(wire.VERSION + 1))

@@ -74,7 +74,7 @@ class SummaryTests(TestCase):
         status, lines = self.read(GOOD, demo="failed")
         self.assertEqual((1, "12 passed, 1 failed, 1 skipped"), (status, lines[-1]))
 
-    def test_no_tests(self) -> None:
+    def test_a_failed_installation_is_reported(self) -> None:
         """After a failed installation there is no line of trial."""
         status, lines = self.read("pip: no such package\n")
         self.assertEqual((1, "1 passed, 1 failed, 0 skipped"), (status, lines[-1]))

@@ -72,7 +72,7 @@ class ClusterTests(OptionsTestCase):
     def test_an_argument_that_is_not_an_option_is_refused(self) -> None:
         self.assert_refused("takes options only, not 'nodes=4'", *FREE, "nodes=4")
 
-    def test_defaults(self) -> None:
+    def test_options_have_their_defaults(self) -> None:
         self.patch(os, "environ", {"PATH": ""})
         options = self.parse(*FREE)
         self.assertEqual(options.nodes, len(os.sched_getaffinity(0)))
@@ -168,16 +168,16 @@ class ClusterTests(OptionsTestCase):
         self.assert_refused("plain HTTP", *FREE, "--admin", "ssl:9000")
         self.assertEqual(self.parse(*FREE, "--admin", "tcp:0").admin.host, "127.0.0.1")
 
-    def test_certificate(self) -> None:
+    def test_a_missing_certificate_is_refused(self) -> None:
         self.assert_refused("/none.pem: No such file", "--listen=ssl:0:privateKey=/none.pem")
 
-    def test_settings(self) -> None:
+    def test_a_missing_settings_module_is_refused(self) -> None:
         self.assert_refused("no settings module 'no.such'", *FREE, "--settings", "no.such")
 
     def test_no_broker_runs(self) -> None:
         self.assert_refused("no broker answers", *FREE, "--bus", "zmq+ipc:///no/such/socket")
 
-    def test_external_bus(self) -> None:
+    def test_a_cluster_may_use_an_external_broker(self) -> None:
         port = self.loopback_listener()
         for nodes in ("1", "2"):
             options = self.parse(*FREE, "--nodes", nodes, "--bus", f"zmq+tcp://localhost:{port}")
@@ -249,7 +249,7 @@ class NodeTests(OptionsTestCase):
         assert isinstance(options, NodeOptions)
         self.assertEqual(options.bus, "local")
 
-    def test_names(self) -> None:
+    def test_names_with_other_characters_are_refused(self) -> None:
         self.assertEqual(self.parse(*FREE, "--name", "web-1.eu")["name"], "web-1.eu")
         for name in ("", "a b", "-x", "x" * 64, "ä"):
             self.assert_refused("--name must be", *FREE, f"--name={name}")

@@ -34,7 +34,9 @@ class WaterMarksTests(SynchronousTestCase):
         self.assertEqual(marks.level, 0)
 
     @given(SIZES, SIZES, st.lists(st.tuples(st.booleans(), SIZES), max_size=60))
-    def test_hysteresis(self, one: int, other: int, changes: list[tuple[bool, int]]) -> None:
+    def test_the_level_is_reported_with_hysteresis(
+        self, one: int, other: int, changes: list[tuple[bool, int]]
+    ) -> None:
         low, high = sorted((one, other))
         marks = WaterMarks(high, low)
         level, full = 0, False

@@ -109,7 +109,7 @@ class HandlerTests(TestCase):
         self.assertEqual((await get(f"{self.cluster.base_url}json/"))[0], 426)
         self.assertEqual((await self.refused("nothing/"))[0], 404)
 
-    async def test_accept_functions(self) -> None:
+    async def test_accept_functions_accept_and_refuse(self) -> None:
         await self.start()
         logged = self.cluster.line("KeyError: 'secret'")
         for what, status, text in (

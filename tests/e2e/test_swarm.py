@@ -72,7 +72,7 @@ class SwarmTests(TestCase):
         await swarm.end()
         self.assertEqual(0, swarm.status, swarm.text)
 
-    async def test_ctrl_c(self) -> None:
+    async def test_ctrl_c_prints_the_summary_so_far(self) -> None:
         await self.cluster()
         for processes in "12":
             swarm = self.start("idle", "--clients", "10", "--hold", "100", "--processes", processes)

@@ -84,7 +84,7 @@ class TransactionTests(TestCase):
         await self.say("commit")
         await self.assert_heard("uncommitted", "outer")
 
-    async def test_sqlite(self) -> None:
+    async def test_messages_follow_the_commit_on_sqlite(self) -> None:
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         path = folder / "notes.sqlite3"
@@ -96,7 +96,7 @@ class TransactionTests(TestCase):
             lambda: [text for (text,) in connection.execute("SELECT text FROM note")]
         )
 
-    async def test_postgres(self) -> None:
+    async def test_messages_follow_the_commit_on_postgres(self) -> None:
         database = await start_postgres(self)
         connection = database.connect()
         self.addCleanup(connection.close)

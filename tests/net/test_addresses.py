@@ -35,7 +35,7 @@ class ParseAddressTests(SynchronousTestCase):
     def test_localhost(self) -> None:
         self.assertEqual(parse_address("tcp:1:interface=localhost").host, "127.0.0.1")
 
-    def test_ssl(self) -> None:
+    def test_an_ssl_address_has_key_and_certificate(self) -> None:
         address = parse_address("ssl:8443:privateKey=a=b.pem:certKey=c.pem")
         self.assertEqual(address.url, "https://127.0.0.1:8443/")
         self.assertEqual(address.parameters["privateKey"], "a=b.pem")

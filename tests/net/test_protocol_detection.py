@@ -256,7 +256,7 @@ class AnswerTests(SynchronousTestCase):
             self.clock.advance(10)
             self.assertTrue(transport.disconnected)
 
-    def test_bad_upgrades(self) -> None:
+    def test_invalid_upgrades_are_refused(self) -> None:
         good = request()
         for data, status in {
             good.replace(b"Version: 13", b"Version: 12"): b"400",

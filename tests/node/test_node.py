@@ -217,7 +217,7 @@ class NodeTests(SynchronousTestCase):
         for listening in node._listening_sockets:
             os.close(listening.fd)
 
-    def test_statistics(self) -> None:
+    def test_statistics_have_all_counts(self) -> None:
         async def run() -> None:
             node = self.start()
             _, transport = self.connect(request())

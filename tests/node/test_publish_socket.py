@@ -125,7 +125,7 @@ class PublishSocketTests(SynchronousTestCase):
         self.connect()
         self.assertEqual(len(self.reactor.ports), 1)
 
-    def test_garbage(self) -> None:
+    def test_invalid_messages_are_rejected(self) -> None:
         self.refuse(b"GET / HTTP/1.1\r\n\r\n", "this is no publication")
         self.refuse(encode(Accepted(1, 1)), "only nodes send Accepted")
         for frame in (b"", b"\x81", b"\x88\x00", b"\xc1\x01a"):

@@ -139,7 +139,7 @@ class LocalBarriersTests(SynchronousTestCase):
         self.assertSent()
         self.assertEqual(list(self.barriers.all_arrivals()), [])
 
-    def test_merge(self) -> None:
+    def test_messages_of_a_turn_are_merged(self) -> None:
         """Consecutive messages of one kind and barrier become one; the order stays."""
         messages: list[wire.Message] = [
             wire.Arrive("game", 3, (1,)),

@@ -271,14 +271,14 @@ class SinceTests(PubSubTestCase):
 class PublishExceptTests(PubSubTestCase):
     """Publishing to all but one connection."""
 
-    def test_plain(self) -> None:
+    def test_plain_publications_skip_the_connection(self) -> None:
         one, two = self.subscribed(b"t"), self.subscribed(b"t")
         self.flushed()
         self.assertEqual(self.pubsub.publish_except(one, b"t", b"x"), (3, 1))
         self.assertEqual((one.out, two.out), ([], [b"x"]))
         self.assertEqual(self.flushed(), [("a", 1, [b"t", b"x"]), ("b", 1, [b"t", b"x"])])
 
-    def test_retained(self) -> None:
+    def test_retained_publications_skip_the_connection(self) -> None:
         one, two = self.subscribed(b"k"), self.subscribed(b"k")
         self.assertEqual(self.pubsub.publish_retained(b"k", b"x", 3, skip=one), (1, 1))
         self.flushed()

@@ -51,7 +51,7 @@ class PublishTests(PubSubTestCase):
         self.pubsub.publish_retained(b"no subscriber", b"x", 1)
         self.assertEqual(self.scheduled, before + 3)
 
-    def test_publish_here(self) -> None:
+    def test_publish_here_sends_to_no_other_node(self) -> None:
         connection = self.subscribed(b"t")
         self.flushed()
         self.assertEqual(self.pubsub.publish_here(b"t", b"1"), (1, 1))

@@ -55,7 +55,7 @@ class LinkTests(LinksTestCase):
             b_receiver.events, [wire.NodeSubscriptions("a", (b"t",)), ("a", b"a batch")]
         )
 
-    async def test_goodbye(self) -> None:
+    async def test_stop_sends_goodbye(self) -> None:
         self.start_broker()
         (a, _), (_, b_receiver) = await self.buses("a", "b")
         a.stop()
@@ -280,7 +280,7 @@ class AnotherBrokerTests(LinksTestCase):
         await self.until(lambda: wire.Joined("c") in receiver.events)
         self.assertEqual(receiver.events, [wire.Welcome("x", ("b",)), wire.Joined("c")])
 
-    async def test_rejected(self) -> None:
+    async def test_the_bus_stays_down_after_a_rejection(self) -> None:
         socket = self.bind()
         bus, receiver = self.start_bus("a")
         await self.hello(socket)

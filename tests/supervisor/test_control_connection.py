@@ -163,7 +163,7 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
         self.assertEqual(self.events, ["made"])
 
-    def test_stop(self) -> None:
+    def test_the_child_is_notified_of_stop(self) -> None:
         self.parent.stop()
         self.pump()
         self.assertEqual(self.events, ["made", "stop"])

@@ -349,7 +349,7 @@ class RetainedTopicTests(ExchangeTestCase):
         assert kept is not None
         self.assertEqual((kept.offset, list(kept.frames)), (3, [b"2", b"3"]))
 
-    def test_frames_expire(self) -> None:
+    def test_expired_frames_are_not_sent(self) -> None:
         self.exchange.receive("a", wire.Retain(b"t", 3, b"short", lifetime=500), 1000)
         self.exchange.receive("a", wire.Retain(b"t", 3, b"long", lifetime=900), 1100)
         asked = [

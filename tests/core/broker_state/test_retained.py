@@ -227,16 +227,16 @@ class RetainedTests(SynchronousTestCase):
 class PositionTests(SynchronousTestCase):
     """Positions, epochs and sources as text."""
 
-    def test_positions(self) -> None:
+    def test_positions_are_formatted_and_parsed(self) -> None:
         self.assertEqual(format_position("9f3a", 12), "9f3a:12")
         self.assertEqual(parse_position("9f3a:12"), ("9f3a", 12))
 
-    def test_epochs(self) -> None:
+    def test_epochs_are_formatted_and_parsed(self) -> None:
         self.assertEqual(parse_epochs("a"), ("a", {}))
         self.assertEqual(parse_epochs("c b:7 a:3"), ("c", {"b": 7, "a": 3}))
         self.assertRaises(ValueError, parse_epochs, "c b")
 
-    def test_sources(self) -> None:
+    def test_sources_are_formatted_and_parsed(self) -> None:
         for published in ({}, {"node0.1f": 3, "b": 0}):
             self.assertEqual(parse_sources(format_sources(published)), published)
         for text in (" ", "a", "a:", ":1", "a:1 ", "a:-1", "a:²", "a:1  b:1"):

@@ -115,7 +115,7 @@ class WireTests(SynchronousTestCase):
         with self.assertRaises(FrozenInstanceError):
             message.node = "node2"  # type: ignore[misc]
 
-    def test_layout(self) -> None:
+    def test_messages_are_encoded_byte_for_byte(self) -> None:
         self.assertEqual(wire.encode(wire.Goodbye()), b"G" + encode_fields([]))
         self.assertEqual(
             wire.encode(wire.NodeSubscriptions("node1", (b"a", b"b"), (b"c",))),
@@ -130,7 +130,7 @@ class WireTests(SynchronousTestCase):
         )
 
     @given(MESSAGES)
-    def test_roundtrip(self, message: wire.Message) -> None:
+    def test_decoding_reverses_encoding(self, message: wire.Message) -> None:
         decoded = wire.decode(wire.encode(message))
         self.assertEqual(decoded, message)
         self.assertIs(type(decoded), type(message))
@@ -164,7 +164,7 @@ class WireTests(SynchronousTestCase):
         self.assertRefused(b"?" + encode_fields([]), "unknown message kind b'?'")
         self.assertRefused(wire.BATCH + encode_fields([]), "unknown message kind b'P'")
 
-    def test_wrong_number_of_fields(self) -> None:
+    def test_a_wrong_number_of_fields_is_a_wire_error(self) -> None:
         self.assertRefused(b"G" + encode_fields([b""]), "1 fields instead of 0")
         self.assertRefused(b"L" + encode_fields([]), "0 fields instead of 1")
         self.assertRefused(b"A" + encode_fields([b"game"]), "1 fields instead of 4")
@@ -175,7 +175,7 @@ class WireTests(SynchronousTestCase):
         self.assertRefused(b"Q" + encode_fields([]), "0 fields instead of 1")
         self.assertRefused(b"M" + encode_fields([b"n", bytes(8)]), "a presence update of 2 fields")
 
-    def test_wrong_fields(self) -> None:
+    def test_invalid_fields_are_wire_errors(self) -> None:
         self.assertRefused(b"L" + encode_fields([b"\xff"]), "not UTF-8: b'\\xff'")
         self.assertRefused(b"H" + encode_fields([b"1"]), "a number of 1 bytes")
         self.assertRefused(b"B" + encode_fields([b"game", b"123"]), "tokens of 3 bytes")

@@ -117,7 +117,7 @@ class EndOfTurnTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.one.events, [b"cde"])
 
-    def test_full_socket(self) -> None:
+    def test_a_full_socket_waits_with_all_bytes(self) -> None:
         self.one.socket.error = BlockingIOError()
         self.one.append(b"abc")
         self.clock.advance(0)

@@ -77,7 +77,7 @@ class StallDetectorTests(SynchronousTestCase):
         self.watch.stop()
         self.assertFalse(thread.is_alive())
 
-    def test_stop(self) -> None:
+    def test_stop_ends_the_thread_and_the_timer(self) -> None:
         self.watch.stop()
         self.watch.start()
         self.watch.stop()

@@ -25,7 +25,7 @@ class FramesTests(SynchronousTestCase):
             self.assertEqual(frame_payload(binary_frame(payload)), (payload, True))
 
     @given(st.binary(min_size=4, max_size=4), st.binary(max_size=300))
-    def test_unmask(self, mask: bytes, payload: bytes) -> None:
+    def test_unmask_returns_the_payload(self, mask: bytes, payload: bytes) -> None:
         self.assertEqual(unmask(mask, masked(payload, mask)), payload)
 
     def test_unmask_of_any_size_gives_bytes(self) -> None:

@@ -11,7 +11,7 @@ reactor: Any = _reactor
 
 
 class ResolveTests(TestCase):
-    async def test_base_urls(self) -> None:
+    async def test_base_urls_are_resolved(self) -> None:
         for url, expected in {
             "ws://127.0.0.1:8000": Target("ws://127.0.0.1:8000", "127.0.0.1", 8000),
             "ws://127.0.0.1:8000/": Target("ws://127.0.0.1:8000", "127.0.0.1", 8000),
@@ -20,7 +20,7 @@ class ResolveTests(TestCase):
         }.items():
             self.assertEqual(await resolve(reactor, url), expected)
 
-    async def test_bad_urls(self) -> None:
+    async def test_invalid_urls_are_refused(self) -> None:
         for url in (
             "http://127.0.0.1",
             "wss://127.0.0.1",

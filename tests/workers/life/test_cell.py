@@ -9,10 +9,10 @@ from workers.life.rules import Grid, next_generation
 
 
 class ParseTests(SynchronousTestCase):
-    def test_an_update(self) -> None:
+    def test_an_update_is_parsed(self) -> None:
         self.assertEqual(parse_update(b"12 3 45 1"), (12, (3, 45), 1))
 
-    def test_invalid_messages(self) -> None:
+    def test_invalid_messages_raise(self) -> None:
         for invalid in (b"", b"1 2 3", b"1 2 3 2", b"1  2 3 1", b"-1 2 3 1", b"1 2 3 1\n", b"x"):
             self.assertRaises(UnexpectedMessage, parse_update, invalid)
 

@@ -81,7 +81,7 @@ class FormatTests(SynchronousTestCase):
         pattern = rle("p", "x = 5, y = 4\n$bo!")
         self.assertEqual((pattern.rows, pattern.cols, pattern.cells), (4, 5, {(1, 1)}))
 
-    def test_bad_rle(self) -> None:
+    def test_invalid_rle_is_refused(self) -> None:
         for text in ("", "bo!", "x = 3, y = 3, rule = B36/S23\nbo!", "x = 1, y = 1\nz!"):
             self.assertRaises(BadPattern, rle, "p", text)
         self.assertRaises(BadPattern, rle, "p", "x = 1, y = 1\n99999999999o!")

@@ -67,7 +67,7 @@ class GridTests(SynchronousTestCase):
         self.assertTrue(grid.alive(2, 0))
         self.assertFalse(grid.alive(0, 2))
 
-    def test_outside(self) -> None:
+    def test_cells_outside_the_grid_are_refused(self) -> None:
         self.assertRaises(ValueError, Grid.of, 3, [(0, 3)])
 
 

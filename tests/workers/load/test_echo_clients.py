@@ -67,7 +67,7 @@ class EchoTests(SwarmTestCase):
         reports = await self.echo()
         self.assertEqual(merged_counts(reports, "failures"), {"connection lost (1006)": 5})
 
-    async def test_silent(self) -> None:
+    async def test_a_silent_server_fails_all_clients(self) -> None:
         sent: list[bytes] = []
         self.patch(ServerConnection, "reply", lambda peer, payload: sent.append(payload))
         self.patch(echo_clients, "LOOK_EVERY", 0.05)
@@ -88,7 +88,7 @@ class EchoTests(SwarmTestCase):
         self.assertEqual(merged_counts(reports, "failures"), {"handshake refused: 403 not you": 5})
         self.assertFalse(peak_reached(reports))
 
-    async def test_no_server(self) -> None:
+    async def test_a_missing_server_fails_all_clients(self) -> None:
         await self.port.stopListening()
         reports = await self.echo()
         self.assertEqual(merged_counts(reports, "failures"), {"connection refused": 5})

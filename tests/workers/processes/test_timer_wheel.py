@@ -49,7 +49,7 @@ class TimerWheelTests(SynchronousTestCase):
         self.clock.advance(1 + TICK)
         self.assertEqual(self.called, ["b"])
 
-    def test_stop(self) -> None:
+    def test_stop_drops_pending_calls(self) -> None:
         self.later(1, "a")
         self.timer_wheel.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -26,7 +26,7 @@ class TimersTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.called, ["again"])
 
-    def test_cancelled(self) -> None:
+    def test_a_cancelled_timer_does_not_run(self) -> None:
         self.after("look", 1, "never")
         self.timers.cancel("look")
         self.timers.cancel("look")

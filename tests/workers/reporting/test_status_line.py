@@ -46,7 +46,7 @@ class StatusLineTests(SynchronousTestCase):
         status.end()
         self.assertTrue(terminal.getvalue().endswith("\r\x1b[Kall are back\n"))
 
-    def test_silent(self) -> None:
+    def test_a_silent_status_line_prints_nothing(self) -> None:
         terminal = Terminal()
         status = StatusLine(terminal, self.clock.seconds, silent=True)
         self.show_all(status)
