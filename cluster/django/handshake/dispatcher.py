@@ -219,6 +219,9 @@ class Dispatcher:
         seat = self._seats.get(connection)
         if seat is not None and request.user_key is not None:
             seat.assign("user", request.user_key)
+        if connection.owner is not websocket:
+            # The client is gone, and the application has not let its decision be cancelled.
+            raise ConnectionDeny(503, "the client is gone")
         match = request.resolver_match
         assert match is not None
         self._calls[connection] = (handler, match.args, match.kwargs, request)

@@ -226,6 +226,24 @@ class SessionTests(AdmissionTestCase):
 
         self.run_async(test)
 
+    def test_an_accept_function_that_ignores_its_cancellation(self) -> None:
+        async def stubborn() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return
+
+        self.decide(lambda request, room: stubborn())
+
+        async def test() -> None:
+            connection, _ = self.connect(wire.request().replace(b"/ws", b"/async/a/"))
+            await self.settle()
+            self.lose(connection)
+            await self.settle()
+            self.assertEqual(self.dispatcher._calls, {}, "the client is gone")
+
+        self.run_async(test)
+
     def test_a_stopping_node_refuses_handshakes_that_wait(self) -> None:
         async def never() -> None:
             await asyncio.Event().wait()
