@@ -94,6 +94,8 @@ class AdmissionTestCase(DispatcherTestCase):
         async def run() -> None:
             await test()
             await self.settle()
+            # A pool with a running call does not end its threads, and they keep the process alive.
+            await self.until(lambda: not self.pool.active)
 
         self.pool = DatabasePool(self.threads, self.queue)
         self.pool.start()
