@@ -39,7 +39,8 @@ def _uvloop() -> asyncio.AbstractEventLoop | None:
         import uvloop
     except ImportError:
         return None
-    return uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 def stop_on_first_signal(reactor: Any, stop: Callable[[], Any] | None = None) -> None:

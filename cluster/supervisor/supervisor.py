@@ -184,9 +184,9 @@ class Supervisor(Service):
             return  # the reactor reported the end of this process earlier
         self.children.became_ready(name)
         self._heartbeat.became_ready(name)
-        self._failure_reason = ""
         if name != BROKER:
             self._has_served = True
+            self._failure_reason = ""
             self._slots.served(link.slot)
         self.log.info("{name} ready (process {pid})", name=name, pid=link.pid)
         if not self._announced and all(map(self.children.is_ready, self.names)):

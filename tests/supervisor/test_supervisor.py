@@ -249,6 +249,13 @@ class FailedStartTests(SupervisorTestCase):
         self.fail_start(supervisor, 0)
         self.assertEqual(self.given_up, [self.REASON])
 
+    def test_a_broker_that_becomes_ready_meanwhile_does_not_repeat_the_reason(self) -> None:
+        supervisor = self.start()
+        self.fail_start(supervisor, 0)
+        self.ready(supervisor, BROKER_SLOT)
+        self.fail_start(supervisor, 1)
+        self.assertEqual(len(self.reasons()), 1)
+
     def test_failed_starts_are_ignored_while_stopping(self) -> None:
         supervisor = self.start()
         link = self.register(supervisor, 0)
