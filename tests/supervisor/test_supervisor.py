@@ -251,9 +251,10 @@ class FailedStartTests(SupervisorTestCase):
 
     def test_a_broker_that_becomes_ready_meanwhile_does_not_repeat_the_reason(self) -> None:
         supervisor = self.start()
-        self.fail_start(supervisor, 0)
-        self.ready(supervisor, BROKER_SLOT)
-        self.fail_start(supervisor, 1)
+        broker, *links = [self.register(supervisor, slot) for slot in (BROKER_SLOT, 0, 1)]
+        supervisor.start_failed(links[0], self.REASON, True)  # type: ignore[arg-type]
+        supervisor.became_ready(broker)  # type: ignore[arg-type]
+        supervisor.start_failed(links[1], self.REASON, True)  # type: ignore[arg-type]
         self.assertEqual(len(self.reasons()), 1)
 
     def test_failed_starts_are_ignored_while_stopping(self) -> None:
