@@ -2,7 +2,7 @@
 
 It is Autobahn's server protocol with other parts for the opening handshake (opening_handshake.py),
 input (reader.py) and output (writer.py). This module has the start and the end of a connection, the
-choice of who reads its socket, and pings. connection_base.py describes how the parts work together.
+choice of who reads its socket. connection_base.py describes how the parts work together.
 """
 
 from contextlib import suppress
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from cluster.net.loop.timers import Timeout
 from cluster.net.websocket.autobahn_protocol import CLOSED, CONNECTING, OPEN
+from cluster.net.websocket.keepalive import KeepAlive
 from cluster.net.websocket.opening_handshake import Handshake
 from cluster.net.websocket.reader import MessageReader, ignore
 from cluster.net.websocket.writer import FrameWriter
@@ -40,7 +41,7 @@ class _NoFuture:
 _NO_FUTURE = _NoFuture()
 
 
-class ServerConnection(FrameWriter, MessageReader, Handshake):
+class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
     """One client's connection. ConnectionFactory creates it and calls the application's hooks."""
 
     # Without this Nagle's algorithm stays on: Autobahn reads its option of this name before it
@@ -146,18 +147,6 @@ class ServerConnection(FrameWriter, MessageReader, Handshake):
     def _leave_epoll_reader(self) -> None:
         if self.factory.epoll_reader is not None and self.socket is not None:
             self.factory.epoll_reader.remove(self)
-
-    # Pings
-
-    def onAutoPingTimeout(self) -> None:
-        if not self.paused:
-            super().onAutoPingTimeout()
-            return
-        # Reading is paused, so the pong may have arrived unread. Send another ping.
-        self.autoPingTimeoutCall = self.autoPingPending = None
-        self.autoPingPendingCall = self.factory.timers.call_later(
-            self.autoPingInterval, self._sendAutoPing
-        )
 
     # Writing and closing
 

@@ -2,9 +2,10 @@
 
 A connection is one object, ServerConnection. Its parts are its base classes:
 
-handshake.Handshake    the opening handshake
-reader.MessageReader   bytes to messages
-writer.FrameWriter     frames to bytes
+opening_handshake.Handshake   the opening handshake
+reader.MessageReader          bytes to messages
+writer.FrameWriter            frames to bytes
+keepalive.KeepAlive           pings
 
 They are not separate objects. A node holds tens of thousands of idle connections, and a further
 object would cost memory in each of them. The loops over messages read the state of Autobahn and of
@@ -99,7 +100,14 @@ class ConnectionBase(AutobahnProtocol):
         whether it was refused."""
         raise NotImplementedError
 
+    def count_as_pong(self) -> None:
+        """Cancel the timeout of a ping: a data frame also shows that the client is alive."""
+        raise NotImplementedError
+
     # For all parts:
+
+    paused: bool
+    """Whether reading is paused (reader.py)."""
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what is queued, then a Close frame."""

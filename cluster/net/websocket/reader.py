@@ -119,7 +119,7 @@ class MessageReader(ConnectionBase):
                                 continue
                 # Count the messages so far as a pong now: the next frame may be the pong itself.
                 if received and self.autoPingTimeoutCall is not None:
-                    self._count_as_pong()
+                    self.count_as_pong()
                 slow += 1
                 if slow > SLOW_FRAMES:
                     self.pause("busy")
@@ -133,16 +133,11 @@ class MessageReader(ConnectionBase):
         if received:
             self.factory.messages_received += received
             if self.autoPingTimeoutCall is not None:
-                self._count_as_pong()
+                self.count_as_pong()
         if pos < end:
             self._receive_other(data[pos:])
         if slow > SLOW_FRAMES:
             self.resume("busy")
-
-    def _count_as_pong(self) -> None:
-        """Cancel the ping's timeout: a data frame also shows that the client is alive."""
-        if self.state == OPEN:
-            self._cancelAutoPingTimeoutCall()
 
     def _receive_slow_frame(self, data: bytes, pos: int, end: int, between: bool) -> int:
         """Process one frame that the fast path does not handle, or its part that has arrived.
@@ -179,7 +174,7 @@ class MessageReader(ConnectionBase):
                     is_binary = data[pos] == BINARY
                     if is_binary or payload.isascii() or is_utf8(payload):
                         if self.autoPingTimeoutCall is not None:
-                            self._count_as_pong()
+                            self.count_as_pong()
                         self._deliver(payload, is_binary)
                         return stop
         if not pos < stop < end:  # also if the frame claims an impossible length

@@ -1,4 +1,4 @@
-"""The start and the end of a connection, and its pings."""
+"""The start and the end of a connection."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,20 +18,6 @@ class OpenTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         application.lose(connection)
         self.assertEqual(application.events, [("closed", 1006, False)])
-
-
-class PingTests(SynchronousTestCase):
-    def test_a_paused_client_is_not_disconnected_for_a_missing_pong(self) -> None:
-        application = Application(ping_interval=20, ping_timeout=30)
-        connection, transport = application.open()
-        connection.pause("full")
-        for _ in range(200):
-            application.clock.advance(1)
-        self.assertFalse(transport.lost)
-        connection.resume("full")
-        for _ in range(60):
-            application.clock.advance(1)
-        self.assertTrue(transport.aborted)
 
 
 class CloseTests(SynchronousTestCase):

@@ -1,0 +1,30 @@
+"""Keep-alive: pings, and the time that a client has to answer one (RFC 6455, section 5.5.2).
+
+Autobahn sends the pings and measures the time; ConnectionFactory sets the interval and the timeout.
+Two rules are different here:
+
+* a data frame counts as a pong, because it also shows that the client is alive;
+* while reading is paused, the pong may have arrived unread. Then a ping that is not answered in
+  time does not end the connection, but is followed by another one.
+"""
+
+from cluster.net.websocket.autobahn_protocol import OPEN
+from cluster.net.websocket.connection_base import ConnectionBase
+
+
+class KeepAlive(ConnectionBase):
+    """The part of a connection that watches whether the client is alive."""
+
+    def count_as_pong(self) -> None:
+        if self.state == OPEN:
+            self._cancelAutoPingTimeoutCall()
+
+    def onAutoPingTimeout(self) -> None:
+        """Called by Autobahn when a ping was not answered in time."""
+        if not self.paused:
+            super().onAutoPingTimeout()
+            return
+        self.autoPingTimeoutCall = self.autoPingPending = None
+        self.autoPingPendingCall = self.factory.timers.call_later(
+            self.autoPingInterval, self._sendAutoPing
+        )

@@ -1,0 +1,29 @@
+"""Pings, and clients that do not answer them."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.net.websocket.connections import Application
+from tests.net.websocket.wire import text
+
+
+class PingTests(SynchronousTestCase):
+    def test_a_paused_client_is_not_disconnected_for_a_missing_pong(self) -> None:
+        application = Application(ping_interval=20, ping_timeout=30)
+        connection, transport = application.open()
+        connection.pause("full")
+        for _ in range(200):
+            application.clock.advance(1)
+        self.assertFalse(transport.lost)
+        connection.resume("full")
+        for _ in range(60):
+            application.clock.advance(1)
+        self.assertTrue(transport.aborted)
+
+    def test_a_data_frame_counts_as_a_pong(self) -> None:
+        application = Application(ping_interval=20, ping_timeout=30)
+        connection, transport = application.open()
+        for _ in range(10):
+            for _ in range(25):
+                application.clock.advance(1)
+            connection.dataReceived(text("alive"))
+        self.assertFalse(transport.lost)
