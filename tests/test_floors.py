@@ -69,7 +69,7 @@ COMPOSITION_ROOTS = {
     "cluster.cli.child",
     "cluster.cli.process_setup",
     "cluster.cli.runserver",
-    "cluster.cli.twistd",
+    "cluster.cli.services",
     "workers.processes.process_setup",
 }
 """Only these modules choose or import the global reactor; all others receive it as an argument."""
@@ -275,8 +275,8 @@ class RulesTests(TestCase):
         self.assertIsNotNone(
             self.check("cluster.pubsub.zmq_bus", "cluster.django.handlers.handler_decorator")
         )
-        self.assertIsNotNone(self.check("cluster.node.node", "cluster.cli.twistd"))
-        self.assertIsNone(self.check("cluster.cli.twistd", "cluster.node.node"))
+        self.assertIsNotNone(self.check("cluster.node.node", "cluster.cli.services"))
+        self.assertIsNone(self.check("cluster.cli.services", "cluster.node.node"))
 
     def test_applications_use_public_names(self) -> None:
         self.assertIsNone(self.check("django_project.gameoflife.handlers", "cluster"))

@@ -3,7 +3,7 @@
 options          the options of twistd c10k, c10k-node and c10k-broker
 parsing          parses them: numbers, error messages, --version
 value_checks     checks a bus, a settings module, a certificate …
-twistd           the services that twistd starts
+services         the services that twistd starts
 child            a child process of the supervisor: python -m cluster
 runserver        the server for manage.py runserver
 startup_errors   why a process does not start, as a one-line summary

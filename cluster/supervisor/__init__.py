@@ -2,7 +2,7 @@
 
 supervisor           starts and stops everything, and connects the parts below
 config               the configuration of a cluster
-children             starts, restarts and stops the child processes, and logs their output
+child_processes      starts, restarts and stops the child processes, and logs their output
 control_connection   the connection between the supervisor and each child
 listening_slots      the listening sockets of each node, which outlive its processes
 heartbeat            asks the children for their statistics, and replaces silent ones

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.net.addresses import Address
-from cluster.supervisor.children import child_command
+from cluster.supervisor.child_processes import child_command
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ event loop runs. The rules:
 * a child is not asked again before it has answered;
 * a serving child may be silent for SILENCE_S seconds, and a starting one for START_SILENCE_S
   seconds from the start of its process. Then the supervisor kills it, and
-  ``cluster.supervisor.children`` starts the next process;
+  ``cluster.supervisor.child_processes`` starts the next process;
 * if the supervisor itself did not run, for example because the machine was suspended, these times
   start again.
 
@@ -41,7 +41,7 @@ Statistics = dict[str, dict[str, Any] | None]
 
 
 class Processes(Protocol):
-    """The methods of cluster.supervisor.children that the heartbeat calls."""
+    """The methods of cluster.supervisor.child_processes that the heartbeat calls."""
 
     def pid(self, name: str) -> int | None:
         """The process id of a child; None if it does not run."""

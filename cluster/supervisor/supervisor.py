@@ -3,7 +3,7 @@
 It does not process the messages of clients. It
 
 * starts the children, and restarts them when they end, after a delay that grows each time one ends
-  before it was ready (``cluster.supervisor.children``);
+  before it was ready (``cluster.supervisor.child_processes``);
 * holds the listening sockets of each node's slot, and closes those of a slot that stays without a
   serving process (``cluster.supervisor.listening_slots``);
 * sends each child that registers its configuration and its slot's sockets
@@ -15,7 +15,7 @@ It does not process the messages of clients. It
 * stops the nodes first, which drain, and then the broker.
 
 This module imports twisted.runner.procmon, which imports the default reactor. So
-``cluster.cli.twistd`` imports this module only when it creates the service.
+``cluster.cli.services`` imports this module only when it creates the service.
 """
 
 import math
@@ -33,7 +33,7 @@ from cluster.core.exceptions import ConfigurationError
 from cluster.net import listening_sockets
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
-from cluster.supervisor.children import Children, child_environment
+from cluster.supervisor.child_processes import Children, child_environment
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import (
     BROKER_SLOT,

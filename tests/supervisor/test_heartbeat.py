@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.supervisor.heartbeat import Heartbeat
-from tests.supervisor.test_children import Recorder
+from tests.supervisor.test_child_processes import Recorder
 
 
 class RecordingLink:

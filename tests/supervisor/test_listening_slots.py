@@ -10,7 +10,7 @@ from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.listening_slots import ListeningSlots
-from tests.supervisor.test_children import Recorder
+from tests.supervisor.test_child_processes import Recorder
 
 FREE = "tcp:0:interface=127.0.0.1"
 

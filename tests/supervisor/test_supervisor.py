@@ -15,7 +15,7 @@ from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
 from cluster.supervisor.supervisor import Supervisor
-from tests.supervisor.test_children import MemoryProcess, MemoryProcessReactor, Recorder
+from tests.supervisor.test_child_processes import MemoryProcess, MemoryProcessReactor, Recorder
 from tests.supervisor.test_heartbeat import RecordingLink
 
 

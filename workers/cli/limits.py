@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers.connection.ramp import UNDER_WAY
+from workers.connection.ramp_up import UNDER_WAY
 from workers.connection.source_address import port_range
 from workers.connection.target import Target
 from workers.processes.process_count import SPARED_DESCRIPTORS, necessary_processes

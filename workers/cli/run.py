@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from workers.cli import limits
 from workers.cli.options import DEFAULT_URL
 from workers.connection.listening_sockets import accept_queue
-from workers.connection.ramp import UNDER_WAY
+from workers.connection.ramp_up import UNDER_WAY
 from workers.connection.single_connection import NotOpened, open_once
 from workers.connection.target import BadURL, Target, resolve
 from workers.processes.plan import Plan

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from workers.connection.ramp import UNDER_WAY
+from workers.connection.ramp_up import UNDER_WAY
 from workers.connection.target import Target
 
 

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from workers.connection.dialer import Dialer
 from workers.connection.epoll_reader import EpollReader
 from workers.connection.failure_reasons import why_not_connected, why_not_opened
-from workers.connection.ramp import Ramp
+from workers.connection.ramp_up import Ramp
 from workers.connection.websocket import Connection
 from workers.processes.client import Client
 from workers.processes.plan import Plan

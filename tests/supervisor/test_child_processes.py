@@ -1,4 +1,4 @@
-"""Tests of cluster.supervisor.children, with fake processes."""
+"""Tests of cluster.supervisor.child_processes, with fake processes."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.supervisor.children import MAX_LINE, Children, child_command, child_environment
+from cluster.supervisor.child_processes import MAX_LINE, Children, child_command, child_environment
 
 
 class MemoryProcess:

@@ -1,4 +1,4 @@
-"""Tests of cluster.cli.twistd: a standalone process that cannot start.
+"""Tests of cluster.cli.services: a standalone process that cannot start.
 
 Those that can are tested in tests.e2e.test_standalone_processes.
 """
@@ -10,7 +10,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.cli import process_setup
-from cluster.cli.twistd import StandaloneBroker
+from cluster.cli.services import StandaloneBroker
 
 
 class StandaloneBrokerTests(SynchronousTestCase):

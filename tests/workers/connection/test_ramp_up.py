@@ -2,7 +2,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.connection.ramp import TICK, UNDER_WAY, Ramp
+from workers.connection.ramp_up import TICK, UNDER_WAY, Ramp
 
 
 class RampTests(SynchronousTestCase):
