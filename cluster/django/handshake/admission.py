@@ -93,6 +93,7 @@ class Admission(Generic[T]):
         An exception that is no Refusal is a bug of the application.
         """
         chain = of_site().chain
+        sessions.begin(self.request)
         try:
             if chain is not None:
                 await ain_database(self._run_middleware, chain)
@@ -104,6 +105,8 @@ class Admission(Generic[T]):
                 take(await call_permission(function, self.request, match.args, match.kwargs))
             if self._refused_with is not None:
                 raise refused_with(self._refused_with)
+            if not sessions.is_noted(self.request):  # a function of the application set the user
+                await ain_database(sessions.note_user, self.request)
         except Exception as error:
             raise refusal_for(error) from error
 
@@ -147,7 +150,9 @@ class Admission(Generic[T]):
             raise refused_by_middleware(response)
 
     def _begin(self, match: ResolverMatch) -> None:
-        """Note which functions must be called."""
+        """Note which functions must be called. Middleware may have it done more than once."""
+        self._waiting.clear()
+        self.result = self._refused_with = None
         target = self._find(match)
         if target is None:
             raise not_found()

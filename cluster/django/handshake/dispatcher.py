@@ -214,6 +214,8 @@ class Dispatcher:
         await admission.decide()
         handler = admission.found
         subprotocol, headers = handshake_answer(handler, admission.result, offered)
+        if connection.owner is not websocket:  # a function went on in spite of the cancellation
+            raise ConnectionDeny(503, "the client has left")
         if not self._is_serving():
             raise ConnectionDeny(503, "this node is shutting down")
         seat = self._seats.get(connection)

@@ -42,13 +42,16 @@ class ReactorRequest(ASGIRequest):
     """Whether it asks for a WebSocket."""
 
     auth_hash = ""
-    """The user's ``get_session_auth_hash()``; set by ``sessions.load``."""
+    """The user's ``get_session_auth_hash()``; set by ``sessions.note_user``."""
+
+    noted_user: Any = None
+    """The user whose ``auth_hash`` it is."""
 
     session_cookie: str | None = None
     """The session's key as the client sent it, if there is such a session."""
 
     revocations_seen = -1
-    """How many revocations this node had received before the session was loaded."""
+    """How many revocations this node had received before the user was looked for."""
 
     context: RequestContext | None = None
     """What middleware made active; None if none has run."""
@@ -103,7 +106,8 @@ class ReactorRequest(ASGIRequest):
             raise ImproperlyConfigured("users need django.contrib.auth in INSTALLED_APPS")
         from django.contrib.auth.models import AnonymousUser
 
-        return AnonymousUser()
+        self.noted_user = AnonymousUser()
+        return self.noted_user
 
     @property
     def user_key(self) -> str | None:

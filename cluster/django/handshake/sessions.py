@@ -34,9 +34,14 @@ def may_have_one(cookies: str | None) -> bool:
     return cookies is not None and settings.SESSION_COOKIE_NAME in cookies
 
 
+def begin(request: ReactorRequest) -> None:
+    """Note which revocations precede the search for the request's user."""
+    request.revocations_seen = revocable_clients.revocations
+
+
 def load(request: ReactorRequest) -> None:
     """Set the request's session and user from its cookie. Blocks; raises the database's errors."""
-    request.revocations_seen = revocable_clients.revocations
+    begin(request)
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     if not key or revocable_clients.is_revoked_session(key) or not are_used():
         return
@@ -57,9 +62,15 @@ def note_user(request: ReactorRequest) -> None:
 
     Blocks. A client is closed when its user gets another password.
     """
-    user = vars(request).get("user")
+    user = request.noted_user = vars(request).get("user")
+    request.auth_hash = ""
     if user is not None and user.is_authenticated and hasattr(user, "get_session_auth_hash"):
         request.auth_hash = user.get_session_auth_hash()
+
+
+def is_noted(request: ReactorRequest) -> bool:
+    """Whether ``request.user`` is the one of ``note_user``, and not another one set later."""
+    return vars(request).get("user") is request.noted_user
 
 
 def _user_of(session: Any) -> Any:

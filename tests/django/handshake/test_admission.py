@@ -1,8 +1,10 @@
 """Admission of clients: sessions, accept functions and decorated views, with a node's parts."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 from django import db
@@ -20,7 +22,8 @@ from cluster.django.api.database_threads import DatabasePool
 from cluster.django.conf import DEFAULTS
 from cluster.django.handlers.handler_decorator import Accept, websocket
 from cluster.django.handshake import sessions
-from cluster.django.revocation import RevocableClients
+from cluster.django.revocation import RevocableClients, digest
+from cluster.net.websocket.autobahn_protocol import OPEN
 from tests.django.handshake.test_dispatcher import DispatcherTestCase, close
 from tests.django.site import load_database, load_site
 from tests.django.visitors import cookie, guest, log_in, new_user
@@ -299,6 +302,27 @@ class RevocationTests(AdmissionTestCase):
 
         self.run_async(test)
 
+    def test_a_user_whom_the_application_found(self) -> None:
+        """Such as by a token, without a session: closed by revocations of this user alone."""
+        user = new_user()
+
+        def find(request: Any) -> None:
+            request.user = user
+
+        async def test(url: str) -> None:
+            connection, transport = await self.ask(url)
+            await self.settle()
+            self.assertTrue(transport.written.endswith(f"{user.pk} None".encode()), url)
+            self.revoke(user=str(user.pk), hash=digest(user.get_session_auth_hash()))
+            self.assertEqual(OPEN, connection.state)
+            self.revoke(user=str(user.pk), hash=digest("another password"))
+            self.assertNotEqual(OPEN, connection.state)
+            self.lose(connection)
+
+        self.decide(lambda request, room: find(request))
+        for url in ("/sync/a/", "/async/a/"):
+            self.run_async(partial(test, url))
+
 
 class AcceptTests(AdmissionTestCase):
     """Results of accept functions, plain functions and coroutine functions."""
@@ -366,6 +390,24 @@ class AcceptTests(AdmissionTestCase):
         ):
             answer = self.assert_each(b"HTTP/1.1 %d " % status, self.raising(error))
             self.assertEqual(answer.partition(b"\r\n\r\n")[2], body)
+
+    def test_one_that_goes_on_when_the_client_has_left(self) -> None:
+        started = asyncio.Event()
+
+        async def stubborn(request: Any, room: str) -> None:
+            started.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(TIMEOUT_S)
+
+        async def test() -> None:
+            connection, _ = self.connect(wire.request().replace(b"/ws", b"/async/a/", 1))
+            await started.wait()
+            self.lose(connection)
+            await self.settle()
+            self.assertEqual({}, self.dispatcher._calls)
+
+        self.decide(stubborn)
+        self.run_async(test)
 
     def test_a_bug_is_logged_and_not_sent(self) -> None:
         answer = self.assert_each(b"HTTP/1.1 500 ", self.raising(KeyError("secret")))

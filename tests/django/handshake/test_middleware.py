@@ -85,6 +85,17 @@ def asynchronously(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return call
 
 
+class Again:
+    """Calls get_response a second time, as after an error that does not last."""
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        self.get_response(request)
+        return self.get_response(request)
+
+
 class Hooks(MiddlewareMixin):
     """The hooks around a view."""
 
@@ -341,6 +352,12 @@ class HandshakeTests(AdmissionTestCase):
 
         with site("ByToken"):
             self.run_async(test)
+
+    def test_middleware_that_calls_get_response_again(self) -> None:
+        with site("Again"):
+            for url in ("/sync/a/", "/async/a/"):
+                self.text(url)
+        self.assertEqual(["accept"] * 3, [call[0] for call in calls])
 
     def revoke(self, user: Any) -> None:
         from django.core import signing
