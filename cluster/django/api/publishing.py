@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.core.exceptions import ClusterError, NotRunning
+from cluster.core.exceptions import NotRunning
 from cluster.django import conf
 from cluster.django.api import backends
 from cluster.django.api.backends import NodeBackend
@@ -119,15 +119,20 @@ class OnCommit:
             self.send()
 
     def send(self) -> None:
-        """Send without waiting for the counts."""
+        """Send without waiting for the counts. Raises nothing: the caller of atomic() has gone on,
+        and Django logs errors of functions alone, of which it reads the __qualname__."""
         for publication in self._publications:
             try:
-                backends.current().publish_later(publication, self._answered)
-            except NotRunning as error:
-                self._answered((0, 0))
-                _without_cluster(error)
-            except ClusterError as error:
+                self._send_one(publication)
+            except Exception as error:
                 self._answered(error)
+
+    def _send_one(self, publication: Publication) -> None:
+        try:
+            backends.current().publish_later(publication, self._answered)
+        except NotRunning as error:
+            _without_cluster(error)
+            self._answered((0, 0))
 
     def repeat(self) -> None:
         """Send once more, and wait until it is done: for each test of a class."""

@@ -13,7 +13,7 @@ from cluster.core.exceptions import NotRunning
 from cluster.django import conf, conf_topics
 from cluster.django.api import backends, external_publisher, publishing, retention, topics
 from cluster.django.api.publication import Counts, Done, Publication
-from cluster.django.api.publishing import publish
+from cluster.django.api.publishing import publish, publish_all
 from cluster.django.api.receipt import Receipt
 from cluster.django.api.retention import Kept
 from cluster.net.websocket.frames import binary_frame, text_frame
@@ -217,6 +217,19 @@ class WithoutClusterTests(BackendTestCase):
         with self.assertRaises(NotRunning), transaction.atomic():
             Group.objects.create(name=name)
         self.assertFalse(Group.objects.filter(name=name).exists())
+
+    def test_an_error_at_the_commit_is_logged_for_each_message(self) -> None:
+        self.settings(PUBLISH_WITHOUT_CLUSTER="error")
+        for error in (self.backend.error, ValueError("too long")):
+            self.backend.error = None
+            messages = [Publication(b"a", b""), Publication(b"b", b"")]
+            logs = SimpleTestCase().assertLogs("cluster.django", "ERROR")
+            with logs as logged, transaction.atomic():
+                receipt = publish_all(messages, immediate=False, using=None)
+                self.backend.error = error
+            self.assertEqual(Receipt(0, 0), receipt)
+            self.assertEqual(2, len(logged.output))
+            self.assertIn("publishing after a commit failed", logged.output[0])
 
     def test_a_row_is_saved_whole(self) -> None:
         load_database()
