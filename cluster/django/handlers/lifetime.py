@@ -83,11 +83,6 @@ class Lifetime:
         """Forget what was registered with this key; returns it, or None if there was nothing."""
         return self._endings.pop(key, None) if self._endings else None
 
-    @property
-    def has_endings(self) -> bool:
-        """Whether anything is to be called."""
-        return bool(self._endings)
-
     def closed(self, code: int) -> None:
         """The client is gone: wake all tasks that wait."""
         self.close_code = code

@@ -214,16 +214,14 @@ class Dispatcher:
         await admission.decide()
         handler = admission.found
         subprotocol, headers = handshake_answer(handler, admission.result, offered)
-        if connection.owner is not websocket:  # a function went on in spite of the cancellation
+        if connection.owner is not websocket:
+            # The client has left, and a function of the application ignored its cancellation.
             raise ConnectionDeny(503, "the client has left")
         if not self._is_serving():
             raise ConnectionDeny(503, "this node is shutting down")
         seat = self._seats.get(connection)
         if seat is not None and request.user_key is not None:
             seat.assign("user", request.user_key)
-        if connection.owner is not websocket:
-            # The client is gone, and the application has not let its decision be cancelled.
-            raise ConnectionDeny(503, "the client is gone")
         match = request.resolver_match
         assert match is not None
         self._calls[connection] = (handler, match.args, match.kwargs, request)

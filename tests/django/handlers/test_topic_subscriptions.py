@@ -178,7 +178,7 @@ class HistoryTests(SubscriberTestCase):
         for _ in range(3):
             self.ws.subscribe("t", since="e:2")
             self.kept(4, b"4")
-        self.assertFalse(self.ws._lifetime.has_endings)
+        self.assertFalse(self.ws._lifetime._endings)
 
     def test_awaiting_a_subscription_that_was_replaced_ends(self) -> None:
         """By a client that comes and goes, it would also be kept until that leaves."""
@@ -197,7 +197,7 @@ class HistoryTests(SubscriberTestCase):
                 await asyncio.wait_for(waiting, 5)
                 self.assertEqual(subscription.position, "")
                 self.ws.unsubscribe("t")
-                self.assertFalse(self.ws._lifetime.has_endings)
+                self.assertFalse(self.ws._lifetime._endings)
 
         asyncio.run(run())
 
