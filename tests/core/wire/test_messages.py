@@ -98,9 +98,6 @@ class WireTests(SynchronousTestCase):
         }
         self.assertEqual(classes, set(BY_CLASS))
 
-    def test_the_package_has_every_name_of_the_module(self) -> None:
-        self.assertEqual(module.__all__, wire.__all__)
-
     def test_kinds_are_single_bytes_and_distinct(self) -> None:
         kinds = [*KINDS, wire.BATCH]
         self.assertEqual([len(kind) for kind in kinds], [1] * len(kinds))
