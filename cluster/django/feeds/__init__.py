@@ -4,7 +4,8 @@ feed_decorator        @feed makes a Django view from a function that returns top
 feed_subscriptions    the topics of one client, and its position in each
 message_format        the format of messages, c10k.v1
 websocket_transport   a feed over WebSocket
-http_requests         feeds over HTTP: recognizes their requests and accepts clients
+request_kind          what an HTTP request asks of a feed
+http_requests         feeds over HTTP: accepts clients, and serves them
 server_sent_events    a feed as server-sent events
 long_polling          a feed by long polling
 web_request           the parts of twisted.web's request that feeds use
