@@ -159,7 +159,7 @@ async def ain_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
 
     Querysets are lazy, so have the function evaluate them:
     ``polls = await ain_database(list, Poll.objects.filter(open=True))``. A transaction must begin
-    and end in one function. A call that has begun goes on when its caller is cancelled.
+    and end in one function. A call that has begun continues when its caller is cancelled.
 
     Args:
         function: The function, which must not be a coroutine function.

@@ -7,7 +7,7 @@ Its parts, which it makes when they are needed:
 
 receive_queue         messages that the handler has not received yet
 lifetime              how long the client stays; what ends when it leaves
-late_calls            what happens to a handler that goes on when its client is gone
+late_calls            handlers that still use the WebSocket of a client that is gone
 drained               callbacks for the moment when a client reads again
 topic_subscriptions   the topics whose messages go to the client
 subscription          what ws.subscribe returns

@@ -25,7 +25,7 @@ class Parties:
 
     async def wait(self, name: str, parties: int, on_release: Callable[[], None]) -> None:
         """Arrive, and wait for the release, at which ``on_release`` is called at once: before this
-        coroutine goes on, and before anything that other parties publish because of it."""
+        coroutine continues, and before anything that other parties publish because of it."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def released() -> None:

@@ -8,9 +8,9 @@ Each of them raises Disconnected. A handler that catches it inside its loop does
         except Exception:
             log.exception("bad message")
 
-Such a loop must not take the event loop from everybody else on the node. The first late call raises
-at once, so that a handler that ends properly is not slowed down. Each further call lets the event
-loop run first, and a handler that does not stop is cancelled.
+Such a loop must not block the other clients of the node. The first late call raises at once, so
+that a handler that ends properly is not slowed down. Each further call lets the event loop run
+first, and a handler that does not stop is cancelled.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ MAX_S = 1.0
 """Seconds after the first late call at which another one has the handler cancelled."""
 
 PAUSE_S = 1.0
-"""Seconds that a late call takes once the handler was cancelled and went on all the same."""
+"""Seconds that a late call takes of a handler that has ignored its cancellation."""
 
 _log = Logger()
 
@@ -57,7 +57,7 @@ class LateCalls:
         if self._count > MAX_CALLS or age > MAX_S:
             self._cancelled = True
             _log.warn(
-                "{handler} was cancelled: it went on using its WebSocket after the client {client}"
+                "{handler} was cancelled: it still used its WebSocket after the client {client}"
                 " had left ({count} calls in {age:.1f} s). Does a loop catch Disconnected?",
                 handler=self._handler,
                 client=self._client,

@@ -385,8 +385,9 @@ class WebSocket:
     ) -> Receipt:
         """Send a message to all subscribers of a topic, on every node, without waiting.
 
-        The topic retains the message if ``C10K["TOPICS"]`` says so. While the bus takes no more,
-        the node does not read from this client: a client that causes too many publications waits.
+        ``C10K["TOPICS"]`` decides whether the topic retains the message. While the bus takes no
+        more, the node does not read from this client: a client that causes too many publications
+        waits.
 
         Args:
             topic: The name of the topic. Names that begin with ``c10k/`` are reserved.

@@ -309,7 +309,7 @@ class TransactionTests(PublishTestCase):
         self.assertEqual(frames, [text_frame(b"now"), text_frame(b"later")])
 
     def test_nothing_waits_after_the_commit(self) -> None:
-        """A view's thread goes on; the event loop fills in the receipt when it comes to it."""
+        """A view's thread does not wait; the event loop fills in the receipt later."""
         later: list[Callable[[], None]] = []
         self.node.in_reactor_later = later.append  # type: ignore[method-assign]
         with transaction.atomic():

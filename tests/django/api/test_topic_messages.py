@@ -42,7 +42,7 @@ class TopicMessagesTests(SynchronousTestCase):
         kept: tuple[Any, ...] = (0, 0),
         **how: Any,
     ) -> None:
-        """Enter, have the exchange answer, and go on with the test."""
+        """Enter, have the exchange answer, and return."""
 
         async def run() -> None:
             messages = topic_messages("t", **how)

@@ -1,4 +1,4 @@
-"""A handler that goes on using its WebSocket after the client is gone."""
+"""A handler that still uses its WebSocket after the client is gone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -21,7 +21,7 @@ MESSAGES, OCTETS, LOW_WATER = 4, 100, 50
 
 
 async def settle() -> None:
-    """Let every task go on until all of them wait."""
+    """Let every task run until all of them wait."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -373,7 +373,7 @@ class SendTests(ConnectionTestCase):
 
         asyncio.run(run())
 
-    def test_blocked_again_before_it_goes_on(self) -> None:
+    def test_blocked_again_before_it_resumes(self) -> None:
         async def run() -> None:
             self.connection.block(LOW_WATER + 1)
             task = await self.ending(self.ws.send("a"))

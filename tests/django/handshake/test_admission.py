@@ -179,11 +179,11 @@ class SessionTests(AdmissionTestCase):
 
     def test_a_full_database_queue_refuses_with_503(self) -> None:
         self.threads, self.queue = 1, 0
-        go_on, begun = threading.Event(), threading.Event()
+        release, begun = threading.Event(), threading.Event()
 
         def slow(request: Any) -> None:
             begun.set()
-            go_on.wait(TIMEOUT_S)
+            release.wait(TIMEOUT_S)
 
         self.patch(sessions, "load", slow)
 
@@ -192,7 +192,7 @@ class SessionTests(AdmissionTestCase):
             await self.until(begun.is_set)
             second, transport = await self.ask("/ws", cookie("a"))
             self.assertTrue(transport.written.startswith(b"HTTP/1.1 503 "), transport.written)
-            go_on.set()
+            release.set()
             await self.until(lambda: not self.pool.active)
             self.lose(first)
             self.lose(second)
@@ -200,11 +200,11 @@ class SessionTests(AdmissionTestCase):
         self.run_async(test)
 
     def test_a_client_that_leaves_while_its_session_is_loaded(self) -> None:
-        go_on, begun = threading.Event(), threading.Event()
+        release, begun = threading.Event(), threading.Event()
 
         def slow(request: Any) -> None:
             begun.set()
-            go_on.wait(TIMEOUT_S)
+            release.wait(TIMEOUT_S)
 
         self.patch(sessions, "load", slow)
 
@@ -214,7 +214,7 @@ class SessionTests(AdmissionTestCase):
             self.assertEqual(self.dispatcher.deciding, {connection})
             self.lose(connection)
             await self.until(lambda: not self.dispatcher.deciding)
-            go_on.set()
+            release.set()
             await self.until(lambda: not self.pool.active)
             self.assertEqual(transport.written, b"")
 

@@ -340,10 +340,10 @@ class LifeTests(DispatcherTestCase):
     def test_reading_stops_when_the_handler_does_not_receive(self) -> None:
         async def test() -> None:
             self.prepare(RECEIVE_QUEUE_MESSAGES=2)
-            go_on = asyncio.Event()
+            release = asyncio.Event()
 
             async def later(ws: Any) -> None:
-                await go_on.wait()
+                await release.wait()
                 await self.echo(ws)
 
             self.handle(later)
@@ -351,7 +351,7 @@ class LifeTests(DispatcherTestCase):
                 wire.text("a") + wire.text("b") + wire.text("c")
             )
             self.assertFalse(transport.reading)
-            go_on.set()
+            release.set()
             await self.settle()
             self.assertTrue(transport.reading)
             self.assertEqual(transport.written, b"\x81\x01a\x81\x01b\x81\x01c")
