@@ -230,7 +230,7 @@ class ExternalPublisher:
 
     def _connected(self) -> socket.socket:
         """A connection that is good, as far as one can know."""
-        if self._socket is not None and _has_said_something(self._socket):
+        if self._socket is not None and _is_readable(self._socket):
             self._read_answers(0)  # or learn that it has ended
         if self._socket is None:
             self._decoder = MessageDecoder()
@@ -247,7 +247,7 @@ def _receive(connected: socket.socket) -> bytes:
     return connected.recv(65536)
 
 
-def _has_said_something(connected: socket.socket) -> bool:
+def _is_readable(connected: socket.socket) -> bool:
     """Whether there are bytes to read, or the node has disconnected."""
     poll = select.poll()
     poll.register(connected, select.POLLIN)

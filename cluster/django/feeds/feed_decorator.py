@@ -18,10 +18,8 @@ As with @websocket, decorators above it protect all of these.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import update_wrapper
 from typing import Any, TypeAlias, overload
 
-from asgiref.sync import iscoroutinefunction as is_async_view
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.utils.cache import patch_vary_headers
 
@@ -31,6 +29,9 @@ from cluster.django.handlers.handler_decorator import (
     Handler,
     UpgradeRequired,
     answer_upgrade_required,
+    is_decision,
+    named_after,
+    page_view,
 )
 from cluster.django.handshake.permissions import call_permission
 from cluster.django.handshake.refusals import refused_with
@@ -84,7 +85,7 @@ def feed(topics: Callable[..., Any] | None = None, *, page: View | None = None) 
             raise TypeError(f"{name} must be a function, not {function!r}")
 
     def decorate(topics: Callable[..., Any]) -> View:
-        view = _not_acceptable(topics) if page is None else _page(page)
+        view = _not_acceptable(topics) if page is None else page_view(page, VARY)
 
         async def accept(request: ReactorRequest, *args: Any, **captured: Any) -> None:
             offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
@@ -141,7 +142,7 @@ def chosen_topics(request: HttpRequest, allowed: Sequence[str]) -> list[str]:
 
 def _not_acceptable(topics: Callable[..., Any]) -> View:
     def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if isinstance(request, ReactorRequest):  # all decorators have called the view
+        if is_decision(request):
             return UpgradeRequired()
         response: HttpResponseBase | None = answer_upgrade_required(request)
         if response is not None:
@@ -158,34 +159,4 @@ def _not_acceptable(topics: Callable[..., Any]) -> View:
         patch_vary_headers(response, VARY)
         return response
 
-    view.__name__ = getattr(topics, "__name__", "view")
-    view.__doc__ = topics.__doc__
-    view.__module__ = topics.__module__
-    return view
-
-
-def _page(page: View) -> View:
-    """The page's view, which keeps its name and its exemption from CSRF checks, if it has one."""
-    if is_async_view(page):
-
-        async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if isinstance(request, ReactorRequest):
-                return UpgradeRequired()
-            response: HttpResponseBase | None = answer_upgrade_required(request)
-            if response is None:
-                response = await page(request, *args, **kwargs)
-            patch_vary_headers(response, VARY)
-            return response
-
-        return update_wrapper(async_view, page)
-
-    def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if isinstance(request, ReactorRequest):
-            return UpgradeRequired()
-        response: HttpResponseBase | None = answer_upgrade_required(request)
-        if response is None:
-            response = page(request, *args, **kwargs)
-        patch_vary_headers(response, VARY)
-        return response
-
-    return update_wrapper(view, page)
+    return named_after(topics, view)

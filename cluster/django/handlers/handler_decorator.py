@@ -28,7 +28,10 @@ from typing import Any, TypeAlias, overload
 
 from asgiref.sync import iscoroutinefunction as is_async_view
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
+
+from cluster.django.handshake.requests import ReactorRequest
 
 Coroutine: TypeAlias = Callable[..., Awaitable[None]]
 View: TypeAlias = Callable[..., Any]
@@ -166,7 +169,7 @@ def websocket(
             # runserver watches this file for the correction; without it, it would watch ours.
             error.filename = getattr(getattr(run, "__code__", None), "co_filename", None)
             raise error
-        view = _view(run) if page is None else _view_with(page)
+        view = _view(run) if page is None else page_view(page)
         found = Handler(run, tuple(subprotocols), accept, view)
         view.websocket_handler = found  # type: ignore[attr-defined]
         return view
@@ -174,44 +177,59 @@ def websocket(
     return decorate if handler is None else decorate(handler)
 
 
-def is_handshake(request: HttpRequest) -> bool:
-    """Whether a view is called for a handshake."""
-    return getattr(request, "is_handshake", False)
+def is_decision(request: HttpRequest) -> bool:
+    """Whether a view is called to decide on a client (handshake/admission.py), not to serve a page.
+
+    Then all decorators above the view have accepted the client.
+    """
+    return isinstance(request, ReactorRequest)
+
+
+def named_after(function: Callable[..., Any], view: View) -> View:
+    """Give a view the name, the docstring and the module of an application's function."""
+    view.__name__ = getattr(function, "__name__", "view")
+    view.__doc__ = function.__doc__
+    view.__module__ = function.__module__
+    return view
+
+
+def page_view(page: View, vary: Sequence[str] = ()) -> View:
+    """A view that serves plain requests by the application's page, and that decides on clients.
+
+    It keeps the name of the page, and its exemption from CSRF checks if it has one.
+
+    Args:
+        page: The view, sync or async.
+        vary: Names of request headers for the Vary header of each response.
+    """
+
+    def before(request: HttpRequest) -> HttpResponseBase | None:
+        return UpgradeRequired() if is_decision(request) else answer_upgrade_required(request)
+
+    def after(response: HttpResponseBase) -> HttpResponseBase:
+        if vary:
+            patch_vary_headers(response, vary)
+        return response
+
+    if is_async_view(page):
+
+        async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            return after(before(request) or await page(request, *args, **kwargs))
+
+        return update_wrapper(async_view, page)
+
+    def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return after(before(request) or page(request, *args, **kwargs))
+
+    return update_wrapper(view, page)
 
 
 def _view(run: Coroutine) -> View:
     @csrf_exempt
     def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not is_handshake(request):
-            return answer_upgrade_required(request) or UpgradeRequired()
-        return UpgradeRequired()
-
-    view.__name__ = getattr(run, "__name__", "view")
-    view.__doc__ = run.__doc__
-    view.__module__ = run.__module__
-    view.__wrapped__ = run  # type: ignore[attr-defined]
-    return view
-
-
-def _view_with(page: View) -> View:
-    """The page's view, which keeps its name and its exemption from CSRF checks, if it has one."""
-    if is_async_view(page):
-
-        async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if is_handshake(request):
-                return UpgradeRequired()
-            misrouted = answer_upgrade_required(request)
-            response: HttpResponseBase = misrouted or await page(request, *args, **kwargs)
-            return response
-
-        return update_wrapper(async_view, page)
-
-    def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if is_handshake(request):
+        if is_decision(request):
             return UpgradeRequired()
-        response: HttpResponseBase = answer_upgrade_required(request) or page(
-            request, *args, **kwargs
-        )
-        return response
+        return answer_upgrade_required(request) or UpgradeRequired()
 
-    return update_wrapper(view, page)
+    view.__wrapped__ = run  # type: ignore[attr-defined]
+    return named_after(run, view)

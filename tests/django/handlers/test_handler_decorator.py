@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.django.feeds.feed_decorator import feed
 from cluster.django.handlers.handler_decorator import Accept, Handler, UpgradeRequired, websocket
+from cluster.django.handshake.requests import of_handshake
 from tests.django.site import load_site
 
 
@@ -81,8 +82,8 @@ class WebSocketDecoratorTests(SynchronousTestCase):
             if asyncio.iscoroutine(response):
                 response = asyncio.run(response)
             self.assertEqual((response.status_code, response.content), (200, b"here by page"))
-            request.is_handshake = True  # type: ignore[attr-defined]
-            response = chat(request, room="here")
+            decision = of_handshake("/chat/here/", "/chat/here/", {}, secure=False, client="")
+            response = chat(decision, room="here")
             if asyncio.iscoroutine(response):
                 response = asyncio.run(response)
             self.assertIsInstance(response, UpgradeRequired)
