@@ -189,6 +189,9 @@ class FeedRequests:
             http = from_web(request, match)
             admission = Admission(http, _feed_target)
             await admission.decide()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                return  # the client has left, and a function of the application ignored that
             if http.user_key is not None:
                 seat.assign("user", http.user_key)
             chosen = chosen_topics(http, topic_names(admission.result))

@@ -1,6 +1,7 @@
 """Which requests belong to feeds, which clients are accepted, and the other answers."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -266,6 +267,27 @@ class AdmissionTests(FeedSiteTestCase):
             self.lose(transport)
             await self.settle()
             self.assertEqual(ended, ["cancelled"])
+
+        self.run_async(test)
+
+    def test_a_permission_function_that_ignores_its_cancellation_opens_nothing(self) -> None:
+        async def stubborn(*args: Any) -> list[str]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return ["a", "b"]
+
+        self.patch(admission, "call_permission", stubborn)
+
+        async def test() -> None:
+            transport = self.connect()
+            transport.protocol.dataReceived(
+                b"GET /two/ HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+            )
+            while not self.feeds._tasks or self.occupancy.taken == 0:
+                await asyncio.sleep(0)
+            self.lose(transport)
+            await self.settle()
+            self.assert_nothing_left()
 
         self.run_async(test)
 
