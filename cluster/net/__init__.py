@@ -7,5 +7,6 @@ addresses            parses the addresses to listen on from options
 listening_sockets    listening sockets that processes share; the limit of descriptors
 unbuffered_output    writes that bypass Twisted's buffers
 zmq_socket           a ZeroMQ socket in the reactor
-runtime_directory    a cluster's private folder: its Unix sockets, and how processes find them
+runtime_directory    a cluster's private folder: its Unix sockets and its lock
+running_clusters     finds the runtime folders of the running clusters
 """

@@ -5,9 +5,6 @@ so clusters on different ports can run at the same time without further options.
 holds the lock owns the folder. The kernel releases a lock (flock(2)) when its process ends. So all
 files in a folder whose lock is free are stale, and no file ages or process IDs have to be checked
 after a cluster was killed.
-
-Processes that publish through a cluster find its folder with ``running_clusters``. A service has no
-XDG_RUNTIME_DIR, but a login session of the same user has one, so they search both locations.
 """
 
 import fcntl
@@ -119,59 +116,7 @@ def publish_sockets(path: str) -> list[str]:
     return glob(os.path.join(escape(path), _PUBLISH.format("*")))
 
 
-def running_clusters(environ: Mapping[str, str], uid: int) -> dict[int, str]:
-    """Find the user's running clusters.
-
-    Args:
-        environ: Environment variables. If XDG_RUNTIME_DIR is set to a folder that is not among
-            BASE_FOLDERS, only that folder is searched. Otherwise BASE_FOLDERS are searched, up to
-            the first one with a running cluster.
-        uid: The user's ID.
-
-    Returns:
-        The folders of the clusters by their first port, in the order of the ports.
-    """
-    usual = [base.format(uid=uid) for base in BASE_FOLDERS]
-    chosen = environ.get("XDG_RUNTIME_DIR") or usual[0]
-    for base in usual if chosen == usual[0] else [chosen]:
-        parent = os.path.join(base, f"c10k-{uid}")
-        # In /tmp any user can create a folder with this name, and listen on sockets in it.
-        if not _is_private(parent, uid):
-            continue
-        folders = {int(name): os.path.join(parent, name) for name in _ports(parent)}
-        running = {
-            port: path
-            for port, path in sorted(folders.items())
-            if _is_private(path, uid) and _is_owned(path)
-        }
-        if running:
-            return running
-    return {}
-
-
-def _ports(parent: str) -> list[str]:
-    try:
-        return [name for name in os.listdir(parent) if name.isascii() and name.isdigit()]
-    except OSError:
-        return []
-
-
-def _is_owned(path: str) -> bool:
-    """Whether a process holds the folder's lock."""
-    try:
-        descriptor = os.open(os.path.join(path, "lock"), os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _is_private(path: str, uid: int) -> bool:
+def is_private(path: str, uid: int) -> bool:
     """Whether the path is a folder that belongs to the user and that no other user may enter."""
     try:
         status = os.lstat(path)
@@ -192,7 +137,7 @@ def _make_private(path: str, uid: int) -> None:
             " (XDG_RUNTIME_DIR names the folder for it)"
         ) from None
     # In /tmp any user can have created a folder or a link with this name.
-    if not _is_private(path, uid):
+    if not is_private(path, uid):
         raise ConfigurationError(
             f"{path} must be a folder that belongs to user {uid} and that no other user may enter"
             " (remove it, or chmod 700)"

@@ -15,7 +15,7 @@ from cluster.core.exceptions import NotRunning
 from cluster.core.wire.external_publisher import Accepted, Publish
 from cluster.django.api.external_publisher import ExternalPublisher
 from cluster.django.api.node_lookup import site_name
-from cluster.net.runtime_directory import running_clusters
+from cluster.net.running_clusters import running_clusters
 from cluster.net.websocket.frames import text_frame
 from tests.e2e.asking import statistics, until
 from tests.e2e.processes import (

@@ -17,7 +17,7 @@ from cluster.django.api.external_publisher import ExternalPublisher
 from cluster.django.api.node_lookup import site_name
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim
-from cluster.net.runtime_directory import running_clusters
+from cluster.net.running_clusters import running_clusters
 from cluster.net.websocket.frames import text_frame
 from tests.e2e.asking import get, get_until, ready
 from tests.e2e.processes import (

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net import runtime_directory
-from cluster.net.runtime_directory import RuntimeDirectory, publish_sockets, running_clusters
+from cluster.net.runtime_directory import RuntimeDirectory, publish_sockets
 
 
 class RuntimeDirectoryTests(SynchronousTestCase):
@@ -48,7 +48,7 @@ class RuntimeDirectoryTests(SynchronousTestCase):
         self.claim()
 
     def test_one_folder_for_each_port(self) -> None:
-        self.claim(8000)
+        self.claim()
         self.claim(8001)
 
     def test_stale_files_are_removed(self) -> None:
@@ -101,89 +101,19 @@ class RuntimeDirectoryTests(SynchronousTestCase):
         self.assert_refused("too long for a Unix socket")
         self.assert_refused("107 bytes")
 
-
-class RunningClustersTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        temporary = TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.base = Path(temporary.name)
-        self.environ = {"XDG_RUNTIME_DIR": temporary.name}
-        self.patch(runtime_directory, "BASE_FOLDERS", (f"{temporary.name}/missing",))
-        self.uid = os.getuid()
-
-    def claim(self, port: int) -> RuntimeDirectory:
-        owned = RuntimeDirectory.claim(port, self.environ, self.uid)
-        self.addCleanup(owned.release)
-        return owned
-
-    def test_found_by_port_while_they_run(self) -> None:
-        first, second = self.claim(8001), self.claim(8000)
-        running = running_clusters(self.environ, self.uid)
-        self.assertEqual(list(running.items()), [(8000, second.path), (8001, first.path)])
-        second.release()
-        self.assertEqual(running_clusters(self.environ, self.uid), {8001: first.path})
-
-    def test_found_where_a_service_has_its_folder(self) -> None:
-        """The service has no XDG_RUNTIME_DIR; the process that looks for it has one."""
-        owned = self.claim(8000)
-        folders = (f"{self.base}/missing/{{uid}}", str(self.base))
-        self.patch(runtime_directory, "BASE_FOLDERS", folders)
-        session = {"XDG_RUNTIME_DIR": f"{self.base}/missing/{self.uid}"}
-        for environ in ({}, session):
-            self.assertEqual(running_clusters(environ, self.uid), {8000: owned.path})
-        chosen = {"XDG_RUNTIME_DIR": f"{self.base}/elsewhere"}
-        self.assertEqual(running_clusters(chosen, self.uid), {})
-
-    def test_the_first_folder_with_a_running_cluster_counts(self) -> None:
-        self.claim(8000)
-        elsewhere = {"XDG_RUNTIME_DIR": str(self.base / "elsewhere")}
-        os.mkdir(elsewhere["XDG_RUNTIME_DIR"])
-        other = RuntimeDirectory.claim(8001, elsewhere, self.uid)
-        self.addCleanup(other.release)
-        folders = (elsewhere["XDG_RUNTIME_DIR"], str(self.base))
-        self.patch(runtime_directory, "BASE_FOLDERS", folders)
-        self.assertEqual(running_clusters(elsewhere, self.uid), {8001: other.path})
-        other.release()
-        self.assertEqual(list(running_clusters(elsewhere, self.uid)), [8000])
-
-    def test_the_folder_of_a_killed_cluster_is_not_a_running_cluster(self) -> None:
-        owned = self.claim(8000)
-        Path(owned.publish_socket(0)).touch()
-        lock = Path(owned.path, "lock").read_text()
-        owned.release()
-        Path(owned.path).mkdir(mode=0o700)
-        Path(owned.path, "lock").write_text(lock)
-        self.assertNotIn(8000, running_clusters(self.environ, self.uid))
-
-    def test_a_folder_that_others_may_enter_is_ignored(self) -> None:
-        owned = self.claim(8000)
-        for folder in (Path(owned.path), Path(owned.path).parent):
-            folder.chmod(0o755)
-            self.assertNotIn(8000, running_clusters(self.environ, self.uid))
-            folder.chmod(0o700)
-        self.assertIn(8000, running_clusters(self.environ, self.uid))
-        self.assertNotIn(owned.path, running_clusters(self.environ, self.uid + 1).values())
-
-    def test_other_files_are_ignored(self) -> None:
-        self.claim(8000)
-        parent = self.base / f"c10k-{self.uid}"
-        (parent / "notes").mkdir(mode=0o700)
-        (parent / "9000").touch(0o600)
-        self.assertEqual(list(running_clusters(self.environ, self.uid)), [8000])
-
     def test_searching_does_not_keep_a_cluster_from_starting(self) -> None:
-        self.claim(8000).release()
-        path = self.base / f"c10k-{self.uid}" / "8000"
+        self.claim().release()
+        path = self.folder
         path.mkdir(mode=0o700)
         looking = os.open(path / "lock", os.O_RDONLY | os.O_CREAT, 0o600)
         self.addCleanup(os.close, looking)
         fcntl.flock(looking, fcntl.LOCK_SH)
         # A search takes microseconds; this one lasts until the cluster has tried to lock.
         self.patch(runtime_directory.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
-        self.assertEqual(self.claim(8000).path, str(path))
+        self.assertEqual(self.claim().path, str(path))
 
     def test_publish_sockets(self) -> None:
-        owned = self.claim(8000)
+        owned = self.claim()
         for slot in (0, 12):
             Path(owned.publish_socket(slot)).touch()
         self.assertEqual(

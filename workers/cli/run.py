@@ -1,11 +1,10 @@
-"""One run of a subcommand of `swarm`: limits, the reactor, Ctrl-C, output, exit status.
+"""One run of a subcommand of `swarm`: limits, the reactor, Ctrl-C, exit status.
 
 A subcommand has `add_arguments(parser)` and `run(options)`, which returns the exit status. Its
 `run` makes a Run with its course, a coroutine function that takes the Run and returns an Outcome,
 and returns the Run's `status()`.
 """
 
-import json
 import os
 import signal
 import sys
@@ -25,6 +24,7 @@ from workers.processes.process_count import default_processes
 from workers.processes.process_setup import raise_open_file_limit, the_reactor
 from workers.processes.shard import Shard
 from workers.processes.swarm import Swarm
+from workers.reporting.output import complain, print_json, print_lines, refuse
 from workers.reporting.status_line import StatusLine
 from workers.reporting.summary import Outcome, failure_lines
 
@@ -35,26 +35,6 @@ Course = Callable[["Run"], Awaitable[Outcome]]
 
 class CannotRun(Exception):
     """The run cannot begin. Each argument of the exception is a line for the user."""
-
-
-def complain(text: str) -> None:
-    print(f"swarm: {text}", file=sys.stderr, flush=True)
-
-
-def refuse(options: Mapping[str, Any], *why: str, warnings: Sequence[str] = ()) -> int:
-    """Print why the run cannot begin, on stderr and with --json on stdout; returns 1."""
-    for line in why:
-        complain(line)
-    if options["json"]:
-        print_json({}, warnings, why, interrupted=False)
-    return 1
-
-
-def print_json(
-    values: Mapping[str, Any], warnings: Sequence[str], errors: Sequence[str], interrupted: bool
-) -> None:
-    last = {"warnings": warnings, "errors": errors, "interrupted": interrupted}
-    print(json.dumps({**values, **last}), flush=True)
 
 
 class Run:
@@ -206,13 +186,11 @@ class Run:
         if stopped is not None and self._swarm is not None:
             failures = failure_lines(self._swarm.reports)
             problems = [] if stopped.why is None else [stopped.why, *failures]
+        values = {**outcome.values, "processes": self.processes}
         if self.options["json"]:
-            values = {**outcome.values, "processes": self.processes}
             print_json(values, self._warnings, problems, interrupted)
-        elif outcome.lines:
-            if interrupted:
-                print("interrupted; so far:")
-            print("\n".join(outcome.lines), flush=True)
+        else:
+            print_lines(outcome.lines, interrupted)
         for problem in problems:
             complain(problem)
         if interrupted:

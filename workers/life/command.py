@@ -13,11 +13,12 @@ from typing import Any
 
 from workers.cli.argument_types import natural, rate, whole
 from workers.cli.options import add_common_arguments, add_ramp
-from workers.cli.run import Run, refuse
+from workers.cli.run import Run
 from workers.life import patterns, progress, rules
 from workers.life.cell_clients import LifePlan
 from workers.life.game import Game, reset
 from workers.life.rules import Grid
+from workers.reporting.output import refuse
 from workers.reporting.summary import Outcome
 
 DESCRIPTION = """\

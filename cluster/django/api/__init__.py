@@ -3,6 +3,7 @@
 publishing             publish
 audiences              publish_to: users, groups, sessions, everybody
 payloads               topics and messages, and what travels
+json_messages          values to JSON text and back
 publication, receipt   a message on its way, and what is known of it
 backends               where a process hands over its publications
 external_publisher     the backend of a process that is not a node

@@ -1,6 +1,6 @@
 """Finding a node of the site's running cluster, from a process outside of it.
 
-Each cluster of a user has a folder with the publish sockets of its nodes (net.runtime_directory). A
+Each cluster of a user has a folder with the publish sockets of its nodes (net.running_clusters). A
 node tells in its Greeting which site it serves.
 """
 
@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 
 from cluster.core.exceptions import ConfigurationError, NotRunning, WireError
 from cluster.core.wire.external_publisher import VERSION, ExternalMessage, Greeting, MessageDecoder
-from cluster.net.runtime_directory import publish_sockets, running_clusters
+from cluster.net.running_clusters import running_clusters
+from cluster.net.runtime_directory import publish_sockets
 
 CONNECT_TIMEOUT_S = 5.0
 """A node that is being replaced is back in two or three seconds."""

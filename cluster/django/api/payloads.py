@@ -5,11 +5,9 @@ encoded WebSocket frame, text or binary. In place of a message, functions that s
 a value, which becomes JSON text by Django's encoder.
 """
 
-import json as json_format
 from typing import Any, Final
 
-from django.core.serializers.json import DjangoJSONEncoder
-
+from cluster.django.api.json_messages import encode_json
 from cluster.net.websocket.frames import binary_frame, frame_payload, text_frame
 
 Topic = str | bytes
@@ -87,31 +85,3 @@ def as_message(frame: bytes) -> Payload:
     """The payload of a frame: str for text, bytes for binary."""
     payload, is_binary = frame_payload(frame)
     return payload if is_binary else payload.decode()
-
-
-def encode_json(value: Any) -> str:
-    """Compact JSON text by Django's encoder. Raises TypeError or ValueError for other values."""
-    return json_format.dumps(value, cls=DjangoJSONEncoder, separators=(",", ":"), allow_nan=False)
-
-
-def decode_json(text: str) -> Any:
-    """The value of JSON text. Raises ValueError or RecursionError for text that is not JSON.
-
-    NaN and infinite numbers are not JSON (RFC 8259, section 6), although Python's decoder takes
-    them. Nor are unpaired surrogates accepted: a str that has one can be neither sent nor stored.
-    """
-    value = json_format.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-    if "\\u" in text:
-        json_format.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError("the number is too large")
-    return number

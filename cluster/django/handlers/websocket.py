@@ -17,6 +17,7 @@ from typing import Any
 
 from cluster.core.exceptions import Disconnected
 from cluster.core.interfaces import ClientConnection, PubSub
+from cluster.django.api.json_messages import decode_json, encode_json
 from cluster.django.api.payloads import (
     NOT_GIVEN,
     Payload,
@@ -24,8 +25,6 @@ from cluster.django.api.payloads import (
     as_frame,
     as_public_topic,
     as_topic,
-    decode_json,
-    encode_json,
     frame_of,
     reserved,
 )
