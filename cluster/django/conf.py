@@ -116,6 +116,10 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     "MAX_CONNECTIONS": (None, optional(COUNT)),
     "MAX_CONNECTIONS_PER_CLIENT": (None, optional(COUNT)),
     "MAX_CONNECTIONS_PER_USER": (None, optional(COUNT)),
+    # Whether a client is closed when its session expires.
+    "CLOSE_EXPIRED_SESSIONS": (True, SWITCH),
+    # Seconds after which a client must connect again; None: no limit.
+    "MAX_CONNECTION_AGE": (None, optional(NUMBER)),
     # Messages per second from one client, and messages that it may send at once; None: no limit.
     "MESSAGE_RATE": (None, optional(NUMBER)),
     "MESSAGE_BURST": (100, COUNT),

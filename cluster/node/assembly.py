@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from wsgiref.types import WSGIApplication
 
 from cluster.django.api.database_threads import DatabasePool
+from cluster.django.client_expiry import ClientExpiry
 from cluster.django.feeds.http_requests import FeedRequests
 from cluster.django.handshake.dispatcher import Dispatcher
 from cluster.net.loop.end_of_turn import EndOfTurn
@@ -57,8 +58,9 @@ class WebSocketParts:
             bus, self.end_of_turn.published, self.end_of_turn.schedule_published, reactor
         )
         self.end_of_turn.send_to_bus = self.pubsub.flush
+        self.expiry = ClientExpiry(reactor, settings)
         self.dispatcher = self.dispatcher_class(
-            self.pubsub, settings, is_serving, config.proxy_headers
+            self.pubsub, settings, is_serving, self.expiry, config.proxy_headers
         )
         self.connection_factory = self.connection_factory_class(
             self.end_of_turn,
@@ -115,6 +117,7 @@ class HttpParts:
             settings,
             is_serving,
             websockets.dispatcher.occupancy,
+            websockets.expiry,
             websockets.end_of_turn,
         )
         self.site.on_request = self.feeds.take

@@ -57,6 +57,7 @@ def statistics(
         "handshakes_deciding": len(dispatcher.deciding),
         "limited": dict(+limited),
         "revoked": revocable_clients.closed_total,
+        "expired": dict(websockets.expiry.expired),
         "database_queue_depth": database.queue_depth,
         "database_threads": database.threads,
         "database_calls": database.calls,

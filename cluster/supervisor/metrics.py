@@ -74,6 +74,11 @@ _COUNTERS = {
     ),
     "limited": ("c10k_limited", "Clients refused or closed by a limit, by limit", "limit"),
     "revoked": ("c10k_revoked", "Clients closed because their session or user ended", ""),
+    "expired": (
+        "c10k_expired",
+        "Clients closed because their session expired or the connection was too old, by reason",
+        "reason",
+    ),
     "database_calls": (
         "c10k_database_calls",
         "Calls of ain_database and handshakes that a thread has started",

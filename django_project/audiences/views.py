@@ -30,10 +30,18 @@ class MessageForm(forms.Form):
     message = forms.CharField(max_length=500)
     keep = forms.BooleanField(required=False)
 
+    def __init__(self, *args: Any, sender: Any, **kwargs: Any) -> None:
+        """Args: sender: the user who publishes; a guest cannot publish to users and groups."""
+        super().__init__(*args, **kwargs)
+        self.sender = sender
+
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = super().clean() or self.cleaned_data
-        if given.get("to") in (USER, GROUP) and not given.get("name"):
-            self.add_error("name", "Whose name?")
+        if given.get("to") in (USER, GROUP):
+            if not self.sender.is_authenticated:
+                self.add_error("to", "Log in to publish to users and groups.")
+            elif not given.get("name"):
+                self.add_error("name", "Whose name?")
         return given
 
 
@@ -41,8 +49,10 @@ class MessageForm(forms.Form):
 def page(request: HttpRequest) -> HttpResponse:
     """GET shows the page; POST publishes, and answers a script with the receipt."""
     if request.method != "POST":
-        return render(request, "audiences/page.html", shown(request, MessageForm()))
-    form = MessageForm(request.POST)
+        return render(
+            request, "audiences/page.html", shown(request, MessageForm(sender=request.user))
+        )
+    form = MessageForm(request.POST, sender=request.user)
     wants_json = request.headers.get("Accept") == "application/json"
     if not form.is_valid():
         if wants_json:

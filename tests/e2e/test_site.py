@@ -286,9 +286,11 @@ class AudienceTests(SiteTestCase):
                 page.wait_for_selector('#link[data-state="open"]')
             guest = opened(browser, f"{cluster.base_url}audiences/", PHONE)
 
-            publish(guest, "user", "ada", "for Ada")
-            publish(guest, "group", "engineers", "for engineers")
-            publish(guest, "group", "mathematicians", "for mathematicians")
+            for option in ("user", "group"):
+                self.assertTrue(guest.is_disabled(f"#to option[value={option}]"))
+            publish(alan, "user", "ada", "for Ada")
+            publish(alan, "group", "engineers", "for engineers")
+            publish(alan, "group", "mathematicians", "for mathematicians")
             publish(guest, "session", "", "for my session")
             publish(guest, "broadcast", "", "for everybody", keep=True)
             for page, expected in (

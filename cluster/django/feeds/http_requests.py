@@ -22,6 +22,7 @@ from twisted.web.http import datetimeToString
 
 from cluster.core.interfaces import PubSub
 from cluster.django.api.database_threads import ain_database
+from cluster.django.client_expiry import ClientExpiry
 from cluster.django.feeds.feed_decorator import Feed, chosen_topics, topic_names
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
 from cluster.django.feeds.http_refusals import (
@@ -60,6 +61,7 @@ class FeedRequests:
         settings: The C10K setting with its defaults.
         is_serving: Whether new clients are accepted at all.
         occupancy: The limits of connections.
+        expiry: Closes clients by time.
         end_of_turn: When streams send their output.
 
     ``opened`` counts clients by kind, ``refused`` refusals by status, ``ended`` streams by reason,
@@ -74,6 +76,7 @@ class FeedRequests:
         settings: dict[str, Any],
         is_serving: Callable[[], bool],
         occupancy: Occupancy,
+        expiry: ClientExpiry,
         end_of_turn: EndOfTurn,
     ) -> None:
         self.opened: Counter[str] = Counter()
@@ -85,6 +88,7 @@ class FeedRequests:
         self._origins = settings["ALLOWED_ORIGINS"]
         self._is_serving = is_serving
         self._occupancy = occupancy
+        self._expiry = expiry
         self._clock = end_of_turn.reactor
         self._streams = Streams(
             CoarseTimers(self._clock),
@@ -257,6 +261,11 @@ class FeedRequests:
         client.begin()
         # This closes a client that was revoked while it was being accepted, before any message.
         at_end.append(revocable_clients.add(http, client.close))
+        if client not in self._clients:
+            return
+        unwatch = self._expiry.watch(http, client.close)
+        if unwatch is not None:
+            at_end.append(unwatch)
         client.subscribe(topics, parse_feed_position(position))
 
     def _refusal_for(self, request: WebRequest, error: Exception) -> Refusal:

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from cluster.core.exceptions import Disconnected
 from cluster.core.interfaces import ClientConnection, PubSub
+from cluster.django.client_expiry import ClientExpiry
 from cluster.django.handlers.handler_decorator import Handler
 from cluster.django.handlers.websocket import WebSocket
 from cluster.django.handshake import sessions
@@ -70,6 +71,7 @@ class Dispatcher:
         pubsub: The topics of the node.
         settings: The C10K setting with its defaults.
         is_serving: Whether new connections are accepted at all.
+        expiry: Closes clients by time.
         proxy_headers: Whether to take addresses and schemes from a proxy's headers.
 
     ``disconnects`` counts ended connections by close code. ``occupancy`` and ``rate`` are the
@@ -83,6 +85,7 @@ class Dispatcher:
         pubsub: PubSub,
         settings: dict[str, Any],
         is_serving: Callable[[], bool],
+        expiry: ClientExpiry,
         proxy_headers: bool = False,
     ) -> None:
         self.opened_total = 0
@@ -104,7 +107,8 @@ class Dispatcher:
         self._calls: dict[Connection, Call] = {}  # of accepted connections, until they are open
         self._tasks: dict[Connection, asyncio.Task[None]] = {}
         self._seats: dict[Connection, Seat] = {}  # empty without limits
-        self._unwatch: dict[Connection, Callable[[], None]] = {}  # of clients with a session
+        self._expiry = expiry
+        self._at_end: dict[Connection, list[Callable[[], None]]] = {}  # of clients with a session
         of_site()  # load middleware now, so that its errors end the start
 
     @property
@@ -237,11 +241,14 @@ class Dispatcher:
         self.opened_total += 1
         context = None
         if request is not None:
-            self._unwatch[connection] = revocable_clients.add(request, connection.close)
+            self._at_end[connection] = [revocable_clients.add(request, connection.close)]
             if connection.state != OPEN:
                 return  # revoked while it was being accepted
             if request.context is not None:
                 context = request.context.for_task()
+        unwatch = self._expiry.watch(request, connection.close)
+        if unwatch is not None:
+            self._at_end.setdefault(connection, []).append(unwatch)
         if self._pubsub.full:
             connection.pause("bus")
         running = self._run(connection, websocket, handler.run, args, kwargs)
@@ -284,9 +291,8 @@ class Dispatcher:
         seat = self._seats.pop(connection, None)
         if seat is not None:
             seat.leave()
-        unwatch = self._unwatch.pop(connection, None)
-        if unwatch is not None:
-            unwatch()
+        for call in self._at_end.pop(connection, ()):
+            call()
 
     async def _run(
         self,

@@ -15,6 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.django.client_expiry import ClientExpiry
 from cluster.django.conf import DEFAULTS
 from cluster.django.feeds import feed_subscriptions
 from cluster.django.feeds.feed_decorator import feed
@@ -143,7 +144,12 @@ class FeedSiteTestCase(SynchronousTestCase):
         settings = {**DEFAULTS, **self.settings}
         self.occupancy = Occupancy(settings)
         self.feeds = FeedRequests(
-            self.pubsub, settings, lambda: self.up, self.occupancy, EndOfTurn(self.clock)
+            self.pubsub,
+            settings,
+            lambda: self.up,
+            self.occupancy,
+            ClientExpiry(self.clock, settings),
+            EndOfTurn(self.clock),
         )
         self.site = DjangoSite(
             self.clock, None, lambda peer: None, threads=1, queue=1, max_body=1000

@@ -108,7 +108,7 @@ class AdmissionTestCase(DispatcherTestCase):
             self.pool.stop()
         self.assert_nothing_left()
         self.assertEqual(self.dispatcher.deciding, set())
-        self.assertEqual((self.dispatcher._seats, self.dispatcher._unwatch), ({}, {}))
+        self.assertEqual((self.dispatcher._seats, self.dispatcher._at_end), ({}, {}))
         self.assertEqual((self.clients._sessions, self.clients._users), ({}, {}))
 
     async def until(self, condition: Callable[[], Any]) -> None:

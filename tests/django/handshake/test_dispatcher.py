@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import Disconnected
+from cluster.django.client_expiry import ClientExpiry
 from cluster.django.conf import DEFAULTS
 from cluster.django.handlers.handler_decorator import websocket
 from cluster.django.handshake.dispatcher import Dispatcher
@@ -66,8 +67,10 @@ class DispatcherTestCase(SynchronousTestCase):
         self.prepare()
 
     def prepare(self, proxy_headers: bool = False, **settings: Any) -> None:
+        settings = {**DEFAULTS, **settings}
+        self.expiry = ClientExpiry(self.clock, settings)
         self.dispatcher = Dispatcher(
-            self.pubsub, {**DEFAULTS, **settings}, lambda: self.up, proxy_headers
+            self.pubsub, settings, lambda: self.up, self.expiry, proxy_headers
         )
         self.connection_factory = ConnectionFactory(EndOfTurn(self.clock), None)
         self.connection_factory.on_request = self.dispatcher.request
