@@ -11,7 +11,9 @@ sequence numbers.
 """
 
 import os
+import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -55,14 +57,18 @@ class Broker(Service):
     """Binds ``address`` ("ipc:///run/…/broker.ipc" or "tcp://127.0.0.1:7000") when it starts.
 
     ``ready`` fires when the socket is bound; it fails with the reason if binding is impossible.
+    Retained frames expire by ``unix_time``, in seconds: nodes compare it with theirs.
     """
 
     log = Logger()
 
-    def __init__(self, address: str, reactor: Any) -> None:
+    def __init__(
+        self, address: str, reactor: Any, unix_time: Callable[[], float] = time.time
+    ) -> None:
         self.address = address
         self.ready: Deferred[None] = Deferred()
         self._reactor = reactor
+        self._unix_time = unix_time
         self._exchange = Exchange(os.urandom(8).hex())
         self._known: set[bytes] = set()
         self._asked: set[bytes] = set()
@@ -152,8 +158,7 @@ class Broker(Service):
             self._dropped["unknown_sender"] += 1
             self._ask_for_hello(sender)
             return
-        # reactor.seconds() is Unix time.
-        outgoing = self._exchange.receive(node, message, int(self._reactor.seconds() * 1000))
+        outgoing = self._exchange.receive(node, message, int(self._unix_time() * 1000))
         self._known = {name.encode() for name in self._exchange.nodes}
         self._perform(outgoing)
         if isinstance(message, wire.Hello):

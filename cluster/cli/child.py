@@ -36,7 +36,12 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import provider
 
-from cluster.cli.process_setup import hard_exit_after, install_asyncio_reactor, stop_on_first_signal
+from cluster.cli.process_setup import (
+    hard_exit_after,
+    install_asyncio_reactor,
+    stop_on_first_signal,
+    use_monotonic_clock,
+)
 from cluster.cli.startup_errors import explain_failed_start
 from cluster.supervisor.control_connection import BROKER_SLOT, SupervisorLink
 
@@ -231,6 +236,7 @@ def main(argv: Sequence[str]) -> NoReturn:
     from twisted.internet import reactor
 
     main_loop: Any = reactor
+    use_monotonic_clock(main_loop)
     child = Child(main_loop, arguments.slot, make_node if is_node else make_broker)
     if is_node:
         stop_on_first_signal(main_loop, child.stop)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -32,6 +33,20 @@ def install_asyncio_reactor() -> None:
     loop = _uvloop() or asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)
+
+
+def use_monotonic_clock(reactor: Any) -> None:
+    """Make the reactor measure time by the monotonic clock.
+
+    Twisted's reactors use Unix time for their delayed calls. When the system's clock is set back,
+    all pending calls are late by the length of the step; when it is set forward, all timeouts
+    expire. ``reactor.seconds()`` still begins at Unix time, so calls that are pending already keep
+    their time.
+
+    Call it when the process starts.
+    """
+    offset = reactor.seconds() - time.monotonic()
+    reactor.seconds = lambda: time.monotonic() + offset
 
 
 def _uvloop() -> asyncio.AbstractEventLoop | None:

@@ -107,6 +107,7 @@ class DevelopmentServer:
                 f"a node needs the asyncio reactor, but {type(run).__name__} is installed already:"
                 " a module of the site imports twisted.internet.reactor"
             )
+        process_setup.use_monotonic_clock(run)
         _log_as_django_does()
         self._runtime = self._claim_folder()
         self._node = self._make_node(run)

@@ -69,6 +69,7 @@ def _make_broker(options: BrokerOptions) -> Service:
 
 
 def _prepare(reactor: Any, name: str) -> None:
+    process_setup.use_monotonic_clock(reactor)
     process_setup.name_log_lines(name)
     process_setup.print_configuration_errors(name)
     process_setup.stop_on_first_signal(reactor)

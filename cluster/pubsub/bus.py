@@ -73,7 +73,7 @@ class Clock(Protocol):
     """The part of Twisted's IReactorTime that topics use. mypy does not check zope interfaces."""
 
     def seconds(self) -> float:
-        """Unix time in seconds, as Twisted's reactors return it."""
+        """Seconds by a clock that is never set, for measuring durations."""
 
     def callLater(self, delay: float, call: Callable[[], object], /) -> Timer:
         """Call a function in ``delay`` seconds."""

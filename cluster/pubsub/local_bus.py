@@ -1,7 +1,9 @@
 """The bus of a cluster of one node: the exchange runs in this process, and nothing leaves it."""
 
 import os
+import time
 from collections import Counter, deque
+from collections.abc import Callable
 
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange
@@ -9,12 +11,16 @@ from cluster.pubsub.bus import BusReceiver, Clock
 
 
 class LocalBus:
-    """Delivers the exchange's answers in the next turn of the event loop, as a link would."""
+    """Delivers the exchange's answers in the next turn of the event loop, as a link would.
 
-    def __init__(self, name: str, clock: Clock) -> None:
+    Retained frames expire by ``unix_time``, in seconds.
+    """
+
+    def __init__(self, name: str, clock: Clock, unix_time: Callable[[], float] = time.time) -> None:
         self.name = name
         self.dropped: Counter[str] = Counter()
         self._clock = clock
+        self._unix_time = unix_time
         self._exchange = Exchange(os.urandom(8).hex())
         self._answers: deque[wire.Message] = deque()
         self._scheduled = False
@@ -28,7 +34,7 @@ class LocalBus:
         self._receiver = None
 
     def send(self, message: wire.Message) -> None:
-        now = int(self._clock.seconds() * 1000)
+        now = int(self._unix_time() * 1000)
         outgoing = self._exchange.receive(self.name, message, now)
         self._answers += (answer for _, answer in outgoing)
         if self._answers and not self._scheduled:

@@ -12,6 +12,7 @@ arrivals, and never releases a barrier before the other nodes have them.
 Frames are encoded WebSocket frames (net.websocket.frames); topics are byte strings.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +35,7 @@ class PubSub:
 
     ``published`` receives each connection whose ``out`` was empty, so that its owner flushes it.
     ``on_up`` is called when the bus comes up, ``remote_nodes.on_full`` when publishers must pause
-    or may resume. Retained frames expire by the clock's Unix time.
+    or may resume. Retained frames expire by ``unix_time``, in seconds.
 
     ``dropped`` counts the publications and batches that were not delivered, by reason.
     """
@@ -45,15 +46,14 @@ class PubSub:
         published: list[Any],  # of objects that are both a Subscriber and a loop's Output
         schedule: Callable[[], None],
         clock: Clock,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         self.bus = bus
         self.dropped: Counter[str] = Counter()
         self.on_up: Callable[[], None] = lambda: None
         self.remote_nodes = RemoteNodes(bus, schedule, clock, self.dropped)
         self.batches = IncomingBatches(self.dropped, self.remote_nodes.by_name.__contains__)
-        self.subscriptions = Subscriptions(
-            schedule, lambda: int(clock.seconds() * 1000), self.dropped
-        )
+        self.subscriptions = Subscriptions(schedule, lambda: int(unix_time() * 1000), self.dropped)
         self.presence = LocalPresence(bus.name, schedule)
         self.remote_nodes.on_left = self.presence.remote_node_left
         self.barriers = LocalBarriers(self._send_control)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from time import time
 from typing import Any
 
 
@@ -34,7 +33,7 @@ class DelayedCall:
     def reset(self, delay: float) -> None:
         """Make the call ``delay`` seconds from now."""
         self.cancel()
-        self._time = time() + delay
+        self._time = self._loop.time() + delay
         # asyncio does not keep the order of timers that are due at the same time, so use call_soon.
         if delay <= 0:
             self._handle = self._loop.call_soon(self._run)
@@ -53,8 +52,8 @@ class LoopReactor:
         self._loop = loop
 
     def seconds(self) -> float:
-        """Return Unix time, as Twisted's reactors do."""
-        return time()
+        """Return the seconds of the loop's monotonic clock."""
+        return self._loop.time()
 
     def callLater(
         self, delay: float, function: Callable[..., object], *args: Any, **kwargs: Any

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import (
     Logger,
@@ -18,6 +19,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.cli import process_setup
 from cluster.core.exceptions import ConfigurationError
+
+
+class ClockTests(SynchronousTestCase):
+    def test_setting_the_system_clock_does_not_move_the_reactors_clock(self) -> None:
+        unix, monotonic = 1.8e9, 500.0
+        clock: Any = Clock()
+        clock.seconds = lambda: unix
+        self.patch(process_setup.time, "monotonic", lambda: monotonic)
+        process_setup.use_monotonic_clock(clock)
+        self.assertEqual(clock.seconds(), 1.8e9)
+        unix -= 60
+        monotonic += 2
+        self.assertEqual(clock.seconds(), 1.8e9 + 2)
 
 
 class SignalTests(SynchronousTestCase):

@@ -35,6 +35,7 @@ class Client(WebSocketClientProtocol):
         super().__init__()
         self.opened: Deferred[Client] = Deferred()
         self.closed: Deferred[Closed] = Deferred()
+        self.pings = 0
         self._ended: Closed | None = None
         self._messages: deque[str | bytes] = deque()
         self._waiting: deque[Deferred[str | bytes]] = deque()
@@ -69,6 +70,10 @@ class Client(WebSocketClientProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._messages.append(payload if isBinary else payload.decode())
         self._deliver()
+
+    def onPing(self, payload: bytes) -> None:
+        self.pings += 1
+        super().onPing(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         if self.closeHandshakeTimeoutCall is not None:  # the server closed without an answer

@@ -20,7 +20,7 @@ class PubSubTestCase(SynchronousTestCase):
         self.dirty: list[Any] = []
         self.scheduled = 0
         self.events: list[Any] = []
-        self.pubsub = PubSub(self.bus, self.dirty, self.schedule, self.clock)
+        self.pubsub = PubSub(self.bus, self.dirty, self.schedule, self.clock, self.clock.seconds)
         self.pubsub.remote_nodes.on_full = lambda full: self.events.append(
             "full" if full else "free"
         )

@@ -54,7 +54,7 @@ class SimulatedNode:
     def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
         self.bus = SimulatedBus(name)
-        self.pubsub = PubSub(self.bus, [], lambda: None, clock)
+        self.pubsub = PubSub(self.bus, [], lambda: None, clock, clock.seconds)
         self.connections: dict[bytes, list[tuple[RecordingConnection, int]]] = {}
         """Topic -> its subscribers, and when they subscribed."""
         self.excused: set[bytes] = set()

@@ -12,7 +12,7 @@ from tests.fakes import RecordingConnection, RecordingReceiver
 class LocalBusTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.bus = LocalBus("only", self.clock)
+        self.bus = LocalBus("only", self.clock, self.clock.seconds)
         self.receiver = RecordingReceiver()
 
     def start(self) -> None:
@@ -77,7 +77,7 @@ class LocalBusTests(SynchronousTestCase):
         """PubSub and exchange in one process: retained frames, and a barrier of one party."""
         connection, late = RecordingConnection(), RecordingConnection()
         events: list[str] = []
-        pubsub = PubSub(self.bus, [], lambda: None, self.clock)
+        pubsub = PubSub(self.bus, [], lambda: None, self.clock, self.clock.seconds)
         pubsub.on_up = lambda: events.append("up")
         self.bus.start(pubsub)
         self.clock.advance(0)

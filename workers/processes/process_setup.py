@@ -3,6 +3,7 @@
 import gc
 import resource
 import sys
+from time import monotonic
 from typing import Any
 
 from twisted.logger import (
@@ -15,10 +16,15 @@ from twisted.logger import (
 
 
 def the_reactor() -> Any:
-    """The reactor of this process; only errors in our own code are logged."""
-    log_errors_only()
-    from twisted.internet import reactor
+    """The reactor of this process; only errors in our own code are logged.
 
+    Its timers use the monotonic clock. Twisted's use Unix time, and stop when it is set back.
+    """
+    log_errors_only()
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    reactor.seconds = monotonic
     return reactor
 
 

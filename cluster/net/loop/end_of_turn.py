@@ -94,8 +94,8 @@ class EndOfTurn:
         if not self._published_scheduled:
             self._published_scheduled = True
             if self._pace:
-                delay = self._end_of_pause - self.reactor.seconds()
-                self.reactor.callLater(max(0.0, delay), self._flush_published)
+                delay = min(MAX_PACE_S, max(0.0, self._end_of_pause - self.reactor.seconds()))
+                self.reactor.callLater(delay, self._flush_published)
             else:
                 self.schedule()
 

@@ -136,7 +136,9 @@ class FeedSiteTestCase(SynchronousTestCase):
         self.addCleanup(set_urlconf, None)
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
-        self.pubsub = PubSub(LocalBus("here", self.clock), [], self.schedule, self.clock)
+        unix_time = self.clock.seconds
+        bus = LocalBus("here", self.clock, unix_time)
+        self.pubsub = PubSub(bus, [], self.schedule, self.clock, unix_time)
         self.pubsub.bus.start(self.pubsub)
         self.clock.advance(0)
         self.up = True
