@@ -7,21 +7,34 @@
     > {"message": "hello"}
     < {"message": ["guest-3c4d", "hello"]}                 to everyone else
 
-A client may add a string ``"id"`` to its message, which is sent with the message. After a reconnect
-it identifies the messages of the buffer that the client already has. The handler answers
-``{"ping": any}`` with ``{"pong": any}``, because scripts in browsers cannot send WebSocket pings to
-test whether the server still answers.
+A client may add a string ``"id"`` to its message. The message is sent with it and ``"at"``, the
+Unix time in milliseconds, and the sender receives it, too: then the room's history has it. Until
+then the client keeps it, and sends it again after a reconnect. The id also identifies the messages
+of the buffer that the client already has.
+
+The WebSocket of ``ws/?members=1`` receives the names of those who are in the room, after the
+buffer::
+
+    < {"members": ["guest-1a2b", …], "count": 2}           the first MAX_MEMBERS of them
+    < {"announcement": "guest-3c4d connected", "joined": "guest-3c4d"}    or "left"
+
+The handler answers ``{"ping": any}`` with ``{"pong": any}``, because scripts in browsers cannot
+send WebSocket pings to test whether the server still answers.
 """
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from cluster import WebSocket, websocket
+from cluster import WebSocket, members, websocket
 from django_project.chat.names import name_of
 
 MAX_CHARACTERS = 4000
 MAX_ID_CHARACTERS = 64
+
+MAX_MEMBERS = 100
+"""Names that a page shows. The list of a room with thousands of people is of no use."""
 
 POLICY_VIOLATION = 1008
 
@@ -41,14 +54,22 @@ async def chat(ws: WebSocket, room: str = "") -> None:
     name = name_of(ws.user, ws.session)
     topic = topic_of(room)
 
+    shows_members = "members" in ws.query
+
     def announce(member: str, joined: bool) -> None:
         if member != name:
             happened = "connected" if joined else "disconnected"
-            ws.send_now(json={"announcement": f"{member} {happened}"})
+            event = {"announcement": f"{member} {happened}"}
+            if shows_members:
+                event["joined" if joined else "left"] = member
+            ws.send_now(json=event)
 
     await ws.subscribe(topic, replay=buffer)
     ws.on_presence(topic, announce)
     ws.join(topic, name)
+    if shows_members:
+        present = members(topic)
+        await ws.send_json({"members": present[:MAX_MEMBERS], "count": len(present)})
     try:
         while True:
             received = await ws.recv_json()
@@ -58,7 +79,7 @@ async def chat(ws: WebSocket, room: str = "") -> None:
             message = said(received)
             if message is not None:
                 message["message"] = [name, message["message"]]
-                ws.publish(topic, json=message, echo=False)
+                ws.publish(topic, json=message, echo="id" in message)
     except BadMessage as error:
         await ws.close(POLICY_VIOLATION, str(error))
 
@@ -95,10 +116,11 @@ def said(received: Any) -> dict[str, Any] | None:
         raise BadMessage(f"a message has at most {MAX_CHARACTERS:,} characters")
     if not received["message"].strip():
         return None
-    message = {"message": received["message"]}
+    message: dict[str, Any] = {"message": received["message"]}
     if "id" in received:
         own = received["id"]
         if not isinstance(own, str) or len(own) > MAX_ID_CHARACTERS:
             raise BadMessage(f"an id is a string of at most {MAX_ID_CHARACTERS} characters")
         message["id"] = own
+        message["at"] = round(time.time() * 1000)
     return message

@@ -1,6 +1,7 @@
 """The chat: its WebSocket in memory, and its page with Django's test client."""
 
 import re
+import time
 from typing import Any
 
 from tests.django.site import load_database, load_site
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase  # noqa: E402
 
 from cluster import testing  # noqa: E402
 from cluster.testing import Closed, asynchronous, connect  # noqa: E402
+from django_project.chat import handlers  # noqa: E402
 from django_project.chat.handlers import BadMessage, buffer, said, topic_of  # noqa: E402
 
 
@@ -23,7 +25,9 @@ def message(text: str, **more: str) -> dict[str, str]:
 class MessageTests(SynchronousTestCase):
     def test_valid_messages_are_decoded(self) -> None:
         self.assertEqual(message("hi"), said(message("hi")))
-        self.assertEqual(message(" hi\n", id="7"), said(message(" hi\n", id="7", more="x")))
+        self.patch(handlers.time, "time", lambda: 1_700_000_000.5)
+        expected = {"message": " hi\n", "id": "7", "at": 1_700_000_000_500}
+        self.assertEqual(expected, said(message(" hi\n", id="7", more="x")))
         self.assertEqual(message("x" * 4000), said(message("x" * 4000)))
 
     def test_empty_messages_are_ignored(self) -> None:
@@ -93,11 +97,36 @@ class SocketTests(SynchronousTestCase):
                 await ada.send_json(message(str(number), id=f"id-{number}"))
             await ada.send_json({"ping": 1})
             await ada.receive_json()
+            sent_back = [await ada.receive_json() for _ in range(20)]
+            self.assertEqual("id-19", sent_back[-1]["id"])
             self.assertEqual({"pong": 1}, await ada.receive_json())
             async with connect("/chat/history/ws/") as alan:
                 kept = (await alan.receive_json())["buffer"]
         self.assertEqual([str(number) for number in range(5, 20)], [m["message"][1] for m in kept])
         self.assertEqual("id-19", kept[-1]["id"])
+
+    @asynchronous
+    async def test_the_sender_of_a_message_with_an_id_receives_it_too(self) -> None:
+        async with connect("/chat/ws/") as ada:
+            await ada.receive_json()
+            await ada.send_json(message("hello"))
+            await ada.nothing()
+            await ada.send_json(message("hello", id="1"))
+            received = await ada.receive_json()
+            self.assertEqual("1", received["id"])
+            self.assertLess(abs(received["at"] / 1000 - time.time()), 60)
+
+    @asynchronous
+    async def test_a_client_may_ask_who_is_in_the_room(self) -> None:
+        async with connect("/chat/here/ws/"), connect("/chat/here/ws/?members=1") as alan:
+            await alan.receive_json()
+            first = await alan.receive_json()
+            self.assertEqual((2, 2), (first["count"], len(first["members"])))
+            async with connect("/chat/here/ws/"):
+                joined = await alan.receive_json()
+                self.assertEqual(f"{joined['joined']} connected", joined["announcement"])
+            left = await alan.receive_json()
+            self.assertEqual(joined["joined"], left["left"])
 
     @asynchronous
     async def test_a_room_receives_nothing_from_another(self) -> None:

@@ -172,37 +172,84 @@ class ChatTests(SiteTestCase):
         self.assert_no_troubles(browser)
 
     async def test_a_page_that_was_offline_misses_no_message(self) -> None:
-        """Messages that were written meanwhile are sent."""
+        """Messages that were written meanwhile are sent, even after the room has forgotten them."""
         browser, cluster = await self.prepare()
         ada, alan = await self.open_on_both(browser, cluster, "chat/")
 
-        def part() -> None:
-            say(ada, "before")
-            wait_for(alan, ".said p", "before")
-            alan.context.set_offline(True)
-
-        await browser.call(part)
-        # Offline, Chromium only delays the data of open WebSockets, so this one is closed, too.
-        os.kill(cluster.pids["node1"], signal.SIGKILL)
-
         def meet() -> None:
             name = alan.get_attribute("#say", "data-name")
-            wait_for(ada, ".note", f"{name} disconnected")
-            for text in ("one", "two", "three"):
-                say(ada, text)
+            say(ada, "before")
+            wait_for(alan, ".said p", "before")
+            wait_for(ada, ".own .fate", "Sent")
+            alan.context.set_offline(True)
+            alan.wait_for_selector('#link[data-state="waiting"]')
             say(alan, "written meanwhile")
+            wait_for(alan, ".pending .fate", "Sent when the connection is back")
+            for number in range(20):  # more than the room keeps
+                say(ada, f"message {number}")
+            wait_for(ada, ".own:last-child .fate", "Sent")
             alan.context.set_offline(False)
-            wait_for(alan, ".said p", "three")
             wait_for(ada, ".said p", "written meanwhile")
-            alan.wait_for_selector(".said .fate", state="detached")
-            said = ["before", "written meanwhile", "one", "two", "three"]
-            self.assertEqual(said, texts(alan, ".said p"))
-            said = ["before", "one", "two", "three", "written meanwhile"]
-            self.assertEqual(said, texts(ada, ".said p"))
-            self.assertEqual(0, alan.locator(".gap").count())
+            alan.wait_for_selector(".pending", state="detached")
+            wait_for(alan, ".own .fate", "Sent")
+            kept = [f"message {number}" for number in range(5, 20)]
+            self.assertEqual(["before", "written meanwhile", *kept], texts(alan, ".said p"))
+            self.assertEqual(1, alan.locator(".gap").count())
+            self.assertEqual(1, texts(ada, ".said p").count("written meanwhile"))
             wait_for(ada, ".note", f"{name} connected")
 
         await browser.call(meet)
+        self.assert_no_troubles(browser)
+
+    async def test_who_is_here_and_what_is_new(self) -> None:
+        browser, cluster = await self.prepare()
+        ada, alan = await self.open_on_both(browser, cluster, "chat/")
+
+        def talk() -> None:
+            names = {page.get_attribute("#say", "data-name") for page in (ada, alan)}
+            wait_for(ada, "#count", "2")
+            ada.click("#here summary")
+            self.assertEqual(names, set(ada.inner_text("#members").split(", ")))
+            for number in range(40):
+                say(alan, f"message {number}")
+            wait_for(ada, ".said p", "message 39")
+            ada.locator("#messages").evaluate("list => list.scrollTop = 0")
+            say(alan, "new")
+            wait_for(ada, "#newer", "1 new message")
+            wait_for(ada, ".unread", "New messages")
+            self.assertTrue(ada.title().startswith("(1) "))
+            ada.click("#newer")
+            ada.wait_for_selector("#newer", state="hidden")
+            self.assertFalse(ada.title().startswith("("))
+            self.assertEqual(
+                {"auto"}, {p.get_attribute("dir") for p in ada.locator(".said p").all()}
+            )
+            alan.context.close()
+            wait_for(ada, "#count", "1")
+
+        await browser.call(talk)
+        self.assert_no_troubles(browser)
+
+    async def test_a_page_whose_user_has_logged_out_says_so(self) -> None:
+        browser, cluster = await self.prepare()
+        await self.manage(cluster, "createdemousers", "--password", PASSWORD)
+
+        def log_out() -> None:
+            page = browser.open(f"{cluster.base_url}login/?next=/chat/")
+            page.fill("#username", "ada")
+            page.fill("#password", PASSWORD)
+            page.press("#password", "Enter")
+            page.wait_for_selector('#link[data-state="open"]')
+            other = page.context.new_page()
+            other.goto(f"{cluster.base_url}demos/")
+            other.click("text=Log out")
+            page.wait_for_selector('#link[data-state="refused"]')
+            wait_for(
+                page, ".note", "You have been logged out. Log in and reload this page to continue."
+            )
+            self.assertTrue(page.is_disabled("#message"))
+
+        await browser.call(log_out)
         self.assert_no_troubles(browser)
 
 

@@ -181,6 +181,22 @@ test("it reconnects at once when the network is back", async () => {
   assert.equal(sockets.length, 2);
 });
 
+test("it notices at once that the network is gone, and reconnects when it is back", async () => {
+  const { connection, accept, take, sockets, window } = await rig(socket);
+  accept();
+  window.dispatchEvent(new Event("offline"));
+  assert.equal(connection.state, "waiting");
+  assert.equal(take("state").at(-1).reason, "offline");
+  assert.equal(connection.send("lost?"), false);
+  window.dispatchEvent(new Event("offline"));
+  assert.equal(connection.state, "waiting");
+  window.dispatchEvent(new Event("online"));
+  assert.equal(sockets.length, 2);
+  connection.close();
+  window.dispatchEvent(new Event("offline"));
+  assert.equal(connection.state, "closed");
+});
+
 test("when the page is visible again it reconnects, or sends a ping", async () => {
   const document = Object.assign(new EventTarget(), { visibilityState: "hidden" });
   const { connection, lose, sockets, accept, window, say } = await rig(socket, {

@@ -17,8 +17,8 @@ test("all messages of the first buffer are new, and there is no gap", () => {
 test("known messages are not shown again after a reconnect", () => {
   const transcript = new Transcript();
   transcript.merge(many(3));
-  assert.equal(transcript.take(said(3)), true);
-  assert.equal(transcript.take(said(3)), false);
+  assert.deepEqual(transcript.take(said(3)), { fresh: true, confirmed: false });
+  assert.deepEqual(transcript.take(said(3)), { fresh: false, confirmed: false });
   const { fresh, gap } = transcript.merge(many(6));
   assert.deepEqual([fresh, gap], [many(2, 4), false]);
 });
@@ -36,29 +36,40 @@ test("there is no gap if the room has lost its messages", () => {
   assert.equal(transcript.merge([]).gap, false);
 });
 
+test("a message of our own is pending until the server sends it back", () => {
+  const transcript = new Transcript();
+  transcript.say(said(1, "grace"));
+  assert.deepEqual(transcript.pending, [said(1, "grace")]);
+  assert.deepEqual(transcript.take(said(1, "grace")), { fresh: false, confirmed: true });
+  assert.deepEqual(transcript.pending, []);
+  assert.deepEqual(transcript.take(said(1, "grace")), { fresh: false, confirmed: false });
+});
+
 test("our own messages that did not arrive are sent again", () => {
   const transcript = new Transcript();
   transcript.merge(many(2));
   transcript.say(said(1, "grace"));
   transcript.say(said(2, "grace"));
   const first = transcript.merge([...many(2), said(1, "grace")]);
-  assert.deepEqual(first, { fresh: [], unsent: [said(2, "grace")], gap: false });
+  assert.deepEqual(first.confirmed, [said(1, "grace")]);
+  assert.deepEqual([first.fresh, first.unsent, first.gap], [[], [said(2, "grace")], false]);
   const second = transcript.merge([...many(2), said(1, "grace"), said(2, "grace")]);
-  assert.deepEqual(second, { fresh: [], unsent: [], gap: false });
+  assert.deepEqual(second.confirmed, [said(2, "grace")]);
+  assert.deepEqual([second.fresh, second.unsent], [[], []]);
 });
 
-test("our own message that newer ones displaced is not sent again", () => {
-  const transcript = new Transcript();
-  transcript.say(said(1, "grace"));
-  assert.deepEqual(transcript.merge(many(DEPTH)).unsent, []);
-  assert.deepEqual(transcript.merge([]).unsent, []); // nor later
-});
-
-test("our own message that is missing beside older ones is sent again", () => {
+test("our own message is sent again whatever came meanwhile", () => {
   const transcript = new Transcript();
   transcript.merge(many(1));
   transcript.say(said(1, "grace"));
-  assert.deepEqual(transcript.merge(many(DEPTH)).unsent, [said(1, "grace")]);
+  assert.deepEqual(transcript.merge(many(DEPTH, 10)).unsent, [said(1, "grace")]);
+  assert.deepEqual(transcript.merge(many(DEPTH, 30)).unsent, [said(1, "grace")]);
+});
+
+test("our own pending message is not a sign that messages were missed", () => {
+  const transcript = new Transcript();
+  transcript.say(said(1, "grace"));
+  assert.equal(transcript.merge(many(DEPTH)).gap, false);
 });
 
 test("messages without ids are identified by name and text", () => {
@@ -70,7 +81,7 @@ test("messages without ids are identified by name and text", () => {
 });
 
 test("frames are decoded", () => {
-  const hello = { name: "ada", text: "hi", id: undefined };
+  const hello = { name: "ada", text: "hi", id: undefined, at: undefined };
   assert.deepEqual(parse('{"message": ["ada", "hi"]}'), { kind: "message", message: hello });
   assert.deepEqual(parse('{"message": ["ada", "hi"], "id": "7"}').message.id, "7");
   assert.deepEqual(parse('{"buffer": [{"message": ["ada", "hi"]}]}').messages, [hello]);

@@ -50,7 +50,7 @@
    * @typedef {object} Environment
    * @property {any} WebSocket
    * @property {any} fetch
-   * @property {any} window  target of "online" events
+   * @property {any} window  target of "online" and "offline" events
    * @property {any} document  target of "visibilitychange" events
    * @property {(call: () => void, ms: number) => any} setTimeout
    * @property {(timer: any) => void} clearTimeout
@@ -159,6 +159,9 @@
         if (name.startsWith("on")) this.addEventListener(name.slice(2), /** @type {any} */ (call));
       }
       this._online = () => this._check();
+      this._offline = () => {
+        if (this._attempt) this._lost({ code: LOST, reason: "offline" });
+      };
       this._visible = () => {
         if (this._environment.document.visibilityState === "visible") this._check();
       };
@@ -240,6 +243,7 @@
       if (!current()) return; // a listener closed the connection
       this._setTimer(() => this._lost({ code: NO_ANSWER, reason: "no answer" }), OPEN_TIMEOUT);
       this._environment.window.addEventListener?.("online", this._online);
+      this._environment.window.addEventListener?.("offline", this._offline);
       this._environment.document?.addEventListener("visibilitychange", this._visible);
       try {
         this._attempt = this._begin({
@@ -346,6 +350,7 @@
       this.state = state;
       if (state === "closed" || state === "refused") {
         this._environment.window.removeEventListener?.("online", this._online);
+        this._environment.window.removeEventListener?.("offline", this._offline);
         this._environment.document?.removeEventListener("visibilitychange", this._visible);
       }
       this._dispatch("state", { state, ...details });

@@ -1,49 +1,64 @@
 // The messages of a room that this page knows. This module knows neither the WebSocket nor the screen.
 //
-// After a reconnect the server sends the room's newest messages again. The id of a message, which the
-// sender's page generated, shows whether it is known already. Programs may omit the id; then name and
-// text identify the message. If a message of our own is missing in the buffer, it was lost.
+// A message of our own is pending until the server sends it back: then the room's history has it. After
+// a reconnect the server sends the room's newest messages, and the pending ones that are not among them
+// are sent again, whatever has been said meanwhile. The id of a message, which the sender's page
+// generated, shows whether it is known already: one that arrived but was never confirmed is shown once.
+// Programs may omit the id; then name and text identify the message.
 
 export const DEPTH = 15; // messages that a room keeps
+const KNOWN = 5000; // messages that a page remembers
 
 export class Transcript {
-  #known = new Map(); // key → when it was added
-  #sent = new Map(); // id → our own message, until a buffer shows that it arrived
-  #count = 0;
+  #known = new Set(); // keys, oldest first
+  #pending = new Map(); // id → our own message
 
-  /** Add a message of another client; returns false if it is known. */
+  /** Our own messages that are not confirmed. */
+  get pending() {
+    return [...this.#pending.values()];
+  }
+
+  /**
+   * Add a message that the server sent.
+   * @returns {{fresh: boolean, confirmed: boolean}} whether it is new, and whether it is the
+   *   confirmation of a pending one
+   */
   take(message) {
-    const key = keyOf(message);
-    if (this.#known.has(key)) return false;
-    this.#known.set(key, this.#count++);
-    return true;
+    const confirmed = this.#pending.delete(message.id);
+    return { fresh: this.#add(message), confirmed };
   }
 
   /** Add a message of our own, which will be sent now or later. */
   say(message) {
-    this.take(message);
-    this.#sent.set(message.id, message);
+    this.#add(message);
+    this.#pending.set(message.id, message);
   }
 
   /**
    * Add the room's newest messages.
-   * @returns {{fresh: object[], unsent: object[], gap: boolean}} messages that are new, messages of
-   *   our own to be sent (again), and whether others may have been missed
+   * @returns {{fresh: object[], confirmed: object[], unsent: object[], gap: boolean}} messages that are
+   *   new, messages that confirm pending ones, messages of our own to be sent (again), and whether
+   *   others may have been missed
    */
   merge(buffer) {
-    const seen = buffer.map((message) => this.#known.get(keyOf(message)));
-    const known = seen.filter((when) => when !== undefined);
-    const gap = this.#known.size > this.#sent.size && !known.length && buffer.length >= DEPTH;
-    const arrived = new Set(buffer.map((message) => message.id));
-    const unsent = [];
-    for (const [id, message] of this.#sent) {
-      // Newer messages may also have displaced it from the buffer, but not if older ones are there.
-      const when = this.#known.get(keyOf(message));
-      const complete = buffer.length < DEPTH || known.some((other) => other < when);
-      if (!arrived.has(id) && complete) unsent.push(message);
-      else this.#sent.delete(id);
-    }
-    return { fresh: buffer.filter((message) => this.take(message)), unsent, gap };
+    const others = this.#known.size > this.#pending.size;
+    const some = buffer.some((message) => this.#known.has(keyOf(message)));
+    const gap = others && !some && buffer.length >= DEPTH;
+    const taken = buffer.map((message) => ({ message, ...this.take(message) }));
+    return {
+      fresh: taken.filter(({ fresh }) => fresh).map(({ message }) => message),
+      confirmed: taken.filter(({ confirmed }) => confirmed).map(({ message }) => message),
+      unsent: this.pending,
+      gap,
+    };
+  }
+
+  #add(message) {
+    const key = keyOf(message);
+    if (this.#known.has(key)) return false;
+    this.#known.add(key);
+    if (this.#known.size > KNOWN) this.#known.delete(this.#known.values().next().value);
+    return true;
   }
 }
 
@@ -61,10 +76,13 @@ export function parse(frame) {
   }
   if (said.buffer) return { kind: "buffer", messages: said.buffer.map(messageOf) };
   if (Array.isArray(said.message)) return { kind: "message", message: messageOf(said) };
-  if (said.announcement) return { kind: "announcement", text: said.announcement };
+  if (said.announcement) {
+    return { kind: "announcement", text: said.announcement, joined: said.joined, left: said.left };
+  }
+  if (Array.isArray(said.members)) return { kind: "members", names: said.members, count: said.count };
   return null;
 }
 
-function messageOf({ message: [name, text], id }) {
-  return { name, text, id };
+function messageOf({ message: [name, text], id, at }) {
+  return { name, text, id, at };
 }
