@@ -230,7 +230,7 @@ class ChatTests(SiteTestCase):
         await browser.call(talk)
         self.assert_no_troubles(browser)
 
-    async def test_a_page_whose_user_has_logged_out_says_so(self) -> None:
+    async def test_a_page_shows_that_its_user_has_logged_out(self) -> None:
         browser, cluster = await self.prepare()
         await self.manage(cluster, "createdemousers", "--password", PASSWORD)
 

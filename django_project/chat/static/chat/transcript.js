@@ -2,7 +2,7 @@
 //
 // A message of our own is pending until the server sends it back: then the room's history has it. After
 // a reconnect the server sends the room's newest messages, and the pending ones that are not among them
-// are sent again, whatever has been said meanwhile. The id of a message, which the sender's page
+// are sent again, however many others were sent meanwhile. The id of a message, which the sender's page
 // generated, shows whether it is known already: one that arrived but was never confirmed is shown once.
 // Programs may omit the id; then name and text identify the message.
 
