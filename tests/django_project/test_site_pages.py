@@ -8,8 +8,10 @@ from tests.once import once
 
 load_site()
 
-from django.contrib.auth.models import User  # noqa: E402 - models want settings first
-from django.test import Client  # noqa: E402
+from django.contrib.auth.models import AnonymousUser, User  # noqa: E402 - models want settings first
+from django.core.exceptions import PermissionDenied, SuspiciousOperation  # noqa: E402
+from django.test import Client, RequestFactory  # noqa: E402
+from django.views.defaults import bad_request, permission_denied  # noqa: E402
 from twisted.trial.unittest import SynchronousTestCase  # noqa: E402
 
 PAGES = {
@@ -90,6 +92,40 @@ class PagesTests(SynchronousTestCase):
         for path in set(PAGES) - {"/chat/", "/chat/a-room/", "/audiences/"}:
             response = Client(SERVER_NAME="localhost").get(path)
             self.assertNotIn("sessionid", response.cookies, path)
+
+
+@once
+class RefusalTests(SynchronousTestCase):
+    """Pages that say why a request was refused, in the site's design."""
+
+    def setUp(self) -> None:
+        load_database()
+
+    def test_a_form_without_a_valid_token(self) -> None:
+        client = Client(SERVER_NAME="localhost", enforce_csrf_checks=True)
+        response = client.post("/live/", {"message": "hello"})
+        page = response.content.decode()
+        self.assertEqual(403, response.status_code)
+        self.assertIn("This form is out of date", page)
+        self.assertIn('href="/live/"', page)
+        self.assertIn("base.css", page)
+
+    def test_a_permission_that_is_missing(self) -> None:
+        request = RequestFactory().get("/")
+        request.user = AnonymousUser()
+        for reason in ("", "only members may enter"):
+            response = permission_denied(request, PermissionDenied(reason))
+            page = response.content.decode()
+            self.assertEqual(403, response.status_code)
+            self.assertIn(reason or "You do not have the permission", page)
+            self.assertIn("Log in", page)
+
+    def test_a_bad_request(self) -> None:
+        response = bad_request(RequestFactory().get("/"), SuspiciousOperation("secret detail"))
+        page = response.content.decode()
+        self.assertEqual(400, response.status_code)
+        self.assertIn("did not understand", page)
+        self.assertNotIn("secret detail", page)
 
 
 @once

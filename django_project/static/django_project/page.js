@@ -30,7 +30,9 @@ export async function publish(form) {
   let answer = { error: "The server did not answer: try again." };
   try {
     const headers = { Accept: "application/json" };
-    answer = await (await fetch("", { method: "POST", body, headers })).json();
+    const response = await fetch("", { method: "POST", body, headers });
+    if (response.status === 403) answer.error = "This page is out of date: reload it.";
+    answer = await response.json();
   } catch {
     // Keep the error from above.
   }
