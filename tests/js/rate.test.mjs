@@ -35,3 +35,13 @@ test("another game resets the rate", () => {
   rate.note(0, 11);
   assert.equal(rate.perSecond(11), null);
 });
+
+test("the time in which a game gathers its clients does not count", () => {
+  const rate = new Rate();
+  rate.note(0, 0);
+  rate.note(1, 20);
+  assert.equal(rate.perSecond(20), null);
+  rate.note(2, 20.1);
+  rate.note(3, 20.2);
+  assert.ok(Math.abs(rate.perSecond(20.2) - 10) < 0.01);
+});

@@ -11,7 +11,7 @@ const STILL_HUE = 215; // degrees, for users who prefer reduced motion
 const LINE_FROM = 6; // device pixels per cell; between smaller cells, grid lines hide the board
 const MAX_LOSS = 1 / 12; // of the side, left empty so that all cells are equally wide
 
-// Alive is dark and dead is light in both schemes; in the dark one the whole board is dimmed.
+// Alive is dark and dead is light in both schemes; in the dark one the dead cells are deeper in colour.
 // Each pair is saturation and lightness in percent.
 const SCHEMES = {
   light: {
@@ -20,9 +20,9 @@ const SCHEMES = {
     line: "rgb(255 255 255 / .6)",
   },
   dark: {
-    dead: { fresh: [62, 64], old: [9, 70] },
-    alive: { fresh: [85, 20], old: [30, 12] },
-    line: "rgb(0 0 0 / .14)",
+    dead: { fresh: [100, 68], old: [55, 63] },
+    alive: { fresh: [90, 22], old: [60, 10] },
+    line: "rgb(0 0 0 / .22)",
   },
 };
 

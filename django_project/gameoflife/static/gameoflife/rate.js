@@ -8,6 +8,10 @@ export class Rate {
 
   /** Record that `step` was reached at time `now`, in seconds of any monotonic clock. */
   note(step, now) {
+    if (step === 0) {
+      this.reset(); // the game gathers its clients; the time until its first step does not count
+      return;
+    }
     const last = this.#points.at(-1);
     if (last && step < last[1]) this.reset(); // another game
     if (last && step === last[1]) return;
