@@ -1,0 +1,41 @@
+"""``c10k COMMAND``: the command line.
+
+A subcommand is a module of this package. It has ``add_to(subparsers)``, which declares its
+arguments and sets ``run``, a function of the parsed arguments that returns the exit status.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cluster.cli.console import keygen
+from cluster.core.exceptions import ClusterError
+
+COMMANDS = (keygen,)
+
+EXIT_ERROR = 1
+"""The command failed; the last line on standard error says why. argparse exits with 2 if the
+command line is wrong."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="c10k",
+        description="Operates c10k clusters. To start one: twistd -n c10k --help",
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_to(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the exit status."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except ClusterError as error:
+        print(f"c10k: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    return status
