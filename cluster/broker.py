@@ -25,7 +25,9 @@ from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange, Outgoing
 from cluster.core.exceptions import WireError
 from cluster.core.water_marks import WaterMarks
-from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
+from cluster.core.wire.fields import NAME, is_name
+from cluster.net.bus_keys import BusKeys
+from cluster.net.zmq_socket import ZmqSocket, is_logged, make_socket, monitor
 
 HIGH_WATER = 64 << 20
 LOW_WATER = 16 << 20
@@ -56,6 +58,7 @@ class _Waiting:
 class Broker(Service):
     """Binds ``address`` ("ipc:///run/…/broker.ipc" or "tcp://127.0.0.1:7000") when it starts.
 
+    With ``keys``, as tcp needs them, only nodes with the right key can connect.
     ``ready`` fires when the socket is bound; it fails with the reason if binding is impossible.
     Retained frames expire by ``unix_time``, in seconds: nodes compare it with theirs.
     """
@@ -63,9 +66,17 @@ class Broker(Service):
     log = Logger()
 
     def __init__(
-        self, address: str, reactor: Any, unix_time: Callable[[], float] = time.time
+        self,
+        address: str,
+        reactor: Any,
+        keys: BusKeys | None = None,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
+        if keys is None and not address.startswith("ipc://"):
+            raise ValueError(f"a broker at {address} needs keys: any user could connect")
         self.address = address
+        self._keys = keys
+        self._authentication: ZmqSocket | None = None
         self.ready: Deferred[None] = Deferred()
         self._reactor = reactor
         self._unix_time = unix_time
@@ -76,6 +87,7 @@ class Broker(Service):
         self._retry_timer: Any = None
         self._probe_timer: Any = None
         self._dropped: Counter[str] = Counter()
+        self._connections_refused = 0
         self._batches_forwarded = 0
         self._bytes_forwarded = 0
 
@@ -85,6 +97,8 @@ class Broker(Service):
         socket = make_socket(self._context, zmq.ROUTER)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        if self._keys is not None:
+            self._authentication = self._keys.secure_broker(self._reactor, self._context, socket)
         # The umask sets the mode of an ipc socket. Only this user may connect, because every
         # process that is connected can publish.
         umask = os.umask(0o177)
@@ -92,13 +106,15 @@ class Broker(Service):
             socket.bind(self.address)
         except zmq.ZMQError:
             super().stopService()
-            self._context.destroy(linger=0)  # an open context blocks in garbage collection
+            self._close_context()
             self.ready.errback()
             return
         finally:
             os.umask(umask)
         self._link = ZmqSocket(self._reactor, socket, self._received)
-        self._monitor = monitor(self._reactor, socket, lambda: None, self._connection_lost)
+        self._monitor = monitor(
+            self._reactor, socket, lambda: None, self._connection_lost, self._connection_refused
+        )
         self._link.start()
         self.ready.callback(None)
 
@@ -112,7 +128,12 @@ class Broker(Service):
         self._retry_timer = self._probe_timer = None
         self._monitor.close()
         self._link.close()
-        self._context.destroy(linger=0)
+        self._close_context()
+
+    def _close_context(self) -> None:
+        if self._authentication is not None:
+            self._authentication.close()
+        self._context.destroy(linger=0)  # an open context blocks in garbage collection
 
     def stats(self) -> dict[str, Any]:
         """Return the statistics for the metrics page; sizes are in bytes."""
@@ -123,6 +144,7 @@ class Broker(Service):
             "bytes_forwarded": self._bytes_forwarded,
             "queue_bytes": sum(waiting.marks.level for waiting in self._waiting.values()),
             "messages_dropped": dict(self._dropped),
+            "connections_refused": self._connections_refused,
             "retained_evicted": self._exchange.retained.evicted,
         }
 
@@ -144,11 +166,17 @@ class Broker(Service):
         try:
             if len(parts) != 2:
                 raise WireError(f"{len(parts)} parts")
-            node = sender.decode()
+            node = NAME.decode(sender)
             message = wire.decode(parts[1])
-        except (WireError, UnicodeDecodeError) as error:
+        except WireError as error:
             self._dropped["malformed"] += 1
-            self.log.warn("dropped a message from {sender!r}: {error}", sender=sender, error=error)
+            if is_logged(self._dropped["malformed"]):
+                self.log.warn(
+                    "dropped a message from {sender!r}: {error} ({count:,} dropped by now)",
+                    sender=sender,
+                    error=error,
+                    count=self._dropped["malformed"],
+                )
             return
         if isinstance(message, wire.Hello):
             self._drop_waiting(sender)
@@ -166,9 +194,19 @@ class Broker(Service):
                 if waiting.marks.full and name != sender:
                     self._send([sender, wire.encode(wire.Congested(name.decode()))])
 
+    def _connection_refused(self) -> None:
+        self._connections_refused += 1
+        if is_logged(self._connections_refused):
+            self.log.warn(
+                "refused a connection at {address}: {reason} ({count:,} refused by now)",
+                address=self.address,
+                reason="no ZeroMQ" if self._keys is None else "another key or none",
+                count=self._connections_refused,
+            )
+
     def _ask_for_hello(self, node: bytes) -> None:
         """Ask a node for a Hello, but only once: it answers each request with another Hello."""
-        if node not in self._asked:
+        if node not in self._asked and is_name(node):
             self._asked.add(node)
             self._send([node, wire.encode(wire.UnknownNode())])
 

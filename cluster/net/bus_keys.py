@@ -18,17 +18,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
+from twisted.internet.defer import ensureDeferred
+from twisted.logger import Logger
 from zmq.auth import load_certificate
+from zmq.auth.base import Authenticator
 
 from cluster.core.exceptions import ConfigurationError
+from cluster.net.zmq_socket import ZmqSocket
 
 ROLES = ("broker", "node")
 
 KEY_LENGTH = 40
 """Characters of a key in Z85 (https://rfc.zeromq.org/spec/32/)."""
 
-DOMAIN = b"c10k"
-"""ZMQ_ZAP_DOMAIN of the broker's socket. ZeroMQ asks the authenticator only if it is set."""
+DOMAIN = "c10k"
+"""ZMQ_ZAP_DOMAIN of the broker's socket."""
+
+_log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +61,32 @@ class BusKeys:
             raise ConfigurationError(f"{own} has no secret key: make new keys with c10k keygen")
         return cls(public, secret, accepted)
 
-    def secure_broker(self, socket: "zmq.Socket[bytes]") -> None:
-        """Let a socket accept only encrypted connections. Call it before the socket is bound."""
+    def secure_broker(
+        self, reactor: Any, context: "zmq.Context[Any]", socket: "zmq.Socket[bytes]"
+    ) -> ZmqSocket:
+        """Let a socket accept only encrypted connections of nodes. Call it before it is bound.
+
+        Returns:
+            The socket on which ZeroMQ asks whether a key is accepted (ZAP,
+            https://rfc.zeromq.org/spec/27/). Close it after the other one.
+        """
+        authenticator = Authenticator(context)
+        authenticator.configure_curve_callback(DOMAIN, self)
+        authenticator.start()
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, self.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self.secret)
-        socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
+        socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
+
+        def asked(parts: list[bytes]) -> None:
+            # A coroutine, because a callback may be one; this one never waits.
+            ensureDeferred(authenticator.handle_zap_message(parts)).addErrback(
+                lambda failure: _log.failure("cannot check a key", failure)
+            )
+
+        asking = ZmqSocket(reactor, authenticator.zap_socket, asked)
+        asking.start()
+        return asking
 
     def secure_node(self, socket: "zmq.Socket[bytes]") -> None:
         """Let a socket connect only to the broker whose key this is. Call it before it connects."""

@@ -17,6 +17,12 @@ from twisted.logger import Logger
 from zmq.utils.monitor import parse_monitor_message
 from zope.interface import implementer
 
+REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+"""The other process has another key, or none, or does not use ZeroMQ."""
+
+FAILURES = REFUSALS | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+"""Or it closed the connection during the handshake: also a process that probes the address."""
+
 BATCH = 200
 """Messages received in one turn: about half a millisecond of work before the loop continues."""
 
@@ -24,6 +30,14 @@ HEARTBEAT_INTERVAL_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 3000
 """A process that does not answer a ping within 3 s is disconnected. ZeroMQ's I/O thread answers, so
 a process with a busy reactor does; a stopped process or an unreachable host does not."""
+
+HANDSHAKE_MS = 5000
+"""Milliseconds that a process which connects has for ZeroMQ's handshake."""
+
+MAX_MESSAGE_BYTES = 272 << 20
+"""Bytes of the longest part of a message. ZeroMQ disconnects a process that sends a longer one,
+after its length and before its content. The longest valid one has all that a topic retains
+(core.broker_state.retained.MAX_BYTES, 256 MiB), with a length for each frame."""
 
 HIGH_WATER_MESSAGES = 1000
 """Messages that ZeroMQ queues for each connection and direction. Above that ``send`` returns False,
@@ -33,14 +47,26 @@ _log = Logger()
 
 
 def make_socket(context: zmq.Context[Any], kind: int) -> "zmq.Socket[bytes]":
-    """Create a socket with heartbeats and finite queues, which are discarded at exit."""
+    """Create a socket with heartbeats, finite messages, and finite queues, which are discarded at
+    exit."""
     socket: zmq.Socket[bytes] = context.socket(kind)
     socket.set_hwm(HIGH_WATER_MESSAGES)
     socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IPV6, 1)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
     return socket
+
+
+def is_logged(count: int) -> bool:
+    """Whether to log an event that another process can cause at will, the ``count``-th of its kind.
+
+    The 1st, 2nd, 4th, 8th … are logged, so that a flood of them does not hide other lines.
+    """
+    return count & (count - 1) == 0
 
 
 @implementer(IReadDescriptor)
@@ -174,6 +200,8 @@ def monitor(
     socket: "zmq.Socket[bytes]",
     connected: Callable[[], None],
     lost: Callable[[], None],
+    refused: Callable[[], None],
+    failures: int = REFUSALS,
 ) -> ZmqSocket:
     """Watch the connections of a socket.
 
@@ -182,11 +210,13 @@ def monitor(
         socket: The socket.
         connected: Called after each handshake with another process.
         lost: Called after each loss of such a connection.
+        refused: Called after each handshake that failed.
+        failures: Which of them: REFUSALS or FAILURES.
 
     Returns:
         The monitor, started. Close it before the socket itself.
     """
-    events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+    events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | failures
     watcher = socket.get_monitor_socket(events)
 
     def received(parts: list[bytes]) -> None:
@@ -195,6 +225,8 @@ def monitor(
             connected()
         elif event == zmq.EVENT_DISCONNECTED:
             lost()
+        elif event & failures:
+            refused()
 
     monitoring = ZmqSocket(reactor, watcher, received)
     monitoring.start()

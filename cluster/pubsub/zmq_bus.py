@@ -22,8 +22,16 @@ from twisted.logger import Logger
 from cluster.core import wire
 from cluster.core.exceptions import WireError
 from cluster.core.water_marks import WaterMarks
-from cluster.core.wire.fields import publications
-from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
+from cluster.core.wire.fields import NAME, publications
+from cluster.net.bus_keys import BusKeys
+from cluster.net.zmq_socket import (
+    FAILURES,
+    REFUSALS,
+    ZmqSocket,
+    is_logged,
+    make_socket,
+    monitor,
+)
 from cluster.pubsub.bus import BusReceiver
 
 HIGH_WATER = 8 << 20
@@ -40,14 +48,22 @@ RECONNECT_MAX_MS = 1000
 
 
 class ZmqBus:
-    """Connects a node to the broker at ``address``. ``name`` must be unique for each process."""
+    """Connects a node to the broker at ``address``. ``name`` must be unique for each process.
+
+    ``keys`` are those of the broker and of nodes; a broker on tcp accepts no connection without.
+    """
 
     log = Logger()
 
-    def __init__(self, name: str, address: str, reactor: Any) -> None:
+    def __init__(
+        self, name: str, address: str, reactor: Any, keys: BusKeys | None = None
+    ) -> None:
         self.name = name
         self.dropped: Counter[str] = Counter()
         self._address = address
+        self._keys = keys
+        self._refusals = 0
+        self._retry: Any = None
         self._reactor = reactor
         self._queue: deque[list[bytes]] = deque()
         self._marks = WaterMarks(HIGH_WATER, LOW_WATER)
@@ -65,9 +81,15 @@ class ZmqBus:
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        if self._keys is not None:
+            self._keys.secure_node(socket)
+        self._socket = socket
         self._link = ZmqSocket(self._reactor, socket, self._received, self._writable)
         # Before the socket connects, so that the first handshake is not missed.
-        self._monitor = monitor(self._reactor, socket, self._connected, self._lost)
+        failures = REFUSALS if self._keys is None else FAILURES
+        self._monitor = monitor(
+            self._reactor, socket, self._connected, self._lost, self._refused, failures
+        )
         try:
             socket.connect(self._address)
         except zmq.ZMQError:
@@ -82,6 +104,7 @@ class ZmqBus:
             self._link.send([wire.encode(wire.Goodbye())])
         self._receiver = None
         self._up = False
+        self._cancel_retry()
         self._monitor.close()
         # ZeroMQ's thread needs a moment to send the Goodbye.
         self._link.close(linger_ms=200)
@@ -122,6 +145,7 @@ class ZmqBus:
             self._receiver.bus_full(False)
 
     def _connected(self) -> None:
+        self._cancel_retry()
         self._awaiting_welcome = False  # an answer to an earlier Hello is not valid any more
         self._link.drain()
         self._send_hello()
@@ -138,6 +162,31 @@ class ZmqBus:
         self._awaiting_welcome = False
         self._hello_due = False
         self._down()
+
+    def _refused(self) -> None:
+        """The handshake failed. ZeroMQ does not try again if the broker refused the key."""
+        self._refusals += 1
+        if is_logged(self._refusals):
+            self.log.error(
+                "the broker at {address} refused the connection: {hint} ({count:,} times by now)",
+                address=self._address,
+                hint="--bus-keys names other keys than the broker's"
+                if self._keys
+                else "it needs --bus-keys",
+                count=self._refusals,
+            )
+        if self._retry is None:
+            self._retry = self._reactor.callLater(RECONNECT_MAX_MS / 1000, self._connect_again)
+
+    def _connect_again(self) -> None:
+        self._retry = None
+        self._socket.disconnect(self._address)
+        self._socket.connect(self._address)
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     def _down(self) -> None:
         if not self._up:
@@ -159,13 +208,19 @@ class ZmqBus:
             return
         try:
             if len(parts) == 2 and parts[0][:1] == wire.BATCH:
-                origin = parts[0][1:].decode()
-                self._receiver.bus_batch(origin, parts[1])
+                self._receiver.bus_batch(NAME.decode(parts[0][1:]), parts[1])
                 return
-            message = wire.decode(parts[-1])
-        except (WireError, UnicodeDecodeError) as error:
+            if len(parts) != 1:
+                raise WireError(f"{len(parts)} parts")
+            message = wire.decode(parts[0])
+        except WireError as error:
             self.dropped["malformed"] += 1
-            self.log.warn("dropped a message from the broker: {error}", error=error)
+            if is_logged(self.dropped["malformed"]):
+                self.log.warn(
+                    "dropped a message from the broker: {error} ({count:,} dropped by now)",
+                    error=error,
+                    count=self.dropped["malformed"],
+                )
             return
         if isinstance(message, wire.Welcome):
             if self._awaiting_welcome:

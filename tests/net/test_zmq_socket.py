@@ -1,6 +1,7 @@
 """A ZeroMQ socket in the reactor: no event is missed, and close frees everything."""
 
 from collections import deque
+from functools import partial
 from typing import Any
 
 import zmq
@@ -268,7 +269,11 @@ class SocketTests(TestCase):
         lost: Deferred[None] = Deferred()
         server = make_socket(self.context, zmq.ROUTER)
         watcher = monitor(
-            reactor, server, lambda: connected.callback(None), lambda: lost.callback(None)
+            reactor,
+            server,
+            lambda: connected.callback(None),
+            lambda: lost.callback(None),
+            lambda: self.fail("refused"),
         )
         self.addCleanup(watcher.close)
         port = server.bind_to_random_port("tcp://127.0.0.1")
@@ -291,12 +296,15 @@ class MonitorTests(SynchronousTestCase):
         events: list[str] = []
         watched: Any = Watched()
         reactor = MemoryReactorClock()
-        monitor(reactor, watched, lambda: events.append("connected"), lambda: events.append("lost"))
+        record = [partial(events.append, what) for what in ("connected", "lost", "refused")]
+        monitor(reactor, watched, *record)
         for event in (
             zmq.EVENT_HANDSHAKE_SUCCEEDED,
             zmq.EVENT_MONITOR_STOPPED,
+            zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+            zmq.EVENT_HANDSHAKE_FAILED_AUTH,
             zmq.EVENT_DISCONNECTED,
         ):
             watcher.messages.append([int(event).to_bytes(2, "little") + bytes(4), b"address"])
         reactor.advance(0)
-        self.assertEqual(events, ["connected", "lost"])
+        self.assertEqual(events, ["connected", "refused", "lost"])

@@ -292,4 +292,6 @@ def parse_sources(text: str) -> dict[str, int]:
 def parse_epochs(text: str) -> tuple[str, dict[str, int]]:
     """Epoch and earlier epochs of the text in RetainedTopic.epochs; raises ValueError."""
     epoch, *earlier = text.split(" ")
+    if text and not epoch.isalnum():
+        raise ValueError(f"an epoch consists of letters and digits, unlike {epoch[:80]!r}")
     return epoch, dict(map(parse_position, earlier))

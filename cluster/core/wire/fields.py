@@ -8,11 +8,15 @@
 and in a field that is not a topic or a frame::
 
     text = UTF-8        number = u64        flag = number, 0 for false        tokens = n * u64
+    name = 1 to 255 printable ASCII characters: a node
+
+Numbers are below LIMIT, so that sums of two of them are numbers, too.
 
 A batch carries publications from one node to another. All lengths precede the contents, so that one
 ``array`` call reads or writes them, instead of one ``struct`` call for each.
 """
 
+import re
 import sys
 from array import array
 from collections.abc import Callable, Sequence
@@ -22,6 +26,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 from cluster.core.exceptions import WireError
 
 _BIG_ENDIAN = sys.byteorder == "big"
+
+LIMIT = 1 << 62
+
+_NAME = re.compile(rb"[!-~]{1,255}")  # 255: the longest ZMQ_ROUTING_ID
 
 
 def encode_fields(items: Sequence[bytes]) -> bytes:
@@ -90,7 +98,10 @@ def _from_number(value: int) -> bytes:
 def _number(field: bytes) -> int:
     if len(field) != 8:
         raise WireError(f"a number of {len(field)} bytes")
-    return int.from_bytes(field, "little")
+    value = int.from_bytes(field, "little")
+    if value >= LIMIT:
+        raise WireError(f"the number {value} is too large")
+    return value
 
 
 def _from_tokens(tokens: Sequence[int]) -> bytes:
@@ -100,10 +111,25 @@ def _from_tokens(tokens: Sequence[int]) -> bytes:
 def _tokens(field: bytes) -> tuple[int, ...]:
     if len(field) % 8:
         raise WireError(f"tokens of {len(field)} bytes")
-    return tuple(int.from_bytes(field[at : at + 8], "little") for at in range(0, len(field), 8))
+    tokens = tuple(int.from_bytes(field[at : at + 8], "little") for at in range(0, len(field), 8))
+    if tokens and max(tokens) >= LIMIT:
+        raise WireError(f"the number {max(tokens)} is too large")
+    return tokens
+
+
+def is_name(field: bytes) -> bool:
+    """Whether this can be the name of a node."""
+    return _NAME.fullmatch(field) is not None
+
+
+def _name(field: bytes) -> str:
+    if not is_name(field):
+        raise WireError(f"not the name of a node: {field[:40]!r}")
+    return field.decode()
 
 
 TEXT = Codec(str.encode, _text)
+NAME = Codec(str.encode, _name)
 NUMBER = Codec(_from_number, _number)
 FLAG = Codec(_from_number, lambda field: bool(_number(field)))
 TOKENS = Codec(_from_tokens, _tokens)

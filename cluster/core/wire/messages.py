@@ -33,6 +33,7 @@ from typing import ClassVar, Self
 from cluster.core.exceptions import WireError
 from cluster.core.wire.fields import (
     FLAG,
+    NAME,
     NUMBER,
     TEXT,
     TOKENS,
@@ -89,7 +90,7 @@ BATCH = b"P"
 class _NodeMessage(Message):
     """A message that names a node and has no other field."""
 
-    LAYOUT: ClassVar[tuple[Codec, ...]] = (TEXT,)
+    LAYOUT: ClassVar[tuple[Codec, ...]] = (NAME,)
     node: str
 
 
@@ -111,14 +112,13 @@ class Welcome(Message):
     nodes: tuple[str, ...]
 
     def to_fields(self) -> list[bytes]:
-        return [TEXT.encode(self.epoch), *map(TEXT.encode, self.nodes)]
+        return [TEXT.encode(self.epoch), *map(NAME.encode, self.nodes)]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
         if not fields:
             raise WireError("a welcome without an epoch")
-        epoch, *nodes = map(TEXT.decode, fields)
-        return cls(epoch, tuple(nodes))
+        return cls(TEXT.decode(fields[0]), tuple(map(NAME.decode, fields[1:])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class NodeSubscriptions(Message):
     removed: tuple[bytes, ...] = ()
 
     def to_fields(self) -> list[bytes]:
-        return [TEXT.encode(self.node), NUMBER.encode(len(self.added)), *self.added, *self.removed]
+        return [NAME.encode(self.node), NUMBER.encode(len(self.added)), *self.added, *self.removed]
 
     @classmethod
     def from_fields(cls, fields: list[bytes]) -> Self:
@@ -191,7 +191,7 @@ class NodeSubscriptions(Message):
         count = NUMBER.decode(fields[1])
         if count > len(fields) - 2:
             raise WireError(f"{count} topics announced, {len(fields) - 2} sent")
-        return cls(TEXT.decode(fields[0]), tuple(fields[2 : 2 + count]), tuple(fields[2 + count :]))
+        return cls(NAME.decode(fields[0]), tuple(fields[2 : 2 + count]), tuple(fields[2 + count :]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ from typing import ClassVar, Self
 from cluster.core.broker_state.presence import Membership
 from cluster.core.broker_state.retained import parse_epochs, parse_sources
 from cluster.core.exceptions import WireError
-from cluster.core.wire.fields import FLAG, NUMBER, TEXT, TOKENS, Codec, Message
+from cluster.core.wire.fields import FLAG, NAME, NUMBER, TEXT, TOKENS, Codec, Message
+
+MAX_OFFSET = 1 << 61
+"""Half of what a number may be, so that an exchange can continue from any offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +125,19 @@ class _FramesMessage(Message):
         times = TOKENS.decode(expires)
         if times and len(times) != len(frames):
             raise WireError(f"{len(frames)} frames with {len(times)} times")
+        last = NUMBER.decode(offset)
+        if not len(frames) <= last <= MAX_OFFSET:
+            raise WireError(f"{len(frames)} frames up to offset {last}")
+        retains = NUMBER.decode(depth)
+        numbering = _parsed(epochs, parse_epochs)
+        if last and not (retains and numbering):
+            raise WireError(f"a retained topic with depth {retains} and epoch {numbering[:80]!r}")
         return cls(
             topic,
-            NUMBER.decode(depth),
-            NUMBER.decode(offset),
+            retains,
+            last,
             tuple(frames),
-            _parsed(epochs, parse_epochs),
+            numbering,
             times,
             _parsed(sources, parse_sources),
             NUMBER.decode(number),
@@ -163,7 +173,7 @@ class PresenceUpdate(Message):
     left: tuple[Membership, ...] = ()
 
     def to_fields(self) -> list[bytes]:
-        fields = [TEXT.encode(self.node), FLAG.encode(self.full), NUMBER.encode(len(self.joined))]
+        fields = [NAME.encode(self.node), FLAG.encode(self.full), NUMBER.encode(len(self.joined))]
         for topic, member in (*self.joined, *self.left):
             fields += (topic, TEXT.encode(member))
         return fields
@@ -180,5 +190,5 @@ class PresenceUpdate(Message):
         if count > len(memberships):
             raise WireError(f"{count} members announced, {len(memberships)} sent")
         return cls(
-            TEXT.decode(fields[0]), FLAG.decode(fields[1]), memberships[:count], memberships[count:]
+            NAME.decode(fields[0]), FLAG.decode(fields[1]), memberships[:count], memberships[count:]
         )

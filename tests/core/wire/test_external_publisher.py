@@ -19,10 +19,10 @@ from cluster.core.wire.external_publisher import (
     Rejection,
     encode,
 )
-from cluster.core.wire.fields import encode_fields
+from cluster.core.wire.fields import LIMIT, encode_fields
 from tests import profiles  # noqa: F401  (loads it)
 
-NUMBERS = st.integers(0, 2**64 - 1)
+NUMBERS = st.integers(0, LIMIT - 1)
 OCTETS = st.binary(max_size=30)
 MESSAGES: st.SearchStrategy[ExternalMessage] = st.one_of(
     st.builds(Greeting, st.text(max_size=5), NUMBERS),

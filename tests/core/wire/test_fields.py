@@ -8,6 +8,8 @@ from cluster.core.exceptions import WireError
 from cluster.core.wire import fields
 from cluster.core.wire.fields import (
     FLAG,
+    LIMIT,
+    NAME,
     NUMBER,
     TEXT,
     TOKENS,
@@ -15,12 +17,13 @@ from cluster.core.wire.fields import (
     decode_fields,
     encode_batch,
     encode_fields,
+    is_name,
     publications,
 )
 
 ITEMS = st.lists(st.binary(max_size=40), max_size=20)
 PAIRS = ITEMS.map(lambda items: items[: len(items) // 2 * 2])
-NUMBERS = st.integers(0, 2**64 - 1)
+NUMBERS = st.integers(0, LIMIT - 1)
 
 
 class FieldsTests(SynchronousTestCase):
@@ -121,3 +124,18 @@ class CodecTests(SynchronousTestCase):
         self.assertRaises(WireError, NUMBER.decode, bytes(7))
         self.assertRaises(WireError, FLAG.decode, b"")
         self.assertRaises(WireError, TOKENS.decode, bytes(9))
+
+    def test_numbers_that_are_too_large_are_refused(self) -> None:
+        largest, beyond = ((LIMIT - less).to_bytes(8, "little") for less in (1, 0))
+        self.assertEqual(NUMBER.decode(largest), LIMIT - 1)
+        self.assertEqual(TOKENS.decode(bytes(8) + largest), (0, LIMIT - 1))
+        for codec in (NUMBER, FLAG, TOKENS):
+            self.assertRaises(WireError, codec.decode, beyond)
+        self.assertRaises(WireError, TOKENS.decode, beyond + bytes(8))
+
+    def test_names(self) -> None:
+        for name in (b"a", b"node0.1f", b"x" * 255):
+            self.assertTrue(is_name(name))
+            self.assertEqual(NAME.encode(NAME.decode(name)), name)
+        for name in (b"", b"a b", b"x" * 256, b"\0abcd", "ä".encode(), b"a\n"):
+            self.assertRaises(WireError, NAME.decode, name)

@@ -10,19 +10,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.core import wire
 from cluster.core.exceptions import WireError
 from cluster.core.wire import messages as module
-from cluster.core.wire.fields import encode_fields
+from cluster.core.wire.fields import LIMIT, encode_fields
+from cluster.core.wire.topic_messages import MAX_OFFSET
 
 TEXT = st.text(max_size=12)
+NAME = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=12)
 TOPICS = st.lists(st.binary(max_size=12), max_size=5).map(tuple)
-NAMES = st.lists(TEXT, max_size=5).map(tuple)
-NUMBERS = st.integers(0, 2**64 - 1)
+NAMES = st.lists(NAME, max_size=5).map(tuple)
+NUMBERS = st.integers(0, LIMIT - 1)
 TOKENS = st.lists(NUMBERS, max_size=5).map(tuple)
 
 OCTETS = st.binary(max_size=12)
 MEMBERSHIPS = st.lists(st.tuples(OCTETS, TEXT), max_size=3).map(tuple)
 
 
-EPOCHS = st.sampled_from(["", "9f3a", "9f3ax1 9f3a:7", "b a:1 0:20"])
+EPOCHS = st.sampled_from(["9f3a", "9f3ax1 9f3a:7", "b a:1 0:20"])
 
 
 def kept_frames(cls: type[wire.Message]) -> st.SearchStrategy[wire.Message]:
@@ -40,8 +42,8 @@ def kept_frames(cls: type[wire.Message]) -> st.SearchStrategy[wire.Message]:
     return st.builds(
         lambda topic, depth, offset, rest: cls(topic, depth, offset, *rest),  # type: ignore[call-arg]
         OCTETS,
-        NUMBERS,
-        NUMBERS,
+        st.integers(1, LIMIT - 1),
+        st.integers(5, MAX_OFFSET),
         frames,
     )
 
@@ -52,11 +54,11 @@ BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.Rejected: st.builds(wire.Rejected, TEXT),
     wire.UnknownNode: st.builds(wire.UnknownNode),
     wire.Goodbye: st.builds(wire.Goodbye),
-    wire.Joined: st.builds(wire.Joined, TEXT),
-    wire.Left: st.builds(wire.Left, TEXT),
-    wire.Congested: st.builds(wire.Congested, TEXT),
-    wire.Cleared: st.builds(wire.Cleared, TEXT),
-    wire.NodeSubscriptions: st.builds(wire.NodeSubscriptions, TEXT, TOPICS, TOPICS),
+    wire.Joined: st.builds(wire.Joined, NAME),
+    wire.Left: st.builds(wire.Left, NAME),
+    wire.Congested: st.builds(wire.Congested, NAME),
+    wire.Cleared: st.builds(wire.Cleared, NAME),
+    wire.NodeSubscriptions: st.builds(wire.NodeSubscriptions, NAME, TOPICS, TOPICS),
     wire.Arrive: st.builds(wire.Arrive, TEXT, NUMBERS, TOKENS, st.booleans()),
     wire.Withdraw: st.builds(wire.Withdraw, TEXT, TOKENS),
     wire.Refuse: st.builds(wire.Refuse, TEXT, TOKENS),
@@ -67,7 +69,7 @@ BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.Retained: kept_frames(wire.Retained),
     wire.Query: st.builds(wire.Query, OCTETS),
     wire.PresenceUpdate: st.builds(
-        wire.PresenceUpdate, TEXT, st.booleans(), MEMBERSHIPS, MEMBERSHIPS
+        wire.PresenceUpdate, NAME, st.booleans(), MEMBERSHIPS, MEMBERSHIPS
     ),
 }
 MESSAGES = st.one_of(*BY_CLASS.values())
@@ -173,15 +175,24 @@ class WireTests(SynchronousTestCase):
         self.assertRefused(b"M" + encode_fields([b"n", bytes(8)]), "a presence update of 2 fields")
 
     def test_invalid_fields_are_wire_errors(self) -> None:
-        self.assertRefused(b"L" + encode_fields([b"\xff"]), "not UTF-8: b'\\xff'")
+        self.assertRefused(b"L" + encode_fields([b"\xff"]), "not the name of a node: b'\\xff'")
+        self.assertRefused(b"U" + encode_fields([b"\xff"]), "not UTF-8: b'\\xff'")
         self.assertRefused(b"H" + encode_fields([b"1"]), "a number of 1 bytes")
         self.assertRefused(b"B" + encode_fields([b"game", b"123"]), "tokens of 3 bytes")
-        kept = [b"t", bytes(8), bytes(8), b"e", bytes(16), b"", *[bytes(8)] * 2, b"frame"]
+        one = b"\1" + bytes(7)
+        kept = [b"t", one, one, b"e", bytes(16), b"", *[bytes(8)] * 2, b"frame"]
         self.assertRefused(b"T" + encode_fields(kept), "1 frames with 2 times")
         numbers = [bytes(8)] * 2
         bad_epochs, bad_sources = [b"e f", b"", b"", *numbers], [b"e", b"", b"a", *numbers]
         self.assertRefused(b"S" + encode_fields([*kept[:3], *bad_epochs]), "EPOCH:OFFSET")
         self.assertRefused(b"S" + encode_fields([*kept[:3], *bad_sources]), "PUBLISHER:NUMBER")
+        rest = [b"e", b"", b"", *numbers, b"frame"]
+        self.assertRefused(b"T" + encode_fields([b"t", one, bytes(8), *rest]), "up to offset 0")
+        too_far = (MAX_OFFSET + 1).to_bytes(8, "little")
+        self.assertRefused(b"T" + encode_fields([b"t", one, too_far, *rest]), "up to offset 23")
+        self.assertRefused(b"T" + encode_fields([b"t", bytes(8), one, *rest]), "depth 0")
+        for epochs in (b"", b" a:1", b"a-b"):
+            self.assertRefused(b"T" + encode_fields([b"t", one, one, epochs, *rest[1:]]), "epoch")
         self.assertRefused(
             b"M" + encode_fields([b"n", bytes(8), b"\2" + bytes(7), b"t", b"ada"]),
             "2 members announced, 1 sent",
