@@ -1,7 +1,9 @@
 """The broker and nodes over real sockets, and malformed messages to the broker."""
 
 import os
+import socket
 import stat
+from dataclasses import replace
 from typing import Any
 
 import zmq
@@ -12,6 +14,8 @@ from cluster import broker as module
 from cluster.broker import Broker
 from cluster.core import wire
 from cluster.core.wire.fields import encode_batch
+from cluster.net.bus_keys import BusKeys, make_keys
+from cluster.pubsub import zmq_bus
 from tests.pubsub.links import LinkedNode, LinksTestCase, kill, reactor
 
 ROUNDS = 30
@@ -114,17 +118,6 @@ class ClusterTests(LinksTestCase):
         await self.until(lambda: a.pubsub.queued_bytes == 0)
         self.assertEqual(a.pubsub.dropped, {})
 
-    def polled(self, is_so: Any) -> Any:
-        """Test a condition that has no event in each turn of the event loop."""
-
-        def poll() -> bool:
-            if is_so():
-                return True
-            reactor.callLater(0, self.changed)
-            return False
-
-        return poll
-
     async def test_a_killed_node_loses_its_subscriptions_and_its_arrivals(self) -> None:
         broker = self.start_broker()
         a, b, c = await self.nodes("a", "b", "c")
@@ -190,9 +183,7 @@ class MalformedTests(LinksTestCase):
         stranger.send(wire.encode(wire.Hello()))
         stranger.send(wire.BATCH + b"named", b"a batch")
         expected = {"malformed": 1, "unknown_sender": 1}
-        await self.until(
-            self.polled(lambda: broker.stats()["messages_dropped"] == expected)
-        )
+        await self.until(self.polled(lambda: broker.stats()["messages_dropped"] == expected))
         self.assertEqual(stranger.answers, [])
         self.assertEqual(broker.stats()["nodes"], 1)
 
@@ -238,6 +229,72 @@ class MalformedTests(LinksTestCase):
         forgotten = self.until(lambda: not broker._asked)
         self.patch(broker, "_leave", lambda node: (Broker._leave(broker, node), self.changed()))
         await forgotten
+
+
+class KeyTests(LinksTestCase):
+    """A broker on TCP: nodes with the right keys can connect, and no other process."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        make_keys(str(self.folder / "keys"))
+        make_keys(str(self.folder / "others"))
+        self.keys = BusKeys.load(str(self.folder / "keys"), "node")
+        self.others = BusKeys.load(str(self.folder / "others"), "node")
+        self.broker_keys = BusKeys.load(str(self.folder / "keys"), "broker")
+
+    def test_tcp_without_keys_is_refused(self) -> None:
+        self.assertRaises(ValueError, Broker, self.address, reactor)
+
+    async def test_nodes_with_the_right_keys(self) -> None:
+        broker = self.start_broker(self.broker_keys)
+        a, _ = self.start_bus("a", self.keys)
+        b, b_receiver = self.start_bus("b", self.keys)
+        await self.until(lambda: a.is_up and b.is_up)
+        a.send_batch("b", b"a batch")
+        await self.until(lambda: ("a", b"a batch") in b_receiver.events)
+        self.assertEqual(broker.stats()["connections_refused"], 0)
+
+    async def test_other_keys_are_refused_and_no_other_node_notices(self) -> None:
+        broker = self.start_broker(self.broker_keys)
+        a, a_receiver = self.start_bus("a", self.keys)
+        await self.until(lambda: a.is_up)
+        refused = [
+            self.start_bus("no-keys")[0],
+            self.start_bus("another-key", replace(self.others, accepted=self.keys.accepted))[0],
+            self.start_bus("another-broker", replace(self.keys, accepted=self.others.accepted))[0],
+        ]
+        stranger = self.start_stranger()
+        stranger.send(wire.encode(wire.Hello()))
+        garbage = socket.create_connection(self.address.removeprefix("tcp://").split(":"))
+        self.addCleanup(garbage.close)
+        garbage.sendall(b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n" + bytes(64))
+        self.patch(zmq_bus, "RECONNECT_MAX_MS", 50)
+        await self.until(
+            self.polled(
+                lambda: (
+                    broker.stats()["connections_refused"] >= 5
+                    and all(bus._refusals for bus in refused)
+                )
+            )
+        )
+        self.assertFalse(any(bus.is_up for bus in refused))
+        self.assertEqual(stranger.answers, [])
+        self.assertEqual(broker.stats()["nodes"], 1)
+        self.assertEqual([type(event) for event in a_receiver.events], [wire.Welcome])
+        self.assertTrue(a.is_up)
+
+    async def test_a_node_whose_key_is_accepted_later_joins(self) -> None:
+        """The broker was started again with new keys, which the node has already."""
+        self.patch(zmq_bus, "RECONNECT_MAX_MS", 50)
+        strict = replace(self.broker_keys, accepted=self.others.public)
+        first = self.start_broker(strict)
+        a, _ = self.start_bus("a", self.keys)
+        await self.until(self.polled(lambda: a._refusals > 0))
+        self.stop_broker(first)
+        self.start_broker(self.broker_keys)
+        await self.until(lambda: a.is_up)
 
 
 class LifeTests(LinksTestCase):

@@ -105,7 +105,9 @@ class DocumentsTests(TestCase):
                 self.assertIn(name, variables if is_variable else targets, words)
 
     def test_the_long_options_of_commands_exist(self) -> None:
-        known = long_options(options.Options()) | {"pidfile", "logfile"}
+        known = {"pidfile", "logfile"}
+        for parser in (options.Options(), options.NodeOptions(), options.BrokerOptions()):
+            known |= long_options(parser)
         for page in documents():
             for words in commands("twistd", str(page.relative_to(ROOT))):
                 for word in words:

@@ -5,6 +5,7 @@ parsing          parses them: numbers, error messages, --version
 value_checks     checks a bus, a settings module, a certificate …
 services         the services that twistd starts
 child            a child process of the supervisor: python -m cluster
+console/         the c10k command: operates clusters from a shell
 runserver        the server for manage.py runserver
 startup_errors   why a process does not start, as a one-line summary
 process_setup    reactor, signals, log and exit of a process

@@ -9,6 +9,7 @@ parsed values are in ``options.listens``, ``options.admin``, ``options.bus`` and
 ``options.node_config()``; the mapping keeps the texts.
 """
 
+import ipaddress
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from cluster.cli.value_checks import (
     DEFAULT_SETTINGS,
     SETTING_OF,
     bus_answers,
+    check_bus_keys,
     check_certificate,
     check_descriptors,
     check_settings,
@@ -31,6 +33,7 @@ from cluster.cli.value_checks import (
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import Address, parse_address
 from cluster.net.listening_sockets import probe
+from cluster.net.runtime_directory import broker_address
 
 MAX_NODES = 256
 """The maximum number of nodes, more than any machine needs: nodes beyond the number of cores gain
@@ -68,6 +71,14 @@ NODE_FLAGS = [
         " [default: C10K['PROXY_HEADERS']]",
     ],
     ["access-log", None, "log every HTTP request"],
+]
+
+
+BUS_KEYS = [
+    "bus-keys",
+    None,
+    None,
+    "folder with the keys that c10k keygen has made; zmq+tcp:// needs them",
 ]
 
 
@@ -118,6 +129,7 @@ class SiteOptions(ClusterOptions):
             "name": name,
             "settings": self.settings,
             "bus": bus,
+            "bus_keys": self.bus_keys,
             "ping_interval": self.ping_interval,
             "ping_timeout": self.ping_timeout,
             "max_message_size": self.max_message_size,
@@ -147,8 +159,9 @@ class Options(SiteOptions):
             None,
             "zmq+ipc",
             "what connects the nodes: zmq+ipc (the cluster's own broker), or a broker that"
-            " twistd c10k-broker runs: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT",
+            " twistd c10k-broker runs: zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT",
         ],
+        BUS_KEYS,
         [
             "admin",
             None,
@@ -168,6 +181,7 @@ class Options(SiteOptions):
         bus = parse_bus(self["bus"])
         # A single node needs no broker, unless --bus names one that other nodes use, too.
         self.bus: str | None = "local" if bus is None and self.nodes == 1 else bus
+        self.bus_keys = check_bus_keys(bus, self["bus-keys"], "node")
         self.check_site_options()
         self.admin = self._admin_address()
         probe(self.admin)
@@ -211,8 +225,10 @@ class NodeOptions(SiteOptions):
             None,
             "local",
             "what connects the nodes: local (this is the only one), or a broker that"
-            " twistd c10k-broker runs: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT",
+            " twistd c10k-broker runs: zmq+ipc (this user's), zmq+ipc:///PATH or"
+            " zmq+tcp://ADDRESS:PORT",
         ],
+        BUS_KEYS,
         *NODE_PARAMETERS,
     ]
     optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
@@ -235,13 +251,11 @@ class NodeOptions(SiteOptions):
                 "--name must be 1 to 63 letters, digits, dots, hyphens or underscores,"
                 f" not {name!r}"
             )
-        bus = "local" if self["bus"] == "local" else parse_bus(self["bus"])
-        if bus is None:
-            raise ConfigurationError(
-                "--bus must name a running broker, zmq+ipc:///PATH or"
-                " zmq+tcp://127.0.0.1:PORT, or be local if this is the only node"
-            )
+        bus = "local"
+        if self["bus"] != "local":
+            bus = parse_bus(self["bus"]) or broker_address(os.environ, os.getuid())
         self.bus = bus
+        self.bus_keys = check_bus_keys(bus, self["bus-keys"], "node")
         self.load_settings()
         self.check_site_options()
         if bus != "local":
@@ -257,21 +271,28 @@ class BrokerOptions(ClusterOptions):
         [
             "bus",
             None,
-            "zmq+tcp://127.0.0.1:7000",
-            "where to bind: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT",
+            "zmq+ipc",
+            "where to listen: zmq+ipc (a socket in this user's runtime folder), zmq+ipc:///PATH or"
+            " zmq+tcp://ADDRESS:PORT",
         ],
+        BUS_KEYS,
     ]
 
     def postOptions(self) -> None:
-        bus = parse_bus(self["bus"])
+        bus = self.bus = parse_bus(self["bus"])
+        self.bus_keys = check_bus_keys(bus, self["bus-keys"], "broker")
         if bus is None:
-            raise ConfigurationError(
-                "--bus must say where to bind: zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT"
-            )
-        self.bus = bus
+            return
         if bus.startswith("tcp://"):
             host, _, port = bus.removeprefix("tcp://").rpartition(":")
-            probe(Address(self["bus"], "tcp", host.strip("[]"), int(port)))
+            host = host.strip("[]")
+            try:
+                ipaddress.ip_address(host)
+            except ValueError:
+                raise ConfigurationError(
+                    f"--bus {self['bus']}: a broker listens on an IP address, not on {host!r}"
+                ) from None
+            probe(Address(self["bus"], "tcp", host, int(port)))
             return
         check_socket_path(bus.removeprefix("ipc://"))
         if bus_answers(bus):

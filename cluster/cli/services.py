@@ -20,6 +20,7 @@ from cluster.cli import process_setup
 from cluster.cli.options import BrokerOptions, NodeOptions, Options
 from cluster.cli.startup_errors import explain_failed_start
 from cluster.net import listening_sockets
+from cluster.net.bus_keys import BusKeys
 from cluster.net.runtime_directory import RuntimeDirectory
 
 
@@ -156,15 +157,21 @@ class StandaloneBroker(Service):
     log = Logger()
 
     def __init__(self, options: BrokerOptions, reactor: Any) -> None:
-        self._address = options.bus
+        self._options = options
         self._reactor = reactor
+        self._runtime: RuntimeDirectory | None = None
 
     def startService(self) -> None:
         from cluster.broker import Broker
 
         super().startService()
         listening_sockets.raise_descriptor_limit()
-        self._broker = Broker(self._address, self._reactor)
+        address, folder = self._options.bus, self._options.bus_keys
+        if address is None:
+            self._runtime = RuntimeDirectory.claim_for_broker(os.environ, os.getuid())
+            address = self._runtime.broker
+        keys = BusKeys.load(folder, "broker") if folder else None
+        self._broker = Broker(address, self._reactor, keys)
         # Start only when the reactor runs: a start that fails stops the reactor.
         self._reactor.callWhenRunning(self._start)
 
@@ -173,14 +180,16 @@ class StandaloneBroker(Service):
         self._broker.startService()
 
     def _announce(self, _: None) -> None:
-        self.log.info("c10k-broker ready: zmq+{address}", address=self._address)
+        self.log.info("c10k-broker ready: zmq+{address}", address=self._broker.address)
 
     def _failed(self, failure: Failure) -> None:
         _end_failed_start(self.log, self._reactor, "c10k-broker", failure)
 
-    def stopService(self) -> Any:
+    def stopService(self) -> None:
         super().stopService()
-        return self._broker.stopService()
+        self._broker.stopService()
+        if self._runtime is not None:
+            self._runtime.release()
 
 
 cluster = Tap(Options, _make_cluster)

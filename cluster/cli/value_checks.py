@@ -17,6 +17,7 @@ from cluster.cli.startup_errors import error_line
 from cluster.core.exceptions import ConfigurationError
 from cluster.django import conf
 from cluster.net.addresses import Address, unix_path_fits
+from cluster.net.bus_keys import BusKeys
 from cluster.net.listening_sockets import connection_capacity
 
 DEFAULT_SETTINGS = "django_project.settings"
@@ -42,7 +43,7 @@ def default_of(name: str) -> str:
 
 
 def parse_bus(text: str) -> str | None:
-    """Return the ZeroMQ endpoint in ``--bus``, or None for the cluster's own broker."""
+    """Return the ZeroMQ endpoint in ``--bus``, or None for the one that needs no address."""
     if text == "zmq+ipc":
         return None
     path = text.removeprefix("zmq+ipc://")
@@ -55,19 +56,41 @@ def parse_bus(text: str) -> str | None:
     match = re.fullmatch(r"zmq\+tcp://(\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(\d{1,5})", text, re.ASCII)
     if match is None or not 0 < int(match[2]) <= 65535:
         raise ConfigurationError(
-            f"--bus must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://127.0.0.1:PORT, not {text!r}"
+            f"--bus must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT, not {text!r}"
         )
     host = "127.0.0.1" if match[1] == "localhost" else match[1]
-    if host != "[::1]" and not re.fullmatch(r"127\.\d{1,3}\.\d{1,3}\.\d{1,3}", host):
-        raise ConfigurationError(
-            f"--bus {text}: the broker must be on this machine's loopback interface, because"
-            " connections between machines are not encrypted yet"
-        )
     return f"tcp://{host}:{match[2]}"
 
 
+def check_bus_keys(bus: str | None, folder: str | None, role: str) -> str:
+    """Return the absolute path of the folder in ``--bus-keys``; empty if the bus needs no keys.
+
+    ``role`` is "broker" or "node". Raises ConfigurationError if keys are missing, or are no keys.
+    """
+    is_tcp = bus is not None and bus.startswith("tcp://")
+    if folder is None:
+        if is_tcp:
+            raise ConfigurationError(
+                f"--bus zmq+{bus} needs --bus-keys FOLDER, because any user who reaches the port"
+                " could read and forge messages (c10k keygen FOLDER makes keys)"
+            )
+        return ""
+    if not is_tcp:
+        raise ConfigurationError(
+            "--bus-keys is for a broker at zmq+tcp://: the file of a Unix socket is private anyway"
+        )
+    folder = os.path.abspath(folder)
+    BusKeys.load(folder, role)
+    return folder
+
+
 def probe_bus(endpoint: str) -> None:
-    """Raise ConfigurationError if no broker accepts connections at an endpoint."""
+    """Raise ConfigurationError if no broker of this user accepts connections at an endpoint."""
+    path = endpoint.removeprefix("ipc://")
+    if path != endpoint and os.path.exists(path) and os.stat(path).st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            f"{path} belongs to another user, who could read and forge messages"
+        )
     if not bus_answers(endpoint):
         raise ConfigurationError(
             f"no broker answers at {endpoint}:"

@@ -7,6 +7,7 @@ addresses            parses the addresses to listen on from options
 listening_sockets    listening sockets that processes share; the limit of descriptors
 unbuffered_output    writes that bypass Twisted's buffers
 zmq_socket           a ZeroMQ socket in the reactor
+bus_keys             the keys of a broker on TCP and of its nodes
 runtime_directory    a cluster's private folder: its Unix sockets and its lock
 running_clusters     finds the runtime folders of the running clusters
 """

@@ -1,7 +1,8 @@
 """The private folder of a running cluster: control socket, broker socket, publish sockets, lock.
 
 There is one folder for each user and first port, ``${XDG_RUNTIME_DIR or /tmp}/c10k-<uid>/<port>/``,
-so clusters on different ports can run at the same time without further options. The process that
+so clusters on different ports can run at the same time without further options. A broker without a
+cluster (``twistd c10k-broker``) has the folder ``broker`` beside them. The process that
 holds the lock owns the folder. The kernel releases a lock (flock(2)) when its process ends. So all
 files in a folder whose lock is free are stale, and no file ages or process IDs have to be checked
 after a cluster was killed.
@@ -19,6 +20,7 @@ from cluster.net.addresses import unix_path_fits
 
 _NAMES = ("control.sock", "broker.ipc")
 _PUBLISH = "publish-{}.sock"
+_BROKER = "broker"
 
 BASE_FOLDERS = ("/run/user/{uid}", "/tmp")
 """The parents of the folders of a user's clusters: in a login session, and without one."""
@@ -63,20 +65,30 @@ class RuntimeDirectory:
             ConfigurationError: Another cluster owns the folder, it cannot be created, it belongs to
                 another user, or its path is too long for a Unix socket.
         """
-        base = environ.get("XDG_RUNTIME_DIR") or "/tmp"
-        parent = os.path.join(base, f"c10k-{uid}")
-        path = os.path.join(parent, str(port))
-        for name in (*_NAMES, _PUBLISH.format(999)):
-            if not unix_path_fits(os.path.join(path, name)):
+        return cls._claim(str(port), f"another cluster of yours uses port {port}", environ, uid)
+
+    @classmethod
+    def claim_for_broker(cls, environ: Mapping[str, str], uid: int) -> "RuntimeDirectory":
+        """The same for a broker without a cluster."""
+        return cls._claim(_BROKER, "another broker of yours is running", environ, uid)
+
+    @classmethod
+    def _claim(
+        cls, name: str, conflict: str, environ: Mapping[str, str], uid: int
+    ) -> "RuntimeDirectory":
+        path = _path_of(name, environ, uid)
+        parent = os.path.dirname(path)
+        for file in (*_NAMES, _PUBLISH.format(999)):
+            if not unix_path_fits(os.path.join(path, file)):
                 raise ConfigurationError(
                     f"the runtime folder's path is too long for a Unix socket: {path}"
                     " (set XDG_RUNTIME_DIR to a shorter one; the kernel allows 107 bytes with"
-                    f" /{name})"
+                    f" /{file})"
                 )
         while True:
             _make_private(parent, uid)
             _make_private(path, uid)
-            lock = _lock(path, port)
+            lock = _lock(path, conflict)
             if lock is not None:
                 break
         owned = cls(path, lock)
@@ -109,6 +121,16 @@ class RuntimeDirectory:
                 raise ConfigurationError(
                     f"cannot remove the stale {path}: {error.strerror}"
                 ) from None
+
+
+def broker_address(environ: Mapping[str, str], uid: int) -> str:
+    """The ZeroMQ endpoint of the user's broker without a cluster, whether or not it runs."""
+    return "ipc://" + os.path.join(_path_of(_BROKER, environ, uid), "broker.ipc")
+
+
+def _path_of(name: str, environ: Mapping[str, str], uid: int) -> str:
+    base = environ.get("XDG_RUNTIME_DIR") or "/tmp"
+    return os.path.join(base, f"c10k-{uid}", name)
 
 
 def publish_sockets(path: str) -> list[str]:
@@ -144,7 +166,7 @@ def _make_private(path: str, uid: int) -> None:
         )
 
 
-def _lock(path: str, port: int) -> int | None:
+def _lock(path: str, conflict: str) -> int | None:
     """Lock the folder, and return the descriptor that holds the lock.
 
     Returns None if its last owner removed the folder meanwhile: create it again.
@@ -159,9 +181,7 @@ def _lock(path: str, port: int) -> int | None:
     if not _wait_for(descriptor):
         owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
-        raise ConfigurationError(
-            f"another cluster of yours uses port {port} (process {owner or 'unknown'}, {path})"
-        )
+        raise ConfigurationError(f"{conflict} (process {owner or 'unknown'}, {path})")
     try:
         current = os.stat(name).st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:

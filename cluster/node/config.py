@@ -11,6 +11,7 @@ class NodeConfig:
         name: The node's name, unique on its bus.
         settings: The Django settings module.
         bus: "local" for the only node, otherwise the ZeroMQ endpoint of the broker.
+        bus_keys: Folder with the keys for a broker on tcp; empty for others.
         ping_interval: Seconds between pings to a WebSocket client.
         ping_timeout: Seconds that a client has to answer a ping.
         max_message_size: Bytes of the largest message that a client may send.
@@ -24,6 +25,7 @@ class NodeConfig:
     name: str
     settings: str
     bus: str = "local"
+    bus_keys: str = ""
     ping_interval: float = 20.0
     ping_timeout: float = 30.0
     max_message_size: int = 1 << 20

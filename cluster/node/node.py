@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from cluster.net.bus_keys import BusKeys
 from cluster.net.listening_sockets import BACKLOG
 from cluster.net.loop.stall_detector import StallDetector
 from cluster.net.loop.threads import call_in_reactor
@@ -190,7 +191,8 @@ class Node(Service):
         name = f"{self.config.name}.{os.urandom(4).hex()}"
         if self.config.bus == "local":
             return LocalBus(name, self._reactor)
-        return ZmqBus(name, self.config.bus, self._reactor)
+        keys = BusKeys.load(self.config.bus_keys, "node") if self.config.bus_keys else None
+        return ZmqBus(name, self.config.bus, self._reactor, keys)
 
     def _is_serving(self) -> bool:
         return self._serving

@@ -55,9 +55,7 @@ class ZmqBus:
 
     log = Logger()
 
-    def __init__(
-        self, name: str, address: str, reactor: Any, keys: BusKeys | None = None
-    ) -> None:
+    def __init__(self, name: str, address: str, reactor: Any, keys: BusKeys | None = None) -> None:
         self.name = name
         self.dropped: Counter[str] = Counter()
         self._address = address

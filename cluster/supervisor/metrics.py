@@ -94,6 +94,11 @@ _COUNTERS = {
         "Calls refused because too many were waiting",
         "",
     ),
+    "connections_refused": (
+        "c10k_broker_connections_refused",
+        "Connections that the broker refused: another key, none, or no ZeroMQ",
+        "",
+    ),
     "retained_evicted": (
         "c10k_broker_retained_evicted",
         "Retained topics evicted to make room for others",

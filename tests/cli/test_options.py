@@ -20,6 +20,7 @@ from cluster.cli.options import (
     Options,
 )
 from cluster.net.addresses import parse_address
+from cluster.net.bus_keys import make_keys
 from cluster.net.listening_sockets import claim
 
 FREE = ("--listen", "tcp:0:interface=127.0.0.1")
@@ -83,6 +84,7 @@ class ClusterTests(OptionsTestCase):
                 "name": "node3",
                 "settings": "django_project.settings",
                 "bus": "tcp://127.0.0.1:7000",
+                "bus_keys": "",
                 "ping_interval": 20.0,
                 "ping_timeout": 30.0,
                 "max_message_size": 1 << 20,
@@ -179,9 +181,16 @@ class ClusterTests(OptionsTestCase):
 
     def test_a_cluster_may_use_an_external_broker(self) -> None:
         port = self.loopback_listener()
-        for nodes in ("1", "2"):
-            options = self.parse(*FREE, "--nodes", nodes, "--bus", f"zmq+tcp://localhost:{port}")
-            self.assertEqual(options.bus, f"tcp://127.0.0.1:{port}")
+        bus = ("--bus", f"zmq+tcp://localhost:{port}")
+        self.assert_refused("needs --bus-keys FOLDER", *FREE, *bus)
+        with TemporaryDirectory() as folder:
+            make_keys(folder)
+            for nodes in ("1", "2"):
+                options = self.parse(*FREE, "--nodes", nodes, *bus, "--bus-keys", folder)
+                self.assertEqual(options.bus, f"tcp://127.0.0.1:{port}")
+                self.assertEqual(options.node_config("", "")["bus_keys"], folder)
+            Path(folder, "node.key_secret").unlink()
+            self.assert_refused("node.key_secret", *FREE, *bus, "--bus-keys", folder)
 
     def test_an_unknown_option_is_refused(self) -> None:
         self.assert_refused("option --bogus not recognized (--help lists the options)", "--bogus")
@@ -254,8 +263,19 @@ class NodeTests(OptionsTestCase):
         for name in ("", "a b", "-x", "x" * 64, "ä"):
             self.assert_refused("--name must be", *FREE, f"--name={name}")
 
-    def test_a_bus_without_a_named_broker_is_refused(self) -> None:
-        self.assert_refused("--bus must name a running broker", *FREE, "--bus", "zmq+ipc")
+    def test_the_users_broker(self) -> None:
+        with TemporaryDirectory() as base, socket.socket(socket.AF_UNIX) as broker:
+            self.patch(os, "environ", {**os.environ, "XDG_RUNTIME_DIR": base})
+            path = f"{base}/c10k-{os.getuid()}/broker/broker.ipc"
+            self.assert_refused(f"no broker answers at ipc://{path}", *FREE, "--bus", "zmq+ipc")
+            os.makedirs(os.path.dirname(path))
+            broker.bind(path)
+            broker.listen()
+            options = self.parse(*FREE, "--bus", "zmq+ipc")
+            self.assertEqual(options.bus, f"ipc://{path}")
+
+    def test_keys_are_for_tcp(self) -> None:
+        self.assert_refused("--bus-keys is for a broker at zmq+tcp://", *FREE, "--bus-keys", "keys")
 
     def test_another_reactor_than_asyncio_is_refused(self) -> None:
         class OtherReactor(NodeOptions):
@@ -298,12 +318,22 @@ class BrokerTests(OptionsTestCase):
             dead.bind(f"{folder}/broker.ipc")
             self.parse("--bus", f"zmq+ipc://{folder}/broker.ipc")
 
-    def test_a_broker_without_an_address_is_refused(self) -> None:
-        self.assert_refused("--bus must say where to bind", "--bus", "zmq+ipc")
+    def test_the_default_is_a_socket_in_the_runtime_folder(self) -> None:
+        self.assertIsNone(self.parse().bus)
 
-    def test_a_busy_port_is_refused(self) -> None:
+    def test_tcp_needs_keys_and_a_free_port(self) -> None:
         port = self.loopback_listener()
-        self.assert_refused("another program", "--bus", f"zmq+tcp://127.0.0.1:{port}")
+        bus = ("--bus", f"zmq+tcp://127.0.0.1:{port}")
+        self.assert_refused("needs --bus-keys FOLDER, because any user who reaches the port", *bus)
+        with TemporaryDirectory() as folder:
+            keys = ("--bus-keys", folder)
+            self.assert_refused("broker.key_secret", *bus, *keys)
+            make_keys(folder)
+            self.assert_refused("another program", *bus, *keys)
+            for host in ("nowhere.example", "eth0"):
+                self.assert_refused(
+                    "a broker listens on an IP address", "--bus", f"zmq+tcp://{host}:7000", *keys
+                )
 
     def test_the_path_of_another_broker_is_refused(self) -> None:
         with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as other:

@@ -19,7 +19,7 @@ class StandaloneBrokerTests(SynchronousTestCase):
         ended: list[Any] = []
         self.patch(process_setup, "exit_with_failure", lambda *given: ended.append(given))
         reactor = MemoryReactorClock()
-        options: Any = SimpleNamespace(bus=f"ipc://{self.mktemp()}/no/such/folder")
+        options: Any = SimpleNamespace(bus=f"ipc://{self.mktemp()}/no/such/folder", bus_keys="")
         broker = StandaloneBroker(options, reactor)
         broker.startService()
         self.assertEqual(ended, [])  # a reactor that is not running cannot be stopped

@@ -12,6 +12,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from cluster.cli.console.main import main
 from cluster.core.wire.external_publisher import Accepted, Publish
 from cluster.django.api.external_publisher import ExternalPublisher
 from cluster.django.api.node_lookup import site_name
@@ -40,11 +41,12 @@ class StandaloneProcessesTests(TestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
         self.addCleanup(shutil.rmtree, self.folder)
 
-    def start(self, *arguments: str) -> Program:
+    def start(self, *arguments: str, **extra: str) -> Program:
         program = Program()
         self.marks.append(uuid.uuid4().hex)
         command = twistd("-n", "--pidfile=", *arguments)
-        start_program(self, program, command, self.marks[-1], extra={"DJANGO_SECRET_KEY": "tests"})
+        extra["DJANGO_SECRET_KEY"] = "tests"
+        start_program(self, program, command, self.marks[-1], extra=extra)
         return program
 
     async def test_nodes_and_a_cluster_share_one_broker(self) -> None:
@@ -82,6 +84,45 @@ class StandaloneProcessesTests(TestCase):
         for ((_, folder),) in (found.items() for found in folders):
             self.assertFalse(os.path.exists(folder))
         self.assertEqual([pid for mark in self.marks for pid in marked_processes(mark)], [])
+
+    async def test_the_default_broker_is_private(self) -> None:
+        runtime = {"XDG_RUNTIME_DIR": str(self.folder)}
+        path = self.folder / f"c10k-{os.getuid()}" / "broker" / "broker.ipc"
+        broker = self.start("c10k-broker", **runtime)
+        announced = await broker.line("c10k-broker ready: zmq[+]ipc://(.*)")
+        self.assertEqual(announced[1], str(path))
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(path.parent.stat().st_mode & 0o777, 0o700)
+        second = self.start("c10k-broker", **runtime)
+        await second.end()
+        self.assertEqual(second.status, 1)
+        self.assertIn("another broker of yours is running (process ", second.lines[-1])
+        node = self.start("c10k-node", "--bus", "zmq+ipc", *LISTEN, **runtime)
+        await node.line("c10k-node ready: ")
+        for program in (node, broker):
+            program.kill()
+            await program.end()
+        self.assertFalse(path.parent.exists())
+
+    async def test_a_broker_on_tcp_with_keys(self) -> None:
+        keys = self.folder / "keys"
+        main(["keygen", str(keys)])
+        main(["keygen", str(self.folder / "others")])
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            bus = ("--bus", f"zmq+tcp://127.0.0.1:{free.getsockname()[1]}")
+        broker = self.start("c10k-broker", *bus, "--bus-keys", str(keys))
+        await broker.line("c10k-broker ready: zmq[+]tcp://")
+        cluster = await start_cluster(self, "--nodes", "2", *bus, "--bus-keys", str(keys))
+        others = ("--bus-keys", str(self.folder / "others"))
+        stranger = self.start("c10k-node", *bus, *others, *LISTEN)
+        await gatherResults(
+            [
+                stranger.line("--bus-keys names other keys than the broker's"),
+                broker.line("refused a connection at tcp://.*: another key or none"),
+            ]
+        )
+        await ready(cluster.admin_url)
+        self.assertNotIn("Traceback", broker.text + stranger.text)
 
     async def test_two_nodes_do_not_share_a_port(self) -> None:
         taken = claim(parse_address("tcp:0:interface=127.0.0.1"))

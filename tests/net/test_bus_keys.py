@@ -67,7 +67,7 @@ class KeyFilesTests(SynchronousTestCase):
     def test_files_that_are_no_keys_are_refused(self) -> None:
         make_keys(str(self.folder))
         public, secret = self.folder / "broker.key", self.folder / "node.key_secret"
-        for text in ("", "curve\n    public-key = \"short\"\n", "\xff"):
+        for text in ("", 'curve\n    public-key = "short"\n', "\xff"):
             public.write_text(text)
             self.assert_refused(f"{public} is no key")
         public.unlink()

@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from cluster.broker import Broker
 from cluster.core import wire
 from cluster.net import zmq_socket
+from cluster.net.bus_keys import BusKeys
 from cluster.net.zmq_socket import ZmqSocket
 from cluster.pubsub import remote_nodes
 from cluster.pubsub.pubsub import PubSub
@@ -127,8 +128,8 @@ class LinksTestCase(TestCase):
         self.address = f"ipc://{self.folder}/broker.ipc"
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
-    def start_broker(self) -> Broker:
-        broker = Broker(self.address, reactor)
+    def start_broker(self, keys: BusKeys | None = None) -> Broker:
+        broker = Broker(self.address, reactor, keys)
         broker.startService()
         self.addCleanup(self.stop_broker, broker)
         return broker
@@ -138,8 +139,8 @@ class LinksTestCase(TestCase):
         if broker.running:
             broker.stopService()
 
-    def start_bus(self, name: str) -> tuple[ZmqBus, RecordingReceiver]:
-        bus = ZmqBus(name, self.address, reactor)
+    def start_bus(self, name: str, keys: BusKeys | None = None) -> tuple[ZmqBus, RecordingReceiver]:
+        bus = ZmqBus(name, self.address, reactor, keys)
         receiver = RecordingReceiver(lambda event: self.changed())
         bus.start(receiver)
         self.addCleanup(bus.stop)
@@ -183,6 +184,17 @@ class LinksTestCase(TestCase):
         self._waiting.append((is_so, so))
         self.changed()
         return so
+
+    def polled(self, is_so: Any) -> Any:
+        """Test a condition that has no event in each turn of the event loop."""
+
+        def poll() -> bool:
+            if is_so():
+                return True
+            reactor.callLater(0, self.changed)
+            return False
+
+        return poll
 
     def changed(self) -> None:
         for entry in self._waiting[:]:

@@ -14,8 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.broker import Broker
 from cluster.core import wire
-from cluster.core.wire.fields import encode_batch
-from cluster.core.wire.fields import LIMIT, encode_fields
+from cluster.core.wire.fields import LIMIT, encode_batch, encode_fields
 from cluster.core.wire.topic_messages import MAX_OFFSET
 from cluster.pubsub.pubsub import PubSub
 from cluster.pubsub.zmq_bus import ZmqBus
@@ -80,7 +79,9 @@ BATCHES = (
         st.integers(1, 5),
         TOPIC_LISTS,
     )
-    | st.lists(st.binary(max_size=9), max_size=4).map(lambda items: bytes(28) + encode_fields(items))
+    | st.lists(st.binary(max_size=9), max_size=4).map(
+        lambda items: bytes(28) + encode_fields(items)
+    )
     | st.binary(max_size=60)
 )
 PARTS = (
