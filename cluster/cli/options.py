@@ -85,6 +85,8 @@ BUS_KEYS = [
 class SiteOptions(ClusterOptions):
     """The options of both ``c10k`` and ``c10k-node``."""
 
+    bus_keys: str
+
     def opt_listen(self, endpoint: str) -> None:
         self.listen_texts.append(endpoint)
 

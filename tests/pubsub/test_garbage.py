@@ -1,4 +1,4 @@
-"""Garbage from the bus: the broker and the nodes drop and count it, and go on.
+"""Garbage from the bus: the broker and the nodes drop it, count it, and continue to serve.
 
 The messages are well-formed with senseless content, damaged, or arbitrary bytes. ``_received`` is
 what a ZmqSocket calls: an exception there would be logged with a traceback, and may leave a
