@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import ITransport
+from zope.interface import implementer
 
 from cluster.core import wire
 from cluster.pubsub.bus import BusReceiver
 
 
+@implementer(ITransport)
 class RecordingTransport:
     """A stream transport that records a protocol's calls, and accepts all output.
 

@@ -31,6 +31,7 @@ from cluster.cli.value_checks import (
     probe_bus,
 )
 from cluster.core.exceptions import ConfigurationError
+from cluster.django.handshake.proxies import Proxies, split_names
 from cluster.net.addresses import Address, parse_address
 from cluster.net.listening_sockets import probe
 from cluster.net.runtime_directory import broker_address
@@ -62,14 +63,16 @@ NODE_PARAMETERS = [
             ),
         )
     ],
-]
-NODE_FLAGS = [
     [
         "proxy-headers",
         None,
-        "trust X-Forwarded-For and X-Forwarded-Proto (behind a proxy only)"
-        " [default: C10K['PROXY_HEADERS']]",
+        None,
+        "addresses and networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto count,"
+        " separated by commas; unix: for all who connect through a Unix socket"
+        " [default: C10K['PROXY_HEADERS'], or none]",
     ],
+]
+NODE_FLAGS = [
     ["access-log", None, "log every HTTP request"],
 ]
 
@@ -119,11 +122,21 @@ class SiteOptions(ClusterOptions):
         self.ping_timeout = self.seconds("ping-timeout")
         self.max_message_size = self.number("max-message-size", 1, MAX_MESSAGE_SIZE)
         self.drain_timeout = self.seconds("drain-timeout", may_be_zero=True)
-        self.proxy_headers = bool(self["proxy-headers"]) or self.site["PROXY_HEADERS"]
+        self.proxy_headers = self._proxies()
         check_descriptors()
         for address in self.listens:
             check_certificate(address)
             probe(address)
+
+    def _proxies(self) -> list[str]:
+        if self["proxy-headers"] is None:
+            return list(self.site["PROXY_HEADERS"])
+        names = split_names(self["proxy-headers"])
+        try:
+            Proxies(names)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--proxy-headers: {error}") from None
+        return names
 
     def node_config(self, name: str, bus: str) -> dict[str, Any]:
         """Return the fields of a NodeConfig."""

@@ -4,13 +4,14 @@ A key that is not listed is an error, because a misspelt limit would have no eff
 also an option of ``twistd c10k``, the setting is the option's default.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.core.water_marks import HIGH_WATER, LOW_WATER
 from cluster.django import conf_topics
+from cluster.django.handshake.proxies import Proxies
 
 
 class Kind(NamedTuple):
@@ -72,8 +73,14 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     "MAX_MESSAGE_SIZE": (1 << 20, COUNT),
     # Seconds for running views and closing connections when a node stops.
     "DRAIN_TIMEOUT": (10.0, NUMBER_OR_0),
-    # Whether to use X-Forwarded-For and X-Forwarded-Proto, which a proxy in front sets.
-    "PROXY_HEADERS": (False, SWITCH),
+    # The proxies in front whose X-Forwarded-For and X-Forwarded-Proto count.
+    "PROXY_HEADERS": (
+        (),
+        Kind(
+            'a list of the proxies\' addresses, such as ["127.0.0.1", "10.0.0.0/8", "unix:"]',
+            _is_strings,
+        ),
+    ),
     # Seconds after which that proxy closes a silent connection; used by the checks alone.
     "PROXY_TIMEOUT": (None, optional(NUMBER)),
     # First port of the cluster through which other processes publish; None: the only cluster of the
@@ -112,9 +119,11 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     # Threads for ain_database and for handshakes with a session, and calls that may wait for one.
     "DATABASE_THREADS": (5, COUNT),
     "DATABASE_QUEUE": (5000, COUNT),
-    # Connections to each node: in all, of one address, of one user; None: no limit.
+    # Sockets of each node, whatever they are for: in all (None: as many as there are descriptors),
+    # and of one address (None: no limit), which an office or a provider's network may share.
     "MAX_CONNECTIONS": (None, optional(COUNT)),
-    "MAX_CONNECTIONS_PER_CLIENT": (None, optional(COUNT)),
+    "MAX_CONNECTIONS_PER_CLIENT": (500, optional(COUNT)),
+    # WebSockets and clients of feeds of one user in each node; None: no limit.
     "MAX_CONNECTIONS_PER_USER": (None, optional(COUNT)),
     # Whether a client is closed when its session expires.
     "CLOSE_EXPIRED_SESSIONS": (True, SWITCH),
@@ -125,6 +134,11 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     "MESSAGE_BURST": (100, COUNT),
     # Bytes of an HTTP request's body; a larger one is answered 413.
     "MAX_REQUEST_BODY": (10 << 20, COUNT),
+    # Bytes of all bodies together that a node holds, in memory and on disk.
+    "MAX_REQUEST_BODIES": (128 << 20, COUNT),
+    # Seconds that a client may take for a body, and bytes that it must send each second.
+    "REQUEST_BODY_TIMEOUT": (300.0, NUMBER),
+    "REQUEST_BODY_RATE": (1000, NUMBER),
     # Whether permessage-deflate is accepted when a client offers it.
     "COMPRESSION": (False, SWITCH),
 }
@@ -146,6 +160,8 @@ def check(given: object) -> list[str]:
             problems.append(f"C10K[{key!r}] must be {_KEYS[key][1].words}, not {value!r}")
         elif key == "TOPICS":
             problems += conf_topics.problems(value)
+        elif key == "PROXY_HEADERS":
+            problems += _proxy_problems(value)
     if not problems:
         high, low = ((DEFAULTS | dict(given))[f"SEND_QUEUE_{mark}_WATER"] for mark in _MARKS)
         if low > high:
@@ -154,6 +170,14 @@ def check(given: object) -> list[str]:
                 f"C10K['SEND_QUEUE_HIGH_WATER'] ({high})"
             )
     return problems
+
+
+def _proxy_problems(names: Sequence[str]) -> list[str]:
+    try:
+        Proxies(list(names))
+    except ConfigurationError as error:
+        return [f"C10K['PROXY_HEADERS']: {error}"]
+    return []
 
 
 def _known_keys(key: object) -> str:

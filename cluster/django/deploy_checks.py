@@ -74,8 +74,8 @@ def check_proxy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
                 "C10K['PROXY_TIMEOUT'] says that there is a proxy, but its headers are not used:"
                 " all clients have the proxy's address, and behind TLS the Origin of every page is"
                 " refused.",
-                hint="Set C10K['PROXY_HEADERS'] to True (or start with --proxy-headers), and have"
-                " the proxy set X-Forwarded-For and X-Forwarded-Proto.",
+                hint="Set C10K['PROXY_HEADERS'] to the proxies' addresses (or start with"
+                " --proxy-headers), and have the proxy set X-Forwarded-For and X-Forwarded-Proto.",
                 id="c10k.W003",
             )
         )

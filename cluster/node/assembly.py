@@ -13,11 +13,13 @@ from cluster.django.api.database_threads import DatabasePool
 from cluster.django.client_expiry import ClientExpiry
 from cluster.django.feeds.http_requests import FeedRequests
 from cluster.django.handshake.dispatcher import Dispatcher
+from cluster.django.handshake.proxies import Proxies
+from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.epoll_reader import EpollReader
 from cluster.net.protocol_detection import ProtocolDetectorFactory
 from cluster.net.websocket.connection_factory import ConnectionFactory
-from cluster.node.config import NodeConfig
+from cluster.node.config import HttpLimits, NodeConfig
 from cluster.node.http import DjangoSite
 from cluster.pubsub.bus import Bus
 from cluster.pubsub.pubsub import PubSub
@@ -59,8 +61,14 @@ class WebSocketParts:
         )
         self.end_of_turn.send_to_bus = self.pubsub.flush
         self.expiry = ClientExpiry(reactor, settings)
+        self.proxies = Proxies(config.proxy_headers)
+        self.sockets = SocketLimits(
+            settings["MAX_CONNECTIONS"],
+            settings["MAX_CONNECTIONS_PER_CLIENT"],
+            self.proxies.trusts,
+        )
         self.dispatcher = self.dispatcher_class(
-            self.pubsub, settings, is_serving, self.expiry, config.proxy_headers
+            self.pubsub, settings, is_serving, self.expiry, self.proxies, self.sockets
         )
         self.connection_factory = self.connection_factory_class(
             self.end_of_turn,
@@ -108,8 +116,9 @@ class HttpParts:
             build_websocket,
             threads=settings["WSGI_THREADS"],
             queue=settings["WSGI_QUEUE"],
-            max_body=settings["MAX_REQUEST_BODY"],
-            proxy_headers=config.proxy_headers,
+            limits=HttpLimits.of(settings),
+            sockets=websockets.sockets,
+            proxies=websockets.proxies,
             access_log=config.access_log,
         )
         self.feeds = FeedRequests(

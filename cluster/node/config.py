@@ -1,6 +1,9 @@
-"""The configuration of a node, which the supervisor sends or the command line sets."""
+"""The configuration of a node, which the supervisor sends or the command line sets, and of its
+HTTP side, which comes from the settings."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,8 @@ class NodeConfig:
         max_message_size: Bytes of the largest message that a client may send.
         drain_timeout: Seconds that views, handlers and closing connections have when the node
             stops.
-        proxy_headers: Whether to trust X-Forwarded-For and X-Forwarded-Proto.
+        proxy_headers: The proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses,
+            networks, and "unix:".
         access_log: Whether to log every HTTP request.
         publish_socket: Path of the Unix socket for external publishers; empty for none.
     """
@@ -30,9 +34,43 @@ class NodeConfig:
     ping_timeout: float = 30.0
     max_message_size: int = 1 << 20
     drain_timeout: float = 10.0
-    proxy_headers: bool = False
+    proxy_headers: Sequence[str] = ()
     access_log: bool = False
     publish_socket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What a client may do with HTTP requests.
+
+    Attributes:
+        max_body: Bytes of the largest request body.
+        max_bodies: Bytes of all bodies together that the node holds.
+        body_timeout: Seconds that a client may take for a body.
+        body_rate: Bytes of a body that a client must send each second, on average.
+        header_timeout: Seconds that a client may take for the header of a request.
+    """
+
+    max_body: int = 10 << 20
+    max_bodies: int = 128 << 20
+    body_timeout: float = 300.0
+    body_rate: float = 1000.0
+    header_timeout: float = 10.0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "HttpLimits":
+        """The limits of a site.
+
+        Args:
+            settings: The C10K setting with its defaults.
+        """
+        return cls(
+            max_body=settings["MAX_REQUEST_BODY"],
+            max_bodies=settings["MAX_REQUEST_BODIES"],
+            body_timeout=settings["REQUEST_BODY_TIMEOUT"],
+            body_rate=settings["REQUEST_BODY_RATE"],
+            header_timeout=settings["HANDSHAKE_TIMEOUT"],
+        )
 
 
 @dataclass(frozen=True, slots=True)

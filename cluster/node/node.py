@@ -16,8 +16,8 @@ from twisted.internet import endpoints
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from cluster.net.accepting.port import Port
 from cluster.net.bus_keys import BusKeys
 from cluster.net.listening_sockets import BACKLOG
 from cluster.net.loop.stall_detector import StallDetector
@@ -66,7 +66,7 @@ class Node(Service):
         self._listening_sockets = listening_sockets
         self._reactor = reactor
         self._thread = threading.get_ident()
-        self._ports: list[Any] = []
+        self._ports: list[Port] = []
         self._serving = False
         self._started = False
         self._stall_detector = StallDetector(reactor)
@@ -210,16 +210,17 @@ class Node(Service):
             self.ready.callback(None)
 
     def _listen(self) -> None:
+        self.websockets.sockets.reserve()
         for listening in self._listening_sockets:
-            factory: Any = self.http.protocol_detection
+            tls = None
             if listening.endpoint.startswith("ssl:"):
                 server = endpoints.serverFromString(self._reactor, listening.endpoint)
-                context = server._sslContextFactory
-                factory = TLSMemoryBIOFactory(context, False, factory)
-            with socket.socket(fileno=os.dup(listening.fd)) as sock:
-                sock.listen(BACKLOG)  # no effect on most, which listen (supervisor.listening_slots)
-            port = self._reactor.adoptStreamPort(listening.fd, listening.family, factory)
-            os.close(listening.fd)  # adoptStreamPort duplicates the descriptor
+                tls = server._sslContextFactory
+            sock = socket.socket(fileno=listening.fd)
+            sock.listen(BACKLOG)  # no effect on most, which listen (supervisor.listening_slots)
+            factory = self.http.protocol_detection
+            port = Port(self._reactor, sock, factory, self.websockets.sockets, tls)
+            port.startListening()
             self._ports.append(port)
         if self.config.publish_socket:
             from cluster.django.api.node_lookup import site_name
@@ -242,9 +243,7 @@ class Node(Service):
         deadline = self._reactor.seconds() + self.config.drain_timeout
         await self.publish_socket.stop()
         for port in self._ports:
-            stopped = port.stopListening()
-            if stopped is not None:
-                await stopped
+            port.stopListening()
         await self._close_clients(deadline)
         views_ended = await self.http.site.drain(max(0.0, deadline - self._reactor.seconds()))
         if not views_ended:

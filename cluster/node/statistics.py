@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from cluster.net.accepting.socket_limits import descriptor_limit, open_descriptors
+
 if TYPE_CHECKING:  # these modules need Django, which the node loads when it starts
     from cluster.django.revocation import RevocableClients
     from cluster.node.assembly import HttpParts, WebSocketParts
@@ -30,10 +32,17 @@ def statistics(
     site, feeds, database = http.site, http.feeds, http.database
     refused = Counter(factory.handshakes_refused)
     refused["timeout"] += http.protocol_detection.too_slow
-    limited = Counter(dispatcher.occupancy.refused)
+    sockets = websockets.sockets
+    limited = dispatcher.occupancy.refused + sockets.refused + site.limited
     limited["message_rate"] = dispatcher.rate.closed_total if dispatcher.rate else 0
     return {
         "connections": len(factory.connections),
+        "sockets": sockets.open,
+        "descriptors": open_descriptors(),
+        "descriptor_limit": descriptor_limit(),
+        "shortage": sockets.shortage(),
+        "request_bodies_bytes": site.bodies.bytes,
+        "request_body_files": site.bodies.files,
         "connections_opened": dispatcher.opened_total,
         "disconnects": dict(dispatcher.disconnects),
         "handshakes_refused": dict(+refused),

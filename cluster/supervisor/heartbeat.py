@@ -166,7 +166,8 @@ class Heartbeat:
         return link.stats().addTimeout(ANSWER_S, self._clock).addErrback(lambda _: None)
 
     def missing(self, statistics: Statistics) -> list[str]:
-        """The children that do not serve, with the reasons, as phrases; empty if all serve."""
+        """The children that do not serve, or have no room, with the reasons, as phrases; empty if
+        all serve."""
         phrases = []
         for name, its_statistics in statistics.items():
             if name not in self._links:
@@ -177,4 +178,6 @@ class Heartbeat:
                 phrases.append(f"{name} does not answer")
             elif not its_statistics.get("ready", False):
                 phrases.append(f"{name} is draining or without the bus")
+            elif its_statistics.get("shortage"):
+                phrases.append(f"{name} {its_statistics['shortage']}")
         return phrases

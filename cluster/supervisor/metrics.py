@@ -19,6 +19,15 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 # key in a child's statistics -> metric, help text, label if the statistic is a dict of numbers
 _GAUGES = {
     "connections": ("c10k_connections", "Open WebSocket connections", ""),
+    "sockets": ("c10k_sockets", "Open sockets of clients: HTTP, WebSockets and feeds", ""),
+    "descriptors": ("c10k_open_descriptors", "Open file descriptors", ""),
+    "descriptor_limit": ("c10k_descriptor_limit", "File descriptors that may be open", ""),
+    "request_bodies_bytes": (
+        "c10k_request_bodies_bytes",
+        "Bytes of request bodies, in memory and on disk",
+        "",
+    ),
+    "request_body_files": ("c10k_request_body_files", "Request bodies on disk", ""),
     "feed_clients": ("c10k_feed_clients", "Open clients of feeds, by kind of connection", "kind"),
     "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes queued for slow clients", ""),
     "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes queued for the bus", ""),

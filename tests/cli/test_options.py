@@ -89,7 +89,7 @@ class ClusterTests(OptionsTestCase):
                 "ping_timeout": 30.0,
                 "max_message_size": 1 << 20,
                 "drain_timeout": 10.0,
-                "proxy_headers": False,
+                "proxy_headers": [],
                 "access_log": False,
             },
         )
@@ -104,7 +104,7 @@ class ClusterTests(OptionsTestCase):
         options = self.parse(
             *FREE, "--listen", "tcp:0", "--nodes", "3", "--admin", "tcp:0:interface=127.0.0.2",
             "--ping-interval", "0.5", "--ping-timeout", "2", "--max-message-size", "100",
-            "--drain-timeout", "0", "--proxy-headers", "--access-log",
+            "--drain-timeout", "0", "--proxy-headers", "10.0.0.0/8, unix:", "--access-log",
         )  # fmt: skip
         self.assertEqual(len(options.listens), 2)
         self.assertEqual(options.nodes, 3)
@@ -112,7 +112,15 @@ class ClusterTests(OptionsTestCase):
         config = options.node_config("", "")
         self.assertEqual(config["ping_interval"], 0.5)
         self.assertEqual(config["drain_timeout"], 0.0)
-        self.assertTrue(config["proxy_headers"] and config["access_log"])
+        self.assertEqual(config["proxy_headers"], ["10.0.0.0/8", "unix:"])
+        self.assertTrue(config["access_log"])
+
+    def test_invalid_proxies_are_refused(self) -> None:
+        for value, wrong in (("yes", "yes"), ("127.0.0.1,10.0.0.1/8", "10.0.0.1/8")):
+            self.assert_refused(
+                f"--proxy-headers: {wrong!r} is not the address of a proxy",
+                *FREE, "--proxy-headers", value,
+            )  # fmt: skip
 
     def test_an_invalid_number_of_nodes_is_refused(self) -> None:
         for nodes in ("0", "-1", "9999", "two", "1.5", "", "1e1", "²"):
@@ -220,7 +228,7 @@ class ClusterTests(OptionsTestCase):
         with TemporaryDirectory() as folder:
             (Path(folder) / "site_for_options.py").write_text(
                 "C10K = {'NODES': 3, 'PING_INTERVAL': 7, 'PING_TIMEOUT': 8.5, 'DRAIN_TIMEOUT': 0,"
-                " 'MAX_MESSAGE_SIZE': 99, 'PROXY_HEADERS': True}\n"
+                " 'MAX_MESSAGE_SIZE': 99, 'PROXY_HEADERS': ['::1']}\n"
                 "SECRET_KEY = ROOT_URLCONF = 'x'\n"
             )
             sys.path.insert(0, folder)
@@ -231,7 +239,7 @@ class ClusterTests(OptionsTestCase):
             config = options.node_config("", "")
             self.assertEqual((config["ping_interval"], config["ping_timeout"]), (7.0, 8.5))
             self.assertEqual((config["drain_timeout"], config["max_message_size"]), (0.0, 99))
-            self.assertIs(config["proxy_headers"], True)
+            self.assertEqual(config["proxy_headers"], ["::1"])
             given = self.parse(*FREE, *site, "--nodes", "1", "--ping-interval", "5")
             self.assertEqual((given.nodes, given.ping_interval), (1, 5.0))
             sys.modules["site_for_options"].C10K = {"NODES": 1000}  # type: ignore[attr-defined]

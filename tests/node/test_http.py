@@ -1,5 +1,6 @@
 """Tests of cluster.node.http: limits, headers, and upgrades after HTTP requests."""
 
+import errno
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,10 +12,13 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
-from cluster.node import http, view_threads
+from cluster.django.handshake.proxies import Proxies
+from cluster.node import http, http_channel, request_bodies, view_threads
+from cluster.node.config import HttpLimits
 from tests.net.websocket.wire import request, text
 
 MAX_BODY = 100
@@ -57,7 +61,9 @@ class WebTestCase(SynchronousTestCase):
             self.reactor,
             self.application,
             self.connection_factory.buildProtocol,
-            **{"threads": 2, "queue": 1, "max_body": MAX_BODY, **self.options},
+            **{
+                "threads": 2, "queue": 1, "limits": HttpLimits(max_body=MAX_BODY), **self.options
+            },
         )
         self.pool: Any = self.site.pool
 
@@ -293,7 +299,7 @@ class SlowClientTests(WebTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.unsent = 0
-        self.patch(http, "unsent_bytes", lambda transport: self.unsent)
+        self.patch(http_channel, "unsent_bytes", lambda transport: self.unsent)
 
     def seconds(self, count: float) -> None:
         self.reactor.pump([1.0] * int(count))
@@ -302,7 +308,7 @@ class SlowClientTests(WebTestCase):
         self.unsent = 1000
         for headers in (b"Connection: close\r\n", b""):
             self.assert_status(self.ask(self.GET + headers + b"\r\n"), 200)
-            self.seconds(http.STALLED_S + (0 if headers else self.site.timeOut))
+            self.seconds(http_channel.STALLED_S + (0 if headers else self.site.timeOut))
             self.assertTrue(self.transport.disconnecting)
             self.assertTrue(self.transport.disconnected, "not aborted")
 
@@ -312,27 +318,167 @@ class SlowClientTests(WebTestCase):
             self.ask(self.GET + headers + b"\r\n")
             for _ in range(5):
                 self.unsent -= 1
-                self.seconds(http.STALLED_S)
+                self.seconds(http_channel.STALLED_S)
                 self.assertFalse(self.transport.disconnected)
             self.transport.protocol.connectionLost(Failure(ConnectionLost()))
             self.assertEqual(self.transport.protocol._abortingCall, None)
 
-    def test_the_timeout_is_for_the_whole_header(self) -> None:
+    def send(self, data: bytes) -> None:
+        self.transport.protocol.dataReceived(data)
+
+    def test_a_connection_without_a_request_is_closed(self) -> None:
         self.ask(self.GET + b"\r\n")
         self.seconds(self.site.timeOut - 1)
-        for index in range(self.site.timeOut):
+        self.assertFalse(self.transport.disconnecting)
+        self.seconds(1)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.site.limited, {})
+
+    def test_the_deadline_of_a_header_begins_with_its_first_byte(self) -> None:
+        self.ask(self.GET + b"\r\n")
+        self.seconds(self.site.timeOut - 1)
+        self.transport.clear()
+        for index in range(10):
             self.assertFalse(self.transport.disconnecting)
-            self.transport.protocol.dataReceived(self.GET[index : index + 1] or b"X")
+            self.send(self.GET[index : index + 1])
+            self.seconds(1)
+        self.assert_status(self.transport.value(), 408)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.site.limited, {"slow_header": 1})
+
+    def test_a_header_in_time(self) -> None:
+        self.ask(self.GET)
+        self.seconds(9)
+        self.send(b"\r\n")
+        self.settle()
+        self.assert_status(self.transport.value(), 200)
+        self.seconds(self.site.timeOut - 1)
+        self.assertFalse(self.transport.disconnecting, "the idle timeout counts again")
+        self.seconds(1)
+        self.assertTrue(self.transport.disconnecting)
+
+    POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
+
+    def test_a_body_of_one_byte_a_second_is_given_up(self) -> None:
+        self.ask(self.POST)
+        for _ in range(10):
+            self.assertFalse(self.transport.disconnecting)
+            self.send(b"x")
+            self.seconds(1)
+        self.seconds(1)
+        self.assert_status(self.transport.value(), 408)
+        self.assertTrue(self.transport.disconnecting)
+        self.send(b"x" * 90)
+        self.settle()
+        self.assertEqual(self.environ, {}, "the view has run")
+        self.assertEqual(self.site.limited, {"slow_body": 1})
+        self.transport.protocol.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.site.bodies.bytes, 0)
+
+    def test_a_chunked_body_without_an_end_is_given_up(self) -> None:
+        self.ask(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(11):
+            self.send(b"1\r\nx\r\n")
+            self.seconds(1)
+        self.assert_status(self.transport.value(), 408)
+
+    def test_a_body_at_the_minimum_rate_is_accepted(self) -> None:
+        self.site.limits = http.HttpLimits(max_body=100, body_rate=2, body_timeout=300)
+        self.ask(self.POST)
+        for _ in range(50):
+            self.assertFalse(self.transport.disconnecting)
+            self.seconds(1)
+            self.send(b"xx")
+        self.settle()
+        self.assertEqual(self.body, b"x" * 100)
+        self.assert_status(self.transport.value(), 200)
+        self.seconds(self.site.timeOut - 1)
+        self.assertFalse(self.transport.disconnecting)
+
+    def test_a_body_has_a_deadline(self) -> None:
+        self.site.limits = http.HttpLimits(max_body=100, body_rate=1, body_timeout=30)
+        self.ask(self.POST)
+        for _ in range(30):
+            self.assertFalse(self.transport.disconnecting)
+            self.send(b"x")
             self.seconds(1)
         self.assertTrue(self.transport.disconnecting)
 
-    def test_the_timeout_is_for_each_piece_of_a_body(self) -> None:
-        self.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
-        for _ in range(4):
-            self.seconds(self.site.timeOut - 1)
-            self.transport.protocol.dataReceived(b"x")
+    def test_requests_in_one_piece_start_no_timer(self) -> None:
+        self.ask(self.GET + b"\r\n" + self.POST + b"x" * 100)
+        self.assertEqual(self.body, b"x" * 100)
+        self.assertEqual(self.transport.protocol._receiving, http_channel.IDLE)
+
+
+class LengthTests(WebTestCase):
+    def test_a_length_of_thousands_of_digits_is_answered_400(self) -> None:
+        for digits in (101, 5000):
+            line = b"Content-Length: " + b"1" * digits
+            self.assert_status(self.ask(b"POST / HTTP/1.1\r\n" + line + b"\r\n\r\n"), 400)
+            self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class ManyBodiesTests(WebTestCase):
+    options = {  # noqa: RUF012  (never changed)
+        "limits": HttpLimits(max_body=MAX_BODY, max_bodies=MAX_BODY)
+    }
+
+    def post(self, length: int) -> Any:
+        transport = self.connect()
+        transport.protocol.dataReceived(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length
+        )
+        return transport
+
+    def test_bodies_beyond_the_limit_of_the_node_are_answered_503(self) -> None:
+        first, second = self.post(90), self.post(90)
+        first.protocol.dataReceived(b"x" * 80)
+        second.protocol.dataReceived(b"x" * 21)
+        self.assert_status(second.value(), 503)
+        self.assertIn(b"\r\nRetry-After: 5\r\n", second.value())
+        self.assertTrue(second.disconnecting)
+        second.protocol.dataReceived(b"x" * 70)
+        self.assertEqual(self.site.bodies.bytes, 80)
+        first.protocol.dataReceived(b"x" * 10)
         self.settle()
-        self.assertEqual(self.body, b"xxxx")
+        self.assert_status(first.value(), 200)
+        self.assertEqual(self.body, b"x" * 90)
+        self.assertEqual(self.site.bodies.bytes, 0)
+        self.assertEqual(self.site.limited, {"request_bodies": 1})
+
+    def test_the_body_of_a_client_that_leaves_is_forgotten(self) -> None:
+        transport = self.post(90)
+        transport.protocol.dataReceived(b"x" * 80)
+        transport.protocol.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.site.bodies.bytes, 0)
+
+    def test_a_full_disk_is_answered_503(self) -> None:
+        self.patch(request_bodies, "SPOOL_BYTES", 10)
+
+        def full() -> Any:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(request_bodies.tempfile, "TemporaryFile", full)
+        transport = self.post(90)
+        transport.protocol.dataReceived(b"x" * 20)
+        self.assert_status(transport.value(), 503)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class BannerTests(WebTestCase):
+    def test_no_answer_has_a_banner(self) -> None:
+        for data in (
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"nonsense\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + request(),
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + request(b"Sec-WebSocket-Key: twice"),
+        ):
+            answer = self.ask(data).lower()
+            self.assertTrue(answer.startswith(b"http/1.1 "), answer)
+            for word in (b"server:", b"twisted", b"autobahn", b"c10k"):
+                self.assertNotIn(word, answer)
 
 
 class HeaderTests(WebTestCase):
@@ -351,7 +497,7 @@ class HeaderTests(WebTestCase):
 
 
 class ProxyTests(WebTestCase):
-    options = {"proxy_headers": True, "access_log": True}  # noqa: RUF012
+    options = {"proxies": Proxies(["192.168.1.0/24"]), "access_log": True}  # noqa: RUF012
 
     get = HeaderTests.get
 
@@ -374,6 +520,29 @@ class ProxyTests(WebTestCase):
         for value in (b"unknown", b"", b"1.2.3.4.5", b"evil\tname"):
             self.get(b"X-Forwarded-For: " + value)
             self.assertEqual(self.environ["REMOTE_ADDR"], "192.168.1.1")
+
+    def test_headers_of_another_peer_are_ignored(self) -> None:
+        self.site.proxies = Proxies(["10.0.0.0/8", "unix:"])
+        self.get(b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Proto: https")
+        self.assertEqual(self.environ["REMOTE_ADDR"], "192.168.1.1")
+        self.assertEqual(self.environ["wsgi.url_scheme"], "http")
+
+    def test_requests_of_one_client_are_limited(self) -> None:
+        self.site.sockets = SocketLimits(per_client=1)
+        answers = []
+        for number in (1, 2, 1):
+            transport = self.connect()
+            transport.protocol.dataReceived(
+                b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n" % number
+            )
+            answers.append(transport)
+        self.assert_status(answers[2].value(), 429)
+        self.assertFalse(answers[2].disconnecting, "other clients use the proxy's connection")
+        self.settle()
+        for transport in answers[:2]:
+            self.assert_status(transport.value(), 200)
+        self.assertEqual(dict(self.site.sockets._clients), {})
+        self.assertEqual(self.site.sockets.refused, {"client": 1})
 
     def test_without_headers_the_peer_is_the_client(self) -> None:
         self.get()

@@ -24,6 +24,7 @@ from cluster.core.wire.external_publisher import Publish, encode
 from cluster.django.api import topics
 from cluster.django.api.database_threads import ain_database
 from cluster.django.handlers.handler_decorator import Handler
+from cluster.net.accepting.port import Port
 from cluster.net.loop import threads
 from cluster.net.websocket.frames import text_frame
 from cluster.node.config import ListeningSocket, NodeConfig
@@ -33,18 +34,14 @@ from tests.fakes import RecordingTransport
 from tests.net.websocket.wire import close, request, text
 
 
-class Port:
-    """An adopted port."""
+class UnixPort:
+    """The port of external publishers."""
 
-    def __init__(self, fd: int, family: int, factory: Any) -> None:
-        self.fd = os.dup(fd)
-        self.family = family
-        self.factory = factory
-        self.stopped = False
+    def __init__(self) -> None:
+        self.connected = True
 
     def stopListening(self) -> "Deferred[None]":
-        self.stopped = True
-        os.close(self.fd)
+        self.connected = False
         return succeed(None)
 
 
@@ -53,24 +50,22 @@ class Reactor(Clock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ports: list[Port] = []
+        self.ports: list[Any] = []
         self.readers: list[Any] = []
         self.from_thread: list[tuple[Any, ...]] = []
         self.on_call_from_thread: Callable[[], object] = lambda: None
 
     def addReader(self, reader: Any) -> None:
         self.readers.append(reader)
+        if isinstance(reader, Port):
+            self.ports.append(reader)
 
     def removeReader(self, reader: Any) -> None:
         self.readers.remove(reader)
 
-    def listenUNIX(self, path: str, factory: Any, mode: int) -> Port:
+    def listenUNIX(self, path: str, factory: Any, mode: int) -> UnixPort:
         self.publish_factory = factory
-        self.ports.append(Port(os.open(os.devnull, os.O_RDONLY), socket.AF_UNIX, factory))
-        return self.ports[-1]
-
-    def adoptStreamPort(self, fd: int, family: int, factory: Any) -> Port:
-        self.ports.append(Port(fd, family, factory))
+        self.ports.append(UnixPort())
         return self.ports[-1]
 
     def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
@@ -135,10 +130,10 @@ class NodeTests(SynchronousTestCase):
         self.reactor.advance(0)
         self.successResultOf(node.ready)
         self.assertTrue(node.is_ready())
-        self.assertEqual([port.family for port in self.reactor.ports], [socket.AF_INET])
+        self.assertEqual([port.socket.family for port in self.reactor.ports], [socket.AF_INET])
         self.stop(node)
         self.assertFalse(node.is_ready())
-        self.assertTrue(self.reactor.ports[0].stopped)
+        self.assertFalse(self.reactor.ports[0].connected)
         self.assertEqual(self.reactor.readers, [])
         self.assertEqual(node.http.site.pool.threads, [])
 
@@ -172,11 +167,9 @@ class NodeTests(SynchronousTestCase):
     def test_a_socket_that_cannot_be_used_fails_the_start(self) -> None:
         """``ready`` fails only once."""
         node = self.make()
-
-        def adopt(*socket: Any) -> Any:
-            raise OSError("not today")
-
-        self.patch(self.reactor, "adoptStreamPort", adopt)
+        (listening,) = node._listening_sockets
+        with open(os.devnull) as no_socket:
+            os.dup2(no_socket.fileno(), listening.fd)
         node.startService()
         self.reactor.advance(0)
         self.failureResultOf(node.ready, OSError)
@@ -404,7 +397,7 @@ class NodeTests(SynchronousTestCase):
             await self.handlers_end()
             self.stop(node)
             self.assertFalse(outside.transport.connected)
-            self.assertTrue(all(port.stopped for port in self.reactor.ports))
+            self.assertFalse(any(port.connected for port in self.reactor.ports))
 
         asyncio.run(run())
 

@@ -60,7 +60,7 @@ class FeedRequests:
         pubsub: The topics of the node.
         settings: The C10K setting with its defaults.
         is_serving: Whether new clients are accepted at all.
-        occupancy: The limits of connections.
+        occupancy: The limits of users.
         expiry: Closes clients by time.
         end_of_turn: When streams send their output.
 
@@ -189,7 +189,7 @@ class FeedRequests:
             if kind == PREFLIGHT:
                 answer_preflight(request)
                 return
-            seat = self._occupancy.enter(request.getClientAddress().host)
+            seat = self._occupancy.enter(None)  # the request is counted for its client already
             http = from_web(request, match)
             admission = Admission(http, _feed_target)
             await admission.decide()
@@ -197,7 +197,7 @@ class FeedRequests:
             if task is not None and task.cancelling():
                 return  # the client has left, and a function of the application ignored that
             if http.user_key is not None:
-                seat.assign("user", http.user_key)
+                seat.assign_user(http.user_key)
             chosen = chosen_topics(http, topic_names(admission.result))
             if not self._is_serving():
                 raise _stopping()

@@ -29,11 +29,12 @@ from cluster.django.handshake.admission import Admission, Target, handshake_answ
 from cluster.django.handshake.limits import Occupancy, Seat, message_rate
 from cluster.django.handshake.middleware import of_site
 from cluster.django.handshake.origins import check_host_and_origin
-from cluster.django.handshake.proxies import forwarded
+from cluster.django.handshake.proxies import Proxies, forwarded
 from cluster.django.handshake.refusals import not_found
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import NoHandler, decode, find_handler, handler_of
 from cluster.django.revocation import revocable_clients
+from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.net.websocket.autobahn_protocol import OPEN
 
 CLOSE_NORMAL = 1000
@@ -72,7 +73,8 @@ class Dispatcher:
         settings: The C10K setting with its defaults.
         is_serving: Whether new connections are accepted at all.
         expiry: Closes clients by time.
-        proxy_headers: Whether to take addresses and schemes from a proxy's headers.
+        proxies: The proxies whose headers report a client's address and scheme.
+        sockets: The limits of the node's sockets.
 
     ``disconnects`` counts ended connections by close code. ``occupancy`` and ``rate`` are the
     limits of connections and messages.
@@ -86,12 +88,13 @@ class Dispatcher:
         settings: dict[str, Any],
         is_serving: Callable[[], bool],
         expiry: ClientExpiry,
-        proxy_headers: bool = False,
+        proxies: Proxies | None = None,
+        sockets: SocketLimits | None = None,
     ) -> None:
         self.opened_total = 0
         self.disconnects: Counter[str] = Counter()
         self.deciding: set[Connection] = set()
-        self.occupancy = Occupancy(settings)
+        self.occupancy = Occupancy(settings, sockets or SocketLimits())
         self.rate = message_rate(settings)
         self._pubsub = pubsub
         self._limits = (
@@ -101,12 +104,12 @@ class Dispatcher:
         )
         self._origins = settings["ALLOWED_ORIGINS"]
         self._is_serving = is_serving
-        self._proxy_headers = proxy_headers
+        self._proxies = proxies or Proxies()
         self._has_sessions = sessions.are_used()
-        self._is_limited = self.occupancy.is_limited
+        self._limits_users = self.occupancy.limits_users
         self._calls: dict[Connection, Call] = {}  # of accepted connections, until they are open
         self._tasks: dict[Connection, asyncio.Task[None]] = {}
-        self._seats: dict[Connection, Seat] = {}  # empty without limits
+        self._seats: dict[Connection, Seat] = {}  # of users, and of proxies' clients
         self._expiry = expiry
         self._at_end: dict[Connection, list[Callable[[], None]]] = {}  # of clients with a session
         of_site()  # load middleware now, so that its errors end the start
@@ -130,14 +133,11 @@ class Dispatcher:
         if not self._is_serving():
             raise ConnectionDeny(503, "this node is shutting down")
         headers = request.headers
-        if self._proxy_headers:
-            client, secure = forwarded(connection.http_request_data or b"")
-        else:
-            client, secure = None, False
-        if client is None:
-            client = request.peer.partition(":")[2].rpartition(":")[0]  # "tcp4:127.0.0.1:40000"
-        else:
-            connection.peer = client
+        client, secure, reported = _host_of(request.peer), False, None
+        if self._proxies.trusts(client):
+            reported, secure = forwarded(connection.http_request_data or b"")
+            if reported is not None:
+                client = connection.peer = reported
         secure = secure or connection.transport_details.is_secure
         check_host_and_origin(headers.get("host", ""), headers.get("origin"), secure, self._origins)
         handler: Handler | None = None
@@ -163,8 +163,8 @@ class Dispatcher:
             secure=secure,
             gate=None if self.rate is None else self.rate.gate(connection),
         )
-        if self._is_limited:
-            self._seats[connection] = self.occupancy.enter(client)
+        if self._limits_users or reported is not None:
+            self._seats[connection] = self.occupancy.enter(reported)
         connection.owner = websocket
         if handler is not None and match is not None and self._needs_no_thread(handler, match):
             cookies = headers.get("cookie")
@@ -225,7 +225,7 @@ class Dispatcher:
             raise ConnectionDeny(503, "this node is shutting down")
         seat = self._seats.get(connection)
         if seat is not None and request.user_key is not None:
-            seat.assign("user", request.user_key)
+            seat.assign_user(request.user_key)
         match = request.resolver_match
         assert match is not None
         self._calls[connection] = (handler, match.args, match.kwargs, request)
@@ -313,6 +313,13 @@ class Dispatcher:
             connection.close(CLOSE_INTERNAL_ERROR, "internal error")
         else:
             connection.close(CLOSE_NORMAL)
+
+
+def _host_of(peer: str) -> str:
+    """The host of Autobahn's description of a peer; empty for a Unix socket."""
+    if peer.startswith("unix"):
+        return ""
+    return peer.partition(":")[2].rpartition(":")[0]  # "tcp4:127.0.0.1:40000"
 
 
 def _handler_target(match: ResolverMatch) -> Target[Handler] | None:

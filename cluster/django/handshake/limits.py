@@ -1,125 +1,108 @@
-"""How many connections a node accepts, and how many messages from each.
+"""How many connections a user or a proxy's client may have, and how many messages each may send.
 
-All limits are off (None) unless C10K sets them, and then cost nothing. A client beyond a limit of
-connections is refused: 503 for the node's, 429 for its address's or its user's. A client that sends
-too many messages is closed with 1008.
+The sockets of a node are counted where they are accepted (cluster.net.accepting). What is counted
+here is known only from a request: its user, and its client if a proxy passed it on. Beyond a limit
+it is answered 429. A client that sends too many messages is closed with 1008.
 """
 
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.core.interfaces import ClientConnection
+from cluster.net.accepting.socket_limits import SocketLimits, network_of
 from cluster.net.websocket.refusal import Refusal
 
 CLOSE_TOO_FAST = 1008
 
 RETRY_LATER = (("Retry-After", "5"),)
 
-_MAPPED = bytes(10) + b"\xff\xff"
-"""How an IPv4-mapped IPv6 address begins (RFC 4291, section 2.5.5.2)."""
-
 Receive = Callable[[bytes, bool], None]
 
 
 class Occupancy:
-    """Counts the seats that are taken: WebSockets, clients of feeds, and handshakes under way.
+    """Counts the connections of users, and those of a proxy's clients.
 
     Args:
         settings: The C10K setting with its defaults.
+        sockets: Counts clients, whether they connect through a proxy or not.
 
-    ``refused`` counts refusals by reason: "connections", "client" or "user".
+    ``refused`` counts refusals by reason: "user".
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], sockets: SocketLimits) -> None:
         self.refused: Counter[str] = Counter()
+        self.sockets = sockets
         self.taken = 0
-        self._seats: Counter[tuple[str, str]] = Counter()
-        self._all: int | None = settings["MAX_CONNECTIONS"]
-        self._per: dict[str, int | None] = {
-            "client": settings["MAX_CONNECTIONS_PER_CLIENT"],
-            "user": settings["MAX_CONNECTIONS_PER_USER"],
-        }
+        """Seats that have not been left."""
+        self._users: Counter[str] = Counter()
+        self._per_user: int | None = settings["MAX_CONNECTIONS_PER_USER"]
 
     @property
-    def is_limited(self) -> bool:
-        """Whether there is any limit."""
-        return self._all is not None or any(limit is not None for limit in self._per.values())
+    def limits_users(self) -> bool:
+        """Whether there is a limit for each user."""
+        return self._per_user is not None
 
-    def enter(self, client: str) -> "Seat":
-        """Take a seat for a client of this address; the caller must ``leave`` it in any case.
+    def enter(self, client: str | None) -> "Seat":
+        """Take a seat for a connection; the caller must ``leave`` it in any case.
+
+        Args:
+            client: The address that a proxy reported; None if the client's socket is counted
+                already.
 
         Raises:
-            Refusal: There is none left, for the node or for the address.
+            Refusal: The client has as many as it may.
         """
-        if self._all is not None and self.taken >= self._all:
-            self.refused["connections"] += 1
-            raise Refusal(503, "the node has its maximum of connections", RETRY_LATER)
-        seat = Seat(self)
+        if client is not None:
+            client = network_of(client)
+            if not self.sockets.enter(client):
+                raise Refusal(429, "too many connections of this client", RETRY_LATER)
         self.taken += 1
-        try:
-            seat.assign("client", network_of(client))
-        except Refusal:
-            seat.leave()
-            raise
-        return seat
+        return Seat(self, client)
 
 
 class Seat:
     """The seat of one connection; made by ``Occupancy.enter``."""
 
-    __slots__ = ("_keys", "_occupancy")
+    __slots__ = ("_client", "_occupancy", "_user")
 
-    def __init__(self, occupancy: Occupancy) -> None:
-        self._occupancy = occupancy
-        self._keys: list[tuple[str, str]] | None = []
+    def __init__(self, occupancy: Occupancy, client: str | None) -> None:
+        self._occupancy: Occupancy | None = occupancy
+        self._client = client
+        self._user: str | None = None
 
-    def assign(self, kind: str, key: str) -> None:
-        """Count the seat for a "client" (its network) or a "user" (its primary key).
+    def assign_user(self, user: str) -> None:
+        """Count the seat for a user, once.
+
+        Args:
+            user: The user's primary key.
 
         Raises:
-            Refusal: They have as many as they may.
+            Refusal: The user has as many as they may.
         """
         occupancy = self._occupancy
-        limit = occupancy._per[kind]
-        if limit is None or self._keys is None:
+        if occupancy is None or occupancy._per_user is None:
             return
-        if occupancy._seats[kind, key] >= limit:
-            occupancy.refused[kind] += 1
-            raise Refusal(429, f"too many connections of this {kind}", RETRY_LATER)
-        occupancy._seats[kind, key] += 1
-        self._keys.append((kind, key))
+        if occupancy._users[user] >= occupancy._per_user:
+            occupancy.refused["user"] += 1
+            raise Refusal(429, "too many connections of this user", RETRY_LATER)
+        occupancy._users[user] += 1
+        self._user = user
 
     def leave(self) -> None:
         """Give the seat back. Idempotent."""
-        if self._keys is None:
+        occupancy, self._occupancy = self._occupancy, None
+        if occupancy is None:
             return
-        seats = self._occupancy._seats
-        for key in self._keys:
-            seats[key] -= 1
-            if not seats[key]:
-                del seats[key]
-        self._keys = None
-        self._occupancy.taken -= 1
-
-
-def network_of(client: str) -> str:
-    """The network that an address counts for.
-
-    That is the address itself, but the /64 network of an IPv6 address: a customer may use every
-    address of at least that much (RFC 6177). An IPv4-mapped IPv6 address counts as IPv4.
-    """
-    if ":" not in client:
-        return client
-    try:
-        address = socket.inet_pton(socket.AF_INET6, client.partition("%")[0])
-    except OSError:
-        return client
-    if address.startswith(_MAPPED):
-        return socket.inet_ntop(socket.AF_INET, address[len(_MAPPED) :])
-    return f"{socket.inet_ntop(socket.AF_INET6, address[:8] + bytes(8))}/64"
+        occupancy.taken -= 1
+        if self._client is not None:
+            occupancy.sockets.leave(self._client)
+        if self._user is not None:
+            users = occupancy._users
+            users[self._user] -= 1
+            if not users[self._user]:
+                del users[self._user]
 
 
 class MessageRate:

@@ -50,7 +50,7 @@ class ConnectionFactoryBase(AutobahnFactory):
     def __init__(
         self, end_of_turn: EndOfTurn, epoll_reader: EpollReader | None, high_water: int
     ) -> None:
-        super().__init__(server="c10k", reactor=end_of_turn.reactor)
+        super().__init__(server="", reactor=end_of_turn.reactor)
         self.end_of_turn = end_of_turn
         self.epoll_reader = epoll_reader
         self.timers = CoarseTimers(end_of_turn.reactor)

@@ -143,7 +143,7 @@ class Handshake(ConnectionBase):
             reason=reason,
         )
         self.wasNotCleanReason = reason
-        self.sendData(refusal.response(self.factory.server))
+        self.sendData(refusal.response())
         self.dropConnection(abort=False)
         self.cancel_decision()
 

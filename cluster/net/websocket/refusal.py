@@ -35,7 +35,7 @@ class Refusal(ConnectionDeny):
         self.headers = headers
         self.body = body
 
-    def response(self, server: str) -> bytes:
+    def response(self) -> bytes:
         """Return the complete HTTP response. Close the connection after sending it."""
         headers, body = list(self.headers), self.body
         if body is None:
@@ -45,7 +45,7 @@ class Refusal(ConnectionDeny):
             phrase = HTTPStatus(self.code).phrase
         except ValueError:
             phrase = "Refused"
-        lines = [f"HTTP/1.1 {self.code} {phrase}", f"Server: {server}"]
+        lines = [f"HTTP/1.1 {self.code} {phrase}"]
         lines += [f"{name}: {value}".translate(_LINE_BREAKS) for name, value in headers]
         lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
         return "\r\n".join(lines).encode("latin-1", "replace") + body

@@ -23,6 +23,8 @@ from cluster.django.feeds.http_requests import FeedRequests
 from cluster.django.handshake.limits import Occupancy
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.frames import text_frame
+from cluster.net.accepting.socket_limits import SocketLimits
+from cluster.node.config import HttpLimits
 from cluster.node.http import DjangoSite
 from cluster.pubsub.local_bus import LocalBus
 from cluster.pubsub.pubsub import PubSub
@@ -144,7 +146,7 @@ class FeedSiteTestCase(SynchronousTestCase):
         self.up = True
         self.views: list[Any] = []
         settings = {**DEFAULTS, **self.settings}
-        self.occupancy = Occupancy(settings)
+        self.occupancy = Occupancy(settings, SocketLimits())
         self.feeds = FeedRequests(
             self.pubsub,
             settings,
@@ -154,7 +156,7 @@ class FeedSiteTestCase(SynchronousTestCase):
             EndOfTurn(self.clock),
         )
         self.site = DjangoSite(
-            self.clock, None, lambda peer: None, threads=1, queue=1, max_body=1000
+            self.clock, None, lambda peer: None, threads=1, queue=1, limits=HttpLimits()
         )
         self.site.on_request = self.feeds.take
         self.patch(self.site.views, "render", self.view)

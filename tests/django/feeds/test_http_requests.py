@@ -292,26 +292,6 @@ class AdmissionTests(FeedSiteTestCase):
         self.run_async(test)
 
 
-class LimitTests(FeedSiteTestCase):
-    settings = {"MAX_CONNECTIONS": 2}  # noqa: RUF012
-
-    def test_seats(self) -> None:
-        async def test() -> None:
-            one, two = await self.stream(), await self.poll()
-            refused = self.answer(await self.poll())
-            self.assertEqual(refused.status, 503)
-            defer = self.answer(await self.stream())
-            self.assertEqual(defer.events[-1]["data"]["code"], 1013)
-            self.assertEqual(self.occupancy.refused, {"connections": 2})
-            self.lose(one)
-            self.publish("one", "x")  # which answers the poll
-            self.assertEqual(self.occupancy.taken, 0)
-            self.assertEqual(self.answer(await self.stream()).status, 200)
-            del two
-
-        self.run_async(test)
-
-
 urlpatterns = [
     path("members/", login_required(two)),
     path("staff/", permission_required("auth.add_user", raise_exception=True)(two)),

@@ -475,29 +475,9 @@ class DecoratedTests(AdmissionTestCase):
 
 
 class LimitTests(AdmissionTestCase):
-    def limit(self, **limits: Any) -> None:
-        self.prepare(**limits)
-        self.assertEqual(DEFAULTS["MAX_CONNECTIONS"], None)
-
-    def test_connections_of_a_node(self) -> None:
-        self.limit(MAX_CONNECTIONS=1)
-
-        async def test() -> None:
-            first, _ = await self.ask("/ws")
-            second, transport = await self.ask("/ws")
-            self.assertTrue(transport.written.startswith(b"HTTP/1.1 503 "), transport.written)
-            self.lose(second)
-            self.lose(first)
-            third, transport = await self.ask("/ws")
-            self.assertTrue(transport.written.startswith(b"HTTP/1.1 101 "), transport.written)
-            self.lose(third)
-
-        self.run_async(test)
-        self.assertEqual(self.dispatcher.occupancy.refused, {"connections": 1})
-        self.assertEqual(self.dispatcher.occupancy.taken, 0)
-
     def test_handshakes_under_way_count(self) -> None:
-        self.limit(MAX_CONNECTIONS_PER_CLIENT=1)
+        self.prepare("127.0.0.1", per_client=1)
+        address = b"X-Forwarded-For: 192.0.2.1"
         waiting = asyncio.Event()
 
         async def later() -> None:
@@ -506,8 +486,8 @@ class LimitTests(AdmissionTestCase):
         self.decide(lambda request, room: later())
 
         async def test() -> None:
-            first, _ = self.connect(wire.request().replace(b"/ws", b"/async/a/"))
-            second, transport = await self.ask("/ws")
+            first, _ = self.connect(wire.request(address).replace(b"/ws", b"/async/a/"))
+            second, transport = await self.ask("/ws", address)
             self.assertTrue(transport.written.startswith(b"HTTP/1.1 429 "), transport.written)
             self.lose(first)
             self.lose(second)
@@ -516,7 +496,7 @@ class LimitTests(AdmissionTestCase):
         self.assertEqual(self.dispatcher.occupancy.taken, 0)
 
     def test_connections_of_a_user(self) -> None:
-        self.limit(MAX_CONNECTIONS_PER_USER=1)
+        self.prepare(MAX_CONNECTIONS_PER_USER=1)
         header = cookie(log_in(new_user())[1])
 
         async def test() -> None:
@@ -532,7 +512,7 @@ class LimitTests(AdmissionTestCase):
         self.assertEqual(self.dispatcher.occupancy.refused, {"user": 1})
 
     def test_the_address_behind_a_proxy(self) -> None:
-        self.prepare(proxy_headers=True, MAX_CONNECTIONS_PER_CLIENT=1)
+        self.prepare("127.0.0.1", per_client=1)
 
         async def test() -> None:
             connections = [
@@ -548,7 +528,7 @@ class LimitTests(AdmissionTestCase):
         self.run_async(test)
 
     def test_messages_through_recv_and_callbacks(self) -> None:
-        self.limit(MESSAGE_RATE=0.001, MESSAGE_BURST=2)
+        self.prepare(MESSAGE_RATE=0.001, MESSAGE_BURST=2)
 
         async def test() -> None:
             for callback in (False, True):

@@ -18,6 +18,8 @@ from cluster.django.client_expiry import ClientExpiry
 from cluster.django.conf import DEFAULTS
 from cluster.django.handlers.handler_decorator import websocket
 from cluster.django.handshake.dispatcher import Dispatcher
+from cluster.django.handshake.proxies import Proxies
+from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
@@ -66,11 +68,16 @@ class DispatcherTestCase(SynchronousTestCase):
         self.events: list[Any] = []
         self.prepare()
 
-    def prepare(self, proxy_headers: bool = False, **settings: Any) -> None:
+    def prepare(self, *proxies: str, per_client: int | None = None, **settings: Any) -> None:
         settings = {**DEFAULTS, **settings}
         self.expiry = ClientExpiry(self.clock, settings)
         self.dispatcher = Dispatcher(
-            self.pubsub, settings, lambda: self.up, self.expiry, proxy_headers
+            self.pubsub,
+            settings,
+            lambda: self.up,
+            self.expiry,
+            Proxies(proxies),
+            SocketLimits(per_client=per_client),
         )
         self.connection_factory = ConnectionFactory(EndOfTurn(self.clock), None)
         self.connection_factory.on_request = self.dispatcher.request
@@ -156,7 +163,7 @@ class HandshakeTests(DispatcherTestCase):
     def test_tls_at_a_trusted_proxy(self) -> None:
         headers = (b"Origin: https://localhost", b"X-Forwarded-Proto: HTTPS")
         self.assertEqual(self.status(*headers), 403)
-        self.prepare(proxy_headers=True)
+        self.prepare("127.0.0.1")
         self.assertEqual(self.status(*headers), 101)
         self.assertEqual(self.status(headers[0]), 403)
 

@@ -5,85 +5,61 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.django.conf import DEFAULTS
-from cluster.django.handshake.limits import MessageRate, Occupancy, message_rate, network_of
+from cluster.django.handshake.limits import MessageRate, Occupancy, message_rate
+from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.net.websocket.refusal import Refusal
 from tests.django.fakes import RecordingConnection
 
 
 class OccupancyTests(SynchronousTestCase):
-    def occupancy(self, **limits: int) -> Occupancy:
-        return Occupancy({**DEFAULTS, **limits})
+    def setUp(self) -> None:
+        self.sockets = SocketLimits(per_client=1)
+        self.occupancy = Occupancy({**DEFAULTS, "MAX_CONNECTIONS_PER_USER": 1}, self.sockets)
 
-    def assert_refused(self, status: int, call: Any, *args: str) -> None:
-        self.assertEqual(self.assertRaises(Refusal, call, *args).code, status)
+    def assert_refused(self, call: Any, *args: str) -> None:
+        self.assertEqual(self.assertRaises(Refusal, call, *args).code, 429)
 
-    def test_off_by_default(self) -> None:
-        self.assertFalse(self.occupancy().is_limited)
-        for key in ("MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_CLIENT", "MAX_CONNECTIONS_PER_USER"):
-            self.assertTrue(self.occupancy(**{key: 1}).is_limited, key)
+    def test_of_users(self) -> None:
+        self.assertTrue(self.occupancy.limits_users)
+        self.assertFalse(Occupancy(DEFAULTS, self.sockets).limits_users)
 
-    def test_of_the_node(self) -> None:
-        occupancy = self.occupancy(MAX_CONNECTIONS=2)
-        first = occupancy.enter("a")
-        occupancy.enter("b")
-        self.assert_refused(503, occupancy.enter, "c")
-        first.leave()
-        first.leave()
-        occupancy.enter("c")
-        self.assert_refused(503, occupancy.enter, "d")
-        self.assertEqual(occupancy.refused, {"connections": 2})
-        self.assertEqual(occupancy.taken, 2)
-
-    def test_of_an_address(self) -> None:
-        occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=1)
-        seat = occupancy.enter("a")
-        self.assert_refused(429, occupancy.enter, "a")
-        self.assertEqual(occupancy.taken, 1, "a refused client takes no seat")
-        occupancy.enter("b")
+    def test_of_a_proxys_client(self) -> None:
+        seat = self.occupancy.enter("192.0.2.1")
+        self.assert_refused(self.occupancy.enter, "192.0.2.1")
+        self.assertEqual(self.occupancy.taken, 1, "a refused client takes no seat")
+        self.occupancy.enter("192.0.2.2")
         seat.leave()
-        occupancy.enter("a")
-        self.assertEqual(occupancy.refused, {"client": 1})
-
-    def test_ipv6_by_its_network(self) -> None:
-        occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=1)
-        seat = occupancy.enter("2001:db8:1:2::1")
-        self.assert_refused(429, occupancy.enter, "2001:db8:1:2:ffff::9")
-        occupancy.enter("2001:db8:1:3::1")
         seat.leave()
-        occupancy.enter("2001:db8:1:2:ffff::9")
+        self.occupancy.enter("192.0.2.1")
+        self.assertEqual(self.sockets.refused, {"client": 1})
 
-    def test_ipv4_mapped_addresses(self) -> None:
-        occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=1)
-        occupancy.enter("::ffff:192.0.2.1")
-        occupancy.enter("::ffff:192.0.2.2")
-        self.assert_refused(429, occupancy.enter, "192.0.2.1")
-
-    def test_networks(self) -> None:
-        for client, network in {
-            "192.0.2.1": "192.0.2.1",
-            "::1": "::/64",
-            "fe80::1%eth0": "fe80::/64",
-            "": "",
-            "what:ever": "what:ever",
-        }.items():
-            self.assertEqual(network_of(client), network, client)
+    def test_clients_whose_sockets_are_counted_are_not_counted_twice(self) -> None:
+        for _ in range(3):
+            self.occupancy.enter(None)
+        self.assertEqual((self.occupancy.taken, self.sockets.refused), (3, {}))
 
     def test_of_a_user(self) -> None:
-        occupancy = self.occupancy(MAX_CONNECTIONS_PER_USER=1)
-        first, second = occupancy.enter("a"), occupancy.enter("a")
-        first.assign("user", "7")
-        self.assert_refused(429, second.assign, "user", "7")
+        first, second = self.occupancy.enter(None), self.occupancy.enter(None)
+        first.assign_user("7")
+        self.assert_refused(second.assign_user, "7")
         second.leave()
+        second.assign_user("7")  # of a client that has left: not counted
         first.leave()
-        occupancy.enter("b").assign("user", "7")
-        self.assertEqual(occupancy.refused, {"user": 1})
+        self.occupancy.enter(None).assign_user("7")
+        self.assertEqual(self.occupancy.refused, {"user": 1})
+
+    def test_without_a_limit_of_users(self) -> None:
+        occupancy = Occupancy(DEFAULTS, self.sockets)
+        for _ in range(3):
+            occupancy.enter(None).assign_user("7")
+        self.assertEqual(occupancy.refused, {})
 
     def test_seats_that_were_left_are_forgotten(self) -> None:
-        occupancy = self.occupancy(MAX_CONNECTIONS_PER_CLIENT=5, MAX_CONNECTIONS_PER_USER=5)
-        seat = occupancy.enter("a")
-        seat.assign("user", "7")
+        seat = self.occupancy.enter("192.0.2.1")
+        seat.assign_user("7")
         seat.leave()
-        self.assertEqual((dict(occupancy._seats), occupancy.taken), ({}, 0))
+        self.assertEqual((dict(self.occupancy._users), self.occupancy.taken), ({}, 0))
+        self.assertEqual(dict(self.sockets._clients), {})
 
 
 class MessageRateTests(SynchronousTestCase):

@@ -94,7 +94,7 @@ def make_connection(clock: Clock, limit: int) -> Side:
 
 
 def make_stock(clock: Clock, limit: int) -> Side:
-    factory: Any = WebSocketServerFactory(reactor=clock, server="c10k")
+    factory: Any = WebSocketServerFactory(reactor=clock, server="")
     factory.protocol = Stock
     factory._batched_timer = CoarseTimers(clock)
     factory.setProtocolOptions(

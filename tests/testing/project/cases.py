@@ -262,7 +262,7 @@ class LimitTests(SimpleTestCase):
             await client.send("x" * 11)
             self.assertEqual(1009, (await client.closed()).code)
 
-    @override_settings(C10K={"PROXY_HEADERS": True})
+    @override_settings(C10K={"PROXY_HEADERS": ["127.0.0.1"]})
     async def test_proxy(self) -> None:
         headers = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
         async with connect("/who/", headers=headers, origin="https://testserver"):

@@ -1,0 +1,6 @@
+"""Accepts connections: the port of a listening socket, and how many sockets a node may hold.
+
+port             accepts the connections of a listening socket
+socket_limits    counts them, and decides whether there is room for one more
+refused          answers the connections for which there is no room
+"""

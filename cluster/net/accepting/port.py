@@ -1,0 +1,246 @@
+"""The port of a listening socket: accepts connections within the limits of the node.
+
+Twisted's own port closes connections without an answer when the process has no descriptors left.
+This one asks SocketLimits before it makes a protocol, answers refused clients with 503, and counts
+each socket until it is closed. When the kernel has no descriptor for a new connection, the port
+closes a spare one, accepts with it, and answers.
+"""
+
+import errno
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet import address, tcp, unix
+from twisted.internet.abstract import FileDescriptor
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from cluster.net.accepting.refused import RESPONSE, RefusedConnections
+from cluster.net.accepting.socket_limits import SocketLimits
+
+ACCEPTS_PER_TURN = 100
+"""Connections that are accepted in one turn of the event loop; further ones wait for the next."""
+
+PAUSE_S = 0.1
+"""Seconds until a port without any descriptor tries to accept again."""
+
+REPORT_S = 10.0
+"""Seconds between two lines of the log about refused connections."""
+
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class _CountedTCP(tcp.Server):
+    """A TCP connection that is counted until it is closed."""
+
+    server: Any
+
+    def connectionLost(self, reason: Any) -> None:
+        if hasattr(self, "socket"):  # Twisted may call this method twice
+            self.server.limits.left(self.hostname)
+        super().connectionLost(reason)
+
+
+class _CountedUnix(unix.Server):
+    """A connection through a Unix socket that is counted until it is closed."""
+
+    server: Any
+
+    def connectionLost(self, reason: Any) -> None:
+        if hasattr(self, "socket"):
+            self.server.limits.left("")
+        super().connectionLost(reason)
+
+    def getHost(self) -> Any:
+        """Nobody needs the path, and WSGI needs a port."""
+        return address.IPv4Address("TCP", "127.0.0.1", 80)
+
+
+class Port(FileDescriptor):
+    """Accepts the connections of one listening socket from ``startListening`` on.
+
+    Args:
+        reactor: The reactor of the node.
+        listening: The socket. The port closes it.
+        factory: Makes the protocols.
+        limits: The limits of the node, which its ports share.
+        tls: The factory of TLS contexts; None for plain connections.
+    """
+
+    log = Logger()
+    sessionno = 0
+
+    def __init__(
+        self,
+        reactor: Any,
+        listening: socket.socket,
+        factory: Any,
+        limits: SocketLimits,
+        tls: Any = None,
+    ) -> None:
+        super().__init__(reactor)
+        self.limits = limits
+        self.socket = listening
+        listening.setblocking(False)
+        name = listening.getsockname()
+        self._realPortNumber = name if listening.family == socket.AF_UNIX else name[1]
+        self.factory = factory
+        self._refused = RefusedConnections(reactor)
+        self._refusing: Any = self._refused
+        self._is_plain = tls is None
+        if tls is not None:
+            self.factory = TLSMemoryBIOFactory(tls, False, factory)
+            self._refusing = TLSMemoryBIOFactory(tls, False, self._refused)
+        self._spare: int | None = None
+        self._pause: Any = None
+        self._unreported = 0
+        self._reported = -REPORT_S
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:
+        prefix: str = self.factory.logPrefix()
+        return prefix
+
+    def startListening(self) -> None:
+        """Start to accept."""
+        self.factory.doStart()
+        self._refusing.doStart()
+        self._keep_spare()
+        self.connected = 1
+        self.startReading()
+
+    def stopListening(self) -> None:
+        """Accept no more, and close the descriptor. Open connections stay open."""
+        if not self.connected:
+            return
+        self.stopReading()
+        self.connected = 0
+        self.socket.close()
+        self._release_spare()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self.factory.doStop()
+        self._refusing.doStop()
+
+    loseConnection = stopListening  # type: ignore[assignment]
+
+    def connectionLost(self, reason: Any) -> None:
+        """Called by a reactor that stops."""
+        self.stopListening()
+
+    def doRead(self) -> None:
+        """Accept what waits in the kernel's queue."""
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, peer = self.socket.accept()
+            except OSError as error:
+                if error.errno in _NO_DESCRIPTOR:
+                    self._refuse_without_descriptor()
+                    return
+                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+                    return
+                continue  # the client has left, or the firewall has refused it (accept(2))
+            try:
+                self._accepted(sock, peer)
+            except Exception:
+                self.log.failure("cannot serve a new connection")
+                sock.close()
+            if not self.connected:
+                return  # a protocol stopped the port
+
+    def _accepted(self, sock: socket.socket, peer: Any) -> None:
+        if sock.family == socket.AF_UNIX:
+            host, where, kind = "", address.UNIXAddress(None), _CountedUnix
+            peer = None
+        elif len(peer) == 4:
+            if peer[3]:  # a link-local address, which is incomplete without its scope
+                host = socket.getnameinfo(peer, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+                peer = (host, *peer[1:])
+            host, where, kind = peer[0], address.IPv6Address("TCP", *peer), _CountedTCP
+        else:
+            host, where, kind = peer[0], address.IPv4Address("TCP", *peer), _CountedTCP
+        reason = self.limits.admit(host, sock.fileno())
+        if reason is not None:
+            self._refuse(sock, peer, where, host, reason)
+            return
+        try:
+            protocol = self.factory.buildProtocol(where)
+            self.sessionno += 1
+            transport = kind(sock, protocol, peer, self, self.sessionno, self.reactor)
+        except Exception:
+            self.limits.left(host)
+            raise
+        protocol.makeConnection(transport)
+
+    def _refuse(self, sock: socket.socket, peer: Any, where: Any, host: str, reason: str) -> None:
+        self._report(reason, host)
+        if not self._refused.has_room():
+            self._answer_and_close(sock)
+            return
+        protocol = self._refusing.buildProtocol(where)
+        kind = unix.Server if sock.family == socket.AF_UNIX else tcp.Server
+        self.sessionno += 1
+        protocol.makeConnection(kind(sock, protocol, peer, self, self.sessionno, self.reactor))
+
+    def _answer_and_close(self, sock: socket.socket) -> None:
+        if self._is_plain:
+            with suppress(OSError):
+                sock.setblocking(False)
+                sock.send(RESPONSE)
+                sock.shutdown(socket.SHUT_WR)
+                # Unread bytes would make the kernel reset the connection instead of closing it.
+                sock.recv(1 << 16)
+        sock.close()
+
+    def _refuse_without_descriptor(self) -> None:
+        """The process, or the machine, has no descriptor left, not even of the reserve."""
+        answered = 0
+        self._release_spare()
+        try:
+            while answered < ACCEPTS_PER_TURN:
+                sock, peer = self.socket.accept()
+                answered += 1
+                self.limits.refuse_without_descriptor()
+                self._answer_and_close(sock)
+                self._report("descriptors", peer[0] if peer else "")
+        except OSError:
+            pass  # no more clients wait, or another thread has taken the descriptor
+        self._keep_spare()
+        if not answered:
+            # The socket stays readable, and the event loop would call doRead in each turn.
+            self.stopReading()
+            self._pause = self.reactor.callLater(PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._keep_spare()
+        self.startReading()
+
+    def _keep_spare(self) -> None:
+        if self._spare is None:
+            with suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _release_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
+    def _report(self, reason: str, host: str) -> None:
+        """Log the first refusal, and then their number every REPORT_S seconds."""
+        self._unreported += 1
+        now = self.reactor.seconds()
+        if now - self._reported < REPORT_S:
+            return
+        self.log.warn(
+            "refused {count} connection(s), the last one of {host} because of the limit {reason!r}",
+            count=self._unreported,
+            host=host or "a Unix socket",
+            reason=reason,
+        )
+        self._unreported, self._reported = 0, now

@@ -1,0 +1,117 @@
+"""An HTTP connection whose client must send its requests, and read its responses, in time.
+
+The timer of twisted.web's channel is used for all limits, one after the other: the pause before a
+request, its header, its body. A request that arrives in one piece starts no timer.
+"""
+
+from typing import Any
+
+from twisted.protocols.basic import LineReceiver
+from twisted.web.http import HTTPChannel
+
+from cluster.net.unbuffered_output import unsent_bytes
+
+STALLED_S = 60.0
+"""Seconds after which a client that has stopped reading its response is disconnected."""
+
+BODY_GRACE_S = 10.0
+"""Seconds that a body may take in addition to those of its minimum rate."""
+
+MAX_LENGTH_DIGITS = 100
+"""Digits of a Content-Length. Python converts at most 4,300, and any size has fewer than 20."""
+
+IDLE, HEADER, BODY, CLOSING = range(4)
+
+
+class BoundedChannel(HTTPChannel):
+    """An HTTP connection with timeouts; a request header that is too long is answered 431.
+
+    Between two requests it stays open for ``timeOut`` seconds. From the first byte of a request
+    on, the site's HANDSHAKE_TIMEOUT counts for its header, then REQUEST_BODY_RATE and
+    REQUEST_BODY_TIMEOUT for its body; a client that is too slow is answered 408. There is no limit
+    for reading the last response, but the client must read some bytes every STALLED_S seconds.
+    """
+
+    site: Any  # the DjangoSite, which sets it
+    line_mode: int
+    timeOut: float | None
+    _buffer: bytes
+    _unsent = 0
+    _receiving = IDLE
+    _body_began = 0.0
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._receiving == CLOSING:
+            return
+        LineReceiver.dataReceived(self, data)
+        if self._handlingRequest:
+            return
+        if not self.line_mode:
+            if self._receiving != BODY:
+                self._receiving = BODY
+                self._body_began = self.site.clock.seconds()
+                self.setTimeout(BODY_GRACE_S)
+        elif self._receiving != HEADER and (self._buffer or self._receivedHeaderSize):
+            self._receiving = HEADER
+            self.setTimeout(self.site.limits.header_timeout)
+
+    def allContentReceived(self) -> None:
+        if self._receiving != IDLE:
+            self._receiving = IDLE
+            self.timeOut = self.site.timeOut  # it is restored after the response
+        super().allContentReceived()
+
+    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
+        if header == b"Content-Length" and len(data) > MAX_LENGTH_DIGITS:
+            return bool(self._failChooseTransferDecoder())
+        return bool(super()._maybeChooseTransferDecoder(header, data))
+
+    def timeoutConnection(self) -> None:
+        """Close an idle connection, or one whose request did not arrive in time.
+
+        A client of an idle connection may still be reading the last response.
+        """
+        if self._receiving == BODY:
+            left = self._seconds_left()
+            if left > 0:
+                self.setTimeout(left)
+                return
+        if self._receiving != IDLE:
+            self.site.limited["slow_body" if self._receiving == BODY else "slow_header"] += 1
+            transport: Any = self.transport
+            transport.write(
+                b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            )
+        self.loseConnection()
+
+    def _seconds_left(self) -> float:
+        """The seconds that the body may still take, with the bytes that have arrived."""
+        arrived: int = self.requests[-1].body_size
+        allowed = BODY_GRACE_S + arrived / self.site.limits.body_rate
+        seconds: float = self.site.clock.seconds() - self._body_began
+        return min(allowed, self.site.limits.body_timeout) - seconds
+
+    def loseConnection(self) -> None:
+        """Close when the client has read all output, or has stopped reading. Idempotent."""
+        if self._receiving == CLOSING:
+            return
+        self._receiving = CLOSING
+        super().loseConnection()
+        self._unsent = unsent_bytes(self.transport)
+        self._abortingCall = self.callLater(STALLED_S, self._check_progress)
+
+    def _check_progress(self) -> None:
+        self._abortingCall = None
+        before, self._unsent = self._unsent, unsent_bytes(self.transport)
+        if self._unsent < before:
+            self._abortingCall = self.callLater(STALLED_S, self._check_progress)
+        else:
+            self.forceAbortClient()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"
+            b"Content-Length: 0\r\n\r\n"
+        )
+        self.loseConnection()

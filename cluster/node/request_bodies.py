@@ -1,0 +1,115 @@
+"""The bodies of HTTP requests that a node holds until their views have ended.
+
+A body is in memory up to SPOOL_BYTES, and then in a temporary file, which needs a descriptor. All
+bodies of a node together have a limit of bytes, in memory and on disk; the request whose piece is
+beyond it is answered 503.
+"""
+
+import tempfile
+from io import BytesIO
+from typing import IO, Any
+
+from cluster.net.accepting.socket_limits import SocketLimits
+
+SPOOL_BYTES = 100_000
+"""Bytes of a body that are kept in memory; twisted.web has the same limit."""
+
+
+class NoRoomForBody(Exception):
+    """The node cannot hold one more piece of a body; the text is the reason for the log."""
+
+
+class RequestBodies:
+    """The bodies of all requests of a node.
+
+    Args:
+        limit: Bytes that they may have together.
+        sockets: Says which descriptors files may have.
+    """
+
+    def __init__(self, limit: int, sockets: SocketLimits) -> None:
+        self.bytes = 0
+        self.files = 0
+        self.limit = limit
+        self.sockets = sockets
+
+
+class Body:
+    """The body of one request: a file that is written first, and then read.
+
+    Args:
+        bodies: Counts its bytes until it is closed.
+    """
+
+    def __init__(self, bodies: RequestBodies) -> None:
+        self.size = 0
+        self._bodies = bodies
+        self._in_memory = True
+        self._file: IO[bytes] = BytesIO()
+        self.read = self._file.read
+        self.readline = self._file.readline
+        self.readlines = self._file.readlines
+
+    def write(self, data: bytes) -> None:
+        """Append a piece.
+
+        Raises:
+            NoRoomForBody: The node has as many bytes of bodies as it may have, or no descriptor or
+                no space for a temporary file.
+        """
+        size = len(data)
+        if self._bodies.bytes + size > self._bodies.limit:
+            raise NoRoomForBody("the node holds its maximum of bytes of request bodies")
+        if self._in_memory and self.size + size > SPOOL_BYTES:
+            self._move_to_disk()
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise NoRoomForBody(f"cannot write a request body to disk: {error}") from None
+        self.size += size
+        self._bodies.bytes += size
+
+    def _move_to_disk(self) -> None:
+        memory: Any = self._file
+        try:
+            file: Any = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close())
+        except OSError as error:
+            raise NoRoomForBody(f"cannot open a file for a request body: {error}") from None
+        if not self._bodies.sockets.fits(file.fileno()):
+            file.close()
+            raise NoRoomForBody("no file descriptor is left for a request body")
+        try:
+            file.write(memory.getbuffer())
+        except OSError as error:
+            file.close()
+            raise NoRoomForBody(f"cannot write a request body to disk: {error}") from None
+        self._bodies.files += 1
+        self._in_memory = False
+        self._file = file
+        self.read, self.readline, self.readlines = file.read, file.readline, file.readlines
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a position, as in a file.
+
+        Raises:
+            NoRoomForBody: The last bytes cannot be written to disk.
+        """
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:
+            raise NoRoomForBody(f"cannot write a request body to disk: {error}") from None
+
+    def __iter__(self) -> Any:
+        return iter(self._file)
+
+    def close(self) -> None:
+        """Forget the body. Idempotent."""
+        if self._file.closed:
+            return
+        self._bodies.bytes -= self.size
+        if not self._in_memory:
+            self._bodies.files -= 1
+        try:
+            self._file.close()
+        except OSError:
+            pass  # the rest of its buffer cannot be written; nobody needs it
