@@ -183,7 +183,7 @@ class ReferenceTests(TestCase):
         for name, default in parser.defaults.items():
             if name in value_checks.SETTING_OF:
                 value = conf.DEFAULTS[value_checks.SETTING_OF[name]]
-                said = {None: "one for each core", False: "off"}.get(value, f"`{value or 0:.0f}`")
+                said = {None: "one for each core", (): "none"}.get(value, f"`{value or 0:.0f}`")
                 expected = f'`C10K["{value_checks.SETTING_OF[name]}"]`, or {said}'
             elif default is not None:
                 expected = f"`{default}`" if isinstance(default, str) else "off"

@@ -4,6 +4,9 @@ node                  starts the parts, opens the ports, and drains when it stop
 config                the configuration of a node
 assembly              creates and connects the parts; cluster.testing runs some of them in memory
 http                  ordinary HTTP requests of Django's views
+http_channel          the timeouts of an HTTP connection
+http_request          one request: its body, and the headers of proxies
+request_bodies        how many bytes of bodies a node holds
 view_threads          the bounded pool of threads that runs the views
 publish_socket        the Unix socket for external publishers
 statistics            the statistics of a node

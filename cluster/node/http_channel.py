@@ -34,7 +34,7 @@ class BoundedChannel(HTTPChannel):
 
     site: Any  # the DjangoSite, which sets it
     line_mode: int
-    timeOut: float | None
+    timeOut: Any  # seconds
     _buffer: bytes
     _unsent = 0
     _receiving = IDLE
@@ -44,7 +44,7 @@ class BoundedChannel(HTTPChannel):
         if self._receiving == CLOSING:
             return
         LineReceiver.dataReceived(self, data)
-        if self._handlingRequest:
+        if self._handlingRequest or self._receiving == CLOSING:
             return
         if not self.line_mode:
             if self._receiving != BODY:
@@ -56,7 +56,7 @@ class BoundedChannel(HTTPChannel):
             self.setTimeout(self.site.limits.header_timeout)
 
     def allContentReceived(self) -> None:
-        if self._receiving != IDLE:
+        if self._receiving in (HEADER, BODY):
             self._receiving = IDLE
             self.timeOut = self.site.timeOut  # it is restored after the response
         super().allContentReceived()

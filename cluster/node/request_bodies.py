@@ -6,6 +6,7 @@ beyond it is answered 503.
 """
 
 import tempfile
+from contextlib import suppress
 from io import BytesIO
 from typing import IO, Any
 
@@ -109,7 +110,5 @@ class Body:
         self._bodies.bytes -= self.size
         if not self._in_memory:
             self._bodies.files -= 1
-        try:
+        with suppress(OSError):  # the rest of its buffer cannot be written; nobody needs it
             self._file.close()
-        except OSError:
-            pass  # the rest of its buffer cannot be written; nobody needs it

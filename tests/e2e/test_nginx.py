@@ -139,7 +139,15 @@ class NginxTests(TestCase):
 
     async def start(self, *options: str) -> None:
         path = os.pathsep.join(map(str, (ROOT, ROOT / "twistd_plugins", self.folder)))
-        options = ("--nodes", "1", "--settings", "nginx_settings", "--proxy-headers", PROXY, *options)
+        options = (
+            "--nodes",
+            "1",
+            "--settings",
+            "nginx_settings",
+            "--proxy-headers",
+            PROXY,
+            *options,
+        )
         cluster: Any = await start_cluster(self, *options, extra={"PYTHONPATH": path})
         main = self.configure(cluster.port)
         command = [self.program, "-p", str(self.folder), "-e", "stderr", "-c", str(main)]

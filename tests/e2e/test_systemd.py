@@ -47,7 +47,7 @@ class ServiceTests(SynchronousTestCase):
         ours = [{"mysite.settings": "django_project.settings"}.get(word, word) for word in words]
         ours = [re.sub(r"^tcp:8000:", "tcp:0:", word) for word in ours]
         options.parseOptions(ours[start + 1 :])
-        self.assertIs(options.proxy_headers, True)
+        self.assertEqual(options.proxy_headers, ["127.0.0.1"])
         self.assertEqual(options.listens[0].host, "127.0.0.1")
 
     def test_the_timeout_is_long_enough_for_a_stop(self) -> None:

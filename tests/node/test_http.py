@@ -12,11 +12,11 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.django.handshake.proxies import Proxies
 from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
-from cluster.django.handshake.proxies import Proxies
 from cluster.node import http, http_channel, request_bodies, view_threads
 from cluster.node.config import HttpLimits
 from tests.net.websocket.wire import request, text
@@ -61,9 +61,7 @@ class WebTestCase(SynchronousTestCase):
             self.reactor,
             self.application,
             self.connection_factory.buildProtocol,
-            **{
-                "threads": 2, "queue": 1, "limits": HttpLimits(max_body=MAX_BODY), **self.options
-            },
+            **{"threads": 2, "queue": 1, "limits": HttpLimits(max_body=MAX_BODY), **self.options},
         )
         self.pool: Any = self.site.pool
 

@@ -71,6 +71,7 @@ class Port(FileDescriptor):
 
     log = Logger()
     sessionno = 0
+    reactor: Any
 
     def __init__(
         self,
@@ -127,8 +128,6 @@ class Port(FileDescriptor):
         self.factory.doStop()
         self._refusing.doStop()
 
-    loseConnection = stopListening  # type: ignore[assignment]
-
     def connectionLost(self, reason: Any) -> None:
         """Called by a reactor that stops."""
         self.stopListening()
@@ -154,16 +153,17 @@ class Port(FileDescriptor):
                 return  # a protocol stopped the port
 
     def _accepted(self, sock: socket.socket, peer: Any) -> None:
+        where: Any
+        kind: Any = _CountedTCP
         if sock.family == socket.AF_UNIX:
-            host, where, kind = "", address.UNIXAddress(None), _CountedUnix
-            peer = None
+            host, where, kind, peer = "", address.UNIXAddress(None), _CountedUnix, None
         elif len(peer) == 4:
             if peer[3]:  # a link-local address, which is incomplete without its scope
                 host = socket.getnameinfo(peer, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
                 peer = (host, *peer[1:])
-            host, where, kind = peer[0], address.IPv6Address("TCP", *peer), _CountedTCP
+            host, where = peer[0], address.IPv6Address("TCP", *peer)
         else:
-            host, where, kind = peer[0], address.IPv4Address("TCP", *peer), _CountedTCP
+            host, where = peer[0], address.IPv4Address("TCP", *peer)
         reason = self.limits.admit(host, sock.fileno())
         if reason is not None:
             self._refuse(sock, peer, where, host, reason)
@@ -183,7 +183,7 @@ class Port(FileDescriptor):
             self._answer_and_close(sock)
             return
         protocol = self._refusing.buildProtocol(where)
-        kind = unix.Server if sock.family == socket.AF_UNIX else tcp.Server
+        kind: Any = unix.Server if sock.family == socket.AF_UNIX else tcp.Server
         self.sessionno += 1
         protocol.makeConnection(kind(sock, protocol, peer, self, self.sessionno, self.reactor))
 

@@ -180,4 +180,3 @@ def open_descriptors() -> int:
         return os.stat(folder).st_size or len(os.listdir(folder)) - 1
     except OSError as error:  # no descriptor is left to list the folder, or there is no /proc
         return descriptor_limit() if error.errno in (errno.EMFILE, errno.ENFILE) else 0
-

@@ -21,9 +21,9 @@ from cluster.django.feeds import feed_subscriptions
 from cluster.django.feeds.feed_decorator import feed
 from cluster.django.feeds.http_requests import FeedRequests
 from cluster.django.handshake.limits import Occupancy
+from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.websocket.frames import text_frame
-from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.node.config import HttpLimits
 from cluster.node.http import DjangoSite
 from cluster.pubsub.local_bus import LocalBus

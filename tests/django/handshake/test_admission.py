@@ -19,7 +19,6 @@ from django.views.decorators.http import require_POST
 from cluster.core.exceptions import Disconnected
 from cluster.django import revocation
 from cluster.django.api.database_threads import DatabasePool
-from cluster.django.conf import DEFAULTS
 from cluster.django.handlers.handler_decorator import Accept, websocket
 from cluster.django.handshake import sessions
 from cluster.django.revocation import RevocableClients, digest

@@ -76,9 +76,7 @@ class PortTestCase(SynchronousTestCase):
         self.start()
 
     def start(self) -> None:
-        self.port = Port(
-            self.reactor, self.listening, Factory.forProtocol(Greeting), self.limits
-        )
+        self.port = Port(self.reactor, self.listening, Factory.forProtocol(Greeting), self.limits)
         self.port.startListening()
         self.addCleanup(self.port.stopListening)
 

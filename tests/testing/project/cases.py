@@ -250,14 +250,21 @@ class TwoDatabasesTests(TestCase):
 
 
 class LimitTests(SimpleTestCase):
-    @override_settings(C10K={"MAX_MESSAGE_SIZE": 10, "MAX_CONNECTIONS_PER_CLIENT": 1})
+    @override_settings(
+        C10K={
+            "MAX_MESSAGE_SIZE": 10,
+            "MAX_CONNECTIONS_PER_CLIENT": 1,
+            "PROXY_HEADERS": ["127.0.0.1"],
+        }
+    )
     async def test_limits(self) -> None:
-        async with connect("/who/") as client:
+        ours, other = ({"X-Forwarded-For": f"192.0.2.{number}"} for number in (1, 2))
+        async with connect("/who/", headers=ours) as client:
             with self.assertRaises(Refused) as caught:
-                async with connect("/who/"):
+                async with connect("/who/", headers=ours):
                     self.fail("accepted")
             self.assertEqual(429, caught.exception.status)
-            async with connect("/who/", address="192.0.2.1"):
+            async with connect("/who/", headers=other):
                 pass
             await client.send("x" * 11)
             self.assertEqual(1009, (await client.closed()).code)

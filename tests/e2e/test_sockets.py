@@ -1,0 +1,131 @@
+"""Clients that take sockets: more than there are descriptors, or without ever sending a request."""
+
+import contextlib
+import re
+import resource
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.e2e.asking import get, get_until, ready, total_until
+from tests.e2e.processes import (
+    PATIENCE_S,
+    ROOT,
+    TEST_TIMEOUT_S,
+    Cluster,
+    environment,
+    reactor,
+    start_cluster,
+)
+from tests.e2e.test_tls import make_certificate
+from tests.e2e.wsclient import connect
+
+DESCRIPTORS = 250
+"""The limit of the cluster's processes."""
+
+MANY = 200
+
+
+class SocketsTestCase(TestCase):
+    timeout = TEST_TIMEOUT_S
+
+    def take(self, port: int, count: int) -> list[socket.socket]:
+        """Open connections that send nothing."""
+        sockets = []
+        for _ in range(count):
+            sock = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+            self.addCleanup(sock.close)
+            sockets.append(sock)
+        return sockets
+
+
+class DescriptorTests(SocketsTestCase):
+    async def test_a_node_keeps_a_reserve_and_says_so(self) -> None:
+        self.state = str(Path(self.mktemp()).absolute())
+
+        def limit(cluster: Cluster) -> None:
+            resource.prlimit(cluster.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+
+        cluster = await start_cluster(
+            self, "--nodes", "1", extra={"C10K_STATE_DIR": self.state}, on_spawn=limit
+        )
+        await ready(cluster.admin_url)
+        # Clients that were accepted stay connected.
+        client = await connect(reactor, f"ws://127.0.0.1:{cluster.port}/echo/")
+        sockets = await deferToThread(self.take, cluster.port, MANY)
+        body = await get_until(cluster.admin_url + "readyz", 503)
+        self.assertIn("node0 is short of file descriptors", body)
+        await total_until(cluster, 1, "c10k_connections")
+        answers = await deferToThread(self.answers, sockets)
+        self.assertIn(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: ", answers)
+        status, metrics = await get(cluster.admin_url + "metrics")
+        self.assertEqual(status, 200)
+        self.assertIn(f'c10k_descriptor_limit{{node="node0"}} {float(DESCRIPTORS)}', metrics)
+        self.assertRegex(metrics, r'c10k_limited_total\{limit="descriptors",node="node0"\} [1-9]')
+        client.send("still here")
+        self.assertEqual(await client.next_message(), "still here")
+        output = await deferToThread(self.publish, cluster)
+        self.assertEqual("No subscribers\n", output)
+        for sock in sockets:
+            sock.close()
+        await ready(cluster.admin_url)
+        self.assertEqual((await get(cluster.base_url + "demos/"))[0], 200)
+        self.assertNotIn("Traceback", cluster.text)
+        client.abort()
+        await client.closed
+
+    def answers(self, sockets: list[socket.socket]) -> bytes:
+        """What the refused clients received."""
+        answers = b""
+        for sock in sockets:
+            sock.settimeout(0)
+            with contextlib.suppress(BlockingIOError):  # accepted
+                answers += sock.recv(65536)
+        return answers
+
+    def publish(self, cluster: Cluster) -> str:
+        command = [sys.executable, "-m", "django_project", "publish", "topic", "hello"]
+        extra = {"C10K_STATE_DIR": self.state, "XDG_RUNTIME_DIR": str(cluster.runtime)}
+        environ = environment(cluster.mark, **extra)
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return done.stdout
+
+
+SETTINGS = """
+from django_project.settings import *
+C10K = {"HANDSHAKE_TIMEOUT": 2}
+"""
+
+
+class SilentTests(SocketsTestCase):
+    async def test_connections_without_a_request_are_closed(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "impatient_settings.py").write_text(SETTINGS)
+        key, certificate = make_certificate(folder.resolve())
+        cluster: Any = await start_cluster(
+            self,
+            "--nodes", "1", "--settings", "impatient_settings",
+            "--listen", f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1",
+            extra={"PYTHONPATH": f"{ROOT}:{ROOT / 'twistd_plugins'}:{folder.resolve()}"},
+        )  # fmt: skip
+        (secure,) = {int(port) for port in re.findall(r"https://127\.0\.0\.1:(\d+)/", cluster.text)}
+        plain = await deferToThread(self.take, cluster.port, MANY // 2)
+        handshakes = await deferToThread(self.take, secure, MANY // 2)
+        for sock in handshakes:
+            sock.sendall(b"\x16\x03\x01")  # the beginning of a ClientHello
+        self.assertEqual((await get(cluster.base_url + "demos/"))[0], 200)
+        await deferToThread(self.wait_for_the_end, plain + handshakes)
+        await total_until(cluster, 0, "c10k_sockets")
+
+    def wait_for_the_end(self, sockets: list[socket.socket]) -> None:
+        for sock in sockets:
+            sock.settimeout(PATIENCE_S)
+            with contextlib.suppress(ConnectionResetError):
+                self.assertEqual(sock.recv(100), b"")
