@@ -145,7 +145,7 @@ class NginxTests(TestCase):
             "--settings",
             "nginx_settings",
             "--proxy-headers",
-            PROXY,
+            "127.0.0.1",
             *options,
         )
         cluster: Any = await start_cluster(self, *options, extra={"PYTHONPATH": path})

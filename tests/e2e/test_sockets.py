@@ -45,7 +45,7 @@ class SocketsTestCase(TestCase):
 
 
 class DescriptorTests(SocketsTestCase):
-    async def test_a_node_keeps_a_reserve_and_says_so(self) -> None:
+    async def test_a_node_keeps_a_reserve_and_reports_it(self) -> None:
         self.state = str(Path(self.mktemp()).absolute())
 
         def limit(cluster: Cluster) -> None:

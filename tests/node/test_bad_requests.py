@@ -66,7 +66,7 @@ class BadRequestTests(WebTestCase):
             request().replace(b"localhost:8000", b"localhost:" + DIGITS): (400,),
             request().replace(b"localhost:8000", b"[::1"): (400, 101),
             request().replace(b"/ws", b"http://[::1/ws"): (400,),
-            request().replace(b"/ws", b"/ws\0"): (400,),
+            request().replace(b"/ws", b"/ws\0"): (400, 101),
             request(b"Origin: http://[::1"): (400, 101),
             request(b"X: y\0z"): (400,),
         }.items():
