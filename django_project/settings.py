@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from django_project.state import secret_key, state_folder
+from django_project.state import private_database, secret_key, state_folder
 
 PACKAGE = Path(__file__).resolve().parent
 STATE = state_folder(os.environ)
@@ -68,7 +68,7 @@ TEMPLATES = [
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": STATE / "db.sqlite3",
+        "NAME": private_database(STATE),
         # Every node writes to this file: wait for other nodes instead of failing at once, and do
         # not block readers while a node writes.
         "OPTIONS": {

@@ -8,10 +8,14 @@ Rules:
   that another node signed.
 * For the same reason a folder that is not writable is an error: without it each process would have
   another key.
+* The folder belongs to the user of the process, and no other user may enter it. Another user who
+  could read the key could forge sessions, and one who could write could replace it. The key and the
+  database are also readable by this user only, in case the folder is opened or copied.
 """
 
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +23,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 KEY_FILE = "secret_key"
+DATABASE_FILE = "db.sqlite3"
 KEY_BYTES = 50  # random bytes: 67 characters, more than the 50 that ``check --deploy`` requires
 
 
@@ -44,7 +49,7 @@ def state_folder(environ: Mapping[str, str]) -> Path:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Create the folder, readable only by its user, unless it exists.
+    """Create the folder, which only its user may enter, unless it exists.
 
     Raises ImproperlyConfigured, with the variable to set, if that fails.
     """
@@ -54,19 +59,58 @@ def prepare_folder(folder: Path) -> None:
         raise _unusable(folder, error) from error
 
 
+def check_private(path: Path) -> None:
+    """Check that a file or folder belongs to this user, and that no other user has access.
+
+    Raises ImproperlyConfigured, with the command that corrects it. A path that does not exist, or
+    that cannot be reached, is ignored.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return
+    kind, mode = ("folder", "700") if stat.S_ISDIR(status.st_mode) else ("file", "600")
+    if status.st_uid != os.geteuid():
+        raise ImproperlyConfigured(
+            f"the {kind} {path} must belong to user {os.geteuid()}, who runs the site, not to user"
+            f" {status.st_uid}: remove it, or set C10K_STATE_DIR to another folder"
+        )
+    if status.st_mode & 0o077:
+        raise ImproperlyConfigured(
+            f"other users have access to the {kind} {path}, where the site keeps its secret key and"
+            f" database: chmod {mode} {path}"
+        )
+
+
+def private_database(folder: Path) -> Path:
+    """Return the path of the SQLite database, which only this user can read.
+
+    SQLite would create it with the umask's mode, and gives its journals the mode of the database.
+    """
+    path = folder / DATABASE_FILE
+    with suppress(OSError):  # the first use of the database reports why it cannot be used
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.chmod(path, 0o600)
+    return path
+
+
 def secret_key(environ: Mapping[str, str], folder: Path) -> str:
     """Return ``$DJANGO_SECRET_KEY``, or the key in ``folder``, which is created if necessary.
 
     Several processes may call this at the same time; all receive the same key. Creates ``folder``
-    if necessary. Raises ImproperlyConfigured if the key can be neither read nor saved.
+    if necessary. Raises ImproperlyConfigured if the key can be neither read nor saved, or if another
+    user has access to the folder or the key.
     """
     given = environ.get("DJANGO_SECRET_KEY")
     if given:
         with suppress(ImproperlyConfigured):
             prepare_folder(folder)  # for the database; if this fails, its first use reports why
+        check_private(folder)
         return given
     prepare_folder(folder)
+    check_private(folder)
     path = folder / KEY_FILE
+    check_private(path)
     try:
         try:
             key = path.read_text("ascii").strip()

@@ -1,15 +1,17 @@
 """django_project.state, and the settings in processes with an empty working directory."""
 
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 from twisted.trial.unittest import TestCase
 
-from django_project.state import KEY_FILE, secret_key, state_folder
+from django_project.state import KEY_FILE, private_database, secret_key, state_folder
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -50,7 +52,7 @@ class SecretKeyTests(TestCase):
         self.assertEqual(os.listdir(self.folder), [KEY_FILE])
 
     def test_each_folder_has_its_own_key(self) -> None:
-        self.assertNotEqual(secret_key({}, self.folder), secret_key({}, self.folder.parent))
+        self.assertNotEqual(secret_key({}, self.folder), secret_key({}, self.folder / "2"))
 
     def test_the_key_may_come_from_the_environment(self) -> None:
         self.assertEqual(secret_key({"DJANGO_SECRET_KEY": "given"}, self.folder), "given")
@@ -65,9 +67,48 @@ class SecretKeyTests(TestCase):
         self.assertIn("/proc/c10k", str(error))
         self.assertIn("C10K_STATE_DIR", str(error))
 
-    def test_an_empty_key_is_never_used(self) -> None:
+    def assert_refused(self, because: str, environ: Mapping[str, str] | None = None) -> None:
+        error = self.assertRaises(ImproperlyConfigured, secret_key, environ or {}, self.folder)
+        self.assertIn(because, str(error))
+
+    def test_a_folder_that_others_may_enter_is_refused(self) -> None:
         self.folder.mkdir(parents=True)
-        (self.folder / KEY_FILE).touch()
+        for mode in (0o755, 0o770, 0o707):
+            self.folder.chmod(mode)
+            self.assert_refused(f"chmod 700 {self.folder}")
+            self.assert_refused(f"chmod 700 {self.folder}", {"DJANGO_SECRET_KEY": "given"})
+        self.assertEqual(os.listdir(self.folder), [])
+        self.folder.chmod(0o700)
+        secret_key({}, self.folder)
+
+    def test_a_key_that_others_may_read_is_refused(self) -> None:
+        secret_key({}, self.folder)
+        (self.folder / KEY_FILE).chmod(0o640)
+        self.assert_refused(f"chmod 600 {self.folder / KEY_FILE}")
+
+    def test_a_folder_or_key_of_another_user_is_refused(self) -> None:
+        secret_key({}, self.folder)
+        self.patch(os, "geteuid", lambda: 4711)
+        self.assert_refused(f"{self.folder} must belong to user 4711")
+
+    def test_the_database_and_its_journals_are_private(self) -> None:
+        secret_key({}, self.folder)
+        self.addCleanup(os.umask, os.umask(0))
+        path = private_database(self.folder)
+        connection = sqlite3.connect(path)
+        self.addCleanup(connection.close)
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("create table t (n)")
+        files = sorted(self.folder.iterdir())
+        self.assertEqual(len(files), 4, files)  # the key, the database and two journals
+        self.assertEqual({stat.S_IMODE(file.stat().st_mode) for file in files}, {0o600})
+        path.chmod(0o644)
+        private_database(self.folder)
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+
+    def test_an_empty_key_is_never_used(self) -> None:
+        self.folder.mkdir(parents=True, mode=0o700)
+        (self.folder / KEY_FILE).touch(0o600)
         error = self.assertRaises(ImproperlyConfigured, secret_key, {}, self.folder)
         self.assertIn("delete it", str(error))
 

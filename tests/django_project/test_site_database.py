@@ -78,7 +78,7 @@ class DatabaseTests(TestCase):
         self.assertIn("auth_user", self.tables())
 
     def test_a_database_that_cannot_be_used_is_logged_and_pages_are_served(self) -> None:
-        self.state.mkdir()
+        self.state.mkdir(mode=0o700)
         (self.state / "db.sqlite3").write_text(
             "no database at all, but long enough to be read\n" * 40
         )
