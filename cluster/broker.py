@@ -65,6 +65,8 @@ class Broker(Service):
 
     log = Logger()
 
+    handing_over = False
+
     def __init__(
         self,
         address: str,
@@ -134,6 +136,9 @@ class Broker(Service):
         if self._authentication is not None:
             self._authentication.close()
         self._context.destroy(linger=0)  # an open context blocks in garbage collection
+
+    def hurry(self) -> None:
+        """A broker stops at once anyway."""
 
     def stats(self) -> dict[str, Any]:
         """Return the statistics for the metrics page; sizes are in bytes."""

@@ -1,15 +1,19 @@
 """A child of the supervisor: ``python -m cluster node|broker --control PATH [--slot K]``.
 
 ``twistd c10k`` starts these processes; users do not. A child connects to the control socket,
-receives its configuration, starts, and reports when it serves. It exits
+receives its configuration, starts, and reports when it serves. A node reads the options that are
+not in the command line from the site's settings, which may have changed since the supervisor
+started. It exits
 
-* with EXIT_STOPPED after draining, at the supervisor's request or after SIGTERM (nodes only: a
-  service manager may signal all processes at once, and the broker must outlive the nodes). It exits
-  at the latest 2 s after the drain timeout, because Twisted's thread pool would wait indefinitely
-  for a view that does not return;
+* with EXIT_STOPPED after draining, at the supervisor's request or after SIGTERM or SIGQUIT (nodes
+  only: a service manager may signal all processes at once, and the broker must outlive the nodes).
+  It exits at the latest 2 s after the drain timeout, because Twisted's thread pool would wait
+  indefinitely for a view that does not return;
 * with EXIT_FAILED when it cannot start, after it has reported the reason;
 * with EXIT_ORPHANED at once when the control connection is lost: the supervisor is gone, and a
   child that kept the ports would prevent the next supervisor from starting.
+
+SIGHUP, which restarts the cluster if the supervisor receives it, is logged and has no effect here.
 """
 
 import argparse
@@ -36,13 +40,16 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import provider
 
+from cluster.cli.fingerprint import code_fingerprint
 from cluster.cli.process_setup import (
     hard_exit_after,
+    ignore_signals,
     install_asyncio_reactor,
     stop_on_first_signal,
     use_monotonic_clock,
 )
 from cluster.cli.startup_errors import explain_failed_start
+from cluster.cli.value_checks import add_site_settings
 from cluster.supervisor.control_connection import BROKER_SLOT, SupervisorLink
 
 EXIT_STOPPED = 0
@@ -57,8 +64,12 @@ class ChildService(Protocol):
 
     ready: "Deferred[None]"
 
+    handing_over: bool
+    """Set before ``stopService`` if the replacement serves already."""
+
     def startService(self) -> None: ...
     def stopService(self) -> object: ...
+    def hurry(self) -> None: ...
     def stats(self) -> dict[str, Any]: ...
 
 
@@ -74,6 +85,8 @@ class Child:
         make_service: Called with the configuration and the listening sockets after the child has
             registered.
         exit: Called with an exit status; must end the process at once.
+        complete: Called with the configuration before that; adds what the site's settings say.
+        fingerprint: Of the code that this process runs, if the supervisor compares it later.
     """
 
     log = Logger()
@@ -84,15 +97,19 @@ class Child:
         slot: int,
         make_service: MakeService,
         exit: Callable[[int], object] = os._exit,
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
+        fingerprint: str | None = None,
     ) -> None:
         self.status = EXIT_STOPPED
         self._reactor = reactor
         self._slot = slot
         self._make_service = make_service
         self._exit = exit
+        self._complete = complete
+        self._fingerprint = fingerprint
         self._service: ChildService | None = None
-        self._stopping = False
-        self._drain_timeout = 0.0
+        self._stopping = self._handing_over = False
+        self._drain_timeout = self._restart_spread = 0.0
         self.link = SupervisorLink(self._connected, self._stats, self.stop, self._orphaned)
 
     def connect(self, path: str) -> None:
@@ -105,11 +122,20 @@ class Child:
         registered.addCallback(self._start).addErrback(self._failed)
 
     def _start(self, config: dict[str, Any]) -> "Deferred[None]":
+        config = self._complete(config)
         self._drain_timeout = config["drain_timeout"]
+        self._restart_spread = config.get("restart_spread", 0.0)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
         self._service = self._make_service(config, self.link.listening_sockets)
         self._service.startService()
-        return self._service.ready.addCallback(lambda _: self.link.ready())
+        return self._service.ready.addCallback(self._report)
+
+    def _report(self, _: None) -> "Deferred[None]":
+        return self.link.ready(
+            drain_timeout=self._drain_timeout,
+            restart_spread=self._restart_spread,
+            fingerprint=self._fingerprint,
+        )
 
     def _failed(self, failure: Failure) -> None:
         if self._stopping:
@@ -125,15 +151,25 @@ class Child:
         failure.trap(amp.UnhandledCommand)
         self.log.critical("cannot start: {reason}", reason=reason)
 
-    def stop(self) -> None:
-        """Drain and end. Idempotent."""
+    def stop(self, handing_over: bool = False) -> None:
+        """Drain and end. Idempotent, except that a stop hurries an earlier one that hands over.
+
+        Args:
+            handing_over: Whether the replacement of this process serves already.
+        """
         if not self._stopping:
             self._stopping = True
+            if self._service is not None:
+                self._service.handing_over = self._handing_over = handing_over
             self._reactor.stop()
+        elif self._handing_over and not handing_over and self._service is not None:
+            self._handing_over = False
+            self._service.hurry()
 
     def _shutdown(self) -> "Deferred[None]":
         self._stopping = True
-        hard_exit_after(self._drain_timeout, lambda: self._exit(self.status))
+        seconds = self._drain_timeout + (self._restart_spread if self._handing_over else 0.0)
+        hard_exit_after(seconds, lambda: self._exit(self.status))
         service = self._service
         stopped = succeed(None) if service is None else maybeDeferred(service.stopService)
         return stopped.addBoth(self._drained)
@@ -218,8 +254,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         prog="python -m cluster", description="A child process of twistd c10k; started by it."
     )
     parser.add_argument("kind", choices=["node", "broker"])
-    parser.add_argument("--control", required=True, metavar="PATH", help="the control socket")
+    parser.add_argument("--control", metavar="PATH", help="the control socket")
     parser.add_argument("--slot", type=int, default=BROKER_SLOT, help="which node (from 0)")
+    parser.add_argument(
+        "--fingerprint", action="store_true", help="print the fingerprint of the code, and exit"
+    )
     return parser.parse_args(argv)
 
 
@@ -237,11 +276,19 @@ def main(argv: Sequence[str]) -> NoReturn:
 
     main_loop: Any = reactor
     use_monotonic_clock(main_loop)
-    child = Child(main_loop, arguments.slot, make_node if is_node else make_broker)
     if is_node:
+        child = Child(main_loop, arguments.slot, make_node, complete=add_site_settings)
         stop_on_first_signal(main_loop, child.stop)
-    else:  # when it runs, because a reactor that starts installs its own handler
-        main_loop.callWhenRunning(signal.signal, signal.SIGTERM, signal.SIG_IGN)
+    else:
+        fingerprint = code_fingerprint("cluster.broker")
+        if arguments.fingerprint:
+            print(fingerprint, flush=True)
+            os._exit(EXIT_STOPPED)
+        child = Child(main_loop, BROKER_SLOT, make_broker, fingerprint=fingerprint)
+        ignore_signals(
+            main_loop, (signal.SIGTERM, signal.SIGQUIT), "the broker ends with its nodes"
+        )
+    ignore_signals(main_loop, (signal.SIGHUP,), "send it to the supervisor to restart the cluster")
     child.connect(arguments.control)
     main_loop.run()
     sys.stdout.flush()

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from cluster.cli.parsing import ClusterOptions
 from cluster.cli.value_checks import (
     DEFAULT_SETTINGS,
+    NODE_FIELDS,
     SETTING_OF,
     bus_answers,
     check_bus_keys,
@@ -60,6 +61,10 @@ NODE_PARAMETERS = [
             (
                 "drain-timeout",
                 "seconds that views, handlers and closing connections have at a stop",
+            ),
+            (
+                "restart-spread",
+                "seconds over which a node that a restart has replaced closes its clients",
             ),
         )
     ],
@@ -123,6 +128,7 @@ class SiteOptions(ClusterOptions):
         self.max_message_size = self.number("max-message-size", 1, MAX_MESSAGE_SIZE)
         self.drain_timeout = self.seconds("drain-timeout", may_be_zero=True)
         self.proxy_headers = self._proxies()
+        self.restart_spread = self.seconds("restart-spread", may_be_zero=True)
         check_descriptors()
         for address in self.listens:
             check_certificate(address)
@@ -138,6 +144,11 @@ class SiteOptions(ClusterOptions):
             raise ConfigurationError(f"--proxy-headers: {error}") from None
         return names
 
+    def fields_from_settings(self) -> list[str]:
+        """Return the fields of a NodeConfig whose values are the settings', not the command
+        line's."""
+        return [field for option, field in NODE_FIELDS.items() if not self[option]]
+
     def node_config(self, name: str, bus: str) -> dict[str, Any]:
         """Return the fields of a NodeConfig."""
         return {
@@ -149,6 +160,7 @@ class SiteOptions(ClusterOptions):
             "ping_timeout": self.ping_timeout,
             "max_message_size": self.max_message_size,
             "drain_timeout": self.drain_timeout,
+            "restart_spread": self.restart_spread,
             "proxy_headers": self.proxy_headers,
             "access_log": bool(self["access-log"]),
         }

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -58,19 +58,24 @@ def _uvloop() -> asyncio.AbstractEventLoop | None:
     return loop
 
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+
+
 def stop_on_first_signal(reactor: Any, stop: Callable[[], Any] | None = None) -> None:
-    """Stop at the first SIGINT or SIGTERM, and only log the next ones.
+    """Stop at the first SIGINT, SIGTERM or SIGQUIT, and only log the next ones.
 
     Twisted's own handler would log a traceback for a second signal, because the reactor is no
     longer running. ``stop`` is called in the reactor's thread; if it is None, Twisted's handler is
-    called.
+    called. Twisted has none for SIGQUIT, so that signal stops the reactor.
     """
     stopping = False
 
     def install() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             previous: Any = signal.getsignal(number)
-            if previous != signal.SIG_IGN:
+            # A shell ignores SIGINT for a program in the background, and SIGQUIT, too. Only an
+            # operator sends the latter to such a program.
+            if previous != signal.SIG_IGN or number == signal.SIGQUIT:
                 signal.signal(number, handler(previous))
 
     def handler(previous: Any) -> Callable[[int, Any], None]:
@@ -82,13 +87,64 @@ def stop_on_first_signal(reactor: Any, stop: Callable[[], Any] | None = None) ->
                 _log.info("{name} again: stopping already", name=signal.Signals(number).name)
             elif stop is not None:
                 reactor.callFromThread(stop)
-            else:
+            elif callable(previous):
                 previous(number, frame)
+            else:
+                reactor.callFromThread(reactor.stop)
 
         return received
 
     # Install the handlers only when the reactor runs: it installs its own when it starts.
     reactor.callWhenRunning(install)
+
+
+def ignore_signals(reactor: Any, numbers: Iterable[signal.Signals], text: str) -> None:
+    """Only log these signals, with a text, instead of ending the process."""
+
+    def received(number: int, frame: Any) -> None:
+        reactor.callFromThread(log, signal.Signals(number).name)
+
+    def log(name: str) -> None:
+        _log.info("{name} ignored: {text}", name=name, text=text)
+
+    def install() -> None:
+        for number in numbers:
+            signal.signal(number, received)
+
+    for number in numbers:  # until the reactor runs, which then installs its own for some
+        signal.signal(number, signal.SIG_IGN)
+    reactor.callWhenRunning(install)
+
+
+def restart_on_hang_up(reactor: Any, restart: Callable[[], Any]) -> None:
+    """Call ``restart`` in the reactor's thread for each SIGHUP.
+
+    The kernel also sends SIGHUP when the terminal of a process is closed. Then the reactor is
+    stopped, unless the process was started with SIGHUP ignored (nohup).
+    """
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    had_terminal = _has_terminal()
+
+    def hang_up() -> None:
+        if had_terminal and not ignored and not _has_terminal():
+            _log.info("SIGHUP: the terminal is closed")
+            reactor.stop()
+        else:
+            restart()
+
+    def received(number: int, frame: Any) -> None:
+        reactor.callFromThread(hang_up)
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the reactor runs
+    reactor.callWhenRunning(signal.signal, signal.SIGHUP, received)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def hard_exit_after(drain_timeout: float, exit: Callable[[], Any]) -> None:

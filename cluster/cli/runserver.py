@@ -151,7 +151,7 @@ class DevelopmentServer:
             max_message_size=ours["MAX_MESSAGE_SIZE"],
             drain_timeout=DRAIN_TIMEOUT_S,
             proxy_headers=ours["PROXY_HEADERS"],
-            publish_socket=self._runtime.publish_socket(0),
+            publish_socket=self._runtime.publish_socket(0, os.getpid()),
         )
         family = self._socket.family
         listening = ListeningSocket(self._socket.detach(), family, f"tcp:{self.server_port}")

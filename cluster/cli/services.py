@@ -4,6 +4,7 @@ This module imports no reactor before makeService is called, because c10k-node m
 """
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -40,7 +41,9 @@ def _make_cluster(options: Options) -> Service:
 
     _prepare(reactor, "c10k")
     node = options.node_config("", "")
-    del node["name"], node["bus"]
+    # Each node reads these from the settings when it starts: they may have changed.
+    for field in ("name", "bus", *options.fields_from_settings()):
+        del node[field]
     config = SupervisorConfig(
         nodes=options.nodes,
         listens=options.listens,
@@ -48,9 +51,12 @@ def _make_cluster(options: Options) -> Service:
         bus=options.bus,
         node=node,
         drain_timeout=options.drain_timeout,
+        restart_spread=options.restart_spread,
     )
     give_up = partial(process_setup.exit_with_failure, reactor, "c10k")
-    return Supervisor(config, reactor, give_up)
+    supervisor = Supervisor(config, reactor, give_up)
+    process_setup.restart_on_hang_up(reactor, supervisor.hang_up)
+    return supervisor
 
 
 def _make_node(options: NodeOptions) -> Service:
@@ -59,6 +65,7 @@ def _make_node(options: NodeOptions) -> Service:
     from twisted.internet import reactor
 
     _prepare(reactor, "c10k-node")
+    _ignore_hang_up(reactor)
     return StandaloneNode(options, reactor)
 
 
@@ -66,6 +73,7 @@ def _make_broker(options: BrokerOptions) -> Service:
     from twisted.internet import reactor
 
     _prepare(reactor, "c10k-broker")
+    _ignore_hang_up(reactor)
     return StandaloneBroker(options, reactor)
 
 
@@ -74,6 +82,11 @@ def _prepare(reactor: Any, name: str) -> None:
     process_setup.name_log_lines(name)
     process_setup.print_configuration_errors(name)
     process_setup.stop_on_first_signal(reactor)
+
+
+def _ignore_hang_up(reactor: Any) -> None:
+    text = "stop this process and start it again to load new code"
+    process_setup.ignore_signals(reactor, [signal.SIGHUP], text)
 
 
 def _end_failed_start(log: Logger, reactor: Any, name: str, failure: Failure) -> None:
@@ -107,7 +120,7 @@ class StandaloneNode(Service):
         self._runtime = RuntimeDirectory.claim(self._listens[0].port, os.environ, os.getuid())
         config = NodeConfig(
             **self._options.node_config(name, self._options.bus),
-            publish_socket=self._runtime.publish_socket(0),
+            publish_socket=self._runtime.publish_socket(0, os.getpid()),
         )
         # Detach the sockets, because the node closes the descriptors. If a descriptor were closed
         # twice, it could belong to another object by then, such as a ZeroMQ socket, and ZeroMQ

@@ -31,9 +31,13 @@ SETTING_OF = {
     "ping-timeout": "PING_TIMEOUT",
     "max-message-size": "MAX_MESSAGE_SIZE",
     "drain-timeout": "DRAIN_TIMEOUT",
+    "restart-spread": "RESTART_SPREAD",
     "proxy-headers": "PROXY_HEADERS",
 }
 """Options whose default is a key of the C10K setting."""
+
+NODE_FIELDS = {option: option.replace("-", "_") for option in SETTING_OF if option != "nodes"}
+"""Those of them that are fields of a NodeConfig."""
 
 
 def default_of(name: str) -> str:
@@ -162,6 +166,16 @@ def check_settings(name: str | None) -> str:
 def cluster_setting(name: str) -> dict[str, Any]:
     """Return the C10K setting, with defaults, of a module that check_settings has accepted."""
     return conf.DEFAULTS | dict(getattr(importlib.import_module(name), "C10K", {}))
+
+
+def add_site_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a node, with the fields that the site's settings have.
+
+    Raises ConfigurationError like ``check_settings``.
+    """
+    site = cluster_setting(check_settings(config["settings"]))
+    found = {field: site[SETTING_OF[option]] for option, field in NODE_FIELDS.items()}
+    return {**found, **config}
 
 
 def check_descriptors() -> None:

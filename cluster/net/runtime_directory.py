@@ -19,7 +19,7 @@ from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import unix_path_fits
 
 _NAMES = ("control.sock", "broker.ipc")
-_PUBLISH = "publish-{}.sock"
+_PUBLISH = "publish-{}.sock"  # {}: slot and process
 _BROKER = "broker"
 
 BASE_FOLDERS = ("/run/user/{uid}", "/tmp")
@@ -48,9 +48,12 @@ class RuntimeDirectory:
         """The ZeroMQ endpoint of the cluster's own broker."""
         return "ipc://" + os.path.join(self.path, "broker.ipc")
 
-    def publish_socket(self, slot: int) -> str:
-        """Path of the Unix socket through which other processes publish at this node."""
-        return os.path.join(self.path, _PUBLISH.format(slot))
+    def publish_socket(self, slot: int, pid: int) -> str:
+        """Path of the Unix socket through which other processes publish at this node.
+
+        It has the process ID, because a node and its replacement serve at the same time.
+        """
+        return os.path.join(self.path, _PUBLISH.format(f"{slot}-{pid}"))
 
     @classmethod
     def claim(cls, port: int, environ: Mapping[str, str], uid: int) -> "RuntimeDirectory":
@@ -78,7 +81,7 @@ class RuntimeDirectory:
     ) -> "RuntimeDirectory":
         path = _path_of(name, environ, uid)
         parent = os.path.dirname(path)
-        for file in (*_NAMES, _PUBLISH.format(999)):
+        for file in (*_NAMES, _PUBLISH.format("999-4194304")):
             if not unix_path_fits(os.path.join(path, file)):
                 raise ConfigurationError(
                     f"the runtime folder's path is too long for a Unix socket: {path}"

@@ -20,6 +20,8 @@ class NodeConfig:
         max_message_size: Bytes of the largest message that a client may send.
         drain_timeout: Seconds that views, handlers and closing connections have when the node
             stops.
+        restart_spread: Seconds over which the node closes its clients before that, if its
+            replacement serves already.
         proxy_headers: The proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses,
             networks, and "unix:".
         access_log: Whether to log every HTTP request.
@@ -34,6 +36,7 @@ class NodeConfig:
     ping_timeout: float = 30.0
     max_message_size: int = 1 << 20
     drain_timeout: float = 10.0
+    restart_spread: float = 10.0
     proxy_headers: Sequence[str] = ()
     access_log: bool = False
     publish_socket: str = ""

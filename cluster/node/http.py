@@ -9,9 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from wsgiref.types import WSGIApplication
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from twisted.web.http import Request as HTTPRequest
@@ -26,8 +24,6 @@ from cluster.node.request_bodies import RequestBodies
 from cluster.node.view_threads import ViewThreads
 
 _log = Logger()
-
-DRAIN_POLL_S = 0.05
 
 UPGRADE_REQUIRED = 426
 CLIENT_LEFT = 499
@@ -94,6 +90,10 @@ class DjangoSite(Site):
         self.limited: Counter[str] = Counter()
         """Requests that were refused or not awaited, by reason: "slow_header", "slow_body",
         "request_bodies"."""
+        self.channels: set[BoundedChannel] = set()
+        """The open HTTP connections."""
+        self.is_closing = False
+        """Whether the node stops: each response is the last one of its connection."""
         self.on_response: Callable[[HTTPRequest], None] = log_request if access_log else _ignore
         self.clock = reactor
         self.requestFactory: Any = self._make_request
@@ -108,10 +108,8 @@ class DjangoSite(Site):
         """Called by twisted.web when a response is complete."""
         self.on_response(request)
 
-    async def drain(self, seconds: float) -> bool:
-        """Wait until no view runs. Returns False if some still run after ``seconds``."""
-        deadline = self.clock.seconds() + seconds
-        while self.views.active and self.clock.seconds() < deadline:
-            pause: Deferred[None] = deferLater(self.clock, DRAIN_POLL_S, lambda: None)
-            await pause
-        return not self.views.active
+    def close_idle(self, grace: float) -> None:
+        """Close the connections that have been idle for ``grace`` seconds. Call it repeatedly."""
+        now = self.clock.seconds()
+        for channel in list(self.channels):
+            channel.close_if_idle(now, grace)

@@ -6,7 +6,9 @@ request, its header, its body. A request that arrives in one piece starts no tim
 
 from typing import Any
 
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from cluster.net.unbuffered_output import unsent_bytes
@@ -39,6 +41,26 @@ class BoundedChannel(HTTPChannel):
     _unsent = 0
     _receiving = IDLE
     _body_began = 0.0
+    _idle_since: float | None = None
+    """While the node stops: when the connection was first seen idle."""
+
+    def connectionMade(self) -> None:
+        self.site.channels.add(self)
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.channels.discard(self)
+        super().connectionLost(reason)
+
+    def close_if_idle(self, now: float, grace: float) -> None:
+        """Close the connection if no request has begun for ``grace`` seconds. Call it
+        repeatedly."""
+        if self.requests or self._receiving != IDLE:
+            self._idle_since = None
+        elif self._idle_since is None and grace:
+            self._idle_since = now
+        elif now - (self._idle_since or 0.0) >= grace:
+            self.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         if self._receiving == CLOSING:

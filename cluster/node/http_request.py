@@ -141,6 +141,13 @@ class BoundedRequest(Request):
         if name != b"Server":
             super().setHeader(name, value)
 
+    def write(self, data: bytes) -> None:
+        """Write a part of the response. While the node stops, the response ends the connection."""
+        if not self.startedWriting and self.site.is_closing and self.channel.persistent:
+            self.channel.persistent = False
+            self.responseHeaders.addRawHeader(b"connection", b"close")
+        super().write(data)
+
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         """Add the headers of a 426 (RFC 9110, section 15.5.22), which WSGI applications may not
         send."""
@@ -196,6 +203,7 @@ class BoundedRequest(Request):
             self.finish()
             return
         channel: Any = self.channel
+        self.site.channels.discard(channel)
         transport, channel.transport = channel.transport, None
         channel.setTimeout(None)
         channel._networkProducer.unregisterProducer()

@@ -14,7 +14,6 @@ from wsgiref.types import WSGIApplication
 from twisted.application.service import Service
 from twisted.internet import endpoints
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from cluster.net.accepting.port import Port
@@ -23,6 +22,7 @@ from cluster.net.listening_sockets import BACKLOG
 from cluster.net.loop.stall_detector import StallDetector
 from cluster.net.loop.threads import call_in_reactor
 from cluster.node.config import ListeningSocket, NodeConfig
+from cluster.node.drain import Drain
 from cluster.node.interpreter_tuning import tune_interpreter
 from cluster.node.publish_socket import PublishSocket
 from cluster.node.statistics import statistics
@@ -33,10 +33,6 @@ from cluster.pubsub.zmq_bus import ZmqBus
 
 if TYPE_CHECKING:  # the module needs Django, which is loaded when the node starts
     from cluster.node.assembly import HttpParts, WebSocketParts
-
-CLOSE_GOING_AWAY = 1001
-
-DRAIN_POLL_S = 0.02
 
 
 class Node(Service):
@@ -70,6 +66,8 @@ class Node(Service):
         self._serving = False
         self._started = False
         self._stall_detector = StallDetector(reactor)
+        self.handing_over = False
+        self._drain: Drain | None = None
 
     @property
     def pubsub(self) -> PubSub:
@@ -96,14 +94,23 @@ class Node(Service):
         self.pubsub.start()
 
     def stopService(self) -> Deferred[None]:
-        """Accept nothing new, close all connections (1001), and wait for views and handlers.
+        """Accept nothing new, close all connections, and wait for views and handlers (node.drain).
+
+        Set ``handing_over`` first if the replacement of this node serves already.
 
         Returns:
-            A Deferred that fires when everything has ended, at the latest after the drain timeout.
+            A Deferred that fires when everything has ended, at the latest after the drain timeout,
+            and ``restart_spread`` before it if the node hands over.
         """
         super().stopService()
-        self._serving = False
+        self._serving = self._serving and self.handing_over
         return ensureDeferred(self._stop())
+
+    def hurry(self) -> None:
+        """End a stop that hands over without spreading it: the cluster stops."""
+        self._serving = False
+        if self._drain is not None:
+            self._drain.hurry()
 
     def is_ready(self) -> bool:
         """Whether this node accepts connections and the bus is up."""
@@ -237,44 +244,18 @@ class Node(Service):
     # Stop.
 
     async def _stop(self) -> None:
-        self._stall_detector.stop()
         if not self._started:
+            self._stall_detector.stop()
             return
-        deadline = self._reactor.seconds() + self.config.drain_timeout
+        spread = self.config.restart_spread if self.handing_over else None
         await self.publish_socket.stop()
-        for port in self._ports:
-            port.stopListening()
-        await self._close_clients(deadline)
-        views_ended = await self.http.site.drain(max(0.0, deadline - self._reactor.seconds()))
-        if not views_ended:
-            self.log.warn("views still run at the end of the drain timeout; leaving them")
-        # Handlers end after their clients are gone, and may run clean-up code first.
-        await self._wait_while(self._has_handlers, deadline)
-        running = self.websockets.dispatcher.running
-        if running:
-            self.log.warn(
-                "handlers still run at the end of the drain timeout ({count}); leaving them",
-                count=running,
-            )
+        self._drain = Drain(self._reactor, self.websockets, self.http, self.config.drain_timeout)
+        views_ended = await self._drain.run(self._ports, spread)
+        self._serving = False
+        self._stall_detector.stop()
         if self.websockets.epoll_reader is not None:
             self.websockets.epoll_reader.stop()
         if views_ended:
             self.http.site.pool.stop()
         self.http.database.stop()
         self.pubsub.stop()
-
-    async def _close_clients(self, deadline: float) -> None:
-        connections, feeds = self.websockets.connection_factory.connections, self.http.feeds
-        for connection in list(connections):
-            connection.close(CLOSE_GOING_AWAY, "the server is going away")
-        feeds.close_all()
-        self.websockets.dispatcher.refuse_undecided()
-        self.websockets.end_of_turn.flush_all()
-        await self._wait_while(lambda: bool(connections or feeds.unsent), deadline)
-
-    def _has_handlers(self) -> bool:
-        return bool(self.websockets.dispatcher.running or self.http.database.active)
-
-    async def _wait_while(self, condition: Callable[[], bool], deadline: float) -> None:
-        while condition() and self._reactor.seconds() < deadline:
-            await deferLater(self._reactor, DRAIN_POLL_S, lambda: None)

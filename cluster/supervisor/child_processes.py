@@ -8,16 +8,14 @@ twisted.runner.procmon does most of the work. The differences:
   process that it started may hold the output open indefinitely;
 * a line that is too long for the log is split (procmon would stop reading, and block the child);
 * a stop is requested over the control connection, waits for the end of each process, and stops the
-  broker last.
+  broker last;
+* a child can have a second process, its *candidate*, which takes the place of the first one when it
+  serves (``promote``), or when the first one ends. The previous process drains and ends meanwhile.
 """
 
-import os
 import signal
-import site
-import sys
-import sysconfig
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -91,7 +89,7 @@ class _Relay(LoggingProtocol):
         self._lines[1].dataReceived(data)
 
     def processExited(self, reason: Failure) -> None:
-        self.service._monitoredProcessExited(self.name, reason)
+        self.service.process_exited(self, reason)
 
     def processEnded(self, reason: Failure) -> None:
         for lines in self._lines:
@@ -104,10 +102,13 @@ class Children(ProcessMonitor):
     Args:
         reactor: Starts the processes, and is the clock.
         ended: Called with the child's name each time its process has ended.
-        ask_to_stop: Called with the child's name; returns False if the child cannot be asked,
-            because it is not connected yet. Then it receives SIGTERM. A child that has not ended
-            ``killTime`` seconds later receives SIGKILL.
+        candidate_ended: Called with the child's name and a phrase if its candidate has ended.
+        ask_to_stop: Called with a process id, and whether a replacement serves already; returns
+            False if the process cannot be asked, because it is not connected yet. Then it receives
+            SIGTERM. A process that has not ended ``killTime`` seconds later receives SIGKILL.
         stop_last: The name of the child that the other children need until they have ended.
+
+    ``hand_over_time`` is the ``killTime`` of a process whose replacement serves.
     """
 
     log = Logger()
@@ -119,7 +120,8 @@ class Children(ProcessMonitor):
         self,
         reactor: Any,
         ended: Callable[[str], None],
-        ask_to_stop: Callable[[str], bool],
+        candidate_ended: Callable[[str, str], None],
+        ask_to_stop: Callable[[int, bool], bool],
         stop_last: str = "",
     ) -> None:
         super().__init__(reactor)
@@ -128,16 +130,22 @@ class Children(ProcessMonitor):
         self._clock: Any = reactor
         self.restart: dict[str, Any] = {}
         self.starts: Counter[str] = Counter()
+        self.hand_over_time: float = self.killTime
         self._ended = ended
+        self._candidate_ended = candidate_ended
         self._ask_to_stop = ask_to_stop
         self._stop_last = stop_last
         self._ready: set[str] = set()
-        self._waiting: dict[str, Deferred[None]] = {}
+        self._candidates: dict[str, _Relay] = {}
+        self._stopping: dict[_Relay, tuple[Any, Deferred[None]]] = {}
 
     def pid(self, name: str) -> int | None:
         """The process id of a child; None if it does not run."""
-        relay = self.protocols.get(name)
-        return None if relay is None or relay.transport is None else relay.transport.pid
+        return _pid(self.protocols.get(name))
+
+    def candidate_pid(self, name: str) -> int | None:
+        """The process id of a child's candidate; None if it has none."""
+        return _pid(self._candidates.get(name))
 
     def is_ready(self, name: str) -> bool:
         """Whether the child's current process serves."""
@@ -150,46 +158,113 @@ class Children(ProcessMonitor):
 
     def kill(self, name: str) -> None:
         """Kill a child that does not answer. SIGKILL also ends a process that SIGSTOP stopped."""
-        relay = self.protocols.get(name)
+        self._kill(self.protocols.get(name))
+
+    def kill_candidate(self, name: str) -> None:
+        """Kill the candidate of a child."""
+        self._kill(self._candidates.get(name))
+
+    def _kill(self, relay: Any) -> None:
         if relay is not None and relay.transport is not None:
             self._forceStopProcess(relay.transport)
 
     def startProcess(self, name: str) -> None:
         if name in self.protocols:
             return
-        process = self._processes[name]
         relay = _Relay(self, name)
         self.protocols[name] = relay
         self.timeStarted[name] = self._clock.seconds()
-        self.starts[name] += 1
         try:
-            self._reactor.spawnProcess(
-                relay, process.args[0], process.args, env=process.env, path=process.cwd
-            )
+            self._spawn(relay)
         except OSError as error:
             self.log.error("cannot start {name}: {error}", name=name, error=error)
-            self._monitoredProcessExited(name, None)
+            self._current_exited(name, None)
 
-    def _monitoredProcessExited(self, name: str, reason: Failure | None = None) -> None:
+    def start_now(self, name: str) -> None:
+        """Start a child that waits for its next start, and forget its earlier failures."""
+        restart = self.restart.get(name)
+        if restart is not None and restart.active():
+            restart.cancel()
+            self.delay[name] = self.minRestartDelay
+            self.startProcess(name)
+
+    def start_candidate(self, name: str) -> None:
+        """Start a second process for a child that runs and has no candidate.
+
+        Raises:
+            OSError: The process cannot be started.
+        """
+        relay = _Relay(self, name)
+        self._spawn(relay)
+        self._candidates[name] = relay
+
+    def _spawn(self, relay: _Relay) -> None:
+        process = self._processes[relay.name]
+        self.starts[relay.name] += 1
+        self._reactor.spawnProcess(
+            relay, process.args[0], process.args, env=process.env, path=process.cwd
+        )
+
+    def replace_in_place(self, name: str) -> "Deferred[None]":
+        """Stop a child; its next process starts when it has ended. Fires when it has ended."""
+        return self._stop(self.protocols.get(name))
+
+    def promote(self, name: str) -> "Deferred[None]":
+        """The candidate serves: it is the child's process from now on, and the previous one drains.
+
+        Returns:
+            A Deferred that fires when the previous process has ended.
+        """
+        previous = self.protocols[name]
+        self._take_place(name)
+        self._ready.add(name)
+        return self._stop(previous, handing_over=True)
+
+    def _take_place(self, name: str) -> None:
+        self.protocols[name] = self._candidates.pop(name)
+        self.timeStarted[name] = self._clock.seconds()
+        self.delay[name] = self.minRestartDelay
+
+    def process_exited(self, relay: _Relay, reason: Failure | None) -> None:
+        """A process has ended; ``_Relay`` calls it."""
+        name, current = relay.name, self.protocols.get(relay.name) is relay
+        kill, stopped = self._stopping.pop(relay, (None, None))
+        if kill is not None and kill.active():
+            kill.cancel()
+        if current:
+            self._current_exited(name, reason)
+        elif self._candidates.get(name) is relay:
+            del self._candidates[name]
+            if self.running:
+                how = how_it_ended(reason)
+                self.log.warn("the replacement of {name} ended ({how})", name=name, how=how)
+                self._candidate_ended(name, how)
+        else:
+            self.log.info(
+                "the previous process of {name} ended ({how})", name=name, how=how_it_ended(reason)
+            )
+        if stopped is not None:
+            stopped.callback(None)
+
+    def _current_exited(self, name: str, reason: Failure | None) -> None:
         if name in self._ready:
             self._ready.remove(name)
         else:
             self.timeStarted[name] = self._clock.seconds()
-        super()._monitoredProcessExited(name, None)
+        self._monitoredProcessExited(name)
         if not self.running:
             self.log.info("{name} stopped", name=name)
         else:
             delay = max(0.0, self.restart[name].getTime() - self._clock.seconds())
+            when = f"restarting it in {delay:.2g} s" if delay > 0.01 else "restarting it now"
+            if name in self._candidates:
+                self.restart[name].cancel()
+                self._take_place(name)
+                when = "its replacement is starting"
             self.log.warn(
-                "{name} ended ({reason}); restarting it {when}",
-                name=name,
-                reason=_how_it_ended(reason),
-                when=f"in {delay:.2g} s" if delay > 0.01 else "now",
+                "{name} ended ({how}); {when}", name=name, how=how_it_ended(reason), when=when
             )
         self._ended(name)
-        waiting = self._waiting.pop(name, None)
-        if waiting is not None:
-            waiting.callback(None)
 
     def stopService(self) -> "Deferred[None]":  # type: ignore[override]  # procmon does not wait
         """Stop all children; fires when every process has ended."""
@@ -197,26 +272,36 @@ class Children(ProcessMonitor):
         for restart in self.restart.values():
             if restart.active():
                 restart.cancel()
-        first = [name for name in self._processes if name != self._stop_last]
-        return DeferredList([self._stop(name) for name in first]).addCallback(
-            lambda _: self._stop(self._stop_last)
+        relays = [*self.protocols.values(), *self._candidates.values(), *self._stopping]
+        first = dict.fromkeys(relay for relay in relays if relay.name != self._stop_last)
+        return DeferredList([self._stop(relay) for relay in first]).addCallback(
+            lambda _: self._stop(self.protocols.get(self._stop_last))
         )
 
-    def _stop(self, name: str) -> "Deferred[None]":
-        relay: Any = self.protocols.get(name)
+    def _stop(self, relay: Any, handing_over: bool = False) -> "Deferred[None]":
+        """Ask a process to stop; fires when it has ended. A process can be asked again."""
         if relay is None or relay.transport is None:
             return succeed(None)
-        if not self._ask_to_stop(name):
+        earlier, stopped = self._stopping.get(relay, (None, Deferred()))
+        if earlier is not None and earlier.active():
+            earlier.cancel()
+        if not self._ask_to_stop(relay.transport.pid, handing_over):
             with suppress(ProcessExitedAlready):
                 relay.transport.signalProcess("TERM")
-        self.murder[name] = self._clock.callLater(
-            self.killTime, self._forceStopProcess, relay.transport
-        )
-        self._waiting[name] = Deferred()
-        return self._waiting[name]
+        seconds = self.hand_over_time if handing_over else self.killTime
+        kill = self._clock.callLater(seconds, self._kill, relay)
+        self._stopping[relay] = kill, stopped
+        waiting: Deferred[None] = Deferred()
+        stopped.addCallback(lambda _: waiting.callback(None))
+        return waiting
 
 
-def _how_it_ended(reason: Failure | None) -> str:
+def _pid(relay: Any) -> int | None:
+    return None if relay is None or relay.transport is None else relay.transport.pid
+
+
+def how_it_ended(reason: Failure | None) -> str:
+    """Return how a process has ended, as a phrase."""
     if reason is None:
         return "it could not be started"
     if reason.check(ProcessDone):
@@ -227,29 +312,3 @@ def _how_it_ended(reason: Failure | None) -> str:
             return signal.Signals(number).name
         return f"signal {number}"
     return f"exit status {getattr(reason.value, 'exitCode', '?')}"
-
-
-def child_environment(environ: Mapping[str, str], path: Iterable[str]) -> dict[str, str]:
-    """Return the environment for children: this process's, with its import path as PYTHONPATH.
-
-    The interpreter's own folders are left out: programs that a view starts inherit the variable,
-    and may run on another version of Python.
-    """
-    own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()}
-    entries = [os.path.abspath(entry) for entry in path]
-    kept = [
-        entry
-        for entry in dict.fromkeys(entries)
-        if entry not in own and not entry.endswith(("lib-dynload", ".zip"))
-    ]
-    # Unbuffered, so that each line is logged at once, rather than when 8 KB are complete.
-    return {**environ, "PYTHONPATH": os.pathsep.join(kept), "PYTHONUNBUFFERED": "1"}
-
-
-def child_command(*arguments: str) -> list[str]:
-    """Return the command line of ``cluster.cli.child`` under this interpreter.
-
-    With -P modules in the working directory do not hide installed ones. If the directory must be
-    searched, it is in the PYTHONPATH of ``child_environment``.
-    """
-    return [sys.executable, "-P", "-m", "cluster", *arguments]

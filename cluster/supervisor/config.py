@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.net.addresses import Address
-from cluster.supervisor.child_processes import child_command
+from cluster.supervisor.child_command import child_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,10 @@ class SupervisorConfig:
         listens: The addresses that each node serves.
         admin: The address of the admin port.
         bus: "local", the endpoint of an external broker, or None for the cluster's own broker.
-        node: The fields of a NodeConfig, without name and bus.
+        node: The fields of a NodeConfig, without name and bus, and without those that each node
+            reads from the settings when it starts.
         drain_timeout: Seconds that nodes have to drain when the cluster stops.
+        restart_spread: Seconds over which a node that was replaced closes its clients.
         command: The command line that starts a child, without the child's arguments.
     """
 
@@ -28,4 +30,5 @@ class SupervisorConfig:
     bus: str | None
     node: dict[str, Any]
     drain_timeout: float
+    restart_spread: float = 10.0
     command: Sequence[str] = field(default_factory=child_command)

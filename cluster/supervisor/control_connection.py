@@ -6,10 +6,13 @@ The protocol is AMP over a Unix socket in the private runtime folder. The child 
     Register    ->             I am process PID for slot K (the broker: slot -1)
                 <- Listen      the descriptor of a listening socket; one command for each socket
                 <- (response)  the configuration, as JSON
-    Ready       ->             the child serves; once
+    Ready       ->             the child serves, and how long it may need to stop; once
     StartFailed ->             or: the child cannot start; it exits when it has the response
                 <- Stats       each second and for every scrape; the response is the heartbeat
-                <- Stop        drain and exit
+                <- Stop        drain and exit; its replacement may serve already
+
+An operator's command (cluster.supervisor.operator_commands) comes over a connection of its own,
+whose other end does not register.
 
 When the connection is lost, a child exits at once, because its supervisor is gone. The supervisor
 forgets the connection; the process monitor reports the end of the process.
@@ -24,6 +27,8 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
+
+from cluster.supervisor.operator_commands import Restart
 
 BROKER_SLOT = -1
 
@@ -59,9 +64,18 @@ class Listen(amp.Command):
 
 
 class Ready(amp.Command):
-    """Child to supervisor: the child serves."""
+    """Child to supervisor: the child serves.
 
-    arguments: ClassVar[_Arguments] = []
+    ``drain_timeout``: seconds that it has to drain; ``restart_spread``: seconds over which it
+    closes its clients before that, if a replacement serves; ``fingerprint``: of the code that it
+    runs.
+    """
+
+    arguments: ClassVar[_Arguments] = [
+        (b"drain_timeout", amp.Float(optional=True)),
+        (b"restart_spread", amp.Float(optional=True)),
+        (b"fingerprint", amp.Unicode(optional=True)),
+    ]
     response: ClassVar[_Arguments] = []
 
 
@@ -81,9 +95,9 @@ class Stats(amp.Command):
 
 
 class Stop(amp.Command):
-    """Supervisor to child: drain and exit."""
+    """Supervisor to child: drain and exit. ``handing_over``: the replacement serves already."""
 
-    arguments: ClassVar[_Arguments] = []
+    arguments: ClassVar[_Arguments] = [(b"handing_over", amp.Boolean(optional=True))]
     response: ClassVar[_Arguments] = []
 
 
@@ -104,6 +118,9 @@ class ChildRegistry(Protocol):
 
     def left(self, link: "ChildLink") -> None:
         """The connection of a registered child is gone."""
+
+    def restart(self) -> "Deferred[str]":
+        """Restart all processes with new code; see cluster.supervisor.operator_commands."""
 
 
 class _Quiet(amp.AMP):
@@ -127,6 +144,9 @@ class ChildLink(_Quiet):
         self._registry = registry
         self.slot: int | None = None
         self.pid = 0
+        self.drain_timeout: float | None = None
+        self.restart_spread: float | None = None
+        self.fingerprint: str | None = None
 
     @Register.responder
     def _register(self, slot: int, pid: int) -> "Deferred[dict[str, str]]":
@@ -141,7 +161,14 @@ class ChildLink(_Quiet):
         )
 
     @Ready.responder
-    def _ready(self) -> dict[str, Any]:
+    def _ready(
+        self,
+        drain_timeout: float | None = None,
+        restart_spread: float | None = None,
+        fingerprint: str | None = None,
+    ) -> dict[str, Any]:
+        self.drain_timeout, self.restart_spread = drain_timeout, restart_spread
+        self.fingerprint = fingerprint
         self._registry.became_ready(self)
         return {}
 
@@ -156,9 +183,17 @@ class ChildLink(_Quiet):
         asked: Deferred[dict[str, Any]] = self.callRemote(Stats)
         return asked.addCallback(lambda response: json.loads(response["stats"]))
 
-    def stop(self) -> None:
-        """Ask the child to drain and exit. The end of its process is reported elsewhere."""
-        self.callRemote(Stop).addErrback(lambda _: None)
+    def stop(self, handing_over: bool = False) -> None:
+        """Ask the child to drain and exit. The end of its process is reported elsewhere.
+
+        Args:
+            handing_over: Whether its replacement serves already.
+        """
+        self.callRemote(Stop, handing_over=handing_over).addErrback(lambda _: None)
+
+    @Restart.responder
+    def _restart(self) -> "Deferred[dict[str, str]]":
+        return self._registry.restart().addCallback(lambda summary: {"summary": summary})
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
@@ -188,7 +223,8 @@ class SupervisorLink(_Quiet):
     """The child's end. Call ``register`` when connected, then ``ready`` or ``start_failed``.
 
     ``made`` is called when the connection is made, ``stats`` and ``stop`` at the supervisor's
-    request, and ``lost`` when the connection is lost.
+    request (``stop`` with whether a replacement serves already), and ``lost`` when the connection
+    is lost.
     """
 
     log = Logger()
@@ -197,7 +233,7 @@ class SupervisorLink(_Quiet):
         self,
         made: Callable[[], object],
         stats: Callable[[], dict[str, Any]],
-        stop: Callable[[], None],
+        stop: Callable[[bool], None],
         lost: Callable[[], None],
     ) -> None:
         super().__init__()
@@ -215,9 +251,9 @@ class SupervisorLink(_Quiet):
         registered: Deferred[dict[str, Any]] = self.callRemote(Register, slot=slot, pid=pid)
         return registered.addCallback(lambda response: json.loads(response["config"]))
 
-    def ready(self) -> "Deferred[None]":
-        """Report that this process serves."""
-        sent: Deferred[object] = self.callRemote(Ready)
+    def ready(self, **report: Any) -> "Deferred[None]":
+        """Report that this process serves, with the optional arguments of Ready."""
+        sent: Deferred[object] = self.callRemote(Ready, **report)
         return sent.addCallback(lambda _: None)
 
     def start_failed(self, reason: str, permanent: bool) -> "Deferred[None]":
@@ -247,8 +283,8 @@ class SupervisorLink(_Quiet):
         return succeed({"stats": statistics})
 
     @Stop.responder
-    def _answer_stop(self) -> dict[str, Any]:
-        self._stop()
+    def _answer_stop(self, handing_over: bool | None = None) -> dict[str, Any]:
+        self._stop(bool(handing_over))
         return {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -12,6 +12,8 @@ It does not process the messages of clients. It
   (``cluster.supervisor.heartbeat``);
 * answers operators (``cluster.supervisor.admin_port``);
 * stops if an error in the site's code prevents the first start;
+* replaces all processes one after the other, when an operator asks for it
+  (``cluster.supervisor.rolling_restart``);
 * stops the nodes first, which drain, and then the broker.
 
 This module imports twisted.runner.procmon, which imports the default reactor. So
@@ -23,6 +25,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
@@ -33,7 +36,8 @@ from cluster.core.exceptions import ConfigurationError
 from cluster.net import listening_sockets
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
-from cluster.supervisor.child_processes import Children, child_environment
+from cluster.supervisor.child_command import child_environment, command_output
+from cluster.supervisor.child_processes import Children
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import (
     BROKER_SLOT,
@@ -43,6 +47,8 @@ from cluster.supervisor.control_connection import (
 )
 from cluster.supervisor.heartbeat import Heartbeat, Statistics
 from cluster.supervisor.listening_slots import ListeningSlots
+from cluster.supervisor.operator_commands import OperationFailed
+from cluster.supervisor.rolling_restart import RollingRestart
 
 BROKER = "broker"
 
@@ -77,9 +83,19 @@ class Supervisor(Service):
         self._runtime: RuntimeDirectory | None = None
         self._announced = False
         self._stopped: Deferred[None] | None = None
-        self.children = Children(reactor, self._child_ended, self._ask_to_stop, BROKER)
-        self.children.killTime = math.ceil(config.drain_timeout + KILL_AFTER_DRAIN_S)
+        self._links: dict[int, ChildLink] = {}
+        self.children = Children(
+            reactor, self._child_ended, self._candidate_ended, self._ask_to_stop, BROKER
+        )
+        self._set_stop_times(config.drain_timeout, config.restart_spread)
         self._heartbeat = Heartbeat(self.names, self.children, reactor)
+        self._restart = RollingRestart(
+            lambda: self._nodes,
+            BROKER if self._own_broker else "",
+            self._is_broker_current,
+            self.children,
+            reactor,
+        )
 
     # Start.
 
@@ -115,11 +131,14 @@ class Supervisor(Service):
             self.children.addProcess(
                 name,
                 [*self.config.command, *self._arguments(name)],
-                env=child_environment(os.environ, sys.path),
+                env=self._environment(),
             )
         # Start children only now: the reactor needs its signal handlers to notice that a process
         # ends.
         self._reactor.callWhenRunning(self._start_children)
+
+    def _environment(self) -> dict[str, str]:
+        return child_environment(os.environ, sys.path)
 
     def _start_children(self) -> None:
         if self.stopping:
@@ -152,7 +171,8 @@ class Supervisor(Service):
         name = self._name(slot)
         if self.stopping:
             raise RegistrationRefused("the cluster is stopping")
-        if self.children.pid(name) != pid:
+        is_candidate = self.children.candidate_pid(name) == pid
+        if self.children.pid(name) != pid and not is_candidate:
             self.log.warn("process {pid} is not {name}: refused", pid=pid, name=name)
             raise RegistrationRefused(f"process {pid} is not {name} of this cluster")
         assert self._runtime is not None
@@ -160,16 +180,19 @@ class Supervisor(Service):
             config = {"address": self._runtime.broker, "drain_timeout": self.config.drain_timeout}
         else:
             try:
-                self._slots.reopen(slot)
+                if not (is_candidate and self._slots.is_open(slot)):
+                    self._slots.reopen(slot)
             except ConfigurationError as error:
                 self.log.error("{name}: {error}", name=name, error=error)
                 raise RegistrationRefused(str(error)) from None
             bus = self._runtime.broker if self._own_broker else self.config.bus
-            publish_socket = self._runtime.publish_socket(slot)
+            publish_socket = self._runtime.publish_socket(slot, pid)
             config = {
                 **self.config.node, "name": name, "bus": bus, "publish_socket": publish_socket
             }  # fmt: skip
-        self._heartbeat.joined(name, link)
+        self._links[pid] = link
+        if not is_candidate:
+            self._heartbeat.joined(name, link)
         return config
 
     def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
@@ -180,15 +203,22 @@ class Supervisor(Service):
         """The child serves."""
         assert link.slot is not None
         name = self._name(link.slot)
+        if self.children.candidate_pid(name) == link.pid:
+            self._restart.became_ready(name, link.pid)  # promotes it
+            if self.children.pid(name) == link.pid:
+                self._heartbeat.joined(name, link)
         if self.children.pid(name) != link.pid:
             return  # the reactor reported the end of this process earlier
         self.children.became_ready(name)
+        if link.drain_timeout is not None and link.restart_spread is not None:
+            self._set_stop_times(link.drain_timeout, link.restart_spread)
         self._heartbeat.became_ready(name)
         if name != BROKER:
             self._has_served = True
             self._failure_reason = ""
             self._slots.served(link.slot)
         self.log.info("{name} ready (process {pid})", name=name, pid=link.pid)
+        self._restart.became_ready(name, link.pid)
         if not self._announced and all(map(self.children.is_ready, self.names)):
             self._announced = True
             self.log.info(
@@ -206,6 +236,7 @@ class Supervisor(Service):
         started."""
         assert link.slot is not None
         name = self._name(link.slot)
+        self._restart.start_failed(name, link.pid, reason)
         # All nodes run the same site, so each start fails for the same reason: log it once.
         if reason != self._failure_reason:
             self._failure_reason = reason
@@ -219,7 +250,16 @@ class Supervisor(Service):
     def left(self, link: ChildLink) -> None:
         """The connection of a registered child is gone."""
         assert link.slot is not None
+        if self._links.get(link.pid) is link:
+            del self._links[link.pid]
+            self._remove_publish_socket(link.slot, link.pid)
         self._heartbeat.left(self._name(link.slot), link)
+
+    def _remove_publish_socket(self, slot: int, pid: int) -> None:
+        """Remove what a process that was killed has left."""
+        if self._runtime is not None and slot != BROKER_SLOT:
+            with suppress(OSError):
+                os.unlink(self._runtime.publish_socket(slot, pid))
 
     def _name(self, slot: int) -> str:
         if slot == BROKER_SLOT and self._own_broker:
@@ -231,7 +271,22 @@ class Supervisor(Service):
     def _child_ended(self, name: str) -> None:
         self._heartbeat.ended(name)
         if name != BROKER and not self.stopping:
-            self._slots.vacated(self._nodes.index(name))
+            slot = self._nodes.index(name)
+            self._slots.vacated(slot)
+            # A candidate that has registered has taken the place of the process that ended.
+            link = self._links.get(self.children.pid(name) or 0)
+            if link is not None:
+                self._heartbeat.joined(name, link)
+                self._slots.reopen(slot)
+        self._restart.ended(name)
+
+    def _candidate_ended(self, name: str, how: str) -> None:
+        self._restart.ended(name, how)
+
+    def _set_stop_times(self, drain_timeout: float, restart_spread: float) -> None:
+        """Set when a process that was asked to stop is killed: a little after it exits itself."""
+        self.children.killTime = math.ceil(drain_timeout + KILL_AFTER_DRAIN_S)
+        self.children.hand_over_time = self.children.killTime + restart_spread
 
     # For operators (admin_port.Source).
 
@@ -247,6 +302,29 @@ class Supervisor(Service):
         """Why the cluster is not ready, one phrase for each reason; empty if it is ready."""
         return ["stopping"] if self.stopping else self._heartbeat.missing(statistics)
 
+    def restart(self) -> "Deferred[str]":
+        """Replace all processes, one after the other, with new code and new settings.
+
+        Returns:
+            A Deferred with a sentence for the operator. It fails with OperationFailed.
+        """
+        return self._restart.request()
+
+    def hang_up(self) -> None:
+        """SIGHUP was received: restart. The result is in the log."""
+        self.log.info("SIGHUP: restarting the processes one after the other")
+        self.restart().addErrback(lambda failure: failure.trap(OperationFailed))
+
+    async def _is_broker_current(self) -> bool:
+        link = self._heartbeat.link(BROKER)
+        if link is None or link.fingerprint is None:
+            return False
+        command = [*self.config.command, "broker", "--fingerprint"]
+        status, text = await command_output(self._reactor, command, self._environment())
+        if status != 0:
+            raise OperationFailed(f"the broker's code cannot be loaded: {text}")
+        return text == link.fingerprint
+
     # Stop.
 
     def stopService(self) -> "Deferred[None]":
@@ -255,6 +333,7 @@ class Supervisor(Service):
             super().stopService()
             self.stopping = True
             self.log.info("stopping")
+            self._restart.stop()
             self._heartbeat.stop()
             # The nodes close their descriptors when they start to drain; then the kernel refuses
             # connections.
@@ -277,11 +356,11 @@ class Supervisor(Service):
 
         return gatherResults(closed, consumeErrors=True).addBoth(release)
 
-    def _ask_to_stop(self, name: str) -> bool:
-        link = self._heartbeat.link(name)
+    def _ask_to_stop(self, pid: int, handing_over: bool) -> bool:
+        link = self._links.get(pid)
         if link is None:
             return False
-        link.stop()
+        link.stop(handing_over)
         return True
 
     def _count_nodes(self) -> str:

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.cli import process_setup
 from cluster.core.exceptions import ConfigurationError
+from tests.supervisor.test_child_processes import Recorder
 
 
 class ClockTests(SynchronousTestCase):
@@ -34,7 +35,7 @@ class ClockTests(SynchronousTestCase):
         self.assertEqual(clock.seconds(), 1.8e9 + 2)
 
 
-class SignalTests(SynchronousTestCase):
+class SignalTestCase(SynchronousTestCase):
     """Signal handlers are recorded in a dict, so that trial's own stay installed."""
 
     def setUp(self) -> None:
@@ -45,12 +46,22 @@ class SignalTests(SynchronousTestCase):
         self.stops: list[object] = []
         self.patch(process_setup.signal, "getsignal", self.handlers.get)
         self.patch(process_setup.signal, "signal", self.handlers.__setitem__)
-        self.reactor: Any = MemoryReactorClock()
-        self.reactor.callFromThread = lambda function: function()
+        self.reactor = self.make_reactor()
+
+    def make_reactor(self) -> Any:
+        reactor: Any = MemoryReactorClock()
+        reactor.callFromThread = lambda function, *arguments: function(*arguments)
+        return reactor
+
+    def run_reactor(self) -> None:
+        self.reactor.run()
+        self.reactor.stop = lambda: self.stops.append("reactor")
 
     def twisted_stops(self, number: int, frame: object) -> None:
         self.stops.append(number)
 
+
+class SignalTests(SignalTestCase):
     def test_only_the_first_signal_stops_the_process(self) -> None:
         process_setup.stop_on_first_signal(self.reactor)
         self.reactor.run()
@@ -80,6 +91,53 @@ class SignalTests(SynchronousTestCase):
         process_setup.stop_on_first_signal(self.reactor)
         self.reactor.run()
         self.assertEqual(self.handlers[signal.SIGINT], signal.SIG_IGN)
+
+    def test_sigquit_stops_the_process_even_if_a_shell_ignored_it(self) -> None:
+        for before in (signal.SIG_DFL, signal.SIG_IGN):
+            self.handlers[signal.SIGQUIT] = before
+            self.stops.clear()
+            self.reactor = self.make_reactor()
+            process_setup.stop_on_first_signal(self.reactor)
+            self.run_reactor()
+            self.handlers[signal.SIGQUIT](signal.SIGQUIT, None)
+            self.handlers[signal.SIGQUIT](signal.SIGQUIT, None)
+            self.assertEqual(self.stops, ["reactor"])
+
+    def test_ignored_signals_are_logged(self) -> None:
+        lines: list[str] = []
+        self.patch(process_setup, "_log", Recorder(lines))
+        process_setup.ignore_signals(self.reactor, [signal.SIGHUP], "not here")
+        self.assertEqual(self.handlers[signal.SIGHUP], signal.SIG_IGN)
+        self.reactor.run()
+        self.handlers[signal.SIGHUP](signal.SIGHUP, None)
+        self.assertEqual(lines, ["SIGHUP ignored: not here"])
+
+
+class HangUpTests(SignalTestCase):
+    def hang_up(self, terminal: bool, ignored: bool = False, closed: bool = False) -> None:
+        self.stops.clear()
+        self.reactor = self.make_reactor()
+        self.patch(process_setup, "_has_terminal", lambda: terminal)
+        self.handlers[signal.SIGHUP] = signal.SIG_IGN if ignored else signal.SIG_DFL
+        process_setup.restart_on_hang_up(self.reactor, lambda: self.stops.append("restart"))
+        self.assertEqual(self.handlers[signal.SIGHUP], signal.SIG_IGN)
+        self.run_reactor()
+        self.patch(process_setup, "_has_terminal", lambda: terminal and not closed)
+        self.handlers[signal.SIGHUP](signal.SIGHUP, None)
+
+    def test_each_signal_restarts(self) -> None:
+        for terminal in (True, False):
+            self.hang_up(terminal)
+            self.handlers[signal.SIGHUP](signal.SIGHUP, None)
+            self.assertEqual(self.stops, ["restart", "restart"])
+
+    def test_a_closed_terminal_stops_the_process(self) -> None:
+        self.hang_up(terminal=True, closed=True)
+        self.assertEqual(self.stops, ["reactor"])
+
+    def test_a_process_under_nohup_outlives_its_terminal(self) -> None:
+        self.hang_up(terminal=True, ignored=True, closed=True)
+        self.assertEqual(self.stops, ["restart"])
 
 
 class FailureTests(SynchronousTestCase):

@@ -39,7 +39,7 @@ class RuntimeDirectoryTests(SynchronousTestCase):
         self.assertEqual(self.folder.parent.stat().st_mode & 0o777, 0o700)
         self.assertEqual(owned.control, f"{self.folder}/control.sock")
         self.assertEqual(owned.broker, f"ipc://{self.folder}/broker.ipc")
-        self.assertEqual(owned.publish_socket(3), f"{self.folder}/publish-3.sock")
+        self.assertEqual(owned.publish_socket(3, 17), f"{self.folder}/publish-3-17.sock")
 
     def test_one_owner_at_a_time(self) -> None:
         owned = self.claim()
@@ -54,7 +54,7 @@ class RuntimeDirectoryTests(SynchronousTestCase):
     def test_stale_files_are_removed(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True)
         self.folder.parent.chmod(0o700)
-        for name in ("control.sock", "broker.ipc", "publish-0.sock", "publish-17.sock"):
+        for name in ("control.sock", "broker.ipc", "publish-0-9.sock", "publish-17-10.sock"):
             (self.folder / name).touch()
         (self.folder / "lock").write_text("4711\n")
         self.claim()
@@ -115,7 +115,7 @@ class RuntimeDirectoryTests(SynchronousTestCase):
     def test_publish_sockets(self) -> None:
         owned = self.claim()
         for slot in (0, 12):
-            Path(owned.publish_socket(slot)).touch()
+            Path(owned.publish_socket(slot, 7)).touch()
         self.assertEqual(
-            set(publish_sockets(owned.path)), {owned.publish_socket(0), owned.publish_socket(12)}
+            set(publish_sockets(owned.path)), {owned.publish_socket(slot, 7) for slot in (0, 12)}
         )

@@ -4,7 +4,6 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -162,6 +161,55 @@ class BodyTests(WebTestCase):
             self.assertTrue(self.transport.disconnecting)
 
 
+class ClosingTests(WebTestCase):
+    """Connections while the node stops: each response announces that it is the last one."""
+
+    GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    def test_a_response_ends_the_connection_and_says_so(self) -> None:
+        answer = self.ask(self.GET)
+        self.assertNotIn(b"Connection:", answer)
+        self.assertFalse(self.transport.disconnecting)
+        self.assertEqual(len(self.site.channels), 1)
+        self.site.is_closing = True
+        self.transport.clear()
+        self.transport.protocol.dataReceived(self.GET)
+        self.settle()
+        self.assert_status(self.transport.value(), 200)
+        self.assertIn(b"\r\nConnection: close\r\n", self.transport.value())
+        self.assertTrue(self.transport.disconnecting)
+        self.transport.protocol.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.site.channels, set())
+
+    def test_a_view_that_runs_already_ends_the_connection_too(self) -> None:
+        transport = self.connect()
+        transport.protocol.dataReceived(self.GET)
+        self.site.is_closing = True
+        self.settle()
+        self.assertIn(b"\r\nConnection: close\r\n", transport.value())
+        self.assertTrue(transport.disconnecting)
+
+    def test_idle_connections_are_closed_after_the_grace_period(self) -> None:
+        self.ask(self.GET)
+        busy, partial = self.connect(), self.connect()
+        busy.protocol.dataReceived(self.GET)
+        partial.protocol.dataReceived(self.GET[:10])
+        self.site.is_closing = True
+        self.site.close_idle(1.0)
+        self.reactor.advance(0.9)
+        self.site.close_idle(1.0)
+        self.assertFalse(self.transport.disconnecting)
+        self.reactor.advance(0.1)
+        self.site.close_idle(1.0)
+        closed = [each.disconnecting for each in (self.transport, busy, partial)]
+        self.assertEqual(closed, [True, False, False])
+
+    def test_idle_connections_are_closed_at_once_without_a_grace_period(self) -> None:
+        self.ask(self.GET)
+        self.site.close_idle(0.0)
+        self.assertTrue(self.transport.disconnecting)
+
+
 class QueueTests(WebTestCase):
     GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -236,31 +284,6 @@ class QueueTests(WebTestCase):
         self.assert_status(second.value(), 200)
         self.assertEqual(self.site.views.active, 0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    def test_drain_waits_for_views(self) -> None:
-        drained: list[bool] = []
-        self.start()
-        Deferred.fromCoroutine(self.site.drain(10)).addCallback(drained.append)
-        self.reactor.advance(1)
-        self.assertEqual(drained, [])
-        self.settle()
-        self.reactor.advance(1)
-        self.assertEqual(drained, [True])
-
-    def test_drain_waits_for_views_whose_clients_have_left(self) -> None:
-        drained: list[bool] = []
-        self.start().protocol.connectionLost(Failure(ConnectionLost()))
-        Deferred.fromCoroutine(self.site.drain(10)).addCallback(drained.append)
-        self.reactor.advance(1)
-        self.assertEqual(drained, [])
-        self.reactor.pump([1] * 10)
-        self.assertEqual(drained, [False])
-        self.settle()
-
-    def test_drain_ends_at_once_without_views(self) -> None:
-        drained: list[bool] = []
-        Deferred.fromCoroutine(self.site.drain(0)).addCallback(drained.append)
-        self.assertEqual(drained, [True])
 
     def test_a_request_that_on_request_answers_runs_no_view(self) -> None:
         def take(request: http.BoundedRequest) -> bool:

@@ -27,6 +27,7 @@ from cluster.django.handlers.handler_decorator import Handler
 from cluster.net.accepting.port import Port
 from cluster.net.loop import threads
 from cluster.net.websocket.frames import text_frame
+from cluster.node import drain
 from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.node import Node
 from tests.django.site import load_site
@@ -258,6 +259,97 @@ class NodeTests(SynchronousTestCase):
             self.successResultOf(stopped)
 
         asyncio.run(run())
+
+    def test_a_node_that_hands_over_closes_its_clients_in_batches(self) -> None:
+        async def run() -> None:
+            node = self.start(restart_spread=4.0)
+            clients = [self.connect(request().replace(b"/ws", b"/watcher/")) for _ in range(40)]
+            await asyncio.sleep(0)
+            node.handing_over = True
+            stopped = node.stopService()
+            closed = []
+            for second in range(5):
+                closed.append(sum(b"\x03\xf4the server is" in t.written for _, t in clients))
+                if second == 2:  # this client was accepted before; its request comes now
+                    clients.append(self.connect(request().replace(b"/ws", b"/watcher/")))
+                    await asyncio.sleep(0)
+                    self.reactor.advance(0)
+                    self.assertIn(b"HTTP/1.1 101 ", clients[-1][1].written)
+                self.reactor.pump([0.05] * 20)
+            self.assertEqual(closed, sorted(set(closed)), "more are closed in each second")
+            self.assertTrue(closed[0] < 5 and 10 < closed[2] < 30, closed)
+            self.assertTrue(self.reactor.ports[0].stopped)
+            self.assertEqual(sum(b"\x03\xf4" in t.written for _, t in clients), 41)
+            self.assertNoResult(stopped)
+            for connection, _ in clients:
+                connection.dataReceived(close(1012))
+                connection.connectionLost(Failure(ConnectionLost()))
+            await self.handlers_end()
+            self.reactor.pump([0.1] * 3)
+            self.successResultOf(stopped)
+
+        asyncio.run(run())
+
+    def test_a_node_that_hands_over_without_clients_ends_soon(self) -> None:
+        node = self.start(restart_spread=60.0)
+        node.handing_over = True
+        self.stop(node)
+
+    def test_a_stop_hurries_a_node_that_hands_over(self) -> None:
+        async def run() -> None:
+            node = self.start(restart_spread=60.0)
+            clients = [self.connect(request().replace(b"/ws", b"/watcher/")) for _ in range(20)]
+            await asyncio.sleep(0)
+            node.handing_over = True
+            stopped = node.stopService()
+            self.reactor.advance(1)
+            node.hurry()
+            self.reactor.advance(1)
+            self.assertGreater(sum(b"\x03\xe9" in t.written for _, t in clients), 10)
+            for connection, _ in clients:
+                connection.connectionLost(Failure(ConnectionLost()))
+            await self.handlers_end()
+            self.reactor.pump([0.1] * 3)
+            self.successResultOf(stopped)
+
+        asyncio.run(run())
+
+    def test_a_stop_closes_many_clients_over_a_part_of_the_drain_timeout(self) -> None:
+        async def run() -> None:
+            node = self.start(drain_timeout=8.0)
+            self.patch(drain, "STOP_RATE", 1)
+            clients = [self.connect(request().replace(b"/ws", b"/watcher/")) for _ in range(20)]
+            await asyncio.sleep(0)
+            stopped = node.stopService()
+            self.reactor.pump([0.05] * 20)
+            self.assertTrue(5 < sum(b"\x03\xe9" in t.written for _, t in clients) < 15)
+            self.reactor.pump([0.05] * 25)
+            self.assertEqual(sum(b"\x03\xe9" in t.written for _, t in clients), 20)
+            for connection, _ in clients:
+                connection.connectionLost(Failure(ConnectionLost()))
+            await self.handlers_end()
+            self.reactor.pump([0.1] * 3)
+            self.successResultOf(stopped)
+
+        asyncio.run(run())
+
+    def test_stop_waits_for_views(self) -> None:
+        node = self.start(drain_timeout=2.0)
+        node.http.site.views.active = 1
+        stopped = node.stopService()
+        self.reactor.pump([0.5] * 2)
+        self.assertNoResult(stopped)
+        node.http.site.views.active = 0
+        self.reactor.pump([0.5] * 2)
+        self.successResultOf(stopped)
+
+    def test_stop_leaves_views_that_do_not_return(self) -> None:
+        node = self.start(drain_timeout=2.0)
+        node.http.site.views.active = 1
+        stopped = node.stopService()
+        self.reactor.pump([0.5] * 6)
+        self.successResultOf(stopped)
+        node.http.site.pool.stop()
 
     def test_stop_waits_at_most_for_the_drain_timeout(self) -> None:
         async def run() -> None:

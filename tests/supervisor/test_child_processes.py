@@ -12,7 +12,8 @@ from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.supervisor.child_processes import MAX_LINE, Children, child_command, child_environment
+from cluster.supervisor.child_command import child_command, child_environment
+from cluster.supervisor.child_processes import MAX_LINE, Children
 
 
 class MemoryProcess:
@@ -62,20 +63,29 @@ class MemoryProcessReactor(MemoryReactorClock):
         return [process for process in self.processes if not process.ended]
 
 
-class ChildrenTests(SynchronousTestCase):
+class ChildrenTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryProcessReactor()
         self.ended: list[str] = []
         self.asked: list[str] = []
         self.reachable = False
-        self.children = Children(self.reactor, self.ended.append, self.ask_to_stop, "broker")
+        self.candidates_ended: list[tuple[str, str]] = []
+        self.handing_over: list[str] = []
+        self.children = Children(
+            self.reactor, self.ended.append, self.candidate_ended, self.ask_to_stop, "broker"
+        )
         self.children.killTime = 14
+        self.children.hand_over_time = 24
         self.lines: list[str] = []
         self.children.log = Recorder(self.lines)  # type: ignore[assignment]
 
-    def ask_to_stop(self, name: str) -> bool:
+    def candidate_ended(self, name: str, how: str) -> None:
+        self.candidates_ended.append((name, how))
+
+    def ask_to_stop(self, pid: int, handing_over: bool) -> bool:
         if self.reachable:
-            self.asked.append(name)
+            name = self.reactor.processes[pid - 1000].args[1]
+            (self.handing_over if handing_over else self.asked).append(name)
         return self.reachable
 
     def start(self, *names: str) -> list[MemoryProcess]:
@@ -84,6 +94,8 @@ class ChildrenTests(SynchronousTestCase):
         self.children.startService()
         return self.reactor.processes
 
+
+class ChildrenTests(ChildrenTestCase):
     def test_a_child_has_the_given_environment(self) -> None:
         (process,) = self.start("node0")
         self.assertEqual((process.args, process.env), (["program", "node0"], {"A": "1"}))
@@ -217,6 +229,120 @@ class ChildrenTests(SynchronousTestCase):
 
     def test_stop_is_allowed_before_start(self) -> None:
         self.successResultOf(self.children.stopService())
+
+
+class CandidateTests(ChildrenTestCase):
+    """A child with a second process, which takes its place."""
+
+    def begin(self) -> tuple[MemoryProcess, MemoryProcess]:
+        """Start a child that serves, and its candidate."""
+        self.start("node0")
+        self.children.became_ready("node0")
+        self.reachable = True
+        self.reactor.advance(10)
+        self.children.start_candidate("node0")
+        first, candidate = self.reactor.processes
+        return first, candidate
+
+    def test_the_candidate_takes_the_place_of_the_process_which_is_asked_to_stop(self) -> None:
+        first, candidate = self.begin()
+        self.assertEqual(self.children.pid("node0"), first.pid)
+        self.assertEqual(self.children.candidate_pid("node0"), candidate.pid)
+        ended = self.children.promote("node0")
+        self.assertEqual(self.children.pid("node0"), candidate.pid)
+        self.assertIsNone(self.children.candidate_pid("node0"))
+        self.assertTrue(self.children.is_ready("node0"))
+        self.assertEqual((self.handing_over, self.asked), (["node0"], []))
+        self.assertNoResult(ended)
+        first.end()
+        self.successResultOf(ended)
+        self.assertEqual(self.lines, ["the previous process of node0 ended (exit status 0)"])
+        self.assertEqual(self.ended, [], "the child has not ended")
+        self.reactor.advance(100)
+        self.assertEqual(self.reactor.live(), [candidate])
+        self.assertEqual(candidate.signals, [])
+
+    def test_a_process_that_does_not_hand_over_in_time_is_killed(self) -> None:
+        first, _ = self.begin()
+        ended = self.children.promote("node0")
+        self.reactor.advance(23)
+        self.assertEqual(first.signals, [])
+        self.reactor.advance(1)
+        self.assertEqual(first.signals, ["KILL"])
+        first.end(signal=9)
+        self.successResultOf(ended)
+
+    def test_a_candidate_that_ends_changes_nothing(self) -> None:
+        first, candidate = self.begin()
+        candidate.end(1)
+        self.assertEqual(self.candidates_ended, [("node0", "exit status 1")])
+        self.assertIsNone(self.children.candidate_pid("node0"))
+        self.reactor.advance(100)
+        self.assertEqual(self.reactor.live(), [first])
+        self.assertTrue(self.children.is_ready("node0"))
+
+    def test_a_candidate_takes_the_place_of_a_process_that_ends(self) -> None:
+        first, candidate = self.begin()
+        first.end(signal=9)
+        self.assertEqual(self.lines, ["node0 ended (SIGKILL); its replacement is starting"])
+        self.assertEqual(self.ended, ["node0"])
+        self.assertEqual(self.children.pid("node0"), candidate.pid)
+        self.assertFalse(self.children.is_ready("node0"))
+        self.reactor.advance(100)
+        self.assertEqual(self.reactor.live(), [candidate])
+        candidate.end(1)
+        self.reactor.advance(0.25)
+        self.assertEqual(len(self.reactor.live()), 1, "it is restarted like any child")
+
+    def test_a_candidate_that_cannot_be_started(self) -> None:
+        self.start("node0")
+        self.reactor.cannot_start = True
+        self.assertRaises(OSError, self.children.start_candidate, "node0")
+        self.assertIsNone(self.children.candidate_pid("node0"))
+
+    def test_kill_candidate(self) -> None:
+        first, candidate = self.begin()
+        self.children.kill_candidate("node0")
+        self.assertEqual((first.signals, candidate.signals), ([], ["KILL"]))
+
+    def test_a_stop_ends_all_processes(self) -> None:
+        first, second = self.begin()
+        self.children.promote("node0")
+        self.children.start_candidate("node0")
+        third = self.reactor.processes[2]
+        stopped = self.children.stopService()
+        self.assertEqual(self.asked, ["node0", "node0", "node0"])
+        for process in (third, second):
+            process.end()
+        self.assertNoResult(stopped)
+        first.end()
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_child_that_waits_for_its_next_start_starts_now(self) -> None:
+        self.start("node0")
+        for _ in range(6):
+            self.reactor.live()[0].end(1)
+            self.reactor.advance(self.children.delay["node0"] / 2)
+        self.reactor.live()[0].end(1)
+        self.assertEqual(self.reactor.live(), [])
+        self.children.start_now("node0")
+        self.assertEqual(len(self.reactor.live()), 1)
+        self.assertEqual(self.children.delay["node0"], 0.25)
+        self.children.start_now("node0")
+        self.assertEqual(len(self.reactor.live()), 1)
+
+    def test_the_broker_is_replaced_in_place(self) -> None:
+        (broker,) = self.start("broker")
+        self.children.became_ready("broker")
+        self.reactor.advance(10)
+        self.reachable = True
+        ended = self.children.replace_in_place("broker")
+        self.assertEqual(self.asked, ["broker"])
+        broker.end()
+        self.successResultOf(ended)
+        self.reactor.advance(0)
+        self.assertEqual(len(self.reactor.live()), 1)
 
 
 class Recorder:

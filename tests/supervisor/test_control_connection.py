@@ -88,6 +88,10 @@ class RecordingRegistry:
     def left(self, link: ChildLink) -> None:
         self.events.append(("left", link.slot))
 
+    def restart(self) -> "Deferred[str]":
+        self.restarted: Deferred[str] = Deferred()
+        return self.restarted
+
 
 class ControlTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -98,7 +102,7 @@ class ControlTests(SynchronousTestCase):
         self.child = SupervisorLink(
             lambda: self.events.append("made"),
             lambda: self.statistics,
-            lambda: self.events.append("stop"),
+            lambda handing_over: self.events.append("hand over" if handing_over else "stop"),
             lambda: self.events.append("lost"),
         )
         self.pump = join(self.child, self.parent)

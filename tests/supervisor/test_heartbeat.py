@@ -18,7 +18,8 @@ class RecordingLink:
         self.slot = slot
         self.pid = pid
         self.questions: list[Deferred[dict[str, Any]]] = []
-        self.asked_to_stop = False
+        self.asked_to_stop = self.handing_over = False
+        self.drain_timeout = self.restart_spread = self.fingerprint = None
         self.gone = False
 
     def stats(self) -> "Deferred[dict[str, Any]]":
@@ -33,8 +34,9 @@ class RecordingLink:
         for question in questions:
             question.callback(statistics)
 
-    def stop(self) -> None:
+    def stop(self, handing_over: bool = False) -> None:
         self.asked_to_stop = True
+        self.handing_over = handing_over
 
 
 class RecordingProcesses:

@@ -14,6 +14,7 @@ from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
+from cluster.supervisor.operator_commands import OperationFailed
 from cluster.supervisor.supervisor import Supervisor
 from tests.supervisor.test_child_processes import MemoryProcess, MemoryProcessReactor, Recorder
 from tests.supervisor.test_heartbeat import RecordingLink
@@ -131,7 +132,7 @@ class StartTests(SupervisorTestCase):
                 "drain_timeout": 10.0,
                 "name": "node1",
                 "bus": broker,
-                "publish_socket": f"{folder}/publish-1.sock",
+                "publish_socket": f"{folder}/publish-1-1002.sock",
             },
         )
         ((descriptor, family, endpoint),) = supervisor.listening_sockets(1)
@@ -378,6 +379,129 @@ class HeartbeatTests(SupervisorTestCase):
         )
         self.assertEqual(supervisor.missing(statistics), ["node1 does not answer"])
         self.assertEqual(supervisor.starts(), {"broker": 1, "node0": 1, "node1": 1})
+
+
+class RestartTests(SupervisorTestCase):
+    """The supervisor performs a rolling restart, which test_rolling_restart tests."""
+
+    def candidate(self, supervisor: Supervisor, slot: int) -> RecordingLink:
+        """The replacement of a node registers."""
+        pid = supervisor.children.candidate_pid(f"node{slot}") or 0
+        link = RecordingLink(slot, pid)
+        self.config = supervisor.registered(link, slot, pid)  # type: ignore[arg-type]
+        return link
+
+    def test_the_replacement_has_the_same_sockets_and_takes_over_when_it_serves(self) -> None:
+        supervisor = self.start(1, "local")
+        first = self.ready(supervisor, 0)
+        before, folder = supervisor.listening_sockets(0), self.config["publish_socket"]
+        old = self.process(supervisor, "node0")
+        done = supervisor.restart()
+        second = self.candidate(supervisor, 0)
+        self.assertEqual(supervisor.listening_sockets(0), before)
+        self.assertNotEqual(self.config["publish_socket"], folder)
+        self.assertIs(supervisor._heartbeat.link("node0"), first)
+        self.assertFalse(first.asked_to_stop)
+        second.drain_timeout, second.restart_spread = 20.0, 5.0  # type: ignore[assignment]
+        supervisor.became_ready(second)  # type: ignore[arg-type]
+        self.assertTrue(first.asked_to_stop and first.handing_over)
+        self.assertIs(supervisor._heartbeat.link("node0"), second)
+        self.assertEqual(
+            (supervisor.children.killTime, supervisor.children.hand_over_time), (24, 29)
+        )
+        first.gone = True
+        supervisor.left(first)  # type: ignore[arg-type]
+        old.end()
+        self.assertIn("restarted 1 node in 0.0 s", self.successResultOf(done))
+        self.reactor.advance(10)
+        self.assertTrue(supervisor._slots.is_open(0))
+        self.assertEqual(supervisor.listening_sockets(0), before)
+        self.assertEqual(supervisor.starts(), {"node0": 2})
+
+    def test_a_replacement_that_cannot_start_leaves_the_node(self) -> None:
+        supervisor = self.start(1, "local")
+        first = self.ready(supervisor, 0)
+        done = supervisor.restart()
+        link = self.candidate(supervisor, 0)
+        supervisor.start_failed(link, "ImportError: shop", True)  # type: ignore[arg-type]
+        supervisor.left(link)  # type: ignore[arg-type]
+        self.reactor.live()[-1].end(1)
+        error = self.failureResultOf(done, OperationFailed)
+        self.assertIn("node0 cannot start: ImportError: shop", error.getErrorMessage())
+        self.assertEqual(self.given_up, [])
+        self.assertFalse(first.asked_to_stop)
+        self.assertIs(supervisor._heartbeat.link("node0"), first)
+        self.reactor.advance(60)
+        self.assertEqual(len(self.reactor.live()), 1)
+
+    def test_a_registered_replacement_takes_the_place_of_a_node_that_is_killed(self) -> None:
+        supervisor = self.start(1, "local")
+        first = self.ready(supervisor, 0)
+        done = supervisor.restart()
+        second = self.candidate(supervisor, 0)
+        self.lose(supervisor, first)
+        self.assertIs(supervisor._heartbeat.link("node0"), second)
+        supervisor.became_ready(second)  # type: ignore[arg-type]
+        self.successResultOf(done)
+        self.reactor.advance(10)
+        self.assertTrue(supervisor._slots.is_open(0))
+        self.assertEqual(len(self.reactor.live()), 1)
+
+    def test_a_stop_during_a_restart_ends_all_processes(self) -> None:
+        supervisor = self.start(1, "local")
+        first = self.ready(supervisor, 0)
+        done = supervisor.restart()
+        second = self.candidate(supervisor, 0)
+        stopped = supervisor.stopService()
+        self.failureResultOf(done, OperationFailed)
+        self.assertTrue(first.asked_to_stop and second.asked_to_stop)
+        for process in self.reactor.live():
+            process.end()
+        self.successResultOf(stopped)
+
+    def test_the_broker_is_replaced_if_it_runs_other_code(self) -> None:
+        for installed, replaced in (("abc", False), ("abd", True)):
+            supervisor = self.start(1)
+            broker = self.register(supervisor, BROKER_SLOT)
+            broker.fingerprint = "abc"  # type: ignore[assignment]
+            supervisor.became_ready(broker)  # type: ignore[arg-type]
+            first = self.ready(supervisor, 0)
+            done = supervisor.restart()
+            compared = self.reactor.processes[-1]
+            self.assertEqual(compared.args, ["child", "broker", "--fingerprint"])
+            compared.protocol.childDataReceived(1, f"{installed}\n".encode())
+            compared.end()
+            old = self.process(supervisor, "node0")
+            second = self.candidate(supervisor, 0)
+            supervisor.became_ready(second)  # type: ignore[arg-type]
+            self.assertTrue(first.asked_to_stop)
+            self.assertFalse(broker.asked_to_stop)
+            old.end()
+            self.assertEqual(broker.asked_to_stop, replaced)
+            if replaced:
+                self.lose(supervisor, broker)
+                self.ready(supervisor, BROKER_SLOT)
+            self.successResultOf(done)
+            self.finish(supervisor)
+            self.reactor = MemoryProcessReactor()
+
+    def test_new_code_of_the_broker_that_cannot_be_loaded_ends_the_restart(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        links[BROKER_SLOT].fingerprint = "abc"  # type: ignore[assignment]
+        done = supervisor.restart()
+        compared = self.reactor.processes[-1]
+        compared.protocol.childDataReceived(2, b"Traceback\nSyntaxError: no\n")
+        compared.end(1)
+        error = self.failureResultOf(done, OperationFailed)
+        self.assertIn("cannot be loaded: SyntaxError: no", error.getErrorMessage())
+
+    def test_sighup_restarts_and_logs_a_failure(self) -> None:
+        supervisor = self.start(1, "local")
+        self.ready(supervisor, 0)
+        supervisor.hang_up()
+        self.reactor.live()[-1].end(1)
+        self.assertIn("SIGHUP: restarting the processes one after the other", self.lines)
 
 
 class StopTests(SupervisorTestCase):

@@ -37,7 +37,7 @@ from cluster.django.feeds.http_refusals import (
 from cluster.django.feeds.long_polling import LongPoll
 from cluster.django.feeds.message_format import parse_feed_position
 from cluster.django.feeds.request_kind import POLL, PREFLIGHT, STREAM, kind_of, wait_of
-from cluster.django.feeds.server_sent_events import CONTENT_TYPE, EventStream, Streams, tcp_of
+from cluster.django.feeds.server_sent_events import CONTENT_TYPE, EventStream, Streams
 from cluster.django.feeds.web_request import WebRequest
 from cluster.django.handshake.admission import Admission, Target
 from cluster.django.handshake.limits import Occupancy, Seat
@@ -49,8 +49,6 @@ from cluster.django.revocation import revocable_clients
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
 from cluster.net.websocket.refusal import Refusal
-
-CLOSE_GOING_AWAY = 1001
 
 
 class FeedRequests:
@@ -98,7 +96,6 @@ class FeedRequests:
         )
         end_of_turn.send_to_streams = self._streams.flush
         self._clients: dict[EventStream | LongPoll, str] = {}
-        self._closing: list[Any] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -148,20 +145,10 @@ class FeedRequests:
         for name, value in HEADERS:
             request.setHeader(name, value)
 
-    def close_all(self) -> None:
-        """End all streams and answer all polls, because the node stops.
-
-        After that, wait while ``unsent``.
-        """
-        for client in list(self._clients):
-            self._closing.append(tcp_of(client.request))
-            client.close(CLOSE_GOING_AWAY, "the server is going away")
-
     @property
-    def unsent(self) -> bool:
-        """Whether output of closed clients is still waiting."""
-        self._closing = [each for each in self._closing if not each.disconnected]
-        return bool(self._closing)
+    def open_clients(self) -> list["EventStream | LongPoll"]:
+        """The clients over HTTP. ``close`` ends their responses."""
+        return list(self._clients)
 
     # One request.
 

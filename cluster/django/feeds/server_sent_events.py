@@ -14,6 +14,7 @@
 
     :
 
+    retry: 1830
     event: close
     data: {"code":1001,"reason":"…"}             then the response ends
 
@@ -42,6 +43,9 @@ CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 RETRY_MS = (1000, 5000)
 """Range of the time after which a client shall reconnect. A browser waits exactly as long as the
 ``retry`` field says, so the time must differ between clients."""
+
+RESTARTING = (1001, 1012)
+"""Close codes after which a client shall reconnect soon: going away, service restart."""
 
 UNREAD_S = 15.0
 """Seconds for which a client may not read its output, and two heartbeats at least."""
@@ -147,9 +151,14 @@ class EventStream:
         self._put(self._id(), b"data: ", message, b"\n\n")
 
     def close(self, code: int, reason: str) -> None:
-        """Send what is queued and the reason, then end the response."""
+        """Send what is queued and the reason, then end the response.
+
+        If the node stops or restarts, a new random ``retry`` precedes the reason.
+        """
         if self._ended is None:
             return
+        if code in RESTARTING:
+            self._put(b"retry: %d\n" % random.randint(*RETRY_MS))
         self._put(b"event: close\ndata: ", encode(code=code, reason=reason), b"\n\n")
         self._write()
         self.request.channel.persistent = False

@@ -171,7 +171,8 @@ class PollTests(FeedSiteTestCase):
     def test_the_node_stops(self) -> None:
         async def test() -> None:
             transport = await self.poll()
-            self.feeds.close_all()
+            (client,) = self.feeds.open_clients
+            client.close(1001, "the server is going away")
             self.assertEqual(self.messages(transport), [])
             self.assertTrue(transport.disconnecting)
 
