@@ -62,10 +62,6 @@ NODE_PARAMETERS = [
                 "drain-timeout",
                 "seconds that views, handlers and closing connections have at a stop",
             ),
-            (
-                "restart-spread",
-                "seconds over which a node that a restart has replaced closes its clients",
-            ),
         )
     ],
     [
@@ -128,7 +124,6 @@ class SiteOptions(ClusterOptions):
         self.max_message_size = self.number("max-message-size", 1, MAX_MESSAGE_SIZE)
         self.drain_timeout = self.seconds("drain-timeout", may_be_zero=True)
         self.proxy_headers = self._proxies()
-        self.restart_spread = self.seconds("restart-spread", may_be_zero=True)
         check_descriptors()
         for address in self.listens:
             check_certificate(address)
@@ -144,11 +139,6 @@ class SiteOptions(ClusterOptions):
             raise ConfigurationError(f"--proxy-headers: {error}") from None
         return names
 
-    def fields_from_settings(self) -> list[str]:
-        """Return the fields of a NodeConfig whose values are the settings', not the command
-        line's."""
-        return [field for option, field in NODE_FIELDS.items() if not self[option]]
-
     def node_config(self, name: str, bus: str) -> dict[str, Any]:
         """Return the fields of a NodeConfig."""
         return {
@@ -160,7 +150,6 @@ class SiteOptions(ClusterOptions):
             "ping_timeout": self.ping_timeout,
             "max_message_size": self.max_message_size,
             "drain_timeout": self.drain_timeout,
-            "restart_spread": self.restart_spread,
             "proxy_headers": self.proxy_headers,
             "access_log": bool(self["access-log"]),
         }
@@ -196,6 +185,13 @@ class Options(SiteOptions):
             "where /healthz, /readyz and /metrics are served: tcp:PORT, on loopback"
             " unless an interface is given [default: the first --listen port + 1000]",
         ],
+        [
+            "restart-spread",
+            None,
+            None,
+            "seconds over which a node that a restart has replaced closes its clients"
+            f" {default_of('restart-spread')}",
+        ],
         *NODE_PARAMETERS,
     ]
     optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
@@ -210,10 +206,21 @@ class Options(SiteOptions):
         self.bus: str | None = "local" if bus is None and self.nodes == 1 else bus
         self.bus_keys = check_bus_keys(bus, self["bus-keys"], "node")
         self.check_site_options()
+        self.restart_spread = self.seconds("restart-spread", may_be_zero=True)
         self.admin = self._admin_address()
         probe(self.admin)
         if bus is not None:
             probe_bus(bus)
+
+    def given_node_config(self) -> dict[str, Any]:
+        """Return the fields of a NodeConfig that do not depend on the node or on C10K.
+
+        Each node reads the others from the settings when it starts: they may have changed.
+        """
+        config = {**self.node_config("", ""), "restart_spread": self.restart_spread}
+        from_settings = {field for option, field in NODE_FIELDS.items() if not self[option]}
+        left_out = {"name", "bus", *from_settings}
+        return {field: value for field, value in config.items() if field not in left_out}
 
     def _admin_address(self) -> Address:
         first = self.listens[0].port

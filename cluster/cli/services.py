@@ -40,16 +40,12 @@ def _make_cluster(options: Options) -> Service:
     from cluster.supervisor.supervisor import Supervisor
 
     _prepare(reactor, "c10k")
-    node = options.node_config("", "")
-    # Each node reads these from the settings when it starts: they may have changed.
-    for field in ("name", "bus", *options.fields_from_settings()):
-        del node[field]
     config = SupervisorConfig(
         nodes=options.nodes,
         listens=options.listens,
         admin=options.admin,
         bus=options.bus,
-        node=node,
+        node=options.given_node_config(),
         drain_timeout=options.drain_timeout,
         restart_spread=options.restart_spread,
     )

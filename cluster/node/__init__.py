@@ -1,6 +1,7 @@
 """Floor 3: one node, the process that serves HTTP and WebSocket.
 
-node                  starts the parts, opens the ports, and drains when it stops
+node                  starts the parts, opens the ports, and stops them
+drain                 ends the work of a node that stops or was replaced
 config                the configuration of a node
 assembly              creates and connects the parts; cluster.testing runs some of them in memory
 http                  ordinary HTTP requests of Django's views

@@ -2,6 +2,9 @@
 
 supervisor           starts and stops everything, and connects the parts below
 config               the configuration of a cluster
+rolling_restart      replaces all processes one after the other
+operator_commands    the commands of operators, over the control socket
+child_command        the command line and the environment of the children
 child_processes      starts, restarts and stops the child processes, and logs their output
 control_connection   the connection between the supervisor and each child
 listening_slots      the listening sockets of each node, which outlive its processes

@@ -166,7 +166,7 @@ class ClosingTests(WebTestCase):
 
     GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
-    def test_a_response_ends_the_connection_and_says_so(self) -> None:
+    def test_a_response_ends_the_connection_and_announces_that(self) -> None:
         answer = self.ask(self.GET)
         self.assertNotIn(b"Connection:", answer)
         self.assertFalse(self.transport.disconnecting)
