@@ -278,7 +278,7 @@ class NodeTests(SynchronousTestCase):
                 self.reactor.pump([0.05] * 20)
             self.assertEqual(closed, sorted(set(closed)), "more are closed in each second")
             self.assertTrue(closed[0] < 5 and 10 < closed[2] < 30, closed)
-            self.assertTrue(self.reactor.ports[0].stopped)
+            self.assertFalse(node._ports[0].connected)
             self.assertEqual(sum(b"\x03\xf4" in t.written for _, t in clients), 41)
             self.assertNoResult(stopped)
             for connection, _ in clients:
