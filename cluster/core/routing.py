@@ -11,7 +11,7 @@ A node has one table for its connections and one for the remote nodes; the broke
 nodes. Subscribers are any hashable objects.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 S = TypeVar("S", bound=Hashable)
@@ -61,6 +61,10 @@ class RoutingTable(Generic[S]):
     def all_topics(self) -> tuple[bytes, ...]:
         """All topics that have subscribers."""
         return tuple(self._by_topic)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Over all topics that have subscribers."""
+        return iter(self._by_topic)
 
     def clear(self) -> None:
         """Remove all subscriptions."""

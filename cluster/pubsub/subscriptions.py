@@ -44,6 +44,16 @@ class Subscriptions:
         self._pending = PendingSubscribers(self._queries.setdefault)
         self._pending_of: dict[Subscriber, dict[bytes, PendingSubscriber]] = {}
 
+    # For operators.
+
+    def counts(self) -> dict[bytes, int]:
+        """The number of subscribed clients of each topic; topics without clients are left out."""
+        counts = {topic: len(self.connections.get(topic) or ()) for topic in self.connections}
+        for topic, special in self.special.items():
+            if special.connections:
+                counts[topic] = counts.get(topic, 0) + special.connections
+        return counts
+
     # Connections.
 
     def subscribe(self, connection: Subscriber, topic: bytes) -> None:

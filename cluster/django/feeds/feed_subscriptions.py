@@ -16,6 +16,9 @@ from cluster.django.feeds.message_format import MessageMemo, encode, format_feed
 clients: Counter[str] = Counter()
 """Clients of feeds in this process, by kind: "websocket", "stream", "poll"."""
 
+of_websockets: dict[object, "FeedSubscriptions"] = {}
+"""The subscriptions of the clients of feeds over WebSocket, by their WebSocket."""
+
 _memo = MessageMemo()
 
 CallLater = Callable[[Callable[[], None]], object]
@@ -110,6 +113,10 @@ class FeedSubscriptions:
     def feed_position(self) -> str:
         """The client's position in the whole feed."""
         return format_feed_position(self.positions)
+
+    def topics(self) -> tuple[bytes, ...]:
+        """The topics to which the client is subscribed."""
+        return tuple(map(as_topic, self._topics))
 
     def begin(self, topics: Iterable[str], since: Mapping[str, str]) -> None:
         """Subscribe to topics, each after its position in ``since`` if it has one there."""

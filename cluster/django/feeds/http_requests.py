@@ -11,8 +11,8 @@ cookies.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NamedTuple
 
 from autobahn.websocket.types import ConnectionDeny
 from django.core.exceptions import SynchronousOnlyOperation
@@ -49,6 +49,17 @@ from cluster.django.revocation import revocable_clients
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
 from cluster.net.websocket.refusal import Refusal
+
+
+class OpenClient(NamedTuple):
+    """An open stream or poll, for operators; user and key are empty for guests."""
+
+    client: EventStream | LongPoll
+    kind: str
+    path: str
+    address: str
+    user: str
+    user_key: str
 
 
 class FeedRequests:
@@ -95,7 +106,7 @@ class FeedRequests:
             end_of_turn.schedule_published,
         )
         end_of_turn.send_to_streams = self._streams.flush
-        self._clients: dict[EventStream | LongPoll, str] = {}
+        self._clients: dict[EventStream | LongPoll, tuple[str, str, str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -107,6 +118,13 @@ class FeedRequests:
     def messages_sent(self) -> int:
         """Messages handed to the transports of streams and polls."""
         return self._sent + sum(client.sent for client in self._clients)
+
+    def open_clients(self) -> Iterator[OpenClient]:
+        """The open streams and polls, at the time of the call."""
+        for client, (kind, user, user_key) in tuple(self._clients.items()):
+            request = client.request
+            path = request.path.decode("latin-1")
+            yield OpenClient(client, kind, path, request.getClientAddress().host, user, user_key)
 
     def take(self, request: WebRequest) -> bool:
         """Answer a twisted.web request if it is one of a feed; return False if it is not.
@@ -241,7 +259,7 @@ class FeedRequests:
         client.subscriptions = FeedSubscriptions(
             self._pubsub, client, lambda call: self._clock.callLater(0, call)
         )
-        self._clients[client] = kind
+        self._clients[client] = (kind, http.user_name, http.user_key or "")
         clients[kind] += 1
         self.opened[kind] += 1
         request.notifyFinish().addErrback(lambda _: client.lost())

@@ -73,6 +73,11 @@ class LongPoll:
         self._scheduled = False
         self._timeout = clock.callLater(max(wait_s, GRACE_S), self.answer)
 
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for the response."""
+        return self._octets
+
     def begin(self) -> None:
         """Nothing is sent before there is a response."""
 

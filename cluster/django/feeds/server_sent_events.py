@@ -127,6 +127,11 @@ class EventStream:
         self._beats_unread = 0
         self._heartbeat: Timeout | None = None
 
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for the client."""
+        return self._queued
+
     def begin(self) -> None:
         """Send the response's header: the client is accepted."""
         request = self.request

@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from cluster.django.api import topics
-from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
+from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients, of_websockets
 from cluster.django.feeds.message_format import (
     InvalidRequest,
     Ping,
@@ -31,6 +31,7 @@ async def serve(ws: WebSocket, *args: Any, **captured: Any) -> None:
     allowed, chosen = ws.request.feed_topics  # type: ignore[attr-defined]  # set by the decorator
     client = FeedSocket(ws, allowed)
     clients["websocket"] += 1
+    of_websockets[ws] = client.subscriptions
     try:
         position = parse_feed_position(ws.request.GET.get("since", ""))
         client.subscriptions.begin(chosen, position)
@@ -38,6 +39,7 @@ async def serve(ws: WebSocket, *args: Any, **captured: Any) -> None:
         await ws.wait_closed()
     finally:
         clients["websocket"] -= 1
+        del of_websockets[ws]
         client.subscriptions.stop()
 
 

@@ -557,3 +557,14 @@ class WebSocket:
         if self._memberships is not None:
             self._memberships.end()
         return lifetime.is_waiting
+
+
+def known_request(websocket: WebSocket) -> ReactorRequest | None:
+    """The request, if it was needed before; for operators, whose questions must cost little."""
+    return websocket._request
+
+
+def skipping_topics(websocket: WebSocket) -> tuple[bytes, ...]:
+    """The topics whose messages the client skips while it does not read; for operators."""
+    subscriptions = websocket._subscriptions
+    return () if subscriptions is None else subscriptions.skipping

@@ -115,6 +115,14 @@ class ReactorRequest(ASGIRequest):
         user = vars(self).get("user")
         return str(user.pk) if user is not None and user.is_authenticated else None
 
+    @property
+    def user_name(self) -> str:
+        """The name of the user; empty for guests."""
+        user = vars(self).get("user")
+        if user is None or not user.is_authenticated:
+            return ""
+        return str(user.get_username())
+
     async def auser(self) -> Any:
         """The user, for Django's asynchronous decorators."""
         return self.user

@@ -1,0 +1,219 @@
+"""What an operator can ask a node: its topics and clients, and to disconnect some of them.
+
+A node may have tens of thousands of clients. So a search gives other clients their turn after each
+SEARCHED, and its answer has at most ``limit`` rows beside the total.
+
+All answers are JSON: dicts of str, int, float, list and None.
+
+This module imports from ``cluster.django``, so import it after Django is loaded.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from heapq import nlargest
+from typing import Any, NamedTuple
+
+from cluster.core.interfaces import Subscriber
+from cluster.django.feeds.feed_subscriptions import of_websockets
+from cluster.django.handlers.websocket import WebSocket, known_request, skipping_topics
+from cluster.node.assembly import HttpParts, WebSocketParts
+from cluster.pubsub.subscriptions import Subscriptions
+
+SEARCHED = 500
+"""Clients that a search looks at in one turn of the loop: about a millisecond."""
+
+MAX_TOPICS_SHOWN = 20
+"""Topics that the row of one client has; it has their number, too."""
+
+CLOSE_BY_OPERATOR = 1008
+"""Policy violation (RFC 6455, section 7.4.1): c10k.js does not reconnect."""
+
+REASON = "disconnected by an operator"
+
+
+class Filter(NamedTuple):
+    """Which clients are meant: those that fit everything that is not empty.
+
+    Attributes:
+        id: The ``id`` of one client, as ``clients`` returns it.
+        user: A user's primary key or name.
+        topic: A topic to which the client subscribes.
+        address: The client's address.
+        path: The beginning of the URL's path.
+    """
+
+    id: str = ""
+    user: str = ""
+    topic: str = ""
+    address: str = ""
+    path: str = ""
+
+
+class _Client(NamedTuple):
+    """A WebSocket, a stream or a poll; ``close(code, reason)`` disconnects it."""
+
+    id: str
+    kind: str
+    path: str
+    address: str
+    user: str
+    user_key: str
+    topics: Callable[[], tuple[bytes, ...]]
+    queued: int
+    close: Callable[[int, str], Any]
+
+    def fits(self, wanted: Filter) -> bool:
+        return (
+            (not wanted.id or wanted.id == self.id)
+            and (not wanted.user or wanted.user in (self.user, self.user_key))
+            and (not wanted.address or wanted.address == self.address)
+            and self.path.startswith(wanted.path)
+            and (not wanted.topic or wanted.topic.encode() in self.topics())
+        )
+
+    def as_row(self) -> dict[str, Any]:
+        topics = self.topics()
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "path": self.path,
+            "address": self.address,
+            "user": self.user,
+            "topics": [topic.decode(errors="replace") for topic in topics[:MAX_TOPICS_SHOWN]],
+            "topics_total": len(topics),
+            "queued_bytes": self.queued,
+        }
+
+
+class Inspection:
+    """The inspection of one node. Belongs to the reactor thread.
+
+    Args:
+        websockets: The WebSocket parts of the node.
+        http: The other parts.
+    """
+
+    def __init__(self, websockets: WebSocketParts, http: HttpParts) -> None:
+        self._websockets = websockets
+        self._http = http
+
+    def topics(self, limit: int = 20) -> dict[str, Any]:
+        """The topics with the most subscribers on this node.
+
+        Args:
+            limit: How many topics.
+
+        Returns:
+            ``total``, the number of topics, and ``topics``: for each ``topic``, ``subscribers``,
+            and ``history``, how many messages are retained.
+        """
+        pubsub = self._websockets.pubsub
+        counts = pubsub.subscriptions.counts()
+        busiest = nlargest(limit, counts.items(), key=lambda item: item[1])
+        rows: list[dict[str, Any]] = []
+        for topic, subscribers in busiest:
+            kept = pubsub.subscriptions.retained_cache.get(topic)
+            rows.append(
+                {
+                    "topic": topic.decode(errors="replace"),
+                    "subscribers": subscribers,
+                    "history": 0 if kept is None else len(kept.frames),
+                }
+            )
+        return {"total": len(counts), "topics": rows}
+
+    async def clients(self, wanted: Filter, limit: int = 100) -> dict[str, Any]:
+        """The clients that fit a filter.
+
+        Args:
+            wanted: The filter.
+            limit: How many rows.
+
+        Returns:
+            ``total``, the number of clients that fit, and ``clients``, the rows.
+        """
+        total = 0
+        rows: list[dict[str, Any]] = []
+        async for client in self._search(wanted):
+            total += 1
+            if len(rows) < limit:
+                rows.append(client.as_row())
+        return {"total": total, "clients": rows}
+
+    async def disconnect(
+        self, wanted: Filter, code: int = CLOSE_BY_OPERATOR, reason: str = REASON
+    ) -> dict[str, Any]:
+        """Disconnect the clients that fit a filter.
+
+        Args:
+            wanted: The filter; at least one of its attributes must not be empty.
+            code: The close code.
+            reason: The reason, up to 123 bytes of UTF-8.
+
+        Returns:
+            ``disconnected``, their number.
+
+        Raises:
+            ValueError: The filter is empty, which would mean all clients.
+        """
+        if not any(wanted):
+            raise ValueError("a filter is needed: id, user, topic, address or path")
+        count = 0
+        async for client in self._search(wanted):
+            client.close(code, reason)
+            count += 1
+        return {"disconnected": count}
+
+    async def _search(self, wanted: Filter) -> AsyncIterator[_Client]:
+        """The clients that fit, among those that were connected when the search began."""
+        for searched, client in enumerate(self._all_clients(), 1):
+            if searched % SEARCHED == 0:
+                await asyncio.sleep(0)
+            if client is not None and client.fits(wanted):
+                yield client
+
+    def _all_clients(self) -> Iterator[_Client | None]:
+        yield from self._websocket_clients()
+        for each in self._http.feeds.open_clients():
+            client = each.client
+            yield _Client(
+                f"{id(client):x}",
+                each.kind,
+                each.path,
+                each.address,
+                each.user,
+                each.user_key,
+                client.subscriptions.topics,
+                client.queued_bytes,
+                client.close,
+            )
+
+    def _websocket_clients(self) -> Iterator[_Client | None]:
+        subscriptions = self._websockets.pubsub.subscriptions
+        for connection in tuple(self._websockets.connection_factory.connections):
+            websocket: Any = connection.owner
+            if websocket is None:  # it has left meanwhile
+                yield None
+                continue
+            request = known_request(websocket)
+            yield _Client(
+                f"{id(connection):x}",
+                "websocket",
+                websocket.path,
+                websocket.client,
+                "" if request is None else request.user_name,
+                "" if request is None else request.user_key or "",
+                partial(_topics_of, subscriptions, connection, websocket),
+                connection.queued_bytes,
+                connection.close,
+            )
+
+
+def _topics_of(
+    subscriptions: Subscriptions, connection: Subscriber, websocket: WebSocket
+) -> tuple[bytes, ...]:
+    """Those that the connection receives directly, those that it may skip, and those of a feed."""
+    feed = of_websockets.get(websocket)
+    direct = subscriptions.connections.topics(connection) + skipping_topics(websocket)
+    return direct if feed is None else direct + feed.topics()
