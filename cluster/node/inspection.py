@@ -175,7 +175,7 @@ class Inspection:
 
     def _all_clients(self) -> Iterator[_Client | None]:
         yield from self._websocket_clients()
-        for each in self._http.feeds.open_clients():
+        for each in self._http.feeds.describe_clients():
             client = each.client
             yield _Client(
                 f"{id(client):x}",

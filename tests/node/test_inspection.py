@@ -19,7 +19,7 @@ from tests.django.feeds.feed_site import FeedSiteTestCase  # noqa: E402
 
 def of_websockets() -> Inspection:
     """The inspection of the node in memory."""
-    http: Any = SimpleNamespace(feeds=SimpleNamespace(open_clients=lambda: iter(())))
+    http: Any = SimpleNamespace(feeds=SimpleNamespace(describe_clients=lambda: iter(())))
     node: Any = MemoryNode.current()
     return Inspection(node, http)
 

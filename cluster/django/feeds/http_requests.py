@@ -119,7 +119,7 @@ class FeedRequests:
         """Messages handed to the transports of streams and polls."""
         return self._sent + sum(client.sent for client in self._clients)
 
-    def open_clients(self) -> Iterator[OpenClient]:
+    def describe_clients(self) -> Iterator[OpenClient]:
         """The open streams and polls, at the time of the call."""
         for client, (kind, user, user_key) in tuple(self._clients.items()):
             request = client.request
