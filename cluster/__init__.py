@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
     from cluster.django.api.topics import abarrier as abarrier
     from cluster.django.api.topics import listen as listen
     from cluster.django.api.topics import members as members
+    from cluster.django.api.topics import node_name as node_name
     from cluster.django.contrib.websocket_redis import audience_socket as audience_socket
     from cluster.django.feeds.feed_decorator import feed as feed
     from cluster.django.handlers.handler_decorator import Accept as Accept
@@ -60,6 +61,7 @@ _PUBLIC = {
     "audience_socket": "cluster.django.contrib.websocket_redis",
     "topic_messages": "cluster.django.api.topic_messages",
     "members": "cluster.django.api.topics",
+    "node_name": "cluster.django.api.topics",
     "listen": "cluster.django.api.topics",
     "abarrier": "cluster.django.api.topics",
     "text_frame": "cluster.net.websocket.frames",

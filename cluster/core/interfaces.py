@@ -198,6 +198,9 @@ class Node(Protocol):
     """The node of this process."""
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def pubsub(self) -> PubSub: ...
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:

@@ -70,6 +70,11 @@ class Node(Service):
         self._drain: Drain | None = None
 
     @property
+    def name(self) -> str:
+        """The name for people, the same for the replacement of this process."""
+        return self.config.name
+
+    @property
     def pubsub(self) -> PubSub:
         """The topics of this node."""
         return self.websockets.pubsub

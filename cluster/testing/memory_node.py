@@ -88,6 +88,8 @@ class MemoryParts(WebSocketParts):
 class MemoryNode:
     """One node in memory; ``current`` returns that of the running event loop."""
 
+    name = "node0"
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = threading.get_ident()

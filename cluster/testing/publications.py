@@ -116,6 +116,8 @@ class RecordingPubSub(PubSub):
 class NodeWithoutClients:
     """A node without clients: publications can be captured in a test that has no node."""
 
+    name = "node0"
+
     def __init__(self) -> None:
         self.pubsub: Any = self
         self.presence = self

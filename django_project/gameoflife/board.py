@@ -11,66 +11,84 @@ A cell's state is coded as ``index * 2 + state`` with ``index = row * size + col
 from __future__ import annotations  # array is generic only from Python 3.12 on
 
 import struct
-import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+
+from django_project.gameoflife.rebuild import Conflict, Rebuild
+from django_project.gameoflife.summary import read_summary, to_bytes
 
 MAX_STEPS_AHEAD = 4096
 """Incomplete steps that a board keeps. Correct cells are at most as many steps apart as the grid is
 wide; only clients that do not wait for their neighbours are further ahead."""
 
 
-class Summary:
-    """One node's reports since its last summary: step -> their number, and the changed cells."""
-
-    __slots__ = ("steps",)
-
-    def __init__(self) -> None:
-        self.steps: dict[int, tuple[list[int], array[int]]] = {}
-
-    def report(self, step: int, code: int, changed: bool) -> None:
-        """Add a cell's report; ``changed``: its state differs from that of the step before."""
-        entry = self.steps.get(step)
-        if entry is None:
-            entry = self.steps[step] = ([0], array("I"))
-        entry[0][0] += 1
-        if changed:
-            entry[1].append(code)
-
-    def take(self) -> bytes:
-        """Return the reports since the last call, encoded.
-
-        For each step: u32 step, u32 reports, u32 n, n * u32 code.
-        """
-        words = array("I")
-        for step, (count, codes) in self.steps.items():
-            words.extend((step, count[0], len(codes)))
-            words.extend(codes)
-        self.steps = {}
-        return _to_little_endian(words)
-
-
-def read_summary(data: bytes) -> Iterator[tuple[int, int, array[int]]]:
-    """Decode a summary: (step, number of reports, codes of the changed cells) for each step."""
-    words = array("I")
-    words.frombytes(data)
-    if sys.byteorder == "big":
-        words.byteswap()
-    at = 0
-    while at < len(words):
-        step, count, changes = words[at : at + 3]
-        yield step, count, words[at + 3 : at + 3 + changes]
-        at += 3 + changes
-
-
 class Board:
-    """All cells' states of the newest complete step; ``step`` is -1 before the first."""
+    """All cells' states of the newest complete step; ``step`` is -1 before the first.
+
+    ``incomplete``: reports are missing that will not come, so the next step will never be complete.
+    Then call ``rebuild``, ask all nodes for the states of their cells, and pass the answers to
+    ``states``. Until it has all of them, the board stays as it is.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.step = -1
+        self.incomplete = False
         self.bits = bytearray((size * size + 7) // 8)
         self._under_way: dict[int, tuple[list[int], array[int]]] = {}
+        self._rebuild: Rebuild | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are reports of steps that are not complete."""
+        return bool(self._under_way) or self._rebuild is not None
+
+    def rebuild(self) -> None:
+        """Take nothing from summaries until each node has sent the states of its cells."""
+        self.incomplete = False
+        self._rebuild = Rebuild(self.size)
+
+    def states(self, node: str, answer: bytes) -> bool:
+        """Apply a node's answer. Returns whether the board has been replaced by a later one."""
+        if self._rebuild is None:
+            return False
+        try:
+            self._rebuild.states(node, answer)
+        except Conflict:
+            self.rebuild()
+            self.incomplete = True
+            return False
+        return self._replaced()
+
+    def summary(self, node: str, summary: bytes) -> bool:
+        """Apply a summary while the board is rebuilt. Returns as ``states`` does."""
+        if self._rebuild is None:
+            return False
+        self._rebuild.summary(node, summary)
+        return self._replaced()
+
+    @property
+    def rebuilding(self) -> bool:
+        """Whether summaries go to ``summary`` in place of ``apply``."""
+        return self._rebuild is not None
+
+    def _replaced(self) -> bool:
+        rebuilt = self._rebuild
+        if rebuilt is None or not rebuilt.complete:
+            return False
+        self._rebuild = None
+        self.step, self.bits = rebuilt.step, rebuilt.bits
+        self._under_way = {}
+        for step, count, codes in rebuilt.later:
+            self._add(step, count, codes)
+        return True
+
+    def _add(self, step: int, count: int, codes: array[int]) -> None:
+        entry = self._under_way.get(step)
+        if entry is None:
+            entry = self._under_way[step] = ([0], array("I"))
+        entry[0][0] += count
+        entry[1].extend(codes)
 
     def apply(self, summary: bytes, each: Callable[[], object] = lambda: None) -> array[int] | None:
         """Add a node's summary; returns the changes of the steps that it completes, or None.
@@ -78,14 +96,12 @@ class Board:
         If it completes several steps, the changes are those of all of them, newest last. ``each``
         is called after each of these steps, while the board shows it.
         """
+        self.incomplete = False
         for step, count, codes in read_summary(summary):
-            if not self.step < step <= self.step + MAX_STEPS_AHEAD:
-                continue
-            entry = self._under_way.get(step)
-            if entry is None:
-                entry = self._under_way[step] = ([0], array("I"))
-            entry[0][0] += count
-            entry[1].extend(codes)
+            if self.step < step <= self.step + MAX_STEPS_AHEAD:
+                self._add(step, count, codes)
+            elif step > self.step:
+                self.incomplete = True
         changes: array[int] | None = None
         while self.step + 1 in self._under_way:
             counter, codes = self._under_way[self.step + 1]
@@ -99,6 +115,10 @@ class Board:
                 changes = codes
             else:
                 changes.extend(codes)
+        # Each cell reports its steps in order, so a complete step has no incomplete one before it.
+        for counter, _ in self._under_way.values():
+            if counter[0] >= self.size * self.size:
+                self.incomplete = True
         return changes
 
     def state(self, index: int) -> int:
@@ -112,7 +132,7 @@ class Board:
     def delta(self, codes: array[int]) -> bytes:
         """The 'D' message: u32 step, u32 n, n * u32 code."""
         head = struct.pack("<cII", b"D", max(0, self.step), len(codes))
-        return head + _to_little_endian(codes)
+        return head + to_bytes(codes)
 
     def frames(self) -> Iterable[str]:
         """Every cell as the frame that its worker sent: "step row column state"."""
@@ -130,10 +150,3 @@ class Board:
                 bits[index >> 3] |= 1 << (index & 7)
             else:
                 bits[index >> 3] &= ~(1 << (index & 7))
-
-
-def _to_little_endian(words: array[int]) -> bytes:
-    if sys.byteorder == "big":
-        words = array("I", words)
-        words.byteswap()
-    return words.tobytes()

@@ -4,38 +4,20 @@ The servers do not know the rules of the game. They wait until all cells are con
 cell's frames to its subscribers, and send the board to watchers.
 """
 
+import asyncio
 import json
 
-from cluster import BarrierRefused, Disconnected, WebSocket, text_frame, websocket
+from cluster import BarrierRefused, Disconnected, WebSocket, websocket
 from django_project.gameoflife import game as games
+from django_project.gameoflife.cells import POLICY_VIOLATION, BadFrame, Cell, number, position
 from django_project.gameoflife.game import MAX_SIZE, Game
 
-POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
 
 MAX_NEIGHBOURS = 8
 
 IDLE = {"phase": "idle", "size": 0, "connected": 0, "subscribed": 0, "needed": 0}
 NO_BOARD = b"S" + bytes(6)
-
-
-class BadFrame(ValueError):
-    """A client's message does not follow the protocol; the text for the client says how."""
-
-
-def _number(text: str | bytes, limit: int) -> int:
-    """A decimal number below ``limit``, in its shortest form."""
-    if (
-        not text.isdigit()
-        or not text.isascii()
-        or len(text) > 10
-        or (len(text) > 1 and int(text[:1]) == 0)
-    ):
-        raise BadFrame(f"not a number: {text[:20]!r}")
-    value = int(text)
-    if value >= limit:
-        raise BadFrame(f"{value} is not below {limit}")
-    return value
 
 
 @websocket
@@ -45,132 +27,99 @@ async def reset(ws: WebSocket) -> None:
     try:
         if not isinstance(message, str):
             raise BadFrame("binary")
-        size = _number(message, MAX_SIZE + 1)
+        size = number(message, MAX_SIZE + 1)
         if size < 1:
             raise BadFrame("0")
     except BadFrame:
         await ws.close(POLICY_VIOLATION, f"the size must be a whole number from 1 to {MAX_SIZE}")
         return
-    await games.start(size)
+    await ws.close(1000, await games.start(size))
 
 
 @websocket
 async def worker(ws: WebSocket) -> None:
-    """Serve the worker of one cell."""
+    """Serve the worker of one cell; with ``?resume=ROW,COLUMN`` one that lost its connection."""
     game = games.current
     if game is None:
         await ws.close(TRY_AGAIN_LATER, "there is no game: send its size to /reset/ first")
         return
-    if game.running:  # even if all workers have left: the board cannot return to step 0
+    resumes = "resume" in ws.query
+    if game.running and not resumes:  # even if all workers have left: no board returns to step 0
         await ws.close(TRY_AGAIN_LATER, "the game is full")
         return
-    game.workers.add(ws)
-    game.counts_changed()
     cell = Cell(ws, game)
     try:
-        await ws.barrier(f"life/{game.id}/connected", game.cells, announce="sub")
-        await _follow(ws, game)
+        if resumes:
+            _resume(ws, cell)
+        game.add(ws)
+        pass_barrier = _pass if resumes else _wait
+        await pass_barrier(ws, game, "connected", "sub")
+        neighbours = await _follow(ws, game)
         cell.follows()
-        await ws.barrier(f"life/{game.id}/subscribed", game.cells, announce="run")
+        await pass_barrier(ws, game, "subscribed", "run")
         if not game.running:
-            game.running = True
+            game.started.set()
             game.counts_changed()  # watchers may have received the last count before "running"
         ws.on_message(cell.message)
+        if resumes:
+            game.recent.ask(ws, neighbours)
         await ws.wait_closed()
     except BarrierRefused:
         await ws.close(TRY_AGAIN_LATER, "the game is full")
     except BadFrame as error:
         await ws.close(POLICY_VIOLATION, str(error))
     finally:
-        game.workers.discard(ws)
         cell.leave()
-        game.counts_changed()
+        game.remove(ws)
 
 
-async def _follow(ws: WebSocket, game: Game) -> None:
-    """Subscribe to the neighbours that the client names, until it says "sub"."""
-    for _ in range(MAX_NEIGHBOURS + 1):
+def _resume(ws: WebSocket, cell: Cell) -> None:
+    """Give the cell the position that the client names. Raises BadFrame if it cannot resume."""
+    game = cell.game
+    if ws.query.get("game", [game.id]) != [game.id]:
+        raise BadFrame("a new game was started")
+    if game.over:
+        raise BadFrame(game.over)
+    row, column = position(ws.query["resume"][0].split(","), game.size)
+    cell.resume(row, column)
+
+
+async def _wait(ws: WebSocket, game: Game, name: str, announce: str) -> None:
+    """Wait until all workers of the game have come this far."""
+    await ws.barrier(f"life/{game.id}/{name}", game.cells, announce=announce)
+
+
+async def _pass(ws: WebSocket, game: Game, name: str, announce: str) -> None:
+    """Wait as ``_wait`` does, but only if the others have not passed already."""
+    if game.running:
+        ws.send_now(announce)
+        return
+    arrival = asyncio.ensure_future(_wait(ws, game, name, announce))
+    started = asyncio.ensure_future(game.started.wait())
+    try:
+        await asyncio.wait({arrival, started}, return_when=asyncio.FIRST_COMPLETED)
+        if arrival.done():
+            await arrival
+        else:
+            ws.send_now(announce)
+    except BarrierRefused:  # they have, and this node has not received that the game runs
+        ws.send_now(announce)
+    finally:
+        arrival.cancel()
+        started.cancel()
+
+
+async def _follow(ws: WebSocket, game: Game) -> list[int]:
+    """Subscribe to the neighbours that the client names, until it says "sub"; returns them."""
+    neighbours: list[int] = []
+    while len(neighbours) <= MAX_NEIGHBOURS:
         message = await ws.recv()
         if message == "sub":
-            return
-        parts = message.split(" ") if isinstance(message, str) else ()
-        if len(parts) != 2:
-            raise BadFrame('expected "row column" of a neighbour, or "sub"')
-        row, column = (_number(part, game.size) for part in parts)
+            return neighbours
+        row, column = position(message.split(" ") if isinstance(message, str) else [], game.size)
+        neighbours.append(row * game.size + column)
         ws.subscribe(game.topic(row, column))
     raise BadFrame(f'more than {MAX_NEIGHBOURS} neighbours; expected "sub"')
-
-
-class Cell:
-    """The frames of one worker, "step row column state", which must be in the order of the
-    steps."""
-
-    __slots__ = ("code", "following", "game", "rest", "state", "step", "topic", "ws")
-
-    def __init__(self, ws: WebSocket, game: Game) -> None:
-        self.ws = ws
-        self.game = game
-        self.step = -1
-        self.state = 0
-        self.code = -1
-        self.rest = (b"", b"")
-        self.topic = b""
-        self.following = False
-
-    def follows(self) -> None:
-        """The worker has subscribed to its neighbours."""
-        self.following = True
-        self.game.subscribed += 1
-        self.game.counts_changed()
-
-    def message(self, payload: bytes, is_binary: bool) -> None:
-        """Relay a frame. The hot path, called for every step of every cell, so it compares
-        bytes."""
-        label, _, rest = payload.partition(b" ")
-        step = self.step + 1
-        if step and rest in self.rest and label == b"%d" % step and not is_binary:
-            state = 1 if rest == self.rest[1] else 0
-        else:
-            try:
-                state = self._first(payload, is_binary)
-            except BadFrame as error:
-                self.ws.close_now(POLICY_VIOLATION, str(error))
-                return
-        self.step = step
-        self.ws.publish_frame(self.topic, text_frame(payload))
-        game = self.game
-        game.summary.report(step, self.code + state, state != self.state)
-        game.reported()
-        self.state = state
-
-    def leave(self) -> None:
-        """Remove the worker, whose connection is closed."""
-        if self.following:
-            self.game.subscribed -= 1
-        if self.game.claims.get(self.code) is self.ws:
-            del self.game.claims[self.code]
-
-    def _first(self, payload: bytes, is_binary: bool) -> int:
-        """Parse a whole frame: the first one, which names the cell, or an unexpected one."""
-        parts = payload.split(b" ")
-        if is_binary or len(parts) != 4:
-            raise BadFrame('expected "step row column state"')
-        size = self.game.size
-        step, row, column, state = (
-            _number(part, limit)
-            for part, limit in zip(parts, (1 << 31, size, size, 2), strict=True)
-        )
-        code = (row * size + column) * 2
-        if self.code >= 0 and code != self.code:
-            raise BadFrame(f"cell {row} {column} is not yours")
-        if step != self.step + 1:
-            raise BadFrame(f"expected step {self.step + 1}, not {step}")
-        if self.game.claims.setdefault(code, self.ws) is not self.ws:
-            raise BadFrame(f"cell {row} {column} is another worker's")
-        self.code = code
-        self.topic = self.game.topic(row, column)
-        self.rest = (b"%d %d 0" % (row, column), b"%d %d 1" % (row, column))
-        return state
 
 
 @websocket(subprotocols=["life.v2.bin"])
@@ -183,6 +132,7 @@ async def watcher(ws: WebSocket) -> None:
     ws.send_now(game.board.snapshot() if game else NO_BOARD)
     ws.send_now(json=game.status() if game else IDLE)
     ws.subscribe(games.WATCH, refresh=_newest)
+    ws.on_presence(games.NODES, games.presence_changed)
     await _until_closed(ws)
 
 

@@ -7,6 +7,7 @@ from twisted.python.failure import Failure
 
 from cluster.net.websocket.autobahn_protocol import CLOSING, OPEN
 from cluster.net.websocket.frames import frame_payload
+from cluster.pubsub.local_presence import LocalPresence
 
 
 class RecordingConnection:
@@ -101,6 +102,7 @@ class RecordingPubSub:
     def __init__(self) -> None:
         self.full = False
         self.barriers = RecordingBarriers()
+        self.presence = LocalPresence("node0", lambda: None)
         self.published: list[tuple[Any, ...]] = []
         self.listeners: list[tuple[bytes, Callable[[bytes], None]]] = []
         self.plain: set[tuple[Any, bytes]] = set()
@@ -150,6 +152,8 @@ class RecordingPubSub:
 
 class RecordingNode:
     """A node for cluster.django: records what it is asked to do in the reactor's thread."""
+
+    name = "node0"
 
     def __init__(self) -> None:
         self.pubsub = RecordingPubSub()

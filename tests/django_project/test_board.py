@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from django_project.gameoflife.board import MAX_STEPS_AHEAD, Board, Summary, read_summary
+from django_project.gameoflife.board import MAX_STEPS_AHEAD, Board
+from django_project.gameoflife.summary import Summary, read_summary
 from tests import profiles  # noqa: F401  (loads it)
 
 

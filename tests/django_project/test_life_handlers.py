@@ -13,7 +13,9 @@ from cluster.core.exceptions import Disconnected
 from cluster.django.api import topics
 from cluster.django.handlers.websocket import WebSocket
 from cluster.net.websocket.frames import text_frame
+from django_project.gameoflife import counts, recent, reports
 from django_project.gameoflife import game as games
+from django_project.gameoflife.summary import read_summary
 from tests.django.fakes import RecordingConnection, RecordingNode
 from tests.django.site import load_site
 
@@ -56,14 +58,16 @@ async def settle() -> None:
 class Client:
     """A connection and its handler, run as by a node."""
 
-    def __init__(self, node: RecordingNode, view: Any, subprotocol: str | None = None) -> None:
+    def __init__(
+        self, node: RecordingNode, view: Any, subprotocol: str | None = None, **query: str
+    ) -> None:
         self.connection = RecordingConnection()
         self.ws = WebSocket(
             self.connection,
             node.pubsub,
             (64, 1 << 20, 1 << 18),
             path="/",
-            query={},
+            query={name: [value] for name, value in query.items()},
             headers={},
             client="test",
             subprotocol=subprotocol,
@@ -108,19 +112,21 @@ class LifeTestCase(SynchronousTestCase):
         self.patch(games, "text_watchers", set())
         self.patch(games, "_arrivals", set())
         self.patch(games, "STATUS_S", 0)
-        self.patch(games, "SUMMARY_S", 0)
+        self.patch(reports, "SUMMARY_S", 0)
+        self.patch(reports, "STATES_S", 0)
+        self.patch(recent, "TOGETHER_S", 0)
 
     def new_game(self, size: int) -> games.Game:
         games.current = games.Game(GAME, size)
         return games.current
 
-    async def client(self, view: Any, subprotocol: str | None = None) -> Client:
-        client = Client(self.node, view, subprotocol)
+    async def client(self, view: Any, subprotocol: str | None = None, **query: str) -> Client:
+        client = Client(self.node, view, subprotocol, **query)
         await settle()
         return client
 
-    async def worker(self) -> Client:
-        return await self.client(self.handlers.worker)
+    async def worker(self, **query: str) -> Client:
+        return await self.client(self.handlers.worker, **query)
 
     async def running(self, *neighbours: str) -> Client:
         """Return a worker that has received "run", as if all other workers were connected."""
@@ -209,11 +215,11 @@ class WorkerTests(LifeTestCase):
             await settle()
             await client.says("sub")
             told = [json.loads(topics.as_message(frame)) for frame in self.published(games.STATUS)]
-            self.assertEqual(told[-1][2:], [1, 1, False])
+            self.assertEqual(told[-1][2:], [1, 1, False, ""])
             self.barriers.release()
             await settle()
             told = [json.loads(topics.as_message(frame)) for frame in self.published(games.STATUS)]
-            self.assertEqual(told[-1][2:], [1, 1, True])
+            self.assertEqual(told[-1][2:], [1, 1, True, ""])
             await client.leaves()
 
         asyncio.run(run())
@@ -252,7 +258,7 @@ class WorkerTests(LifeTestCase):
                 self.published(f"life/{GAME}/1/2"),
                 [text_frame(frame) for frame in (b"0 1 2 1", b"1 1 2 0", b"2 1 2 0")],
             )
-            self.assertEqual(game.claims, {(1 * 3 + 2) * 2: client.ws})
+            self.assertEqual({code: cell.ws for code, cell in game.claims.items()}, {10: client.ws})
             await client.leaves()
             self.assert_nothing_left(game)
 
@@ -272,7 +278,7 @@ class WorkerTests(LifeTestCase):
 
     async def worker_subscribing(self) -> Client:
         assert games.current is not None
-        games.current.running = False
+        games.current.started.clear()
         client = await self.worker()
         self.barriers.release()
         await settle()
@@ -399,7 +405,7 @@ class WorkerTests(LifeTestCase):
             await second.says("0 0 0 0")
             self.assertEqual(self.assert_closed(second, 1008), "cell 0 0 is another worker's")
             await second.leaves(1008)
-            self.assertEqual(game.claims, {0: first.ws})
+            self.assertEqual({code: cell.ws for code, cell in game.claims.items()}, {0: first.ws})
             await first.leaves()
             self.assertEqual(game.claims, {})
             await third.says("0 0 0 1")
@@ -436,11 +442,11 @@ class WorkerTests(LifeTestCase):
                 return client
 
             for phase in (connected, subscribing, subscribed, released, told):
-                game.running = False
+                game.started.clear()
                 client = await phase()
                 await client.leaves()
                 self.assert_nothing_left(game)
-                game.running = False
+                game.started.clear()
                 client = await phase()
                 game.end()
                 self.assert_closed(client, 1012)
@@ -456,13 +462,13 @@ class WorkerTests(LifeTestCase):
             await settle()
             told = [json.loads(topics.as_message(f)) for f in self.published("life/status")]
             self.assertEqual([entry[0] for entry in told], [GAME] * len(told))
-            statistics = [entry[2:] for entry in told]
+            statistics = [entry[2:5] for entry in told]
             self.assertEqual(statistics[0], [1, 0, False])
             self.assertIn([1, 1, False], statistics)
             await client.leaves()
             await settle()
             last = json.loads(topics.as_message(self.published("life/status")[-1]))
-            self.assertEqual(last[2:], [0, 0, True])
+            self.assertEqual(last[2:], [0, 0, True, ""])
 
         asyncio.run(run())
 
@@ -472,10 +478,205 @@ class WorkerTests(LifeTestCase):
             client = await self.running()
             await client.says("0 1 0 1", "1 1 0 1", "2 1 0 0")
             summaries = b"".join(
-                bytes(topics.as_message(frame))[8:]  # type: ignore[arg-type]
+                bytes(topics.as_message(frame))[17:]  # type: ignore[arg-type]
                 for frame in self.published("life/board")
             )
             self.assertEqual(summaries, struct.pack("<4I3I4I", 0, 1, 1, 5, 1, 1, 0, 2, 1, 1, 4))
+
+        asyncio.run(run())
+
+
+class ResumeTests(LifeTestCase):
+    async def resuming(self, row: int, column: int, *neighbours: str, **query: str) -> Client:
+        """Return a worker that has resumed, up to its "run"."""
+        client = await self.worker(resume=f"{row},{column}", **query)
+        await client.says(*neighbours, "sub")
+        return client
+
+    def test_a_worker_resumes_at_once_in_a_running_game(self) -> None:
+        async def run() -> None:
+            game = self.new_game(2)
+            neighbour = await self.running()
+            await neighbour.says("0 0 1 1", "1 0 1 0", "2 0 1 1")
+            self.pubsub.published.clear()
+            client = await self.resuming(1, 0, "0 1", game=GAME)
+            self.assertEqual(client.connection.sent, ["sub", "run", "1 0 1 0", "2 0 1 1"])
+            await client.says("1 1 0 1", "2 1 0 0", "3 1 0 1")
+            self.assertEqual(
+                self.published(f"life/{GAME}/1/0"),
+                [text_frame(frame) for frame in (b"1 1 0 1", b"2 1 0 0", b"3 1 0 1")],
+            )
+            # Its first connection has reported the two frames that are sent again.
+            self.assertEqual(self.reports(), {3: (1, [5])})
+            await client.leaves()
+            await neighbour.leaves()
+            self.assert_nothing_left(game)
+
+        asyncio.run(run())
+
+    def reports(self) -> dict[int, tuple[int, list[int]]]:
+        """Return the published reports: step -> (number, codes of changed cells)."""
+        found = b"".join(
+            bytes(topics.as_message(frame))[17:]  # type: ignore[arg-type]
+            for frame in self.published("life/board")
+        )
+        return {step: (count, list(codes)) for step, count, codes in read_summary(found)}
+
+    def test_other_nodes_are_asked_for_the_frames_of_their_cells(self) -> None:
+        async def run() -> None:
+            self.new_game(2).started.set()
+            client = await self.resuming(1, 0, "0 1", "1 1")
+            await asyncio.sleep(0)
+            asked = [json.loads(topics.as_message(frame)) for frame in self.published("life/ask")]
+            self.assertEqual([entry[0] for entry in asked], [GAME] * len(asked))
+            self.assertEqual([entry[2:] for entry in asked], [[[], [2]], [[1, 3], []]])
+            games._take_answer(json.dumps([GAME, [[1, ["4 0 1 0", "5 0 1 1"]]]]))
+            games._take_answer(json.dumps(["f" * 16, [[3, ["9 1 1 0"]]]]))
+            self.assertEqual(client.connection.sent, ["sub", "run", "4 0 1 0", "5 0 1 1"])
+
+        asyncio.run(run())
+
+    def test_a_node_answers_for_its_cells(self) -> None:
+        async def run() -> None:
+            self.new_game(2)
+            client = await self.running()
+            await client.says("0 0 1 1")
+            games._take_question(json.dumps([GAME, "other", [0, 1], []]))
+            (answer,) = self.published("life/answer/other")
+            self.assertEqual(json.loads(topics.as_message(answer)), [GAME, [[1, ["0 0 1 1"]]]])
+            await client.says("1 0 1 0", "2 0 1 1")
+            games._take_question(json.dumps([GAME, "other", [1], []]))
+            answer = self.published("life/answer/other")[-1]
+            self.assertEqual(
+                json.loads(topics.as_message(answer)), [GAME, [[1, ["1 0 1 0", "2 0 1 1"]]]]
+            )
+            # A cell that has resumed on another node has an old connection here.
+            games._take_question(json.dumps([GAME, "other", [], [1]]))
+            self.assertIn("resumed", self.assert_closed(client, 1012))
+
+        asyncio.run(run())
+
+    def test_a_running_worker_asks_again(self) -> None:
+        async def run() -> None:
+            self.new_game(2)
+            neighbour, client = await self.running(), await self.worker(resume="0,0")
+            await client.says("0 1", "sub", "0 0 0 1")
+            await neighbour.says("0 0 1 1")
+            client.connection.sent.clear()
+            await client.says("0 1")
+            self.assertEqual(client.connection.sent, ["0 0 1 1"])
+            await client.says("0 2")
+            self.assert_closed(client, 1008)
+
+        asyncio.run(run())
+
+    def test_a_worker_that_resumes_while_the_game_gathers_takes_part_in_it(self) -> None:
+        async def run() -> None:
+            game = self.new_game(2)
+            client = await self.worker(resume="1,1")
+            self.assertEqual(client.connection.sent, [])
+            self.barriers.release()
+            await settle()
+            self.assertEqual(client.connection.sent, ["sub"])
+            await client.says("0 0", "sub")
+            self.barriers.refuse(2)  # the others run; this node has not received it yet
+            await settle()
+            self.assertEqual(client.connection.sent, ["sub", "run"])
+            other = await self.worker(resume="1,0")
+            self.assertTrue(game.running)
+            self.assertEqual(other.connection.sent, ["sub"])
+
+        asyncio.run(run())
+
+    def test_a_worker_waits_until_its_node_knows_that_the_game_runs(self) -> None:
+        async def run() -> None:
+            self.new_game(2)
+            client = await self.worker(resume="1,1")
+            games._take_status(json.dumps([GAME, "node", 3, 3, True, ""]))
+            await settle()
+            self.assertEqual(client.connection.sent, ["sub"])
+            self.assertEqual(self.barriers.waiting, {})
+
+        asyncio.run(run())
+
+    def test_the_last_connection_of_a_cell_counts(self) -> None:
+        async def run() -> None:
+            game = self.new_game(2)
+            first = await self.running()
+            await first.says("0 0 0 1")
+            second = await self.resuming(0, 0)
+            self.assertIn("resumed", self.assert_closed(first, 1012))
+            await second.says("0 0 0 1")
+            await first.leaves(1012)
+            self.assertEqual({code: cell.ws for code, cell in game.claims.items()}, {0: second.ws})
+
+        asyncio.run(run())
+
+    def test_invalid_positions_and_other_games_are_refused(self) -> None:
+        async def run() -> None:
+            self.new_game(2)
+            for resume in ("", "0", "0,2", "0,0,0", "a,0", "-1,0", "01,0", "0 0"):
+                client = await self.worker(resume=resume)
+                self.assertTrue(self.assert_closed(client, 1008), resume)
+            client = await self.worker(resume="0,0", game="f" * 16)
+            self.assertEqual(self.assert_closed(client, 1008), "a new game was started")
+            assert games.current is not None
+            games.current.started.set()
+            client = await self.resuming(0, 1)
+            await client.says("7 0 0 1")
+            self.assertEqual(self.assert_closed(client, 1008), "cell 0 0 is not yours")
+
+        asyncio.run(run())
+
+    def test_a_game_whose_cells_do_not_return_is_over(self) -> None:
+        async def run() -> None:
+            game = self.new_game(2)
+            client = await self.running()
+            now = 1000.0
+            self.patch(games, "monotonic", lambda: now)
+            game.counts.take(games.member(), 1, 1)
+            game.beat()
+            now += counts.RESUME_TIMEOUT_S - 1
+            game.beat()
+            self.assertEqual(client.connection.closes, [])
+            now += 1
+            game.beat()
+            why = self.assert_closed(client, 1008)
+            self.assertEqual(why, "the game is over: 3 of 4 cells did not return within 30 s")
+            self.assertEqual((game.status()["phase"], game.status()["why"]), ("over", why))
+            late = await self.worker(resume="0,0")
+            self.assertEqual(self.assert_closed(late, 1008), why)
+
+        asyncio.run(run())
+
+    def test_other_nodes_end_the_game_too(self) -> None:
+        async def run() -> None:
+            self.new_game(2)
+            client = await self.running()
+            games._take_status(json.dumps([GAME, "a 1", 0, 0, True, "the game is over: why"]))
+            self.assertEqual(self.assert_closed(client, 1008), "the game is over: why")
+
+        asyncio.run(run())
+
+    def test_the_counts_of_a_node_that_is_gone_vanish(self) -> None:
+        async def run() -> None:
+            self.patch(games, "GONE_S", 0)
+            game = self.new_game(2)
+            game.started.set()
+            presence = self.pubsub.presence
+            membership = (b"life/nodes", "node1 ff")
+            presence.table.join("elsewhere", membership)
+            watcher = await self.client(self.handlers.watcher, "life.v2.bin")
+            for node, connected in (("node1 ff", 3), ("node0 aa", 1)):
+                games._take_status(json.dumps([GAME, node, connected, connected, True, ""]))
+            self.assertEqual(game.status()["connected"], 4)
+            presence.remote_node_left("elsewhere")
+            await settle()
+            status = game.status()
+            self.assertEqual((status["connected"], status["lost"]), (1, {"node1": 3}))
+            games._take_status(json.dumps([GAME, "node0 aa", 4, 4, True, ""]))
+            self.assertNotIn("lost", game.status())
+            await watcher.leaves()
 
         asyncio.run(run())
 
@@ -524,11 +725,11 @@ class GameTests(LifeTestCase):
     def test_messages_of_other_games_are_ignored(self) -> None:
         async def run() -> None:
             game = self.new_game(1)
-            games._take_status(json.dumps(["f" * 16, "node", 5, 5, True]))
-            games._take_board(bytes.fromhex("f" * 16) + struct.pack("<4I", 0, 1, 1, 1))
+            games._take_status(json.dumps(["f" * 16, "node", 5, 5, True, ""]))
+            games._take_board(bytes.fromhex("f" * 32) + b"R" + struct.pack("<4I", 0, 1, 1, 1))
             self.assertEqual(self.pubsub.published, [])
-            games._take_status(json.dumps([GAME, "node", 5, 4, True]))
-            games._take_board(bytes.fromhex(GAME) + struct.pack("<4I", 0, 1, 1, 1))
+            games._take_status(json.dumps([GAME, "node", 5, 4, True, ""]))
+            games._take_board(bytes.fromhex(GAME + "a" * 16) + b"R" + struct.pack("<4I", 0, 1, 1, 1))
             self.assertTrue(game.running)
             status, delta = (topics.as_message(f) for f in self.published("life/watch"))
             self.assertEqual(
@@ -570,7 +771,7 @@ class WatcherTests(LifeTestCase):
     def test_a_late_watcher_receives_the_board_at_once(self) -> None:
         async def run() -> None:
             game = self.new_game(2)
-            game.take_summary(struct.pack("<4I", 0, 4, 1, 3) + struct.pack("<3I", 1, 4, 0))
+            game.reports.take_summary("a", struct.pack("<4I", 0, 4, 1, 3) + struct.pack("<3I", 1, 4, 0))
             client = await self.watcher(self.binary)
             self.assertEqual(client.connection.sent[0], b"S\x02\x00\x01\x00\x00\x00\x02")
             self.assertEqual(json.loads(client.connection.sent[1])["needed"], 4)
@@ -583,12 +784,12 @@ class WatcherTests(LifeTestCase):
         async def run() -> None:
             game = self.new_game(1)
             client = await self.watcher(None)
-            game.take_summary(struct.pack("<4I4I3I", 0, 1, 1, 1, 1, 1, 1, 0, 2, 1, 0))
+            game.reports.take_summary("a", struct.pack("<4I4I3I", 0, 1, 1, 1, 1, 1, 1, 0, 2, 1, 0))
             told = [topics.as_message(frame) for frame in self.published("life/watch/text")]
             self.assertEqual(told, ["0 0 0 1", "1 0 0 0", "2 0 0 0"])
             await client.leaves()
             self.assertEqual(games.text_watchers, set())
-            game.take_summary(struct.pack("<3I", 3, 1, 0))
+            game.reports.take_summary("a", struct.pack("<3I", 3, 1, 0))
             self.assertEqual(len(self.published("life/watch/text")), 3)
 
         asyncio.run(run())
@@ -612,7 +813,7 @@ class WatcherTests(LifeTestCase):
                 one.connection.sent.clear()
                 one.connection.block(1 << 20)
                 self.pubsub.skipping[one.connection, topic]()
-            game.take_summary(struct.pack("<4I", 0, 1, 1, 1))
+            game.reports.take_summary("a", struct.pack("<4I", 0, 1, 1, 1))
             client.connection.drain()
             text.connection.drain()
             self.assertEqual(client.connection.sent[0], b"S\x01\x00" + bytes(4) + b"\x01")

@@ -1,7 +1,7 @@
 """The node of this process, and what application code asks of its topics.
 
 ``abarrier`` is for handlers, ``listen`` for code that runs when the application is loaded, and
-``members`` for any thread of a node. ``publish`` is in publishing.py.
+``members`` and ``node_name`` for any thread of a node. ``publish`` is in publishing.py.
 """
 
 import asyncio
@@ -69,6 +69,18 @@ def attach(running: Node) -> None:
     node, _attached = running, (running, threading.get_ident())
     for topic, take in _listeners:
         running.pubsub.listen(topic, take)
+
+
+def node_name() -> str:
+    """The name of this process's node, for people.
+
+    Returns:
+        ``node0``, ``node1`` and so on. The replacement of a node that has died has its name.
+
+    Raises:
+        NotRunning: This process is not a node.
+    """
+    return running_node().name
 
 
 def members(topic: Topic) -> tuple[str, ...]:
