@@ -33,6 +33,7 @@ class Dialer:
         epoll_reader: EpollReader,
     ) -> None:
         self.moved = 0  # connections from another address, because the planned one had no free port
+        self._epoll_reader = epoll_reader
         self._reactor = reactor
         self._targets = targets
         self._timeout = timeout
@@ -52,10 +53,24 @@ class Dialer:
         Fires with the connection when TCP is connected and the handshake has not begun: set the
         connection's callables at once. Fails with Twisted's exception (see `why_not_connected`).
         """
-        return self._dial(number, 0)
-
-    def _dial(self, number: int, further: int) -> Deferred[Any]:
         which = number % len(self._targets)
+        return self._dial(number, which, self._factories[which], 0)
+
+    def dial_again(
+        self, number: int, attempt: int, path: str, timeout: float
+    ) -> Deferred[Connection]:
+        """Open connection `number` once more, with a path and a timeout of its own.
+
+        Another attempt goes to another server, if there are several.
+        """
+        which = (number + attempt) % len(self._targets)
+        url = self._targets[which].url + path
+        factory = ConnectionFactory(url, self._epoll_reader, self._reactor, timeout)
+        return self._dial(number, which, factory, 0)
+
+    def _dial(
+        self, number: int, which: int, factory: ConnectionFactory, further: int
+    ) -> Deferred[Any]:
         target = self._targets[which]
         # Ports are per target, so count the connections to this one only.
         nth = number // len(self._targets) + further * self._ports
@@ -72,10 +87,10 @@ class Dialer:
         def not_connected(failure: Failure) -> Any:
             if _no_port_left(failure.value) and further < FURTHER_ADDRESSES and target.on_loopback:
                 self.moved += 1
-                return self._dial(number, further + 1)
+                return self._dial(number, which, factory, further + 1)
             return failure
 
-        dialled: Deferred[Any] = endpoint.connect(self._factories[which])
+        dialled: Deferred[Any] = endpoint.connect(factory)
         return dialled.addErrback(not_connected)
 
 

@@ -11,11 +11,15 @@ The cell and the server exchange text messages:
 
 A cell that knows all its neighbours' states of step N advances to step N+1. Its neighbours can be
 one step ahead of it, but not two.
+
+A cell that has lost its connection opens another one to resume. There it subscribes as at first,
+and after `run` sends its last two states again, because its neighbours can be one step behind it.
+The server sends it the last two states of its neighbours. Each cell ignores states that it knows.
 """
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -42,7 +46,7 @@ def parse_update(message: bytes) -> tuple[int, tuple[int, int], int]:
 
 
 class Phase(enum.Enum):
-    """WAITING -sub-> SUBSCRIBED -run-> RUNNING -the last step-> FINISHED."""
+    """WAITING -sub-> SUBSCRIBED -run-> RUNNING -the last step-> FINISHED; any -lost-> WAITING."""
 
     WAITING = enum.auto()
     SUBSCRIBED = enum.auto()
@@ -55,20 +59,25 @@ class Course:
     """The state that the cells of one game share.
 
     horizon: the highest step that a cell may send now. To raise it, set it, then call `advance` of
-    each cell. last: the step after which cells are finished; None: never.
+    each cell. last: the step after which cells are finished; None: never. duplicates: how many
+    states the cells have received more than once.
     """
 
     size: int
     wrap: bool = True
     horizon: float = float("inf")
     last: int | None = None
+    duplicates: int = 0
 
 
 class Cell:
     """One cell of the game, as a client of the server.
 
-    Call `receive` with the server's messages, and send what it returns. After an UnexpectedMessage
-    do not use the cell any more.
+    Call `receive` with the server's messages, and send what it returns; call `lost` when the
+    connection is lost, then `receive` with the messages of the next one. After an
+    UnexpectedMessage do not use the cell any more.
+
+    begun: the cell has sent a state.
     """
 
     __slots__ = (
@@ -76,10 +85,13 @@ class Cell:
         "_ahead_count",
         "_count",
         "_course",
+        "_early",
         "_limit",
         "_missing",
         "_weights",
+        "_was_alive",
         "alive",
+        "begun",
         "col",
         "phase",
         "row",
@@ -92,6 +104,9 @@ class Cell:
         self.alive = alive
         self.step = 0
         self.phase = Phase.WAITING
+        self.begun = False
+        self._was_alive = alive  # in the step before
+        self._early: list[bytes] = []  # states received before `run`
         self._course = course
         self._limit = float("inf") if course.last is None else course.last
         self._weights = neighbours(row, col, course.size, course.wrap)
@@ -119,6 +134,15 @@ class Cell:
         """This cell's message about its current step."""
         return b"%d %d %d %d" % (self.step, self.row, self.col, self.alive)
 
+    def requests(self) -> list[bytes]:
+        """Messages that ask for the newest states of the neighbours whose states are missing."""
+        return [b"%d %d" % neighbour for neighbour in self._missing]
+
+    def lost(self) -> None:
+        """The connection is lost: the next messages are those of another one."""
+        self.phase = Phase.WAITING
+        self._early.clear()
+
     def receive(self, messages: Iterable[bytes]) -> list[bytes]:
         """Process the server's messages, in order; returns the cell's messages, in order."""
         if self.phase is not Phase.RUNNING:
@@ -140,7 +164,7 @@ class Cell:
             else:
                 weight = 0
             if not weight:
-                raise self._unexpected(message, its_step, neighbour)
+                self._ignore(message, its_step, neighbour)
         return [] if missing else self.advance()
 
     def advance(self) -> list[bytes]:
@@ -153,6 +177,7 @@ class Cell:
             elif self.step >= self._course.horizon or (sent and not self._weights):
                 break  # one step per call: a cell without neighbours would never stop
             else:
+                self._was_alive = self.alive
                 self.alive = lives_on(self.alive, self._count)
                 self.step += 1
                 self._missing, self._count = self._ahead, self._ahead_count
@@ -170,9 +195,13 @@ class Cell:
                 sent.append(b"sub")
                 self.phase = Phase.SUBSCRIBED
             elif self.phase is Phase.SUBSCRIBED and message == b"run":
-                self.phase = Phase.RUNNING
-                sent.append(self.update())
-                sent.extend(self.receive(rest))
+                sent.extend(self._run(rest))
+            elif self.phase is Phase.FINISHED:
+                step, neighbour, _ = parse_update(message)
+                self._ignore(message, step, neighbour)
+            elif self.phase is Phase.SUBSCRIBED:
+                parse_update(message)
+                self._early.append(message)
             else:
                 raise UnexpectedMessage(
                     f"cell {self.row},{self.col} got {message[:80]!r} while it is "
@@ -180,13 +209,25 @@ class Cell:
                 )
         return sent
 
-    def _unexpected(
-        self, message: bytes, step: int, neighbour: tuple[int, int]
-    ) -> UnexpectedMessage:
+    def _run(self, rest: Iterator[bytes]) -> list[bytes]:
+        """The server has sent `run`: send the state, or the last two again, and continue."""
+        sent: list[bytes] = []
+        if self.begun and self.step:
+            sent.append(b"%d %d %d %d" % (self.step - 1, self.row, self.col, self._was_alive))
+        sent.append(self.update())
+        self.begun = True
+        self.phase = Phase.RUNNING
+        early, self._early = self._early, []
+        sent.extend(self.receive([*early, *rest]))
+        return sent
+
+    def _ignore(self, message: bytes, step: int, neighbour: tuple[int, int]) -> None:
+        """Ignore a state that this cell knows. Raises UnexpectedMessage for any other one."""
         if neighbour not in self._weights:
             why = "which is not a neighbour"
-        elif step in (self.step, self.step + 1):
-            why = "a second time"
-        else:
+        elif step > self.step + 1:
             why = f"while it is at step {self.step}"
-        return UnexpectedMessage(f"cell {self.row},{self.col} got {message!r}, {why}")
+        else:
+            self._course.duplicates += 1
+            return
+        raise UnexpectedMessage(f"cell {self.row},{self.col} got {message!r}, {why}")

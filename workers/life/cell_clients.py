@@ -1,4 +1,4 @@
-"""Cell clients: the cells of the game with their connections, and the shard of them in one process.
+"""The game as each process receives it, and the shard of its cells in one process.
 
 Cell row * size + col is the run's client of that number. A shard emits, besides what every shard
 does,
@@ -11,17 +11,29 @@ does,
     finished    {}              all its cells know their neighbours' states of the last step
     failed      {"why": text}   the first failure; then the shard waits to be closed
 
+A cell that loses its connection opens another one to resume (cell.py), unless the server has closed
+it with a code of FINAL (cell_client.py). The tally "away" is how many cells are not connected at the moment. When
+cells wait for neighbours and nothing arrives any more, they ask the server for the states that they
+miss: frames may be lost with a process of the server.
+
 "ended" adds "sent" and "received", counts of messages; "latency", a histogram of step latencies;
-"moved", how many connections had to come from another address because one had no port left.
+"moved", how many connections had to come from another address because one had no port left;
+"resumed", how many lost connections were resumed; "asked", how many states were asked for;
+"duplicates", how many states have arrived that a cell knew.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from workers.connection.failure_reasons import hint
-from workers.life.cell import Cell, Course, Phase, UnexpectedMessage
+from workers.connection.reconnecting import Reconnecting, handshake_timeout
+from workers.connection.websocket import Connection
+from workers.life.asking import LOOK_EVERY, Asking, ask
+from workers.life.cell import Cell, Course
+from workers.life.cell_client import CellClient
 from workers.life.rules import Grid
 from workers.processes.client import Client
 from workers.processes.plan import Plan
@@ -43,6 +55,8 @@ class LifePlan(Plan):
     last: int | None = None  # step after which the game ends; None: never
     rate: float = 0.0  # steps a second; 0: no limit
     verify: bool = False  # emit every generation
+    resume: bool = True  # resume lost connections, instead of ending the game
+    game: str = ""  # the server's identifier of the game; empty: unknown
 
     @classmethod
     def of(cls, start: Grid, **fields: Any) -> "LifePlan":
@@ -58,98 +72,17 @@ class LifePlan(Plan):
         return Grid(self.size, int(self.bits, 16))
 
 
-class CellClient(Client):
-    """Connects a cell with its connection, and measures the cell's steps."""
-
-    __slots__ = ("cell", "position", "sent_at")
-
-    shard: "LifeShard"
-
-    def __init__(self, shard: "LifeShard", number: int, cell: Cell, position: int) -> None:
-        super().__init__(shard, number)
-        self.cell = cell
-        self.position = position  # the index among the shard's cells
-        self.sent_at = 0.0
-
-    def received(self, messages: Sequence[bytes]) -> None:
-        # The hot path: runs for every chunk that a cell receives.
-        shard = self.shard
-        shard.received += len(messages)
-        cell = self.cell
-        before = cell.phase
-        try:
-            answers = cell.receive(messages)
-        except UnexpectedMessage as error:
-            shard.fail(str(error))
-            return
-        if before is Phase.RUNNING:
-            if (answers or not cell.missing) and self.sent_at:
-                shard.durations.append(perf_counter() - self.sent_at)
-                # The step has been measured, even if the cell waits for the horizon now.
-                self.sent_at = 0.0
-            self.send_updates(answers)
-        else:
-            self._received_before_running(before, answers)
-
-    def _received_before_running(self, before: Phase, answers: list[bytes]) -> None:
-        """Send the answers of a cell that was not running: subscriptions, then updates."""
-        updates: list[bytes] = []
-        shard = self.shard
-        if self.cell.phase in (Phase.RUNNING, Phase.FINISHED):
-            updates = answers[-1 - self.cell.step :]
-            answers = answers[: -len(updates)]
-        assert self.connection is not None
-        for message in answers:
-            self.connection.send(message)
-        shard.sent += len(answers)
-        if before is Phase.WAITING:
-            shard.cell_subscribed()
-        if updates:
-            shard.cell_runs()
-            self.send_updates(updates)
-            if self.cell.alone:
-                self._advance_alone()
-
-    def send_updates(self, updates: list[bytes]) -> None:
-        shard = self.shard
-        if updates:
-            self.sent_at = perf_counter()
-            connection = self.connection
-            assert connection is not None
-            step = self.cell.step - len(updates)
-            for update in updates:
-                step += 1
-                connection.send(update)
-                shard.reached(step, self.position, update[-1] & 1)
-            shard.sent += len(updates)
-        if self.cell.phase is Phase.FINISHED:
-            shard.cell_finished()
-
-    def advance(self) -> None:
-        """The horizon was raised: send what the cell may send now."""
-        if self.cell.ready and self.connection is not None:
-            self.send_updates(self.cell.advance())
-
-    def _advance_alone(self) -> None:
-        """Advance repeatedly: a cell without neighbours receives no message that would start it."""
-        self.advance()
-        if self.cell.phase is Phase.RUNNING and not self.shard.closing:
-            self.shard.reactor.callLater(0, self._advance_alone)
-
-    def closed(self, code: int, reason: str) -> None:
-        self.shard.fail(_why_closed(code, reason, f"cell {self.cell.row},{self.cell.col}"))
-
-
 class LifeShard(Shard):
     """The cells of one process."""
 
     plan_type = LifePlan
-    tallied = (*Shard.tallied, "subscribed", "step")  # step: the one that all cells have reached
+    # step: the one that all cells have reached
+    tallied = (*Shard.tallied, "subscribed", "step", "away", "resumed", "asked")
 
     def __init__(self, reactor: Any, plan: LifePlan, number: int, emit: Emit) -> None:
         self.sent = self.received = 0  # messages
         self.durations: list[float] = []
-        self._life = plan
+        self.life = plan
         self._latency = Latencies()
         self._states_of_start = plan.start.states()
         horizon = 0 if plan.rate else float("inf")
@@ -159,14 +92,28 @@ class LifeShard(Shard):
         self._began = 0.0
         self._counts: dict[int, int] = {}  # step -> how many cells have reached it
         self._states: dict[int, bytearray] = {}  # step -> their states, by position
+        self._asking = Asking()
         super().__init__(reactor, plan, number, emit)
+        self._reconnecting = Reconnecting[CellClient](self.timer_wheel.later, self.connect)
 
     def client(self, number: int) -> CellClient:
-        row, col = divmod(number, self._life.size)
+        row, col = divmod(number, self.life.size)
         cell = Cell(self._course, row, col, bool(self._states_of_start[number]))
-        return CellClient(self, number, cell, number // self._life.shards)
+        return CellClient(self, number, cell, number // self.life.shards)
+
+    def dial(self, client: Client) -> Deferred[Connection]:
+        assert isinstance(client, CellClient)
+        if not client.away:
+            return super().dial(client)
+        attempt = client.attempts
+        timeout = handshake_timeout(attempt, self.life.timeout)
+        return self._dialer.dial_again(client.number, attempt, client.resume_path, timeout)
 
     def not_opened(self, client: Client, reason: str) -> None:
+        assert isinstance(client, CellClient)
+        if client.away:
+            self.cell_lost(client)
+            return
         url = self._dialer.target(client.number).url
         self.fail(f"cannot connect to {url}: {reason}{hint(reason)}")
 
@@ -176,6 +123,33 @@ class LifeShard(Shard):
             self._failed = True
             self._ramp.stop()
             self.emit("failed", {"why": reason})
+
+    # Resuming
+
+    def cell_lost(self, client: CellClient) -> None:
+        """A cell has lost its connection, or could not reconnect."""
+        if not client.away:
+            client.away = True
+            self.tally["away"] += 1
+        else:
+            client.attempts += 1
+        client.cell.lost()
+        if not self._failed:
+            self._reconnecting.lost(client, client.attempts)
+
+    def cell_resumed(self, client: CellClient) -> None:
+        client.away = False
+        client.attempts = 0
+        self.tally["away"] -= 1
+        self.tally["resumed"] += 1
+
+    def _look(self) -> None:
+        """Ask for missing states when nothing arrives any more."""
+        self.timers.after("look", LOOK_EVERY, self._look)
+        if self._asking.is_due(self.received, self.tally["step"]):
+            self.tally["asked"] += ask(self._clients)
+
+    # Gathering
 
     def cell_subscribed(self) -> None:
         self.tally["subscribed"] += 1
@@ -190,12 +164,13 @@ class LifeShard(Shard):
         self._running = True
         self._began = monotonic()
         self.emit("running", {})
-        if self._life.rate:
+        self._look()
+        if self.life.rate:
             self._raise_horizon()
 
     def _raise_horizon(self) -> None:
         """Let all cells advance to the step that is due, with one timer for all of them."""
-        rate = self._life.rate
+        rate = self.life.rate
         now = monotonic()
         horizon = int((now - self._began) * rate + 1e-6)
         self._course.horizon = horizon
@@ -208,7 +183,7 @@ class LifeShard(Shard):
     def reached(self, step: int, position: int, state: int) -> None:
         """A cell has sent its state of a step."""
         counts = self._counts
-        verify = self._life.verify
+        verify = self.life.verify
         if step not in counts:
             counts[step] = 0
             if verify:
@@ -226,8 +201,8 @@ class LifeShard(Shard):
 
     def _bits(self, states: bytearray) -> str:
         """The states, in the order of the shard's cells, as Grid.bits in hexadecimal."""
-        grid = bytearray(self._life.size**2)
-        grid[self._number :: self._life.shards] = states
+        grid = bytearray(self.life.size**2)
+        grid[self._number :: self.life.shards] = states
         grid.reverse()
         return hex(int(grid.translate(_TO_DIGITS), 2))
 
@@ -253,16 +228,7 @@ class LifeShard(Shard):
             "received": self.received,
             "latency": self._latency.counts(),
             "moved": self._dialer.moved,
+            "resumed": self.tally["resumed"],
+            "asked": self.tally["asked"],
+            "duplicates": self._course.duplicates,
         }
-
-
-def _why_closed(code: int, reason: str, cell: str) -> str:
-    """Return a one-line summary for the user."""
-    text = f": {reason}" if reason else ""
-    if code == 1013:
-        return f"the game is full{text} (1013)"
-    if code == 1012:
-        return f"the game was ended by a reset or a restart of the server{text} (1012)"
-    if code == 1006:
-        return f"the connection of {cell} was lost{text} (1006)"
-    return f"the server closed the connection of {cell}: {code}{f' {reason}' if reason else ''}"

@@ -28,8 +28,8 @@ messages between neighbours and does not know the rules.
 EPILOG = """\
 The step latency of a cell is the time from sending its state of a step until it knows all its
 neighbours' states of that step. Steps a second are counted from the first cell that runs until the
-last one has finished. Exit status: 0 success, 1 an error or a cell that differs from the oracle,
-2 wrong usage, 130 Ctrl-C.
+last one has finished. A cell that loses its connection resumes on another one. Exit status: 0 success, 1 an error, a stall,
+or a cell that differs from the oracle, 2 wrong usage, 130 Ctrl-C.
 """
 
 
@@ -59,6 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, metavar="N", help="make a random start repeatable")
     add_ramp(parser)
     add_common_arguments(parser, "for a connection, and for its handshake")
+    add(
+        "--stall-timeout",
+        type=rate,
+        default=60.0,
+        metavar="SECONDS",
+        help="end with an error after so many seconds without a step, 0: never (60)",
+    )
+    add("--no-resume", action="store_true", help="end with an error at the first lost connection")
     add("--verify", action="store_true", help="compare every cell of every step with the oracle")
     add(
         "--events",
@@ -85,6 +93,7 @@ def run(options: Mapping[str, Any]) -> int:
 
 async def _play(run: Run, start: Grid) -> Outcome:
     options = run.options
+    game_id = await reset(run.reactor, run.targets[0], start.size, options["timeout"])
     plan = LifePlan.of(
         start,
         targets=run.targets,
@@ -95,17 +104,18 @@ async def _play(run: Run, start: Grid) -> Outcome:
         rate=options["limit"],
         ramp=options["ramp"],
         verify=options["verify"],
+        resume=not options["no_resume"],
+        game=game_id,
     )
 
     def on_event(name: str) -> None:
         if options["events"]:
             print(json.dumps({"event": name}), flush=True)
 
-    await reset(run.reactor, run.targets[0], start.size, options["timeout"])
     shown = progress.for_stream(
         sys.stderr, run.reactor.seconds, run.clients, plan.last, options["json"]
     )
-    game = Game(run.reactor, plan, shown, on_event)
+    game = Game(run.reactor, plan, shown, on_event, options["stall_timeout"])
     run.interruptible(game.swarm)
     return await game.play()
 

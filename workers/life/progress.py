@@ -13,11 +13,15 @@ LINE_EVERY = 1.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many cells are connected and subscribed, and the step that all have reached."""
+    """How many cells are connected and subscribed, and the step that all have reached.
+
+    away: how many cells have lost their connections and have not resumed yet.
+    """
 
     connected: int = 0
     subscribed: int = 0
     step: int = 0
+    away: int = 0
 
 
 class Progress(Protocol):
@@ -49,6 +53,11 @@ class _Pace:
         return (step - before[1]) / (seconds - before[0])
 
 
+def _running(now: Counts, of: str, pace: float) -> str:
+    line = f"step {now.step:,}{of}, {pace:.1f} steps/s"
+    return f"{line}, {now.away:,} cells reconnecting" if now.away else line
+
+
 def _connecting(now: Counts, cells: int) -> str:
     if now.connected < cells:
         return f"connected {now.connected:,} of {cells:,} cells"
@@ -78,7 +87,7 @@ class Lines:
         self._shown = seconds
         if running:
             pace = self._pace.of(seconds, now.step)
-            line = f"step {now.step:,}{self._of}, {pace:.1f} steps/s"
+            line = _running(now, self._of, pace)
         else:
             line = _connecting(now, self._cells)
         print(line, file=self._stream, flush=True)
@@ -126,7 +135,7 @@ class Bar:
             seconds = self._seconds()
             if seconds >= self._paced[0] + LINE_EVERY:
                 self._paced = (seconds, self._pace.of(seconds, now.step))
-            right = f"step {now.step:,}{self._of}, {self._paced[1]:.1f} steps/s"
+            right = _running(now, self._of, self._paced[1])
             self._progress.update(self._task, completed=now.step, right=right)
         else:
             done = now.connected if now.connected < self._cells else now.subscribed

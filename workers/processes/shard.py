@@ -95,6 +95,10 @@ class Shard:
     def dialer_for(self, client: Client) -> Dialer:
         return self._dialer
 
+    def dial(self, client: Client) -> Deferred[Connection]:
+        """Open the client's TCP connection, as Dialer.dial does."""
+        return self.dialer_for(client).dial(client.number)
+
     def do(self, command: str, **values: Any) -> None:
         """Carry out a command of this kind of clients."""
         raise NotImplementedError(command)
@@ -170,8 +174,7 @@ class Shard:
                 self._all_settled = True
                 self.all_connected()
 
-        dialled = self.dialer_for(client).dial(client.number)
-        dialled.addCallbacks(connected, not_connected)
+        self.dial(client).addCallbacks(connected, not_connected)
         return over
 
     def all_connected(self) -> None:

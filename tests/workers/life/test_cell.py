@@ -72,7 +72,8 @@ class CellTests(SynchronousTestCase):
         self.assertIs(cell.phase, Phase.RUNNING)
         self.assertEqual(cell.receive([b"1 0 0 0"]), [])
         self.assertIs(cell.phase, Phase.FINISHED)
-        self.assertRaises(UnexpectedMessage, cell.receive, [b"2 0 0 0"])
+        self.assertRaises(UnexpectedMessage, cell.receive, [b"3 0 0 0"])
+        self.assertEqual(cell.receive([b"1 0 0 0"]), [])
 
     def test_a_cell_without_neighbours_advances_one_step_per_call(self) -> None:
         cell = Cell(Course(1, wrap=False), 0, 0, alive=True)
@@ -85,14 +86,57 @@ class CellTests(SynchronousTestCase):
         course = Course(5)
         for wrong, why in (
             ([b"0 3 3 1"], "not a neighbour"),
-            ([b"0 0 1 1", b"0 0 1 1"], "second time"),
-            ([b"1 0 1 1", b"1 0 1 1"], "second time"),
             ([b"2 0 1 1"], "at step 0"),
             ([b"run"], "not an update"),
         ):
             error = self.assertRaises(UnexpectedMessage, self.running(course).receive, wrong)
             self.assertIn(why, str(error))
         self.assertRaises(UnexpectedMessage, Cell(course, 0, 0, True).receive, [b"run"])
+
+    def test_states_that_are_known_are_ignored_and_counted(self) -> None:
+        course = Course(2)
+        cell = self.running(course, alive=False)
+        self.assertEqual(cell.receive([b"0 0 1 1", b"0 0 1 1", b"1 0 1 0", b"1 0 1 0"]), [])
+        self.assertEqual(cell.receive([b"0 1 0 0", b"0 1 1 0", b"0 0 1 1"]), [b"1 0 0 0"])
+        self.assertEqual((course.duplicates, cell.missing), (3, 2))
+
+    def resume(self, cell: Cell, *early: bytes) -> list[bytes]:
+        """Reconnect a cell; returns the states that it sends again."""
+        cell.lost()
+        self.assertEqual(cell.receive([b"sub"])[-1], b"sub")
+        self.assertEqual(cell.receive(early), [])
+        return cell.receive([b"run"])
+
+    def test_a_cell_that_resumes_sends_its_last_two_states_again(self) -> None:
+        cell = self.running(Course(2), alive=True)
+        self.assertEqual(self.resume(cell), [b"0 0 0 1"])
+        self.assertEqual(cell.receive([b"0 0 1 0", b"0 1 0 0", b"0 1 1 0"]), [b"1 0 0 0"])
+        self.assertEqual(self.resume(cell), [b"0 0 0 1", b"1 0 0 0"])
+        self.assertIs(cell.phase, Phase.RUNNING)
+
+    def test_a_cell_that_resumes_may_receive_states_before_run(self) -> None:
+        cell = self.running(Course(2), alive=True)
+        sent = self.resume(cell, b"0 0 1 0", b"0 1 0 0", b"0 1 1 0")
+        self.assertEqual(sent, [b"0 0 0 1", b"1 0 0 0"])
+
+    def test_a_finished_cell_resumes_for_its_neighbours(self) -> None:
+        cell = self.running(Course(1, last=0))
+        self.assertEqual(cell.receive([b"0 0 0 1"]), [])
+        self.assertIs(cell.phase, Phase.FINISHED)
+        self.assertEqual(self.resume(cell), [b"0 0 0 1"])
+        self.assertIs(cell.phase, Phase.FINISHED)
+
+    def test_a_cell_may_lose_its_connection_before_it_runs(self) -> None:
+        cell = Cell(Course(1), 0, 0, alive=True)
+        for received in ([], [b"sub"], [b"sub"]):
+            cell.receive(received)
+            cell.lost()
+        self.assertEqual(self.resume(cell, b"0 0 0 1"), [b"0 0 0 1", b"1 0 0 0"])
+
+    def test_a_cell_asks_for_the_states_that_it_misses(self) -> None:
+        cell = self.running(Course(2))
+        cell.receive([b"0 0 1 0"])
+        self.assertEqual(sorted(cell.requests()), [b"1 0", b"1 1"])
 
     def test_a_game_of_cells_equals_the_oracle(self) -> None:
         dice = random.Random(7)

@@ -214,13 +214,12 @@ class GameTests(TestCase):
     async def test_a_duplicate_is_found(self) -> None:
         self.factory.protocol = Doubling
         played = await self.play(self.glider(5), last=5)
-        self.assertIn("b'1 2 2 ", played.error)
-        self.assertIn("a second time", played.error)
-        self.assertIsNot(played.verified, True)
+        self.assertEqual(played.outcome.problems, ["8 messages arrived a second time"])
+        self.assertIs(played.verified, False)
 
     async def test_a_lost_connection(self) -> None:
         self.factory.protocol = Closing
-        played = await self.play(self.glider(5), last=5)
+        played = await self.play(self.glider(5), last=5, resume=False)
         self.assertIn("the connection of cell 2,2 was lost", played.error)
         self.assertIsNone(played.verified)
 
@@ -242,7 +241,7 @@ class GameTests(TestCase):
         return reset
 
     async def test_a_reset_by_another_game_ends_with_an_error(self) -> None:
-        playing = Deferred.fromCoroutine(self.play(self.glider(4), rate=5.0))
+        playing = Deferred.fromCoroutine(self.play(self.glider(4), rate=5.0, resume=False))
         while "running" not in self.events:
             await self.next_turn()
         other = await self.play(self.glider(5), last=2)
