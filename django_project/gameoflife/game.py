@@ -166,10 +166,11 @@ class Game:
         if self.workers:
             self._tell_counts()
         if self.running and (missing := self.counts.overdue(monotonic())):
-            cells = f"{missing:,} of {self.cells:,} cells" if self.cells > 1 else "its cell"
-            self._expire(
-                f"the game is over: {cells} did not return within {RESUME_TIMEOUT_S:.0f} s"
-            )
+            cells = f"{missing:,} of {self.cells:,} cells"
+            why = f"{cells} did not return within {RESUME_TIMEOUT_S:.0f} s"
+            if missing == self.cells:
+                why = "all of its clients have left"
+            self._expire(f"the game is over: {why}")
         else:
             self.reports.look()
 

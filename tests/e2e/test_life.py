@@ -1,7 +1,9 @@
 """Life on a real cluster of two nodes, byte for byte, with correct, incorrect and slow clients."""
 
 import json
+import os
 import random
+import signal
 import socket
 import struct
 from collections import Counter
@@ -101,7 +103,9 @@ class LifeTestCase(TestCase):
         return closed
 
     async def new_game(self, size: int) -> None:
-        self.assertEqual(await self.reset(str(size)), wsclient.Closed(1000, ""))
+        closed = await self.reset(str(size))
+        self.assertEqual(closed.code, 1000)
+        self.assertRegex(closed.reason, r"^[0-9a-f]{16}$")  # the game's identifier
 
     async def worker(self) -> wsclient.Client:
         return await self.connect("/worker/")
@@ -200,6 +204,78 @@ class GameTests(LifeTestCase):
         cells = [(row, column) for row in range(2) for column in range(2)]
         workers = await self.gather(2, {cell: neighbours(*cell, 2, True) for cell in cells})
         await self.play(workers, soup(2), 0, 3)
+
+
+class ResumeTests(LifeTestCase):
+    async def resume(self, worker: Worker) -> list[str | bytes]:
+        """Connect a worker again; returns the frames that it receives up to its "run"."""
+        row, column = worker.place
+        worker.client = await self.connect(f"/worker/?resume={row},{column}")
+        self.assertEqual(await worker.client.next_message(), "sub")
+        for place in worker.around:
+            worker.client.send(f"{place[0]} {place[1]}")
+        worker.client.send("sub")
+        early = []
+        while (said := await worker.client.next_message()) != "run":
+            early.append(said)
+        return early
+
+    async def hear_all(self, worker: Worker, step: int, grid: Grid) -> None:
+        """Wait for the neighbours' states of a step; states that arrive again are ignored."""
+        expected = {f"{step} {r} {c} {int(grid.alive(r, c))}" for r, c in worker.around}
+        missing = set(expected)
+        while missing:
+            heard = str(await worker.client.next_message())
+            if int(heard.split(" ")[0]) >= step:
+                self.assertIn(heard, expected)
+                missing.discard(heard)
+
+    async def test_a_game_survives_the_death_of_a_node(self) -> None:
+        await self.start()
+        watcher = await self.connect("/watcher/")
+        workers = await self.whole_game(4)
+        start = soup(4)
+        before = await self.play(workers, start, 0, 4)
+        grids = [start]
+        for _ in range(6):
+            grids.append(next_generation(grids[-1], wrap=True))
+        self.assertEqual(before, grids[4])
+        for worker in workers[:8]:  # half of the cells are a step ahead
+            worker.client.send(worker.frame(4, grids[4].alive(*worker.place)))
+        again = self.cluster.line("node0 ready")
+        os.kill(self.cluster.pids["node0"], signal.SIGKILL)
+        await again
+        lost = [worker for worker in workers if worker.client.closed.called]
+        self.assertTrue(lost)
+        self.assertLess(len(lost), 16)
+        for worker in lost:
+            await self.resume(worker)
+            last = 4 if worker in workers[:8] else 3
+            for step in (last - 1, last):
+                worker.client.send(worker.frame(step, grids[step].alive(*worker.place)))
+        for worker in workers[8:]:
+            worker.client.send(worker.frame(4, grids[4].alive(*worker.place)))
+        for step in (4, 5):
+            await all_of(self.hear_all(worker, step, grids[step]) for worker in workers)
+            for worker in workers:
+                alive = grids[step + 1].alive(*worker.place)
+                worker.client.send(worker.frame(step + 1, alive))
+        if watcher.closed.called:
+            watcher = await self.connect("/watcher/")
+        told: set[str] = set()
+        while len(told) < 16:  # the board is complete again
+            message = str(await watcher.next_message())
+            if message.startswith("6 "):
+                told.add(message)
+        expected = {f"6 {r} {c} {int(grids[6].alive(r, c))}" for r, c in (w.place for w in workers)}
+        self.assertEqual(told, expected)
+
+    async def test_resuming_an_older_game_is_refused(self) -> None:
+        await self.start()
+        first = (await self.reset("2")).reason
+        await self.reset("2")
+        client = await self.connect(f"/worker/?resume=0,0&game={first}")
+        self.assertEqual(await client.closed, wsclient.Closed(1008, "a new game was started"))
 
 
 class BadInputTests(LifeTestCase):

@@ -56,8 +56,11 @@ test("unknown types, boards that are too large and wrong counts are malformed", 
 test("progress has the known keys, with valid numbers", () => {
   assert.deepEqual(
     decodeProgress('{"phase": "gathering", "size": 32, "connected": 5, "subscribed": -1, "new": []}'),
-    { phase: "gathering", size: 32, connected: 5, subscribed: 0, needed: 0 },
+    { phase: "gathering", size: 32, connected: 5, subscribed: 0, needed: 0, lost: [], why: "" },
   );
+  const text = '{"phase": "over", "lost": {"node2": 256, "node3": 0, "node1": "x"}, "why": "late"}';
+  const { lost, why } = decodeProgress(text);
+  assert.deepEqual([lost, why], [[["node2", 256]], "late"]);
 });
 
 test("messages that are not progress are ignored", () => {

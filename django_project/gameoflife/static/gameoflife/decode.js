@@ -4,10 +4,11 @@
 //     'S' u16 size  u32 step  ceil(size*size/8) bytes   the whole board; bit i of byte b is cell 8*b+i
 //     'D' u32 step  u32 n  n * u32                      the changes: cell*2 + state
 //   text:
-//     JSON, {"phase": …, "size": …, "connected": …, "subscribed": …, "needed": …}
+//     JSON, {"phase": …, "size": …, "connected": …, "subscribed": …, "needed": …}, and
+//     "lost": {node: cells} while cells of nodes that are gone reconnect; "why": why a game is over
 
 export const MAX_SIZE = 1000; // the largest board a server may start
-const PHASES = ["idle", "gathering", "running"];
+const PHASES = ["idle", "gathering", "running", "over"];
 const SNAPSHOT = 0x53; // 'S'
 const DELTA = 0x44; // 'D'
 const SNAPSHOT_HEADER = 7; // bytes
@@ -69,8 +70,8 @@ function decodeDelta(view) {
 
 /**
  * Read one text frame. Unknown keys are left out, invalid numbers become 0.
- * @returns {{phase: string, size: number, connected: number, subscribed: number, needed: number}
- *         | null} null for other messages, which a newer server may send.
+ * @returns {{phase: string, size: number, connected: number, subscribed: number, needed: number,
+ *           lost: [string, number][], why: string} | null} null for other messages, which a newer server may send.
  */
 export function decodeProgress(text) {
   let value;
@@ -80,12 +81,15 @@ export function decodeProgress(text) {
     return null;
   }
   if (typeof value !== "object" || value === null || !PHASES.includes(value.phase)) return null;
-  const count = (key) => (Number.isSafeInteger(value[key]) && value[key] > 0 ? value[key] : 0);
+  const whole = (number) => (Number.isSafeInteger(number) && number > 0 ? number : 0);
+  const count = (key) => whole(value[key]);
   return {
     phase: value.phase,
     size: count("size"),
     connected: count("connected"),
     subscribed: count("subscribed"),
     needed: count("needed"),
+    lost: Object.entries(value.lost ?? {}).filter((entry) => whole(entry[1])),
+    why: typeof value.why === "string" ? value.why : "",
   };
 }

@@ -23,7 +23,15 @@ const stage = element("stage");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-let progress = { phase: "idle", size: 0, connected: 0, subscribed: 0, needed: 0 };
+let progress = {
+  phase: "idle",
+  size: 0,
+  connected: 0,
+  subscribed: 0,
+  needed: 0,
+  lost: [],
+  why: "",
+};
 let known = false; // whether a message has arrived on this connection
 let steppedAt = 0; // s
 let frame = null;
@@ -124,13 +132,20 @@ function showPhase() {
 
 /** Screen readers read each change aloud, so it contains nothing that changes with every step. */
 function sentence() {
-  const { phase, connected, needed } = progress;
+  const { phase, connected, needed, lost, why } = progress;
   const { size } = board;
+  if (phase === "over") return `${why.charAt(0).toUpperCase()}${why.slice(1)}.`;
   if (phase === "idle") return "No game is running.";
   if (phase === "gathering") return `Gathering ${number(size * size)} clients, one for each cell.`;
-  if (seconds() - steppedAt > STALLED && needed > 0) {
-    if (connected === 0) return "Over: all of its clients have left.";
-    if (connected < needed) return "Waiting: some of its clients are gone.";
+  const stalled = seconds() - steppedAt > STALLED;
+  if (stalled && connected === 0 && needed > 0) return "Over: all of its clients have left.";
+  if (connected < needed && lost.length > 0) {
+    const names = lost.map(([name]) => name.replace(/(\d+)$/, " $1")).join(", ");
+    const cells = lost.reduce((sum, [, count]) => sum + count, 0);
+    return `Lost ${names}: ${number(cells)} of ${number(needed)} cells are reconnecting …`;
+  }
+  if (stalled && connected < needed) {
+    return `Waiting: ${number(needed - connected)} of ${number(needed)} cells are not connected.`;
   }
   return `Running: ${size} × ${size} cells, one client each.`;
 }

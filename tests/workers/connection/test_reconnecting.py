@@ -1,0 +1,49 @@
+"""Clients that have lost their connections come back without a rush."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from workers.connection.reconnecting import (
+    FIRST_DELAY,
+    LAST_DELAY,
+    Reconnecting,
+    delay,
+    handshake_timeout,
+)
+
+
+class DelayTests(SynchronousTestCase):
+    def test_the_delay_is_random_and_its_limit_doubles(self) -> None:
+        for attempt, limit in ((0, FIRST_DELAY), (1, 2 * FIRST_DELAY), (50, LAST_DELAY)):
+            delays = [delay(attempt) for _ in range(1000)]
+            self.assertTrue(0 <= min(delays) < limit / 10)
+            self.assertTrue(limit * 0.9 < max(delays) <= limit)
+
+    def test_a_later_handshake_may_take_longer(self) -> None:
+        timeouts = [handshake_timeout(attempt, 5.0) for attempt in range(5)]
+        self.assertEqual(timeouts, [1.0, 2.0, 4.0, 5.0, 5.0])
+
+
+class ReconnectingTests(SynchronousTestCase):
+    def test_handshakes_are_limited(self) -> None:
+        clock = Clock()
+        handshakes: list[tuple[int, Deferred[None]]] = []
+
+        def connect(client: int) -> Deferred[None]:
+            over: Deferred[None] = Deferred()
+            handshakes.append((client, over))
+            return over
+
+        reconnecting = Reconnecting[int](clock.callLater, connect, under_way=3)
+        for client in range(10):
+            reconnecting.lost(client, 0)
+        clock.advance(FIRST_DELAY)
+        self.assertEqual(len(handshakes), 3)
+        done = 0
+        while done < len(handshakes):
+            handshakes[done][1].callback(None)
+            done += 1
+            clock.advance(0)
+            self.assertLessEqual(len(handshakes) - done, 3)
+        self.assertEqual(sorted(client for client, _ in handshakes), list(range(10)))
