@@ -70,7 +70,7 @@ class Node(Service):
         self._drain: Drain | None = None
 
     @property
-    def name(self) -> str:
+    def node_name(self) -> str:
         """The name for people, the same for the replacement of this process."""
         return self.config.name
 

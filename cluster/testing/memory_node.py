@@ -88,7 +88,7 @@ class MemoryParts(WebSocketParts):
 class MemoryNode:
     """One node in memory; ``current`` returns that of the running event loop."""
 
-    name = "node0"
+    node_name = "node0"
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -116,7 +116,7 @@ class RecordingPubSub(PubSub):
 class NodeWithoutClients:
     """A node without clients: publications can be captured in a test that has no node."""
 
-    name = "node0"
+    node_name = "node0"
 
     def __init__(self) -> None:
         self.pubsub: Any = self

@@ -3,7 +3,13 @@
 views.py         the page that shows the board
 handlers.py      the WebSockets: reset, worker, watcher
 game.py          the state of the game, which all nodes share
-board.py         the board for watchers, assembled from the cells' reports
+counts.py        how many workers are connected to each node, and how many are missing
+cells.py         checks and relays the frames of a cell
+recent.py        the newest frames of cells on other nodes, for workers that resume
+reports.py       this node's part in the board for watchers
+board.py         the board, assembled from the cells' reports
+rebuild.py       a board whose reports are incomplete, from the states of all cells
+summary.py       how reports travel between nodes
 urls.py          the paths
 templates/ static/   the page
 """

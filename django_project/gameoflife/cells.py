@@ -1,4 +1,4 @@
-"""The server's side of one cell: checks the frames of its worker, relays them, and keeps the newest.
+"""The server's side of one cell: checks and relays its worker's frames, and keeps the newest.
 
 A frame is "step row column state". Those of a cell must be in the order of the steps.
 """
@@ -140,8 +140,7 @@ class Cell:
             raise BadFrame('expected "step row column state"')
         size = self.game.size
         step, row, column, state = (
-            number(part, limit)
-            for part, limit in zip(parts, (1 << 31, size, size, 2), strict=True)
+            number(part, limit) for part, limit in zip(parts, (1 << 31, size, size, 2), strict=True)
         )
         code = (row * size + column) * 2
         if self.code >= 0 and code != self.code:

@@ -2,7 +2,8 @@
 
 The nodes agree on the game through the topic ``life/game``, which is retained: a node that starts
 later receives it, and all nodes receive games in the same order. Each node publishes how many of
-its workers are connected and subscribed (``life/status``), and the reports of its cells (reports.py).
+its workers are connected and subscribed (``life/status``), and the reports of its cells
+(reports.py).
 """
 
 import asyncio

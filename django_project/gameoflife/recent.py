@@ -85,5 +85,3 @@ def _send(workers: Iterable[WebSocket], frames: list[str]) -> None:
     for worker in workers:
         for frame in frames:
             worker.send_now(frame)
-
-

@@ -153,7 +153,7 @@ class RecordingPubSub:
 class RecordingNode:
     """A node for cluster.django: records what it is asked to do in the reactor's thread."""
 
-    name = "node0"
+    node_name = "node0"
 
     def __init__(self) -> None:
         self.pubsub = RecordingPubSub()

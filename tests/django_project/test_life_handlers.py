@@ -729,7 +729,9 @@ class GameTests(LifeTestCase):
             games._take_board(bytes.fromhex("f" * 32) + b"R" + struct.pack("<4I", 0, 1, 1, 1))
             self.assertEqual(self.pubsub.published, [])
             games._take_status(json.dumps([GAME, "node", 5, 4, True, ""]))
-            games._take_board(bytes.fromhex(GAME + "a" * 16) + b"R" + struct.pack("<4I", 0, 1, 1, 1))
+            games._take_board(
+                bytes.fromhex(GAME + "a" * 16) + b"R" + struct.pack("<4I", 0, 1, 1, 1)
+            )
             self.assertTrue(game.running)
             status, delta = (topics.as_message(f) for f in self.published("life/watch"))
             self.assertEqual(
@@ -771,7 +773,9 @@ class WatcherTests(LifeTestCase):
     def test_a_late_watcher_receives_the_board_at_once(self) -> None:
         async def run() -> None:
             game = self.new_game(2)
-            game.reports.take_summary("a", struct.pack("<4I", 0, 4, 1, 3) + struct.pack("<3I", 1, 4, 0))
+            game.reports.take_summary(
+                "a", struct.pack("<4I", 0, 4, 1, 3) + struct.pack("<3I", 1, 4, 0)
+            )
             client = await self.watcher(self.binary)
             self.assertEqual(client.connection.sent[0], b"S\x02\x00\x01\x00\x00\x00\x02")
             self.assertEqual(json.loads(client.connection.sent[1])["needed"], 4)

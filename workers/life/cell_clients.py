@@ -12,9 +12,9 @@ does,
     failed      {"why": text}   the first failure; then the shard waits to be closed
 
 A cell that loses its connection opens another one to resume (cell.py), unless the server has closed
-it with a code of FINAL (cell_client.py). The tally "away" is how many cells are not connected at the moment. When
-cells wait for neighbours and nothing arrives any more, they ask the server for the states that they
-miss: frames may be lost with a process of the server.
+it with a code of FINAL (cell_client.py). The tally "away" is how many cells are not connected at
+the moment. When cells wait for neighbours and nothing arrives any more, they ask the server for the
+states that they miss: frames may be lost with a process of the server.
 
 "ended" adds "sent" and "received", counts of messages; "latency", a histogram of step latencies;
 "moved", how many connections had to come from another address because one had no port left;

@@ -28,8 +28,8 @@ messages between neighbours and does not know the rules.
 EPILOG = """\
 The step latency of a cell is the time from sending its state of a step until it knows all its
 neighbours' states of that step. Steps a second are counted from the first cell that runs until the
-last one has finished. A cell that loses its connection resumes on another one. Exit status: 0 success, 1 an error, a stall,
-or a cell that differs from the oracle, 2 wrong usage, 130 Ctrl-C.
+last one has finished. A cell that loses its connection resumes on another one. Exit status: 0
+success, 1 an error, a stall, or a cell that differs from the oracle, 2 wrong usage, 130 Ctrl-C.
 """
 
 

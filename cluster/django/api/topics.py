@@ -80,7 +80,7 @@ def node_name() -> str:
     Raises:
         NotRunning: This process is not a node.
     """
-    return running_node().name
+    return running_node().node_name
 
 
 def members(topic: Topic) -> tuple[str, ...]:
