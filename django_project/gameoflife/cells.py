@@ -3,12 +3,12 @@
 A frame is "step row column state". Those of a cell must be in the order of the steps.
 """
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from cluster import WebSocket, text_frame
-
-if TYPE_CHECKING:
-    from django_project.gameoflife.game import Game
+from django_project.gameoflife.recent import Recent
+from django_project.gameoflife.reports import Reports
+from django_project.gameoflife.summary import Summary
 
 POLICY_VIOLATION = 1008
 
@@ -43,6 +43,23 @@ def position(words: list[str] | list[bytes], size: int) -> tuple[int, int]:
     return number(words[0], size), number(words[1], size)
 
 
+class CellsGame(Protocol):
+    """What a cell uses of its game."""
+
+    size: int
+    claims: dict[int, "Cell"]
+    recent: Recent
+    reports: Reports
+    summary: Summary
+    subscribed: int
+
+    def topic(self, row: int, column: int) -> bytes: ...
+
+    def claim(self, cell: "Cell") -> None: ...
+
+    def counts_changed(self) -> None: ...
+
+
 class Cell:
     """One worker's cell, which is unknown until the first frame, or until ``resume``."""
 
@@ -60,7 +77,7 @@ class Cell:
         "ws",
     )
 
-    def __init__(self, ws: WebSocket, game: "Game") -> None:
+    def __init__(self, ws: WebSocket, game: CellsGame) -> None:
         self.ws = ws
         self.game = game
         self.step = -1

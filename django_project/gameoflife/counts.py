@@ -8,7 +8,7 @@ from typing import Any
 
 RESUME_TIMEOUT_S = 30.0
 """Seconds that a running game waits for workers that are not connected. A node is replaced within
-three seconds and clients reconnect at once, so after this time they do not come back."""
+three seconds and clients reconnect at once, so after this time they will not return."""
 
 
 class Counts:

@@ -53,19 +53,21 @@ class Game:
     """A game, as known on this node. ``id`` is the same on all nodes.
 
     ``started`` is resolved when the game runs. ``over`` says why a game has ended before its
-    workers have closed their connections; empty for a game that goes on.
+    workers have closed their connections; empty while it continues.
     """
 
     def __init__(self, game_id: str, size: int) -> None:
         self.id = game_id
         self.size = size
         self.cells = size * size
-        self.reports = Reports(self, _NODE, _publish_frames)
+        self.claims: dict[int, Cell] = {}
+        self.reports = Reports(
+            game_id, size, _NODE, self.claims, lambda: current is self, _publish_frames
+        )
         self.summary = self.reports.summary  # the hot path: one attribute less for each frame
         self.workers: set[WebSocket] = set()
-        self.claims: dict[int, Cell] = {}
         self.counts = Counts(self.cells)
-        self.recent = Recent(self, _NODE)
+        self.recent = Recent(game_id, _NODE, self.claims)
         self.subscribed = 0
         self.started = asyncio.Event()
         self.over = ""
@@ -75,11 +77,6 @@ class Game:
     def running(self) -> bool:
         """Whether all workers have subscribed once; a game that runs cannot gather workers."""
         return self.started.is_set()
-
-    @property
-    def is_current(self) -> bool:
-        """Whether no later game has begun."""
-        return current is self
 
     @property
     def board(self) -> Board:
@@ -188,7 +185,7 @@ class Game:
 
     def _tell_counts(self) -> None:
         self._status_due = False
-        if self.is_current:
+        if current is self:
             connected, running = len(self.workers), self.running
             publish(
                 STATUS, json=[self.id, member(), connected, self.subscribed, running, self.over]

@@ -50,7 +50,7 @@ async def worker(ws: WebSocket) -> None:
     cell = Cell(ws, game)
     try:
         if resumes:
-            _resume(ws, cell)
+            _resume(ws, game, cell)
         game.add(ws)
         pass_barrier = _pass if resumes else _wait
         await pass_barrier(ws, game, "connected", "sub")
@@ -73,9 +73,8 @@ async def worker(ws: WebSocket) -> None:
         game.remove(ws)
 
 
-def _resume(ws: WebSocket, cell: Cell) -> None:
+def _resume(ws: WebSocket, game: Game, cell: Cell) -> None:
     """Give the cell the position that the client names. Raises BadFrame if it cannot resume."""
-    game = cell.game
     if ws.query.get("game", [game.id]) != [game.id]:
         raise BadFrame("a new game was started")
     if game.over:

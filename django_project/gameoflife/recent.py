@@ -7,12 +7,9 @@ frame is either in the answer or comes after it.
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from cluster import WebSocket, publish
-
-if TYPE_CHECKING:
-    from django_project.gameoflife.game import Game
 
 ASK = "life/ask"
 ANSWER = "life/answer/{}"
@@ -24,12 +21,21 @@ once."""
 RESUMED_ELSEWHERE = 1012
 
 
-class Recent:
-    """Questions and answers of one node in one game."""
+class RecentCell(Protocol):
+    """A cell of this node."""
 
-    def __init__(self, game: "Game", node: str) -> None:
-        self._game = game
+    ws: WebSocket
+
+    def recent(self) -> list[str]: ...
+
+
+class Recent:
+    """Questions and answers of one node in one game. ``claims``: index * 2 -> the node's cell."""
+
+    def __init__(self, game_id: str, node: str, claims: dict[int, Any]) -> None:
+        self._game_id = game_id
         self._node = node
+        self._claims: dict[int, RecentCell] = claims
         self._asking: dict[int, set[WebSocket]] = {}  # index -> the workers that need its frames
         self._waiting: dict[int, set[WebSocket]] = {}  # the same, once the question is sent
         self._resumed: list[int] = []  # cells that resume here and so have left other nodes
@@ -42,7 +48,7 @@ class Recent:
 
     def ask(self, ws: WebSocket, indexes: Iterable[int]) -> None:
         """Send the last two frames of these cells to a worker of this node."""
-        claims = self._game.claims
+        claims = self._claims
         for index in indexes:
             cell = claims.get(index * 2)
             if cell is not None:
@@ -53,14 +59,14 @@ class Recent:
 
     def asked(self, node: str, indexes: list[int], resumed: list[int]) -> None:
         """Another node asks for frames, and says which cells have resumed there."""
-        claims = self._game.claims
+        claims = self._claims
         for index in resumed:
             cell = claims.pop(index * 2, None)
             if cell is not None:
                 cell.ws.close_now(RESUMED_ELSEWHERE, "this cell has resumed on another connection")
         found = [[index, claims[index * 2].recent()] for index in indexes if index * 2 in claims]
         if found:
-            publish(ANSWER.format(node), json=[self._game.id, found])
+            publish(ANSWER.format(node), json=[self._game_id, found])
 
     def answered(self, found: list[tuple[int, list[str]]]) -> None:
         """Another node has sent frames that this one has asked for."""
@@ -78,7 +84,7 @@ class Recent:
         resumed, self._resumed = self._resumed, []
         for index, workers in asking.items():
             self._waiting.setdefault(index, set()).update(workers)
-        publish(ASK, json=[self._game.id, self._node, list(asking), resumed])
+        publish(ASK, json=[self._game_id, self._node, list(asking), resumed])
 
 
 def _send(workers: Iterable[WebSocket], frames: list[str]) -> None:

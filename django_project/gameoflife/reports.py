@@ -7,15 +7,12 @@ node was killed or has started late, it asks all nodes for the states of their c
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Any
 
 from cluster import publish
 from django_project.gameoflife.board import Board
 from django_project.gameoflife.rebuild import encode_states
 from django_project.gameoflife.summary import Summary
-
-if TYPE_CHECKING:
-    from django_project.gameoflife.game import Game
 
 BOARD = "life/board"
 """Its messages: game and node (8 bytes each), REPORTS or STATES, data."""
@@ -37,16 +34,28 @@ SILENCE_S = 2.0
 
 
 class Reports:
-    """Of one game on this node. ``node``: the identifier of its process, 16 hexadecimal digits.
+    """Of one game on this node.
 
+    ``game_id`` and ``node``, the identifier of the process, have 16 hexadecimal digits.
+    ``claims``: index * 2 -> the node's cell. ``is_current``: whether no later game has begun.
     ``on_frames`` is called with each complete board, before it is replaced by the next.
     """
 
-    def __init__(self, game: "Game", node: str, on_frames: Callable[[Board], None]) -> None:
-        self.board = Board(game.size)
+    def __init__(
+        self,
+        game_id: str,
+        size: int,
+        node: str,
+        claims: dict[int, Any],
+        is_current: Callable[[], bool],
+        on_frames: Callable[[Board], None],
+    ) -> None:
+        self.board = Board(size)
         self.summary = Summary()
-        self._game = game
+        self._game_id = game_id
         self._node = node
+        self._claims = claims
+        self._is_current = is_current
         self._on_frames = on_frames
         self._due = False
         self._states_due = False
@@ -91,7 +100,7 @@ class Reports:
     def _rebuild(self) -> None:
         self.board.rebuild()
         self._arrived_at = monotonic()
-        publish(ASK_STATES, json=self._game.id)
+        publish(ASK_STATES, json=self._game_id)
 
     def _replaced(self, replaced: bool) -> None:
         if replaced:
@@ -105,10 +114,10 @@ class Reports:
     def _publish_states(self) -> None:
         self._states_due = False
         self._publish_summary()  # first the reports of steps that the states include
-        cells = self._game.claims.values()
+        cells = self._claims.values()
         known = ((cell.code + cell.state, cell.step) for cell in cells if cell.step >= 0)
         self._publish(STATES, encode_states(known))
 
     def _publish(self, kind: bytes, data: bytes) -> None:
-        if self._game.is_current:
-            publish(BOARD, bytes.fromhex(self._game.id + self._node) + kind + data)
+        if self._is_current():
+            publish(BOARD, bytes.fromhex(self._game_id + self._node) + kind + data)

@@ -570,7 +570,7 @@ class ResumeTests(LifeTestCase):
 
         asyncio.run(run())
 
-    def test_a_worker_that_resumes_while_the_game_gathers_takes_part_in_it(self) -> None:
+    def test_a_worker_that_resumes_while_the_game_gathers_is_one_of_them(self) -> None:
         async def run() -> None:
             game = self.new_game(2)
             client = await self.worker(resume="1,1")

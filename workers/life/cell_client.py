@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import Any
 
 from workers.life.cell import Cell, Phase, UnexpectedMessage
 from workers.processes.client import Client
-
-if TYPE_CHECKING:
-    from workers.life.cell_clients import LifeShard
 
 FINAL = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
 """Close codes after which a cell does not resume: the game is over, or the cell's messages are
@@ -18,15 +15,13 @@ wrong."""
 class CellClient(Client):
     """Connects a cell with its connection, and measures the cell's steps.
 
-    away: the connection is lost, and the cell does not run yet on another one. attempts: to
-    reconnect since then.
+    shard: the LifeShard it belongs to. away: the connection is lost, and the cell does not run yet
+    on another one. attempts: to reconnect since then.
     """
 
     __slots__ = ("attempts", "away", "cell", "finished", "position", "sent_at", "subscribed")
 
-    shard: "LifeShard"
-
-    def __init__(self, shard: "LifeShard", number: int, cell: Cell, position: int) -> None:
+    def __init__(self, shard: Any, number: int, cell: Cell, position: int) -> None:
         super().__init__(shard, number)
         self.cell = cell
         self.position = position  # the index among the shard's cells

@@ -1,4 +1,4 @@
-"""Clients that have lost their connections come back without a rush."""
+"""Clients that have lost their connections reconnect without a rush."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
