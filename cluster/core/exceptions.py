@@ -8,6 +8,7 @@
     ├── NotRunning           this process has no node and cannot connect to one
     ├── NotPublished         the cluster gave no receipt for an external publication
     ├── DatabaseQueueFull    too many calls of ain_database are waiting; try again later
+    ├── OperationFailed      the supervisor could not do what an operator asked for
     └── ConfigurationError   a setting or option is invalid; the text says which one and what to do
 
 Catch ClusterError to catch them all.
@@ -70,6 +71,10 @@ class DatabaseQueueFull(ClusterError):
 
     Try again later, or allow more threads.
     """
+
+
+class OperationFailed(ClusterError):
+    """The supervisor could not do what an operator asked for; the text says why."""
 
 
 class ConfigurationError(ClusterError):

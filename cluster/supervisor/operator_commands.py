@@ -9,9 +9,7 @@ from typing import ClassVar
 
 from twisted.protocols import amp
 
-
-class OperationFailed(Exception):
-    """The supervisor could not do what an operator asked for. The text says why."""
+from cluster.core.exceptions import OperationFailed
 
 
 class Restart(amp.Command):

@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cluster.supervisor.operator_commands import OperationFailed
+from cluster.core.exceptions import OperationFailed
 
 START_TIMEOUT_S = 60.0
 """Seconds that a replacement has to load the site. The heartbeat gives a first start as long."""

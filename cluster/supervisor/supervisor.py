@@ -32,7 +32,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 
-from cluster.core.exceptions import ConfigurationError
+from cluster.core.exceptions import ConfigurationError, OperationFailed
 from cluster.net import listening_sockets
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
@@ -47,7 +47,6 @@ from cluster.supervisor.control_connection import (
 )
 from cluster.supervisor.heartbeat import Heartbeat, Statistics
 from cluster.supervisor.listening_slots import ListeningSlots
-from cluster.supervisor.operator_commands import OperationFailed
 from cluster.supervisor.rolling_restart import RollingRestart
 
 BROKER = "broker"

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from cluster.core.exceptions import OperationFailed
 from cluster.supervisor.control_connection import (
     MAX_REASON,
     ChildLink,
@@ -19,6 +20,7 @@ from cluster.supervisor.control_connection import (
     RegistrationRefused,
     SupervisorLink,
 )
+from cluster.supervisor.operator_commands import Restart
 
 
 @implementer(IUNIXTransport)
@@ -182,3 +184,35 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(self.registry.events[-1], ("left", 2))
         self.failureResultOf(self.parent.stats())
         self.parent.stop()  # no error
+
+
+class OperatorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.registry = RecordingRegistry()
+        self.parent = ControlFactory(self.registry).buildProtocol(None)
+        self.operator = amp.AMP()
+        self.pump = join(self.operator, self.parent)
+
+    def test_a_restart_is_answered_when_it_has_ended(self) -> None:
+        done = self.operator.callRemote(Restart)
+        self.pump()
+        self.assertNoResult(done)
+        self.registry.restarted.callback("restarted")
+        self.pump()
+        self.assertEqual(self.successResultOf(done), {"summary": "restarted"})
+
+    def test_a_restart_that_fails_is_answered_with_the_reason(self) -> None:
+        failures: list[Failure] = []
+        self.operator.callRemote(Restart).addErrback(failures.append)
+        self.pump()
+        self.registry.restarted.errback(OperationFailed("no app"))
+        self.pump()
+        self.assertEqual([str(each.value) for each in failures], ["no app"])
+
+    def test_an_operator_who_does_not_wait_for_the_end(self) -> None:
+        self.operator.callRemote(Restart).addErrback(lambda _: None)
+        self.pump()
+        self.parent.connectionLost(Failure(ConnectionLost()))
+        self.registry.restarted.callback("restarted")
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.registry.events, [])

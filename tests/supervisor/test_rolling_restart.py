@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.supervisor.operator_commands import OperationFailed
+from cluster.core.exceptions import OperationFailed
 from cluster.supervisor.rolling_restart import START_TIMEOUT_S, RollingRestart
 from tests.supervisor.test_child_processes import Recorder
 

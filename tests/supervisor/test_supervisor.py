@@ -9,12 +9,11 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.exceptions import ConfigurationError
+from cluster.core.exceptions import ConfigurationError, OperationFailed
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
-from cluster.supervisor.operator_commands import OperationFailed
 from cluster.supervisor.supervisor import Supervisor
 from tests.supervisor.test_child_processes import MemoryProcess, MemoryProcessReactor, Recorder
 from tests.supervisor.test_heartbeat import RecordingLink

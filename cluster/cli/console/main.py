@@ -8,10 +8,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster.cli.console import keygen
+from cluster.cli.console import keygen, restart
 from cluster.core.exceptions import ClusterError
 
-COMMANDS = (keygen,)
+COMMANDS = (keygen, restart)
 
 EXIT_ERROR = 1
 """The command failed; the last line on standard error says why. argparse exits with 2 if the

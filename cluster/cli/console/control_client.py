@@ -1,0 +1,82 @@
+"""Sends a command to the supervisor of a running cluster, over its private control socket.
+
+The commands are those of cluster.supervisor.operator_commands. A call blocks until the response is
+there; it needs no reactor.
+"""
+
+import argparse
+import os
+import socket
+from typing import Any
+
+from twisted.protocols import amp
+
+from cluster.core.exceptions import NotRunning, OperationFailed
+from cluster.net.running_clusters import running_clusters
+
+END_OF_BOX = b"\0\0"
+
+
+def add_port_to(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--port``, which chooses a cluster."""
+    parser.add_argument(
+        "--port",
+        type=int,
+        metavar="PORT",
+        help="the first listening port of the cluster [default: the only one that is running]",
+    )
+
+
+def control_socket(port: int | None) -> str:
+    """Return the path of the control socket of a running cluster of this user.
+
+    Args:
+        port: Its first listening port; None for the only cluster.
+
+    Raises:
+        NotRunning: There is no such cluster, or there are several.
+    """
+    running = running_clusters(os.environ, os.getuid())
+    if port is None and len(running) > 1:
+        ports = ", ".join(map(str, running))
+        raise NotRunning(f"several clusters are running: choose one with --port ({ports})")
+    if not running or (port is not None and port not in running):
+        where = "" if port is None else f" on port {port}"
+        raise NotRunning(f"no cluster of this user is running{where}")
+    return os.path.join(
+        running[port] if port is not None else next(iter(running.values())), "control.sock"
+    )
+
+
+def call(path: str, command: type[amp.Command], **arguments: Any) -> dict[str, Any]:
+    """Send a command, and return its response.
+
+    Raises:
+        OperationFailed: The supervisor refused it, could not do it, or has ended meanwhile.
+    """
+    protocol: Any = None
+    box = command.makeArguments(arguments, protocol)
+    box[amp.ASK] = b"1"
+    box[amp.COMMAND] = command.commandName
+    with socket.socket(socket.AF_UNIX) as connected:
+        try:
+            connected.connect(path)
+            connected.sendall(box.serialize())
+            answer = _receive(connected)
+        except OSError as error:
+            raise OperationFailed(f"{path}: {error.strerror}") from None
+    if amp.ERROR in answer:
+        raise OperationFailed(answer[amp.ERROR_DESCRIPTION].decode())
+    response: dict[str, Any] = command.parseResponse(answer, protocol)
+    return response
+
+
+def _receive(connected: socket.socket) -> Any:
+    """Receive one box: no supervisor sends a second one before the next command."""
+    received = b""
+    while not received.endswith(END_OF_BOX) or not (boxes := amp.parseString(received)):
+        piece = connected.recv(65536)
+        if not piece:
+            raise OperationFailed("the supervisor has ended before it answered")
+        received += piece
+    return boxes[0]
