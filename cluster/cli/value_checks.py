@@ -192,10 +192,10 @@ def check_certificate(address: Address) -> None:
     """Raise ConfigurationError if the key or certificate of an ssl address cannot be used."""
     if address.scheme != "ssl":
         return
-    from twisted.internet.endpoints import serverFromString
+    from cluster.net.tls import tls_context
 
     try:
-        serverFromString(None, address.text)
+        tls_context(address)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {address.text!r}: {error.filename}: {error.strerror}"

@@ -6,6 +6,7 @@ protocol_detection   chooses WebSocket or HTTP for a connection, by its first re
 accepting/           accepts connections, and limits how many sockets a node holds
 addresses            parses the addresses to listen on from options
 listening_sockets    listening sockets that processes share; the limit of descriptors
+tls                  the TLS versions and ciphers of ssl: addresses
 unbuffered_output    writes that bypass Twisted's buffers
 zmq_socket           a ZeroMQ socket in the reactor
 bus_keys             the keys of a broker on TCP and of its nodes

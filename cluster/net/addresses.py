@@ -71,7 +71,7 @@ def parse_address(text: str, default_host: str = "0.0.0.0") -> Address:
         named.setdefault("port", positional[0])
     known = {"port", "interface", "backlog"}
     if scheme == "ssl":
-        known |= {"privateKey", "certKey", "extraCertChain", "sslmethod", "dhParameters"}
+        known |= {"privateKey", "certKey", "extraCertChain"}
     unknown = sorted(named.keys() - known)
     if len(positional) > 1:
         raise ConfigurationError(

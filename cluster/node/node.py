@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
 
 from twisted.application.service import Service
-from twisted.internet import endpoints
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
 from cluster.net.accepting.port import Port
+from cluster.net.addresses import parse_address
 from cluster.net.bus_keys import BusKeys
 from cluster.net.listening_sockets import BACKLOG
 from cluster.net.loop.stall_detector import StallDetector
 from cluster.net.loop.threads import call_in_reactor
+from cluster.net.tls import tls_context
 from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.drain import Drain
 from cluster.node.interpreter_tuning import tune_interpreter
@@ -226,8 +227,7 @@ class Node(Service):
         for listening in self._listening_sockets:
             tls = None
             if listening.endpoint.startswith("ssl:"):
-                server = endpoints.serverFromString(self._reactor, listening.endpoint)
-                tls = server._sslContextFactory
+                tls = tls_context(parse_address(listening.endpoint))
             sock = socket.socket(fileno=listening.fd)
             sock.listen(BACKLOG)  # no effect on most, which listen (supervisor.listening_slots)
             factory = self.http.protocol_detection

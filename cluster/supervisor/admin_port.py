@@ -108,6 +108,14 @@ _INDEX = b"""<!doctype html><html lang=en><meta charset=utf-8><title>c10k</title
 """
 
 
+class _AdminRequest(Request):
+    """A request whose response does not name the server."""
+
+    def setHeader(self, name: bytes, value: bytes) -> None:
+        if name != b"Server":
+            super().setHeader(name, value)
+
+
 class _AdminSite(Site):
     """A Site that does not log requests: probes and scrapes arrive every few seconds."""
 
@@ -125,7 +133,7 @@ def make_site(source: Source) -> Site:
     root.putChild(b"healthz", _Text(b"ok\n"))
     root.putChild(b"readyz", _Ready(source))
     root.putChild(b"metrics", _Metrics(source))
-    site = _AdminSite(root, timeout=REQUEST_TIMEOUT_S)
+    site = _AdminSite(root, requestFactory=_AdminRequest, timeout=REQUEST_TIMEOUT_S)
     site.noisy = False
     site.displayTracebacks = False
     return site

@@ -100,6 +100,12 @@ class AdminTests(SynchronousTestCase):
         for path in ("/ready", "//readyz", "/readyz/", "/readyz/x", "/healthz/x", "/favicon.ico"):
             self.assertEqual(self.get(path)[0], 404, path)
 
+    def test_no_answer_names_the_server(self) -> None:
+        for path in ("/", "/healthz", "/readyz", "/metrics", "/nothing"):
+            head = self.send(path).value().partition(b"\r\n\r\n")[0].lower()
+            self.assertNotIn(b"server:", head, path)
+            self.assertNotIn(b"twisted", head, path)
+
     def test_other_methods_are_refused(self) -> None:
         for path in ("/", "/healthz", "/readyz", "/metrics"):
             self.assertEqual(self.get(path, "POST")[0], 405, path)

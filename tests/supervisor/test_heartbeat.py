@@ -205,6 +205,15 @@ class SurveyTests(HeartbeatTestCase):
         self.clock.advance(1.1)
         self.assertIn("node0 is draining or without the bus", self.missing())
 
+    def test_a_node_without_room_is_reported(self) -> None:
+        self.serve("node0")
+        self.survey = self.heartbeat.survey()
+        self.clock.advance(1.1)
+        statistics = self.successResultOf(self.survey)
+        statistics["node0"] = {"ready": True, "shortage": "has its maximum of 9 connections"}
+        phrases = self.heartbeat.missing(statistics)
+        self.assertIn("node0 has its maximum of 9 connections", phrases)
+
     def test_a_connection_that_fails_has_no_statistics(self) -> None:
         self.serve("node0").gone = True
         self.survey = self.heartbeat.survey()

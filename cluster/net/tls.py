@@ -1,0 +1,55 @@
+"""TLS for the addresses ``ssl:…``: only versions and ciphers with forward secrecy and AEAD.
+
+TLS 1.3 has no others. For TLS 1.2 the ciphers are those of Mozilla's intermediate configuration
+with ECDHE (https://wiki.mozilla.org/Security/Server_Side_TLS), which every browser since 2015 has.
+"""
+
+import re
+from pathlib import Path
+
+from twisted.internet import ssl
+
+from cluster.net.addresses import Address
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+_CERTIFICATE = re.compile(
+    rb"-----BEGIN CERTIFICATE-----\r?\n.+?\n-----END CERTIFICATE-----", re.DOTALL
+)
+
+
+def tls_context(address: Address) -> ssl.CertificateOptions:
+    """Read the key and the certificates of an address, and check that they fit.
+
+    Args:
+        address: The address, with the scheme "ssl". ``certKey`` may have further certificates
+            after the first one, up to the root, and so may ``extraCertChain``.
+
+    Raises:
+        OSError: A file cannot be read.
+        Exception: A file has no key or no certificate, or they do not belong together.
+    """
+    files = address.parameters
+    key_file = files.get("privateKey", "server.pem")
+    certificates = _certificates(files.get("certKey", key_file))
+    key = ssl.KeyPair.load(Path(key_file).read_bytes(), ssl.SSL.FILETYPE_PEM)
+    if "extraCertChain" in files:
+        certificates += _certificates(files["extraCertChain"])
+    options = ssl.CertificateOptions(
+        privateKey=key.original,
+        certificate=certificates[0].original,
+        extraCertChain=[each.original for each in certificates[1:]],
+        raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
+        acceptableCiphers=ssl.AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
+    )
+    options.getContext()
+    return options
+
+
+def _certificates(name: str) -> list[ssl.Certificate]:
+    found = [
+        ssl.Certificate.loadPEM(each) for each in _CERTIFICATE.findall(Path(name).read_bytes())
+    ]
+    if not found:
+        raise ValueError(f"{name} has no certificate in PEM format")
+    return found
