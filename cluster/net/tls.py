@@ -47,9 +47,7 @@ def tls_context(address: Address) -> ssl.CertificateOptions:
 
 
 def _certificates(name: str) -> list[ssl.Certificate]:
-    found = [
-        ssl.Certificate.loadPEM(each) for each in _CERTIFICATE.findall(Path(name).read_bytes())
-    ]
-    if not found:
+    pems = _CERTIFICATE.findall(Path(name).read_bytes())
+    if not pems:
         raise ValueError(f"{name} has no certificate in PEM format")
-    return found
+    return [ssl.Certificate.loadPEM(pem) for pem in pems]
