@@ -101,7 +101,7 @@ class AdminTests(SynchronousTestCase):
             self.assertEqual(self.get(path)[0], 404, path)
 
     def test_no_answer_names_the_server(self) -> None:
-        for path in ("/", "/healthz", "/readyz", "/metrics", "/nothing"):
+        for path in ("/", "/healthz", "/nothing"):
             head = self.send(path).value().partition(b"\r\n\r\n")[0].lower()
             self.assertNotIn(b"server:", head, path)
             self.assertNotIn(b"twisted", head, path)
