@@ -95,7 +95,7 @@ def _publish(reactor: Any, address: str, batch: int) -> Callable[[], None]:
 
     def publish() -> None:
         nonlocal left
-        if pubsub.bus.queued_bytes == 0:
+        if pubsub.bus.queued_bytes == 0 and not pubsub.full:
             for n in range(batch):
                 pubsub.publish(TOPICS[(left - n) % len(TOPICS)], FRAME)
             pubsub.flush()

@@ -91,9 +91,9 @@ class RecordingBus:
         self.is_up = True
         self.receiver.bus_up(wire.Welcome(epoch, nodes))
 
-    def down(self, *unsent: tuple[str, bytes]) -> None:
+    def down(self) -> None:
         self.is_up = False
-        self.receiver.bus_down(list(unsent))
+        self.receiver.bus_down()
 
     def take(self) -> list[Any]:
         """Return the messages and batches since the last call."""
@@ -115,8 +115,8 @@ class RecordingReceiver:
     def bus_up(self, welcome: wire.Welcome) -> None:
         self._record(welcome)
 
-    def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
-        self._record(("down", unsent))
+    def bus_down(self) -> None:
+        self._record("down")
 
     def bus_message(self, message: wire.Message) -> None:
         self._record(message)

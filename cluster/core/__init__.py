@@ -1,13 +1,13 @@
 """Floor 0: the cluster's decisions, without any I/O.
 
-broker_state/      the broker's state: subscriptions, barriers, retained topics, presence
-wire/              the messages between processes <-> bytes
-routing            RoutingTable: topic -> subscribers
-sequence_numbers   the sequence numbers of an origin: in order, duplicate or gap
-water_marks        the fill level of a queue, with hysteresis
-liveness           Liveness: detects processes that have been silent for too long
-exceptions         the exception hierarchy
-interfaces         Protocols: what the higher floors need of each other
+broker_state/          the broker's state: subscriptions, barriers, retained topics, presence
+wire/                  the messages between processes <-> bytes
+routing                RoutingTable: topic -> subscribers
+acknowledged_batches   batches between two nodes: kept until acknowledged, delivered once
+water_marks            the fill level of a queue, with hysteresis
+liveness               Liveness: detects processes that have been silent for too long
+exceptions             the exception hierarchy
+interfaces             Protocols: what the higher floors need of each other
 
 These modules use the standard library only, without a clock, a reactor, Twisted or Django. Callers
 pass the time as an argument.

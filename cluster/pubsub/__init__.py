@@ -7,8 +7,8 @@ pending_subscribers    subscribers that wait for a topic's history
 callback_subscribers   functions as subscribers, and connections that skip messages
 retained_cache         the retained frames of subscribed topics
 retained_outbox        retained publications that the exchange has not acknowledged
-remote_nodes           the other nodes: their subscriptions, batches to them, congestion
-incoming_batches       batches of the other nodes: gaps and duplicates
+remote_nodes           the other nodes: their subscriptions, whether they are there, congestion
+batches                batches to and from the other nodes, acknowledged and sent again
 local_presence         the members of topics, as this node knows them
 local_barriers         the parties of this node at barriers
 bus                    Bus and BusReceiver: the interfaces between PubSub and a bus

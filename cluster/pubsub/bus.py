@@ -17,12 +17,9 @@ class BusReceiver(Protocol):
     def bus_up(self, welcome: wire.Welcome) -> None:
         """The bus carries messages (again): send all subscriptions and arrivals now."""
 
-    def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
-        """The bus carries no messages: hold all batches until ``bus_up``.
-
-        ``unsent`` are the batches that the bus has not sent, as (node, batch) in order: hold them,
-        too.
-        """
+    def bus_down(self) -> None:
+        """The bus carries no messages: keep all batches until ``bus_up``. Those that the other
+        nodes have not acknowledged may be lost."""
 
     def bus_message(self, message: wire.Message) -> None:
         """A message of the exchange has arrived."""

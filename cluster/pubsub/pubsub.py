@@ -22,10 +22,9 @@ from cluster.core.broker_state.retained import Position
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.bus import Bus, Clock
 from cluster.pubsub.callback_subscribers import CallbackSubscriber
-from cluster.pubsub.incoming_batches import IncomingBatches
 from cluster.pubsub.local_barriers import LocalBarriers
 from cluster.pubsub.local_presence import LocalPresence
-from cluster.pubsub.remote_nodes import HELD_LIMIT, RemoteNodes
+from cluster.pubsub.remote_nodes import RemoteNodes
 from cluster.pubsub.retained_outbox import RetainedOutbox
 from cluster.pubsub.subscriptions import Begin, Subscriptions
 
@@ -52,7 +51,7 @@ class PubSub:
         self.dropped: Counter[str] = Counter()
         self.on_up: Callable[[], None] = lambda: None
         self.remote_nodes = RemoteNodes(bus, schedule, clock, self.dropped)
-        self.batches = IncomingBatches(self.dropped, self.remote_nodes.by_name.__contains__)
+        self.batches = self.remote_nodes.batches
         self.subscriptions = Subscriptions(schedule, lambda: int(unix_time() * 1000), self.dropped)
         self.presence = LocalPresence(bus.name, schedule)
         self.remote_nodes.on_left = self.presence.remote_node_left
@@ -64,7 +63,7 @@ class PubSub:
         self._published = published
         self._schedule = schedule
         self._control: list[wire.Message] = []
-        self._retained_outbox = RetainedOutbox(clock.seconds, self.remote_nodes.count_held)
+        self._retained_outbox = RetainedOutbox(clock.seconds, self.batches.count)
 
     @property
     def full(self) -> bool:
@@ -73,8 +72,8 @@ class PubSub:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of publications queued in this node, for the bus or for nodes out of reach."""
-        return self.remote_nodes.held.level + self.bus.queued_bytes
+        """Bytes of publications that the other nodes and the exchange have not acknowledged."""
+        return self.batches.unacknowledged.level
 
     def start(self) -> None:
         """Connect to the bus; ``on_up`` is called when that has succeeded."""
@@ -83,6 +82,7 @@ class PubSub:
     def stop(self) -> None:
         """Disconnect from the bus; nothing is sent after this."""
         self.remote_nodes.stop_waiting()
+        self.batches.stop()
         self.bus.stop()
 
     # Publishing. The loops are repeated rather than shared, to save a call for every message.
@@ -106,7 +106,7 @@ class PubSub:
             connections += self.subscriptions.deliver_special(topic, self._special[topic], frame)
         remote_nodes = self._remote_nodes_of(topic)
         if remote_nodes is not None:
-            dirty_nodes = self.remote_nodes.dirty
+            dirty_nodes = self.batches.dirty
             for node in remote_nodes:
                 items = node.items
                 if not items:
@@ -129,7 +129,7 @@ class PubSub:
         remote_nodes = self._remote_nodes_of(topic) or ()
         for node in remote_nodes:
             if not node.items:
-                self.remote_nodes.dirty.append(node)
+                self.batches.dirty.append(node)
             node.items += (topic, frame)
         self._schedule()
         nodes = len(remote_nodes) + self._has_subscribers_here(topic, connections)
@@ -150,7 +150,7 @@ class PubSub:
         order. The connection ``skip`` does not receive this one. Returns (nodes, connections of
         this node) that subscribe now.
         """
-        if self.remote_nodes.held.level > HELD_LIMIT:
+        if self.batches.limit_reached:
             self.dropped["bus_queue_full"] += 1
             return 0, 0
         self._retained_outbox.add(topic, depth, frame, lifetime, skip)
@@ -217,8 +217,8 @@ class PubSub:
             bus.send(query)
         if self.presence.changed:
             bus.send(self.presence.take_changes())
-        if self.remote_nodes.dirty:
-            self.remote_nodes.flush()
+        if self.batches.dirty:
+            self.batches.flush()
         outbox = self._retained_outbox
         if outbox.has_unsent and bus.is_up and self.remote_nodes.all_synchronized:
             for retain in outbox.unsent():
@@ -238,16 +238,16 @@ class PubSub:
             self.bus.send(message)
         self.bus.send(wire.NodeSubscriptions(self.bus.name, self.subscriptions.all_topics_wanted()))
         self.bus.send(self.presence.all_held())
-        self.remote_nodes.flush()
+        self.batches.flush()
         self._control = []
         for arrival in self.barriers.all_arrivals():
             self.bus.send(arrival)
         self._schedule()
         self.on_up()
 
-    def bus_down(self, unsent: list[tuple[str, bytes]]) -> None:
+    def bus_down(self) -> None:
         self._retained_outbox.bus_down()
-        self.remote_nodes.bus_down(unsent)
+        self.remote_nodes.bus_down()
 
     def bus_full(self, full: bool) -> None:
         self.remote_nodes.bus_full(full)
@@ -271,8 +271,8 @@ class PubSub:
                 self.presence.received(message)
             case wire.Joined(name):
                 self.remote_nodes.joined(name)
-            case wire.Left(name):
-                self.remote_nodes.left(name)
+            case wire.Left():
+                self.remote_nodes.left(message)
             case wire.Congested(name):
                 self.remote_nodes.congested(name, True)
             case wire.Cleared(name):

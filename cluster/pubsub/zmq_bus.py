@@ -6,11 +6,9 @@ start-up     The socket connects, and the node sends Hello after each ZeroMQ han
              for the new one.
 congestion   Messages that ZeroMQ does not accept are queued here in order. Above the high-water
              mark the bus calls ``bus_full``, and the receiver stops reading from the clients that
-             publish. At four times the mark publications are dropped and counted
-             (``bus_queue_full``).
-reliability  Batches that are still queued here when the bus goes down are returned to the receiver.
-             Messages in ZeroMQ's own queues are lost when a broker dies; the receivers detect that
-             by the sequence numbers (incoming_batches.py).
+             publish. The receiver limits the batches that it sends before they are acknowledged.
+reliability  Messages that are queued here, in ZeroMQ's own queues or in a broker that dies are
+             lost. The receiver keeps all batches until they are acknowledged (batches.py).
 """
 
 from collections import Counter, deque
@@ -22,7 +20,7 @@ from twisted.logger import Logger
 from cluster.core import wire
 from cluster.core.exceptions import WireError
 from cluster.core.water_marks import WaterMarks
-from cluster.core.wire.fields import NAME, publications
+from cluster.core.wire.fields import NAME
 from cluster.net.bus_keys import BusKeys
 from cluster.net.zmq_socket import (
     FAILURES,
@@ -37,10 +35,6 @@ from cluster.pubsub.bus import BusReceiver
 HIGH_WATER = 8 << 20
 LOW_WATER = 2 << 20
 """Bytes in the queue above which publishers must pause: about a second of a busy node's traffic."""
-
-HARD_LIMIT = 4 * HIGH_WATER
-"""Bytes in the queue above which publications are dropped. The node has stopped reading from
-clients by then, but handlers may still publish."""
 
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1000
@@ -121,9 +115,6 @@ class ZmqBus:
             self._put([wire.encode(message)])
 
     def send_batch(self, node: str, data: bytes) -> None:
-        if self._marks.level > HARD_LIMIT:
-            self.dropped["bus_queue_full"] += publications(data)
-            return
         self._put([wire.BATCH + node.encode(), data])
 
     def _put(self, parts: list[bytes]) -> None:
@@ -190,12 +181,11 @@ class ZmqBus:
         if not self._up:
             return
         self._up = False
-        waiting, self._queue = self._queue, deque()
+        self._queue.clear()
         was_full = self._marks.full
         self._marks = WaterMarks(HIGH_WATER, LOW_WATER)
         assert self._receiver is not None
-        batches = [(parts[0][1:].decode(), parts[1]) for parts in waiting if len(parts) == 2]
-        self._receiver.bus_down(batches)
+        self._receiver.bus_down()
         if was_full:
             self._receiver.bus_full(False)
 

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
-from cluster.core.wire.fields import decode_batch
+from cluster.core.wire.batches import decode_batch, encode_acknowledgement, encode_batch
 from cluster.pubsub.pubsub import PubSub
 from tests.fakes import RecordingBus, RecordingConnection
 
@@ -49,7 +49,24 @@ class PubSubTestCase(SynchronousTestCase):
     def flushed(self) -> list[Any]:
         """Return what a flush sends, with batches as (node, number, topics and frames)."""
         self.pubsub.flush()
-        return [
-            (item[0], *decode_batch(item[1])) if isinstance(item, tuple) else item
-            for item in self.bus.take()
-        ]
+        return self.taken()
+
+    def taken(self) -> list[Any]:
+        """Return what was sent, with batches as (node, number, topics and frames)."""
+        sent: list[Any] = []
+        for item in self.bus.take():
+            if isinstance(item, tuple):
+                batch = decode_batch(item[1])
+                item = (item[0], batch.number, batch.items)
+            sent.append(item)
+        return sent
+
+    def batch(
+        self, number: int, *items: bytes, origin: str = "a", first: int = 1, acknowledged: int = 0
+    ) -> None:
+        """A batch of another node arrives."""
+        self.pubsub.bus_batch(origin, encode_batch(number, items, first, acknowledged))
+
+    def acknowledge(self, number: int, origin: str = "a", resend: bool = False) -> None:
+        """Another node has acknowledged the batches up to a number."""
+        self.pubsub.bus_batch(origin, encode_acknowledgement(number, resend))

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.broker import Broker
 from cluster.core import wire
-from cluster.core.wire.fields import LIMIT, encode_batch, encode_fields
+from cluster.core.wire.batches import encode_acknowledgement, encode_batch
+from cluster.core.wire.fields import LIMIT, encode_fields
 from cluster.core.wire.topic_messages import MAX_OFFSET
 from cluster.pubsub.pubsub import PubSub
 from cluster.pubsub.zmq_bus import ZmqBus
@@ -53,7 +54,7 @@ RELATED: st.SearchStrategy[wire.Message] = st.one_of(
     st.builds(wire.Welcome, st.sampled_from(["1", "2"]), st.lists(NODES, max_size=3).map(tuple)),
     st.builds(wire.UnknownNode),
     st.builds(wire.Joined, NODES),
-    st.builds(wire.Left, NODES),
+    st.builds(wire.Left, NODES, st.booleans()),
     st.builds(wire.Congested, NODES),
     st.builds(wire.Cleared, NODES),
     st.builds(wire.NodeSubscriptions, NODES, TOPIC_LISTS, TOPIC_LISTS),
@@ -75,10 +76,16 @@ CONTROL = (
 )  # fmt: skip
 BATCHES = (
     st.builds(
-        lambda number, topics: encode_batch(number, [part for t in topics for part in (t, b"x")]),
+        lambda number, topics, first, acknowledged, lost: encode_batch(
+            number, [part for t in topics for part in (t, b"x")], first, acknowledged, lost
+        ),
         st.integers(1, 5),
         TOPIC_LISTS,
+        st.sampled_from([1, 2, 9]),
+        st.sampled_from([0, 1, 2, 2**64 - 1]),
+        TOPIC_LISTS,
     )
+    | st.builds(encode_acknowledgement, NUMBERS, st.booleans())
     | st.lists(st.binary(max_size=9), max_size=4).map(
         lambda items: bytes(28) + encode_fields(items)
     )

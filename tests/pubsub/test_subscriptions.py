@@ -1,7 +1,7 @@
 """The frames that connections and listeners of one node receive."""
 
 from cluster.core import wire
-from cluster.core.wire.fields import encode_batch
+from cluster.core.wire.batches import encode_batch
 from tests.fakes import RecordingConnection
 from tests.pubsub.node_case import PubSubTestCase
 

@@ -89,14 +89,17 @@ class Exchange:
             case wire.PresenceUpdate():
                 return self._presence_update(node, message)
             case wire.Goodbye():
-                return self.leave(node)
+                return self.leave(node, ended=True)
         return [(node, wire.Rejected(f"a node does not send {type(message).__name__}"))]
 
-    def leave(self, node: str) -> Outgoing:
-        """Remove a node that is gone; returns what to send because of it."""
+    def leave(self, node: str, ended: bool = False) -> Outgoing:
+        """Remove a node that is gone; returns what to send because of it.
+
+        ``ended``: it will not return.
+        """
         if node not in self._nodes:
             return []
-        outgoing = self._remove(node)
+        outgoing = self._remove(node, ended)
         for name, barrier in self._barriers.items():
             outgoing += self._release_if_ready(name, barrier)
         return outgoing
@@ -128,7 +131,7 @@ class Exchange:
         outgoing += self._to_others(node, wire.Joined(node))
         return outgoing
 
-    def _remove(self, node: str) -> Outgoing:
+    def _remove(self, node: str, ended: bool = False) -> Outgoing:
         del self._nodes[node]
         self._last_numbers.pop(node, None)
         self._sent_subscriptions.discard(node)
@@ -139,7 +142,7 @@ class Exchange:
             barrier.forget(node)
             if barrier.empty:
                 del self._barriers[name]
-        return self._to_others(node, wire.Left(node))
+        return self._to_others(node, wire.Left(node, ended))
 
     def _node_subscriptions(
         self, node: str, added: tuple[bytes, ...], removed: tuple[bytes, ...], now: int

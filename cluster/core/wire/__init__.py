@@ -2,7 +2,8 @@
 
 messages             between a node and the broker: their list, joining, subscriptions, barriers
 topic_messages       between a node and the broker: retained topics and presence
-fields               fields, the base of all messages, and batches of publications
+fields               fields, the base of all messages
+batches              batches of publications, from node to node
 external_publisher   between a node and an external publisher
 
 The names of ``messages`` are also here: ``from cluster.core import wire``, ``wire.Hello(…)``.

@@ -1,9 +1,8 @@
-"""Fields, messages and batches of publications <-> bytes: the encoding between nodes and broker.
+"""Fields and messages <-> bytes: the encoding between nodes and broker.
 
 ::
 
     fields = u32 n, n * u32 length, the n byte strings one after the other    (little-endian)
-    batch  = u64 sequence, fields (topic, frame, topic, frame, …)
 
 and in a field that is not a topic or a frame::
 
@@ -12,8 +11,8 @@ and in a field that is not a topic or a frame::
 
 Numbers are below LIMIT, so that sums of two of them are numbers, too.
 
-A batch carries publications from one node to another. All lengths precede the contents, so that one
-``array`` call reads or writes them, instead of one ``struct`` call for each.
+Batches of publications consist of fields, too (batches.py). All lengths precede the contents, so
+that one ``array`` call reads or writes them, instead of one ``struct`` call for each.
 """
 
 import re
@@ -57,24 +56,6 @@ def decode_fields(data: bytes, start: int = 0) -> list[bytes]:
     if ends[-1] != len(data):
         raise WireError(f"fields end at {ends[-1]}, the message at {len(data)}")
     return [data[a:b] for a, b in pairwise(ends)]
-
-
-def encode_batch(sequence: int, items: Sequence[bytes]) -> bytes:
-    """Encode publications (topic, frame, topic, frame, …) as one batch."""
-    return sequence.to_bytes(8, "little") + encode_fields(items)
-
-
-def decode_batch(data: bytes) -> tuple[int, list[bytes]]:
-    """Decode a batch into (sequence, [topic, frame, topic, frame, …]); raises WireError."""
-    items = decode_fields(data, 8)
-    if len(items) % 2:
-        raise WireError("a batch with a topic that has no frame")
-    return int.from_bytes(data[:8], "little"), items
-
-
-def publications(batch: bytes) -> int:
-    """The number of publications in a batch that encode_batch made, without decoding it."""
-    return int.from_bytes(batch[8:12], "little") // 2
 
 
 class Codec(NamedTuple):

@@ -20,8 +20,8 @@ Every message is one byte of kind, then its fields (fields.py)::
                                                               is full, has drained
 
 A batch of publications is sent as two parts, which the broker forwards unopened: ``b"P" + node``
-(to the broker the destination, from the broker the origin) and the batch. All other messages are
-one part.
+(to the broker the destination, from the broker the origin) and the batch (batches.py). All other
+messages are one part.
 
 The messages about retained topics and presence (K T V S Q M) are in topic_messages.py. These
 modules do not know which process receives a message, nor what a frame contains.
@@ -79,7 +79,7 @@ __all__ = [
     "encode",
 ]
 
-VERSION = 4
+VERSION = 5
 """A broker rejects nodes of another version."""
 
 BATCH = b"P"
@@ -152,10 +152,16 @@ class Joined(_NodeMessage):
 
 
 @dataclass(frozen=True, slots=True)
-class Left(_NodeMessage):
-    """Another node is gone, with its subscriptions, arrivals and members."""
+class Left(Message):
+    """Another node is gone, with its subscriptions, arrivals and members.
+
+    ``ended``: it has said Goodbye. Otherwise it may have lost its link only, and return.
+    """
 
     KIND: ClassVar[bytes] = b"L"
+    LAYOUT: ClassVar[tuple[Codec, ...]] = (NAME, FLAG)
+    node: str
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class LifeTests(ExchangeTestCase):
 
     def test_goodbye_and_leave_notify_the_other_nodes(self) -> None:
         self.receive("a", wire.NodeSubscriptions("a", (b"t",)))
-        left = [("b", wire.Left("a")), ("c", wire.Left("a"))]
+        left = [("b", wire.Left("a", True)), ("c", wire.Left("a", True))]
         self.assertEqual(self.receive("a", wire.Goodbye()), left)
         self.assertEqual(self.exchange.leave("a"), [])
         self.assertEqual(self.exchange.leave("b"), [("c", wire.Left("b"))])

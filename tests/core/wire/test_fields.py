@@ -1,4 +1,4 @@
-"""Fields, and batches of publications, <-> bytes."""
+"""Fields <-> bytes."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,16 +13,12 @@ from cluster.core.wire.fields import (
     NUMBER,
     TEXT,
     TOKENS,
-    decode_batch,
     decode_fields,
-    encode_batch,
     encode_fields,
     is_name,
-    publications,
 )
 
 ITEMS = st.lists(st.binary(max_size=40), max_size=20)
-PAIRS = ITEMS.map(lambda items: items[: len(items) // 2 * 2])
 NUMBERS = st.integers(0, LIMIT - 1)
 
 
@@ -67,40 +63,6 @@ class FieldsTests(SynchronousTestCase):
         self.patch(fields, "_BIG_ENDIAN", not fields._BIG_ENDIAN)
         self.assertEqual(encode_fields([b"ab"]), b"\0\0\0\1" + b"\0\0\0\2" + b"ab")
         self.assertEqual(decode_fields(b"\1\0\0\0" + b"\0\0\0\2" + b"ab"), [b"ab"])
-
-
-class BatchTests(SynchronousTestCase):
-    """encode_batch and decode_batch."""
-
-    def test_layout(self) -> None:
-        self.assertEqual(
-            encode_batch(258, [b"t", b"frame"]),
-            b"\2\1\0\0\0\0\0\0" + encode_fields([b"t", b"frame"]),
-        )
-
-    @given(NUMBERS, PAIRS)
-    def test_roundtrip(self, sequence: int, items: list[bytes]) -> None:
-        self.assertEqual(decode_batch(encode_batch(sequence, items)), (sequence, items))
-
-    @given(NUMBERS, PAIRS)
-    def test_publications_are_counted_without_decoding(self, n: int, items: list[bytes]) -> None:
-        self.assertEqual(publications(encode_batch(n, items)), len(items) // 2)
-
-    def test_a_topic_without_a_frame_is_refused(self) -> None:
-        self.assertRaises(WireError, decode_batch, encode_batch(1, [b"topic"]))
-
-    @given(st.binary(max_size=60))
-    def test_arbitrary_bytes_are_a_batch_or_a_wire_error(self, encoded: bytes) -> None:
-        try:
-            sequence, items = decode_batch(encoded)
-        except WireError:
-            return
-        self.assertEqual(encode_batch(sequence, items), encoded)
-
-    def test_the_error_of_a_short_batch_names_its_size(self) -> None:
-        with self.assertRaises(WireError) as raised:
-            decode_batch(b"abc")
-        self.assertEqual(str(raised.exception), "3 bytes are too short for fields from byte 8 on")
 
 
 class CodecTests(SynchronousTestCase):

@@ -55,7 +55,7 @@ BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.UnknownNode: st.builds(wire.UnknownNode),
     wire.Goodbye: st.builds(wire.Goodbye),
     wire.Joined: st.builds(wire.Joined, NAME),
-    wire.Left: st.builds(wire.Left, NAME),
+    wire.Left: st.builds(wire.Left, NAME, st.booleans()),
     wire.Congested: st.builds(wire.Congested, NAME),
     wire.Cleared: st.builds(wire.Cleared, NAME),
     wire.NodeSubscriptions: st.builds(wire.NodeSubscriptions, NAME, TOPICS, TOPICS),
@@ -165,7 +165,7 @@ class WireTests(SynchronousTestCase):
 
     def test_a_wrong_number_of_fields_is_a_wire_error(self) -> None:
         self.assertRefused(b"G" + encode_fields([b""]), "1 fields instead of 0")
-        self.assertRefused(b"L" + encode_fields([]), "0 fields instead of 1")
+        self.assertRefused(b"J" + encode_fields([]), "0 fields instead of 1")
         self.assertRefused(b"A" + encode_fields([b"game"]), "1 fields instead of 4")
         self.assertRefused(b"W" + encode_fields([]), "a welcome without an epoch")
         self.assertRefused(b"I" + encode_fields([b"node1"]), "subscriptions without a node")
@@ -175,7 +175,7 @@ class WireTests(SynchronousTestCase):
         self.assertRefused(b"M" + encode_fields([b"n", bytes(8)]), "a presence update of 2 fields")
 
     def test_invalid_fields_are_wire_errors(self) -> None:
-        self.assertRefused(b"L" + encode_fields([b"\xff"]), "not the name of a node: b'\\xff'")
+        self.assertRefused(b"J" + encode_fields([b"\xff"]), "not the name of a node: b'\\xff'")
         self.assertRefused(b"U" + encode_fields([b"\xff"]), "not UTF-8: b'\\xff'")
         self.assertRefused(b"H" + encode_fields([b"1"]), "a number of 1 bytes")
         self.assertRefused(b"B" + encode_fields([b"game", b"123"]), "tokens of 3 bytes")
