@@ -35,19 +35,24 @@ class Floor:
 # A module belongs to the floor with the longest prefix that fits its name.
 FLOORS = (
     Floor("core", ("cluster.core",), (), (STDLIB,)),
-    Floor("net", ("cluster.net",), ("core",)),
-    Floor("pubsub", ("cluster.pubsub",), ("core", "net")),
-    Floor("django", ("cluster.django",), ("core", "net")),
-    Floor("node", ("cluster.node", "cluster.broker"), ("core", "net", "pubsub", "django")),
+    Floor("logs", ("cluster.logs",), ("core",)),
+    Floor("net", ("cluster.net",), ("core", "logs")),
+    Floor("pubsub", ("cluster.pubsub",), ("core", "logs", "net")),
+    Floor("django", ("cluster.django",), ("core", "logs", "net")),
+    Floor("node", ("cluster.node", "cluster.broker"), ("core", "logs", "net", "pubsub", "django")),
     # Messages reach nodes and the broker only through their control connections.
-    Floor("supervisor", ("cluster.supervisor",), ("core", "net")),
+    Floor("supervisor", ("cluster.supervisor",), ("core", "logs", "net")),
     Floor(
         "cli",
         ("cluster.cli", "cluster.__main__"),
-        ("core", "net", "pubsub", "django", "node", "supervisor"),
+        ("core", "logs", "net", "pubsub", "django", "node", "supervisor"),
     ),
     # For tests of applications: a node in memory, in the process of the test.
-    Floor("testing", ("cluster.testing",), ("core", "net", "pubsub", "django", "node", "public")),
+    Floor(
+        "testing",
+        ("cluster.testing",),
+        ("core", "logs", "net", "pubsub", "django", "node", "public"),
+    ),
     Floor(
         "management",
         ("cluster.django.management",),

@@ -8,6 +8,8 @@ child            a child process of the supervisor: python -m cluster
 console/         the c10k command: operates clusters from a shell
 runserver        the server for manage.py runserver
 fingerprint      a hash of the code that a process runs
+twistd_log       the log of a process that twistd starts
+log_signals      SIGUSR1 reopens log files
 startup_errors   why a process does not start, as a one-line summary
 process_setup    reactor, signals, log and exit of a process
 """

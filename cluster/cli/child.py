@@ -22,25 +22,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.protocol import ClientFactory
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogObserver,
-    LogEvent,
-    Logger,
-    LogLevel,
-    LogLevelFilterPredicate,
-    eventAsText,
-    globalLogBeginner,
-)
+from twisted.logger import Logger, globalLogBeginner
 from twisted.protocols import amp
 from twisted.python.failure import Failure
-from zope.interface import provider
 
 from cluster.cli.fingerprint import code_fingerprint
+from cluster.cli.log_signals import handle_log_signals
 from cluster.cli.process_setup import (
     hard_exit_after,
     ignore_signals,
@@ -50,11 +42,16 @@ from cluster.cli.process_setup import (
 )
 from cluster.cli.startup_errors import explain_failed_start
 from cluster.cli.value_checks import add_site_settings
+from cluster.logs.formats import FORMATS
+from cluster.logs.outputs import Descriptor
+from cluster.logs.process_log import ProcessLog
 from cluster.supervisor.control_connection import BROKER_SLOT, SupervisorLink
 
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
 EXIT_ORPHANED = 3
+
+STDERR = 2
 
 _PR_SET_PDEATHSIG = 1
 
@@ -87,6 +84,7 @@ class Child:
         exit: Called with an exit status; must end the process at once.
         complete: Called with the configuration before that; adds what the site's settings say.
         fingerprint: Of the code that this process runs, if the supervisor compares it later.
+        dropped_lines: Returns how many lines the log of this process has dropped.
     """
 
     log = Logger()
@@ -99,6 +97,7 @@ class Child:
         exit: Callable[[int], object] = os._exit,
         complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
         fingerprint: str | None = None,
+        dropped_lines: Callable[[], int] = lambda: 0,
     ) -> None:
         self.status = EXIT_STOPPED
         self._reactor = reactor
@@ -107,6 +106,7 @@ class Child:
         self._exit = exit
         self._complete = complete
         self._fingerprint = fingerprint
+        self._dropped_lines = dropped_lines
         self._service: ChildService | None = None
         self._stopping = self._handing_over = False
         self._drain_timeout = self._restart_spread = 0.0
@@ -181,7 +181,8 @@ class Child:
         self._exit = lambda status: None
 
     def _stats(self) -> dict[str, Any]:
-        return {} if self._service is None else self._service.stats()
+        statistics = {} if self._service is None else self._service.stats()
+        return {**statistics, "log_lines_dropped": self._dropped_lines()}
 
     def _orphaned(self) -> None:
         self._exit(EXIT_ORPHANED)
@@ -203,14 +204,18 @@ class _LinkFactory(ClientFactory):
         self._failed()
 
 
-def make_node(config: dict[str, Any], sockets: list[tuple[int, int, str]]) -> ChildService:
+def make_node(
+    log: ProcessLog, config: dict[str, Any], sockets: list[tuple[int, int, str]]
+) -> ChildService:
     """Create the node of a slot, with the slot's listening sockets."""
     from twisted.internet import reactor
 
     from cluster.node.config import ListeningSocket, NodeConfig
     from cluster.node.node import Node
 
-    return Node(NodeConfig(**config), [ListeningSocket(*each) for each in sockets], reactor)
+    node = Node(NodeConfig(**config), [ListeningSocket(*each) for each in sockets], reactor)
+    node.django_is_loaded = log.django_is_loaded
+    return node
 
 
 def make_broker(config: dict[str, Any], _: list[tuple[int, int, str]]) -> ChildService:
@@ -222,21 +227,21 @@ def make_broker(config: dict[str, Any], _: list[tuple[int, int, str]]) -> ChildS
     return Broker(config["address"], reactor)
 
 
-def log_to_supervisor(write: Callable[[str], object]) -> None:
-    """Write each line of the log as ``level: text``; the supervisor adds the time and the name."""
+def log_to_supervisor(process: str, log_format: str, descriptor: int) -> ProcessLog:
+    """Write the log of this process to the supervisor, in the form of the supervisor's own lines.
 
-    @provider(ILogObserver)
-    def observer(event: LogEvent) -> None:
-        level = event.get("log_level", LogLevel.info).name
-        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-        # One call, so that output of other threads is not written between the lines.
-        write("".join(f"{level}: {line}\n" for line in text.rstrip().splitlines()))
-
-    predicate: Any = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
-    # Messages of the main loop, such as "Main loop terminated."; the supervisor logs the same.
-    predicate.setLogLevelForNamespace("twisted", LogLevel.warn)
-    filtering: Any = FilteringLogObserver(observer, [predicate])
-    globalLogBeginner.beginLoggingTo([filtering], redirectStandardIO=False)
+    Args:
+        process: The name of this process.
+        log_format: A key of FORMATS.
+        descriptor: The supervisor's pipe for it.
+    """
+    if descriptor > STDERR:
+        os.set_inheritable(descriptor, False)  # programs that a view starts must not hold it open
+    log = ProcessLog(process, FORMATS[log_format](), Descriptor(descriptor), is_child=True)
+    log.take_standard_streams(sys)
+    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+    log.start()
+    return log
 
 
 def die_with_parent() -> None:
@@ -259,6 +264,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--fingerprint", action="store_true", help="print the fingerprint of the code, and exit"
     )
+    parser.add_argument("--log-format", choices=sorted(FORMATS), default="text")
+    parser.add_argument("--log-descriptor", type=int, default=1, help="the pipe for the log")
     return parser.parse_args(argv)
 
 
@@ -271,26 +278,46 @@ def main(argv: Sequence[str]) -> NoReturn:
     is_node = arguments.kind == "node"
     if is_node:
         install_asyncio_reactor()
-    log_to_supervisor(sys.stdout.write)
+    process = f"node{arguments.slot}" if is_node else "broker"
+    log = log_to_supervisor(process, arguments.log_format, arguments.log_descriptor)
     from twisted.internet import reactor
+
+    def leave(status: int) -> NoReturn:
+        if status != EXIT_ORPHANED:  # then nobody reads the log
+            log.stop()
+        # Not sys.exit(): the interpreter would wait for the threads of views that still run.
+        os._exit(status)
 
     main_loop: Any = reactor
     use_monotonic_clock(main_loop)
+    handle_log_signals(main_loop, log.reopen)
     if is_node:
-        child = Child(main_loop, arguments.slot, make_node, complete=add_site_settings)
+        child = Child(
+            main_loop,
+            arguments.slot,
+            partial(make_node, log),
+            leave,
+            add_site_settings,
+            dropped_lines=lambda: log.dropped,
+        )
         stop_on_first_signal(main_loop, child.stop)
     else:
         fingerprint = code_fingerprint("cluster.broker")
         if arguments.fingerprint:
-            print(fingerprint, flush=True)
+            print(fingerprint, file=sys.__stdout__, flush=True)
             os._exit(EXIT_STOPPED)
-        child = Child(main_loop, BROKER_SLOT, make_broker, fingerprint=fingerprint)
+        child = Child(
+            main_loop,
+            BROKER_SLOT,
+            make_broker,
+            leave,
+            fingerprint=fingerprint,
+            dropped_lines=lambda: log.dropped,
+        )
         ignore_signals(
             main_loop, (signal.SIGTERM, signal.SIGQUIT), "the broker ends with its nodes"
         )
     ignore_signals(main_loop, (signal.SIGHUP,), "send it to the supervisor to restart the cluster")
     child.connect(arguments.control)
     main_loop.run()
-    sys.stdout.flush()
-    # Not sys.exit(): the interpreter would wait for the threads of views that are still running.
-    os._exit(child.status)
+    leave(child.status)

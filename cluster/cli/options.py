@@ -15,7 +15,7 @@ import re
 import sys
 from typing import Any, ClassVar
 
-from cluster.cli.parsing import ClusterOptions
+from cluster.cli.parsing import ClusterOptions, log_format
 from cluster.cli.value_checks import (
     DEFAULT_SETTINGS,
     NODE_FIELDS,
@@ -45,7 +45,16 @@ MAX_MESSAGE_SIZE = 1 << 30
 """The largest maximum of a message's size, in bytes. Several copies of a message are in memory
 while it is encoded and sent."""
 
+LOG_FORMAT: list[Any] = [
+    "log-format",
+    None,
+    "text",
+    "form of the log's lines: text, or json for one object a line",
+    log_format,
+]
+
 NODE_PARAMETERS = [
+    LOG_FORMAT,
     [
         "settings",
         None,
@@ -74,7 +83,7 @@ NODE_PARAMETERS = [
     ],
 ]
 NODE_FLAGS = [
-    ["access-log", None, "log every HTTP request"],
+    ["access-log", None, "log every HTTP request, WebSocket and feed"],
 ]
 
 
@@ -310,6 +319,7 @@ class BrokerOptions(ClusterOptions):
             " zmq+tcp://ADDRESS:PORT",
         ],
         BUS_KEYS,
+        LOG_FORMAT,
     ]
 
     def postOptions(self) -> None:

@@ -10,8 +10,16 @@ from collections.abc import Sequence
 from twisted.python import usage
 
 from cluster.core.exceptions import ConfigurationError
+from cluster.logs.formats import FORMATS
 
 MAX_SECONDS = 86_400.0
+
+
+def log_format(name: str) -> str:
+    """Return the value of --log-format; raises ConfigurationError if there is no such form."""
+    if name not in FORMATS:
+        raise ConfigurationError(f"--log-format must be {' or '.join(FORMATS)}, not {name!r}")
+    return name
 
 
 class ClusterOptions(usage.Options):

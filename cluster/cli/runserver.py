@@ -28,8 +28,8 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
-    eventAsText,
     globalLogBeginner,
+    globalLogPublisher,
 )
 from twisted.python.failure import Failure
 from twisted.web.http import Request as HTTPRequest
@@ -37,6 +37,8 @@ from zope.interface import provider
 
 from cluster.cli import process_setup
 from cluster.core.exceptions import ConfigurationError
+from cluster.logs.formats import exception_of, level_of, message_of
+from cluster.logs.python_logging import LEVELS, PythonLogging, attach_root_handler
 from cluster.net.listening_sockets import BACKLOG
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.net.websocket.connection import ServerConnection
@@ -47,14 +49,6 @@ DRAIN_TIMEOUT_S = 1.0
 """The drain timeout, in seconds: a developer waits for it after each change of a file."""
 
 EXIT_TIMEOUT_S = DRAIN_TIMEOUT_S + 1.0
-
-_LEVELS = {
-    LogLevel.debug: logging.DEBUG,
-    LogLevel.info: logging.INFO,
-    LogLevel.warn: logging.WARNING,
-    LogLevel.error: logging.ERROR,
-    LogLevel.critical: logging.CRITICAL,
-}
 
 _server_log = logging.getLogger("django.server")
 
@@ -238,12 +232,17 @@ def _write_line(level: int, text: str, *values: object, **extra: object) -> None
 
 
 def _log_as_django_does() -> None:
-    """Forward the node's log (refused handshakes, errors in handlers) to Django's server logger."""
+    """Forward the node's log (refused handshakes, start-up errors) to Django's server logger, and
+    errors to LOGGING; also those that LOGGING has no handler for are printed."""
+    python_logging = PythonLogging()
+    attach_root_handler(globalLogPublisher)
 
     @provider(ILogObserver)
     def observer(event: LogEvent) -> None:
-        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-        _write_line(_LEVELS[event["log_level"]], "%s", text.rstrip())
+        if python_logging.forward(event):
+            return
+        text = f"{message_of(event)}\n{exception_of(event)}"
+        _write_line(LEVELS[level_of(event)], "%s", text.rstrip())
 
     predicate: Any = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
     predicate.setLogLevelForNamespace("cluster", LogLevel.info)

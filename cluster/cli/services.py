@@ -18,8 +18,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.cli import process_setup
+from cluster.cli.log_signals import handle_log_signals
 from cluster.cli.options import BrokerOptions, NodeOptions, Options
 from cluster.cli.startup_errors import explain_failed_start
+from cluster.cli.twistd_log import LoggedService, log_of_twistd
+from cluster.logs.process_log import ProcessLog
+from cluster.logs.python_logging import reopen_files
 from cluster.net import listening_sockets
 from cluster.net.bus_keys import BusKeys
 from cluster.net.runtime_directory import RuntimeDirectory
@@ -39,7 +43,7 @@ def _make_cluster(options: Options) -> Service:
     from cluster.supervisor.config import SupervisorConfig
     from cluster.supervisor.supervisor import Supervisor
 
-    _prepare(reactor, "c10k")
+    log = _prepare(options, reactor, "c10k")
     config = SupervisorConfig(
         nodes=options.nodes,
         listens=options.listens,
@@ -48,11 +52,12 @@ def _make_cluster(options: Options) -> Service:
         node=options.given_node_config(),
         drain_timeout=options.drain_timeout,
         restart_spread=options.restart_spread,
+        log_format=options["log-format"],
     )
     give_up = partial(process_setup.exit_with_failure, reactor, "c10k")
     supervisor = Supervisor(config, reactor, give_up)
     process_setup.restart_on_hang_up(reactor, supervisor.hang_up)
-    return supervisor
+    return _with_log(supervisor, log, reactor, supervisor.use_log, supervisor.reopen_logs)
 
 
 def _make_node(options: NodeOptions) -> Service:
@@ -60,24 +65,57 @@ def _make_node(options: NodeOptions) -> Service:
         process_setup.install_asyncio_reactor()
     from twisted.internet import reactor
 
-    _prepare(reactor, "c10k-node")
+    log = _prepare(options, reactor, "c10k-node")
     _ignore_hang_up(reactor)
-    return StandaloneNode(options, reactor)
+    node = StandaloneNode(options, reactor)
+    return _with_log(node, log, reactor, node.use_log)
 
 
 def _make_broker(options: BrokerOptions) -> Service:
     from twisted.internet import reactor
 
-    _prepare(reactor, "c10k-broker")
+    log = _prepare(options, reactor, "c10k-broker")
     _ignore_hang_up(reactor)
-    return StandaloneBroker(options, reactor)
+    return _with_log(StandaloneBroker(options, reactor), log, reactor)
 
 
-def _prepare(reactor: Any, name: str) -> None:
+def _prepare(options: Any, reactor: Any, name: str) -> ProcessLog | None:
+    """Set up the process; returns its log, or None if twistd writes that."""
     process_setup.use_monotonic_clock(reactor)
-    process_setup.name_log_lines(name)
+    log = log_of_twistd(options.parent or {}, name, options["log-format"])
+    if log is None:
+        process_setup.name_log_lines(name)
     process_setup.print_configuration_errors(name)
     process_setup.stop_on_first_signal(reactor)
+    return log
+
+
+def _with_log(
+    service: Service,
+    log: ProcessLog | None,
+    reactor: Any,
+    use_log: Callable[[ProcessLog], object] = lambda log: None,
+    reopen_more: Callable[[], object] = lambda: None,
+) -> Service:
+    """Return what twistd starts: a service, with the log of its process.
+
+    Args:
+        service: The service.
+        log: The log; None if twistd writes it.
+        reactor: The reactor.
+        use_log: Called with the log, if it is not None.
+        reopen_more: Called after the log's files have been opened again.
+    """
+
+    def reopen() -> None:
+        (reopen_files if log is None else log.reopen)()
+        reopen_more()
+
+    handle_log_signals(reactor, reopen)
+    if log is None:
+        return service
+    use_log(log)
+    return LoggedService(service, log, reactor)
 
 
 def _ignore_hang_up(reactor: Any) -> None:
@@ -101,6 +139,11 @@ class StandaloneNode(Service):
         self._reactor = reactor
         self._sockets: list[socket.socket] = []
         self._runtime: RuntimeDirectory | None = None
+        self._process_log: ProcessLog | None = None
+
+    def use_log(self, log: ProcessLog) -> None:
+        """Show the errors of a site without LOGGING in this log."""
+        self._process_log = log
 
     def privilegedStartService(self) -> None:
         self._listens, (self._sockets,) = listening_sockets.open_slots(self._options.listens, 1)
@@ -129,6 +172,8 @@ class StandaloneNode(Service):
             1, listening_sockets.raise_descriptor_limit()
         )
         self._node = Node(config, listening, self._reactor)
+        if self._process_log is not None:
+            self._node.django_is_loaded = self._process_log.django_is_loaded
         # Only when the reactor runs: twistd may stop this process before that.
         self._reactor.callWhenRunning(self._start)
 
@@ -150,9 +195,14 @@ class StandaloneNode(Service):
     def stopService(self) -> "Deferred[Any]":
         """Drain. The process exits even if a view does not return."""
         super().stopService()
-        process_setup.hard_exit_after(self._options.drain_timeout, lambda: os._exit(0))
+        process_setup.hard_exit_after(self._options.drain_timeout, self._exit)
         stopped = self._node.stopService() if self._node.running else succeed(None)
         return stopped.addBoth(self._clean_up)
+
+    def _exit(self) -> None:
+        if self._process_log is not None:
+            self._process_log.stop()
+        os._exit(0)
 
     def _clean_up(self, result: Any) -> Any:
         if self._runtime is not None:

@@ -85,6 +85,7 @@ class WebSocketParts:
         self.connection_factory.on_open = self.dispatcher.opened
         self.connection_factory.on_close = self.dispatcher.closed
         self.connection_factory.on_abandoned = self.dispatcher.abandoned
+        self.connection_factory.on_error = self.dispatcher.failed
 
 
 class HttpParts:

@@ -69,6 +69,8 @@ class Node(Service):
         self._stall_detector = StallDetector(reactor)
         self.handing_over = False
         self._drain: Drain | None = None
+        self.django_is_loaded: Callable[[], object] = lambda: None
+        """Called when Django has applied the site's LOGGING; assign it before the start."""
 
     @property
     def node_name(self) -> str:
@@ -160,6 +162,7 @@ class Node(Service):
         from django.urls import get_resolver
 
         django.setup()
+        self.django_is_loaded()
         if not apps.is_installed("cluster.django"):
             self.log.warn(
                 '"cluster.django" is not in INSTALLED_APPS: WebSockets and feeds stay open when'

@@ -5,7 +5,8 @@ config               the configuration of a cluster
 rolling_restart      replaces all processes one after the other
 operator_commands    the commands of operators, over the control socket
 child_command        the command line and the environment of the children
-child_processes      starts, restarts and stops the child processes, and logs their output
+child_processes      starts, restarts and stops the child processes
+child_output         the logs of the child processes, and what they print
 control_connection   the connection between the supervisor and each child
 listening_slots      the listening sockets of each node, which outlive its processes
 heartbeat            asks the children for their statistics, and replaces silent ones

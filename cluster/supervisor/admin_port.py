@@ -36,6 +36,9 @@ class Source(Protocol):
     def starts(self) -> Mapping[str, int]:
         """How often each child has been started."""
 
+    def own_statistics(self) -> Mapping[str, Any]:
+        """The statistics of the supervisor itself."""
+
 
 class _Text(Resource):
     """A page that never changes."""
@@ -95,7 +98,11 @@ class _Ready(_Surveyed):
 
 class _Metrics(_Surveyed):
     def page(self, statistics: Statistics) -> tuple[int, bytes, bytes]:
-        return 200, CONTENT_TYPE, exposition(statistics, self.source.starts())
+        return (
+            200,
+            CONTENT_TYPE,
+            exposition(statistics, self.source.starts(), self.source.own_statistics()),
+        )
 
 
 _INDEX = b"""<!doctype html><html lang=en><meta charset=utf-8><title>c10k</title>

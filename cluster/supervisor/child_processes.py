@@ -6,7 +6,8 @@ twisted.runner.procmon does most of the work. The differences:
   long; otherwise a site that fails after six seconds of imports would be restarted without a delay;
 * a child counts as ended when its process has ended, not when its output is closed, because a
   process that it started may hold the output open indefinitely;
-* a line that is too long for the log is split (procmon would stop reading, and block the child);
+* a child has a pipe for its log (``child_output``), and a line that is too long is split (procmon
+  would stop reading, and block the child);
 * a stop is requested over the control connection, waits for the end of each process, and stops the
   broker last;
 * a child can have a second process, its *candidate*, which takes the place of the first one when it
@@ -22,50 +23,11 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.runner.procmon import LineLogger, LoggingProtocol, ProcessMonitor
+from twisted.runner.procmon import LoggingProtocol, ProcessMonitor
 
-MAX_LINE = 8192
-"""Bytes of a child's output that are logged as one line at most."""
-
-_LEVELS = {level.name: level for level in LogLevel.iterconstants()}
-
-
-class _Lines(LineLogger):
-    """Logs a child's lines under the child's name.
-
-    ``cluster.cli.child`` writes ``level: text``. Lines without a level, such as the output of
-    ``print`` in a view, are logged as info.
-    """
-
-    service: "Children"
-
-    MAX_LENGTH = MAX_LINE
-
-    def __init__(self, monitor: "Children", name: str) -> None:
-        self.service = monitor
-        self.tag = name
-        self.stream = ""
-
-    def lineReceived(self, line: bytes) -> None:
-        text = line.decode("utf-8", "backslashreplace")
-        name, separator, rest = text.partition(": ")
-        level = _LEVELS.get(name) if separator else None
-        if level is None:
-            level, rest = LogLevel.info, text
-        self.service.log.emit(level, "{line}", line=rest, log_system=f"{self.tag}#{level.name}")
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        for part in line.split(self.delimiter):
-            for start in range(0, len(part), MAX_LINE):
-                self.lineReceived(part[start : start + MAX_LINE])
-
-    def finish(self) -> None:
-        """Log the last line, if it has no line end."""
-        rest = self.clearLineBuffer()
-        if rest:
-            self.lineReceived(rest)
+from cluster.supervisor.child_output import DESCRIPTORS, ChildOutput, EventLog, SupervisorLog
 
 
 class _Relay(LoggingProtocol):
@@ -77,23 +39,19 @@ class _Relay(LoggingProtocol):
     def __init__(self, monitor: "Children", name: str) -> None:
         self.service = monitor
         self.name = name
-        self._lines = (_Lines(monitor, name), _Lines(monitor, name))
+        self._log = ChildOutput(name, monitor.output_log or EventLog(monitor.log))
 
     def connectionMade(self) -> None:
         pass
 
-    def outReceived(self, data: bytes) -> None:
-        self._lines[0].dataReceived(data)
-
-    def errReceived(self, data: bytes) -> None:
-        self._lines[1].dataReceived(data)
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        self._log.received(childFD, data)
 
     def processExited(self, reason: Failure) -> None:
         self.service.process_exited(self, reason)
 
     def processEnded(self, reason: Failure) -> None:
-        for lines in self._lines:
-            lines.finish()
+        self._log.finish()
 
 
 class Children(ProcessMonitor):
@@ -108,10 +66,12 @@ class Children(ProcessMonitor):
             SIGTERM. A process that has not ended ``killTime`` seconds later receives SIGKILL.
         stop_last: The name of the child that the other children need until they have ended.
 
-    ``hand_over_time`` is the ``killTime`` of a process whose replacement serves.
+    ``hand_over_time`` is the ``killTime`` of a process whose replacement serves. ``output_log`` is
+    the log to which the output of the children goes.
     """
 
     log = Logger()
+    output_log: SupervisorLog | None = None
     minRestartDelay: Any = 0.25
     maxRestartDelay = 30
     threshold = 5
@@ -202,7 +162,7 @@ class Children(ProcessMonitor):
         process = self._processes[relay.name]
         self.starts[relay.name] += 1
         self._reactor.spawnProcess(
-            relay, process.args[0], process.args, env=process.env, path=process.cwd
+            relay, process.args[0], process.args, process.env, process.cwd, childFDs=DESCRIPTORS
         )
 
     def replace_in_place(self, name: str) -> "Deferred[None]":

@@ -21,6 +21,7 @@ class SupervisorConfig:
             reads from the settings when it starts.
         drain_timeout: Seconds that nodes have to drain when the cluster stops.
         restart_spread: Seconds over which a node that was replaced closes its clients.
+        log_format: The form of log lines, a key of cluster.logs.formats.FORMATS.
         command: The command line that starts a child, without the child's arguments.
     """
 
@@ -31,4 +32,5 @@ class SupervisorConfig:
     node: dict[str, Any]
     drain_timeout: float
     restart_spread: float = 10.0
+    log_format: str = "text"
     command: Sequence[str] = field(default_factory=child_command)

@@ -14,6 +14,9 @@ from prometheus_client.registry import Collector
 
 from cluster.supervisor.heartbeat import Statistics
 
+SUPERVISOR = "supervisor"
+"""The label of the supervisor's own metrics."""
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 
 # key in a child's statistics -> metric, help text, label if the statistic is a dict of numbers
@@ -118,27 +121,38 @@ _COUNTERS = {
         "Batches of messages that the broker forwarded",
         "",
     ),
+    "log_lines_dropped": (
+        "c10k_log_lines_dropped",
+        "Lines of the log that were dropped because it was not read in time",
+        "",
+    ),
     "bytes_forwarded": ("c10k_broker_bytes_forwarded", "Bytes that the broker forwarded", ""),
 }
 
 
-def exposition(statistics: Statistics, starts: Mapping[str, int]) -> bytes:
+def exposition(
+    statistics: Statistics, starts: Mapping[str, int], own: Mapping[str, Any] | None = None
+) -> bytes:
     """The metrics page in Prometheus's text format.
 
     Args:
         statistics: The statistics of each process, or None if it did not answer.
         starts: How often each process was started.
+        own: The statistics of the supervisor.
     """
     registry = CollectorRegistry()
-    registry.register(_ClusterCollector(statistics, starts))
+    registry.register(_ClusterCollector(statistics, starts, own or {}))
     return generate_latest(registry)
 
 
 class _ClusterCollector(Collector):
     """The metrics of one scrape."""
 
-    def __init__(self, statistics: Statistics, starts: Mapping[str, int]) -> None:
+    def __init__(
+        self, statistics: Statistics, starts: Mapping[str, int], own: Mapping[str, Any]
+    ) -> None:
         self._statistics = statistics
+        self._own = own
         self._starts = starts
 
     def collect(self) -> Iterable[Metric]:
@@ -168,6 +182,6 @@ class _ClusterCollector(Collector):
                 yield family
 
     def _values(self, key: str) -> Iterable[tuple[str, Any]]:
-        for name, statistics in self._statistics.items():
+        for name, statistics in (*self._statistics.items(), (SUPERVISOR, self._own)):
             if statistics is not None and key in statistics:
                 yield name, statistics[key]

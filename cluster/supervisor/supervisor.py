@@ -22,6 +22,7 @@ This module imports twisted.runner.procmon, which imports the default reactor. S
 
 import math
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ from cluster.net import listening_sockets
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
 from cluster.supervisor.child_command import child_environment, command_output
+from cluster.supervisor.child_output import LOG_DESCRIPTOR, SupervisorLog
 from cluster.supervisor.child_processes import Children
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import (
@@ -147,10 +149,11 @@ class Supervisor(Service):
 
     def _arguments(self, name: str) -> list[str]:
         assert self._runtime is not None
+        common = ["--control", self._runtime.control, "--log-format", self.config.log_format]
+        common += ["--log-descriptor", str(LOG_DESCRIPTOR)]
         if name == BROKER:
-            return ["broker", "--control", self._runtime.control]
-        slot = self._nodes.index(name)
-        return ["node", "--control", self._runtime.control, "--slot", str(slot)]
+            return ["broker", *common]
+        return ["node", *common, "--slot", str(self._nodes.index(name))]
 
     def _listen_admin(self) -> None:
         assert self._admin_socket is not None
@@ -297,6 +300,11 @@ class Supervisor(Service):
         """How often each child has been started."""
         return self.children.starts
 
+    def own_statistics(self) -> Mapping[str, Any]:
+        """The statistics of the supervisor itself."""
+        log = self.children.output_log
+        return {} if log is None else {"log_lines_dropped": log.dropped}
+
     def missing(self, statistics: Statistics) -> list[str]:
         """Why the cluster is not ready, one phrase for each reason; empty if it is ready."""
         return ["stopping"] if self.stopping else self._heartbeat.missing(statistics)
@@ -323,6 +331,16 @@ class Supervisor(Service):
         if status != 0:
             raise OperationFailed(f"the broker's code cannot be loaded: {text}")
         return text == link.fingerprint
+
+    def use_log(self, log: SupervisorLog) -> None:
+        """Write the output of the children to this log. Call it before the start."""
+        self.children.output_log = log
+
+    def reopen_logs(self) -> None:
+        """Have all children open their log files again, such as those of the site's LOGGING."""
+        for pid in self._links:  # a process that has not registered has no handler for the signal
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
 
     # Stop.
 

@@ -1,6 +1,7 @@
 """Tests of cluster.supervisor.admin_port, through the real Site and a transport in memory."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred, succeed
@@ -57,6 +58,9 @@ class FixedSource:
 
     def starts(self) -> Mapping[str, int]:
         return {"broker": 1, "node0": 3}
+
+    def own_statistics(self) -> Mapping[str, Any]:
+        return {"log_lines_dropped": 7}
 
 
 class AdminTests(SynchronousTestCase):
@@ -142,6 +146,7 @@ class AdminTests(SynchronousTestCase):
             ("c10k_bus_gaps_total", "node0"): 0,
             ("c10k_wsgi_queue_depth", "node0"): 2,
             ("c10k_broker_nodes", "broker"): 2,
+            ("c10k_log_lines_dropped_total", "supervisor"): 7,
             ("c10k_broker_batches_forwarded_total", "broker"): 9,
         }
         self.assertEqual({key: samples.get(key) for key in expected}, expected)

@@ -97,6 +97,7 @@ class StartTests(SupervisorTestCase):
         supervisor = self.start()
         folder = self.base / f"c10k-{os.getuid()}" / str(self.port)
         control = ["--control", str(folder / "control.sock")]
+        control += ["--log-format", "text", "--log-descriptor", "3"]
         self.assertEqual(
             [process.args for process in self.reactor.processes],
             [

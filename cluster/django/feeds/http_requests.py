@@ -12,12 +12,14 @@ cookies.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from autobahn.websocket.types import ConnectionDeny
 from django.core.exceptions import SynchronousOnlyOperation
 from django.urls import ResolverMatch
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
 from cluster.core.interfaces import PubSub
@@ -46,6 +48,7 @@ from cluster.django.handshake.refusals import refusal_for
 from cluster.django.handshake.requests import ReactorRequest, from_web
 from cluster.django.handshake.url_resolver import NoHandler, find_view
 from cluster.django.revocation import revocable_clients
+from cluster.logs.python_logging import FEED
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
 from cluster.net.websocket.refusal import Refusal
@@ -62,6 +65,9 @@ class OpenClient(NamedTuple):
     user_key: str
 
 
+_log = Logger(FEED)
+
+
 class FeedRequests:
     """The requests of feeds that one node receives, and their clients.
 
@@ -76,8 +82,6 @@ class FeedRequests:
     ``opened`` counts clients by kind, ``refused`` refusals by status, ``ended`` streams by reason,
     and ``dropped`` messages that were not delivered, by reason.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -277,8 +281,20 @@ class FeedRequests:
         try:
             return refusal_for(error)
         except Exception:
-            self.log.failure("a feed at {path!r} failed", path=request.path)
+            self._log_error(request)
             return Refusal(500, "internal error")
+
+    def _log_error(self, request: WebRequest) -> None:
+        failure, http = Failure(), None
+        with suppress(Exception):  # such as a path that is not UTF-8
+            http = from_web(request)
+        _log.failure(
+            "a feed at {path!r} failed",
+            failure,
+            path=request.path.decode("latin-1"),
+            request=http,
+            status_code=500,
+        )
 
     def _refuse(self, request: WebRequest, kind: str, denied: ConnectionDeny) -> None:
         self.refused[str(denied.code)] += 1

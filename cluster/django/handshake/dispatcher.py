@@ -11,6 +11,7 @@ or middleware of the site waits for a database thread; ``deciding`` has those.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
@@ -18,6 +19,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.urls import ResolverMatch
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cluster.core.exceptions import Disconnected
 from cluster.core.interfaces import ClientConnection, PubSub
@@ -34,9 +36,11 @@ from cluster.django.handshake.refusals import not_found
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import NoHandler, decode, find_handler, handler_of
 from cluster.django.revocation import revocable_clients
+from cluster.logs.python_logging import WEBSOCKET
 from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.net.websocket.autobahn_protocol import OPEN
 
+INTERNAL_ERROR = 500
 CLOSE_NORMAL = 1000
 CLOSE_GOING_AWAY = 1001
 CLOSE_INTERNAL_ERROR = 1011
@@ -52,6 +56,9 @@ Call = tuple[Handler, Sequence[Any], Mapping[str, Any], ReactorRequest | None]
 
 Answer = tuple[str | None, Mapping[str, Any]]
 """The subprotocol and more headers for a handshake that is accepted."""
+
+
+_log = Logger(WEBSOCKET)
 
 
 class Connection(ClientConnection, Protocol):
@@ -79,8 +86,6 @@ class Dispatcher:
     ``disconnects`` counts ended connections by close code. ``occupancy`` and ``rate`` are the
     limits of connections and messages.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -214,6 +219,7 @@ class Dispatcher:
             client=websocket.client,
             match=match,
         )
+        websocket.request = request
         admission = Admission(request, _handler_target)
         await admission.decide()
         handler = admission.found
@@ -229,7 +235,6 @@ class Dispatcher:
         match = request.resolver_match
         assert match is not None
         self._calls[connection] = (handler, match.args, match.kwargs, request)
-        websocket.request = request
         websocket.subprotocol = subprotocol
         return subprotocol, headers
 
@@ -268,6 +273,26 @@ class Dispatcher:
         task = self._tasks.get(connection)
         if task is not None and not learns:
             task.cancel()
+
+    def failed(self, connection: Connection, failure: Failure, what: str) -> None:
+        """Log an error in a callback of a handler, or in what decides on a client."""
+        websocket: WebSocket | None = connection.owner  # type: ignore[assignment]
+        path = (
+            connection.http_request_uri.partition("?")[0] if websocket is None else websocket.path
+        )
+        self._log_error(failure, what, path, websocket)
+
+    def _log_error(
+        self, failure: Failure, what: str, path: str, websocket: WebSocket | None
+    ) -> None:
+        request = None
+        if websocket is not None:
+            with suppress(Exception):  # it resolves the URL, which calls the application
+                request = websocket.request
+        _log.failure(
+            "{what} of {path!r} failed", failure, what=what, path=path, request=request,
+            status_code=INTERNAL_ERROR,
+        )  # fmt: skip
 
     def count_end(self, code: int) -> None:
         """Count one more ended connection."""
@@ -309,7 +334,7 @@ class Dispatcher:
             if websocket.close_code is None:
                 connection.close(CLOSE_GOING_AWAY)
         except Exception:
-            self.log.failure("a WebSocket handler of {path!r} failed", path=websocket.path)
+            self._log_error(Failure(), "a WebSocket handler", websocket.path, websocket)
             connection.close(CLOSE_INTERNAL_ERROR, "internal error")
         else:
             connection.close(CLOSE_NORMAL)

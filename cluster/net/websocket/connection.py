@@ -123,7 +123,7 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
                 # 1005: the peer's Close frame had no code (RFC 6455, section 7.1.5)
                 self.factory.on_close(self, 1005 if code is None else code, wasClean)
             except Exception:
-                self.logger.failure("on_close of {peer} failed", peer=self.peer)
+                self.factory.on_error(self, Failure(), "the end")
         elif self.owner is not None:
             self.factory.on_abandoned(self)
         self.receive = ignore
@@ -184,7 +184,7 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
             self.failHandshake(reason or "closing", 503)
 
     def fail(self, failure: Failure) -> None:
-        self.logger.failure("serving {peer} failed", failure=failure, peer=self.peer)
+        self.factory.on_error(self, failure, "a callback")
         if self.state == OPEN:
             self.sendCloseFrame(code=1011, reasonUtf8=b"internal error", isReply=False)
         elif self.state == CONNECTING:

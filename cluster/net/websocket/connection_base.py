@@ -45,6 +45,8 @@ class ConnectionFactoryBase(AutobahnFactory):
       section 7.1.5).
     * ``on_abandoned(connection)`` is called instead of both if the connection has an owner and
       never opened.
+    * ``on_error(connection, failure, what)`` is called with an exception of the application, in a
+      hook or in a callback, and logs it. ``what`` says where, for the log.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class ConnectionFactoryBase(AutobahnFactory):
         self.on_open: Callable[[Any], None] = lambda connection: None
         self.on_close: Callable[[Any, int, bool], None] = lambda connection, code, was_clean: None
         self.on_abandoned: Callable[[Any], None] = lambda connection: None
+        self.on_error: Callable[[Any, Failure, str], None] = _log_error
         self.connections: set[Any] = set()
         """The open connections, until they are lost."""
         self.messages_received = 0
@@ -78,6 +81,10 @@ class ConnectionFactoryBase(AutobahnFactory):
     def messages_sent(self) -> int:
         """Data frames handed to the kernel (or to TLS) at the end of this factory's turns."""
         return max(0, self.end_of_turn.frames_sent - self.control_frames)
+
+
+def _log_error(connection: "ConnectionBase", failure: Failure, what: str) -> None:
+    connection.logger.failure("{what} of {peer} failed", failure, what=what, peer=connection.peer)
 
 
 class ConnectionBase(AutobahnProtocol):

@@ -8,6 +8,7 @@ from typing import Any
 
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.types import ConnectionRequest
+from twisted.python.failure import Failure
 
 from cluster.core.water_marks import HIGH_WATER
 from cluster.net.loop.end_of_turn import EndOfTurn
@@ -42,6 +43,7 @@ class ConnectionFactory(ConnectionFactoryBase):
     on_open: Callable[[ServerConnection], None]
     on_close: Callable[[ServerConnection, int, bool], None]
     on_abandoned: Callable[[ServerConnection], None]
+    on_error: Callable[[ServerConnection, Failure, str], None]
     connections: set[ServerConnection]
 
     def __init__(

@@ -125,9 +125,7 @@ class Handshake(ConnectionBase):
         elif isinstance(error, ConnectionDeny):
             self.refuse(Refusal(error.code, error.reason or "refused"))
         else:
-            self.logger.failure(
-                "opening handshake of {client} failed", failure=failure, client=self._client
-            )
+            self.factory.on_error(self, failure, "the opening handshake")
             self.refuse(Refusal(500, "internal error"))
 
     def refuse(self, refusal: Refusal) -> None:
