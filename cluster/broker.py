@@ -140,6 +140,10 @@ class Broker(Service):
     def hurry(self) -> None:
         """A broker stops at once anyway."""
 
+    def inspect(self, what: str, arguments: dict[str, Any]) -> "Deferred[Any]":
+        """A broker has no clients. Raises ValueError."""
+        raise ValueError("a broker has no clients")
+
     def stats(self) -> dict[str, Any]:
         """Return the statistics for the metrics page; sizes are in bytes."""
         return {

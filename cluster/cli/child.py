@@ -42,6 +42,7 @@ from cluster.cli.process_setup import (
 )
 from cluster.cli.startup_errors import explain_failed_start
 from cluster.cli.value_checks import add_site_settings
+from cluster.core.exceptions import OperationFailed
 from cluster.logs.formats import FORMATS
 from cluster.logs.outputs import Descriptor
 from cluster.logs.process_log import ProcessLog
@@ -68,6 +69,7 @@ class ChildService(Protocol):
     def stopService(self) -> object: ...
     def hurry(self) -> None: ...
     def stats(self) -> dict[str, Any]: ...
+    def inspect(self, what: str, arguments: dict[str, Any]) -> "Deferred[Any]": ...
 
 
 MakeService = Callable[[dict[str, Any], list[tuple[int, int, str]]], ChildService]
@@ -110,7 +112,9 @@ class Child:
         self._service: ChildService | None = None
         self._stopping = self._handing_over = False
         self._drain_timeout = self._restart_spread = 0.0
-        self.link = SupervisorLink(self._connected, self._stats, self.stop, self._orphaned)
+        self.link = SupervisorLink(
+            self._connected, self._stats, self.stop, self._orphaned, self._inspect
+        )
 
     def connect(self, path: str) -> None:
         """Connect to the supervisor, and register when connected."""
@@ -183,6 +187,11 @@ class Child:
     def _stats(self) -> dict[str, Any]:
         statistics = {} if self._service is None else self._service.stats()
         return {**statistics, "log_lines_dropped": self._dropped_lines()}
+
+    def _inspect(self, what: str, arguments: dict[str, Any]) -> "Deferred[Any]":
+        if self._service is None:
+            raise OperationFailed("this process is starting")
+        return self._service.inspect(what, arguments)
 
     def _orphaned(self) -> None:
         self._exit(EXIT_ORPHANED)

@@ -14,7 +14,11 @@ from functools import partial
 from heapq import nlargest
 from typing import Any, NamedTuple
 
+from twisted.internet.defer import Deferred, succeed
+
 from cluster.core.interfaces import Subscriber
+from cluster.django.api.payloads import as_frame, as_public_topic
+from cluster.django.api.retention import kept_by_setting
 from cluster.django.feeds.feed_subscriptions import of_websockets
 from cluster.django.handlers.websocket import WebSocket, known_request, skipping_topics
 from cluster.node.assembly import HttpParts, WebSocketParts
@@ -86,6 +90,9 @@ class _Client(NamedTuple):
         }
 
 
+QUESTIONS = ("clients", "disconnect", "publish", "topics")
+
+
 class Inspection:
     """The inspection of one node. Belongs to the reactor thread.
 
@@ -97,6 +104,54 @@ class Inspection:
     def __init__(self, websockets: WebSocketParts, http: HttpParts) -> None:
         self._websockets = websockets
         self._http = http
+
+    def ask(self, what: str, arguments: dict[str, Any]) -> "Deferred[Any]":
+        """Answer a question.
+
+        Args:
+            what: One of QUESTIONS.
+            arguments: The keyword arguments of the method of this name; those of ``clients`` and
+                ``disconnect`` include the attributes of Filter.
+
+        Returns:
+            A Deferred with a JSON value.
+
+        Raises:
+            ValueError: The question is not known, or an argument is wrong.
+        """
+        if what not in QUESTIONS:
+            raise ValueError(f"this node does not know the command {what!r}")
+        wanted = {name: arguments[name] for name in Filter._fields if name in arguments}
+        rest = {name: value for name, value in arguments.items() if name not in wanted}
+        if what in ("clients", "disconnect"):
+            rest["wanted"] = Filter(**wanted)
+        elif what == "publish":
+            rest |= wanted  # its topic
+        answer = getattr(self, what)(**rest)
+        if not asyncio.iscoroutine(answer):
+            return succeed(answer)
+        return Deferred.fromFuture(asyncio.get_running_loop().create_task(answer))
+
+    def publish(self, topic: str, message: str) -> dict[str, Any]:
+        """Publish a message.
+
+        Args:
+            topic: The name of the topic.
+            message: Text.
+
+        Returns:
+            ``nodes`` and ``connections_here``, as in a receipt.
+
+        Raises:
+            ValueError: The topic is reserved.
+        """
+        key, frame = as_public_topic(topic), as_frame(message)
+        kept, pubsub = kept_by_setting(key), self._websockets.pubsub
+        if kept.depth:
+            nodes, here = pubsub.publish_retained(key, frame, *kept)
+        else:
+            nodes, here = pubsub.publish(key, frame)
+        return {"nodes": nodes, "connections_here": here}
 
     def topics(self, limit: int = 20) -> dict[str, Any]:
         """The topics with the most subscribers on this node.
@@ -142,14 +197,14 @@ class Inspection:
         return {"total": total, "clients": rows}
 
     async def disconnect(
-        self, wanted: Filter, code: int = CLOSE_BY_OPERATOR, reason: str = REASON
+        self, wanted: Filter, code: int = CLOSE_BY_OPERATOR, reason: str = ""
     ) -> dict[str, Any]:
         """Disconnect the clients that fit a filter.
 
         Args:
             wanted: The filter; at least one of its attributes must not be empty.
             code: The close code.
-            reason: The reason, up to 123 bytes of UTF-8.
+            reason: The reason, up to 123 bytes of UTF-8; empty: REASON.
 
         Returns:
             ``disconnected``, their number.
@@ -161,7 +216,7 @@ class Inspection:
             raise ValueError("a filter is needed: id, user, topic, address or path")
         count = 0
         async for client in self._search(wanted):
-            client.close(code, reason)
+            client.close(code, reason or REASON)
             count += 1
         return {"disconnected": count}
 

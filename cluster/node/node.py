@@ -153,6 +153,16 @@ class Node(Service):
         counts = statistics(self.websockets, self.http, self.publish_socket, revocable_clients)
         return {"ready": self.is_ready(), **counts}
 
+    def inspect(self, what: str, arguments: dict[str, Any]) -> Deferred[Any]:
+        """Answer an operator's question; see cluster.node.inspection.
+
+        Raises:
+            ValueError: The question is not known, or an argument is wrong.
+        """
+        from cluster.node.inspection import Inspection
+
+        return Inspection(self.websockets, self.http).ask(what, arguments)
+
     # Start.
 
     def _load_django(self) -> None:

@@ -6,6 +6,7 @@ bytes, times in seconds; a dict has a number for each label.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,10 @@ def statistics(
         "feed_requests": dict(feeds.opened),
         "feed_requests_refused": dict(feeds.refused),
         "feed_streams_ended": dict(feeds.ended),
+        "loop": loop_name(),
         "wsgi_queue_depth": site.views.queue_depth,
+        "wsgi_threads_busy": site.views.busy,
+        "wsgi_queue_capacity": site.views.queue_capacity,
         "wsgi_refused": site.views.refused,
         "wsgi_threads": len(site.pool.threads),
         "handshakes_deciding": len(dispatcher.deciding),
@@ -73,3 +77,11 @@ def statistics(
         "database_wait_seconds": database.waited,
         "database_refused": database.refused,
     }
+
+
+def loop_name() -> str:
+    """The library of the event loop that runs: "uvloop" or "asyncio"."""
+    try:
+        return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    except RuntimeError:  # in a test, without a loop
+        return "none"

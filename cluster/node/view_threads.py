@@ -58,6 +58,16 @@ class ViewThreads(Resource):
         """The number of requests that wait for a thread."""
         return max(0, self.active - self._threads)
 
+    @property
+    def busy(self) -> int:
+        """The number of views that run."""
+        return min(self.active, self._threads)
+
+    @property
+    def queue_capacity(self) -> int:
+        """The number of requests that may wait for a thread."""
+        return self._limit - self._threads
+
     def render(self, request: HTTPRequest) -> int | bytes:
         if self.active >= self._limit:
             self.refused += 1

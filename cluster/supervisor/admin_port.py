@@ -1,4 +1,4 @@
-"""The admin port: ``/healthz``, ``/readyz`` and ``/metrics`` of the whole cluster.
+"""The admin port: ``/healthz``, ``/readyz``, ``/metrics`` and the status page of the whole cluster.
 
 It serves plain HTTP to probes and Prometheus, by default on loopback, and changes nothing. For each
 request of /readyz or /metrics the supervisor asks every child, so that the response is up to date.
@@ -17,6 +17,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from cluster.supervisor.heartbeat import Statistics
 from cluster.supervisor.metrics import CONTENT_TYPE, exposition
+from cluster.supervisor.status.pages import add_to
 
 REQUEST_TIMEOUT_S = 30
 """Seconds until an idle connection to the admin port is closed. Prometheus scrapes every 15 s."""
@@ -38,6 +39,9 @@ class Source(Protocol):
 
     def own_statistics(self) -> Mapping[str, Any]:
         """The statistics of the supervisor itself."""
+
+    def status_document(self) -> "Deferred[dict[str, Any]]":
+        """The content of /status.json."""
 
 
 class _Text(Resource):
@@ -105,16 +109,6 @@ class _Metrics(_Surveyed):
         )
 
 
-_INDEX = b"""<!doctype html><html lang=en><meta charset=utf-8><title>c10k</title>
-<h1>c10k</h1>
-<ul>
-<li><a href=/healthz>/healthz</a> 200 while the supervisor runs
-<li><a href=/readyz>/readyz</a> 200 while all processes serve, otherwise 503 and the reasons
-<li><a href=/metrics>/metrics</a> metrics by node, for Prometheus
-</ul>
-"""
-
-
 class _AdminRequest(Request):
     """A request whose response does not name the server."""
 
@@ -136,7 +130,7 @@ class _AdminSite(Site):
 def make_site(source: Source) -> Site:
     """Return the factory for the admin port."""
     root: Any = Resource()
-    root.putChild(b"", _Text(_INDEX, b"text/html; charset=utf-8"))
+    add_to(root, source.status_document)
     root.putChild(b"healthz", _Text(b"ok\n"))
     root.putChild(b"readyz", _Ready(source))
     root.putChild(b"metrics", _Metrics(source))

@@ -59,7 +59,7 @@ class Children(ProcessMonitor):
 
     Args:
         reactor: Starts the processes, and is the clock.
-        ended: Called with the child's name each time its process has ended.
+        ended: Called with the child's name, and how its process has ended, as a phrase.
         candidate_ended: Called with the child's name and a phrase if its candidate has ended.
         ask_to_stop: Called with a process id, and whether a replacement serves already; returns
             False if the process cannot be asked, because it is not connected yet. Then it receives
@@ -79,7 +79,7 @@ class Children(ProcessMonitor):
     def __init__(
         self,
         reactor: Any,
-        ended: Callable[[str], None],
+        ended: Callable[[str, str], None],
         candidate_ended: Callable[[str, str], None],
         ask_to_stop: Callable[[int, bool], bool],
         stop_last: str = "",
@@ -224,7 +224,7 @@ class Children(ProcessMonitor):
             self.log.warn(
                 "{name} ended ({how}); {when}", name=name, how=how_it_ended(reason), when=when
             )
-        self._ended(name)
+        self._ended(name, how_it_ended(reason))
 
     def stopService(self) -> "Deferred[None]":  # type: ignore[override]  # procmon does not wait
         """Stop all children; fires when every process has ended."""

@@ -9,6 +9,7 @@ The protocol is AMP over a Unix socket in the private runtime folder. The child 
     Ready       ->             the child serves, and how long it may need to stop; once
     StartFailed ->             or: the child cannot start; it exits when it has the response
                 <- Stats       each second and for every scrape; the response is the heartbeat
+                <- Inspect     of a node: which clients and topics it has, for an operator
                 <- Stop        drain and exit; its replacement may serve already
 
 An operator's command (cluster.supervisor.operator_commands) comes over a connection of its own,
@@ -19,16 +20,18 @@ forgets the connection; the process monitor reports the end of the process.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from cluster.core.exceptions import OperationFailed
 from cluster.supervisor.operator_commands import Restart
+from cluster.supervisor.operators.questions import Ask, Inspect
 
 BROKER_SLOT = -1
 
@@ -122,6 +125,9 @@ class ChildRegistry(Protocol):
     def restart(self) -> "Deferred[str]":
         """Restart all processes with new code; see cluster.supervisor.operator_commands."""
 
+    def ask(self, what: str, arguments: Mapping[str, Any]) -> "Deferred[Any]":
+        """Answer an operator's question; see cluster.supervisor.operators."""
+
 
 class _Quiet(amp.AMP):
     """Does not log connections: AMP would log two addresses, which are both the socket's path."""
@@ -191,6 +197,23 @@ class ChildLink(_Quiet):
         """
         self.callRemote(Stop, handing_over=handing_over).addErrback(lambda _: None)
 
+    def inspect(self, what: str, arguments: Mapping[str, Any]) -> "Deferred[Any]":
+        """Call a method of the node's Inspection; fails with OperationFailed."""
+        asked: Deferred[dict[str, Any]] = self.callRemote(Inspect, what=what, arguments=arguments)
+        return asked.addCallback(lambda response: response["answer"])
+
+    @Ask.responder
+    def _ask(self, what: str, arguments: dict[str, Any]) -> "Deferred[dict[str, Any]]":
+        asked = maybeDeferred(self._registry.ask, what, arguments)
+        return asked.addCallbacks(lambda answer: {"answer": answer}, self._log_error)
+
+    def _log_error(self, failure: Failure) -> Failure:
+        """Pass on what is for the operator; log anything else, at which AMP would disconnect."""
+        if failure.check(OperationFailed):
+            return failure
+        self.log.failure("cannot answer an operator", failure)
+        return Failure(OperationFailed("internal error; the log has the reason"))
+
     @Restart.responder
     def _restart(self) -> "Deferred[dict[str, str]]":
         return self._registry.restart().addCallback(lambda summary: {"summary": summary})
@@ -219,12 +242,16 @@ class ControlFactory(Factory):
         return link
 
 
+def _nothing_to_inspect(what: str, arguments: dict[str, Any]) -> "Deferred[Any]":
+    raise OperationFailed("this process has no clients")
+
+
 class SupervisorLink(_Quiet):
     """The child's end. Call ``register`` when connected, then ``ready`` or ``start_failed``.
 
     ``made`` is called when the connection is made, ``stats`` and ``stop`` at the supervisor's
-    request (``stop`` with whether a replacement serves already), and ``lost`` when the connection
-    is lost.
+    request (``stop`` with whether a replacement serves already), ``inspect`` at an operator's, and
+    ``lost`` when the connection is lost.
     """
 
     log = Logger()
@@ -235,9 +262,11 @@ class SupervisorLink(_Quiet):
         stats: Callable[[], dict[str, Any]],
         stop: Callable[[bool], None],
         lost: Callable[[], None],
+        inspect: Callable[[str, dict[str, Any]], "Deferred[Any]"] = _nothing_to_inspect,
     ) -> None:
         super().__init__()
         self._made = made
+        self._inspect = inspect
         self._stats = stats
         self._stop = stop
         self._lost = lost
@@ -281,6 +310,19 @@ class SupervisorLink(_Quiet):
             self.log.failure("cannot collect the statistics")
             statistics = "{}"
         return succeed({"stats": statistics})
+
+    @Inspect.responder
+    def _answer_inspect(self, what: str, arguments: dict[str, Any]) -> "Deferred[dict[str, Any]]":
+        asked = maybeDeferred(self._inspect, what, arguments)
+        return asked.addCallbacks(lambda answer: {"answer": answer}, self._inspect_failed)
+
+    def _inspect_failed(self, failure: Failure) -> Failure:
+        if failure.check(OperationFailed):
+            return failure
+        if failure.check(ValueError):
+            return Failure(OperationFailed(failure.getErrorMessage()))
+        self.log.failure("cannot answer an operator", failure)
+        return Failure(OperationFailed("internal error; the log of the node has the reason"))
 
     @Stop.responder
     def _answer_stop(self, handing_over: bool | None = None) -> dict[str, Any]:

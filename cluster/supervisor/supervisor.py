@@ -49,6 +49,7 @@ from cluster.supervisor.control_connection import (
 )
 from cluster.supervisor.heartbeat import Heartbeat, Statistics
 from cluster.supervisor.listening_slots import ListeningSlots
+from cluster.supervisor.operators.cluster_view import ClusterView
 from cluster.supervisor.rolling_restart import RollingRestart
 
 BROKER = "broker"
@@ -97,6 +98,16 @@ class Supervisor(Service):
             self.children,
             reactor,
         )
+        self._view = ClusterView(
+            self.names,
+            BROKER if self._own_broker else "",
+            self.children,
+            self._heartbeat,
+            config,
+            reactor,
+            self.missing,
+            self._activity,
+        )
 
     # Start.
 
@@ -115,6 +126,8 @@ class Supervisor(Service):
         super().startService()
         limit = listening_sockets.raise_descriptor_limit()
         self._capacity = listening_sockets.connection_capacity(self.config.nodes, limit)
+        self._view.capacity = self._capacity
+        self._view.urls = [address.url for address in self._slots.listens]
         self.log.info(
             "starting {nodes}, {settings}: up to {capacity:,} connections"
             " (descriptor limit of a node: {limit:,})",
@@ -146,6 +159,7 @@ class Supervisor(Service):
             return
         self.children.startService()
         self._heartbeat.start()
+        self._view.status.start()
 
     def _arguments(self, name: str) -> list[str]:
         assert self._runtime is not None
@@ -219,6 +233,7 @@ class Supervisor(Service):
             self._has_served = True
             self._failure_reason = ""
             self._slots.served(link.slot)
+        self._view.became_ready(name)
         self.log.info("{name} ready (process {pid})", name=name, pid=link.pid)
         self._restart.became_ready(name, link.pid)
         if not self._announced and all(map(self.children.is_ready, self.names)):
@@ -270,8 +285,9 @@ class Supervisor(Service):
             return self._nodes[slot]
         raise RegistrationRefused(f"there is no slot {slot}")
 
-    def _child_ended(self, name: str) -> None:
+    def _child_ended(self, name: str, how: str) -> None:
         self._heartbeat.ended(name)
+        self._view.ended(name, how, is_expected=self.stopping)
         if name != BROKER and not self.stopping:
             slot = self._nodes.index(name)
             self._slots.vacated(slot)
@@ -308,6 +324,23 @@ class Supervisor(Service):
     def missing(self, statistics: Statistics) -> list[str]:
         """Why the cluster is not ready, one phrase for each reason; empty if it is ready."""
         return ["stopping"] if self.stopping else self._heartbeat.missing(statistics)
+
+    def _activity(self) -> str:
+        if self.stopping:
+            return "stopping"
+        return "restarting" if self._restart.is_running else ""
+
+    def status_document(self) -> "Deferred[dict[str, Any]]":
+        """The content of /status.json."""
+        return self._view.status.document()
+
+    def ask(self, what: str, arguments: Mapping[str, Any]) -> "Deferred[Any]":
+        """Answer an operator's question.
+
+        Returns:
+            A Deferred with a JSON value. It fails with OperationFailed.
+        """
+        return self._view.operations.ask(what, arguments)
 
     def restart(self) -> "Deferred[str]":
         """Replace all processes, one after the other, with new code and new settings.
@@ -352,6 +385,7 @@ class Supervisor(Service):
             self.log.info("stopping")
             self._restart.stop()
             self._heartbeat.stop()
+            self._view.status.stop()
             # The nodes close their descriptors when they start to drain; then the kernel refuses
             # connections.
             self._slots.close()

@@ -56,6 +56,9 @@ class FixedSource:
     def missing(self, statistics: Statistics) -> list[str]:
         return self.phrases
 
+    def status_document(self) -> "Deferred[dict[str, Any]]":
+        return succeed({"state": "ready"})
+
     def starts(self) -> Mapping[str, int]:
         return {"broker": 1, "node0": 3}
 
@@ -73,7 +76,7 @@ class AdminTests(SynchronousTestCase):
         transport = StringTransport()
         self.protocol = site.buildProtocol(None)
         self.protocol.makeConnection(transport)
-        request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        request = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         self.protocol.dataReceived(request.encode())
         return transport
 
@@ -84,8 +87,8 @@ class AdminTests(SynchronousTestCase):
     def test_index_lists_the_pages(self) -> None:
         status, body = self.get("/")
         self.assertEqual(status, 200)
-        for page in ("/healthz", "/readyz", "/metrics"):
-            self.assertIn(page, body)
+        for page in ("status.json", "readyz", "metrics"):
+            self.assertIn(f'href="{page}"', body)
 
     def test_healthz_is_200(self) -> None:
         self.assertEqual(self.get("/healthz"), (200, "ok\n"))

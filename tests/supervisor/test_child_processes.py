@@ -80,7 +80,11 @@ class ChildrenTestCase(SynchronousTestCase):
         self.candidates_ended: list[tuple[str, str]] = []
         self.handing_over: list[str] = []
         self.children = Children(
-            self.reactor, self.ended.append, self.candidate_ended, self.ask_to_stop, "broker"
+            self.reactor,
+            lambda name, how: self.ended.append(name),
+            self.candidate_ended,
+            self.ask_to_stop,
+            "broker",
         )
         self.children.killTime = 14
         self.children.hand_over_time = 24

@@ -24,7 +24,7 @@ class ProcessState(NamedTuple):
 
     Attributes:
         name: Such as "node0".
-        state: "ready", "starting", "draining", "silent" (it does not answer) or "down".
+        state: "ready", "starting", "replacing" (its replacement starts) or "down".
         pid: The process ID; None while it does not run.
         uptime: Seconds since its start; None while it does not run.
         starts: How often it was started.
@@ -52,13 +52,11 @@ class ClusterInfo(NamedTuple):
         settings: The settings module of the site.
         urls: The addresses that clients connect to.
         capacity: How many connections the descriptors of all nodes allow.
-        loop: The event loop of the nodes: "uvloop" or "asyncio".
     """
 
     settings: str
     urls: Sequence[str]
     capacity: int
-    loop: str
 
 
 def status_document(
@@ -107,7 +105,7 @@ def status_document(
         "urls": list(info.urls),
         "version": version("django-c10k"),
         "python": platform.python_version(),
-        "loop": info.loop,
+        "loop": next((each["loop"] for each in nodes if "loop" in each), None),
         "connections": {
             "open": total("connections"),
             "capacity": info.capacity,

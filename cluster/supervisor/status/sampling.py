@@ -22,9 +22,6 @@ SAMPLE_S = 1.0
 class StatusSource(Protocol):
     """The methods of the supervisor that the status needs."""
 
-    def latest(self) -> Statistics:
-        """The newest statistics of every child; None for a child that does not answer."""
-
     def survey(self) -> "Deferred[Statistics]":
         """The statistics of every child now."""
 
@@ -119,9 +116,13 @@ class ClusterStatus:
             return state
         return state._replace(usage=usage, cpu=self._cpu.get(state.name))
 
-    def _sample(self) -> None:
+    def _sample(self) -> "Deferred[None]":
+        # The next sample waits for this one.
+        return self._source.survey().addCallback(self._add)
+
+    def _add(self, statistics: Statistics) -> None:
         now = self._clock.seconds()
-        self.history.add(now, self._source.latest())
+        self.history.add(now, statistics)
         for state in self._source.process_states():
             usage = None if state.pid is None else self._measure(state.pid)
             before = self._usage.pop(state.name, None)

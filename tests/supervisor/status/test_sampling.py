@@ -24,9 +24,6 @@ class FixedSource:
             ProcessState("node0", "ready", 2, 4.0, 2, "signal 9, 14:02"),
         ]
 
-    def latest(self) -> Statistics:
-        return self.statistics
-
     def survey(self) -> "Deferred[Statistics]":
         return succeed(self.statistics)
 
@@ -41,7 +38,7 @@ class FixedSource:
         return ("not ready" if missing else "ready"), [f"{name} is down" for name in missing]
 
     def info(self) -> ClusterInfo:
-        return ClusterInfo("site.settings", ["http://localhost:8000"], 1000, "uvloop")
+        return ClusterInfo("site.settings", ["http://localhost:8000"], 1000)
 
 
 class ClusterStatusTests(SynchronousTestCase):

@@ -87,7 +87,7 @@ function cards({ connections, messages, lost, views, handshakes }) {
   ];
 }
 
-const LEVELS = { ready: "good", starting: "warn", draining: "warn", silent: "bad", down: "bad" };
+const LEVELS = { ready: "good", starting: "warn", replacing: "warn", down: "bad" };
 
 function row(process) {
   const isNode = process.kind === "node";
@@ -145,7 +145,7 @@ function show(status) {
   showState(status.state);
   document.title = `${status.state} – c10k`;
   element("site").textContent = `${status.settings} · ${status.urls.join(", ")}`;
-  element("about").textContent = `up ${duration(status.uptime)} · c10k ${status.version} · Python ${status.python} · ${status.loop}`;
+  element("about").textContent = `up ${duration(status.uptime)} · c10k ${status.version} · Python ${status.python} · ${status.loop ?? "no node answers"}`;
   element("reasons").hidden = !status.reasons.length;
   element("reasons").textContent = status.reasons.join("; ");
   element("cards").replaceChildren(...cards(status));

@@ -1,0 +1,6 @@
+"""What an operator can ask of a running cluster, and how the supervisor answers.
+
+json_argument   values of any size in the messages of the control socket
+questions       the commands of the control socket for questions
+operations      answers them with the help of the nodes
+"""

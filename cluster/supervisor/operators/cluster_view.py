@@ -1,0 +1,153 @@
+"""ClusterView: the supervisor's parts, as the status page and an operator's commands see them."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from cluster.supervisor.config import SupervisorConfig
+from cluster.supervisor.control_connection import ChildLink
+from cluster.supervisor.heartbeat import Statistics
+from cluster.supervisor.operators.operations import Operations
+from cluster.supervisor.status.document import ClusterInfo, ProcessState
+from cluster.supervisor.status.sampling import ClusterStatus
+
+TOPICS = 15
+"""Topics on the status page."""
+
+
+class Processes(Protocol):
+    """What is used of cluster.supervisor.child_processes."""
+
+    starts: Counter[str]
+    timeStarted: dict[str, float]
+
+    def pid(self, name: str) -> int | None: ...
+    def candidate_pid(self, name: str) -> int | None: ...
+    def is_ready(self, name: str) -> bool: ...
+
+
+class Heartbeats(Protocol):
+    """What is used of cluster.supervisor.heartbeat."""
+
+    def link(self, name: str) -> ChildLink | None: ...
+    def survey(self) -> "Deferred[Statistics]": ...
+
+
+class ClusterView:
+    """What operators see.
+
+    Args:
+        names: The names of all children.
+        broker: The name of the broker among them; empty if the cluster has none of its own.
+        processes: Their processes.
+        heartbeats: Their control connections.
+        config: The configuration of the cluster.
+        clock: The reactor.
+        missing: Returns why the cluster is not ready, as phrases.
+        activity: Returns "stopping", "restarting" or "".
+
+    ``capacity`` and ``urls`` are set when the cluster starts.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        broker: str,
+        processes: Processes,
+        heartbeats: Heartbeats,
+        config: SupervisorConfig,
+        clock: IReactorTime,
+        missing: Callable[[Statistics], list[str]],
+        activity: Callable[[], str],
+    ) -> None:
+        self.capacity = 0
+        self.urls: Sequence[str] = ()
+        self.status = ClusterStatus(self, clock)
+        self.operations = Operations(self, clock)
+        self._names = names
+        self._broker = broker
+        self._processes = processes
+        self._heartbeats = heartbeats
+        self._config = config
+        self._clock = clock
+        self._missing = missing
+        self._activity = activity
+        self._last_end: dict[str, str] = {}
+
+    # Events of the children.
+
+    def became_ready(self, name: str) -> None:
+        """A child serves."""
+        took = self._clock.seconds() - self._processes.timeStarted.get(name, self._clock.seconds())
+        pid = self._processes.pid(name)
+        text = f"ready (process {pid}), {took:.1f} s after its start"
+        self.status.record("ready", text, process=name)
+
+    def ended(self, name: str, how: str, is_expected: bool) -> None:
+        """The process of a child has ended; ``how`` is a phrase."""
+        self.status.history.forget(name)
+        level = "info" if is_expected else "warn"
+        self.status.record("ended", f"ended ({how})", process=name, level=level)
+        if not is_expected:
+            self._last_end[name] = f"{how}, {time.strftime('%H:%M')}"
+
+    # For the status page (sampling.StatusSource).
+
+    def survey(self) -> "Deferred[Statistics]":
+        return self._heartbeats.survey()
+
+    def busiest_topics(self) -> "Deferred[list[dict[str, Any]]]":
+        asked = self.operations.topics(TOPICS)
+        rows: Deferred[list[dict[str, Any]]] = asked.addCallback(lambda answer: answer["topics"])
+        return rows
+
+    def process_states(self) -> Sequence[ProcessState]:
+        return [self._state_of(name) for name in self._names]
+
+    def _state_of(self, name: str) -> ProcessState:
+        processes = self._processes
+        pid, uptime, state = processes.pid(name), None, "down"
+        if pid is not None:
+            uptime = self._clock.seconds() - processes.timeStarted[name]
+            state = "ready" if processes.is_ready(name) else "starting"
+            if state == "ready" and processes.candidate_pid(name) is not None:
+                state = "replacing"
+        return ProcessState(
+            name,
+            state,
+            pid,
+            uptime,
+            processes.starts.get(name, 0),
+            self._last_end.get(name, ""),
+            is_broker=name == self._broker,
+        )
+
+    def state(self, statistics: Statistics) -> tuple[str, Sequence[str]]:
+        missing = self._missing(statistics)
+        activity = self._activity()
+        if activity:
+            return activity, [each for each in missing if each != activity]
+        return ("not ready" if missing else "ready"), missing
+
+    def info(self) -> ClusterInfo:
+        return ClusterInfo(self._config.node["settings"], self.urls, self.capacity)
+
+    # For the operations (operations.Source).
+
+    def node_links(self) -> Mapping[str, ChildLink]:
+        links = {name: self._heartbeats.link(name) for name in self.node_names()}
+        return {
+            name: link
+            for name, link in links.items()
+            if link is not None and self._processes.is_ready(name)
+        }
+
+    def node_names(self) -> Sequence[str]:
+        return [name for name in self._names if name != self._broker]
+
+    def status_document(self) -> "Deferred[dict[str, Any]]":
+        return self.status.document()

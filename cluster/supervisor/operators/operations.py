@@ -1,0 +1,167 @@
+"""Operations: answers an operator's questions with what the nodes answer.
+
+Each public method is one question (``questions.Ask.what``). A node that does not answer in time is
+left out, and the answer names it in ``silent``.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+
+from cluster.core.exceptions import OperationFailed
+
+ANSWER_S = 5.0
+"""Seconds that a node has for its answer."""
+
+QUESTIONS = ("clients", "disconnect", "publish", "status", "topics")
+
+
+class Link(Protocol):
+    """The control connection of a node."""
+
+    def inspect(self, what: str, arguments: Mapping[str, Any]) -> "Deferred[Any]":
+        """Call a method of the node's Inspection."""
+
+
+class Source(Protocol):
+    """The methods of the supervisor that the operations call."""
+
+    def node_links(self) -> Mapping[str, Link]:
+        """The control connections of the nodes that serve, by name."""
+
+    def node_names(self) -> Sequence[str]:
+        """The names of all nodes."""
+
+    def status_document(self) -> "Deferred[dict[str, Any]]":
+        """The content of /status.json."""
+
+
+class Operations:
+    """Call ``ask``.
+
+    Args:
+        source: The supervisor.
+        clock: The reactor.
+    """
+
+    def __init__(self, source: Source, clock: IReactorTime) -> None:
+        self._source = source
+        self._clock: Any = clock
+
+    def ask(self, what: str, arguments: Mapping[str, Any]) -> "Deferred[Any]":
+        """Answer a question.
+
+        Args:
+            what: One of QUESTIONS.
+            arguments: The keyword arguments of the method with this name.
+
+        Returns:
+            A Deferred with a JSON value. It fails with OperationFailed, whose text is for the
+            operator.
+        """
+        if what not in QUESTIONS:
+            raise OperationFailed(f"this cluster does not know the command {what!r}")
+        try:
+            answer: Deferred[Any] = getattr(self, what)(**arguments)
+        except TypeError as error:
+            raise OperationFailed(f"{what}: {error}") from None
+        return answer
+
+    def status(self) -> "Deferred[dict[str, Any]]":
+        """The content of /status.json."""
+        return self._source.status_document()
+
+    def topics(self, limit: int = 20) -> "Deferred[dict[str, Any]]":
+        """The topics with the most subscribers in the cluster.
+
+        A topic that is not among the first ``limit`` of a node is not counted for that node.
+        """
+
+        def merge(answers: dict[str, Any]) -> dict[str, Any]:
+            subscribers: Counter[str] = Counter()
+            history: dict[str, int] = {}
+            for answer in answers.values():
+                for row in answer["topics"]:
+                    subscribers[row["topic"]] += row["subscribers"]
+                    history[row["topic"]] = max(history.get(row["topic"], 0), row["history"])
+            rows = [
+                {"topic": topic, "subscribers": count, "history": history[topic]}
+                for topic, count in subscribers.most_common(limit)
+            ]
+            return {"topics": rows, "silent": self._silent(answers)}
+
+        return self._ask_all("topics", {"limit": limit}).addCallback(merge)
+
+    def clients(
+        self, limit: int = 100, node: str = "", **wanted: str
+    ) -> "Deferred[dict[str, Any]]":
+        """The clients that fit a filter: see cluster.node.inspection.Filter."""
+
+        def merge(answers: dict[str, Any]) -> dict[str, Any]:
+            rows = [
+                {"node": name, **row}
+                for name, answer in answers.items()
+                for row in answer["clients"]
+            ]
+            total = sum(answer["total"] for answer in answers.values())
+            return {"total": total, "clients": rows[:limit], "silent": self._silent(answers, node)}
+
+        return self._ask_all("clients", {"limit": limit, **wanted}, node).addCallback(merge)
+
+    def disconnect(
+        self, node: str = "", code: int = 1008, reason: str = "", **wanted: str
+    ) -> "Deferred[dict[str, Any]]":
+        """Disconnect the clients that fit a filter."""
+
+        def merge(answers: dict[str, Any]) -> dict[str, Any]:
+            total = sum(answer["disconnected"] for answer in answers.values())
+            return {"disconnected": total, "silent": self._silent(answers, node)}
+
+        arguments: dict[str, Any] = {"code": code, "reason": reason, **wanted}
+        return self._ask_all("disconnect", arguments, node).addCallback(merge)
+
+    def publish(self, topic: str, message: str) -> "Deferred[dict[str, Any]]":
+        """Publish a message at any node: ``nodes``, the number of nodes with subscribers."""
+        links = self._source.node_links()
+        if not links:
+            raise OperationFailed("no node serves")
+        return next(iter(links.values())).inspect("publish", {"topic": topic, "message": message})
+
+    def _ask_all(
+        self, what: str, arguments: Mapping[str, Any], node: str = ""
+    ) -> "Deferred[dict[str, Any]]":
+        """The answers by node; only of one node, if it is given."""
+        if node and node not in self._source.node_names():
+            known = ", ".join(self._source.node_names())
+            raise OperationFailed(f"there is no node {node!r}; this cluster has {known}")
+        links = {
+            name: link for name, link in self._source.node_links().items() if node in ("", name)
+        }
+
+        def collect(found: list[Any]) -> dict[str, Any]:
+            answers = dict(zip(links, found, strict=True))
+            return {name: answer for name, answer in answers.items() if answer is not None}
+
+        asked = [
+            link.inspect(what, arguments).addTimeout(ANSWER_S, self._clock).addErrback(_unanswered)
+            for link in links.values()
+        ]
+        return gatherResults(asked, consumeErrors=True).addCallback(collect).addErrback(_first)
+
+    def _silent(self, answers: Mapping[str, Any], node: str = "") -> list[str]:
+        asked = [node] if node else self._source.node_names()
+        return [name for name in asked if name not in answers]
+
+
+def _unanswered(failure: Any) -> None:
+    """The node has left or is too slow; an error that it reports is passed on."""
+    if failure.check(OperationFailed):
+        failure.raiseException()
+
+
+def _first(failure: Any) -> Any:
+    """The error inside of gatherResults' FirstError."""
+    return failure.value.subFailure
