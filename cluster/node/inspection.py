@@ -9,6 +9,7 @@ This module imports from ``cluster.django``, so import it after Django is loaded
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from heapq import nlargest
@@ -26,6 +27,9 @@ from cluster.pubsub.subscriptions import Subscriptions
 
 SEARCHED = 500
 """Clients that a search looks at in one turn of the loop: about a millisecond."""
+
+GROUPED = 10
+"""Topics with the same beginning that are shown one by one."""
 
 MAX_TOPICS_SHOWN = 20
 """Topics that the row of one client has; it has their number, too."""
@@ -153,30 +157,37 @@ class Inspection:
             nodes, here = pubsub.publish(key, frame)
         return {"nodes": nodes, "connections_here": here}
 
-    def topics(self, limit: int = 20) -> dict[str, Any]:
+    def topics(self, limit: int = 20, grouped: bool = False) -> dict[str, Any]:
         """The topics with the most subscribers on this node.
 
         Args:
-            limit: How many topics.
+            limit: How many rows.
+            grouped: Whether more than GROUPED topics with the same beginning up to a slash, such as
+                ``user/``, are one row.
 
         Returns:
-            ``total``, the number of topics, and ``topics``: for each ``topic``, ``subscribers``,
-            and ``history``, how many messages are retained.
+            ``total``, the number of topics, and ``topics``, the rows: ``topic``, ``subscribers``,
+            ``history``, how many messages are retained, and ``topics``, how many topics it is.
         """
-        pubsub = self._websockets.pubsub
-        counts = pubsub.subscriptions.counts()
-        busiest = nlargest(limit, counts.items(), key=lambda item: item[1])
+        subscriptions = self._websockets.pubsub.subscriptions
+        counts = subscriptions.counts()
+        total = len(counts)
+        sizes: dict[bytes, int] = {}
+        if grouped:
+            counts, sizes = _group(counts)
         rows: list[dict[str, Any]] = []
-        for topic, subscribers in busiest:
-            kept = pubsub.subscriptions.retained_cache.get(topic)
+        for topic, subscribers in nlargest(limit, counts.items(), key=lambda item: item[1]):
+            size = sizes.get(topic, 1)
+            kept = subscriptions.retained_cache.get(topic) if size == 1 else None
             rows.append(
                 {
                     "topic": topic.decode(errors="replace"),
                     "subscribers": subscribers,
                     "history": 0 if kept is None else len(kept.frames),
+                    "topics": size,
                 }
             )
-        return {"total": len(counts), "topics": rows}
+        return {"total": total, "topics": rows}
 
     async def clients(self, wanted: Filter, limit: int = 100) -> dict[str, Any]:
         """The clients that fit a filter.
@@ -263,6 +274,20 @@ class Inspection:
                 connection.queued_bytes,
                 connection.close,
             )
+
+
+def _group(counts: dict[bytes, int]) -> tuple[dict[bytes, int], dict[bytes, int]]:
+    """The counts of topics and groups, and the number of topics of each group."""
+    members = Counter(topic.partition(b"/")[0] for topic in counts if b"/" in topic)
+    grouped: Counter[bytes] = Counter()
+    sizes: Counter[bytes] = Counter()
+    for topic, count in counts.items():
+        prefix, slash, _ = topic.partition(b"/")
+        if slash and members[prefix] > GROUPED:
+            topic = prefix + b"/*"
+            sizes[topic] += 1
+        grouped[topic] += count
+    return grouped, sizes
 
 
 def _topics_of(

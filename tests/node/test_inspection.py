@@ -38,11 +38,17 @@ class WebSocketTests(SynchronousTestCase):
             found = of_websockets().topics()
             self.assertEqual(2, found["total"])
             expected = [
-                {"topic": "chat", "subscribers": 2, "history": 1},
-                {"topic": "chat/a", "subscribers": 1, "history": 0},
+                {"topic": "chat", "subscribers": 2, "history": 1, "topics": 1},
+                {"topic": "chat/a", "subscribers": 1, "history": 0, "topics": 1},
             ]
             self.assertEqual(expected, found["topics"])
             self.assertEqual(expected[:1], of_websockets().topics(limit=1)["topics"])
+
+    def test_many_topics_with_the_same_beginning_are_one_row(self) -> None:
+        counts = {b"chat": 3, b"a/1": 1, **{b"user/%d" % number: 2 for number in range(50)}}
+        grouped, sizes = inspection._group(counts)
+        self.assertEqual({b"chat": 3, b"a/1": 1, b"user/*": 100}, dict(grouped))
+        self.assertEqual({b"user/*": 50}, dict(sizes))
 
     @asynchronous
     async def test_clients_and_filters(self) -> None:

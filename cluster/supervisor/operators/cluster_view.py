@@ -101,12 +101,13 @@ class ClusterView:
         return self._heartbeats.survey()
 
     def busiest_topics(self) -> "Deferred[list[dict[str, Any]]]":
-        asked = self.operations.topics(TOPICS)
+        asked = self.operations.topics(TOPICS, grouped=True)
         rows: Deferred[list[dict[str, Any]]] = asked.addCallback(lambda answer: answer["topics"])
         return rows
 
     def process_states(self) -> Sequence[ProcessState]:
-        return [self._state_of(name) for name in self._names]
+        broker = [self._broker] if self._broker else []
+        return [self._state_of(name) for name in (*self.node_names(), *broker)]
 
     def _state_of(self, name: str) -> ProcessState:
         processes = self._processes

@@ -4,8 +4,8 @@ Each public method is one question (``questions.Ask.what``). A node that does no
 left out, and the answer names it in ``silent``.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from heapq import nlargest
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -74,26 +74,28 @@ class Operations:
         """The content of /status.json."""
         return self._source.status_document()
 
-    def topics(self, limit: int = 20) -> "Deferred[dict[str, Any]]":
-        """The topics with the most subscribers in the cluster.
+    def topics(self, limit: int = 20, grouped: bool = False) -> "Deferred[dict[str, Any]]":
+        """The topics with the most subscribers in the cluster; see cluster.node.inspection.
 
         A topic that is not among the first ``limit`` of a node is not counted for that node.
         """
 
         def merge(answers: dict[str, Any]) -> dict[str, Any]:
-            subscribers: Counter[str] = Counter()
-            history: dict[str, int] = {}
+            rows: dict[str, dict[str, Any]] = {}
             for answer in answers.values():
                 for row in answer["topics"]:
-                    subscribers[row["topic"]] += row["subscribers"]
-                    history[row["topic"]] = max(history.get(row["topic"], 0), row["history"])
-            rows = [
-                {"topic": topic, "subscribers": count, "history": history[topic]}
-                for topic, count in subscribers.most_common(limit)
-            ]
-            return {"topics": rows, "silent": self._silent(answers)}
+                    known = rows.get(row["topic"])
+                    if known is None:
+                        rows[row["topic"]] = dict(row)
+                    else:
+                        known["subscribers"] += row["subscribers"]
+                        known["history"] = max(known["history"], row["history"])
+                        known["topics"] = max(known["topics"], row["topics"])
+            busiest = nlargest(limit, rows.values(), key=lambda row: int(row["subscribers"]))
+            return {"topics": busiest, "silent": self._silent(answers)}
 
-        return self._ask_all("topics", {"limit": limit}).addCallback(merge)
+        arguments = {"limit": limit, "grouped": grouped}
+        return self._ask_all("topics", arguments).addCallback(merge)
 
     def clients(
         self, limit: int = 100, node: str = "", **wanted: str

@@ -101,7 +101,7 @@ function row(process) {
     ["starts", starts, process.starts > 1 ? "warn" : ""],
     ...traffic,
     ["send queue", bytes(process.queue), process.queue > 1e6 ? "warn" : ""],
-    ["views busy / waiting", isNode ? `${number(process.views_busy)} / ${number(process.views_waiting)}` : "–"],
+    ["views", isNode ? `${number(process.views_busy)} / ${number(process.views_waiting)}` : "–"],
     ["CPU", process.cpu === null ? "–" : `${whole.format(process.cpu * 100)} %`],
     ["RSS", bytes(process.rss)],
   ];
@@ -115,9 +115,9 @@ function row(process) {
 }
 
 function topic({ topic, subscribers, rate, history, topics }) {
-  const facts = topics
-    ? [`${number(topics)} topics`]
-    : [`${number(subscribers)} subscribers`, rate !== undefined && `${number(rate)} msg/s`, history && `history ${history}`];
+  const facts = topics > 1
+    ? [`${number(topics)} topics`, `${number(subscribers)} subscriptions`]
+    : [`${number(subscribers)} subscriber${subscribers === 1 ? "" : "s"}`, rate !== undefined && `${number(rate)} msg/s`, history && `history ${history}`];
   return make("li", {}, topic, make("span", { class: "quiet" }, ` — ${facts.filter(Boolean).join(" · ")}`));
 }
 

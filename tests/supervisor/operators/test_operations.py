@@ -1,0 +1,111 @@
+"""Tests of cluster.supervisor.operators: questions over a real AMP connection in memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from cluster.supervisor.operator_commands import OperationFailed
+from cluster.supervisor.operators.json_argument import PART, Json
+from cluster.supervisor.operators.operations import ANSWER_S, Operations
+
+
+class Node:
+    """A node that answers with what the test sets."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def inspect(self, what: str, arguments: Mapping[str, Any]) -> "Deferred[Any]":
+        self.asked.append((what, dict(arguments)))
+        if isinstance(self.answer, Exception):
+            return fail(self.answer)
+        return Deferred() if self.answer is None else succeed(self.answer)
+
+
+class OperationsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.nodes: dict[str, Node] = {}
+        self.operations = Operations(self, self.clock)
+
+    def node_links(self) -> Mapping[str, Any]:
+        return self.nodes
+
+    def node_names(self) -> Sequence[str]:
+        return ["node0", "node1", "node2"]
+
+    def status_document(self) -> "Deferred[dict[str, Any]]":
+        return succeed({"state": "ready"})
+
+    def ask(self, what: str, **arguments: Any) -> Any:
+        asked = self.operations.ask(what, arguments)
+        self.clock.advance(ANSWER_S)
+        return self.successResultOf(asked)
+
+    def assert_refused(self, text: str, what: str, **arguments: Any) -> None:
+        try:
+            failure = self.failureResultOf(self.operations.ask(what, arguments), OperationFailed)
+            reason = failure.getErrorMessage()
+        except OperationFailed as error:
+            reason = str(error)
+        self.assertIn(text, reason)
+
+    def test_topics_of_all_nodes_are_added(self) -> None:
+        def row(topic: str, subscribers: int, history: int = 0) -> dict[str, Any]:
+            return {"topic": topic, "subscribers": subscribers, "history": history, "topics": 1}
+
+        self.nodes = {
+            "node0": Node({"topics": [row("a", 1), row("b", 5)]}),
+            "node1": Node({"topics": [row("a", 1), row("c", 1), row("b", 5, 3)]}),
+            "node2": Node(None),
+        }
+        answer = self.ask("topics", limit=2)
+        self.assertEqual([row("b", 10, 3), row("a", 2)], answer["topics"])
+        self.assertEqual(["node2"], answer["silent"])
+
+    def test_clients_of_all_nodes_or_of_one(self) -> None:
+        self.nodes = {
+            "node0": Node({"total": 7, "clients": [{"id": "1"}, {"id": "2"}]}),
+            "node1": Node({"total": 1, "clients": [{"id": "3"}]}),
+        }
+        answer = self.ask("clients", limit=2, user="ada")
+        self.assertEqual(8, answer["total"])
+        self.assertEqual(
+            [("node0", "1"), ("node0", "2")], [(r["node"], r["id"]) for r in answer["clients"]]
+        )
+        self.assertEqual([("clients", {"limit": 2, "user": "ada"})], self.nodes["node0"].asked)
+        self.assertEqual(["node2"], answer["silent"])
+        answer = self.ask("clients", node="node1")
+        self.assertEqual((1, []), (answer["total"], answer["silent"]))
+        self.assert_refused("no node 'node9'", "clients", node="node9")
+
+    def test_disconnect(self) -> None:
+        self.nodes = {"node0": Node({"disconnected": 2}), "node1": Node({"disconnected": 3})}
+        self.assertEqual(5, self.ask("disconnect", topic="a")["disconnected"])
+        self.nodes["node1"].answer = OperationFailed("a filter is needed")
+        self.assert_refused("a filter is needed", "disconnect")
+
+    def test_publish(self) -> None:
+        self.assert_refused("no node serves", "publish", topic="a", message="b")
+        self.nodes = {"node0": Node({"nodes": 2})}
+        self.assertEqual({"nodes": 2}, self.ask("publish", topic="a", message="b"))
+
+    def test_wrong_questions(self) -> None:
+        self.assert_refused("'__init__'", "__init__")
+        self.assert_refused("unexpected keyword argument", "topics", nonsense=1)
+        self.assertEqual({"state": "ready"}, self.ask("status"))
+
+
+class JsonTests(SynchronousTestCase):
+    def test_values_of_any_size(self) -> None:
+        for value in (None, 7, "é", {"a": ["x" * PART * 3]}, "x" * (PART - 2), "x" * (PART - 1)):
+            strings: dict[bytes, bytes] = {}
+            objects: dict[str, Any] = {}
+            Json().toBox(b"answer", strings, {"answer": value}, None)
+            self.assertLessEqual(max(map(len, strings.values())), PART)
+            Json().fromBox(b"answer", strings, objects, None)
+            self.assertEqual({"answer": value}, objects)
