@@ -98,8 +98,8 @@ def secret_key(environ: Mapping[str, str], folder: Path) -> str:
     """Return ``$DJANGO_SECRET_KEY``, or the key in ``folder``, which is created if necessary.
 
     Several processes may call this at the same time; all receive the same key. Creates ``folder``
-    if necessary. Raises ImproperlyConfigured if the key can be neither read nor saved, or if another
-    user has access to the folder or the key.
+    if necessary. Raises ImproperlyConfigured if the key can be neither read nor saved, or if
+    another user has access to the folder or the key.
     """
     given = environ.get("DJANGO_SECRET_KEY")
     if given:

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.supervisor.operator_commands import OperationFailed
+from cluster.core.exceptions import OperationFailed
 from cluster.supervisor.operators.json_argument import PART, Json
 from cluster.supervisor.operators.operations import ANSWER_S, Operations
 
