@@ -10,12 +10,14 @@ life          one Game of Life on this cluster and on other servers
 slow_views    the latency of WebSockets while slow views run
 link          CPU time of a publication on its way to another node
 watchers      CPU time of the watchers of a game
+restart       a rolling restart under load, which must lose nothing
 
 competitors   the servers that are compared with the cluster
 slow_site     the site of slow_views
 servers       starts, measures and stops server processes
 environments  virtual environments with the competitors' libraries
 load          the clients
+restart_load  the clients of restart
 subscribers   the processes that receive a broadcast
 command       the common parts of the commands: options, one comparison from start to report
 rounds        the order in which candidates are measured

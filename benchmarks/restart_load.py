@@ -55,9 +55,9 @@ class Load:
 
     Args:
         port: Its port on 127.0.0.1.
-        connectors: Clients that connect, echo a message, and close, again and again.
+        connectors: Clients that connect, echo a message, and close, repeatedly.
         holders: WebSockets that stay open.
-        requesters: HTTP connections that request a view again and again.
+        requesters: HTTP connections that request a view repeatedly.
         subscribers: Members of the chat's room.
     """
 
@@ -87,9 +87,9 @@ class Load:
         for event in ready:
             await asyncio.wait_for(event.wait(), PATIENCE_S)
         for _ in range(connectors):
-            self._run(self._connect_again_and_again())
+            self._run(self._connect_repeatedly())
         for _ in range(requesters):
-            self._run(self._request_again_and_again())
+            self._run(self._request_repeatedly())
         if subscribers:
             self._publisher = asyncio.ensure_future(self._say())
 
@@ -141,7 +141,7 @@ class Load:
 
     # The clients.
 
-    async def _connect_again_and_again(self) -> None:
+    async def _connect_repeatedly(self) -> None:
         while not self._stop.is_set():
             try:
                 async with self._open(ECHO) as ws:
@@ -219,7 +219,7 @@ class Load:
 
         await self._again(CHAT, "publisher", asyncio.Event(), talk)
 
-    async def _request_again_and_again(self) -> None:
+    async def _request_repeatedly(self) -> None:
         while not self._stop.is_set():
             try:
                 await self._requests_on_one_connection()

@@ -23,6 +23,7 @@ from benchmarks import (
     link,
     load,
     measurements,
+    restart,
     rounds,
     slow_views,
     storm,
@@ -43,7 +44,7 @@ from benchmarks.servers import (
 )
 
 MEASURING: Any = [broadcast, echo, handshakes, idle, fast_path, life, link]
-MEASURING += [slow_views, storm, watchers]
+MEASURING += [restart, slow_views, storm, watchers]
 
 
 class CommandTests(SynchronousTestCase):
@@ -67,6 +68,7 @@ class CommandTests(SynchronousTestCase):
             (broadcast, "--rates 5,x"),
             (broadcast, "--subscribers 0"),
             (storm, "--nodes 0"),
+            (restart, "--restarts 0"),
             (slow_views, "--views 0"),
             (life, "--nodes 1,0"),
             (life, "--rounds 0"),

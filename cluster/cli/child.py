@@ -72,7 +72,7 @@ class ChildService(Protocol):
     def inspect(self, what: str, arguments: dict[str, Any]) -> "Deferred[Any]": ...
 
 
-MakeService = Callable[[dict[str, Any], list[tuple[int, int, str]]], ChildService]
+MakeService = Callable[[dict[str, Any], list[tuple[int, int, str, str]]], ChildService]
 
 
 class Child:
@@ -214,7 +214,7 @@ class _LinkFactory(ClientFactory):
 
 
 def make_node(
-    log: ProcessLog, config: dict[str, Any], sockets: list[tuple[int, int, str]]
+    log: ProcessLog, config: dict[str, Any], sockets: list[tuple[int, int, str, str]]
 ) -> ChildService:
     """Create the node of a slot, with the slot's listening sockets."""
     from twisted.internet import reactor
@@ -227,7 +227,7 @@ def make_node(
     return node
 
 
-def make_broker(config: dict[str, Any], _: list[tuple[int, int, str]]) -> ChildService:
+def make_broker(config: dict[str, Any], _: list[tuple[int, int, str, str]]) -> ChildService:
     """Create the cluster's own broker."""
     from twisted.internet import reactor
 

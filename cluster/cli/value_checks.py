@@ -19,6 +19,7 @@ from cluster.django import conf
 from cluster.net.addresses import Address, unix_path_fits
 from cluster.net.bus_keys import BusKeys
 from cluster.net.listening_sockets import connection_capacity
+from cluster.supervisor.certificates import Certificates
 
 DEFAULT_SETTINGS = "django_project.settings"
 
@@ -190,17 +191,4 @@ def check_descriptors() -> None:
 
 def check_certificate(address: Address) -> None:
     """Raise ConfigurationError if the key or certificate of an ssl address cannot be used."""
-    if address.scheme != "ssl":
-        return
-    from cluster.net.tls import tls_context
-
-    try:
-        tls_context(address)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {address.text!r}: {error.filename}: {error.strerror}"
-        ) from None
-    except Exception as error:
-        raise ConfigurationError(
-            f"cannot listen on {address.text!r}: its key or certificate cannot be used ({error})"
-        ) from None
+    Certificates([address]).read()

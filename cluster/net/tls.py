@@ -18,12 +18,15 @@ _CERTIFICATE = re.compile(
 )
 
 
-def tls_context(address: Address) -> ssl.CertificateOptions:
+def read_certificate(address: Address) -> str:
     """Read the key and the certificates of an address, and check that they fit.
 
     Args:
         address: The address, with the scheme "ssl". ``certKey`` may have further certificates
             after the first one, up to the root, and so may ``extraCertChain``.
+
+    Returns:
+        The key, then the certificates, in PEM format.
 
     Raises:
         OSError: A file cannot be read.
@@ -31,14 +34,24 @@ def tls_context(address: Address) -> ssl.CertificateOptions:
     """
     files = address.parameters
     key_file = files.get("privateKey", "server.pem")
-    certificates = _certificates(files.get("certKey", key_file))
-    key = ssl.KeyPair.load(Path(key_file).read_bytes(), ssl.SSL.FILETYPE_PEM)
+    names = [files.get("certKey", key_file)]
     if "extraCertChain" in files:
-        certificates += _certificates(files["extraCertChain"])
+        names.append(files["extraCertChain"])
+    pems = [pem for name in names for pem in _certificates(name)]
+    key = ssl.KeyPair.load(Path(key_file).read_bytes(), ssl.SSL.FILETYPE_PEM)
+    text = b"\n".join([key.dump(ssl.SSL.FILETYPE_PEM), *pems]).decode()
+    tls_context(text)
+    return text
+
+
+def tls_context(certificate: str) -> ssl.CertificateOptions:
+    """Return the context for what ``read_certificate`` has returned."""
+    data = certificate.encode()
+    certificates = [ssl.Certificate.loadPEM(pem).original for pem in _CERTIFICATE.findall(data)]
     options = ssl.CertificateOptions(
-        privateKey=key.original,
-        certificate=certificates[0].original,
-        extraCertChain=[each.original for each in certificates[1:]],
+        privateKey=ssl.KeyPair.load(data, ssl.SSL.FILETYPE_PEM).original,
+        certificate=certificates[0],
+        extraCertChain=certificates[1:],
         raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
         acceptableCiphers=ssl.AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
     )
@@ -46,8 +59,8 @@ def tls_context(address: Address) -> ssl.CertificateOptions:
     return options
 
 
-def _certificates(name: str) -> list[ssl.Certificate]:
+def _certificates(name: str) -> list[bytes]:
     pems = _CERTIFICATE.findall(Path(name).read_bytes())
     if not pems:
         raise ValueError(f"{name} has no certificate in PEM format")
-    return [ssl.Certificate.loadPEM(pem) for pem in pems]
+    return list(pems)

@@ -84,8 +84,11 @@ class ListeningSocket:
         fd: The descriptor.
         family: The address family, such as socket.AF_INET.
         endpoint: The Twisted endpoint that it was opened for, such as "ssl:8443:…".
+        certificate: For ssl: what net.tls.read_certificate has returned; empty: the node reads the
+            files.
     """
 
     fd: int
     family: int
     endpoint: str
+    certificate: str = ""

@@ -21,7 +21,7 @@ from cluster.net.bus_keys import BusKeys
 from cluster.net.listening_sockets import BACKLOG
 from cluster.net.loop.stall_detector import StallDetector
 from cluster.net.loop.threads import call_in_reactor
-from cluster.net.tls import tls_context
+from cluster.net.tls import read_certificate, tls_context
 from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.drain import Drain
 from cluster.node.interpreter_tuning import tune_interpreter
@@ -240,7 +240,9 @@ class Node(Service):
         for listening in self._listening_sockets:
             tls = None
             if listening.endpoint.startswith("ssl:"):
-                tls = tls_context(parse_address(listening.endpoint))
+                tls = tls_context(
+                    listening.certificate or read_certificate(parse_address(listening.endpoint))
+                )
             sock = socket.socket(fileno=listening.fd)
             sock.listen(BACKLOG)  # no effect on most, which listen (supervisor.listening_slots)
             factory = self.http.protocol_detection

@@ -7,6 +7,7 @@ operator_commands    the commands of operators, over the control socket
 child_command        the command line and the environment of the children
 child_processes      starts, restarts and stops the child processes
 child_output         the logs of the child processes, and what they print
+certificates         TLS keys and certificates, which it reads for all nodes
 control_connection   the connection between the supervisor and each child
 listening_slots      the listening sockets of each node, which outlive its processes
 heartbeat            asks the children for their statistics, and replaces silent ones

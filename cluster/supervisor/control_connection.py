@@ -56,12 +56,14 @@ class Register(amp.Command):
 
 
 class Listen(amp.Command):
-    """Supervisor to node: a listening socket. The receiver owns the descriptor."""
+    """Supervisor to node: a listening socket, and its TLS key and certificates if it has some. The
+    receiver owns the descriptor."""
 
     arguments: ClassVar[_Arguments] = [
         (b"descriptor", amp.Descriptor()),
         (b"family", amp.Integer()),
         (b"endpoint", amp.Unicode()),
+        (b"certificate", amp.Unicode(optional=True)),
     ]
     response: ClassVar[_Arguments] = []
 
@@ -113,6 +115,9 @@ class ChildRegistry(Protocol):
     def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         """The listening sockets for a child: (descriptor, family, endpoint)."""
 
+    def certificate(self, endpoint: str) -> str:
+        """The TLS key and certificates of an address, in PEM format; empty if it has none."""
+
     def became_ready(self, link: "ChildLink") -> None:
         """The child serves."""
 
@@ -159,7 +164,13 @@ class ChildLink(_Quiet):
         config = self._registry.registered(self, slot, pid)
         self.slot, self.pid = slot, pid
         sent = [
-            self.callRemote(Listen, descriptor=descriptor, family=family, endpoint=endpoint)
+            self.callRemote(
+                Listen,
+                descriptor=descriptor,
+                family=family,
+                endpoint=endpoint,
+                certificate=self._registry.certificate(endpoint),
+            )
             for descriptor, family, endpoint in self._registry.listening_sockets(slot)
         ]
         return gatherResults(sent, consumeErrors=True).addCallback(
@@ -270,7 +281,7 @@ class SupervisorLink(_Quiet):
         self._stats = stats
         self._stop = stop
         self._lost = lost
-        self.listening_sockets: list[tuple[int, int, str]] = []
+        self.listening_sockets: list[tuple[int, int, str, str]] = []
 
     def register(self, slot: int, pid: int) -> "Deferred[dict[str, Any]]":
         """Register this process; fires with the configuration.
@@ -297,8 +308,10 @@ class SupervisorLink(_Quiet):
         self._made()
 
     @Listen.responder
-    def _listen(self, descriptor: int, family: int, endpoint: str) -> dict[str, Any]:
-        self.listening_sockets.append((descriptor, family, endpoint))
+    def _listen(
+        self, descriptor: int, family: int, endpoint: str, certificate: str | None = None
+    ) -> dict[str, Any]:
+        self.listening_sockets.append((descriptor, family, endpoint, certificate or ""))
         return {}
 
     @Stats.responder

@@ -37,6 +37,7 @@ from cluster.core.exceptions import ConfigurationError, OperationFailed
 from cluster.net import listening_sockets
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
+from cluster.supervisor.certificates import Certificates
 from cluster.supervisor.child_command import child_environment, command_output
 from cluster.supervisor.child_output import LOG_DESCRIPTOR, SupervisorLog
 from cluster.supervisor.child_processes import Children
@@ -79,6 +80,7 @@ class Supervisor(Service):
         self._nodes = [f"node{number}" for number in range(config.nodes)]
         self._own_broker = config.bus is None
         self.names = [BROKER, *self._nodes] if self._own_broker else self._nodes
+        self._certificates = Certificates(config.listens)
         self._slots = ListeningSlots(self._nodes, config.listens, reactor)
         self._admin_socket: socket.socket | None = None
         self._ports: list[Any] = []
@@ -112,7 +114,9 @@ class Supervisor(Service):
     # Start.
 
     def privilegedStartService(self) -> None:
-        """Open all listening sockets, before twistd gives up root privileges."""
+        """Read the certificates and open all listening sockets, before twistd gives up root
+        privileges."""
+        self._certificates.read()
         self._slots.open()
         try:
             self._admin_socket = listening_sockets.claim(self.config.admin)
@@ -214,6 +218,10 @@ class Supervisor(Service):
     def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         """The listening sockets for a child: (descriptor, family, endpoint)."""
         return [] if slot == BROKER_SLOT else self._slots.sockets_of(slot)
+
+    def certificate(self, endpoint: str) -> str:
+        """The TLS key and certificates of an address; empty if it has none."""
+        return self._certificates.of(endpoint)
 
     def became_ready(self, link: ChildLink) -> None:
         """The child serves."""
@@ -348,6 +356,7 @@ class Supervisor(Service):
         Returns:
             A Deferred with a sentence for the operator. It fails with OperationFailed.
         """
+        self._certificates.read_again()
         return self._restart.request()
 
     def hang_up(self) -> None:

@@ -1,5 +1,7 @@
 """Rolling restarts of real clusters."""
 
+import contextlib
+import io
 import os
 import shutil
 import signal
@@ -8,8 +10,9 @@ import tempfile
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
+from benchmarks import restart as benchmark
 from tests.e2e.asking import get, ready
 from tests.e2e.processes import (
     TEST_TIMEOUT_S,
@@ -46,6 +49,29 @@ async def echo(ws):
         await ws.send(message)
 urlpatterns = [path("", view), path("slow/", slow), path("echo/", echo)]
 """
+
+
+class LoadTests(SynchronousTestCase):
+    """The benchmark with few clients; its defaults are those of a real site."""
+
+    timeout = TEST_TIMEOUT_S
+
+    def restart(self, *options: str) -> None:
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            status = benchmark.main(
+                ["--nodes", "2", "--restarts", "1", "--spread", "1", "--holders", "50",
+                 "--connectors", "10", "--requesters", "4", "--subscribers", "5", *options]
+            )  # fmt: skip
+        self.assertEqual(status, 0, output.getvalue())
+
+    def test_nothing_is_refused_reset_or_missed(self) -> None:
+        self.restart()
+
+    def test_nothing_is_refused_reset_or_missed_behind_nginx(self) -> None:
+        if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+            raise SkipTest("nginx is not installed (apt-get install nginx)")
+        self.restart("--nginx")
 
 
 class RestartTests(TestCase):

@@ -1,5 +1,7 @@
 """A cluster that listens with TLS: pages and WebSockets, for clients that negotiate by ALPN."""
 
+import os
+import signal
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -101,3 +103,43 @@ class TLSTests(TestCase):
         )
         self.assertTrue(answer.startswith(b"HTTP/1.1 101"), answer[:200])
         self.assertTrue(answer.endswith(b"\x82\x7e\x40\x00" + b"x" * 0x4000))
+
+    async def test_certificates_are_read_again_at_a_restart(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        key, certificate = make_certificate(folder.resolve())
+        endpoint = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
+        cluster = await start_cluster(self, "--nodes", "2", listen=endpoint)
+        place = "127.0.0.1", cluster.port
+
+        async def served() -> set[str]:
+            """The certificates that 20 connections receive."""
+            pems = [
+                await deferToThread(ssl.get_server_certificate, place, timeout=PATIENCE_S)
+                for _ in range(20)
+            ]
+            return set(pems)
+
+        async def restart() -> None:
+            done = cluster.line("restarted 2 nodes")
+            cluster.kill(signal.SIGHUP)
+            await done
+
+        async def replace_one() -> None:
+            again = cluster.line("node0 ready")
+            os.kill(cluster.pids["node0"], signal.SIGKILL)
+            await again
+
+        first = certificate.read_text()
+        self.assertEqual(await served(), {first})
+        make_certificate(folder.resolve())
+        second = certificate.read_text()
+        await replace_one()
+        self.assertEqual(await served(), {first}, "all nodes have the same certificate")
+        await restart()
+        self.assertEqual(await served(), {second})
+        certificate.write_text("damaged")
+        await replace_one()
+        await restart()
+        self.assertEqual(await served(), {second})
+        self.assertIn("the previous certificate stays in use: cannot listen on", cluster.text)

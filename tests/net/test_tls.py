@@ -9,7 +9,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.net.addresses import parse_address
-from cluster.net.tls import tls_context
+from cluster.net.tls import read_certificate, tls_context
 from tests.e2e.test_tls import make_certificate
 
 
@@ -21,7 +21,7 @@ class CipherTests(SynchronousTestCase):
         self.context = self.tls(f"ssl:0:privateKey={self.key}:certKey={self.certificate}")
 
     def tls(self, text: str) -> Any:
-        return tls_context(parse_address(text)).getContext()
+        return tls_context(read_certificate(parse_address(text))).getContext()
 
     def handshake(self, **options: Any) -> tuple[str, str]:
         """The version and the cipher of a handshake in memory; raises if it fails."""
@@ -81,9 +81,9 @@ class CipherTests(SynchronousTestCase):
         chain = other / "fullchain.pem"
         chain.write_bytes(self.certificate.read_bytes() + more.read_bytes())
         address = parse_address(f"ssl:0:privateKey={self.key}:certKey={chain.resolve()}")
-        self.assertEqual(len(tls_context(address).extraCertChain), 1)
+        self.assertEqual(len(tls_context(read_certificate(address)).extraCertChain), 1)
         extra = parse_address(f"{address.text}:extraCertChain={more}")
-        self.assertEqual(len(tls_context(extra).extraCertChain), 2)
+        self.assertEqual(len(tls_context(read_certificate(extra)).extraCertChain), 2)
 
     def test_a_key_of_another_certificate_is_an_error(self) -> None:
         other = Path(self.mktemp())

@@ -81,6 +81,9 @@ class RecordingRegistry:
     def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         return [(40, 2, "tcp:8000"), (41, 10, r"tcp:8000:interface=\:\:1")]
 
+    def certificate(self, endpoint: str) -> str:
+        return "PEM" if endpoint.endswith("1") else ""
+
     def became_ready(self, link: ChildLink) -> None:
         self.events.append(("ready", link.slot))
 
@@ -124,7 +127,7 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(config, {"name": "node2", "drain_timeout": 10.0})
         self.assertEqual(
             self.child.listening_sockets,
-            [(40, 2, "tcp:8000"), (41, 10, r"tcp:8000:interface=\:\:1")],
+            [(40, 2, "tcp:8000", ""), (41, 10, r"tcp:8000:interface=\:\:1", "PEM")],
         )
         self.assertEqual(self.registry.events, [("registered", 2, 4711)])
         self.assertEqual((self.parent.slot, self.parent.pid), (2, 4711))
