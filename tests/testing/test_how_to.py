@@ -149,6 +149,7 @@ class GuideTestCase(ExampleTestCase):
             importable(
                 module("requests", Session=lambda: SimpleNamespace(cookies={"sessionid": "abc"})),
                 module("websockets.sync.client", connect=Opened),
+                module("sentry_sdk", init=lambda dsn: None),
                 module("polls.models", Poll=Records()),
             ),
             redirect_stdout(StringIO()),
