@@ -21,6 +21,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from cluster.broker_history import HistoryFile
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange, Outgoing
 from cluster.core.exceptions import WireError
@@ -58,7 +59,8 @@ class _Waiting:
 class Broker(Service):
     """Binds ``address`` ("ipc:///run/…/broker.ipc" or "tcp://127.0.0.1:7000") when it starts.
 
-    With ``keys``, as tcp needs them, only nodes with the right key can connect.
+    With ``keys``, as tcp needs them, only nodes with the right key can connect. With ``history``,
+    the path of a file, the next broker continues with what topics retain (broker_history.py).
     ``ready`` fires when the socket is bound; it fails with the reason if binding is impossible.
     Retained frames expire by ``unix_time``, in seconds: nodes compare it with theirs.
     """
@@ -72,6 +74,7 @@ class Broker(Service):
         address: str,
         reactor: Any,
         keys: BusKeys | None = None,
+        history: str = "",
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         if keys is None and not address.startswith("ipc://"):
@@ -83,6 +86,9 @@ class Broker(Service):
         self._reactor = reactor
         self._unix_time = unix_time
         self._exchange = Exchange(os.urandom(8).hex())
+        self._history: HistoryFile | None = None
+        if history:
+            self._history = HistoryFile(history, self._exchange, reactor, self._now)
         self._known: set[bytes] = set()
         self._asked: set[bytes] = set()
         self._waiting: dict[bytes, _Waiting] = {}
@@ -113,12 +119,19 @@ class Broker(Service):
             return
         finally:
             os.umask(umask)
+        self.load_history()
         self._link = ZmqSocket(self._reactor, socket, self._received)
         self._monitor = monitor(
             self._reactor, socket, lambda: None, self._connection_lost, self._connection_refused
         )
         self._link.start()
         self.ready.callback(None)
+
+    def load_history(self) -> None:
+        """Continue with what the previous broker has recorded, if there is a file for it."""
+        if self._history is not None:
+            self._history.load()
+            self._exchange.on_retained = self._history.record
 
     def stopService(self) -> None:
         if not self.running:  # the start has failed
@@ -131,6 +144,8 @@ class Broker(Service):
         self._monitor.close()
         self._link.close()
         self._close_context()
+        if self._history is not None:
+            self._history.stop()
 
     def _close_context(self) -> None:
         if self._authentication is not None:
@@ -155,7 +170,12 @@ class Broker(Service):
             "messages_dropped": dict(self._dropped),
             "connections_refused": self._connections_refused,
             "retained_evicted": self._exchange.retained.evicted,
+            "history_file_bytes": 0 if self._history is None else self._history.size,
+            "history_file_errors": 0 if self._history is None else self._history.errors,
         }
+
+    def _now(self) -> int:
+        return int(self._unix_time() * 1000)
 
     def _received(self, parts: list[bytes]) -> None:
         sender = parts[0]
@@ -195,7 +215,7 @@ class Broker(Service):
             self._dropped["unknown_sender"] += 1
             self._ask_for_hello(sender)
             return
-        outgoing = self._exchange.receive(node, message, int(self._unix_time() * 1000))
+        outgoing = self._exchange.receive(node, message, self._now())
         self._known = {name.encode() for name in self._exchange.nodes}
         self._perform(outgoing)
         if isinstance(message, wire.Hello):
@@ -220,8 +240,12 @@ class Broker(Service):
             self._send([node, wire.encode(wire.UnknownNode())])
 
     def _perform(self, outgoing: Outgoing) -> None:
+        encoded: wire.Message | None = None
+        data = b""
         for node, message in outgoing:
-            self._send([node.encode(), wire.encode(message)])
+            if message is not encoded:  # the same message often goes to several nodes
+                encoded, data = message, wire.encode(message)
+            self._send([node.encode(), data])
 
     def _send(self, parts: list[bytes]) -> None:
         node = parts[0]

@@ -18,6 +18,7 @@ from benchmarks import (
     environments,
     fast_path,
     handshakes,
+    history,
     idle,
     life,
     link,
@@ -43,7 +44,7 @@ from benchmarks.servers import (
     kernel_kb,
 )
 
-MEASURING: Any = [broadcast, echo, handshakes, idle, fast_path, life, link]
+MEASURING: Any = [broadcast, echo, handshakes, idle, fast_path, history, life, link]
 MEASURING += [restart, slow_views, storm, watchers]
 
 
@@ -73,6 +74,7 @@ class CommandTests(SynchronousTestCase):
             (life, "--nodes 1,0"),
             (life, "--rounds 0"),
             (watchers, "--rate 0"),
+            (history, "--runs 0"),
             (link, "--runs 0"),
         ):
             said = io.StringIO()

@@ -325,6 +325,8 @@ class LifeTests(LinksTestCase):
                 "messages_dropped": {},
                 "connections_refused": 0,
                 "retained_evicted": 0,
+                "history_file_bytes": 0,
+                "history_file_errors": 0,
             },
         )
         self.stop_broker(broker)

@@ -39,7 +39,11 @@ FLOORS = (
     Floor("net", ("cluster.net",), ("core", "logs")),
     Floor("pubsub", ("cluster.pubsub",), ("core", "logs", "net")),
     Floor("django", ("cluster.django",), ("core", "logs", "net")),
-    Floor("node", ("cluster.node", "cluster.broker"), ("core", "logs", "net", "pubsub", "django")),
+    Floor(
+        "node",
+        ("cluster.node", "cluster.broker", "cluster.broker_history"),
+        ("core", "logs", "net", "pubsub", "django"),
+    ),
     # Messages reach nodes and the broker only through their control connections.
     Floor("supervisor", ("cluster.supervisor",), ("core", "logs", "net")),
     Floor(

@@ -233,7 +233,7 @@ def make_broker(config: dict[str, Any], _: list[tuple[int, int, str, str]]) -> C
 
     from cluster.broker import Broker
 
-    return Broker(config["address"], reactor)
+    return Broker(config["address"], reactor, history=config["history"])
 
 
 def log_to_supervisor(process: str, log_format: str, descriptor: int) -> ProcessLog:

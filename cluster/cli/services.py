@@ -225,12 +225,12 @@ class StandaloneBroker(Service):
 
         super().startService()
         listening_sockets.raise_descriptor_limit()
-        address, folder = self._options.bus, self._options.bus_keys
+        address, folder, history = self._options.bus, self._options.bus_keys, ""
         if address is None:
             self._runtime = RuntimeDirectory.claim_for_broker(os.environ, os.getuid())
-            address = self._runtime.broker
+            address, history = self._runtime.broker, self._runtime.history
         keys = BusKeys.load(folder, "broker") if folder else None
-        self._broker = Broker(address, self._reactor, keys)
+        self._broker = Broker(address, self._reactor, keys, history)
         # Start only when the reactor runs: a start that fails stops the reactor.
         self._reactor.callWhenRunning(self._start)
 

@@ -19,6 +19,7 @@ from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import unix_path_fits
 
 _NAMES = ("control.sock", "broker.ipc")
+_HISTORY = "history"
 _PUBLISH = "publish-{}.sock"  # {}: slot and process
 _BROKER = "broker"
 
@@ -47,6 +48,11 @@ class RuntimeDirectory:
     def broker(self) -> str:
         """The ZeroMQ endpoint of the cluster's own broker."""
         return "ipc://" + os.path.join(self.path, "broker.ipc")
+
+    @property
+    def history(self) -> str:
+        """Path of the file in which the broker records what topics retain."""
+        return os.path.join(self.path, _HISTORY)
 
     def publish_socket(self, slot: int, pid: int) -> str:
         """Path of the Unix socket through which other processes publish at this node.
@@ -115,6 +121,8 @@ class RuntimeDirectory:
 
     def _clean(self) -> None:
         paths = [os.path.join(self.path, name) for name in _NAMES]
+        if os.path.basename(self.path) != _BROKER:  # it keeps its history when it is restarted
+            paths += (self.history, f"{self.history}.new")
         for path in (*paths, *publish_sockets(self.path)):
             try:
                 os.unlink(path)

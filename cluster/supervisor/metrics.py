@@ -48,6 +48,11 @@ _GAUGES = {
     ),
     "database_threads": ("c10k_database_threads", "Threads of ain_database", ""),
     "nodes": ("c10k_broker_nodes", "Nodes connected to the broker", ""),
+    "history_file_bytes": (
+        "c10k_broker_history_file_bytes",
+        "Bytes of the file in which the broker records what topics retain; 0 without one",
+        "",
+    ),
     "queue_bytes": ("c10k_broker_queue_bytes", "Bytes queued in the broker for slow nodes", ""),
 }
 _COUNTERS = {
@@ -109,6 +114,11 @@ _COUNTERS = {
     "connections_refused": (
         "c10k_broker_connections_refused",
         "Connections that the broker refused: another key, none, or no ZeroMQ",
+        "",
+    ),
+    "history_file_errors": (
+        "c10k_broker_history_file_errors",
+        "How often that file could not be written",
         "",
     ),
     "retained_evicted": (

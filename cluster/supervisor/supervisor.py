@@ -197,7 +197,11 @@ class Supervisor(Service):
             raise RegistrationRefused(f"process {pid} is not {name} of this cluster")
         assert self._runtime is not None
         if slot == BROKER_SLOT:
-            config = {"address": self._runtime.broker, "drain_timeout": self.config.drain_timeout}
+            config = {
+                "address": self._runtime.broker,
+                "history": self._runtime.history,
+                "drain_timeout": self.config.drain_timeout,
+            }
         else:
             try:
                 if not (is_candidate and self._slots.is_open(slot)):

@@ -162,6 +162,35 @@ class TopicFaultTests(TestCase):
         await self.publish(50)
         await self.assert_all_heard()
 
+    async def test_the_history_of_a_topic_without_subscribers_survives(self) -> None:
+        """The broker and all nodes are killed at once: no process is left that knows the topic."""
+        extra = {"DRILL_SETTINGS": json.dumps(SETTINGS)}
+        self.cluster = await start_cluster(
+            self, "--nodes", str(NODES), "--settings", "tests.e2e.drill_site", extra=extra
+        )
+        self.url = f"ws://127.0.0.1:{self.cluster.port}/"
+        await self.connect_publisher()
+        self.published = 0
+        await self.publish(40)
+        (history,) = self.cluster.runtime.glob("*/*/history")
+        # A text frame: the last message.
+        await until(lambda: b"\x81\x0240" in history.read_bytes(), lambda: "not written")
+        again = [self.cluster.line(f"{name} ready") for name in self.cluster.pids]
+        for pid in self.cluster.pids.values():
+            os.kill(pid, signal.SIGKILL)
+        await gatherResults(again)
+        await self.connect_publisher()
+        newcomer = CallbackSubscriber(self.url, "subscribe")
+        self.addCleanup(newcomer.stop)
+        self.callback_subscribers = [newcomer]
+        await newcomer.answered
+        await self.publish(3)
+        await self.assert_all_heard()
+
+    async def connect_publisher(self) -> None:
+        self.publisher = await wsclient.connect(reactor, f"{self.url}publish/{TOPIC}/")
+        self.addCleanup(self.publisher.abort)
+
 
 @once
 class PresenceFaultTests(TestCase):

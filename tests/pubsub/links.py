@@ -128,8 +128,8 @@ class LinksTestCase(TestCase):
         self.address = f"ipc://{self.folder}/broker.ipc"
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
-    def start_broker(self, keys: BusKeys | None = None) -> Broker:
-        broker = Broker(self.address, reactor, keys)
+    def start_broker(self, keys: BusKeys | None = None, history: str = "") -> Broker:
+        broker = Broker(self.address, reactor, keys, history)
         broker.startService()
         self.addCleanup(self.stop_broker, broker)
         return broker

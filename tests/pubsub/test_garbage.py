@@ -16,7 +16,7 @@ from cluster.broker import Broker
 from cluster.core import wire
 from cluster.core.wire.batches import encode_acknowledgement, encode_batch
 from cluster.core.wire.fields import LIMIT, encode_fields
-from cluster.core.wire.topic_messages import MAX_OFFSET
+from cluster.core.wire.topic_messages import MAX_RESTORED
 from cluster.pubsub.pubsub import PubSub
 from cluster.pubsub.zmq_bus import ZmqBus
 from tests.core.wire.test_messages import BY_CLASS, PLAUSIBLE
@@ -38,7 +38,7 @@ def retained(cls: Any) -> st.SearchStrategy[wire.Message]:
         ),
         TOPICS,
         st.integers(0, 3),
-        st.sampled_from([0, 1, 2, 3, 9, MAX_OFFSET, 2**64 - 1]),
+        st.sampled_from([0, 1, 2, 3, 9, MAX_RESTORED, 2**64 - 1]),
         FRAMES,
         st.sampled_from(["", "9f3a", "9f3ax1 9f3a:2", "b a:1 0:20"]),
         st.sampled_from(["", "a:7", "b:1 here:2"]),
@@ -123,6 +123,7 @@ class _Link:
 
 class BrokerTests(SynchronousTestCase):
     @example([from_a(wire.Restore(b"t", 1, 2**64 - 1, (), "9f")), from_a(ONE_MORE)])
+    @example([from_a(wire.Restore(b"t", 1, MAX_RESTORED, (), "9f")), from_a(ONE_MORE)])
     @example([from_a(wire.Restore(b"t", 1, 1, (b"x",))), from_a(ONE_MORE)])
     @example([from_a(wire.Retain(b"t", 1, b"x", 2**64 - 1))])
     @given(st.lists(st.tuples(SENDERS, PARTS), max_size=25))

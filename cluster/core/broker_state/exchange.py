@@ -19,7 +19,7 @@ time in milliseconds; retained frames expire by it. This module does not know ho
 In a cluster of one node it runs in that node, without a broker.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -51,6 +51,8 @@ class Exchange:
         self.max_barriers = max_barriers
         self.subscriptions: RoutingTable[str] = RoutingTable()
         self.retained = RetainedFrames(epoch=epoch)
+        self.on_retained: Callable[[wire.Retained], object] = lambda message: None
+        """Called with new frames of a topic, or with all that it retains after ``Restore``."""
         self.presence = PresenceTable()
         self._nodes: dict[str, None] = {}
         self._sent_subscriptions: set[str] = set()
@@ -85,12 +87,17 @@ class Exchange:
             case wire.Restore():
                 return self._restore(message, now)
             case wire.Query(topic):
-                return [(node, self._history(topic, now) or wire.Retained(topic, 0, 0, ()))]
+                return [(node, self.history(topic, now) or wire.Retained(topic, 0, 0, ()))]
             case wire.PresenceUpdate():
                 return self._presence_update(node, message)
             case wire.Goodbye():
                 return self.leave(node, ended=True)
         return [(node, wire.Rejected(f"a node does not send {type(message).__name__}"))]
+
+    def load(self, messages: Iterable[wire.Restore], now: int) -> None:
+        """Take over what an earlier exchange has retained. Call it before any node joins."""
+        for message in messages:
+            self._restore(message, now)
 
     def leave(self, node: str, ended: bool = False) -> Outgoing:
         """Remove a node that is gone; returns what to send because of it.
@@ -154,7 +161,7 @@ class Exchange:
             self.subscriptions.add(topic, node)
         outgoing = self._to_others(node, wire.NodeSubscriptions(node, added, removed))
         for topic in added:
-            history = self._history(topic, now)
+            history = self.history(topic, now)
             if history is not None:
                 outgoing.append((node, history))
         return outgoing
@@ -226,6 +233,7 @@ class Exchange:
             sources = format_sources(published)
         full = len(entry.frames) == 1
         news = wire.Retained(topic, depth, offset, (frame,), entry.epochs, times, sources, 0, full)
+        self.on_retained(news)
         subscribers = self.subscriptions.get(topic) or {}
         if not number:
             return [(other, news) for other in subscribers]
@@ -252,11 +260,13 @@ class Exchange:
         ):  # fmt: skip
             return []
         # Other nodes may have missed frames that only this node had received.
-        history = self._history(topic, now)
+        history = self.history(topic, now)
         assert history is not None
+        self.on_retained(history)
         return [(node, history) for node in self.subscriptions.get(topic) or ()]
 
-    def _history(self, topic: bytes, now: int) -> wire.Retained | None:
+    def history(self, topic: bytes, now: int) -> wire.Retained | None:
+        """What a topic retains, as a new subscriber's node receives it; None if nothing."""
         entry = self.retained.get(topic, now)
         if entry is None:
             return None

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Self
 
 from cluster.core.broker_state.presence import Membership
 from cluster.core.broker_state.retained import parse_epochs, parse_sources
 from cluster.core.exceptions import WireError
-from cluster.core.wire.fields import FLAG, NAME, NUMBER, TEXT, TOKENS, Codec, Message
+from cluster.core.wire.fields import FLAG, LIMIT, NAME, NUMBER, TEXT, TOKENS, Codec, Message
 
-MAX_OFFSET = 1 << 61
-"""Half of what a number may be, so that an exchange can continue from any offset."""
+MAX_RESTORED = LIMIT >> 1
+"""The highest offset from which an exchange continues: it can number as many frames again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class Retain(Message):
     # Written out rather than a LAYOUT, which is slower: this runs for every retained publication.
     def to_fields(self) -> list[bytes]:
         return [
-            self.topic, NUMBER.encode(self.depth), self.frame, NUMBER.encode(self.lifetime),
-            NUMBER.encode(self.number),
+            self.topic, self.depth.to_bytes(8, "little"), self.frame,
+            self.lifetime.to_bytes(8, "little"), self.number.to_bytes(8, "little"),
         ]  # fmt: skip
 
     @classmethod
@@ -75,6 +76,9 @@ class Query(Message):
         return cls(fields[0])
 
 
+_FALSE, _TRUE = map(FLAG.encode, (False, True))
+
+
 def _parsed(field: bytes, parse: Callable[[str], object]) -> str:
     text: str = TEXT.decode(field)
     try:
@@ -82,6 +86,12 @@ def _parsed(field: bytes, parse: Callable[[str], object]) -> str:
     except ValueError as error:
         raise WireError(str(error)) from error
     return text
+
+
+@lru_cache(maxsize=1024)
+def _epochs(field: bytes) -> str:
+    """Cached, because all messages about the topics of one broker have the same epoch."""
+    return _parsed(field, parse_epochs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,7 @@ class _FramesMessage(Message):
     publication, if this message acknowledges one, else 0. ``full``: the topic retains only these.
     """
 
+    HIGHEST: ClassVar[int] = LIMIT - 1
     topic: bytes
     depth: int
     offset: int
@@ -104,16 +115,17 @@ class _FramesMessage(Message):
     number: int = 0
     full: bool = True
 
+    # Written out, as in Retain.
     def to_fields(self) -> list[bytes]:
         return [
             self.topic,
-            NUMBER.encode(self.depth),
-            NUMBER.encode(self.offset),
-            TEXT.encode(self.epochs),
-            TOKENS.encode(self.expires),
-            TEXT.encode(self.sources),
-            NUMBER.encode(self.number),
-            FLAG.encode(self.full),
+            self.depth.to_bytes(8, "little"),
+            self.offset.to_bytes(8, "little"),
+            self.epochs.encode(),
+            TOKENS.encode(self.expires) if self.expires else b"",
+            self.sources.encode(),
+            self.number.to_bytes(8, "little"),
+            _TRUE if self.full else _FALSE,
             *self.frames,
         ]
 
@@ -122,14 +134,14 @@ class _FramesMessage(Message):
         if len(fields) < 8:
             raise WireError("a retained topic without its offset")
         topic, depth, offset, epochs, expires, sources, number, full, *frames = fields
-        times = TOKENS.decode(expires)
+        times = TOKENS.decode(expires) if expires else ()
         if times and len(times) != len(frames):
             raise WireError(f"{len(frames)} frames with {len(times)} times")
         last = NUMBER.decode(offset)
-        if not len(frames) <= last <= MAX_OFFSET:
+        if not len(frames) <= last <= cls.HIGHEST:
             raise WireError(f"{len(frames)} frames up to offset {last}")
         retains = NUMBER.decode(depth)
-        numbering = _parsed(epochs, parse_epochs)
+        numbering = _epochs(epochs)
         if last and not (retains and numbering):
             raise WireError(f"a retained topic with depth {retains} and epoch {numbering[:80]!r}")
         return cls(
@@ -139,7 +151,7 @@ class _FramesMessage(Message):
             tuple(frames),
             numbering,
             times,
-            _parsed(sources, parse_sources),
+            _parsed(sources, parse_sources) if sources else "",
             NUMBER.decode(number),
             FLAG.decode(full),
         )
@@ -150,6 +162,7 @@ class Restore(_FramesMessage):
     """A retained topic as a node knows it, for a broker that may not know it."""
 
     KIND: ClassVar[bytes] = b"S"
+    HIGHEST: ClassVar[int] = MAX_RESTORED
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,20 @@ class RetainedTopicTests(ExchangeTestCase):
                 [(name, self.retained(2, offset, (frame,), full=offset == 1)) for name in "ab"],
             )
 
+    def test_each_change_is_recorded_and_can_be_loaded(self) -> None:
+        recorded: list[wire.Retained] = []
+        self.exchange.on_retained = recorded.append
+        self.receive("a", wire.Restore(b"u", 2, 7, (b"x",), "e"))
+        self.receive("a", wire.Retain(b"u", 2, b"y"))
+        self.assertEqual([(m.offset, m.frames) for m in recorded], [(7, (b"x",)), (8, (b"y",))])
+        known = self.exchange.history(b"u", 0)
+        assert known is not None
+        self.assertEqual((known.offset, known.frames), (8, (b"x", b"y")))
+        after = Exchange("next")
+        after.load([wire.Restore(b"u", 2, 8, known.frames, known.epochs)], 0)
+        self.assertEqual(after.history(b"u", 0), known)
+        self.assertIsNone(after.history(b"v", 0))
+
     def test_without_subscribers_nothing_is_sent(self) -> None:
         self.assertAnswered("a", wire.Retain(b"u", 2, b"x"))
         self.assertAnswered("a", wire.Restore(b"u", 2, 7, (b"y",)))

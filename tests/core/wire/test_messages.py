@@ -11,7 +11,7 @@ from cluster.core import wire
 from cluster.core.exceptions import WireError
 from cluster.core.wire import messages as module
 from cluster.core.wire.fields import LIMIT, encode_fields
-from cluster.core.wire.topic_messages import MAX_OFFSET
+from cluster.core.wire.topic_messages import MAX_RESTORED
 
 TEXT = st.text(max_size=12)
 NAME = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=12)
@@ -43,7 +43,7 @@ def kept_frames(cls: type[wire.Message]) -> st.SearchStrategy[wire.Message]:
         lambda topic, depth, offset, rest: cls(topic, depth, offset, *rest),  # type: ignore[call-arg]
         OCTETS,
         st.integers(1, LIMIT - 1),
-        st.integers(5, MAX_OFFSET),
+        st.integers(5, MAX_RESTORED),
         frames,
     )
 
@@ -188,8 +188,8 @@ class WireTests(SynchronousTestCase):
         self.assertRefused(b"S" + encode_fields([*kept[:3], *bad_sources]), "PUBLISHER:NUMBER")
         rest = [b"e", b"", b"", *numbers, b"frame"]
         self.assertRefused(b"T" + encode_fields([b"t", one, bytes(8), *rest]), "up to offset 0")
-        too_far = (MAX_OFFSET + 1).to_bytes(8, "little")
-        self.assertRefused(b"T" + encode_fields([b"t", one, too_far, *rest]), "up to offset 23")
+        too_far = (MAX_RESTORED + 1).to_bytes(8, "little")
+        self.assertRefused(b"S" + encode_fields([b"t", one, too_far, *rest]), "up to offset 23")
         self.assertRefused(b"T" + encode_fields([b"t", bytes(8), one, *rest]), "depth 0")
         for epochs in (b"", b" a:1", b"a-b"):
             self.assertRefused(b"T" + encode_fields([b"t", one, one, epochs, *rest[1:]]), "epoch")

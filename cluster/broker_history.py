@@ -1,0 +1,241 @@
+"""The file in which a broker records what topics retain, so that the next broker continues with it.
+
+A topic with subscribers is also in the memory of their nodes (pubsub.retained_cache). Other topics
+are only here. The rules:
+
+* the file is a sequence of records: a u32 length, and an encoded wire.Retained message, as a node
+  with a subscription to the topic receives it. Reading it is what such a node does, so a record that
+  comes twice has no effect;
+* publications are written FLUSH_S after they were numbered, many in one system call. What is written
+  survives the death of the process (not that of the machine, because nobody waits for a disk). What
+  was not written yet is sent again by the nodes, which keep it longer (pubsub.retained_outbox);
+* when the file has become much larger than what is retained, another one is written beside it with
+  all topics, a few at a time, and then takes its place. So the loop never waits for long, and the
+  file is complete at any time;
+* a file that cannot be written, because the disk is full or the folder is gone, is given up, and
+  begun again RETRY_S later. Meanwhile topics without subscribers are not safe: ``errors`` counts it,
+  and the log says it.
+"""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from twisted.logger import Logger
+
+from cluster.core import wire
+from cluster.core.broker_state.exchange import Exchange
+from cluster.core.exceptions import WireError
+from cluster.pubsub.retained_cache import RetainedCache
+
+FLUSH_S = 0.05
+"""Seconds from a publication to its record; short against GRACE_S of pubsub.retained_outbox."""
+
+SLACK_BYTES = 16 << 20
+"""The file is written anew when it has more than this and twice the bytes that are retained."""
+
+SLICE_BYTES = 256 << 10
+SLICE_S = 0.01
+"""Bytes of topics that are written at a time to the new file, and seconds between two times."""
+
+RETRY_S = 10.0
+"""Seconds until a file that could not be written is begun again."""
+
+
+class HistoryFile:
+    """Call ``load`` once, then ``record`` for each message that changes what a topic retains.
+
+    Args:
+        path: The file; another one with the suffix ".new" is beside it at times.
+        exchange: The state of the broker.
+        clock: The reactor.
+        now: Returns Unix time in milliseconds.
+    """
+
+    log = Logger()
+
+    def __init__(self, path: str, exchange: Exchange, clock: Any, now: Callable[[], int]) -> None:
+        self.size = 0
+        self.errors = 0
+        self._path = path
+        self._exchange = exchange
+        self._clock = clock
+        self._now = now
+        self._file = -1
+        self._new_file = -1
+        self._new_size = 0
+        self._topics: deque[bytes] = deque()  # those that the new file does not have yet
+        self._missing: set[bytes] = set()  # the same
+        self._unwritten: list[wire.Retained] = []
+        self._flush_timer: Any = None
+        self._slice_timer: Any = None
+
+    def load(self) -> None:
+        """Continue with what the previous broker has recorded, and begin a file."""
+        cache = RetainedCache(self._now, Counter())
+        for message in self._read():
+            cache.receive(message)
+        self._exchange.load(cache.restores(), self._now())
+        topics = len(self._exchange.retained.topics())
+        if topics:
+            self.log.info("continuing the history of {topics:,} topics", topics=topics)
+        self._begin()
+
+    def record(self, message: wire.Retained) -> None:
+        """Record new frames of a topic, or all that it retains."""
+        self._unwritten.append(message)
+        if self._flush_timer is None:
+            self._flush_timer = self._clock.callLater(FLUSH_S, self._flush)
+
+    def begin_again(self) -> None:
+        """Write a new file, because the old one is gone."""
+        self._give_up()
+        self._begin()
+
+    def stop(self) -> None:
+        """Write what is left. The file stays, for the next broker."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush()
+        if self._slice_timer is not None:
+            self._slice_timer.cancel()
+            self._slice_timer = None
+        for descriptor in (self._file, self._new_file):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._new_file = -1
+
+    # Reading.
+
+    def _read(self) -> Iterator[wire.Retained]:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.log.error("cannot read {path}: {error}", path=self._path, error=error.strerror)
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            while head := file.read(4):
+                try:
+                    message = wire.decode(file.read(int.from_bytes(head, "little")))
+                except WireError:
+                    message = wire.UnknownNode()
+                if not isinstance(message, wire.Retained):
+                    # The broker was killed while it wrote the last record.
+                    self.log.warn("{path} ends with an incomplete record", path=self._path)
+                    return
+                yield message
+
+    # Writing.
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        messages, self._unwritten = self._unwritten, []
+        records = [_record(message) for message in messages]
+        try:
+            if self._file >= 0:
+                self.size += _write(self._file, b"".join(records))
+            if self._new_file >= 0:
+                missing = self._missing
+                self._new_size += _write(
+                    self._new_file,
+                    b"".join(
+                        record
+                        for record, message in zip(records, messages, strict=True)
+                        if message.topic not in missing
+                    ),
+                )
+        except OSError as error:
+            self._failed(error)
+            return
+        if self._new_file < 0 and self.size > SLACK_BYTES + 2 * self._exchange.retained.size:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin a new file with all topics."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._new_file = os.open(f"{self._path}.new", flags, 0o600)
+        except OSError as error:
+            self._failed(error)
+            return
+        self._new_size = 0
+        self._topics = deque(self._exchange.retained.topics())
+        self._missing = set(self._topics)
+        self._write_slice()
+
+    def _write_slice(self) -> None:
+        self._slice_timer = None
+        records: list[bytes] = []
+        size = 0
+        while self._topics and size < SLICE_BYTES:
+            topic = self._topics.popleft()
+            self._missing.discard(topic)
+            history = self._exchange.history(topic, self._now())
+            if history is not None:
+                records.append(_record(history))
+                size += len(records[-1])
+        try:
+            self._new_size += _write(self._new_file, b"".join(records))
+            if not self._topics:
+                self._complete()
+                return
+        except OSError as error:
+            self._failed(error)
+            return
+        self._slice_timer = self._clock.callLater(SLICE_S, self._write_slice)
+
+    def _complete(self) -> None:
+        os.replace(f"{self._path}.new", self._path)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._new_file = self._new_file, -1
+        self.size = self._new_size
+
+    # Errors.
+
+    def _failed(self, error: OSError) -> None:
+        self.errors += 1
+        self.log.error(
+            "cannot write {path}: {error}. The history of topics without subscribers would be lost"
+            " with this process; trying again in {seconds:.0f} s",
+            path=self._path,
+            error=error.strerror,
+            seconds=RETRY_S,
+        )
+        self._give_up()
+        self._slice_timer = self._clock.callLater(RETRY_S, self._begin_later)
+
+    def _begin_later(self) -> None:
+        self._slice_timer = None
+        self._begin()
+
+    def _give_up(self) -> None:
+        if self._slice_timer is not None:
+            self._slice_timer.cancel()
+            self._slice_timer = None
+        for descriptor in (self._file, self._new_file):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._new_file = -1
+        self.size = 0
+        for path in (self._path, f"{self._path}.new"):
+            try:
+                os.unlink(path)
+            except OSError:
+                pass  # it is gone, or the folder cannot be written
+
+
+def _record(message: wire.Retained) -> bytes:
+    data = wire.encode(message)
+    return len(data).to_bytes(4, "little") + data
+
+
+def _write(descriptor: int, data: bytes) -> int:
+    """Write all of it; returns its length."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    return len(data)
