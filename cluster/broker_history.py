@@ -4,22 +4,24 @@ A topic with subscribers is also in the memory of their nodes (pubsub.retained_c
 are only here. The rules:
 
 * the file is a sequence of records: a u32 length, and an encoded wire.Retained message, as a node
-  with a subscription to the topic receives it. Reading it is what such a node does, so a record that
-  comes twice has no effect;
-* publications are written FLUSH_S after they were numbered, many in one system call. What is written
-  survives the death of the process (not that of the machine, because nobody waits for a disk). What
-  was not written yet is sent again by the nodes, which keep it longer (pubsub.retained_outbox);
+  with a subscription to the topic receives it. The next broker processes them as such a node does,
+  so a record that comes twice has no effect;
+* publications are written FLUSH_S after they were numbered, many in one system call. What is
+  written survives the death of the process (not that of the machine, because nobody waits for a
+  disk). What was not written yet is sent again by the nodes, which keep it longer
+  (pubsub.retained_outbox);
 * when the file has become much larger than what is retained, another one is written beside it with
   all topics, a few at a time, and then takes its place. So the loop never waits for long, and the
   file is complete at any time;
 * a file that cannot be written, because the disk is full or the folder is gone, is given up, and
-  begun again RETRY_S later. Meanwhile topics without subscribers are not safe: ``errors`` counts it,
-  and the log says it.
+  begun again RETRY_S later. Meanwhile topics without subscribers are not safe: ``errors`` counts
+  it, and the log says it.
 """
 
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from twisted.logger import Logger
@@ -33,7 +35,7 @@ FLUSH_S = 0.05
 """Seconds from a publication to its record; short against GRACE_S of pubsub.retained_outbox."""
 
 SLACK_BYTES = 16 << 20
-"""The file is written anew when it has more than this and twice the bytes that are retained."""
+"""The file is written again when it has more than this and twice the bytes that are retained."""
 
 SLICE_BYTES = 256 << 10
 SLICE_S = 0.01
@@ -222,10 +224,8 @@ class HistoryFile:
         self._file = self._new_file = -1
         self.size = 0
         for path in (self._path, f"{self._path}.new"):
-            try:
+            with suppress(OSError):  # it is gone, or the folder cannot be written
                 os.unlink(path)
-            except OSError:
-                pass  # it is gone, or the folder cannot be written
 
 
 def _record(message: wire.Retained) -> bytes:

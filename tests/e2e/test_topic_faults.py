@@ -180,10 +180,10 @@ class TopicFaultTests(TestCase):
             os.kill(pid, signal.SIGKILL)
         await gatherResults(again)
         await self.connect_publisher()
-        newcomer = CallbackSubscriber(self.url, "subscribe")
-        self.addCleanup(newcomer.stop)
-        self.callback_subscribers = [newcomer]
-        await newcomer.answered
+        subscriber = CallbackSubscriber(self.url, "subscribe")
+        self.addCleanup(subscriber.stop)
+        self.callback_subscribers = [subscriber]
+        await subscriber.answered
         await self.publish(3)
         await self.assert_all_heard()
 
