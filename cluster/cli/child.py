@@ -47,6 +47,7 @@ from cluster.logs.formats import FORMATS
 from cluster.logs.outputs import Descriptor
 from cluster.logs.process_log import ProcessLog
 from cluster.supervisor.control_connection import BROKER_SLOT, SupervisorLink
+from cluster.supervisor.heartbeat_pipe import HeartbeatThread
 
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
@@ -127,8 +128,8 @@ class Child:
 
     def _start(self, config: dict[str, Any]) -> "Deferred[None]":
         config = self._complete(config)
-        self._drain_timeout = config["drain_timeout"]
-        self._restart_spread = config.get("restart_spread", 0.0)
+        self._drain_timeout = float(config["drain_timeout"])
+        self._restart_spread = float(config.get("restart_spread", 0.0))
         self._reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
         self._service = self._make_service(config, self.link.listening_sockets)
         self._service.startService()
@@ -327,6 +328,7 @@ def main(argv: Sequence[str]) -> NoReturn:
             main_loop, (signal.SIGTERM, signal.SIGQUIT), "the broker ends with its nodes"
         )
     ignore_signals(main_loop, (signal.SIGHUP,), "send it to the supervisor to restart the cluster")
+    HeartbeatThread().watch(main_loop)
     child.connect(arguments.control)
     main_loop.run()
     leave(child.status)

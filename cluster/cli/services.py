@@ -53,6 +53,7 @@ def _make_cluster(options: Options) -> Service:
         drain_timeout=options.drain_timeout,
         restart_spread=options.restart_spread,
         log_format=options["log-format"],
+        blocked_loop_timeout=options.site["BLOCKED_LOOP_TIMEOUT"],
     )
     give_up = partial(process_setup.exit_with_failure, reactor, "c10k")
     supervisor = Supervisor(config, reactor, give_up)

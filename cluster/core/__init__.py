@@ -5,7 +5,7 @@ wire/                  the messages between processes <-> bytes
 routing                RoutingTable: topic -> subscribers
 acknowledged_batches   batches between two nodes: kept until acknowledged, delivered once
 water_marks            the fill level of a queue, with hysteresis
-liveness               Liveness: detects processes that have been silent for too long
+watchdog               Watchdog: detects processes that no longer work
 exceptions             the exception hierarchy
 interfaces             Protocols: what the higher floors need of each other
 

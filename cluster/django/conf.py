@@ -73,6 +73,8 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     "MAX_MESSAGE_SIZE": (1 << 20, COUNT),
     # Seconds for running views and closing connections when a node stops.
     "DRAIN_TIMEOUT": (10.0, NUMBER_OR_0),
+    # Seconds after which a node whose event loop is blocked is replaced.
+    "BLOCKED_LOOP_TIMEOUT": (30.0, NUMBER),
     # Seconds over which a node that a restart has replaced closes its clients, in batches.
     "RESTART_SPREAD": (10.0, NUMBER_OR_0),
     # The proxies in front whose X-Forwarded-For and X-Forwarded-Proto count.

@@ -10,7 +10,8 @@ child_output         the logs of the child processes, and what they print
 certificates         TLS keys and certificates, which it reads for all nodes
 control_connection   the connection between the supervisor and each child
 listening_slots      the listening sockets of each node, which outlive its processes
-heartbeat            asks the children for their statistics, and replaces silent ones
+heartbeat            replaces children that no longer work, and asks for their statistics
+heartbeat_pipe       the pipe through which a thread of each child reports
 admin_port           /healthz, /readyz and /metrics
 metrics              the statistics as metrics for Prometheus
 """

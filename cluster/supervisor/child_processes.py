@@ -8,6 +8,8 @@ twisted.runner.procmon does most of the work. The differences:
   process that it started may hold the output open indefinitely;
 * a child has a pipe for its log (``child_output``), and a line that is too long is split (procmon
   would stop reading, and block the child);
+* a thread of each child reports over a pipe (``cluster.supervisor.heartbeat_pipe``);
+* a child that is killed first writes the stacks of its threads to its log;
 * a stop is requested over the control connection, waits for the end of each process, and stops the
   broker last;
 * a child can have a second process, its *candidate*, which takes the place of the first one when it
@@ -27,7 +29,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.runner.procmon import LoggingProtocol, ProcessMonitor
 
+from cluster.supervisor import heartbeat_pipe
 from cluster.supervisor.child_output import DESCRIPTORS, ChildOutput, EventLog, SupervisorLog
+
+STACKS_S = 0.25
+"""Seconds that a child has to write the stacks of its threads before it is killed."""
 
 
 class _Relay(LoggingProtocol):
@@ -45,7 +51,12 @@ class _Relay(LoggingProtocol):
         pass
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        self._log.received(childFD, data)
+        if childFD == heartbeat_pipe.DESCRIPTOR:
+            turn_age = heartbeat_pipe.newest_report(data)
+            if turn_age is not None and self.service.protocols.get(self.name) is self:
+                self.service.heard(self.name, turn_age)
+        else:
+            self._log.received(childFD, data)
 
     def processExited(self, reason: Failure) -> None:
         self.service.process_exited(self, reason)
@@ -91,6 +102,8 @@ class Children(ProcessMonitor):
         self.restart: dict[str, Any] = {}
         self.starts: Counter[str] = Counter()
         self.hand_over_time: float = self.killTime
+        self.heard: Callable[[str, float], None] = lambda name, turn_age: None
+        """Called with the child's name and the age of its loop's last turn at each report."""
         self._ended = ended
         self._candidate_ended = candidate_ended
         self._ask_to_stop = ask_to_stop
@@ -116,8 +129,26 @@ class Children(ProcessMonitor):
         the next one starts without a delay."""
         self._ready.add(name)
 
+    def is_stopped(self, name: str) -> bool:
+        """Whether the system has stopped the child's process (SIGSTOP)."""
+        pid = self.pid(name)
+        return pid is not None and heartbeat_pipe.is_stopped(pid)
+
+    def show_stacks(self, name: str) -> None:
+        """Have a child that has reported write the stacks of its threads to its log."""
+        relay = self.protocols.get(name)
+        if relay is not None and relay.transport is not None:
+            with suppress(ProcessExitedAlready):
+                relay.transport.signalProcess(heartbeat_pipe.STACKS_SIGNAL)
+
+    def _forceStopProcess(self, proc: Any) -> None:
+        """Kill a process, after it has written its stacks; procmon and ``kill`` call it."""
+        with suppress(ProcessExitedAlready):
+            proc.signalProcess(heartbeat_pipe.STACKS_SIGNAL)
+            self._clock.callLater(STACKS_S, super()._forceStopProcess, proc)
+
     def kill(self, name: str) -> None:
-        """Kill a child that does not answer. SIGKILL also ends a process that SIGSTOP stopped."""
+        """Kill a child that no longer works. SIGKILL also ends a process that SIGSTOP stopped."""
         self._kill(self.protocols.get(name))
 
     def kill_candidate(self, name: str) -> None:
@@ -162,7 +193,12 @@ class Children(ProcessMonitor):
         process = self._processes[relay.name]
         self.starts[relay.name] += 1
         self._reactor.spawnProcess(
-            relay, process.args[0], process.args, process.env, process.cwd, childFDs=DESCRIPTORS
+            relay,
+            process.args[0],
+            process.args,
+            process.env,
+            process.cwd,
+            childFDs={**DESCRIPTORS, heartbeat_pipe.DESCRIPTOR: "r"},
         )
 
     def replace_in_place(self, name: str) -> "Deferred[None]":
@@ -213,7 +249,7 @@ class Children(ProcessMonitor):
             self.timeStarted[name] = self._clock.seconds()
         self._monitoredProcessExited(name)
         if not self.running:
-            self.log.info("{name} stopped", name=name)
+            self._log_stop(name, reason)
         else:
             delay = max(0.0, self.restart[name].getTime() - self._clock.seconds())
             when = f"restarting it in {delay:.2g} s" if delay > 0.01 else "restarting it now"
@@ -225,6 +261,17 @@ class Children(ProcessMonitor):
                 "{name} ended ({how}); {when}", name=name, how=how_it_ended(reason), when=when
             )
         self._ended(name, how_it_ended(reason))
+
+    def _log_stop(self, name: str, reason: Failure | None) -> None:
+        killed = (signal.SIGKILL, heartbeat_pipe.STACKS_SIGNAL)
+        if reason is not None and getattr(reason.value, "signal", None) in killed:
+            self.log.error(
+                "{name} did not stop within {seconds:.0f} s and was killed",
+                name=name,
+                seconds=self.killTime,
+            )
+        else:
+            self.log.info("{name} stopped", name=name)
 
     def stopService(self) -> "Deferred[None]":  # type: ignore[override]  # procmon does not wait
         """Stop all children; fires when every process has ended."""

@@ -22,6 +22,7 @@ class SupervisorConfig:
         drain_timeout: Seconds that nodes have to drain when the cluster stops.
         restart_spread: Seconds over which a node that was replaced closes its clients.
         log_format: The form of log lines, a key of cluster.logs.formats.FORMATS.
+        blocked_loop_timeout: Seconds after which a node whose event loop is blocked is replaced.
         command: The command line that starts a child, without the child's arguments.
     """
 
@@ -33,4 +34,5 @@ class SupervisorConfig:
     drain_timeout: float
     restart_spread: float = 10.0
     log_format: str = "text"
+    blocked_loop_timeout: float = 30.0
     command: Sequence[str] = field(default_factory=child_command)

@@ -8,7 +8,7 @@ The protocol is AMP over a Unix socket in the private runtime folder. The child 
                 <- (response)  the configuration, as JSON
     Ready       ->             the child serves, and how long it may need to stop; once
     StartFailed ->             or: the child cannot start; it exits when it has the response
-                <- Stats       each second and for every scrape; the response is the heartbeat
+                <- Stats       for every scrape
                 <- Inspect     of a node: which clients and topics it has, for an operator
                 <- Stop        drain and exit; its replacement may serve already
 
@@ -93,7 +93,7 @@ class StartFailed(amp.Command):
 
 
 class Stats(amp.Command):
-    """Supervisor to child: statistics, as JSON. A response proves that the event loop runs."""
+    """Supervisor to child: statistics, as JSON."""
 
     arguments: ClassVar[_Arguments] = []
     response: ClassVar[_Arguments] = [(b"stats", amp.Unicode())]

@@ -1,16 +1,17 @@
-"""The children's heartbeat: the supervisor asks for their statistics, and replaces silent children.
+"""The children's heartbeat: the supervisor replaces children that no longer work.
 
-Every second it asks each child over the control connection. A response proves that the child's
-event loop runs. The rules:
+A thread of each child reports every half second (``cluster.supervisor.heartbeat_pipe``), and
+``cluster.core.watchdog`` decides. The supervisor
 
-* a child is not asked again before it has answered;
-* a serving child may be silent for SILENCE_S seconds, and a starting one for START_SILENCE_S
-  seconds from the start of its process. Then the supervisor kills it, and
-  ``cluster.supervisor.child_processes`` starts the next process;
-* if the supervisor itself did not run, for example because the machine was suspended, these times
-  start again.
+* asks a child whose event loop is blocked to close its clients and to end, logs the stacks of its
+  threads, and kills it if the loop does not return;
+* kills a child that the system has stopped, after a while. SIGKILL also ends a stopped process.
 
-A survey, for an operator's probe or scrape, asks all children at once and waits ANSWER_S seconds.
+``cluster.supervisor.child_processes`` then starts the next process. If the supervisor itself did
+not run, for example because it was stopped, all times start again.
+
+A survey, for an operator's probe or scrape, asks all children for their statistics over the control
+connections, and waits ANSWER_S seconds.
 """
 
 from collections.abc import Sequence
@@ -22,16 +23,18 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cluster.core.liveness import Liveness
+from cluster.core.watchdog import STOPPED_S, Action, Limits, Watchdog
 from cluster.supervisor.control_connection import ChildLink
 
-HEARTBEAT_S = 1.0
-SILENCE_S = 10.0
-"""Seconds after which a serving child that does not answer is replaced: its process is stopped, or
-its loop is blocked. No handler and no garbage collection should block for so long."""
+LOOK_S = 1.0
+"""Seconds between two checks of the reports."""
 
-START_SILENCE_S = 60.0
-"""The same for a starting child, in seconds: it loads the Django site, which blocks its loop."""
+BLOCKED_START_S = 60.0
+"""Seconds for which the loop of a starting child may be blocked: it loads the Django site."""
+
+GRACE_S = 5.0
+"""Seconds that a serving child whose loop is blocked has to close its clients, before it is
+killed."""
 
 ANSWER_S = 1.0
 """Seconds that a scrape waits for a child's statistics."""
@@ -49,44 +52,58 @@ class Processes(Protocol):
     def is_ready(self, name: str) -> bool:
         """Whether the child's current process serves."""
 
+    def is_stopped(self, name: str) -> bool:
+        """Whether the system has stopped the child's process."""
+
+    def show_stacks(self, name: str) -> None:
+        """Have the child write the stacks of its threads to its log."""
+
     def kill(self, name: str) -> None:
-        """Kill a child that does not answer."""
+        """Kill a child, after it has written its stacks."""
 
 
 class Heartbeat:
-    """Asks each child every second from ``start`` to ``stop``.
+    """Checks the children every second from ``start`` to ``stop``.
 
-    Call ``joined``, ``became_ready``, ``left`` and ``ended`` for each event of a child.
+    Call ``heard`` for each report, and ``joined``, ``became_ready``, ``left`` and ``ended`` for
+    each event of a child.
 
     Args:
         names: The names of all children.
         processes: Their processes.
         clock: The clock of the reactor.
+        blocked_timeout: Seconds for which the loop of a serving child may be blocked.
     """
 
     log = Logger()
 
-    def __init__(self, names: Sequence[str], processes: Processes, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        processes: Processes,
+        clock: IReactorTime,
+        blocked_timeout: float = 30.0,
+    ) -> None:
         self._names = names
         self._processes = processes
         self._clock = clock
+        self._starting = Limits(BLOCKED_START_S, 0.0)
+        self._serving = Limits(blocked_timeout, GRACE_S)
         self._links: dict[str, ChildLink] = {}
-        self._asked: set[ChildLink] = set()
-        self._starting = Liveness(START_SILENCE_S)
-        self._serving = Liveness(SILENCE_S)
-        self._last_beat = 0.0
-        self._beats = LoopingCall(self._beat)
-        self._beats.clock = clock
+        self._watchdog = Watchdog()
+        self._last_look = 0.0
+        self._looks = LoopingCall(self._look)
+        self._looks.clock = clock
 
     def start(self) -> None:
-        """Start asking every second."""
-        self._last_beat = self._clock.seconds()
-        self._beats.start(HEARTBEAT_S, now=False).addErrback(self._broken)
+        """Start checking."""
+        self._last_look = self._clock.seconds()
+        self._looks.start(LOOK_S, now=False).addErrback(self._broken)
 
     def stop(self) -> None:
-        """Stop asking. Does nothing if it was not started."""
-        if self._beats.running:
-            self._beats.stop()
+        """Stop checking. Does nothing if it was not started."""
+        if self._looks.running:
+            self._looks.stop()
 
     def _broken(self, failure: Failure) -> None:
         self.log.failure("the supervisor no longer watches its children", failure)
@@ -102,54 +119,71 @@ class Heartbeat:
         self._links[name] = link
 
     def became_ready(self, name: str) -> None:
-        """A child serves: SILENCE_S counts for it from now on."""
-        self._starting.forget(name)
-        self._serving.heard(name, self._clock.seconds())
+        """A child serves: the limits of a serving child count for it from now on."""
+        self._watchdog.watch(name, self._serving, self._clock.seconds())
+
+    def heard(self, name: str, turn_age: float) -> None:
+        """A child's thread reports that its loop completed a turn ``turn_age`` seconds ago."""
+        self._watchdog.heard(name, turn_age, self._clock.seconds())
 
     def left(self, name: str, link: ChildLink) -> None:
         """A connection is lost; the child's next process may have registered already."""
-        self._asked.discard(link)
         if self._links.get(name) is link:
             del self._links[name]
 
     def ended(self, name: str) -> None:
         """A child's process has ended."""
         self._links.pop(name, None)
-        self._starting.forget(name)
-        self._serving.forget(name)
+        self._watchdog.forget(name)
 
-    # Asking.
+    # Checking.
 
-    def _beat(self) -> None:
+    def _look(self) -> None:
         now = self._clock.seconds()
-        if now - self._last_beat > 3 * HEARTBEAT_S:
-            # This process or the whole machine was stopped.
-            self._starting.excuse(now)
-            self._serving.excuse(now)
-        self._last_beat = now
+        if now - self._last_look > 3 * LOOK_S:  # this process was stopped
+            self._watchdog.excuse(now)
+        self._last_look = now
         for name in self._names:
-            if self._processes.pid(name) is not None and not self._processes.is_ready(name):
-                self._starting.watch(name, now)
-        for name, link in list(self._links.items()):
-            if link not in self._asked:
-                self._asked.add(link)
-                link.stats().addCallbacks(self._answered, lambda _: None, callbackArgs=(name, link))
-        for liveness in (self._starting, self._serving):
-            for name in liveness.silent(now):
-                self.log.error(
-                    "{name} (process {pid}) has not answered for {seconds:.0f} s; replacing it",
-                    name=name,
-                    pid=self._processes.pid(name),
-                    seconds=liveness.timeout,
-                )
-                liveness.forget(name)
-                self._processes.kill(name)
+            if self._processes.pid(name) is not None and not self._watchdog.is_watched(name):
+                self._watchdog.watch(name, self._starting, now)
+        for name, action in self._watchdog.due(now, self._processes.is_stopped):
+            self._perform(name, action)
 
-    def _answered(self, _: dict[str, Any], name: str, link: ChildLink) -> None:
-        self._asked.discard(link)
-        if self._links.get(name) is link:
-            liveness = self._serving if self._processes.is_ready(name) else self._starting
-            liveness.heard(name, self._clock.seconds())
+    def _perform(self, name: str, action: Action) -> None:
+        process = f"{name} (process {self._processes.pid(name)})"
+        limits = self._serving if self._processes.is_ready(name) else self._starting
+        match action:
+            case Action.SHOW_STACKS:
+                self.log.warn("{process} is blocked by one call; its stacks:", process=process)
+                self._processes.show_stacks(name)
+            case Action.ASK_TO_STOP:
+                self.log.error(
+                    "the event loop of {process} has been blocked for {blocked:.0f} s: it is asked"
+                    " to close its clients, and killed in {grace:.0f} s if it does not; its"
+                    " stacks:",
+                    process=process,
+                    blocked=limits.blocked,
+                    grace=limits.grace,
+                )
+                self._processes.show_stacks(name)
+                link = self._links.get(name)
+                if link is not None:
+                    link.stop()
+            case Action.KILL_BLOCKED:
+                self.log.error(
+                    "the event loop of {process} has been blocked for {seconds:.0f} s; killing and"
+                    " replacing it",
+                    process=process,
+                    seconds=sum(limits),
+                )
+                self._processes.kill(name)
+            case Action.KILL_STOPPED:
+                self.log.error(
+                    "{process} has been stopped for {seconds:.0f} s; killing and replacing it",
+                    process=process,
+                    seconds=STOPPED_S,
+                )
+                self._processes.kill(name)
 
     def survey(self) -> "Deferred[Statistics]":
         """Ask for the statistics of every child; None for a child that does not run or answer in

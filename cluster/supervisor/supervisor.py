@@ -8,7 +8,7 @@ It does not process the messages of clients. It
   serving process (``cluster.supervisor.listening_slots``);
 * sends each child that registers its configuration and its slot's sockets
   (``cluster.supervisor.control_connection``);
-* asks each child for its statistics every second, and replaces one that does not answer
+* replaces a child that is stopped, or whose event loop is blocked for too long
   (``cluster.supervisor.heartbeat``);
 * answers operators (``cluster.supervisor.admin_port``);
 * stops if an error in the site's code prevents the first start;
@@ -92,7 +92,8 @@ class Supervisor(Service):
             reactor, self._child_ended, self._candidate_ended, self._ask_to_stop, BROKER
         )
         self._set_stop_times(config.drain_timeout, config.restart_spread)
-        self._heartbeat = Heartbeat(self.names, self.children, reactor)
+        self._heartbeat = Heartbeat(self.names, self.children, reactor, config.blocked_loop_timeout)
+        self.children.heard = self._heartbeat.heard
         self._restart = RollingRestart(
             lambda: self._nodes,
             BROKER if self._own_broker else "",

@@ -7,6 +7,8 @@ C10K setting, ``DRILL_LOCK`` the path of a lock file.
 import fcntl
 import json
 import os
+import re
+import time
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -106,6 +108,20 @@ async def guest(ws: WebSocket, topic: str, name: str) -> None:
         await ws.send_json({"node": os.getpid(), "members": sorted(members(topic))})
 
 
+@websocket
+async def blocker(ws: WebSocket, how: str) -> None:
+    """Block the event loop for as long as each message says, in seconds, as a handler must not.
+
+    "sleep" lets other threads run; "search" holds the interpreter's lock, for a minute or more.
+    """
+    async for message in ws:
+        if how == "sleep":
+            time.sleep(float(message))
+        else:
+            re.match("(a+)+b", "a" * 64)
+        await ws.send("awake")
+
+
 def slow(request: HttpRequest) -> HttpResponse:
     """A view that takes as long as the test holds the lock of a file."""
     with open(os.environ["DRILL_LOCK"]) as lock:
@@ -152,6 +168,7 @@ urlpatterns = [
     path("subscribe/<topic>/", subscriber),
     path("read/<topic>/", reader),
     path("guests/<topic>/<name>/", guest),
+    path("block/<how>/", blocker),
     path("backend/ws/", backend_socket),
     path("backend/<kind>/", backend_view),
 ]

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.supervisor.child_command import child_command, child_environment
 from cluster.supervisor.child_processes import Children
+from cluster.supervisor.heartbeat_pipe import DESCRIPTOR, STACKS_SIGNAL
 
 
 class MemoryProcess:
@@ -25,10 +26,10 @@ class MemoryProcess:
         self.env = env
         self.pid = pid
         self.child_fds: Any = None
-        self.signals: list[str] = []
+        self.signals: list[str | int] = []
         self.ended = False
 
-    def signalProcess(self, name: str) -> None:
+    def signalProcess(self, name: str | int) -> None:
         if self.ended:
             raise ProcessExitedAlready
         self.signals.append(name)
@@ -173,7 +174,7 @@ class ChildrenTests(ChildrenTestCase):
 
     def test_output_is_logged_by_line_with_name_and_level(self) -> None:
         first, second = self.start("node0", "node1")
-        self.assertEqual(first.child_fds, {0: "w", 1: "r", 2: "r", 3: "r"})
+        self.assertEqual(first.child_fds, {0: "w", 1: "r", 2: "r", 3: "r", 4: "r"})
         first.protocol.childDataReceived(3, b"2026 [node0#warn] two\n")
         second.protocol.childDataReceived(2, b"oops\n")
         first.protocol.childDataReceived(1, b"rest")
@@ -183,10 +184,34 @@ class ChildrenTests(ChildrenTestCase):
             ["[node0#warn] two", "[node1#info] oops", "[node0#info] rest"],
         )
 
+    def test_reports_of_the_current_process_are_passed_on(self) -> None:
+        reports: list[tuple[str, float]] = []
+        self.children.heard = lambda name, turn_age: reports.append((name, turn_age))
+        (process,) = self.start("node0")
+        for data in (b"0.3\n", b"1.3\n1.8\n", b"nonsense"):
+            process.protocol.childDataReceived(DESCRIPTOR, data)
+        process.protocol.childDataReceived(1, b"a line\n")
+        self.assertEqual(reports, [("node0", 0.3), ("node0", 1.8)])
+        self.assertIn("a line", self.lines[-1])
+        process.end(1)
+        process.protocol.childDataReceived(DESCRIPTOR, b"0.3\n")
+        self.assertEqual(len(reports), 2)
+
+    def test_the_stacks_of_a_process_that_runs_are_shown(self) -> None:
+        (process,) = self.start("node0")
+        self.assertFalse(self.children.is_stopped("unknown"))
+        self.children.show_stacks("unknown")
+        self.children.show_stacks("node0")
+        self.assertEqual(process.signals, [STACKS_SIGNAL])
+        process.end(1)
+        self.children.show_stacks("node0")
+
     def test_kill(self) -> None:
         (process,) = self.start("node0")
         self.children.kill("node0")
-        self.assertEqual(process.signals, ["KILL"])
+        self.assertEqual(process.signals, [STACKS_SIGNAL])
+        self.reactor.advance(1)
+        self.assertEqual(process.signals, [STACKS_SIGNAL, "KILL"])
         process.end(signal=9)
         self.children.kill("node0")
         self.children.kill("unknown")
@@ -213,9 +238,12 @@ class ChildrenTests(ChildrenTestCase):
         self.reactor.advance(13)
         self.assertEqual(node.signals, ["TERM"])
         self.reactor.advance(1)
-        self.assertEqual(node.signals, ["TERM", "KILL"])
+        self.assertEqual(node.signals, ["TERM", STACKS_SIGNAL])
+        self.reactor.advance(1)
+        self.assertEqual(node.signals, ["TERM", STACKS_SIGNAL, "KILL"])
         node.end(signal=9)
         self.successResultOf(stopped)
+        self.assertEqual(self.lines[-1], "node0 did not stop within 14 s and was killed")
 
     def test_stop_cancels_a_pending_restart(self) -> None:
         (node,) = self.start("node0")
@@ -265,7 +293,8 @@ class CandidateTests(ChildrenTestCase):
         self.reactor.advance(23)
         self.assertEqual(first.signals, [])
         self.reactor.advance(1)
-        self.assertEqual(first.signals, ["KILL"])
+        self.reactor.advance(1)
+        self.assertEqual(first.signals, [STACKS_SIGNAL, "KILL"])
         first.end(signal=9)
         self.successResultOf(ended)
 
@@ -300,7 +329,8 @@ class CandidateTests(ChildrenTestCase):
     def test_kill_candidate(self) -> None:
         first, candidate = self.begin()
         self.children.kill_candidate("node0")
-        self.assertEqual((first.signals, candidate.signals), ([], ["KILL"]))
+        self.reactor.advance(1)
+        self.assertEqual((first.signals, candidate.signals), ([], [STACKS_SIGNAL, "KILL"]))
 
     def test_a_stop_ends_all_processes(self) -> None:
         first, second = self.begin()

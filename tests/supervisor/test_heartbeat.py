@@ -40,11 +40,13 @@ class RecordingLink:
 
 
 class RecordingProcesses:
-    """Records which processes run, which serve, and which were killed."""
+    """Records which processes run, serve and are stopped, and what was done to them."""
 
     def __init__(self) -> None:
         self.pids: dict[str, int] = {}
         self.ready: set[str] = set()
+        self.stopped: set[str] = set()
+        self.shown: list[str] = []
         self.killed: list[str] = []
 
     def pid(self, name: str) -> int | None:
@@ -52,6 +54,12 @@ class RecordingProcesses:
 
     def is_ready(self, name: str) -> bool:
         return name in self.ready
+
+    def is_stopped(self, name: str) -> bool:
+        return name in self.stopped
+
+    def show_stacks(self, name: str) -> None:
+        self.shown.append(name)
 
     def kill(self, name: str) -> None:
         self.killed.append(name)
@@ -62,6 +70,7 @@ class HeartbeatTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.processes = RecordingProcesses()
         self.lines: list[str] = []
+        self.turn_age = 0.0
         self.heartbeat = Heartbeat(["broker", "node0", "node1"], self.processes, self.clock)
         self.heartbeat.log = Recorder(self.lines)  # type: ignore[assignment]
         self.heartbeat.start()
@@ -84,49 +93,80 @@ class HeartbeatTestCase(SynchronousTestCase):
         self.heartbeat.became_ready(name)
         return link
 
-    def beat(self, seconds: int, *answering: RecordingLink) -> None:
-        """Advance the clock, while the given connections answer."""
+    def beat(self, seconds: int, *reporting: str, blocked: bool = False) -> None:
+        """Advance the clock, while the given children report."""
         for _ in range(seconds):
             self.clock.advance(1)
-            for link in answering:
-                link.answer(ready=True)
+            self.turn_age = self.turn_age + 1 if blocked else 0.2
+            for name in reporting:
+                self.heartbeat.heard(name, self.turn_age)
 
 
-class SilenceTests(HeartbeatTestCase):
-    def test_a_child_that_answers_is_kept(self) -> None:
-        self.beat(100, self.serve("broker"), self.serve("node0"))
-        self.assertEqual(self.processes.killed, [])
+class WatchTests(HeartbeatTestCase):
+    """What follows from the reports; tests.core.test_watchdog tests the decisions."""
 
-    def test_a_serving_child_that_is_silent_for_ten_seconds_is_killed_once(self) -> None:
+    def test_children_that_report_are_kept(self) -> None:
+        self.serve("broker")
         self.serve("node0")
-        silent = self.serve("node1")
-        answering = self.serve("broker")
-        self.heartbeat.ended("node0")
-        self.beat(10, answering)
-        self.assertEqual(self.processes.killed, [])
-        self.beat(8, answering)
-        self.assertEqual(self.processes.killed, ["node1"])
-        self.assertEqual(len(silent.questions), 1)  # asked only once
+        self.beat(100, "broker", "node0")
+        self.assertEqual((self.processes.killed, self.processes.shown), ([], []))
+
+    def test_a_blocked_child_is_asked_to_stop_and_then_killed(self) -> None:
+        link = self.serve("node0")
+        self.beat(25, "node0", blocked=True)
+        self.assertEqual((link.asked_to_stop, self.lines), (False, []))
+        self.beat(6, "node0", blocked=True)
+        self.assertEqual((link.asked_to_stop, self.processes.killed), (True, []))
+        self.assertEqual(self.processes.shown, ["node0"])
+        self.beat(5, "node0", blocked=True)
+        self.assertEqual(self.processes.killed, ["node0"])
         self.assertEqual(
-            self.lines, ["node1 (process 1001) has not answered for 10 s; replacing it"]
+            self.lines,
+            [
+                "the event loop of node0 (process 1000) has been blocked for 30 s: it is asked to"
+                " close its clients, and killed in 5 s if it does not; its stacks:",
+                "the event loop of node0 (process 1000) has been blocked for 35 s; killing and"
+                " replacing it",
+            ],
         )
 
-    def test_a_child_that_answers_late_is_kept(self) -> None:
+    def test_a_child_without_a_connection_is_killed_nevertheless(self) -> None:
         link = self.serve("node0")
-        self.beat(9)
-        link.answer()
-        self.beat(9)
-        self.assertEqual(self.processes.killed, [])
-
-    def test_a_silent_start_may_take_a_minute(self) -> None:
-        self.spawn("node0")
-        self.beat(1 + 60)
-        self.assertEqual(self.processes.killed, [])
-        self.beat(1)
+        self.heartbeat.left("node0", link)  # type: ignore[arg-type]
+        self.beat(40, "node0", blocked=True)
         self.assertEqual(self.processes.killed, ["node0"])
 
-    def test_a_start_that_answers_may_take_longer(self) -> None:
-        self.beat(100, self.register("node0"))
+    def test_a_silent_child_shows_its_stacks(self) -> None:
+        self.serve("node0")
+        self.beat(1, "node0")
+        self.beat(5)
+        self.assertEqual(self.processes.shown, ["node0"])
+        self.assertEqual(self.lines, ["node0 (process 1000) is blocked by one call; its stacks:"])
+
+    def test_a_stopped_child_is_killed_after_ten_seconds(self) -> None:
+        self.serve("node0")
+        self.beat(1, "node0")
+        self.processes.stopped.add("node0")
+        self.beat(9)
+        self.assertEqual(self.processes.killed, [])
+        self.beat(2)
+        self.assertEqual(self.processes.killed, ["node0"])
+        self.assertEqual(
+            self.lines,
+            ["node0 (process 1000) has been stopped for 10 s; killing and replacing it"],
+        )
+
+    def test_a_blocked_start_may_take_a_minute(self) -> None:
+        self.spawn("node0")
+        self.beat(60, "node0", blocked=True)
+        self.assertEqual(self.processes.killed, [])
+        self.beat(1, "node0", blocked=True)
+        self.assertEqual(self.processes.killed, ["node0"])
+        self.assertIn("blocked for 60 s; killing and replacing it", self.lines[0])
+
+    def test_a_start_whose_loop_runs_may_take_longer(self) -> None:
+        self.spawn("node0")
+        self.beat(100, "node0")
         self.assertEqual(self.processes.killed, [])
 
     def test_the_time_restarts_for_the_next_process(self) -> None:
@@ -137,43 +177,27 @@ class SilenceTests(HeartbeatTestCase):
         self.assertEqual(self.processes.killed, [])
 
     def test_the_time_restarts_after_the_supervisor_was_stopped(self) -> None:
-        link = self.serve("node0")
-        self.beat(1, link)
-        self.clock.advance(60)  # one step, as after SIGSTOP or a suspended machine
-        self.beat(5, link)
-        self.assertEqual(self.processes.killed, [])
+        self.serve("node0")
+        self.beat(1, "node0")
+        self.clock.advance(60)  # one step, as after SIGSTOP
+        self.beat(5, "node0")
+        self.assertEqual((self.processes.killed, self.processes.shown), ([], []))
 
     def test_stop_ends_the_heartbeat(self) -> None:
-        link = self.serve("node0")
+        self.serve("node0")
         self.heartbeat.stop()
         self.heartbeat.stop()
-        self.beat(20)
-        self.assertEqual((link.questions, self.processes.killed), ([], []))
+        self.beat(100)
+        self.assertEqual(self.processes.killed, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class LinkTests(HeartbeatTestCase):
-    def test_a_lost_connection_is_not_asked(self) -> None:
-        link = self.serve("node0")
-        self.heartbeat.left("node0", link)  # type: ignore[arg-type]
-        self.assertIsNone(self.heartbeat.link("node0"))
-        self.beat(1)
-        self.assertEqual(link.questions, [])
-
     def test_losing_an_old_connection_keeps_the_new_one(self) -> None:
         old = self.serve("node0")
         new = self.serve("node0")
         self.heartbeat.left("node0", old)  # type: ignore[arg-type]
         self.assertIs(self.heartbeat.link("node0"), new)
-
-    def test_an_answer_on_an_old_connection_does_not_count(self) -> None:
-        old = self.serve("node0")
-        self.beat(1)
-        self.serve("node0")
-        self.beat(9)
-        old.answer()
-        self.beat(2)
-        self.assertEqual(self.processes.killed, ["node0"])
 
 
 class SurveyTests(HeartbeatTestCase):

@@ -14,6 +14,7 @@ from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
+from cluster.supervisor.heartbeat_pipe import DESCRIPTOR, STACKS_SIGNAL
 from cluster.supervisor.supervisor import Supervisor
 from tests.supervisor.test_child_processes import MemoryProcess, MemoryProcessReactor, Recorder
 from tests.supervisor.test_heartbeat import RecordingLink
@@ -85,11 +86,12 @@ class SupervisorTestCase(SynchronousTestCase):
         self.process(supervisor, name).end(signal=9)
 
     def beat(self, links: dict[int, RecordingLink], seconds: int = 1) -> None:
-        """Advance the clock, while the given connections answer."""
+        """Advance the clock, while the processes of the given connections report."""
         for _ in range(seconds):
             self.reactor.advance(1)
-            for link in links.values():
-                link.answer(ready=True)
+            for process in self.reactor.live():
+                if process.pid in [link.pid for link in links.values()]:
+                    process.protocol.childDataReceived(DESCRIPTOR, b"0.3\n")
 
 
 class StartTests(SupervisorTestCase):
@@ -341,7 +343,7 @@ class SlotTests(SupervisorTestCase):
 class HeartbeatTests(SupervisorTestCase):
     """The supervisor notifies the heartbeat, which test_heartbeat tests."""
 
-    def test_children_that_answer_are_kept(self) -> None:
+    def test_children_that_report_are_kept(self) -> None:
         supervisor = self.start()
         self.beat(self.all_ready(supervisor), 30)
         self.assertEqual([process.signals for process in self.reactor.processes], [[], [], []])
@@ -351,8 +353,8 @@ class HeartbeatTests(SupervisorTestCase):
         links = self.all_ready(supervisor)
         silent = links.pop(1)
         process = self.process(supervisor, "node1")
-        self.beat(links, 12)
-        self.assertEqual(process.signals, ["KILL"])
+        self.beat(links, 50)
+        self.assertEqual(process.signals, [STACKS_SIGNAL, STACKS_SIGNAL, "KILL"])
         self.lose(supervisor, silent)
         self.reactor.advance(0)
         self.assertEqual(len(self.reactor.live()), 3)
@@ -363,7 +365,7 @@ class HeartbeatTests(SupervisorTestCase):
         self.register(supervisor, 0)
         self.assertEqual(self.reactor.processes[0].signals, [])
         self.reactor.pump([1] * 5)
-        self.assertEqual(self.reactor.processes[0].signals, ["KILL"])
+        self.assertEqual(self.reactor.processes[0].signals, [STACKS_SIGNAL, "KILL"])
 
     def test_survey_has_the_statistics_of_all_children(self) -> None:
         supervisor = self.start()
