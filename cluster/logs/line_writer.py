@@ -6,7 +6,9 @@ The last quarter of the queue is for warnings and errors, so that a flood of oth
 drop them.
 """
 
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from cluster.logs.bounded_worker import BoundedWorker
 from cluster.logs.outputs import PIPE_ATOMIC, Output
@@ -36,11 +38,23 @@ class LineWriter:
         self._output = output
         self._note_dropped = note_dropped
         self._noted = 0  # of ``dropped``
+        self._recent: deque[bytes] | None = None
+        self._lines = 0
         self._worker: BoundedWorker[bytes] = BoundedWorker("log", self._write, limit, len)
 
     def start(self) -> None:
         """From here on a thread writes. Call it after a fork."""
         self._worker.start()
+
+    def keep_recent(self, count: int) -> None:
+        """Keep the newest ``count`` lines in memory, for ``recent``."""
+        self._recent = deque(maxlen=count)
+
+    def recent(self, after: int = 0) -> tuple[list[bytes], int]:
+        """The kept lines after the first ``after`` ones, and how many there were in all."""
+        kept = self._recent or ()
+        first = self._lines - len(kept)
+        return list(islice(kept, max(0, after - first), None)), self._lines
 
     def write(self, lines: bytes, urgent: bool = False) -> None:
         """Queue one or more complete lines.
@@ -49,6 +63,10 @@ class LineWriter:
             lines: The lines, each with its line end.
             urgent: Whether they may use the reserve for warnings and errors.
         """
+        if self._recent is not None:
+            split = lines.splitlines()
+            self._lines += len(split)
+            self._recent.extend(split)
         if not self._worker.is_running:
             self._write_now(lines)
         elif not self._worker.add(lines, urgent):

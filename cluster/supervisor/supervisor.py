@@ -34,12 +34,13 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 
 from cluster.core.exceptions import ConfigurationError, OperationFailed
+from cluster.logs.process_log import ProcessLog
 from cluster.net import listening_sockets
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
 from cluster.supervisor.certificates import Certificates
 from cluster.supervisor.child_command import child_environment, command_output
-from cluster.supervisor.child_output import LOG_DESCRIPTOR, SupervisorLog
+from cluster.supervisor.child_output import LOG_DESCRIPTOR
 from cluster.supervisor.child_processes import Children
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import (
@@ -379,9 +380,10 @@ class Supervisor(Service):
             raise OperationFailed(f"the broker's code cannot be loaded: {text}")
         return text == link.fingerprint
 
-    def use_log(self, log: SupervisorLog) -> None:
+    def use_log(self, log: ProcessLog) -> None:
         """Write the output of the children to this log. Call it before the start."""
         self.children.output_log = log
+        self._view.keep_log(log.writer)
 
     def reopen_logs(self) -> None:
         """Have all children open their log files again, such as those of the site's LOGGING."""

@@ -13,6 +13,7 @@ from twisted.protocols import amp
 
 from cluster.core.exceptions import NotRunning, OperationFailed
 from cluster.net.running_clusters import running_clusters
+from cluster.supervisor.operators.questions import Ask
 
 END_OF_BOX = b"\0\0"
 
@@ -69,6 +70,24 @@ def call(path: str, command: type[amp.Command], **arguments: Any) -> dict[str, A
         raise OperationFailed(answer[amp.ERROR_DESCRIPTION].decode())
     response: dict[str, Any] = command.parseResponse(answer, protocol)
     return response
+
+
+def ask(arguments: argparse.Namespace, what: str, **more: Any) -> Any:
+    """Ask a question of cluster.supervisor.operators.
+
+    Args:
+        arguments: Those of the command line, with ``port``.
+        what: The question.
+        more: Its keyword arguments.
+
+    Returns:
+        The answer, a JSON value.
+
+    Raises:
+        NotRunning: There is no such cluster, or there are several.
+        OperationFailed: There is no answer; the text is for the operator.
+    """
+    return call(control_socket(arguments.port), Ask, what=what, arguments=more)["answer"]
 
 
 def _receive(connected: socket.socket) -> Any:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from cluster.core.exceptions import OperationFailed
+from cluster.logs.line_writer import LineWriter
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import ChildLink
 from cluster.supervisor.heartbeat import Statistics
@@ -17,6 +19,10 @@ from cluster.supervisor.status.sampling import ClusterStatus
 
 TOPICS = 15
 """Topics on the status page."""
+
+
+LOG_LINES = 1000
+"""Lines of the log that are kept in memory."""
 
 
 class Processes(Protocol):
@@ -77,6 +83,7 @@ class ClusterView:
         self._missing = missing
         self._activity = activity
         self._last_end: dict[str, str] = {}
+        self._log: LineWriter | None = None
 
     # Events of the children.
 
@@ -152,3 +159,13 @@ class ClusterView:
 
     def status_document(self) -> "Deferred[dict[str, Any]]":
         return self.status.document()
+
+    def recent_log(self, after: int) -> tuple[list[bytes], int]:
+        if self._log is None:
+            raise OperationFailed("the log is written by twistd's --logger, and is not kept here")
+        return self._log.recent(after)
+
+    def keep_log(self, log: LineWriter) -> None:
+        """Keep the newest lines of the cluster's log."""
+        log.keep_recent(LOG_LINES)
+        self._log = log

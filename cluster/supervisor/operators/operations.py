@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from heapq import nlargest
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from cluster.core.exceptions import OperationFailed
@@ -16,7 +16,7 @@ from cluster.core.exceptions import OperationFailed
 ANSWER_S = 5.0
 """Seconds that a node has for its answer."""
 
-QUESTIONS = ("clients", "disconnect", "publish", "status", "topics")
+QUESTIONS = ("clients", "disconnect", "logs", "publish", "status", "topics")
 
 
 class Link(Protocol):
@@ -37,6 +37,12 @@ class Source(Protocol):
 
     def status_document(self) -> "Deferred[dict[str, Any]]":
         """The content of /status.json."""
+
+    def recent_log(self, after: int) -> tuple[list[bytes], int]:
+        """The kept lines of the log after the first ``after`` ones, and how many there were.
+
+        Raises OperationFailed if another program writes the log.
+        """
 
 
 class Operations:
@@ -73,6 +79,23 @@ class Operations:
     def status(self) -> "Deferred[dict[str, Any]]":
         """The content of /status.json."""
         return self._source.status_document()
+
+    def logs(self, after: int = -1, limit: int = 1000) -> "Deferred[dict[str, Any]]":
+        """Lines of the cluster's log.
+
+        Args:
+            after: ``next`` of the answer before; -1: the newest lines.
+            limit: How many of the newest lines.
+
+        Returns:
+            A Deferred with ``lines``, ``next``, and ``missed``, the number of lines between that
+            are not kept any more.
+        """
+        lines, total = self._source.recent_log(max(0, after))
+        missed = max(0, total - after - len(lines)) if after >= 0 else 0
+        shown = lines[-limit:] if limit > 0 else []
+        texts = [line.decode(errors="backslashreplace") for line in shown]
+        return succeed({"lines": texts, "next": total, "missed": missed})
 
     def topics(self, limit: int = 20, grouped: bool = False) -> "Deferred[dict[str, Any]]":
         """The topics with the most subscribers in the cluster; see cluster.node.inspection.

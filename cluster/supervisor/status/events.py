@@ -31,6 +31,7 @@ class Event:
         process: The name of the process; empty for the whole cluster.
         text: A sentence or a phrase about it, without the name of the process.
         count: How often it happened.
+        number: Grows with each event; that of the last time it happened.
     """
 
     time: float
@@ -39,6 +40,7 @@ class Event:
     process: str
     text: str
     count: int = 1
+    number: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The event as JSON has it."""
@@ -63,9 +65,10 @@ class EventLog:
                 self._events.remove(event)
                 event.count += 1
                 event.time = now
+                event.number = self.counts.total()
                 self._events.append(event)
                 return
-        self._events.append(Event(now, kind, level, process, text))
+        self._events.append(Event(now, kind, level, process, text, number=self.counts.total()))
 
     def newest(self, count: int) -> list[Event]:
         """The newest events, the newest first."""
