@@ -37,8 +37,8 @@ def add_to(subparsers: Any) -> None:
         parser.set_defaults(run=run)
     parser = subparsers.add_parser(
         "top",
-        help="show the status again and again, until Ctrl-C",
-        description="Shows the status again and again, until Ctrl-C.",
+        help="show the status every two seconds, until Ctrl-C",
+        description="Shows the status repeatedly, until Ctrl-C.",
     )
     add_port_to(parser)
     parser.add_argument(
