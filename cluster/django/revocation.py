@@ -33,6 +33,7 @@ from cluster.core.exceptions import NotRunning
 from cluster.django.api import backends
 from cluster.django.api.payloads import as_frame
 from cluster.django.api.publication import Counts, Publication
+from cluster.logs.rate_limit import LimitedLog
 
 CLOSE_REVOKED = 4401
 """The session has ended: don't reconnect, ask the user to log in. (Compare HTTP's 401.)"""
@@ -52,6 +53,7 @@ Close = Callable[[int, str], None]
 
 _SALT = "c10k.revocation"
 _log = Logger()
+_log_unsigned = LimitedLog(_log.warn, "ignored revocations")
 
 
 def digest(secret: str) -> str:
@@ -130,7 +132,7 @@ class RevocableClients:
         try:
             found = signing.loads(str(message), salt=_SALT)
         except signing.BadSignature:
-            _log.warn("ignored a revocation that was not signed with this SECRET_KEY")
+            _log_unsigned("", "ignored a revocation that was not signed with this SECRET_KEY")
             return
         session, user, auth_hash = (found.get(name, "") for name in ("session", "user", "hash"))
         if session:

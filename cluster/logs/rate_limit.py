@@ -8,6 +8,7 @@ hide all other lines. So of each kind BURST events are logged in INTERVAL_S, and
 """
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -78,10 +79,13 @@ class LimitedLog:
     Args:
         emit: Logs an event: a method of a Logger, such as ``log.info``.
         what: What the events are, in the plural; the summary names it.
-        clock: The reactor.
+        clock: The reactor. Without one, a summary comes with the next event, and events may come
+            from any thread.
     """
 
-    def __init__(self, emit: Callable[..., object], what: str, clock: IReactorTime) -> None:
+    def __init__(
+        self, emit: Callable[..., object], what: str, clock: IReactorTime | None = None
+    ) -> None:
         self._emit = emit
         self._what = what
         self._clock: Any = clock
@@ -92,13 +96,18 @@ class LimitedLog:
         """Log an event, or only count it.
 
         Args:
-            kind: What events are counted together.
+            kind: What events are counted together; empty if all are of one kind.
             text: The event's format, for Twisted's Logger.
             values: The values in it.
         """
-        if self._repetitions.admit(kind, self._clock.seconds()):
+        if self._clock is None:
+            now = monotonic()
+            self._log_summaries(now)
+        else:
+            now = self._clock.seconds()
+        if self._repetitions.admit(kind, now):
             self._emit(text, **values)
-        elif self._timer is None:
+        elif self._clock is not None and self._timer is None:
             self._timer = self._clock.callLater(INTERVAL_S, self._summarise)
 
     def stop(self) -> None:
@@ -116,6 +125,7 @@ class LimitedLog:
 
     def _log_summaries(self, now: float) -> None:
         for kind, count in self._repetitions.summaries(now):
-            self._emit(
-                "{what}: … and {count:,} more ({kind})", what=self._what, count=count, kind=kind
+            text = (
+                "{what}: … and {count:,} more ({kind})" if kind else "{what}: … and {count:,} more"
             )
+            self._emit(text, what=self._what, count=count, kind=kind)

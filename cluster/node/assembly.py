@@ -19,6 +19,7 @@ from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.epoll_reader import EpollReader
 from cluster.net.protocol_detection import ProtocolDetectorFactory
 from cluster.net.websocket.connection_factory import ConnectionFactory
+from cluster.node.access_log import AccessLog
 from cluster.node.config import HttpLimits, NodeConfig
 from cluster.node.http import DjangoSite
 from cluster.pubsub.bus import Bus
@@ -80,6 +81,7 @@ class WebSocketParts:
             handshake_timeout=settings["HANDSHAKE_TIMEOUT"],
             high_water=settings["SEND_QUEUE_HIGH_WATER"],
             compression=settings["COMPRESSION"],
+            is_counted=config.access_log,
         )
         self.connection_factory.on_request = self.dispatcher.request
         self.connection_factory.on_open = self.dispatcher.opened
@@ -120,7 +122,6 @@ class HttpParts:
             limits=HttpLimits.of(settings),
             sockets=websockets.sockets,
             proxies=websockets.proxies,
-            access_log=config.access_log,
         )
         self.feeds = FeedRequests(
             websockets.pubsub,
@@ -131,6 +132,10 @@ class HttpParts:
             websockets.end_of_turn,
         )
         self.site.on_request = self.feeds.take
+        if config.access_log:
+            access_log = AccessLog(reactor)
+            access_log.watch(websockets.connection_factory)
+            self.site.on_response = access_log.http
         self.protocol_detection = ProtocolDetectorFactory(
             reactor, build_websocket, self.site.buildProtocol, settings["HANDSHAKE_TIMEOUT"]
         )

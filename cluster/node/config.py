@@ -24,7 +24,7 @@ class NodeConfig:
             replacement serves already.
         proxy_headers: The proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses,
             networks, and "unix:".
-        access_log: Whether to log every HTTP request.
+        access_log: Whether to log every HTTP request, feed and WebSocket.
         publish_socket: Path of the Unix socket for external publishers; empty for none.
     """
 

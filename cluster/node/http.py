@@ -10,7 +10,6 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from twisted.internet.interfaces import IAddress, IProtocol
-from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.server import Site
@@ -23,27 +22,9 @@ from cluster.node.http_request import BoundedRequest
 from cluster.node.request_bodies import RequestBodies
 from cluster.node.view_threads import ViewThreads
 
-_log = Logger()
-
-UPGRADE_REQUIRED = 426
-CLIENT_LEFT = 499
-"""The status in the log, as in nginx, of a request whose client left before the response."""
-
-
-def log_request(request: HTTPRequest) -> None:
-    """Log a request, with --access-log."""
-    _log.info(
-        "{client} {method} {uri} {code} {size}",
-        client=request.getClientIP(),
-        method=request.method.decode("latin-1"),
-        uri=request.uri.decode("latin-1"),
-        code=request.code,
-        size=request.sentLength,
-    )
-
 
 def _ignore(request: HTTPRequest) -> None:
-    """Replaces ``log_request`` without --access-log."""
+    """A node without an access log."""
 
 
 class DjangoSite(Site):
@@ -61,7 +42,6 @@ class DjangoSite(Site):
         limits: The limits of requests.
         sockets: The limits of sockets, for the clients of proxies.
         proxies: The proxies whose X-Forwarded-For and X-Forwarded-Proto count.
-        access_log: Whether to log every request.
     """
 
     def __init__(
@@ -75,7 +55,6 @@ class DjangoSite(Site):
         limits: HttpLimits,
         sockets: SocketLimits | None = None,
         proxies: Proxies | None = None,
-        access_log: bool = False,
     ) -> None:
         self.pool = ThreadPool(0, threads, name="views")
         self.views = ViewThreads(reactor, self.pool, application, queue)
@@ -94,7 +73,8 @@ class DjangoSite(Site):
         """The open HTTP connections."""
         self.is_closing = False
         """Whether the node stops: each response is the last one of its connection."""
-        self.on_response: Callable[[HTTPRequest], None] = log_request if access_log else _ignore
+        self.on_response: Callable[[HTTPRequest], None] = _ignore
+        """Called with each request when its response is complete or its client has left."""
         self.clock = reactor
         self.requestFactory: Any = self._make_request
         self.protocol: Any = BoundedChannel
@@ -102,6 +82,7 @@ class DjangoSite(Site):
     def _make_request(self, *args: Any, **kwargs: Any) -> BoundedRequest:
         request = BoundedRequest(*args, **kwargs)
         request.site = self
+        request.began = self.clock.seconds()
         return request
 
     def log(self, request: HTTPRequest) -> None:

@@ -36,6 +36,10 @@ class BoundedRequest(Request):
     site: Any  # the DjangoSite
     body_size = 0
     """Bytes of the body that have arrived."""
+    began = 0.0
+    """When its first byte arrived, by the reactor's clock."""
+    feed: Any = None
+    """The kind and the client of the feed that this request became."""
 
     _refused = False
     _is_complete = False

@@ -25,6 +25,7 @@ from cluster.core.wire.external_publisher import (
     Rejection,
     encode,
 )
+from cluster.logs.rate_limit import LimitedLog
 from cluster.net.websocket.frames import (
     BINARY,
     TEXT,
@@ -102,6 +103,9 @@ class PublishSocket:
         return closed.addBoth(lambda _: None)
 
 
+_log_refused = LimitedLog(Logger().warn, "publications of external publishers refused")
+
+
 class PublisherConnection(protocol.Protocol):
     """The connection of one external publisher."""
 
@@ -174,7 +178,9 @@ class PublisherConnection(protocol.Protocol):
         return Accepted(*done)
 
     def _refuse(self, reason: str) -> None:
-        self.log.warn("a publication of an external publisher was refused: {reason}", reason=reason)
+        _log_refused(
+            "", "a publication of an external publisher was refused: {reason}", reason=reason
+        )
         self._end(Rejection(reason))
 
     def _answer(self, message: ExternalMessage) -> None:

@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import tests.profiles  # noqa: F401
+from cluster.logs import rate_limit
 from cluster.logs.rate_limit import BURST, INTERVAL_S, MAX_KINDS, OTHER, LimitedLog, Repetitions
 
 
@@ -94,3 +95,20 @@ class LimitedLogTests(SynchronousTestCase):
         self.assertEqual(self.lines[-1], "handshakes refused: … and 1 more (404)")
         self.log.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LimitedLogWithoutClockTests(SynchronousTestCase):
+    """For code in any thread: the summary comes with the next event."""
+
+    def test_the_summary_comes_with_the_next_event(self) -> None:
+        lines: list[str] = []
+        now = [0.0]
+        self.patch(rate_limit, "monotonic", lambda: now[0])
+        log = LimitedLog(lambda text, **values: lines.append(text.format(**values)), "errors")
+        for _ in range(BURST + 7):
+            log("database", "it failed")
+        self.assertEqual(lines, ["it failed"] * BURST)
+        now[0] = INTERVAL_S
+        log("database", "it failed")
+        self.assertEqual(lines[BURST:], ["errors: … and 7 more (database)", "it failed"])
+        log.stop()

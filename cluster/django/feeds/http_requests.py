@@ -263,6 +263,7 @@ class FeedRequests:
         client.subscriptions = FeedSubscriptions(
             self._pubsub, client, lambda call: self._clock.callLater(0, call)
         )
+        request.feed = kind, client
         self._clients[client] = (kind, http.user_name, http.user_key or "")
         clients[kind] += 1
         self.opened[kind] += 1

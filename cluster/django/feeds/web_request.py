@@ -31,6 +31,8 @@ class WebRequest(Protocol):
     startedWriting: int
     sentLength: int
     chunked: int
+    feed: Any
+    """The kind and the client, if the request is that of a feed; for the access log."""
 
     @property
     def channel(self) -> Channel: ...

@@ -17,6 +17,8 @@ import asyncio
 
 from twisted.logger import Logger
 
+from cluster.logs.rate_limit import LimitedLog
+
 MAX_CALLS = 100
 """Late calls before the handler is cancelled: a handler that sends to a client a few more times in
 its clean-up makes fewer."""
@@ -27,7 +29,7 @@ MAX_S = 1.0
 PAUSE_S = 1.0
 """Seconds that a late call takes of a handler that has ignored its cancellation."""
 
-_log = Logger()
+_log_cancelled = LimitedLog(Logger().warn, "handlers cancelled after their client had left")
 
 
 class LateCalls:
@@ -56,7 +58,8 @@ class LateCalls:
         age = asyncio.get_running_loop().time() - self._since
         if self._count > MAX_CALLS or age > MAX_S:
             self._cancelled = True
-            _log.warn(
+            _log_cancelled(
+                self._handler,
                 "{handler} was cancelled: it still used its WebSocket after the client {client}"
                 " had left ({count} calls in {age:.1f} s). Does a loop catch Disconnected?",
                 handler=self._handler,

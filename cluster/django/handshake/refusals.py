@@ -10,11 +10,13 @@ from django.http import Http404, HttpResponseBase
 from twisted.logger import Logger
 
 from cluster.core.exceptions import DatabaseQueueFull
+from cluster.logs.rate_limit import LimitedLog
 from cluster.net.websocket.refusal import Refusal
 
 TRY_AGAIN = (("Retry-After", "1"),)
 
 _log = Logger()
+_log_database_error = LimitedLog(_log.error, "refused because the database failed")
 
 
 def refusal_for(error: Exception) -> Refusal:
@@ -32,7 +34,7 @@ def refusal_for(error: Exception) -> Refusal:
             return Refusal(503, "too many calls are waiting for the database", TRY_AGAIN)
         case OperationalError() | InterfaceError():
             # Without a traceback: thousands of clients may come while the database is away.
-            _log.error("the database failed: {error}", error=error)
+            _log_database_error("database", "the database failed: {error}", error=error)
             return Refusal(503, "the database is not available", TRY_AGAIN)
     raise error
 

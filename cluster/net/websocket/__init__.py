@@ -3,6 +3,7 @@
 connection           ServerConnection: combines the parts; start, reading, end
 connection_base      the state that its parts share, and that all connections of a node share
 connection_factory   ConnectionFactory: makes connections, with their options
+counted_connection   a connection that counts its messages, for the access log
 opening_handshake    the opening handshake: decisions, at once or later
 request_header       checks of the opening request's header
 refusal              HTTP responses that refuse a handshake

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         failedByMe: bool
         wasClean: bool
         wasNotCleanReason: str | None
+        factory: Any
         http_request_data: bytes | None
         http_response_data: bytes | None
         http_status_line: str | None
@@ -110,7 +111,8 @@ class AutobahnProtocol(_Protocol):
 
     def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
         if self.state == OPEN:
-            self.logger.info(
+            self.factory.log_invalid(
+                str(code),
                 "{peer}: invalid input, closing with {code} {reason}",
                 peer=self.peer,
                 code=code,

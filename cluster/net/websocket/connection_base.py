@@ -24,6 +24,7 @@ from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionRequest
 from twisted.python.failure import Failure
 
+from cluster.logs.rate_limit import LimitedLog
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.epoll_reader import EpollReader
 from cluster.net.loop.timers import CoarseTimers
@@ -45,6 +46,7 @@ class ConnectionFactoryBase(AutobahnFactory):
       section 7.1.5).
     * ``on_abandoned(connection)`` is called instead of both if the connection has an owner and
       never opened.
+    * ``on_refused(connection, status)`` is called when a handshake is refused.
     * ``on_error(connection, failure, what)`` is called with an exception of the application, in a
       hook or in a callback, and logs it. ``what`` says where, for the log.
     """
@@ -63,12 +65,16 @@ class ConnectionFactoryBase(AutobahnFactory):
         self.on_open: Callable[[Any], None] = lambda connection: None
         self.on_close: Callable[[Any, int, bool], None] = lambda connection, code, was_clean: None
         self.on_abandoned: Callable[[Any], None] = lambda connection: None
+        self.on_refused: Callable[[Any, int], None] = lambda connection, status: None
         self.on_error: Callable[[Any, Failure, str], None] = _log_error
         self.connections: set[Any] = set()
         """The open connections, until they are lost."""
         self.messages_received = 0
         self.control_frames = 0
         """Control frames and handshake responses that were queued."""
+        log = AutobahnProtocol.logger
+        self.log_refusal = LimitedLog(log.info, "handshakes refused", end_of_turn.reactor)
+        self.log_invalid = LimitedLog(log.info, "invalid input", end_of_turn.reactor)
         self.dropped: Counter[str] = Counter()
         """Frames that were not sent, by reason: ``slow_consumer``, ``disconnected``."""
         self.handshakes_refused: Counter[str] = Counter()

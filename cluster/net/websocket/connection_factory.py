@@ -16,6 +16,7 @@ from cluster.net.loop.epoll_reader import EpollReader
 from cluster.net.websocket.autobahn_protocol import SLOTS
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_base import ConnectionFactoryBase
+from cluster.net.websocket.counted_connection import CountedConnection
 from cluster.net.websocket.frames import SMALL
 
 
@@ -35,6 +36,7 @@ class ConnectionFactory(ConnectionFactoryBase):
             disconnected.
         compression: Whether clients may send compressed messages (RFC 7692). What the server sends
             is never compressed, which the extension allows.
+        is_counted: Whether the connections count their messages and bytes (counted_connection.py).
     """
 
     protocol: type[ServerConnection] = ServerConnection
@@ -43,6 +45,7 @@ class ConnectionFactory(ConnectionFactoryBase):
     on_open: Callable[[ServerConnection], None]
     on_close: Callable[[ServerConnection, int, bool], None]
     on_abandoned: Callable[[ServerConnection], None]
+    on_refused: Callable[[ServerConnection, int], None]
     on_error: Callable[[ServerConnection, Failure, str], None]
     connections: set[ServerConnection]
 
@@ -58,6 +61,7 @@ class ConnectionFactory(ConnectionFactoryBase):
         handshake_timeout: float = 10.0,
         high_water: int = HIGH_WATER,
         compression: bool = False,
+        is_counted: bool = False,
     ) -> None:
         super().__init__(end_of_turn, epoll_reader, high_water)
         self.setProtocolOptions(
@@ -80,7 +84,7 @@ class ConnectionFactory(ConnectionFactoryBase):
         options = {name: getattr(self, name) for name in ServerConnection.CONFIG_ATTRS}
         options["perMessageCompressionAccept"] = staticmethod(self.perMessageCompressionAccept)
         options["_small_limit"] = min(SMALL, max_message_size or SMALL)
-        base = self.protocol
+        base = CountedConnection if is_counted else self.protocol
         self.protocol = type(
             base.__name__, (base,), {**options, "CONFIG_ATTRS": (), "__slots__": SLOTS}
         )

@@ -134,12 +134,14 @@ class Handshake(ConnectionBase):
             return
         code, reason = refusal.code, refusal.reason
         self.factory.handshakes_refused[str(code)] += 1
-        self.logger.info(
+        self.factory.log_refusal(
+            str(code),
             "{client}: handshake refused, {code} {reason}",
             client=self._client,
             code=code,
             reason=reason,
         )
+        self.factory.on_refused(self, code)
         self.wasNotCleanReason = reason
         self.sendData(refusal.response())
         self.dropConnection(abort=False)

@@ -246,6 +246,11 @@ class MessageReader(ConnectionBase):
         except Exception:
             self.fail(Failure())
 
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes that have been read and are not processed yet."""
+        return len(self._unread)
+
     # Pausing
 
     def pause(self, reason: str) -> None:

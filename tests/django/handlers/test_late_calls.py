@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, Logger, formatEvent, globalLogPublisher
 
 from cluster.core.exceptions import Disconnected
 from cluster.django.handlers import late_calls
+from cluster.logs.rate_limit import LimitedLog
 from tests.django.handlers.test_websocket import ConnectionTestCase
 
 
@@ -18,6 +19,8 @@ class LateCallsTests(ConnectionTestCase):
         self.logged: list[str] = []
         globalLogPublisher.addObserver(self.log)
         self.addCleanup(globalLogPublisher.removeObserver, self.log)
+        # That of the process logs a few of each handler in a while.
+        self.patch(late_calls, "_log_cancelled", LimitedLog(Logger().warn, "handlers"))
         self.caught = 0
 
     def log(self, event: LogEvent) -> None:

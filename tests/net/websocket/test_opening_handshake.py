@@ -83,6 +83,19 @@ class HandshakeTests(SynchronousTestCase):
         self.assertIn(b"HTTP/1.1 500 ", self.refused(application, request()))
         self.assertEqual(len(self.flushLoggedErrors(Exception)), 1)
 
+    def test_many_refusals_of_one_kind_are_summarised(self) -> None:
+        lines: list[str] = []
+        observer: Any = lambda event: lines.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        application = Application()
+        for number in range(100):
+            self.refused(application, b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        self.assertEqual(len(lines), 5)
+        application.clock.advance(10)
+        self.assertEqual(lines[-1], "handshakes refused: … and 95 more (426)")
+        self.assertEqual(application.factory.handshakes_refused, {"426": 100})
+
     def test_subprotocol(self) -> None:
         application = Application()
         application.factory.on_request = lambda connection, request: request.protocols[1]
