@@ -33,7 +33,7 @@ from cluster.cli.value_checks import (
 )
 from cluster.core.exceptions import ConfigurationError
 from cluster.django.handshake.proxies import Proxies, split_names
-from cluster.net.addresses import Address, parse_address
+from cluster.net.addresses import Address, first_port, parse_address
 from cluster.net.listening_sockets import probe
 from cluster.net.runtime_directory import broker_address
 
@@ -105,8 +105,9 @@ class SiteOptions(ClusterOptions):
 
     # Not a docstring: the help would print its line breaks as gaps.
     opt_listen.__doc__ = (
-        "where to serve: tcp:PORT, tcp:PORT:interface=ADDRESS or"
-        " ssl:PORT:privateKey=FILE:certKey=FILE; repeatable; port 0 takes a free one"
+        "where to serve: tcp:PORT, tcp:PORT:interface=ADDRESS,"
+        " ssl:PORT:privateKey=FILE:certKey=FILE or unix:/PATH:mode=660; repeatable; port 0 takes a"
+        " free one"
         " [default: tcp:8000, all IPv4 interfaces]"
     )
 
@@ -126,7 +127,8 @@ class SiteOptions(ClusterOptions):
         self.listens = [parse_address(text) for text in self.listen_texts or ["tcp:8000"]]
         for position, address in enumerate(self.listens):
             earlier = self.listens[:position]
-            if address.port and any(address.host_port == other.host_port for other in earlier):
+            named = address.port or address.is_unix
+            if named and any(address.host_port == other.host_port for other in earlier):
                 raise ConfigurationError(f"--listen names {address.host_port} twice")
         self.ping_interval = self.seconds("ping-interval")
         self.ping_timeout = self.seconds("ping-timeout")
@@ -232,11 +234,16 @@ class Options(SiteOptions):
         return {field: value for field, value in config.items() if field not in left_out}
 
     def _admin_address(self) -> Address:
-        first = self.listens[0].port
+        first = first_port(self.listens)
         if self["admin"] is not None:
             address = parse_address(self["admin"], default_host="127.0.0.1")
             if address.scheme != "tcp":
                 raise ConfigurationError("--admin is plain HTTP for this machine: write tcp:PORT")
+        elif all(address.is_unix for address in self.listens):
+            raise ConfigurationError(
+                "choose the admin port with --admin tcp:PORT: it is the first --listen port + 1000,"
+                " and a Unix socket has none"
+            )
         elif first + 1000 > 65535:
             raise ConfigurationError(
                 f"the default admin port, {first} + 1000, is above 65535:"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
@@ -25,8 +26,10 @@ from cluster.cli.twistd_log import LoggedService, log_of_twistd
 from cluster.logs.process_log import ProcessLog
 from cluster.logs.python_logging import reopen_files
 from cluster.net import listening_sockets
+from cluster.net.addresses import first_port
 from cluster.net.bus_keys import BusKeys
 from cluster.net.runtime_directory import RuntimeDirectory
+from cluster.net.unix_listener import UnixListener
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ class StandaloneNode(Service):
         self._options = options
         self._reactor = reactor
         self._sockets: list[socket.socket] = []
+        self._unix: dict[str, UnixListener] = {}
         self._runtime: RuntimeDirectory | None = None
         self._process_log: ProcessLog | None = None
 
@@ -147,7 +151,9 @@ class StandaloneNode(Service):
         self._process_log = log
 
     def privilegedStartService(self) -> None:
-        self._listens, (self._sockets,) = listening_sockets.open_slots(self._options.listens, 1)
+        self._listens, (self._sockets,) = listening_sockets.open_slots(
+            self._options.listens, 1, self._unix
+        )
 
     def startService(self) -> None:
         from cluster.node.config import ListeningSocket, NodeConfig
@@ -157,7 +163,9 @@ class StandaloneNode(Service):
             self.privilegedStartService()
         super().startService()
         name = self._options["name"] or f"{socket.gethostname()}-{os.getpid()}"
-        self._runtime = RuntimeDirectory.claim(self._listens[0].port, os.environ, os.getuid())
+        # Without a port, the number of the folder is above all ports.
+        number = first_port(self._listens) or 1 << 16 | crc32(self._listens[0].host.encode())
+        self._runtime = RuntimeDirectory.claim(number, os.environ, os.getuid())
         config = NodeConfig(
             **self._options.node_config(name, self._options.bus),
             publish_socket=self._runtime.publish_socket(0, os.getpid()),
@@ -206,6 +214,7 @@ class StandaloneNode(Service):
         os._exit(0)
 
     def _clean_up(self, result: Any) -> Any:
+        listening_sockets.release_all(self._unix)
         if self._runtime is not None:
             self._runtime.release()
         return result

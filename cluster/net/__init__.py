@@ -7,6 +7,7 @@ accepting/           accepts connections, and limits how many sockets a node hol
 addresses            parses the addresses to listen on from options
 listening_sockets    listening sockets that processes share; the limit of descriptors
 tls                  the TLS versions and ciphers of ssl: addresses
+unix_listener        the listening socket of a unix: address, its file and its lock
 unbuffered_output    writes that bypass Twisted's buffers
 zmq_socket           a ZeroMQ socket in the reactor
 bus_keys             the keys of a broker on TCP and of its nodes

@@ -6,20 +6,28 @@ The syntax is that of Twisted's server endpoints::
     tcp:8000:interface=127.0.0.1
     tcp:port=8000:interface=\\:\\:1          IPv6; colons inside a value are escaped
     ssl:8443:privateKey=key.pem:certKey=cert.pem
+    unix:/run/site/http.sock:mode=660      for a proxy on this machine
 """
 
 import ipaddress
 import os
+import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cluster.core.exceptions import ConfigurationError
 
+DEFAULT_MODE = 0o660
+"""The mode of the file of a Unix socket: the cluster's user and group may connect."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address to listen on. Make one with ``parse_address``."""
+    """An address to listen on. Make one with ``parse_address``.
+
+    ``host`` is the path of a Unix socket, and its ``port`` is 0.
+    """
 
     text: str
     scheme: str
@@ -28,7 +36,19 @@ class Address:
     parameters: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
+    def is_unix(self) -> bool:
+        """Whether this is the path of a Unix socket."""
+        return self.scheme == "unix"
+
+    @property
+    def mode(self) -> int:
+        """The mode of the file of a Unix socket."""
+        return int(self.parameters["mode"], 8) if "mode" in self.parameters else DEFAULT_MODE
+
+    @property
     def family(self) -> int:
+        if self.is_unix:
+            return socket.AF_UNIX
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     def at_port(self, port: int) -> "Address":
@@ -37,12 +57,17 @@ class Address:
 
     @property
     def host_port(self) -> str:
-        """Host and port for messages, such as "127.0.0.1:8000" or "[::1]:8000"."""
+        """Host and port for messages, such as "127.0.0.1:8000" or "[::1]:8000"; for a Unix socket
+        "unix:/PATH"."""
+        if self.is_unix:
+            return f"unix:{self.host}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The URL for a browser on this machine."""
+        """The URL for a browser on this machine; for a Unix socket "unix:/PATH"."""
+        if self.is_unix:
+            return self.host_port
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         scheme = "https" if self.scheme == "ssl" else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
@@ -60,13 +85,15 @@ def parse_address(text: str, default_host: str = "0.0.0.0") -> Address:
     """
     words = _split(text)
     scheme = words[0][1]
-    if scheme not in ("tcp", "ssl") or words[0][0] is not None:
+    if scheme not in ("tcp", "ssl", "unix") or words[0][0] is not None:
         raise ConfigurationError(
-            f"cannot listen on {text!r}: write tcp:PORT, tcp:PORT:interface=ADDRESS"
-            " or ssl:PORT:privateKey=FILE:certKey=FILE"
+            f"cannot listen on {text!r}: write tcp:PORT, tcp:PORT:interface=ADDRESS,"
+            " ssl:PORT:privateKey=FILE:certKey=FILE or unix:/PATH"
         )
     positional = [value for name, value in words[1:] if name is None]
     named = {name: value for name, value in words[1:] if name is not None}
+    if scheme == "unix":
+        return _unix(text, positional, named)
     if positional:
         named.setdefault("port", positional[0])
     known = {"port", "interface", "backlog"}
@@ -90,6 +117,28 @@ def parse_address(text: str, default_host: str = "0.0.0.0") -> Address:
             f"cannot listen on {text!r}: the interface must be an IP address, not {host!r}"
         ) from None
     return Address(text, scheme, host, _port(text, named.get("port", "")), named)
+
+
+def first_port(addresses: Sequence[Address]) -> int:
+    """The first port among addresses; 0 if all are Unix sockets."""
+    return next((address.port for address in addresses if not address.is_unix), 0)
+
+
+def _unix(text: str, positional: Sequence[str], named: Mapping[str, str]) -> Address:
+    path = positional[0] if positional else ""
+    mode = named.get("mode", "660")
+    unknown = sorted(named.keys() - {"mode"})
+    if len(positional) > 1 or unknown:
+        problem = f"unknown argument {unknown[0] if unknown else positional[1]!r}"
+    elif not path.startswith("/"):
+        problem = "the path must begin with /, as in unix:/run/site/http.sock"
+    elif not unix_path_fits(path):
+        problem = "a Unix socket's path has at most 107 bytes"
+    elif re.fullmatch("0?[0-7]{3}", mode) is None:
+        problem = f"the mode must be three octal digits, as in mode=660, not {mode!r}"
+    else:
+        return Address(text, "unix", path, 0, named)
+    raise ConfigurationError(f"cannot listen on {text!r}: {problem}")
 
 
 def _split(text: str) -> list[tuple[str | None, str]]:

@@ -3,7 +3,8 @@
 Several sockets can listen on one address if all have SO_REUSEPORT (socket(7)); the kernel then
 distributes new connections among them. It would also distribute them among two clusters of the same
 user. So ``claim`` binds the first socket of an address *without* the option, which fails if another
-program listens there, and sets the option afterwards. Two clusters can never both succeed.
+program listens there, and sets the option afterwards. Two clusters can never both succeed. All
+sockets of a ``unix:`` address are duplicates of one (unix_listener.py).
 """
 
 import errno
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import Address
+from cluster.net.unix_listener import UnixListener
 
 BACKLOG = 4096
 """Connections that the kernel queues for a socket while its node is busy or being replaced. The
@@ -70,13 +72,14 @@ def reserve(address: Address, shared: bool) -> socket.socket:
 
 
 def open_slots(
-    addresses: Sequence[Address], slots: int
+    addresses: Sequence[Address], slots: int, unix: dict[str, UnixListener]
 ) -> tuple[list[Address], list[list[socket.socket]]]:
     """Open one listening socket for each slot and address.
 
     Args:
         addresses: The addresses. With port 0 the kernel chooses a free port.
         slots: The number of nodes.
+        unix: Receives the owner of each Unix socket, by its path. The caller releases them.
 
     Returns:
         The addresses with their real ports, and for each slot its sockets in the order of the
@@ -89,6 +92,12 @@ def open_slots(
     sockets: list[list[socket.socket]] = [[] for _ in range(slots)]
     try:
         for wanted in addresses:
+            if wanted.is_unix:
+                unix[wanted.host] = owner = UnixListener.claim(wanted, BACKLOG)
+                real.append(wanted)
+                for slot in sockets:
+                    slot.append(owner.duplicate())
+                continue
             first = claim(wanted)
             sockets[0].append(first)
             address = wanted.at_port(first.getsockname()[1])
@@ -99,13 +108,22 @@ def open_slots(
         for slot in sockets:
             for sock in slot:
                 sock.close()
+        release_all(unix)
         raise
     return real, sockets
 
 
+def release_all(unix: dict[str, UnixListener]) -> None:
+    """Remove the files of Unix sockets, and release their locks."""
+    while unix:
+        unix.popitem()[1].release()
+
+
 def probe(address: Address) -> None:
     """Raise ConfigurationError if the address cannot be claimed now. Port 0 never fails."""
-    if address.port != 0:
+    if address.is_unix:
+        UnixListener.claim(address, backlog=0).release()
+    elif address.port != 0:
         # With a backlog of 0 the kernel does not queue a client that connects at this moment.
         claim(address, backlog=0).close()
 

@@ -6,7 +6,7 @@ that a trusted proxy passes on counts as a connection of the client that the pro
 
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -17,6 +17,8 @@ from cluster.net.protocol_detection import hand_over
 from cluster.node.request_bodies import Body, NoRoomForBody
 
 _log = Logger()
+
+LOOPBACK = IPv4Address("TCP", "127.0.0.1", 0)
 
 UPGRADE_REQUIRED = 426
 
@@ -190,8 +192,12 @@ class BoundedRequest(Request):
             self._forceSSL = 1
 
     def getClientAddress(self) -> Any:
-        """Return the client's address; it is REMOTE_ADDR in WSGI, too."""
-        return self._forwarded_client or super().getClientAddress()
+        """Return the client's address; it is REMOTE_ADDR in WSGI, too. A client of a Unix socket is
+        on this machine."""
+        if self._forwarded_client is not None:
+            return self._forwarded_client
+        peer = super().getClientAddress()
+        return LOOPBACK if isinstance(peer, UNIXAddress) else peer
 
     def getClientIP(self) -> Any:
         return _host_of(self.getClientAddress())

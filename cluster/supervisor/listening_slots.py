@@ -8,6 +8,8 @@ rules:
 * after that the next process receives new sockets on the same ports, and listens on them when it
   serves: no connection waits for a process that may never be ready;
 * these sockets are closed at once if that process ends before it is ready;
+* all slots share one socket for a ``unix:`` address, which the supervisor keeps open: connections
+  wait in its queue while no process serves;
 * a starting process that received the old sockets within SLOT_GRACE_S holds them open anyway, so
   the slot keeps them, too: until that process ends, or permanently if it becomes ready.
 """
@@ -22,6 +24,7 @@ from twisted.logger import Logger
 from cluster.core.exceptions import ConfigurationError
 from cluster.net import listening_sockets
 from cluster.net.addresses import Address
+from cluster.net.unix_listener import UnixListener
 
 SLOT_GRACE_S = 5.0
 """Seconds for which connections in a slot's queue wait for the next process, which usually starts
@@ -72,12 +75,15 @@ class ListeningSlots:
         self._wanted = listens
         self._slots = [_Slot(name) for name in names]
         self._clock = clock
+        self._unix: dict[str, UnixListener] = {}
         self.listens: list[Address] = []
         """The addresses with their real ports; empty before ``open``."""
 
     def open(self) -> None:
         """Open all sockets. If one cannot be opened, close all and raise ConfigurationError."""
-        self.listens, opened = listening_sockets.open_slots(self._wanted, len(self._slots))
+        self.listens, opened = listening_sockets.open_slots(
+            self._wanted, len(self._slots), self._unix
+        )
         for slot, its_sockets in zip(self._slots, opened, strict=True):
             slot.sockets = its_sockets
 
@@ -107,7 +113,10 @@ class ListeningSlots:
         opened: list[socket.socket] = []
         try:
             for address in self.listens:
-                opened.append(listening_sockets.reserve(address, shared))
+                if address.is_unix:
+                    opened.append(self._unix[address.host].duplicate())
+                else:
+                    opened.append(listening_sockets.reserve(address, shared))
         except ConfigurationError:
             listening_sockets.close_all(opened)
             raise
@@ -134,6 +143,7 @@ class ListeningSlots:
         for slot in self._slots:
             slot.keep()
             slot.close()
+        listening_sockets.release_all(self._unix)
 
     def _give_up(self, slot: _Slot) -> None:
         slot.closing = None

@@ -36,6 +36,7 @@ from twisted.logger import Logger
 from cluster.core.exceptions import ConfigurationError, OperationFailed
 from cluster.logs.process_log import ProcessLog
 from cluster.net import listening_sockets
+from cluster.net.addresses import first_port
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.supervisor.admin_port import make_site
 from cluster.supervisor.certificates import Certificates
@@ -142,7 +143,9 @@ class Supervisor(Service):
             capacity=self._capacity,
             limit=limit,
         )
-        self._runtime = RuntimeDirectory.claim(self._slots.listens[0].port, os.environ, os.getuid())
+        assert self._admin_socket is not None
+        port = first_port(self._slots.listens) or self._admin_socket.getsockname()[1]
+        self._runtime = RuntimeDirectory.claim(port, os.environ, os.getuid())
         self._ports.append(
             self._reactor.listenUNIX(self._runtime.control, ControlFactory(self), mode=0o600)
         )

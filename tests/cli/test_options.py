@@ -115,6 +115,15 @@ class ClusterTests(OptionsTestCase):
         self.assertEqual(config["proxy_headers"], ["10.0.0.0/8", "unix:"])
         self.assertTrue(config["access_log"])
 
+    def test_unix_sockets(self) -> None:
+        with TemporaryDirectory() as folder:
+            unix = ("--listen", f"unix:{folder}/http.sock")
+            options = self.parse(*unix, "--admin", "tcp:0", "--proxy-headers", "unix:")
+            self.assertTrue(options.listens[0].is_unix)
+            self.assert_refused("choose the admin port with --admin tcp:PORT", *unix)
+            self.assert_refused("--listen names unix:", *unix, *unix, "--admin", "tcp:0")
+            self.assert_refused("plain HTTP", *FREE, "--admin", f"unix:{folder}/a.sock")
+
     def test_invalid_proxies_are_refused(self) -> None:
         for value, wrong in (("yes", "yes"), ("127.0.0.1,10.0.0.1/8", "10.0.0.1/8")):
             self.assert_refused(

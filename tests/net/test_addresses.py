@@ -5,7 +5,7 @@ import socket
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.net.addresses import parse_address, unix_path_fits
+from cluster.net.addresses import first_port, parse_address, unix_path_fits
 
 
 class ParseAddressTests(SynchronousTestCase):
@@ -39,6 +39,29 @@ class ParseAddressTests(SynchronousTestCase):
         address = parse_address("ssl:8443:privateKey=a=b.pem:certKey=c.pem")
         self.assertEqual(address.url, "https://127.0.0.1:8443/")
         self.assertEqual(address.parameters["privateKey"], "a=b.pem")
+
+    def test_a_unix_socket(self) -> None:
+        address = parse_address("unix:/run/site/http.sock")
+        self.assertEqual((address.host, address.port, address.mode), (address.host, 0, 0o660))
+        self.assertEqual(address.family, socket.AF_UNIX)
+        self.assertEqual(address.url, "unix:/run/site/http.sock")
+        self.assertEqual(parse_address("unix:/a.sock:mode=0600").mode, 0o600)
+        tcp = parse_address("tcp:8000")
+        self.assertEqual(first_port([address, tcp]), 8000)
+        self.assertEqual(first_port([address]), 0)
+
+    def test_invalid_unix_sockets(self) -> None:
+        for text, because in (
+            ("unix:", "the path must begin with /"),
+            ("unix:run/a.sock", "the path must begin with /"),
+            ("unix:/" + "x" * 107, "at most 107 bytes"),
+            ("unix:/a.sock:mode=rw", "three octal digits"),
+            ("unix:/a.sock:mode=0o66", "three octal digits"),
+            ("unix:/a.sock:mode=689", "three octal digits"),
+            ("unix:/a.sock:lockfile=1", "unknown argument 'lockfile'"),
+            ("unix:/a.sock:8000", "unknown argument '8000'"),
+        ):
+            self.assert_refused(text, because)
 
     def test_the_kernels_port_replaces_0(self) -> None:
         self.assertEqual(

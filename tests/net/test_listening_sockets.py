@@ -78,7 +78,7 @@ class ClaimTests(SynchronousTestCase):
 
 class OpenSlotsTests(SynchronousTestCase):
     def test_each_slot_has_a_socket_on_each_address(self) -> None:
-        addresses, slots = open_slots([parse_address(LOOPBACK), parse_address(LOOPBACK)], 3)
+        addresses, slots = open_slots([parse_address(LOOPBACK), parse_address(LOOPBACK)], 3, {})
         for slot in slots:
             self.addCleanup(listening_sockets.close_all, slot)
             self.assertEqual(
@@ -88,7 +88,7 @@ class OpenSlotsTests(SynchronousTestCase):
         self.assertEqual(len({address.port for address in addresses} - {0}), 2)
 
     def test_the_kernel_spreads_connections_over_the_slots(self) -> None:
-        (address,), slots = open_slots([parse_address(LOOPBACK)], 2)
+        (address,), slots = open_slots([parse_address(LOOPBACK)], 2, {})
         for slot in slots:
             self.addCleanup(listening_sockets.close_all, slot)
         clients = [socket.create_connection(("127.0.0.1", address.port)) for _ in range(64)]

@@ -1,7 +1,9 @@
 """Tests of cluster.supervisor.listening_slots, with real sockets and a fake clock."""
 
 import os
+import shutil
 import socket
+import tempfile
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -55,6 +57,24 @@ class SlotsTests(SynchronousTestCase):
                     self.assertEqual(sock.getsockname(), place)
                 descriptors.add(descriptor)
         self.assertEqual(len(descriptors), 4)
+
+    def test_a_unix_socket_outlives_its_processes(self) -> None:
+        folder = tempfile.mkdtemp(prefix="c10k-")
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "http.sock")
+        slots = self.make(2, f"unix:{path}")
+        slots.open()
+        self.close_all(slots, 0, 1)
+        self.assertEqual([slots.is_open(number) for number in range(2)], [False, False])
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)  # waits
+            slots.reopen(1)
+            ((descriptor, family, _),) = slots.sockets_of(1)
+            self.assertEqual(family, socket.AF_UNIX)
+            with socket.socket(fileno=os.dup(descriptor)) as listening:
+                listening.accept()[0].close()
+        slots.close()
+        self.assertEqual(os.listdir(folder), ["http.sock.lock"])
 
     def test_a_busy_port_leaves_nothing_open(self) -> None:
         taken = claim(parse_address(FREE))

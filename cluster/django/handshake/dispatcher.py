@@ -51,6 +51,9 @@ time series of its own in the metrics."""
 
 OTHER = "other"
 
+LOOPBACK = "127.0.0.1"
+"""The address of clients of a Unix socket, which are on this machine."""
+
 Call = tuple[Handler, Sequence[Any], Mapping[str, Any], ReactorRequest | None]
 """A handler, the arguments that its URL captured, and the request if the application was asked."""
 
@@ -143,6 +146,7 @@ class Dispatcher:
             reported, secure = forwarded(connection.http_request_data or b"")
             if reported is not None:
                 client = connection.peer = reported
+        client = client or LOOPBACK
         secure = secure or connection.transport_details.is_secure
         check_host_and_origin(headers.get("host", ""), headers.get("origin"), secure, self._origins)
         handler: Handler | None = None

@@ -23,6 +23,9 @@ from cluster.net.accepting.socket_limits import SocketLimits
 ACCEPTS_PER_TURN = 100
 """Connections that are accepted in one turn of the event loop; further ones wait for the next."""
 
+ACCEPTS_OF_SHARED = 4
+"""The same for a Unix socket, whose queue the nodes share: the others should have a part of it."""
+
 PAUSE_S = 0.1
 """Seconds until a port without any descriptor tries to accept again."""
 
@@ -86,7 +89,9 @@ class Port(FileDescriptor):
         self.socket = listening
         listening.setblocking(False)
         name = listening.getsockname()
-        self._realPortNumber = name if listening.family == socket.AF_UNIX else name[1]
+        is_unix = listening.family == socket.AF_UNIX
+        self._realPortNumber = name if is_unix else name[1]
+        self._accepts = ACCEPTS_OF_SHARED if is_unix else ACCEPTS_PER_TURN
         self.factory = factory
         self._refused = RefusedConnections(reactor)
         self._refusing: Any = self._refused
@@ -134,7 +139,7 @@ class Port(FileDescriptor):
 
     def doRead(self) -> None:
         """Accept what waits in the kernel's queue."""
-        for _ in range(ACCEPTS_PER_TURN):
+        for _ in range(self._accepts):
             try:
                 sock, peer = self.socket.accept()
             except OSError as error:
