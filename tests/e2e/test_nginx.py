@@ -45,6 +45,9 @@ PROXY = "127.0.0.6"
 """nginx's address. Outgoing connections of other programs use ports of 127.0.0.1, so none of them
 takes the ports that are chosen for nginx before they are bound."""
 
+LIMIT = 10
+"""What one address may have at the same time, in place of the file's 100."""
+
 CLIENT = "127.0.0.5"
 """The client's address, which differs from nginx's."""
 
@@ -108,7 +111,7 @@ class NginxTests(TestCase):
         sock.close()
         return port
 
-    def configure(self, cluster_port: int) -> Path:
+    def configure(self, cluster: str) -> Path:
         """Write the file with other ports, names and paths, and a shorter timeout."""
         text = (ROOT / "deploy" / "nginx.conf").read_text()
         self.port, plain = self.free_port(), self.free_port()
@@ -118,8 +121,9 @@ class NginxTests(TestCase):
             (r"server_name example\.com;", "server_name localhost;"),
             (r"/etc/ssl/example\.com/fullchain\.pem", str(self.certificate)),
             (r"/etc/ssl/example\.com/privkey\.pem", str(self.key)),
-            (r"server 127\.0\.0\.1:8000;", f"server 127.0.0.1:{cluster_port};"),
+            (r"(?m)^    server 127\.0\.0\.1:8000;", f"server {cluster};"),
             (r"timeout 60s;", f"timeout {PROXY_TIMEOUT_S}s;"),
+            (r"limit_conn c10k_connections 100;", f"limit_conn c10k_connections {LIMIT};"),
         ):
             text, count = re.subn(pattern, lambda _, ours=ours: ours, text)
             self.assertGreater(count, 0, pattern)
@@ -137,7 +141,8 @@ class NginxTests(TestCase):
         )
         return main
 
-    async def start(self, *options: str) -> None:
+    async def start(self, *options: str, listen: str = "", proxies: str = "127.0.0.1") -> None:
+        """Start a cluster, and nginx in front of its first port, or of ``listen``."""
         path = os.pathsep.join(map(str, (ROOT, ROOT / "twistd_plugins", self.folder)))
         options = (
             "--nodes",
@@ -145,11 +150,13 @@ class NginxTests(TestCase):
             "--settings",
             "nginx_settings",
             "--proxy-headers",
-            "127.0.0.1",
+            proxies,
             *options,
         )
+        if listen:
+            options = (*options, "--listen", listen)
         cluster: Any = await start_cluster(self, *options, extra={"PYTHONPATH": path})
-        main = self.configure(cluster.port)
+        main = self.configure(listen or f"127.0.0.1:{cluster.port}")
         command = [self.program, "-p", str(self.folder), "-e", "stderr", "-c", str(main)]
         checked = subprocess.run(
             [*command, "-t"], capture_output=True, text=True, timeout=PATIENCE_S
@@ -181,7 +188,10 @@ class NginxTests(TestCase):
     def get(self, path: str) -> str:
         connection = self.http()
         connection.request("GET", path, headers={"X-Forwarded-For": "192.0.2.1"})
-        answer = connection.getresponse().read().decode()
+        response = connection.getresponse()
+        self.assertEqual(response.status, 200)
+        self.assertNotIn("nginx/", response.headers["Server"])
+        answer = response.read().decode()
         connection.close()
         return answer
 
@@ -200,6 +210,11 @@ class NginxTests(TestCase):
 
     async def test_pages_websockets_and_feeds_work_behind_nginx(self) -> None:
         await self.start("--ping-interval", "0.4")
+        await deferToThread(self.use)
+
+    async def test_through_a_unix_socket(self) -> None:
+        path = f"unix:{self.folder}/http.sock"
+        await self.start("--ping-interval", "0.4", listen=path, proxies="unix:")
         await deferToThread(self.use)
 
     def use(self) -> None:
@@ -222,6 +237,21 @@ class NginxTests(TestCase):
         while b'"message":"news"' not in (line := events.readline()):
             self.assertTrue(line, "the stream ended without it")
         connection.close()
+
+    async def test_the_streams_of_one_address_are_limited(self) -> None:
+        await self.start()
+        await deferToThread(self.take_all)
+
+    def take_all(self) -> None:
+        statuses = []
+        for _ in range(LIMIT + 1):
+            connection = self.http()
+            self.addCleanup(connection.close)
+            connection.request("GET", "/live/", headers={"Accept": "text/event-stream"})
+            response = connection.getresponse()
+            self.addCleanup(response.close)
+            statuses.append(response.status)
+        self.assertEqual(statuses, [200] * LIMIT + [429])
 
     async def test_without_pings_the_proxy_disconnects(self) -> None:
         """check --deploy warns of this; it also shows that the test above is effective."""

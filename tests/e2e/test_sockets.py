@@ -1,11 +1,15 @@
 """Clients that take sockets: more than there are descriptors, or without ever sending a request."""
 
 import contextlib
+import os
 import re
 import resource
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,11 @@ from tests.e2e.processes import (
     TEST_TIMEOUT_S,
     Cluster,
     environment,
+    no_orphans,
     reactor,
     start_cluster,
+    start_program,
+    twistd,
 )
 from tests.e2e.test_tls import make_certificate
 from tests.e2e.wsclient import connect
@@ -95,6 +102,64 @@ class DescriptorTests(SocketsTestCase):
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
         self.assertEqual(0, done.returncode, done.stderr)
         return done.stdout
+
+
+class UnixTests(TestCase):
+    timeout = TEST_TIMEOUT_S
+
+    def setUp(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="c10k-")
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.path = f"{self.folder}/http.sock"
+
+    def spawn(self) -> Cluster:
+        cluster = Cluster()
+        command = twistd(
+            "-n", "--pidfile=", "c10k", "--nodes", "2",
+            "--listen", f"unix:{self.path}", "--admin", "tcp:0",
+        )  # fmt: skip
+        start_program(self, cluster, command, cluster.mark)
+        return cluster
+
+    async def start(self) -> Cluster:
+        cluster = self.spawn()
+        await cluster.line(f"c10k ready: unix:{self.path} ")
+        return cluster
+
+    async def test_two_nodes_behind_one_socket(self) -> None:
+        cluster = await self.start()
+        second = self.spawn()
+        await second.end()
+        self.assertEqual(second.status, 1)
+        self.assertIn(
+            f"cannot listen on unix:{self.path}: another cluster uses this path", second.lines[-1]
+        )
+        # Both nodes serve: kill one, and then the other one.
+        for node in ("node0", "node1"):
+            os.kill(cluster.pids[node], signal.SIGKILL)
+            for _ in range(10):
+                answer = await deferToThread(self.ask)
+                self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer)
+            await cluster.line(f"{node} ready")
+        cluster.kill(signal.SIGKILL)
+        await cluster.end()
+        await no_orphans(self, cluster.mark)
+        self.assertTrue(os.path.exists(self.path), "no stale file to test with")
+        third = await self.start()
+        self.assertTrue((await deferToThread(self.ask)).startswith(b"HTTP/1.1 200 OK\r\n"))
+        third.kill(signal.SIGTERM)
+        await third.end()
+        self.assertFalse(os.path.exists(self.path))
+
+    def ask(self) -> bytes:
+        answer = b""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(PATIENCE_S)
+            sock.connect(self.path)
+            sock.sendall(b"GET /demos/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            while data := sock.recv(65536):
+                answer += data
+        return answer
 
 
 SETTINGS = """

@@ -121,7 +121,7 @@ class OpenSlotsTests(SynchronousTestCase):
         wanted = parse_address(LOOPBACK).at_port(free.getsockname()[1])
         free.close()
         busy = parse_address(LOOPBACK).at_port(taken.getsockname()[1])
-        self.assertRaises(ConfigurationError, open_slots, [wanted, busy], 2)
+        self.assertRaises(ConfigurationError, open_slots, [wanted, busy], 2, {})
         probe(wanted)
 
 
