@@ -4,8 +4,9 @@ Unix sockets have no SO_REUSEPORT. So all nodes accept from one socket, each wit
 its own. bind(2) would fail for a file that a killed cluster has left, and deleting a file without a
 check would take the address of a running program. The rules:
 
-* whoever holds the lock (flock(2)) on ``PATH.lock`` owns the path. The kernel releases it when the
-  process ends. The lock's file stays, because two processes could lock two files of one name;
+* the process that holds the lock (flock(2)) on ``PATH.lock`` owns the path. The kernel releases it
+  when the process ends. The lock's file stays, because two processes could lock two files of one
+  name;
 * the owner removes a socket file to which nobody listens. It does not remove any other file.
 """
 
