@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from cluster.net.loop.timers import Timeout
 from cluster.net.websocket.autobahn_protocol import CLOSED, CONNECTING, OPEN
+from cluster.net.websocket.connection_base import SLOW_CONSUMER
 from cluster.net.websocket.keepalive import KeepAlive
 from cluster.net.websocket.opening_handshake import Handshake
 from cluster.net.websocket.reader import MessageReader, ignore
@@ -119,6 +120,14 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
         self.factory.connections.discard(self)
         if self._opened:
             self._opened = False
+            if self.was_slow:
+                code = SLOW_CONSUMER[0]  # the client may never have read the Close frame
+                self.factory.log_slow_client(
+                    "1013",
+                    "a client of {path!r} ({peer}) did not read, and was disconnected (1013)",
+                    path=self.http_request_uri.partition("?")[0],
+                    peer=self.peer,
+                )
             try:
                 # 1005: the peer's Close frame had no code (RFC 6455, section 7.1.5)
                 self.factory.on_close(self, 1005 if code is None else code, wasClean)

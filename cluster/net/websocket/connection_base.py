@@ -22,6 +22,7 @@ from typing import Any
 
 from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.types import ConnectionRequest
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.logs.rate_limit import LimitedLog
@@ -29,6 +30,11 @@ from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.epoll_reader import EpollReader
 from cluster.net.loop.timers import CoarseTimers
 from cluster.net.websocket.autobahn_protocol import AutobahnFactory, AutobahnProtocol
+
+_log = Logger()
+
+SLOW_CONSUMER = 1013, "slow consumer"
+"""The close code ("try again later") and the reason for a client that does not read."""
 
 
 class ConnectionFactoryBase(AutobahnFactory):
@@ -42,8 +48,8 @@ class ConnectionFactoryBase(AutobahnFactory):
     * ``on_open(connection)`` is called when the handshake is complete.
     * ``on_close(connection, code, was_clean)`` is called exactly once for each ``on_open``, when
       the connection is lost. ``code`` is the peer's close code if the closing handshake was
-      complete, 1005 if its Close had no code, and 1006 without a closing handshake (RFC 6455,
-      section 7.1.5).
+      complete, 1005 if its Close had no code, 1013 if the client was disconnected because it did
+      not read, and otherwise 1006, without a closing handshake (RFC 6455, section 7.1.5).
     * ``on_abandoned(connection)`` is called instead of both if the connection has an owner and
       never opened.
     * ``on_refused(connection, status)`` is called when a handshake is refused.
@@ -79,6 +85,8 @@ class ConnectionFactoryBase(AutobahnFactory):
         """Frames that were not sent, by reason: ``slow_consumer``, ``disconnected``."""
         self.handshakes_refused: Counter[str] = Counter()
         """Refused handshakes by HTTP status code."""
+        self.log_slow_client = LimitedLog(_log.warn, "slow clients", end_of_turn.reactor)
+        """Logs the end of a client that did not read."""
         self.traffic = TrafficStats()
         """Autobahn updates these counters, which are not used here; one object serves all
         connections."""
@@ -118,6 +126,9 @@ class ConnectionBase(AutobahnProtocol):
         raise NotImplementedError
 
     # For all parts:
+
+    was_slow = False
+    """Whether the client was disconnected because it did not read."""
 
     paused: bool
     """Whether reading is paused (reader.py)."""

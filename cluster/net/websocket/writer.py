@@ -22,7 +22,7 @@ from typing import Any
 from twisted.internet.tcp import Connection
 
 from cluster.net.unbuffered_output import transport_bytes
-from cluster.net.websocket.connection_base import ConnectionBase
+from cluster.net.websocket.connection_base import SLOW_CONSUMER, ConnectionBase
 
 
 class _Sink(list[bytes]):
@@ -200,7 +200,8 @@ class FrameWriter(ConnectionBase):
         self._hold()
         self.factory.dropped["slow_consumer"] += len(self._held or ())
         self._drop_held()
-        self.close(1013, "slow consumer")
+        self.was_slow = True
+        self.close(*SLOW_CONSUMER)
 
     def _hold(self) -> None:
         out = self.out

@@ -5,8 +5,10 @@ from typing import Any
 
 from twisted.internet import defer, reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from cluster.net.websocket.frames import binary_frame, text_frame
@@ -118,7 +120,7 @@ class SocketTests(TestCase):
         self.assertGreaterEqual(self.server.factory.dropped["slow_consumer"], 8)
         ended = self.server.next_end()
         await ended  # the client never reads: aborted after closeHandshakeTimeout
-        self.assertEqual(self.server.ends[0][1:], (1006, False))
+        self.assertEqual(self.server.ends[0][1:], (1013, False))
 
     async def test_queued_frames_arrive_before_the_close(self) -> None:
         """The client closes while more is queued than the kernel accepts."""
@@ -214,6 +216,10 @@ class TransportTests(SynchronousTestCase):
 
     def test_above_the_high_water_mark_it_is_closed_and_its_frames_are_counted(self) -> None:
         application = Application(high_water=1000, close_timeout=5)
+        lines: list[str | None] = []
+        application.factory.log_slow_client = lambda kind, text, **values: lines.append(
+            text.format(**values)
+        )
         connection, transport = application.open()
         transport.registered.pauseProducing()
         for _ in range(11):
@@ -226,6 +232,12 @@ class TransportTests(SynchronousTestCase):
         self.assertEqual(transport.written, server_close(1013, b"slow consumer"))
         application.clock.advance(6)
         self.assertTrue(transport.aborted)
+        self.assertEqual(lines, [])
+        connection.connectionLost(Failure(ConnectionAborted()))
+        self.assertEqual(
+            lines,
+            ["a client of '/ws' (tcp4:127.0.0.1:40000) did not read, and was disconnected (1013)"],
+        )
 
     def test_frames_that_a_lost_client_did_not_receive_are_counted(self) -> None:
         application = Application()
