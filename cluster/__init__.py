@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
     from cluster.core.exceptions import Disconnected as Disconnected
     from cluster.core.exceptions import NotPublished as NotPublished
     from cluster.core.exceptions import NotRunning as NotRunning
+    from cluster.core.exceptions import OperationFailed as OperationFailed
     from cluster.core.exceptions import TooSlow as TooSlow
     from cluster.django.api.audiences import publish_to as publish_to
     from cluster.django.api.database_threads import ain_database as ain_database
@@ -43,6 +44,7 @@ if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
     from cluster.django.handlers.handler_decorator import Accept as Accept
     from cluster.django.handlers.handler_decorator import websocket as websocket
     from cluster.django.handlers.websocket import WebSocket as WebSocket
+    from cluster.django.operations import operate as operate
     from cluster.django.revocation import revoke as revoke
     from cluster.net.websocket.frames import binary_frame as binary_frame
     from cluster.net.websocket.frames import text_frame as text_frame
@@ -62,6 +64,7 @@ _PUBLIC = {
     "topic_messages": "cluster.django.api.topic_messages",
     "members": "cluster.django.api.topics",
     "node_name": "cluster.django.api.topics",
+    "operate": "cluster.django.operations",
     "listen": "cluster.django.api.topics",
     "abarrier": "cluster.django.api.topics",
     "text_frame": "cluster.net.websocket.frames",
@@ -73,6 +76,7 @@ _PUBLIC = {
     "Disconnected": "cluster.core.exceptions",
     "NotPublished": "cluster.core.exceptions",
     "NotRunning": "cluster.core.exceptions",
+    "OperationFailed": "cluster.core.exceptions",
     "TooSlow": "cluster.core.exceptions",
 }
 

@@ -68,6 +68,7 @@ class Broker(Service):
     log = Logger()
 
     handing_over = False
+    ask_supervisor: Callable[[str, dict[str, Any]], "Deferred[Any]"] | None = None
 
     def __init__(
         self,

@@ -66,6 +66,9 @@ class ChildService(Protocol):
     handing_over: bool
     """Set before ``stopService`` if the replacement serves already."""
 
+    ask_supervisor: Callable[[str, dict[str, Any]], "Deferred[Any]"] | None
+    """Set before ``startService``: asks an operator's question."""
+
     def startService(self) -> None: ...
     def stopService(self) -> object: ...
     def hurry(self) -> None: ...
@@ -132,6 +135,7 @@ class Child:
         self._restart_spread = float(config.get("restart_spread", 0.0))
         self._reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
         self._service = self._make_service(config, self.link.listening_sockets)
+        self._service.ask_supervisor = self.link.ask
         self._service.startService()
         return self._service.ready.addCallback(self._report)
 

@@ -72,6 +72,13 @@ class Node(Service):
         self.django_is_loaded: Callable[[], object] = lambda: None
         """Called when Django has applied the site's LOGGING; assign it before the start."""
 
+        self.ask_supervisor: Callable[[str, dict[str, Any]], Deferred[Any]] | None = None
+        """Asks an operator's question; None for a node without a supervisor."""
+
+    def is_reactor_thread(self) -> bool:
+        """Whether the caller is in the thread of the event loop."""
+        return threading.get_ident() == self._thread
+
     @property
     def node_name(self) -> str:
         """The name for people, the same for the replacement of this process."""

@@ -303,6 +303,11 @@ class SupervisorLink(_Quiet):
         sent: Deferred[object] = self.callRemote(StartFailed, reason=text, permanent=permanent)
         return sent.addCallback(lambda _: None)
 
+    def ask(self, what: str, arguments: Mapping[str, Any]) -> "Deferred[Any]":
+        """Ask the supervisor what an operator can ask; fails with OperationFailed."""
+        asked: Deferred[dict[str, Any]] = self.callRemote(Ask, what=what, arguments=arguments)
+        return asked.addCallback(lambda response: response["answer"])
+
     def connectionMade(self) -> None:
         super().connectionMade()
         self._made()
