@@ -23,6 +23,7 @@ from cluster.cli.log_signals import handle_log_signals
 from cluster.cli.options import BrokerOptions, NodeOptions, Options
 from cluster.cli.startup_errors import explain_failed_start
 from cluster.cli.twistd_log import LoggedService, log_of_twistd
+from cluster.cli.value_checks import site_folder
 from cluster.logs.process_log import ProcessLog
 from cluster.logs.python_logging import reopen_files
 from cluster.net import listening_sockets
@@ -55,6 +56,7 @@ def _make_cluster(options: Options) -> Service:
         node=options.given_node_config(),
         drain_timeout=options.drain_timeout,
         restart_spread=options.restart_spread,
+        site_folder=site_folder(options.settings),
         log_format=options["log-format"],
         blocked_loop_timeout=options.site["BLOCKED_LOOP_TIMEOUT"],
     )

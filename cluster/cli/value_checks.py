@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cluster.cli.startup_errors import error_line
+from cluster.cli.startup_errors import INSTALLED, error_line
 from cluster.core.exceptions import ConfigurationError
 from cluster.django import conf
 from cluster.net.addresses import Address, unix_path_fits
@@ -167,6 +167,21 @@ def check_settings(name: str | None) -> str:
 def cluster_setting(name: str) -> dict[str, Any]:
     """Return the C10K setting, with defaults, of a module that check_settings has accepted."""
     return conf.DEFAULTS | dict(getattr(importlib.import_module(name), "C10K", {}))
+
+
+def site_folder(settings: str) -> str:
+    """Return the folder of the code of a site whose settings check_settings has accepted.
+
+    It is the folder that has the settings' package, such as the one of manage.py, or the package
+    itself if that is installed.
+    """
+    file = sys.modules[settings].__file__
+    if file is None:
+        return ""
+    root = Path(file).resolve().parents[settings.count(".")]
+    if root.name in INSTALLED:
+        root /= settings.partition(".")[0]
+    return str(root)
 
 
 def add_site_settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 supervisor           starts and stops everything, and connects the parts below
 config               the configuration of a cluster
-rolling_restart      replaces all processes one after the other
+restarting           restarts with new code, and after failures
 operator_commands    the commands of operators, over the control socket
 child_command        the command line and the environment of the children
 child_processes      starts, restarts and stops the child processes

@@ -85,6 +85,9 @@ class Children(ProcessMonitor):
     output_log: SupervisorLog | None = None
     minRestartDelay: Any = 0.25
     maxRestartDelay = 30
+    max_delay_of_last: float = 2
+    """The same for the child that the others need: without the broker they are cut off from each
+    other, and its start needs nothing that could be missing for long."""
     threshold = 5
 
     def __init__(
@@ -171,6 +174,10 @@ class Children(ProcessMonitor):
             self.log.error("cannot start {name}: {error}", name=name, error=error)
             self._current_exited(name, None)
 
+    def waiting(self) -> list[str]:
+        """The children that wait for their next start."""
+        return [name for name, restart in self.restart.items() if restart.active()]
+
     def start_now(self, name: str) -> None:
         """Start a child that waits for its next start, and forget its earlier failures."""
         restart = self.restart.get(name)
@@ -248,6 +255,8 @@ class Children(ProcessMonitor):
         else:
             self.timeStarted[name] = self._clock.seconds()
         self._monitoredProcessExited(name)
+        if name == self._stop_last:
+            self.delay[name] = min(self.delay[name], self.max_delay_of_last)
         if not self.running:
             self._log_stop(name, reason)
         else:

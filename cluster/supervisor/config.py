@@ -23,6 +23,7 @@ class SupervisorConfig:
         restart_spread: Seconds over which a node that was replaced closes its clients.
         log_format: The form of log lines, a key of cluster.logs.formats.FORMATS.
         blocked_loop_timeout: Seconds after which a node whose event loop is blocked is replaced.
+        site_folder: The folder of the site's code; empty if it is not known.
         command: The command line that starts a child, without the child's arguments.
     """
 
@@ -35,4 +36,5 @@ class SupervisorConfig:
     restart_spread: float = 10.0
     log_format: str = "text"
     blocked_loop_timeout: float = 30.0
+    site_folder: str = ""
     command: Sequence[str] = field(default_factory=child_command)

@@ -12,8 +12,10 @@ It does not process the messages of clients. It
   (``cluster.supervisor.heartbeat``);
 * answers operators (``cluster.supervisor.admin_port``);
 * stops if an error in the site's code prevents the first start;
+* starts the children that wait for that when the site's code has changed
+  (``cluster.supervisor.restarting.code_changes``);
 * replaces all processes one after the other, when an operator asks for it
-  (``cluster.supervisor.rolling_restart``);
+  (``cluster.supervisor.restarting.rolling_restart``);
 * stops the nodes first, which drain, and then the broker.
 
 This module imports twisted.runner.procmon, which imports the default reactor. So
@@ -53,7 +55,8 @@ from cluster.supervisor.control_connection import (
 from cluster.supervisor.heartbeat import Heartbeat, Statistics
 from cluster.supervisor.listening_slots import ListeningSlots
 from cluster.supervisor.operators.cluster_view import ClusterView
-from cluster.supervisor.rolling_restart import RollingRestart
+from cluster.supervisor.restarting.code_changes import CodeChanges
+from cluster.supervisor.restarting.rolling_restart import RollingRestart
 
 BROKER = "broker"
 
@@ -101,6 +104,14 @@ class Supervisor(Service):
             BROKER if self._own_broker else "",
             self._is_broker_current,
             self.children,
+            reactor,
+        )
+        self._code_changes = CodeChanges(
+            config.site_folder,
+            [path for path in sys.path if os.path.isdir(path)],
+            lambda: all(map(self.children.is_ready, self.names)),
+            self.children.waiting,
+            self.children.start_now,
             reactor,
         )
         self._view = ClusterView(
@@ -313,6 +324,8 @@ class Supervisor(Service):
             if link is not None:
                 self._heartbeat.joined(name, link)
                 self._slots.reopen(slot)
+        if not self.stopping:
+            self._code_changes.watch()
         self._restart.ended(name)
 
     def _candidate_ended(self, name: str, how: str) -> None:
@@ -403,6 +416,7 @@ class Supervisor(Service):
             self.stopping = True
             self.log.info("stopping")
             self._restart.stop()
+            self._code_changes.stop()
             self._heartbeat.stop()
             self._view.status.stop()
             # The nodes close their descriptors when they start to drain; then the kernel refuses

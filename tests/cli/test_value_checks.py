@@ -5,6 +5,7 @@ import socket
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,10 +15,28 @@ from cluster.cli.value_checks import (
     check_settings,
     parse_bus,
     probe_bus,
+    site_folder,
 )
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim
+
+
+class SiteFolderTests(SynchronousTestCase):
+    def folder(self, name: str, file: str | None) -> str:
+        self.patch(sys, "modules", {**sys.modules, name: SimpleNamespace(__file__=file)})
+        return site_folder(name)
+
+    def test_the_folder_that_has_the_settings_package(self) -> None:
+        self.assertEqual(self.folder("shop.conf.live", "/srv/a/shop/conf/live.py"), "/srv/a")
+        self.assertEqual(self.folder("settings", "/srv/a/settings.py"), "/srv/a")
+
+    def test_an_installed_package(self) -> None:
+        file = "/venv/lib/site-packages/shop/settings.py"
+        self.assertEqual(self.folder("shop.settings", file), "/venv/lib/site-packages/shop")
+
+    def test_settings_without_a_file(self) -> None:
+        self.assertEqual(self.folder("made_up", None), "")
 
 
 class BusTests(SynchronousTestCase):

@@ -144,6 +144,14 @@ class ChildrenTests(ChildrenTestCase):
         self.assertIn("node0 ended (exit status 1); restarting it in 16 s", self.lines)
         self.assertEqual(delays, [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30])
 
+    def test_the_delay_of_the_broker_stays_short(self) -> None:
+        self.start("broker")
+        for _ in range(8):
+            self.reactor.live()[0].end(1)
+            self.reactor.advance(2)
+        self.reactor.live()[0].end(1)
+        self.assertEqual(self.lines[-1], "broker ended (exit status 1); restarting it in 2 s")
+
     def test_a_ready_child_resets_the_delay(self) -> None:
         self.start("node0")
         for _ in range(4):

@@ -30,7 +30,9 @@ class SupervisorTestCase(SynchronousTestCase):
         self.lines: list[str] = []
         self.given_up: list[str] = []
 
-    def make(self, nodes: int = 2, bus: str | None = None, listen: str = "") -> Supervisor:
+    def make(
+        self, nodes: int = 2, bus: str | None = None, listen: str = "", site_folder: str = ""
+    ) -> Supervisor:
         config = SupervisorConfig(
             nodes=nodes,
             listens=[parse_address(listen or "tcp:0:interface=127.0.0.1")],
@@ -38,14 +40,15 @@ class SupervisorTestCase(SynchronousTestCase):
             bus=bus,
             node={"settings": "site.settings", "drain_timeout": 10.0},
             drain_timeout=10.0,
+            site_folder=site_folder,
             command=["child"],
         )
         supervisor = Supervisor(config, self.reactor, self.given_up.append)
         supervisor.log = Recorder(self.lines)  # type: ignore[assignment]
         return supervisor
 
-    def start(self, nodes: int = 2, bus: str | None = None) -> Supervisor:
-        supervisor = self.make(nodes, bus)
+    def start(self, nodes: int = 2, bus: str | None = None, site_folder: str = "") -> Supervisor:
+        supervisor = self.make(nodes, bus, site_folder=site_folder)
         supervisor.privilegedStartService()
         supervisor.startService()
         self.addCleanup(self.finish, supervisor)
@@ -245,6 +248,19 @@ class FailedStartTests(SupervisorTestCase):
             self.fail_start(supervisor, 0)
         self.assertEqual(self.given_up, [])
         self.assertTrue(supervisor.children.is_ready("node1"))
+
+    def test_a_node_that_waits_starts_when_the_site_has_changed(self) -> None:
+        supervisor = self.start(1, "local", site_folder=str(self.base))
+        self.ready(supervisor, 0)
+        for _ in range(6):
+            self.process(supervisor, "node0").end(1)
+            self.reactor.advance(supervisor.children.delay["node0"])
+        self.process(supervisor, "node0").end(1)
+        self.assertEqual(supervisor.children.waiting(), ["node0"])
+        (self.base / "urls.py").write_text("")
+        self.reactor.pump([1, 1])
+        self.assertEqual(supervisor.children.waiting(), [])
+        self.ready(supervisor, 0)
 
     def test_a_ready_broker_is_not_a_started_node(self) -> None:
         supervisor = self.start()

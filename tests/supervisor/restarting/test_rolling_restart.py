@@ -1,11 +1,11 @@
-"""Tests of cluster.supervisor.rolling_restart, with fake processes and a fake clock."""
+"""Tests of cluster.supervisor.restarting.rolling_restart, with fake processes and a fake clock."""
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import OperationFailed
-from cluster.supervisor.rolling_restart import START_TIMEOUT_S, RollingRestart
+from cluster.supervisor.restarting.rolling_restart import START_TIMEOUT_S, RollingRestart
 from tests.supervisor.test_child_processes import Recorder
 
 

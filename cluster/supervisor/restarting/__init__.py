@@ -1,0 +1,5 @@
+"""How processes are started again: after a failure, and with new code.
+
+rolling_restart  replaces all processes one after the other
+code_changes     notices that the site's code has changed, while a process waits for its next start
+"""
