@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
     from cluster.core.exceptions import ConfigurationError as ConfigurationError
     from cluster.core.exceptions import DatabaseQueueFull as DatabaseQueueFull
     from cluster.core.exceptions import Disconnected as Disconnected
+    from cluster.core.exceptions import MessagesLost as MessagesLost
     from cluster.core.exceptions import NotPublished as NotPublished
     from cluster.core.exceptions import NotRunning as NotRunning
     from cluster.core.exceptions import OperationFailed as OperationFailed
@@ -77,6 +78,7 @@ _PUBLIC = {
     "NotPublished": "cluster.core.exceptions",
     "NotRunning": "cluster.core.exceptions",
     "OperationFailed": "cluster.core.exceptions",
+    "MessagesLost": "cluster.core.exceptions",
     "TooSlow": "cluster.core.exceptions",
 }
 

@@ -134,6 +134,10 @@ class RecordingConnection:
     def __init__(self) -> None:
         self.out: list[bytes] = []
         self.blocked = False
+        self.lost: list[bytes] = []
 
     def send_frame(self, frame: bytes) -> None:
         self.out.append(frame)
+
+    def frames_lost(self, topic: bytes) -> None:
+        self.lost.append(topic)

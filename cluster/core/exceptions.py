@@ -4,9 +4,10 @@
     ├── WireError            a message from another process cannot be decoded
     ├── BarrierRefused       a barrier is full, already released, or was cancelled
     ├── Disconnected         the connection to this client is closed
-    ├── TooSlow              a loop over a topic's messages was too slow; messages are lost
+    ├── MessagesLost         messages of a topic are lost
+    │   └── TooSlow          a loop over a topic's messages was too slow for them
     ├── NotRunning           this process has no node and cannot connect to one
-    ├── NotPublished         the cluster gave no receipt for an external publication
+    ├── NotPublished         the cluster did not take a publication, or gave no receipt
     ├── DatabaseQueueFull    too many calls of ain_database are waiting; try again later
     ├── OperationFailed      the supervisor could not do what an operator asked for
     └── ConfigurationError   a setting or option is invalid; the text says which one and what to do
@@ -43,7 +44,15 @@ class Disconnected(ClusterError):
         self.reason = reason
 
 
-class TooSlow(ClusterError):
+class MessagesLost(ClusterError):
+    """Messages of a topic did not reach this node, and cannot be delivered any more.
+
+    The node was cut off from the others for too long. The messages that follow are there: loop
+    again to receive them. Load again whatever state the application derives from the messages.
+    """
+
+
+class TooSlow(MessagesLost):
     """A loop over a topic's messages was too slow; the text says how many messages are lost."""
 
 
@@ -55,7 +64,10 @@ class NotRunning(ClusterError):
 
 
 class NotPublished(ClusterError):
-    """The cluster refused an external publication, or did not answer.
+    """The cluster refused a publication, or did not answer.
+
+    A node refuses messages with history while too many wait for the broker. An external publication
+    is also refused if the node ends, for example.
 
     ``uncertain`` is True if subscribers may have received it nevertheless: if you publish it again,
     they may receive it twice.

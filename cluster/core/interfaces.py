@@ -24,7 +24,7 @@ Take = Callable[[bytes, int], None]
 
 Answer = Callable[[bool, str, int], None]
 """Called with: all missed frames follow, the topic's epoch, its newest offset. The epoch of a topic
-that retains nothing is empty."""
+that retains nothing is empty. Called again, with False, if frames are lost later."""
 
 
 class Subscriber(Protocol):
@@ -43,6 +43,9 @@ class Subscriber(Protocol):
     def send_frame(self, frame: bytes) -> None:
         """Queue an encoded WebSocket frame."""
 
+    def frames_lost(self, topic: bytes) -> None:
+        """Frames of a topic are lost on the way to this node; those that follow are not."""
+
 
 class ClientConnection(Subscriber, Protocol):
     """One client's WebSocket connection, for its handler."""
@@ -52,6 +55,9 @@ class ClientConnection(Subscriber, Protocol):
 
     on_drained: Callable[[], None] | None
     """Called each time ``blocked`` ends."""
+
+    on_frames_lost: Callable[[bytes], None] | None
+    """Called by ``frames_lost``. If it is None, the connection is closed."""
 
     peer: str
     state: int
@@ -153,7 +159,7 @@ class PubSub(Protocol):
         skip: Subscriber | None = None,
     ) -> tuple[int, int]:
         """Publish a frame that the topic retains among its newest ``depth`` ones, for ``lifetime``
-        milliseconds (0: without limit)."""
+        milliseconds (0: without limit). Raises NotPublished if too much waits for the exchange."""
 
     def subscribe(self, connection: Subscriber, topic: bytes) -> None:
         """Queue the topic's frames on the connection from now on, the retained ones first."""

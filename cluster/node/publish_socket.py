@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succe
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cluster.core.exceptions import WireError
+from cluster.core.exceptions import NotPublished, WireError
 from cluster.core.wire.external_publisher import (
     Accepted,
     Closing,
@@ -171,6 +171,8 @@ class PublisherConnection(protocol.Protocol):
                 done = pubsub.publish_retained(topic, frame, message.depth, message.lifetime)
             else:
                 done = pubsub.publish(topic, frame)
+        except NotPublished as error:
+            return Rejection(str(error))
         except Exception:
             self.log.failure("a publication of an external publisher failed")
             return Rejection("internal error; see the node's log")

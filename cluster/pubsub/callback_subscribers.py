@@ -21,12 +21,17 @@ class CallbackSubscriber:
     sends the frames to a client, which counts as a connection in receipts.
     """
 
-    __slots__ = ("_retained_cache", "_take", "for_client", "leave", "topic")
+    __slots__ = ("_answer", "_retained_cache", "_take", "for_client", "leave", "topic")
 
     log = Logger()
 
     def __init__(
-        self, topic: bytes, take: Take, retained_cache: RetainedCache, for_client: bool = False
+        self,
+        topic: bytes,
+        take: Take,
+        retained_cache: RetainedCache,
+        for_client: bool = False,
+        answer: Answer | None = None,
     ) -> None:
         self.topic = topic
         self.for_client = for_client
@@ -34,6 +39,7 @@ class CallbackSubscriber:
         self.leave: Callable[[], None] | None = lambda: None
         """Ends the subscription; None after ``stop``."""
         self._take = take
+        self._answer = answer
 
     @property
     def epoch(self) -> str:
@@ -47,20 +53,30 @@ class CallbackSubscriber:
         if leave is not None:
             leave()
 
-    def begin(
-        self, history: History, frames: Iterable[bytes], replay: bool, answer: Answer | None
-    ) -> None:
+    def begin(self, history: History, frames: Iterable[bytes], replay: bool) -> None:
         """Begin with the topic's history, and the frames that arrived while this waited for it."""
-        try:
-            if answer is not None:
-                answer(history.recovered, history.epoch, history.offset)
-        except Exception:
-            self.log.failure("a callback subscriber of {topic} failed", topic=self.topic)
+        self._send_answer(history.recovered, history.epoch, history.offset)
         if replay or history.recovered:
             for frame, offset in history.numbered():
                 self.take(frame, offset)
         for frame in frames:
             self.take(frame, 0)
+
+    def frames_lost(self, topic: bytes) -> None:
+        """Frames of the topic are lost; those that follow are not."""
+        kept = self._retained_cache.get(topic)
+        if kept is None:
+            self._send_answer(False, "", 0)
+        else:
+            self._send_answer(False, kept.epoch, kept.offset)
+
+    def _send_answer(self, recovered: bool, epoch: str, offset: int) -> None:
+        if self.leave is None or self._answer is None:
+            return
+        try:
+            self._answer(recovered, epoch, offset)
+        except Exception:
+            self.log.failure("a callback subscriber of {topic} failed", topic=self.topic)
 
     def take(self, frame: bytes, offset: int) -> None:
         """Call the function with a frame."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from cluster.core import wire
 from cluster.core.broker_state.retained import Position
+from cluster.core.exceptions import NotPublished
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.bus import Bus, Clock
 from cluster.pubsub.callback_subscribers import CallbackSubscriber
@@ -53,6 +54,7 @@ class PubSub:
         self.remote_nodes = RemoteNodes(bus, schedule, clock, self.dropped)
         self.batches = self.remote_nodes.batches
         self.subscriptions = Subscriptions(schedule, lambda: int(unix_time() * 1000), self.dropped)
+        self.batches.on_lost = self.subscriptions.frames_lost
         self.presence = LocalPresence(bus.name, schedule)
         self.remote_nodes.on_left = self.presence.remote_node_left
         self.barriers = LocalBarriers(self._send_control)
@@ -148,11 +150,14 @@ class PubSub:
 
         All nodes, this one too, receive a retained topic's frames from the exchange, in the same
         order. The connection ``skip`` does not receive this one. Returns (nodes, connections of
-        this node) that subscribe now.
+        this node) that subscribe now. Raises NotPublished if too much waits for the exchange.
         """
         if self.batches.limit_reached:
             self.dropped["bus_queue_full"] += 1
-            return 0, 0
+            raise NotPublished(
+                f"{self.queued_bytes >> 20} MiB of publications wait for the broker; this one is"
+                " refused"
+            )
         self._retained_outbox.add(topic, depth, frame, lifetime, skip)
         self._schedule()
         subscribers = self._connections_of(topic) or ()
@@ -231,12 +236,14 @@ class PubSub:
     # What the bus calls (BusReceiver).
 
     def bus_up(self, welcome: wire.Welcome) -> None:
+        after_failure = bool(self.remote_nodes.epoch)
         self._retained_outbox.bus_up(welcome.epoch == self.remote_nodes.epoch)
         self.remote_nodes.bus_up(welcome)
         # Before the subscriptions, which the broker answers with the retained frames.
         for message in self.subscriptions.retained_cache.restores():
             self.bus.send(message)
-        self.bus.send(wire.NodeSubscriptions(self.bus.name, self.subscriptions.all_topics_wanted()))
+        topics = self.subscriptions.all_topics_wanted(after_failure)
+        self.bus.send(wire.NodeSubscriptions(self.bus.name, topics))
         self.bus.send(self.presence.all_held())
         self.batches.flush()
         self._control = []

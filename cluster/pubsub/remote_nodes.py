@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from cluster.core import wire
+from cluster.core.acknowledged_batches import ALL_TOPICS
 from cluster.core.routing import RoutingTable
 from cluster.pubsub.batches import Batches, RemoteNode
 from cluster.pubsub.bus import Bus, Clock, Timer
@@ -80,6 +81,9 @@ class RemoteNodes:
     def bus_up(self, welcome: wire.Welcome) -> None:
         """The bus carries batches again. Nodes that are not in ``welcome`` may join later."""
         self._stop_expecting()
+        if welcome.epoch == self.epoch and not all(map(self._is_known, welcome.nodes)):
+            # A node has joined while only this one was cut off, and did not know of it.
+            self.batches.on_lost([ALL_TOPICS])
         for name, node in self.by_name.items():
             node.subscriptions_are_old = True  # it sends the present ones again
             if name not in welcome.nodes and (node.away or welcome.epoch == self.epoch):
@@ -157,6 +161,9 @@ class RemoteNodes:
             self._stop_timer(node)
 
     # Nodes that are away or gone.
+
+    def _is_known(self, name: str) -> bool:
+        return name in self.by_name or name in self._left
 
     def _find(self, name: str) -> RemoteNode:
         node = self.by_name.get(name) or self._left.get(name)

@@ -25,10 +25,15 @@ class RetainedCache:
     """``now`` returns Unix time in milliseconds.
 
     ``dropped["history_gap"]`` counts frames that subscribers of this node never received, because
-    the link was down for longer than the topic retained them.
+    the link was down for longer than the topic retained them. Each time ``on_gap`` is called with
+    the topic, before its new frames are delivered.
     """
 
     def __init__(self, now: Callable[[], int], dropped: Counter[str]) -> None:
+        self.on_gap: Callable[[bytes], None] = lambda topic: None
+        self.uncertain: set[bytes] = set()
+        """Topics that had subscribers when the link was lost, and of which nothing has come since.
+        Only of these can frames be missing: while a link lasts, it loses nothing."""
         # No limits: the node's subscriptions bound the cache. If a topic with subscribers were
         # evicted, they would receive its frames again with the answer to the next query.
         self._retained = RetainedFrames(sys.maxsize, max_bytes=sys.maxsize)
@@ -47,6 +52,7 @@ class RetainedCache:
     def forget(self, topic: bytes) -> None:
         """Drop a topic that this node does not subscribe to any longer."""
         self._retained.forget(topic)
+        self.uncertain.discard(topic)
 
     def receive(self, message: wire.Retained) -> list[tuple[bytes, int]] | None:
         """Store frames of the exchange: either new ones, or all that the topic retains.
@@ -65,12 +71,12 @@ class RetainedCache:
             # subscription arrives next and has all frames; delivering these first would change the
             # order.
             return None
+        uncertain = topic in self.uncertain
+        self.uncertain.discard(topic)
         if new <= 0:
             return []
         frames = message.frames[-new:]
         times = (message.expires or (0,) * len(message.frames))[-new:]
-        if kept is not None and new > len(frames):
-            self._dropped["history_gap"] += new - len(frames)
         if kept is not None and new == len(frames) and known == kept.offset:
             before, times_before = tuple(kept.frames), tuple(kept.expires)
         else:
@@ -91,6 +97,9 @@ class RetainedCache:
             self._now(),
             format_sources(published | sources),
         )
+        if uncertain and (new > len(frames) or self._is_unrelated(kept, message)):
+            self._dropped["history_gap"] += max(1, new - len(frames))
+            self.on_gap(topic)
         # After the death of a broker a publisher sends again the frames that may not have been
         # delivered. If this node received the frame from the dead broker, it takes over the new
         # offset, but does not deliver the frame again. This is checked for single frames only: in a
@@ -101,6 +110,14 @@ class RetainedCache:
             return []
         first = message.offset - len(frames) + 1
         return [(frame, first + index) for index, frame in enumerate(frames)]
+
+    @staticmethod
+    def _is_unrelated(kept: RetainedTopic | None, message: wire.Retained) -> bool:
+        """Whether the offsets of the message do not continue those of the known frames."""
+        if kept is None:
+            return False
+        epoch, earlier = parse_epochs(message.epochs)
+        return kept.epoch != epoch and kept.epoch not in earlier
 
     @staticmethod
     def _known_offset(kept: RetainedTopic | None, message: wire.Retained) -> int:

@@ -6,11 +6,12 @@ Most subscribers are connections, which receive every frame; some are special
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.logger import Logger
 
 from cluster.core import wire
+from cluster.core.acknowledged_batches import ALL_TOPICS
 from cluster.core.broker_state.retained import History, Position
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.callback_subscribers import CallbackSubscriber, SpecialSubscribers
@@ -34,6 +35,7 @@ class Subscriptions:
         self.conflated = 0
         """Frames that skipping connections did not receive."""
         self.retained_cache = RetainedCache(now, dropped)
+        self.retained_cache.on_gap = self._frames_lost
         self.table = SubscriberTable(schedule, self.retained_cache.forget)
         self.connections = self.table.connections
         self.special = self.table.special
@@ -134,10 +136,10 @@ class Subscriptions:
         """Call ``take(frame, offset)`` for each frame, the retained ones first.
 
         With ``since`` only the frames after that position; without ``replay`` only new ones.
-        ``answer``, if given, is called once before. ``for_client``: the function counts as a
-        connection in receipts.
+        ``answer``, if given, is called once before, and again if frames are lost. ``for_client``:
+        the function counts as a connection in receipts.
         """
-        subscriber = CallbackSubscriber(topic, take, self.retained_cache, for_client)
+        subscriber = CallbackSubscriber(topic, take, self.retained_cache, for_client, answer)
         if since is None and replay and answer is None:
             self._add_callback(subscriber)
             self._send_retained(topic, subscriber.take)
@@ -145,7 +147,7 @@ class Subscriptions:
 
         def admit(history: History, frames: list[bytes]) -> None:
             self._add_callback(subscriber)
-            subscriber.begin(history, frames, replay, answer)
+            subscriber.begin(history, frames, replay)
 
         pending = PendingSubscriber(topic, since, admit)
         subscriber.leave = lambda: self._cancel(pending)
@@ -164,11 +166,17 @@ class Subscriptions:
         self._queries.clear()
         return queries
 
-    def all_topics_wanted(self) -> tuple[bytes, ...]:
-        """All wanted topics, for a bus that has just come up. Open queries are repeated."""
+    def all_topics_wanted(self, after_failure: bool = False) -> tuple[bytes, ...]:
+        """All wanted topics, for a bus that has just come up. Open queries are repeated.
+
+        ``after_failure``: it was up before, and frames may be lost.
+        """
         self._queries.clear()
         self._queries.update(dict.fromkeys(self._pending.topics()))
-        return self.table.all_topics()
+        topics = self.table.all_topics()
+        if after_failure:
+            self.retained_cache.uncertain.update(topics)
+        return topics
 
     # Delivery.
 
@@ -234,7 +242,24 @@ class Subscriptions:
             self._pending.answered(topic, self.retained_cache.get(topic), more=bool(new))
             self._update_pending(topic, special)
 
+    def frames_lost(self, topics: Collection[bytes]) -> None:
+        """Frames without an offset are lost on the way to this node; ALL_TOPICS: of any topic."""
+        if ALL_TOPICS in topics:
+            topics = {*self.connections.all_topics(), *self.special}
+        for topic in topics:
+            # Lost frames of a retained topic are detected by their offsets.
+            if self.retained_cache.get(topic) is None:
+                self._frames_lost(topic)
+
     # Internal.
+
+    def _frames_lost(self, topic: bytes) -> None:
+        special = self.special.get(topic)
+        subscribers: list[Subscriber | CallbackSubscriber] = [*(self.connections.get(topic) or ())]
+        if special is not None:
+            subscribers += (*special.skipping, *special.callbacks)
+        for subscriber in subscribers:
+            subscriber.frames_lost(topic)
 
     def _admit_if_known(self, pending: PendingSubscriber) -> bool:
         """Begin if the topic's history is cached, else add a pending subscriber."""

@@ -26,6 +26,7 @@ class RecordingConnection:
         self.state = OPEN
         self.receive: Callable[[bytes, bool], None] = lambda payload, is_binary: None
         self.on_drained: Callable[[], None] | None = None
+        self.on_frames_lost: Callable[[bytes], None] | None = None
 
     def send_frame(self, frame: bytes) -> None:
         if self.state == OPEN:
@@ -36,6 +37,12 @@ class RecordingConnection:
         if self.state == OPEN:
             self.state = CLOSING
             self.closes.append((code, reason))
+
+    def frames_lost(self, topic: bytes) -> None:
+        if self.on_frames_lost is not None:
+            self.on_frames_lost(topic)
+        else:
+            self.close(1012, "messages were lost")
 
     def fail(self, failure: Failure) -> None:
         self.failures.append(failure.value)

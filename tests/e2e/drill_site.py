@@ -16,7 +16,15 @@ from django.db import Error, connection, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
-from cluster import WebSocket, ain_database, members, publish, topic_messages, websocket
+from cluster import (
+    MessagesLost,
+    WebSocket,
+    ain_database,
+    members,
+    publish,
+    topic_messages,
+    websocket,
+)
 
 SECRET_KEY = "drill"
 ALLOWED_HOSTS = ["127.0.0.1"]
@@ -95,8 +103,12 @@ async def reader(ws: WebSocket, topic: str) -> None:
         await ws.send_json(
             {"node": os.getpid(), "recovered": messages.recovered, "position": messages.position}
         )
-        async for message in messages:
-            await ws.send_json({"message": message, "position": messages.position})
+        while True:
+            try:
+                async for message in messages:
+                    await ws.send_json({"message": message, "position": messages.position})
+            except MessagesLost:
+                await ws.send_json({"lost": True})
 
 
 @websocket

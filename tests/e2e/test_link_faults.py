@@ -60,9 +60,10 @@ class Publisher:
 class LinkFaultTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
-    async def start(self) -> None:
+    async def start(self, settings: Any = None) -> None:
+        extra = {"DRILL_SETTINGS": json.dumps(settings or {})}
         self.cluster: Cluster = await start_cluster(
-            self, "--nodes", str(NODES), "--settings", "tests.e2e.drill_site"
+            self, "--nodes", str(NODES), "--settings", "tests.e2e.drill_site", extra=extra
         )
         self.url = f"ws://127.0.0.1:{self.cluster.port}/"
         self.subscribers: list[Subscriber] = []
@@ -155,6 +156,32 @@ class LinkFaultTests(TestCase):
         await traffic
         await self.publish(50)
         await self.assert_all_received()
+
+    async def test_a_node_that_stops_for_longer_than_the_history_lasts(self) -> None:
+        """Its clients learn that messages are lost, or must connect again."""
+        await self.start({"TOPICS": {TOPIC: {"history": 5}}})
+        stopped = self.cluster.pids["node0"]
+        readers: dict[int, wsclient.Client] = {}
+        while stopped not in readers or len(readers) < 2:
+            client = await self.connect(f"read/{TOPIC}/")
+            first: Any = json.loads(await client.next_message())
+            readers[first["node"]] = client
+        left = self.cluster.line(r"node0\.\S+ left")
+        os.kill(stopped, signal.SIGSTOP)
+        await left
+        await self.publish(20, without=stopped)
+        os.kill(stopped, signal.SIGCONT)
+        for node, client in readers.items():
+            entries: list[Any] = []
+            while not entries or "position" not in entries[-1] or len(entries) < 9:
+                entries.append(json.loads(await client.next_message()))
+            lost = [entry for entry in entries if "lost" in entry]
+            self.assertEqual(len(lost), node == stopped, entries)
+            numbers = [int(e["position"].rpartition(":")[2]) for e in entries if "position" in e]
+            self.assertEqual(sorted(set(numbers)), numbers)
+        for subscriber in self.subscribers:
+            if subscriber.node == stopped:
+                self.assertEqual((await subscriber.client.closed).code, 1012)
 
     async def test_a_node_that_stops_and_continues(self) -> None:
         await self.start()

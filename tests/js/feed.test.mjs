@@ -72,6 +72,30 @@ test("after a loss it requests the missed messages", async () => {
   assert.deepEqual(take("recovered"), [{ topic: "a b", recovered: false }]);
 });
 
+test("reports messages that are lost while it is connected", async () => {
+  const { connection, accept, say, take } = await rig(feed);
+  accept();
+  say({ topic: "a", recovered: true, id: "e:4" });
+  say({ topic: "b", recovered: false });
+  say({ topic: "a", recovered: false, id: "e:9" });
+  say({ topic: "b", recovered: false });
+  assert.deepEqual(take("recovered"), ["a", "b"].map((topic) => ({ topic, recovered: false })));
+  connection.subscribe("a", "e:2"); // the answer to this one reports nothing
+  say({ topic: "a", recovered: false, id: "e:9" });
+  assert.deepEqual(take("recovered"), []);
+});
+
+test("reports lost messages when it polls", async () => {
+  const { exchange, take } = await rig(feed, POLL);
+  const answer = (recovered, id) => [{ topic: "a", recovered, id }, { topic: "b", recovered: false }];
+  await exchange().json({ topics: answer(false, "e:4"), messages: [] });
+  const messages = [{ topic: "a", message: "x", id: "e:5" }];
+  await exchange().json({ topics: answer(true, "e:4"), messages });
+  assert.deepEqual(take("recovered"), []);
+  await exchange().json({ topics: answer(false, "e:9"), messages: [] });
+  assert.deepEqual(take("recovered"), [{ topic: "a", recovered: false }]);
+});
+
 test("subscribes to some topics first, and to more later", async () => {
   const { connection, accept, say, lose, wait, socket } = await rig(feed, { topics: ["a", "b"] });
   assert.deepEqual(query(socket().url), [["topic", "a"], ["topic", "b"]]);

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cluster.core import wire
+from cluster.core.exceptions import NotPublished
 from cluster.pubsub.batches import HIGH_WATER
 from cluster.pubsub.remote_nodes import AWAY_S, REJOIN_TIMEOUT_S
 from tests.fakes import RecordingConnection
@@ -303,10 +304,11 @@ class RetainedTopicTests(PubSubTestCase):
         self.assertEqual(self.events, [])
         self.pubsub.publish_retained(b"t", b"more", 1)
         self.assertEqual((self.events, self.pubsub.full), (["full"], True))
-        for _ in range(2):
-            self.pubsub.publish_retained(b"t", frame, 1)
+        self.pubsub.publish_retained(b"t", frame, 1)
+        with self.assertRaises(NotPublished) as raised:
+            self.pubsub.publish_retained(b"t", b"x", 1)
+        self.assertIn("32 MiB of publications wait", str(raised.exception))
         self.assertEqual(self.pubsub.dropped, {"bus_queue_full": 1})
-        self.assertEqual(self.pubsub.publish_retained(b"t", b"x", 1), (0, 0))
         self.bus.up("second")
         self.clock.advance(REJOIN_TIMEOUT_S)
         self.assertEqual([retain.number for retain in self.flushed()[2:]], [1, 2, 3])

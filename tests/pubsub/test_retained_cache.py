@@ -19,6 +19,8 @@ class RetainedCacheTests(SynchronousTestCase):
         self.now = 1000
         self.dropped: Counter[str] = Counter()
         self.cache = RetainedCache(lambda: self.now, self.dropped)
+        self.gaps: list[bytes] = []
+        self.cache.on_gap = self.gaps.append
 
     def history(self) -> History:
         return self.cache.history(b"t", None)
@@ -43,9 +45,34 @@ class RetainedCacheTests(SynchronousTestCase):
     def test_frames_that_are_not_retained_any_longer_are_counted(self) -> None:
         """The link was down for longer than they were retained; older known frames are dropped."""
         self.cache.receive(message(2, b"1", b"2"))
+        self.cache.uncertain.add(b"t")
         self.assertEqual(self.cache.receive(message(7, b"6", b"7")), [(b"6", 6), (b"7", 7)])
-        self.assertEqual(self.dropped, {"history_gap": 3})
+        self.assertEqual((self.dropped, self.gaps), ({"history_gap": 3}, [b"t"]))
         self.assertEqual(self.history(), History(False, "e", 7, (b"6", b"7")))
+
+    def test_subscribers_of_an_empty_topic_miss_what_is_not_retained_any_longer(self) -> None:
+        self.cache.uncertain.add(b"t")
+        self.assertEqual(self.cache.receive(message(7, b"6", b"7")), [(b"6", 6), (b"7", 7)])
+        self.assertEqual((self.dropped, self.gaps), ({"history_gap": 5}, [b"t"]))
+
+    def test_nothing_is_missing_if_the_first_message_after_a_failure_continues(self) -> None:
+        self.cache.receive(message(2, b"1", b"2"))
+        for offset in (2, 4):
+            self.cache.uncertain.add(b"t")
+            self.cache.receive(message(offset, b"%d" % (offset - 1), b"%d" % offset))
+            self.assertEqual((self.dropped, self.gaps, self.cache.uncertain), ({}, [], set()))
+
+    def test_a_topic_that_the_exchange_evicted_has_no_gap(self) -> None:
+        """Its numbers continue above those of all evicted topics, and the link was not lost."""
+        self.cache.receive(message(2, b"1", b"2"))
+        self.assertEqual(self.cache.receive(message(90, b"3")), [(b"3", 90)])
+        self.assertEqual((self.dropped, self.gaps), ({}, []))
+
+    def test_a_topic_without_subscribers_is_certain(self) -> None:
+        self.cache.uncertain.add(b"t")
+        self.cache.forget(b"t")
+        self.cache.receive(message(7, b"6", b"7"))
+        self.assertEqual(self.gaps, [])
 
     def test_offsets_of_an_epoch_that_continues_the_known_one(self) -> None:
         """In epoch e, offset 3 is a frame of the previous broker; f gave this offset to another."""
@@ -58,6 +85,9 @@ class RetainedCacheTests(SynchronousTestCase):
         self.cache.receive(message(9, b"9"))
         self.assertEqual(self.cache.receive(message(1, b"1", epochs="f")), [(b"1", 1)])
         self.assertEqual(self.history(), History(False, "f", 1, (b"1",)))
+        self.cache.uncertain.add(b"t")
+        self.assertEqual(self.cache.receive(message(1, b"one", epochs="g")), [(b"one", 1)])
+        self.assertEqual((self.dropped, self.gaps), ({"history_gap": 1}, [b"t"]))
 
     def test_a_frame_that_its_publisher_sent_again_is_not_delivered_again(self) -> None:
         first = wire.Retained(b"t", 3, 1, (b"x",), "e", (), "a:1")

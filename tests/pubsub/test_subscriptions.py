@@ -1,6 +1,9 @@
 """The frames that connections and listeners of one node receive."""
 
+from typing import Any
+
 from cluster.core import wire
+from cluster.core.acknowledged_batches import ALL_TOPICS
 from cluster.core.wire.batches import encode_batch
 from tests.fakes import RecordingConnection
 from tests.pubsub.node_case import PubSubTestCase
@@ -90,3 +93,70 @@ class SkippingTests(PubSubTestCase):
         self.assertEqual(self.flushed(), [])
         self.pubsub.drop(self.connection, (b"t",))
         self.assertEqual(self.flushed(), [wire.NodeSubscriptions("here", (), (b"t",))])
+
+
+class LostFramesTests(PubSubTestCase):
+    """Frames that are lost on the way to this node."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.answers: list[Any] = []
+        self.connection = self.subscribed(b"t", b"u", b"k")
+        self.skipping = RecordingConnection()
+        self.pubsub.subscribe_skipping(self.skipping, b"t", lambda: None)
+        self.callback = self.pubsub.follow(b"t", self.take, answer=self.answer)
+        self.receive(wire.Retained(b"t", 0, 0, ()))  # nothing is retained
+        self.pubsub.follow(b"k", self.take, answer=self.answer)
+        self.receive(wire.Retained(b"k", 1, 4, (b"4",), "e"))
+        self.answers.clear()
+
+    def answer(self, *answer: Any) -> None:
+        self.answers.append(answer)
+
+    def take(self, frame: bytes, offset: int) -> None:
+        self.answers.append(frame)
+
+    def lose(self, *topics: bytes) -> None:
+        self.number = getattr(self, "number", 0) + 1
+        batch = encode_batch(self.number, [b"t", b"next"], lost=topics)
+        self.pubsub.bus_batch("a", batch)
+
+    def test_all_subscribers_of_the_topics_learn_of_it_before_the_next_frame(self) -> None:
+        self.lose(b"t", b"unknown")
+        self.assertEqual((self.connection.lost, self.skipping.lost), ([b"t"], [b"t"]))
+        self.assertEqual(self.answers, [(False, "", 0), b"next"])
+
+    def test_a_notice_of_all_topics_is_not_for_retained_ones(self) -> None:
+        """Their offsets show what is lost."""
+        self.callback.stop()
+        self.lose(ALL_TOPICS)
+        self.assertEqual(sorted(self.connection.lost), [b"t", b"u"])
+        self.assertEqual(self.answers, [])
+
+    def test_retained_frames_that_are_lost_while_the_link_is_down(self) -> None:
+        self.bus.down()
+        self.bus.up("second", "a")
+        self.receive(wire.Retained(b"k", 1, 9, (b"9",), "e"))
+        self.assertEqual((self.connection.lost, self.connection.out[-1]), ([b"k"], b"9"))
+        self.assertEqual(self.answers, [(False, "e", 9), b"9"])
+
+    def test_errors_of_an_answer_are_logged(self) -> None:
+        def fail(*answer: Any) -> None:
+            if answer[0] is False:
+                raise ZeroDivisionError
+
+        self.pubsub.follow(b"k", self.take, answer=fail)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.bus.down()
+        self.bus.up("second", "a")
+        self.receive(wire.Retained(b"k", 1, 9, (b"9",), "e"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.answers[-1], b"9")
+
+    def test_a_node_that_joined_while_only_this_one_was_cut_off_did_not_know_of_it(self) -> None:
+        self.bus.down()
+        self.bus.up("first", "a", "b")
+        self.assertEqual(self.connection.lost, [])
+        self.bus.down()
+        self.bus.up("first", "a", "b", "c")
+        self.assertEqual(sorted(self.connection.lost), [b"t", b"u"])

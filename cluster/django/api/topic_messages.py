@@ -12,12 +12,15 @@ from collections import deque
 from typing import Self
 
 from cluster.core.broker_state.retained import format_position
-from cluster.core.exceptions import TooSlow
+from cluster.core.exceptions import MessagesLost, TooSlow
 from cluster.core.interfaces import Callback, Position
 from cluster.django import conf
 from cluster.django.api.payloads import Payload, Topic, as_message, as_topic
 from cluster.django.api.positions import parse_since
 from cluster.django.api.topics import node_of_this_loop, set_result
+
+GAP = (b"", "", -1)
+"""In the queue, in place of a message: messages are lost."""
 
 
 class topic_messages:
@@ -29,19 +32,22 @@ class topic_messages:
 
     At most ``TOPIC_QUEUE_MESSAGES`` messages wait for the iteration. If one more comes, the
     iteration ends with TooSlow after those that wait, and the rest is counted as dropped
-    (``slow_handler``).
+    (``slow_handler``). If messages are lost because the node was cut off from the others for too
+    long, the iteration ends with MessagesLost at their place; another one continues behind them.
 
     Args:
         topic: The name of the topic.
         since: A position: of the retained messages, only those after it.
 
     Attributes:
-        recovered: Whether all messages after ``since`` are there; known once it is entered.
+        recovered: Whether all messages after ``since`` are there; known once it is entered. False
+            after MessagesLost.
         position: The position of the last message that was taken; empty for a topic that retains
             nothing.
 
     Raises:
         NotRunning: It is entered in another event loop than a node's.
+        MessagesLost: Messages did not reach this node.
         TooSlow: The iteration takes the messages too slowly, and some are lost.
         TypeError: ``topic`` or ``since`` has a wrong type.
     """
@@ -67,6 +73,9 @@ class topic_messages:
         known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def answer(recovered: bool, epoch: str, offset: int) -> None:
+            if known.done():
+                self._put(GAP)
+                return
             self.recovered = recovered
             self._position = (epoch, offset)
             set_result(known)
@@ -99,6 +108,9 @@ class topic_messages:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         frame, epoch, offset = self._queue.popleft()
+        if offset == GAP[2]:
+            self.recovered = False
+            raise MessagesLost(f"messages of {self._topic!r} did not reach this node")
         if offset:
             self._position = (epoch, offset)
         return as_message(frame)
@@ -111,6 +123,9 @@ class topic_messages:
         # While ``follow`` has not returned, the epoch is that of the answer. Later it may change:
         # another broker has an epoch of its own.
         epoch = self._position[0] if self._callback is None else self._callback.epoch
-        self._queue.append((frame, epoch, offset))
+        self._put((frame, epoch, offset))
+
+    def _put(self, entry: tuple[bytes, str, int]) -> None:
+        self._queue.append(entry)
         if self._waiter is not None:
             set_result(self._waiter)

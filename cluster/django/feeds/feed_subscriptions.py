@@ -28,8 +28,9 @@ CallLater = Callable[[Callable[[], None]], object]
 class FeedClient(Protocol):
     """A client on one of the transports. What it sends is encoded (message_format)."""
 
-    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
-        """Send that a subscription is active; the missed messages follow."""
+    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
+        """Send that a subscription is active, and the missed messages follow; or that messages are
+        lost. ``at_once``: the client must know even if no message follows."""
 
     def send_message(self, topic: str, message: bytes) -> None:
         """Send a message of a topic."""
@@ -167,14 +168,16 @@ class FeedSubscriptions:
     # Called by topics.
 
     def answered(self, name: str, recovered: bool, position: str | None) -> None:
-        """A subscription is active."""
+        """A subscription is active, or messages of an active one are lost."""
+        lost = name not in self.waiting
         self.waiting.discard(name)
         if position is None:
             self.positions.pop(name, None)
         else:
             self.positions[name] = position
         answer = encode(topic=name, recovered=recovered, id=position)
-        self._client.send_answer(name, answer, recovered)
+        # A client that polls must learn its position, too.
+        self._client.send_answer(name, answer, not recovered and (lost or position is not None))
 
     def received(self, name: str, frame: bytes, position: str | None) -> None:
         """A topic has a message."""

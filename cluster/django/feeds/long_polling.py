@@ -89,10 +89,9 @@ class LongPoll:
 
     # Called by the subscriptions.
 
-    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
+    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
         self._answers.append(answer)
-        if topic in self.subscriptions.positions and not recovered:
-            self._at_once = True  # the client must learn its position
+        self._at_once |= at_once
         self._check()
 
     def send_message(self, topic: str, message: bytes) -> None:

@@ -148,7 +148,7 @@ class EventStream:
 
     # Called by the subscriptions.
 
-    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
+    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
         self._put(self._id(), b"event: recovered\ndata: ", answer, b"\n\n")
 
     def send_message(self, topic: str, message: bytes) -> None:

@@ -83,7 +83,7 @@ class FeedSocket:
             case Ping(value):
                 self._send(encode_pong(value))
 
-    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
+    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
         self._send(answer)
 
     def send_message(self, topic: str, message: bytes) -> None:

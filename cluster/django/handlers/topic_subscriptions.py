@@ -17,12 +17,13 @@ from cluster.django.handlers.subscription import Subscription
 
 Replay = Callable[[list[Payload]], Sequence[Payload]]
 SendRefresh = Callable[[], Sequence[Payload]]
+OnGap = Callable[[], None]
 
 
 class Subscriptions:
     """The subscriptions of one connection. Topics are bytes here, as they travel."""
 
-    __slots__ = ("_connection", "_lifetime", "_pubsub", "_skipped", "_skipping")
+    __slots__ = ("_connection", "_lifetime", "_on_gap", "_pubsub", "_skipped", "_skipping")
 
     def __init__(self, connection: ClientConnection, pubsub: PubSub, lifetime: Lifetime) -> None:
         self._connection = connection
@@ -30,6 +31,7 @@ class Subscriptions:
         self._lifetime = lifetime
         self._skipping: dict[bytes, SendRefresh] = {}
         self._skipped: set[bytes] = set()
+        self._on_gap: dict[bytes, OnGap] | None = None  # most connections have none
 
     @property
     def skipping(self) -> tuple[bytes, ...]:
@@ -42,10 +44,18 @@ class Subscriptions:
         since: str | None,
         replay: Replay | bool,
         refresh: SendRefresh | None,
+        on_gap: OnGap | None = None,
     ) -> Subscription:
         """As WebSocket.subscribe, which must have checked that the connection is open."""
         position = parse_since(since)
         self._end_pending(topic)
+        self._forget_on_gap(topic)
+        if on_gap is not None:
+            if self._on_gap is None:
+                self._on_gap = {}
+            self._on_gap[topic] = on_gap
+        if on_gap is not None or refresh is not None:
+            self._connection.on_frames_lost = self._frames_lost
         if refresh is not None:
             self._add_skipping(topic, refresh)
             return Subscription(known=True)
@@ -70,6 +80,11 @@ class Subscriptions:
         self._end_pending(topic)
         self._pubsub.unsubscribe(self._connection, topic)
         self._skipping.pop(topic, None)
+        self._forget_on_gap(topic)
+
+    def _forget_on_gap(self, topic: bytes) -> None:
+        if self._on_gap is not None:
+            self._on_gap.pop(topic, None)
 
     def _end_pending(self, topic: bytes) -> None:
         """End a subscription that waits for its history, because another one replaces it."""
@@ -119,14 +134,32 @@ class Subscriptions:
             when_drained(self._connection, self._send_newest)
         self._skipped.add(topic)
 
+    def _frames_lost(self, topic: bytes) -> None:
+        """Messages of the topic were lost on the way to this node."""
+        try:
+            if self._on_gap is not None and topic in self._on_gap:
+                self._on_gap[topic]()
+            elif topic not in self._skipping:
+                self._connection.on_frames_lost = None
+                self._connection.frames_lost(topic)
+            elif self._connection.blocked:
+                self._skip(topic)
+            else:
+                self._send_refresh(topic)
+        except Exception:
+            self._connection.fail(Failure())
+
+    def _send_refresh(self, topic: bytes) -> None:
+        for message in self._skipping[topic]():
+            self._connection.send_frame(as_frame(message))
+
     def _send_newest(self) -> None:
         """The client reads again: send what stands for the skipped messages."""
         topics, self._skipped = self._skipped, set()
         try:
             for topic in topics:
                 if topic in self._skipping:
-                    for message in self._skipping[topic]():
-                        self._connection.send_frame(as_frame(message))
+                    self._send_refresh(topic)
         except Exception:
             self._connection.fail(Failure())
 

@@ -36,7 +36,7 @@ from cluster.django.handlers.lifetime import Lifetime
 from cluster.django.handlers.memberships import Memberships
 from cluster.django.handlers.receive_queue import Receive, ReceiveQueue
 from cluster.django.handlers.subscription import Subscription
-from cluster.django.handlers.topic_subscriptions import Replay, SendRefresh, Subscriptions
+from cluster.django.handlers.topic_subscriptions import OnGap, Replay, SendRefresh, Subscriptions
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import resolve_path
 
@@ -334,12 +334,15 @@ class WebSocket:
         since: str | None = None,
         replay: Replay | bool = True,
         refresh: SendRefresh | None = None,
+        on_gap: OnGap | None = None,
     ) -> Subscription:
         """Send the messages of a topic to this client, the retained ones first.
 
         The client receives every message; one that does not read is disconnected (1013) when its
-        queue is full. With ``refresh``, messages are skipped instead while it does not read. Of two
-        subscriptions to one topic the later counts.
+        queue is full. With ``refresh``, messages are skipped instead while it does not read. If
+        messages are lost because the node was cut off from the others for too long, the client is
+        disconnected (1012), so that it connects again, unless ``refresh`` or ``on_gap`` is given.
+        Of two subscriptions to one topic the later counts.
 
         Args:
             topic: The name of the topic.
@@ -350,6 +353,8 @@ class WebSocket:
                 in their place.
             refresh: Called when a client that has skipped messages reads again; returns the
                 messages that stand for the newest state. Nothing is sent of the topic's history.
+            on_gap: Called when messages of the topic are lost; those that come next are not. Send
+                the client the newest state, or tell it to load that.
 
         Returns:
             The subscription. ``await`` it to know whether everything after ``since`` was there.
@@ -362,7 +367,7 @@ class WebSocket:
             return Subscription(known=True)
         if self._subscriptions is None:
             self._subscriptions = Subscriptions(self._connection, self._pubsub, self._lifetime)
-        return self._subscriptions.add(key, since, replay, refresh)
+        return self._subscriptions.add(key, since, replay, refresh, on_gap)
 
     def unsubscribe(self, topic: Topic) -> None:
         """Send no more messages of a topic to this client; ignored if it is not subscribed.
@@ -400,6 +405,7 @@ class WebSocket:
         Raises:
             TypeError: Both message and json are given, or neither, or one that cannot be encoded.
             ValueError: The topic is reserved, or ``json`` has a NaN.
+            NotPublished: The topic retains messages, and too many wait for the broker.
         """
         key, frame = as_public_topic(topic), frame_of(message, json)
         kept = kept_by_setting(key)

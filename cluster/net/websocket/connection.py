@@ -23,6 +23,9 @@ from cluster.net.websocket.opening_handshake import Handshake
 from cluster.net.websocket.reader import MessageReader, ignore
 from cluster.net.websocket.writer import FrameWriter
 
+CLOSE_FRAMES_LOST = 1012
+"""For a client that must connect again, because its topics have lost messages."""
+
 SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
 """Close codes below 3000 that an endpoint may send (RFC 6455, section 7.4.1, and the IANA
 registry)."""
@@ -136,7 +139,7 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
         elif self.owner is not None:
             self.factory.on_abandoned(self)
         self.receive = ignore
-        self.on_drained = None
+        self.on_drained = self.on_frames_lost = None
 
     # Reading
 
@@ -191,6 +194,14 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
             self.sendCloseFrame(code=code, reasonUtf8=reason_utf8, isReply=False)
         elif self.state == CONNECTING:
             self.failHandshake(reason or "closing", 503)
+
+    def frames_lost(self, topic: bytes) -> None:
+        """Frames of a topic are lost. Without ``on_frames_lost`` the client must reconnect, as a
+        client that does not know of the loss would rely on what it has."""
+        if self.on_frames_lost is not None:
+            self.on_frames_lost(topic)
+        else:
+            self.close(CLOSE_FRAMES_LOST, "messages were lost")
 
     def fail(self, failure: Failure) -> None:
         self.factory.on_error(self, failure, "a callback")

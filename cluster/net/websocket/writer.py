@@ -61,6 +61,7 @@ class FrameWriter(ConnectionBase):
     """Whether the kernel's or the transport's buffer is full."""
 
     on_drained: Callable[[], None] | None = None
+    on_frames_lost: Callable[[bytes], None] | None = None
     """Called each time ``blocked`` ends; the application may set it."""
 
     _held: list[bytes] | None = None

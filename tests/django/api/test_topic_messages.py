@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
-from cluster.core.exceptions import NotRunning, TooSlow
+from cluster.core.exceptions import MessagesLost, NotRunning, TooSlow
 from cluster.django.api import topics
 from cluster.django.api.topic_messages import topic_messages
 from cluster.net.websocket.frames import binary_frame, text_frame
@@ -109,6 +109,20 @@ class TopicMessagesTests(SynchronousTestCase):
             self.assertEqual(self.pubsub.dropped["slow_handler"], 3)
 
         self.run_with(test)
+
+    def test_messages_that_are_lost(self) -> None:
+        async def test(messages: topic_messages) -> None:
+            self.pubsub.subscriptions.retained_cache.uncertain.add(b"t")
+            self.pubsub.bus_message(wire.Retained(b"t", 1, 9, (text_frame(b"9"),), "e"))
+            self.assertEqual([await anext(messages), await anext(messages)], ["3", "4"])
+            self.assertTrue(messages.recovered)
+            with self.assertRaises(MessagesLost) as raised:
+                await anext(messages)
+            self.assertIn("messages of b't' did not reach this node", str(raised.exception))
+            self.assertEqual((messages.recovered, messages.position), (False, "e:4"))
+            self.assertEqual([await anext(messages), messages.position], ["9", "e:9"])
+
+        self.run_with(test, (3, 4, b"2", b"3", b"4"), since="e:2")
 
     def test_cancelled_while_entering(self) -> None:
         async def run() -> None:

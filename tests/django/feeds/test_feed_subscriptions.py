@@ -1,5 +1,6 @@
 """The position of a feed's client in its topics."""
 
+import json
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,7 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         self.asked: list[tuple[bytes, Any]] = []
         self.soon: deque[Callable[[], None]] = deque()
         self.sent: list[str] = []
+        self.urgent: list[bool] = []
         self.at_once: Callable[[RecordingSubscriber], None] = lambda subscriber: None
         self.subscriptions = FeedSubscriptions(self, self, self.soon.append)
 
@@ -46,8 +48,10 @@ class FeedSubscriptionsTests(SynchronousTestCase):
 
     # The client.
 
-    def send_answer(self, topic: str, answer: bytes, recovered: bool) -> None:
+    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
+        recovered = json.loads(answer)["recovered"]
         self.sent.append(f"{topic} {recovered} at {self.subscriptions.feed_position}")
+        self.urgent.append(at_once)
 
     def send_message(self, topic: str, message: bytes) -> None:
         self.sent.append(f"{topic} at {self.subscriptions.feed_position}")
@@ -106,6 +110,20 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         subscriber.epoch = "f"
         subscriber.take(text_frame(b"x"), 40)
         self.assertEqual(self.sent_messages()[1:], ["a at ", "a at a=e:1", "a at a=f:40"])
+
+    def test_messages_are_lost_while_subscribed(self) -> None:
+        self.subscriptions.begin(["a", "b"], {"a": "e:5"})
+        for topic, answer in ((b"a", (True, "e", 5)), (b"b", (False, "", 0))):
+            self.callback_subscribers[topic].answer(*answer)
+        self.assertEqual(self.sent_messages(), ["a True at a=e:5", "b False at a=e:5"])
+        subscriber = self.callback_subscribers[b"a"]
+        subscriber.epoch = "e"
+        subscriber.answer(False, "e", 9)
+        subscriber.take(text_frame(b"9"), 9)
+        self.assertEqual(self.sent_messages(), ["a False at a=e:8", "a at a=e:9"])
+        self.callback_subscribers[b"b"].answer(False, "", 0)
+        self.assertEqual(self.sent_messages(), ["b False at a=e:9"])
+        self.assertEqual(self.urgent, [False, False, True, True])
 
     def test_an_invalid_position(self) -> None:
         self.subscriptions.begin(["a"], {"a": "e:1\nid: 7"})

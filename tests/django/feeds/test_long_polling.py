@@ -53,6 +53,20 @@ class PollTests(FeedSiteTestCase):
 
         self.run_async(test)
 
+    def test_messages_that_are_lost_while_it_waits_are_a_reason_to_answer(self) -> None:
+        async def test() -> None:
+            transport = await self.poll()
+            self.turn()
+            self.assert_waits(transport)
+            self.pubsub.subscriptions.frames_lost([b"two"])
+            self.turn()
+            self.turn()
+            answer = self.json(transport)
+            self.assertEqual(answer["topics"][-1], {"topic": "two", "recovered": False})
+            self.assertEqual((len(answer["topics"]), answer["messages"]), (3, []))
+
+        self.run_async(test)
+
     def test_no_message_in_time(self) -> None:
         async def test() -> None:
             transport = await self.poll(wait=7)

@@ -21,11 +21,16 @@ load_site()
 
 
 class ServerConnection(RecordingConnection):
-    """A connection that records failures."""
+    """A connection that records failures, and topics of which messages are lost."""
 
     def __init__(self) -> None:
         super().__init__()
         self.failures: list[BaseException] = []
+        self.on_drained: Any = None
+        self.on_frames_lost: Any = None
+
+    def frames_lost(self, topic: bytes) -> None:
+        (self.on_frames_lost or super().frames_lost)(topic)
 
     def fail(self, failure: Failure) -> None:
         self.failures.append(failure.value)
@@ -65,6 +70,51 @@ class SubscriberTestCase(SynchronousTestCase):
         frames = tuple(map(text_frame, messages))
         epochs = "e" if depth else ""
         self.pubsub.bus_message(wire.Retained(b"t", depth, offset, frames, epochs, number=number))
+
+
+class LostMessagesTests(SubscriberTestCase):
+    """Messages that do not reach this node."""
+
+    def lose(self, *topics: bytes) -> None:
+        self.pubsub.subscriptions.frames_lost(topics or (b"t",))
+
+    def test_the_connection_decides(self) -> None:
+        self.ws.subscribe("t")
+        self.other.subscribe("u")
+        self.lose()
+        self.assertEqual((self.ws.connection.lost, self.other.connection.lost), ([b"t"], []))
+
+    def test_a_function_is_called_instead(self) -> None:
+        gaps: list[str] = []
+        self.ws.subscribe("t", on_gap=lambda: gaps.append("t"))
+        self.ws.subscribe("u", on_gap=lambda: gaps.append("u"))
+        self.lose(b"t")
+        self.lose(b"u")
+        self.assertEqual((gaps, self.ws.connection.lost), (["t", "u"], []))
+        self.ws.unsubscribe("u")
+        self.ws.subscribe("t")
+        self.lose(b"t", b"u")
+        self.assertEqual((gaps, self.ws.connection.lost), (["t", "u"], [b"t"]))
+
+    def test_with_refresh_the_newest_state_is_sent(self) -> None:
+        self.ws.subscribe("t", refresh=lambda: ["newest"])
+        self.lose()
+        self.assertEqual(self.ws.connection.texts, ["newest"])
+        self.ws.connection.blocked = True
+        self.lose()
+        self.assertEqual(self.ws.connection.texts, ["newest"])
+        self.ws.connection.blocked = False
+        self.ws.connection.on_drained()
+        self.assertEqual(self.ws.connection.texts, ["newest", "newest"])
+
+    def test_an_error_of_the_function_closes_the_connection(self) -> None:
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        self.ws.subscribe("t", on_gap=fail)
+        self.lose()
+        (error,) = self.ws.connection.failures
+        self.assertIsInstance(error, ZeroDivisionError)
 
 
 class HistoryTests(SubscriberTestCase):

@@ -39,6 +39,19 @@ class CloseTests(SynchronousTestCase):
             connection.close(1000)
             self.assertEqual(application.events, [("closed", code, True)])
 
+    def test_a_client_whose_messages_are_lost_must_connect_again(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        lost: list[bytes] = []
+        connection.on_frames_lost = lost.append
+        connection.frames_lost(b"t")
+        application.clock.advance(0)
+        self.assertEqual((lost, transport.written), ([b"t"], b""))
+        connection.on_frames_lost = None
+        connection.frames_lost(b"t")
+        application.clock.advance(0)
+        self.assertEqual(transport.written, server_close(1012, b"messages were lost"))
+
     def test_codes_that_must_not_be_sent(self) -> None:
         connection, _transport = Application().open()
         for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000):

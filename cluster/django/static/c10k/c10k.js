@@ -420,8 +420,8 @@
    * The messages of a feed, by WebSocket, else by an event stream, else by polling.
    *
    * When it reconnects, it asks for the messages that it missed. More events: "recovered" (topic;
-   * recovered is false if messages are missing, so that the page must load its state again) and
-   * "error" (reason, topic). A message event has data (a string, or an ArrayBuffer), topic and,
+   * recovered is false if messages are missing, so that the page must load its state again; this
+   * may also come while it is connected) and "error" (reason, topic). A message event has data (a string, or an ArrayBuffer), topic and,
    * with history, id.
    */
   class Feed extends Connection {
@@ -468,6 +468,7 @@
       if (this._chosen) this._chosen.add(topic);
       else if (!this._without.delete(topic) && since === undefined) return; // already subscribed
       if (since !== undefined) this._positions.set(topic, since);
+      this._subscribed.delete(topic); // until the answer
       this._change({ subscribe: topic, since: this._positions.get(topic) });
     }
 
@@ -546,9 +547,11 @@
       }
       if (id !== undefined) this._positions.set(topic, id);
       if (recovered !== undefined) {
+        // Each poll is answered. Elsewhere a second answer says that messages are lost.
+        const lost = this._subscribed.has(topic) && (id != null || this.transport !== "poll");
         this._subscribed.add(topic);
         const asked = /** @type {Set<string>} */ (this._asking).delete(topic);
-        if (asked) this._dispatch("recovered", { topic, recovered });
+        if (asked || (lost && !recovered)) this._dispatch("recovered", { topic, recovered });
       } else if (message !== undefined) {
         this._dispatch("message", { topic, id, data: decodeMessage(message) });
       }
