@@ -28,6 +28,7 @@ from cluster.core.exceptions import WireError
 from cluster.core.water_marks import WaterMarks
 from cluster.core.wire.fields import NAME, is_name
 from cluster.net.bus_keys import BusKeys
+from cluster.net.runtime_watch import SocketFileWatch
 from cluster.net.zmq_socket import ZmqSocket, is_logged, make_socket, monitor
 
 HIGH_WATER = 64 << 20
@@ -83,6 +84,7 @@ class Broker(Service):
         self.address = address
         self._keys = keys
         self._authentication: ZmqSocket | None = None
+        self._file_watch: SocketFileWatch | None = None
         self.ready: Deferred[None] = Deferred()
         self._reactor = reactor
         self._unix_time = unix_time
@@ -108,25 +110,40 @@ class Broker(Service):
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         if self._keys is not None:
             self._authentication = self._keys.secure_broker(self._reactor, self._context, socket)
-        # The umask sets the mode of an ipc socket. Only this user may connect, because every
-        # process that is connected can publish.
-        umask = os.umask(0o177)
+        self._socket = socket
         try:
-            socket.bind(self.address)
+            self._bind()
         except zmq.ZMQError:
             super().stopService()
             self._close_context()
             self.ready.errback()
             return
-        finally:
-            os.umask(umask)
         self.load_history()
         self._link = ZmqSocket(self._reactor, socket, self._received)
         self._monitor = monitor(
             self._reactor, socket, lambda: None, self._connection_lost, self._connection_refused
         )
         self._link.start()
+        path = self.address.removeprefix("ipc://")
+        if path != self.address:
+            self._file_watch = SocketFileWatch(path, self._bind_again, self._reactor)
+            self._file_watch.start()
         self.ready.callback(None)
+
+    def _bind(self) -> None:
+        # The umask sets the mode of an ipc socket. Only this user may connect, because every
+        # process that is connected can publish.
+        umask = os.umask(0o177)
+        try:
+            self._socket.bind(self.address)
+        finally:
+            os.umask(umask)
+
+    def _bind_again(self) -> None:
+        """The socket's file was deleted. Existing connections continue."""
+        self._bind()
+        if self._history is not None:
+            self._history.begin_again()
 
     def load_history(self) -> None:
         """Continue with what the previous broker has recorded, if there is a file for it."""
@@ -142,6 +159,8 @@ class Broker(Service):
             if call is not None:
                 call.cancel()
         self._retry_timer = self._probe_timer = None
+        if self._file_watch is not None:
+            self._file_watch.stop()
         self._monitor.close()
         self._link.close()
         self._close_context()

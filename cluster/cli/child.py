@@ -122,7 +122,7 @@ class Child:
 
     def connect(self, path: str) -> None:
         """Connect to the supervisor, and register when connected."""
-        factory = _LinkFactory(self.link, self._orphaned)
+        factory = _LinkFactory(self.link, partial(self._unreachable, path))
         self._reactor.connectUNIX(path, factory)
 
     def _connected(self) -> None:
@@ -198,6 +198,15 @@ class Child:
             raise OperationFailed("this process is starting")
         return self._service.inspect(what, arguments)
 
+    def _unreachable(self, path: str, reason: Failure) -> None:
+        self.log.critical(
+            "cannot start: no connection to the supervisor at {path}: {reason}",
+            path=path,
+            reason=reason.getErrorMessage(),
+        )
+        self.status = EXIT_FAILED
+        self.stop()
+
     def _orphaned(self) -> None:
         self._exit(EXIT_ORPHANED)
 
@@ -207,7 +216,7 @@ class _LinkFactory(ClientFactory):
 
     noisy = False
 
-    def __init__(self, link: SupervisorLink, failed: Callable[[], None]) -> None:
+    def __init__(self, link: SupervisorLink, failed: Callable[[Failure], None]) -> None:
         self._link = link
         self._failed = failed
 
@@ -215,7 +224,7 @@ class _LinkFactory(ClientFactory):
         return self._link
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        self._failed()
+        self._failed(reason)
 
 
 def make_node(

@@ -30,6 +30,7 @@ from cluster.net import listening_sockets
 from cluster.net.addresses import first_port
 from cluster.net.bus_keys import BusKeys
 from cluster.net.runtime_directory import RuntimeDirectory
+from cluster.net.runtime_watch import RuntimeWatch
 from cluster.net.unix_listener import UnixListener
 
 
@@ -146,6 +147,7 @@ class StandaloneNode(Service):
         self._sockets: list[socket.socket] = []
         self._unix: dict[str, UnixListener] = {}
         self._runtime: RuntimeDirectory | None = None
+        self._watch: RuntimeWatch | None = None
         self._process_log: ProcessLog | None = None
 
     def use_log(self, log: ProcessLog) -> None:
@@ -168,6 +170,7 @@ class StandaloneNode(Service):
         # Without a port, the number of the folder is above all ports.
         number = first_port(self._listens) or 1 << 16 | crc32(self._listens[0].host.encode())
         self._runtime = RuntimeDirectory.claim(number, os.environ, os.getuid())
+        self._watch = RuntimeWatch(self._runtime, self._reactor)
         config = NodeConfig(
             **self._options.node_config(name, self._options.bus),
             publish_socket=self._runtime.publish_socket(0, os.getpid()),
@@ -193,6 +196,8 @@ class StandaloneNode(Service):
         self._node.startService()
 
     def _announce(self, _: None) -> None:
+        if self._watch is not None:
+            self._watch.start()
         self.log.info(
             "c10k-node ready: {urls} ({name}, up to {capacity:,} connections)",
             urls=", ".join(address.url for address in self._listens),
@@ -217,7 +222,8 @@ class StandaloneNode(Service):
 
     def _clean_up(self, result: Any) -> Any:
         listening_sockets.release_all(self._unix)
-        if self._runtime is not None:
+        if self._runtime is not None and self._watch is not None:
+            self._watch.stop()
             self._runtime.release()
         return result
 
@@ -231,6 +237,7 @@ class StandaloneBroker(Service):
         self._options = options
         self._reactor = reactor
         self._runtime: RuntimeDirectory | None = None
+        self._watch: RuntimeWatch | None = None
 
     def startService(self) -> None:
         from cluster.broker import Broker
@@ -240,6 +247,7 @@ class StandaloneBroker(Service):
         address, folder, history = self._options.bus, self._options.bus_keys, ""
         if address is None:
             self._runtime = RuntimeDirectory.claim_for_broker(os.environ, os.getuid())
+            self._watch = RuntimeWatch(self._runtime, self._reactor)
             address, history = self._runtime.broker, self._runtime.history
         keys = BusKeys.load(folder, "broker") if folder else None
         self._broker = Broker(address, self._reactor, keys, history)
@@ -251,6 +259,8 @@ class StandaloneBroker(Service):
         self._broker.startService()
 
     def _announce(self, _: None) -> None:
+        if self._watch is not None:
+            self._watch.start()
         self.log.info("c10k-broker ready: zmq+{address}", address=self._broker.address)
 
     def _failed(self, failure: Failure) -> None:
@@ -259,7 +269,8 @@ class StandaloneBroker(Service):
     def stopService(self) -> None:
         super().stopService()
         self._broker.stopService()
-        if self._runtime is not None:
+        if self._runtime is not None and self._watch is not None:
+            self._watch.stop()
             self._runtime.release()
 
 

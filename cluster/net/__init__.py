@@ -9,6 +9,7 @@ listening_sockets    listening sockets that processes share; the limit of descri
 tls                  the TLS versions and ciphers of ssl: addresses
 unix_listener        the listening socket of a unix: address, its file and its lock
 unbuffered_output    writes that bypass Twisted's buffers
+runtime_watch        makes a deleted runtime folder and its sockets again
 zmq_socket           a ZeroMQ socket in the reactor
 bus_keys             the keys of a broker on TCP and of its nodes
 runtime_directory    a cluster's private folder: its Unix sockets and its lock

@@ -104,6 +104,27 @@ class RuntimeDirectory:
         owned._clean()
         return owned
 
+    def is_intact(self) -> bool:
+        """Whether the folder is there, and its lock is the one that this process holds."""
+        try:
+            there = os.lstat(os.path.join(self.path, "lock"))
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._lock))
+
+    def make_again(self) -> None:
+        """Create and lock the folder again after it was deleted.
+
+        Raises:
+            ConfigurationError: It cannot be created, or another cluster owns it by now.
+        """
+        _make_private(os.path.dirname(self.path), os.getuid())
+        _make_private(self.path, os.getuid())
+        lock = _lock(self.path, "another cluster of yours owns it by now")
+        if lock is not None:  # otherwise it is gone again
+            os.close(self._lock)
+            self._lock = lock
+
     def release(self) -> None:
         """Remove the folder and release the lock. Idempotent."""
         if self._lock < 0:

@@ -26,6 +26,7 @@ from cluster.core.wire.external_publisher import (
     encode,
 )
 from cluster.logs.rate_limit import LimitedLog
+from cluster.net.runtime_watch import SocketFileWatch, stop_listening
 from cluster.net.websocket.frames import (
     BINARY,
     TEXT,
@@ -68,13 +69,21 @@ class PublishSocket:
         self._path = path
         self._reactor = reactor
         self._port: Any = None
+        self._watch = SocketFileWatch(path, self._listen_again, reactor)
 
     def start(self, site: str) -> None:
         """Listen for publications of ``site``. Replaces the socket that a killed process left."""
         self.site = site
         if os.path.lexists(self._path):
             os.unlink(self._path)
+        self._listen()
+        self._watch.start()
+
+    def _listen(self) -> None:
         self._port = self._reactor.listenUNIX(self._path, PublishFactory(self), mode=0o600)
+
+    def _listen_again(self) -> "Deferred[object]":
+        return stop_listening(self._port).addCallback(lambda _: self._listen())
 
     def resume(self) -> None:
         """Read publications again after a pause."""
@@ -86,6 +95,7 @@ class PublishSocket:
 
         Fires when all connections are closed, or after GOODBYE_TIMEOUT_S.
         """
+        self._watch.stop()
         port, self._port = self._port, None
         closed: Deferred[Any] = succeed(None)
         if port is not None:

@@ -40,6 +40,7 @@ from cluster.logs.process_log import ProcessLog
 from cluster.net import listening_sockets
 from cluster.net.addresses import first_port
 from cluster.net.runtime_directory import RuntimeDirectory
+from cluster.net.runtime_watch import RuntimeWatch, SocketFileWatch, stop_listening
 from cluster.supervisor.admin_port import make_site
 from cluster.supervisor.certificates import Certificates
 from cluster.supervisor.child_command import child_environment, command_output
@@ -90,6 +91,8 @@ class Supervisor(Service):
         self._admin_socket: socket.socket | None = None
         self._ports: list[Any] = []
         self._runtime: RuntimeDirectory | None = None
+        self._control_port: Any = None
+        self._watches: tuple[RuntimeWatch, SocketFileWatch] | tuple[()] = ()
         self._announced = False
         self._stopped: Deferred[None] | None = None
         self._links: dict[int, ChildLink] = {}
@@ -157,8 +160,10 @@ class Supervisor(Service):
         assert self._admin_socket is not None
         port = first_port(self._slots.listens) or self._admin_socket.getsockname()[1]
         self._runtime = RuntimeDirectory.claim(port, os.environ, os.getuid())
-        self._ports.append(
-            self._reactor.listenUNIX(self._runtime.control, ControlFactory(self), mode=0o600)
+        self._listen_control()
+        self._watches = (
+            RuntimeWatch(self._runtime, self._reactor),
+            SocketFileWatch(self._runtime.control, self._listen_control_again, self._reactor),
         )
         self._listen_admin()
         for name in self.names:
@@ -171,6 +176,15 @@ class Supervisor(Service):
         # ends.
         self._reactor.callWhenRunning(self._start_children)
 
+    def _listen_control(self) -> None:
+        assert self._runtime is not None
+        self._control_port: Any = self._reactor.listenUNIX(
+            self._runtime.control, ControlFactory(self), mode=0o600
+        )
+
+    def _listen_control_again(self) -> "Deferred[object]":
+        return stop_listening(self._control_port).addCallback(lambda _: self._listen_control())
+
     def _environment(self) -> dict[str, str]:
         return child_environment(os.environ, sys.path)
 
@@ -178,6 +192,8 @@ class Supervisor(Service):
         if self.stopping:
             return
         self.children.startService()
+        for watch in self._watches:
+            watch.start()
         self._heartbeat.start()
         self._view.status.start()
 
@@ -353,7 +369,24 @@ class Supervisor(Service):
 
     def missing(self, statistics: Statistics) -> list[str]:
         """Why the cluster is not ready, one phrase for each reason; empty if it is ready."""
-        return ["stopping"] if self.stopping else self._heartbeat.missing(statistics)
+        if self.stopping:
+            return ["stopping"]
+        return [*self._heartbeat.missing(statistics), *self._missing_files()]
+
+    def _missing_files(self) -> list[str]:
+        """What was deleted from the runtime folder, as phrases: nobody can connect there."""
+        if self._runtime is None or not self._watches:
+            return []
+        problem = self._watches[0].problem
+        if problem:
+            return [problem]
+        paths = [self._runtime.control]
+        for pid, link in self._links.items():
+            if link.slot == BROKER_SLOT:
+                paths.append(self._runtime.broker.removeprefix("ipc://"))
+            elif link.slot is not None and self.children.is_ready(self._name(link.slot)):
+                paths.append(self._runtime.publish_socket(link.slot, pid))
+        return [f"{path} is gone" for path in paths if not os.path.lexists(path)]
 
     def _activity(self) -> str:
         if self.stopping:
@@ -417,6 +450,8 @@ class Supervisor(Service):
             self.log.info("stopping")
             self._restart.stop()
             self._code_changes.stop()
+            for watch in self._watches:
+                watch.stop()
             self._heartbeat.stop()
             self._view.status.stop()
             # The nodes close their descriptors when they start to drain; then the kernel refuses
@@ -433,6 +468,8 @@ class Supervisor(Service):
     def _clean_up(self, _: object) -> "Deferred[None]":
         closed = [maybeDeferred(port.stopListening) for port in self._ports]
         self._ports = []
+        if self._control_port is not None:
+            closed.append(stop_listening(self._control_port))
 
         def release(_: object) -> None:
             if self._runtime is not None:

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import Logger, formatEvent
+from twisted.logger import Logger, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -124,11 +124,19 @@ class ChildTests(SynchronousTestCase):
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, [EXIT_ORPHANED])
 
-    def test_a_child_exits_if_no_supervisor_listens(self) -> None:
+    def test_a_child_that_cannot_reach_the_supervisor_says_so(self) -> None:
+        """The runtime folder was deleted, or the supervisor is gone."""
         self.child.connect("/run/control.sock")
         ((_, factory, *_),) = self.reactor.unixClients
-        factory.clientConnectionFailed(None, Failure(ConnectionLost()))
-        self.assertEqual(self.exits, [EXIT_ORPHANED])
+        with capturedLogs() as events:
+            factory.clientConnectionFailed(None, Failure(ConnectError(string="No such file")))
+        self.assertIn(
+            "cannot start: no connection to the supervisor at /run/control.sock: An error occurred"
+            " while connecting: No such file.",
+            formatEvent(events[0]),
+        )
+        self.assertEqual(self.exits, ["reactor stopped"])
+        self.assertEqual(self.child.status, EXIT_FAILED)
 
     def test_an_unexpected_error_is_logged_and_reported(self) -> None:
         self.connect()

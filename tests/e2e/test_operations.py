@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim
-from tests.e2e.asking import get, metrics, ready
+from tests.e2e.asking import get, get_until, metrics, ready
 from tests.e2e.processes import (
     PATIENCE_S,
     TEST_TIMEOUT_S,
@@ -110,6 +110,43 @@ class OperationsTests(TestCase):
         await again
         await ready(cluster.admin_url)
         self.assertEqual({name: cluster.pids[name] for name in nodes}, nodes)
+
+    async def test_a_deleted_runtime_folder_is_made_again(self) -> None:
+        cluster = await start_cluster(self, "--nodes", "2")
+        await ready(cluster.admin_url)
+        folder = runtime_folder(cluster)
+        shutil.rmtree(folder)
+        again = [
+            cluster.line("the runtime folder .* was gone; made it again"),
+            *(
+                cluster.line(f"{name} was gone; listening there again")
+                for name in ("control.sock", "broker.ipc", "publish-0-.*.sock", "publish-1-.*.sock")
+            ),
+        ]
+        await gatherResults(again)
+        await ready(cluster.admin_url)
+        self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
+        self.assertEqual({path.stat().st_mode & 0o777 for path in folder.iterdir()}, {0o600})
+        # Processes that are replaced now find the sockets.
+        again = [cluster.line(f"{name} ready") for name in ("broker", "node0")]
+        for name in ("broker", "node0"):
+            os.kill(cluster.pids[name], signal.SIGKILL)
+        await gatherResults(again)
+        await ready(cluster.admin_url)
+
+    async def test_a_folder_that_cannot_be_made_again_is_reported(self) -> None:
+        """The end of a login session deletes the folder's parent, too."""
+        cluster = await start_cluster(self, "--nodes", "1")
+        parent = runtime_folder(cluster).parent
+        shutil.rmtree(parent)
+        parent.touch()  # as if it could not be created
+        body = await get_until(cluster.admin_url + "readyz", 503)
+        self.assertIn("the runtime folder", body)
+        failed = cluster.line("cannot start: no connection to the supervisor at .*control.sock")
+        os.kill(cluster.pids["node0"], signal.SIGKILL)
+        await failed
+        parent.unlink()
+        await ready(cluster.admin_url)
 
     async def test_children_do_not_outlive_a_killed_supervisor(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")

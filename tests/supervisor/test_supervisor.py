@@ -1,6 +1,7 @@
 """Tests of cluster.supervisor.supervisor, with real sockets, fake processes and a fake clock."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -395,7 +396,24 @@ class HeartbeatTests(SupervisorTestCase):
             statistics,
             {"broker": {"ready": True}, "node0": {"ready": True, "connections": 1}, "node1": None},
         )
+        runtime = Path(self.config["publish_socket"]).parent
+        names = ("control.sock", "broker.ipc", "publish-0-1001.sock", "publish-1-1002.sock")
+        files = [runtime / name for name in names]
+        for file in files:
+            file.touch()
         self.assertEqual(supervisor.missing(statistics), ["node1 does not answer"])
+        for file in files:
+            file.unlink()
+        self.assertEqual(
+            supervisor.missing(statistics),
+            ["node1 does not answer", *(f"{file} is gone" for file in files)],
+        )
+        shutil.rmtree(runtime)
+        self.assertEqual(
+            supervisor.missing(statistics)[1:], [f"the runtime folder {runtime} is gone"]
+        )
+        self.reactor.advance(1)
+        self.assertEqual(os.stat(runtime).st_mode & 0o777, 0o700)
         self.assertEqual(supervisor.starts(), {"broker": 1, "node0": 1, "node1": 1})
 
 
