@@ -178,7 +178,7 @@ class Supervisor(Service):
 
     def _listen_control(self) -> None:
         assert self._runtime is not None
-        self._control_port: Any = self._reactor.listenUNIX(
+        self._control_port = self._reactor.listenUNIX(
             self._runtime.control, ControlFactory(self), mode=0o600
         )
 

@@ -124,7 +124,7 @@ class ChildTests(SynchronousTestCase):
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, [EXIT_ORPHANED])
 
-    def test_a_child_that_cannot_reach_the_supervisor_says_so(self) -> None:
+    def test_a_child_that_cannot_reach_the_supervisor_logs_it(self) -> None:
         """The runtime folder was deleted, or the supervisor is gone."""
         self.child.connect("/run/control.sock")
         ((_, factory, *_),) = self.reactor.unixClients
