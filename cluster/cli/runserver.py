@@ -39,6 +39,7 @@ from cluster.cli import process_setup
 from cluster.core.exceptions import ConfigurationError
 from cluster.logs.formats import exception_of, level_of, message_of
 from cluster.logs.python_logging import LEVELS, PythonLogging, attach_root_handler
+from cluster.logs.untrusted_text import escape
 from cluster.net.listening_sockets import BACKLOG
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.net.websocket.connection import ServerConnection
@@ -204,11 +205,11 @@ class DevelopmentNode(Node):
         opened, closed = factory.on_open, factory.on_close
 
         def log_opened(connection: ServerConnection) -> None:
-            _log_line(101, '"WebSocket %s" opened', connection.http_request_uri)
+            _log_line(101, '"WebSocket %s" opened', escape(connection.http_request_uri))
             opened(connection)
 
         def log_closed(connection: ServerConnection, code: int, was_clean: bool) -> None:
-            _log_line(code, '"WebSocket %s" closed %d', connection.http_request_uri, code)
+            _log_line(code, '"WebSocket %s" closed %d', escape(connection.http_request_uri), code)
             closed(connection, code, was_clean)
 
         factory.on_open, factory.on_close = log_opened, log_closed
@@ -216,7 +217,8 @@ class DevelopmentNode(Node):
 
 def _log_request(request: HTTPRequest) -> None:
     line = b"%s %s %s" % (request.method, request.uri, request.clientproto)
-    _log_line(request.code, '"%s" %d %d', line.decode("latin-1"), request.code, request.sentLength)
+    text = escape(line.decode("latin-1"))
+    _log_line(request.code, '"%s" %d %d', text, request.code, request.sentLength)
 
 
 def _log_line(status: int, text: str, *values: object) -> None:

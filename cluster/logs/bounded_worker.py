@@ -1,15 +1,18 @@
 """A thread that does what may block, in the order of a bounded queue.
 
 An item is added without waiting: when the queue is full, it is dropped and counted. Before
-``start`` and after ``stop`` there is no thread, and items are passed on at once.
+``start`` and after ``stop`` there is no thread, and items are passed on at once. The same applies
+in a process that a thread of this one has forked, because threads do not survive a fork.
 """
 
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
+from weakref import WeakMethod
 
 T = TypeVar("T")
 
@@ -19,6 +22,10 @@ together. Each wake-up of a thread costs the event loop a switch of Python's glo
 
 RESERVE = 0.25
 """The part of the queue that only urgent items may use."""
+
+
+def _nothing() -> None:
+    pass
 
 
 class BoundedWorker(Generic[T]):
@@ -54,6 +61,8 @@ class BoundedWorker(Generic[T]):
         self._idle.set()
         self._thread: threading.Thread | None = None
         self._ending = False
+        reset = WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: (reset() or _nothing)())
 
     @property
     def is_running(self) -> bool:
@@ -104,6 +113,15 @@ class BoundedWorker(Generic[T]):
         self._wake.set()
         if self._idle.is_set():
             thread.join(timeout)
+        self._thread = None
+
+    def _after_fork(self) -> None:
+        """Forget the queue and its lock, which another thread may have held: they are those of the
+        parent."""
+        self._items.clear()
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._idle.set()
         self._thread = None
 
     def _run(self) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sys
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
 from tests.e2e.asking import LOOK_AGAIN_S, get, until
-from tests.e2e.processes import TEST_TIMEOUT_S, Cluster, reactor, start_cluster
+from tests.e2e.processes import TEST_TIMEOUT_S, Program, reactor, start_cluster, start_program
 from tests.e2e.wsclient import Closed, connect
 
 SITE = ("--settings", "tests.e2e.log_site")
@@ -47,12 +49,12 @@ async def fail_everywhere(base_url: str) -> None:
 class ApplicationErrorTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
-    def assert_logged_once(self, cluster: Cluster) -> None:
+    def assert_logged_once(self, cluster: Program) -> None:
         for origin in ORIGINS:
             found = cluster.text.count(f"ZeroDivisionError: of the {origin}")
             self.assertEqual(found, 1, f"{origin}: {found}\n{cluster.text}")
 
-    async def all_in_the_log(self, cluster: Cluster) -> None:
+    async def all_in_the_log(self, cluster: Program) -> None:
         await until(
             lambda: all(f"ZeroDivisionError: of the {each}" in cluster.text for each in ORIGINS),
             lambda: cluster.text,
@@ -103,3 +105,16 @@ class ApplicationErrorTests(TestCase):
             self.assertEqual(record["query"], {"q": "1"})
             self.assertEqual(record["status"], 500)
         self.assertEqual(len(records), len(ORIGINS))
+
+    async def test_runserver_prints_them_once(self) -> None:
+        for extra in ({}, {"LOG_SITE_DEBUG": "1"}, {"LOG_SITE": "console"}):
+            server = Program()
+            command = [sys.executable, "-m", "django", "runserver", "--noreload", "127.0.0.1:0"]
+            command += ["--settings", "tests.e2e.log_site"]
+            start_program(self, server, command, uuid.uuid4().hex, extra=extra)
+            match = await server.line(r"Starting development server at (http://127\.0\.0\.1:\d+/)")
+            await fail_everywhere(match[1])
+            await self.all_in_the_log(server)
+            server.kill()
+            await server.end()
+            self.assert_logged_once(server)

@@ -4,16 +4,19 @@ import os
 import shutil
 import signal
 import tempfile
+import uuid
 from pathlib import Path
 
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.e2e.asking import LOOK_AGAIN_S, get, ready, until
 from tests.e2e.processes import (
     PATIENCE_S,
+    ROOT,
     TEST_TIMEOUT_S,
     Cluster,
+    Program,
     kill_if_there,
     process_end,
     reactor,
@@ -99,3 +102,30 @@ class LogFileTests(TestCase):
             await deferLater(reactor, LOOK_AGAIN_S, lambda: None)
         cluster = await is_ready
         self.assertNotIn("ended", cluster.text)
+
+    async def test_the_sample_for_logrotate(self) -> None:
+        logrotate = shutil.which("logrotate", path=os.environ["PATH"] + ":/usr/sbin")
+        if logrotate is None:
+            raise SkipTest("needs logrotate")
+        sample, pidfile = (ROOT / "deploy" / "logrotate.conf").read_text(), self.folder / "pid"
+        for path, ours in (
+            ("/var/log/c10k/", f"{self.folder}/"),
+            ("/run/c10k/twistd.pid", str(pidfile)),
+        ):
+            self.assertIn(path, sample)
+            sample = sample.replace(path, ours)
+        conf, log = self.folder / "logrotate.conf", self.folder / "c10k.log"
+        conf.write_text(sample)
+        conf.chmod(0o644)  # logrotate refuses a file that others may write
+        cluster = Cluster()
+        command = twistd("-n", f"--pidfile={pidfile}", f"--logfile={log}", "c10k", "--nodes", "1")
+        command += ["--listen", "tcp:0:interface=127.0.0.1", *SITE]
+        start_program(self, cluster, command, cluster.mark)
+        await self.line_in(log, "c10k ready: ")
+        rotate = [logrotate, "--force", "--state", str(self.folder / "state"), str(conf)]
+        rotated = Program()
+        start_program(self, rotated, rotate, uuid.uuid4().hex)
+        await rotated.end()
+        self.assertEqual((rotated.status, rotated.text), (0, ""))
+        await self.line_in(log, "[node0#info] log files reopened")
+        self.assertIn("c10k ready: ", (self.folder / "c10k.log.1").read_text())

@@ -1,5 +1,6 @@
 """Tests of cluster.logs.bounded_worker, with real threads."""
 
+import os
 import threading
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -84,3 +85,20 @@ class BoundedWorkerTests(SynchronousTestCase):
         self.block()
         self.worker.stop(0.01)
         self.assertFalse(self.worker.is_running)
+
+    def test_a_forked_process_has_no_thread_and_no_lock_of_another(self) -> None:
+        self.block()
+        self.worker.add("of the parent")
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, writer)
+        with self.worker._lock:
+            pid = os.fork()
+            if not pid:  # the child
+                self.gate.set()
+                self.done.clear()
+                self.worker.add("of the child")
+                os.write(writer, " ".join(self.done).encode())
+                os._exit(0)
+        os.waitpid(pid, 0)
+        self.assertEqual(os.read(reader, 100), b"of the child")
