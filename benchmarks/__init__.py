@@ -5,6 +5,7 @@ idle          memory of an idle connection
 handshakes    handshakes per second of CPU time
 broadcast     one publisher, a thousand subscribers: loss, latency, CPU time per delivery
 storm         all clients disconnect and reconnect at once
+floods        the latency of other clients, and memory, while clients flood a node
 fast_path     CPU time of one message in a server of one process: the fast path, and plain Autobahn
 life          one Game of Life on this cluster and on other servers
 slow_views    the latency of WebSockets while slow views run

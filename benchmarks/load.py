@@ -56,12 +56,14 @@ def split_frames(received: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
     return frames, received[at:]
 
 
-def upgrade_request(port: int, path: str) -> bytes:
-    """Encode the opening request: the required headers (RFC 6455, section 4.1), no extensions."""
+def upgrade_request(port: int, path: str, extensions: str = "") -> bytes:
+    """Encode the opening request: the required headers (RFC 6455, section 4.1), and an offer of
+    extensions unless it is empty."""
+    offer = f"Sec-WebSocket-Extensions: {extensions}\r\n" if extensions else ""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        "Sec-WebSocket-Version: 13\r\n\r\n"
+        f"Sec-WebSocket-Version: 13\r\n{offer}\r\n"
     ).encode()
 
 
@@ -84,13 +86,18 @@ def in_child() -> None:
 
 
 def connect(
-    port: int, path: str, count: int, at_once: int = 100, timeout: float = 60.0
+    port: int,
+    path: str,
+    count: int,
+    at_once: int = 100,
+    timeout: float = 60.0,
+    extensions: str = "",
 ) -> list[socket.socket]:
     """Open `count` WebSockets, `at_once` handshakes at a time; raises Failed on a timeout.
 
     The caller closes them.
     """
-    request = upgrade_request(port, path)
+    request = upgrade_request(port, path, extensions)
     source = f"127.0.0.{2 + next(_groups) % 200}"
     opened: list[socket.socket] = []
     pending: dict[int, tuple[socket.socket, bytearray]] = {}

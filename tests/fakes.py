@@ -1,7 +1,7 @@
 """Recording fakes, shared by the tests."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -141,3 +141,6 @@ class RecordingConnection:
 
     def frames_lost(self, topic: bytes) -> None:
         self.lost.append(topic)
+
+    def send_history(self, frames: Sequence[bytes]) -> None:
+        self.out.extend(frames)

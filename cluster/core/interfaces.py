@@ -3,6 +3,7 @@
 ``cluster.net``, ``cluster.pubsub`` and ``cluster.django`` do not import each other's classes. The
 node connects their objects, and these protocols are the types of what it passes.
 
+Budget             the time that a turn of the event loop has
 Subscriber         a connection, for topics: frames are queued on it
 ClientConnection   a connection, for its handler
 Callback           a function that is subscribed to a topic
@@ -13,7 +14,7 @@ Call all methods in the thread of the node's event loop, unless their docstring 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cluster.core.broker_state.retained import History as History
@@ -25,6 +26,16 @@ Take = Callable[[bytes, int], None]
 Answer = Callable[[bool, str, int], None]
 """Called with: all missed frames follow, the topic's epoch, its newest offset. The epoch of a topic
 that retains nothing is empty. Called again, with False, if frames are lost later."""
+
+
+class Budget(Protocol):
+    """The time that handlers may take before the event loop serves others."""
+
+    def is_spent(self) -> bool:
+        """Whether the caller should continue in a later turn."""
+
+    def next_turn(self, wake: Callable[[], None]) -> None:
+        """Call a function, which makes a coroutine continue, in a later turn."""
 
 
 class Subscriber(Protocol):
@@ -46,6 +57,10 @@ class Subscriber(Protocol):
     def frames_lost(self, topic: bytes) -> None:
         """Frames of a topic are lost on the way to this node; those that follow are not."""
 
+    def send_history(self, frames: Sequence[bytes]) -> None:
+        """Queue the frames of a topic's history. They are sent as the client reads, and do not
+        count for the limit of its queue."""
+
 
 class ClientConnection(Subscriber, Protocol):
     """One client's WebSocket connection, for its handler."""
@@ -62,6 +77,10 @@ class ClientConnection(Subscriber, Protocol):
     peer: str
     state: int
     http_request_uri: str
+
+    @property
+    def budget(self) -> Budget:
+        """The budget of the node's event loop."""
 
     @property
     def queued_bytes(self) -> int:

@@ -68,6 +68,7 @@ class WebSocketParts:
             settings["MAX_CONNECTIONS_PER_CLIENT"],
             self.proxies.trusts,
         )
+        self.pubsub.on_much_unsent = self.end_of_turn.budget.hold
         self.dispatcher = self.dispatcher_class(
             self.pubsub, settings, is_serving, self.expiry, self.proxies, self.sockets
         )

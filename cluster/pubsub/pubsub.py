@@ -29,13 +29,18 @@ from cluster.pubsub.remote_nodes import RemoteNodes
 from cluster.pubsub.retained_outbox import RetainedOutbox
 from cluster.pubsub.subscriptions import Begin, Subscriptions
 
+UNSENT_LIMIT = 1 << 20
+"""Bytes of publications that wait for the clients of this node, above which publishers must pause.
+They wait in the memory of the node until the end of the turn, or longer if each goes to many."""
+
 
 class PubSub:
     """Call ``flush`` at the end of each turn of the event loop in which ``schedule`` was called.
 
     ``published`` receives each connection whose ``out`` was empty, so that its owner flushes it.
     ``on_up`` is called when the bus comes up, ``remote_nodes.on_full`` when publishers must pause
-    or may resume. Retained frames expire by ``unix_time``, in seconds.
+    or may resume, ``on_much_unsent`` when one reason for that begins or ends: many bytes wait for
+    the clients of this node. Retained frames expire by ``unix_time``, in seconds.
 
     ``dropped`` counts the publications and batches that were not delivered, by reason.
     """
@@ -51,9 +56,12 @@ class PubSub:
         self.bus = bus
         self.dropped: Counter[str] = Counter()
         self.on_up: Callable[[], None] = lambda: None
+        self.on_much_unsent: Callable[[bool], None] = lambda is_much: None
         self.remote_nodes = RemoteNodes(bus, schedule, clock, self.dropped)
         self.batches = self.remote_nodes.batches
-        self.subscriptions = Subscriptions(schedule, lambda: int(unix_time() * 1000), self.dropped)
+        self.subscriptions = Subscriptions(
+            schedule, lambda: int(unix_time() * 1000), self.dropped, published
+        )
         self.batches.on_lost = self.subscriptions.frames_lost
         self.presence = LocalPresence(bus.name, schedule)
         self.remote_nodes.on_left = self.presence.remote_node_left
@@ -63,6 +71,8 @@ class PubSub:
         self._remote_nodes_of = self.remote_nodes.subscriptions.get
         self._special = self.subscriptions.special
         self._published = published
+        self._unsent = 0  # bytes of publications since all were sent
+        self._has_much_unsent = False
         self._schedule = schedule
         self._control: list[wire.Message] = []
         self._retained_outbox = RetainedOutbox(clock.seconds, self.batches.count)
@@ -116,18 +126,23 @@ class PubSub:
                 items.append(topic)
                 items.append(frame)
             nodes = len(remote_nodes)
+        self._unsent += len(frame)  # as _count_unsent, written out
+        if self._unsent > UNSENT_LIMIT and not self._has_much_unsent:
+            self._much_unsent(True)
         self._schedule()
         return (nodes + 1 if connections or topic in self._special else nodes), connections
 
     def publish_here(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         """Queue a frame to the subscribers on this node only; returns as ``publish`` does."""
         connections = self.subscriptions.deliver(topic, frame)
+        self._count_unsent(len(frame))
         self._schedule()
         return int(self._has_subscribers_here(topic, connections)), connections
 
     def publish_except(self, connection: Subscriber, topic: bytes, frame: bytes) -> tuple[int, int]:
         """Queue a frame to all subscribers but one connection of this node."""
         connections = self.subscriptions.deliver(topic, frame, skip=connection)
+        self._count_unsent(len(frame))
         remote_nodes = self._remote_nodes_of(topic) or ()
         for node in remote_nodes:
             if not node.items:
@@ -214,6 +229,10 @@ class PubSub:
     def flush(self) -> None:
         """Send what was queued in this turn. While the bus is down it ignores messages to the
         exchange, so that they do not accumulate: ``bus_up`` sends the whole state."""
+        if self._unsent and not self._published:
+            self._unsent = 0
+            if self._has_much_unsent:
+                self._much_unsent(False)
         bus = self.bus
         if self.subscriptions.table.changed:
             added, removed = self.subscriptions.table.take_changes()
@@ -271,6 +290,7 @@ class PubSub:
                 number = message.number
                 skip = self._retained_outbox.acknowledged(number) if number else None
                 self.subscriptions.retained_received(message, skip)
+                self._count_unsent(sum(map(len, message.frames)))
                 self._schedule()
             case wire.Acknowledged(number):
                 self._retained_outbox.acknowledged(number)
@@ -301,7 +321,18 @@ class PubSub:
                     out.append(frame)
             if topic in special:
                 self.subscriptions.deliver_special(topic, special[topic], frame)
+        self._count_unsent(len(data))
         self._schedule()
+
+    def _count_unsent(self, size: int) -> None:
+        self._unsent += size
+        if self._unsent > UNSENT_LIMIT and not self._has_much_unsent:
+            self._much_unsent(True)
+
+    def _much_unsent(self, is_much: bool) -> None:
+        self._has_much_unsent = is_much
+        self.on_much_unsent(is_much)
+        self.remote_nodes.output_full(is_much)
 
     def _send_control(self, message: wire.Message) -> None:
         self._control.append(message)

@@ -61,6 +61,7 @@ class RemoteNodes:
         self._left: dict[str, RemoteNode] = {}
         self._congested: set[str] = set()
         self._bus_full = False
+        self._output_full = False
         self._expected: set[str] = set()  # nodes that have not sent the broker their state
         self._rejoin_timer: Timer | None = None
 
@@ -106,6 +107,11 @@ class RemoteNodes:
     def bus_full(self, full: bool) -> None:
         """The queue of the bus is full (True), or has room again (False)."""
         self._bus_full = full
+        self._congestion_changed()
+
+    def output_full(self, full: bool) -> None:
+        """Much waits for the clients of this node (True), or has been sent (False)."""
+        self._output_full = full
         self._congestion_changed()
 
     def subscriptions_received(self, message: wire.NodeSubscriptions) -> None:
@@ -244,7 +250,8 @@ class RemoteNodes:
         self._schedule()
 
     def _congestion_changed(self) -> None:
-        full = self._bus_full or self.batches.unacknowledged.full or bool(self._congested)
+        is_full = self._bus_full or self._output_full or self.batches.unacknowledged.full
+        full = is_full or bool(self._congested)
         if full != self.full:
             self.full = full
             self.on_full(full)

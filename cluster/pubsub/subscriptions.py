@@ -7,6 +7,7 @@ Most subscribers are connections, which receive every frame; some are special
 
 from collections import Counter
 from collections.abc import Callable, Collection
+from typing import Any
 
 from twisted.logger import Logger
 
@@ -25,12 +26,17 @@ Begin = Callable[[History], tuple[bytes, ...]]
 
 class Subscriptions:
     """``schedule`` asks for a flush, at which the caller sends the changes of ``table``, then the
-    queries of ``take_queries``. ``now`` returns Unix time in milliseconds."""
+    queries of ``take_queries``. ``now`` returns Unix time in milliseconds. ``published`` receives
+    each connection whose ``out`` was empty when a frame was delivered to it."""
 
     log = Logger()
 
     def __init__(
-        self, schedule: Callable[[], None], now: Callable[[], int], dropped: Counter[str]
+        self,
+        schedule: Callable[[], None],
+        now: Callable[[], int],
+        dropped: Counter[str],
+        published: list[Any],
     ) -> None:
         self.conflated = 0
         """Frames that skipping connections did not receive."""
@@ -40,6 +46,7 @@ class Subscriptions:
         self.connections = self.table.connections
         self.special = self.table.special
         self._schedule = schedule
+        self._published = published
         # A dict, so that a client that subscribes repeatedly causes one query: each answer has the
         # whole history.
         self._queries: dict[bytes, None] = {}
@@ -66,7 +73,7 @@ class Subscriptions:
         if self._pending_of:
             self._cancel(self._remove_pending(connection, topic))
         if not self.table.remove_skipping(connection, topic):  # else it has received them
-            self._send_retained(topic, lambda frame, offset: connection.send_frame(frame))
+            connection.send_history(self.retained_cache.history(topic, None).frames)
 
     def subscribe_since(
         self, connection: Subscriber, topic: bytes, since: Position | None, begin: Begin
@@ -80,7 +87,8 @@ class Subscriptions:
             except Exception:
                 self.log.failure("the history of {topic} could not be delivered", topic=topic)
                 missed = history.frames
-            for frame in (*missed, *frames):
+            connection.send_history(missed)
+            for frame in frames:
                 connection.send_frame(frame)
             self.table.add(connection, topic)
 
@@ -104,7 +112,7 @@ class Subscriptions:
         self.table.remove(connection, topic)
         self._cancel(self._remove_pending(connection, topic))
         if not subscribed:
-            self._send_retained(topic, lambda frame, offset: connection.send_frame(frame))
+            connection.send_history(self.retained_cache.history(topic, None).frames)
 
     def unsubscribe(self, connection: Subscriber, topic: bytes) -> None:
         """Stop queueing the topic's frames on the connection."""
@@ -142,7 +150,8 @@ class Subscriptions:
         subscriber = CallbackSubscriber(topic, take, self.retained_cache, for_client, answer)
         if since is None and replay and answer is None:
             self._add_callback(subscriber)
-            self._send_retained(topic, subscriber.take)
+            for frame, offset in self.retained_cache.history(topic, None).numbered():
+                subscriber.take(frame, offset)
             return subscriber
 
         def admit(history: History, frames: list[bytes]) -> None:
@@ -190,7 +199,7 @@ class Subscriptions:
             if connection is skip:
                 count -= 1
             else:
-                connection.send_frame(frame)
+                self._queue(connection, frame)
         special = self.special.get(topic)
         if special is not None:
             count += self.deliver_special(topic, special, frame, offset, skip)
@@ -214,7 +223,7 @@ class Subscriptions:
                 count -= 1
                 skipped()
             else:
-                connection.send_frame(frame)
+                self._queue(connection, frame)
         for subscriber in tuple(special.callbacks):
             subscriber.take(frame, offset)
         if special.pending and not offset:  # frames with an offset are part of the history
@@ -261,6 +270,12 @@ class Subscriptions:
         for subscriber in subscribers:
             subscriber.frames_lost(topic)
 
+    def _queue(self, connection: Subscriber, frame: bytes) -> None:
+        out = connection.out
+        if not out:
+            self._published.append(connection)
+        out.append(frame)
+
     def _admit_if_known(self, pending: PendingSubscriber) -> bool:
         """Begin if the topic's history is cached, else add a pending subscriber."""
         kept = self.retained_cache.get(pending.topic)
@@ -304,7 +319,3 @@ class Subscriptions:
         if special is not None and special.callbacks.pop(subscriber, True) is None:
             special.clients -= subscriber.for_client
             self.table.remove_if_empty(subscriber.topic, special)
-
-    def _send_retained(self, topic: bytes, take: Take) -> None:
-        for frame, offset in self.retained_cache.history(topic, None).numbered():
-            take(frame, offset)

@@ -1,6 +1,6 @@
 """Recording fakes of what a WebSocket handler uses: its connection, topics, the node."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -8,6 +8,25 @@ from twisted.python.failure import Failure
 from cluster.net.websocket.autobahn_protocol import CLOSING, OPEN
 from cluster.net.websocket.frames import frame_payload
 from cluster.pubsub.local_presence import LocalPresence
+
+
+class RecordingBudget:
+    """The budget of an event loop, spent if ``spent``; ``turn`` begins the next turn."""
+
+    def __init__(self) -> None:
+        self.spent = False
+        self.waiting: list[Callable[[], None]] = []
+
+    def is_spent(self) -> bool:
+        return self.spent
+
+    def next_turn(self, wake: Callable[[], None]) -> None:
+        self.waiting.append(wake)
+
+    def turn(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for wake in waiting:
+            wake()
 
 
 class RecordingConnection:
@@ -23,6 +42,8 @@ class RecordingConnection:
         self.pauses: set[str] = set()
         self.blocked = False
         self.queued_bytes = 0
+        self.out: list[bytes] = []  # of this turn
+        self.budget = RecordingBudget()
         self.state = OPEN
         self.receive: Callable[[bytes, bool], None] = lambda payload, is_binary: None
         self.on_drained: Callable[[], None] | None = None
@@ -32,6 +53,11 @@ class RecordingConnection:
         if self.state == OPEN:
             payload, is_binary = frame_payload(frame)
             self.sent.append(payload if is_binary else payload.decode())
+            self.out.append(frame)
+
+    def send_history(self, frames: Sequence[bytes]) -> None:
+        for frame in frames:
+            self.send_frame(frame)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         if self.state == OPEN:

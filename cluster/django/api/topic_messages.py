@@ -22,6 +22,9 @@ from cluster.django.api.topics import node_of_this_loop, set_result
 GAP = (b"", "", -1)
 """In the queue, in place of a message: messages are lost."""
 
+LOOK_EVERY = 64
+"""Messages after which a loop over a topic lets the event loop run."""
+
 
 class topic_messages:
     """The messages of a topic from now on, the retained ones first.
@@ -107,6 +110,8 @@ class topic_messages:
                 raise TooSlow(f"{self._lost} messages of {self._topic!r} were dropped")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+        if not len(self._queue) % LOOK_EVERY:
+            await asyncio.sleep(0)  # serve others, too, while many messages wait
         frame, epoch, offset = self._queue.popleft()
         if offset == GAP[2]:
             self.recovered = False

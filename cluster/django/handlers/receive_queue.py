@@ -17,7 +17,7 @@ class ReceiveQueue:
     """Stops reading from the client when it is full, until the handler has received everything.
 
     Call ``put`` for each message, ``closed`` when the client is gone. To receive: ``wait`` unless
-    ``first`` is a message, then ``take``.
+    ``first`` is a message, then ``take``. ``rest`` has the messages after the first.
 
     Args:
         connection: The client's connection.
@@ -34,17 +34,17 @@ class ReceiveQueue:
         "_lifetime",
         "_octets",
         "_queued",
-        "_rest",
         "_room",
         "_waiter",
         "first",
+        "rest",
     )
 
     def __init__(
         self, connection: ClientConnection, lifetime: Lifetime, messages: int, octets: int
     ) -> None:
         self.first: tuple[bytes, bool] | None = None
-        self._rest: deque[tuple[bytes, bool]] | None = None
+        self.rest: deque[tuple[bytes, bool]] | None = None
         self._queued = 0
         self._is_full = False
         self._waiter: asyncio.Future[None] | None = None
@@ -63,9 +63,9 @@ class ReceiveQueue:
             if self._waiter is not None:
                 set_result(self._waiter)
             return
-        rest = self._rest
+        rest = self.rest
         if rest is None:
-            rest = self._rest = deque()
+            rest = self.rest = deque()
         rest.append((payload, is_binary))
         if len(rest) >= self._room:
             self._pause()
@@ -74,7 +74,7 @@ class ReceiveQueue:
         """The first message, which there must be."""
         assert self.first is not None
         payload, is_binary = self.first
-        rest = self._rest
+        rest = self.rest
         self.first = rest.popleft() if rest else None
         self._queued -= len(payload)
         if self._is_full and self.first is None:
@@ -118,9 +118,9 @@ class ReceiveQueue:
         """
         while self.first is not None and self._connection.state == OPEN:
             payload, is_binary = self.first
-            self.first = self._rest.popleft() if self._rest else None
+            self.first = self.rest.popleft() if self.rest else None
             callback(payload, is_binary)
-        self.first = self._rest = None
+        self.first = self.rest = None
         self._queued = 0
         self._is_full = False
         self._connection.resume("recv")

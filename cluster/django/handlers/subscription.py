@@ -1,7 +1,7 @@
 """Subscription: what ``ws.subscribe`` returns."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Self
 
 from cluster.core.broker_state.retained import format_position
@@ -12,11 +12,13 @@ class Subscription:
     """A connection's subscription to a topic.
 
     ``await`` it to learn what the topic retains. It need not be awaited. If the connection closes
-    first, or another subscription to the topic replaces this one, the attributes keep their initial
-    values.
+    while it is awaited, or another subscription to the topic replaces this one, the attributes keep
+    their initial values.
 
     Args:
         known: Whether nothing more will be learned.
+        give_way: Awaited if there is nothing to wait for. It lets the event loop serve others if
+            this turn has been long, and raises Disconnected if the client is gone.
         ask: Called once, when the subscription is awaited, to find out the position.
 
     Attributes:
@@ -24,13 +26,19 @@ class Subscription:
         position: The position of the topic; empty for a topic that retains nothing.
     """
 
-    __slots__ = ("_ask", "_future", "is_known", "position", "recovered")
+    __slots__ = ("_ask", "_future", "_give_way", "is_known", "position", "recovered")
 
-    def __init__(self, known: bool, ask: Callable[["Subscription"], None] | None = None) -> None:
+    def __init__(
+        self,
+        known: bool,
+        give_way: Callable[[], Coroutine[Any, Any, None]],
+        ask: Callable[["Subscription"], None] | None = None,
+    ) -> None:
         self.recovered = False
         self.position = ""
         self.is_known = known
         self._ask = ask
+        self._give_way = give_way
         self._future: asyncio.Future[None] | None = None
 
     def answer(self, recovered: bool, epoch: str, offset: int) -> None:
@@ -54,4 +62,6 @@ class Subscription:
                 self._future = asyncio.get_running_loop().create_future()
             # Several tasks may await one subscription, and one of them be cancelled.
             yield from asyncio.shield(self._future).__await__()
+        else:
+            yield from self._give_way().__await__()
         return self

@@ -4,7 +4,8 @@ Made when the handler subscribes for the first time. The node's topics know of p
 here are those that wait for a history, and those that skip messages while the client does not read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from twisted.python.failure import Failure
 
@@ -23,12 +24,27 @@ OnGap = Callable[[], None]
 class Subscriptions:
     """The subscriptions of one connection. Topics are bytes here, as they travel."""
 
-    __slots__ = ("_connection", "_lifetime", "_on_gap", "_pubsub", "_skipped", "_skipping")
+    __slots__ = (
+        "_connection",
+        "_give_way",
+        "_lifetime",
+        "_on_gap",
+        "_pubsub",
+        "_skipped",
+        "_skipping",
+    )
 
-    def __init__(self, connection: ClientConnection, pubsub: PubSub, lifetime: Lifetime) -> None:
+    def __init__(
+        self,
+        connection: ClientConnection,
+        pubsub: PubSub,
+        lifetime: Lifetime,
+        give_way: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
         self._connection = connection
         self._pubsub = pubsub
         self._lifetime = lifetime
+        self._give_way = give_way
         self._skipping: dict[bytes, SendRefresh] = {}
         self._skipped: set[bytes] = set()
         self._on_gap: dict[bytes, OnGap] | None = None  # most connections have none
@@ -58,13 +74,13 @@ class Subscriptions:
             self._connection.on_frames_lost = self._frames_lost
         if refresh is not None:
             self._add_skipping(topic, refresh)
-            return Subscription(known=True)
+            return Subscription(True, self._give_way)
         if topic in self._skipping:
             self.remove(topic)
         if position is None and replay is True:
             self._pubsub.subscribe(self._connection, topic)
-            return Subscription(known=False, ask=lambda asked: self._ask(topic, asked))
-        subscription = Subscription(known=False)
+            return Subscription(False, self._give_way, lambda asked: self._ask(topic, asked))
+        subscription = Subscription(False, self._give_way)
         self._lifetime.at_end(topic, subscription.end)
 
         def begin(history: History) -> tuple[bytes, ...]:

@@ -13,6 +13,7 @@ first used, so that an idle connection costs little memory:
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from cluster.core.exceptions import Disconnected
@@ -30,6 +31,7 @@ from cluster.django.api.payloads import (
 )
 from cluster.django.api.receipt import Receipt
 from cluster.django.api.retention import kept_by_setting
+from cluster.django.api.topics import set_result
 from cluster.django.handlers.barrier_parties import Parties
 from cluster.django.handlers.drained import drained
 from cluster.django.handlers.lifetime import Lifetime
@@ -39,12 +41,21 @@ from cluster.django.handlers.subscription import Subscription
 from cluster.django.handlers.topic_subscriptions import OnGap, Replay, SendRefresh, Subscriptions
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import resolve_path
+from cluster.net.websocket.autobahn_protocol import OPEN
 
 CLOSE_NOT_TEXT = 1003
 """Unsupported data (RFC 6455, section 7.4.1)."""
 
 CLOSE_BAD_JSON = 1007
 """The data is not consistent with the type of the message (RFC 6455, section 7.4.1)."""
+
+
+LOOK_EVERY = 8
+"""Queued messages that a handler receives between two looks at the clock, so that it does not block
+the loop when a client has sent many."""
+
+SENT_IN_A_TURN = 32
+"""Messages that a handler sends to its client in a turn before it looks at the clock."""
 
 
 class WebSocket:
@@ -171,6 +182,8 @@ class WebSocket:
         received = self._received
         if received.first is None:
             await received.wait()
+        elif received.rest and not len(received.rest) % LOOK_EVERY:
+            await self._give_way_within_queue()
         return received.take()
 
     async def recv_json(self) -> Any:
@@ -207,6 +220,8 @@ class WebSocket:
                 await received.wait()
             except Disconnected:
                 raise StopAsyncIteration from None
+        elif received.rest and not len(received.rest) % LOOK_EVERY:
+            await self._give_way_within_queue()
         return received.take()
 
     def on_message(self, callback: Receive) -> None:
@@ -256,6 +271,9 @@ class WebSocket:
             await lifetime.refuse()
         connection = self._connection
         connection.send_frame(as_frame(message))
+        # None are queued if many or large ones were sent at once, or the connection closes.
+        if not 0 < len(connection.out) < SENT_IN_A_TURN:
+            await self._give_way()
         while connection.blocked and connection.queued_bytes > self._low_water:
             await lifetime.wait(drained(connection))
 
@@ -312,6 +330,8 @@ class WebSocket:
             ValueError: The code must not be sent.
         """
         self._connection.close(code, reason)
+        if self._connection.budget.is_spent():
+            await asyncio.sleep(0)
 
     def close_now(self, code: int = 1000, reason: str = "") -> None:
         """Close as ``close`` does, in a callback.
@@ -357,16 +377,19 @@ class WebSocket:
                 the client the newest state, or tell it to load that.
 
         Returns:
-            The subscription. ``await`` it to know whether everything after ``since`` was there.
+            The subscription. ``await`` it to know whether everything after ``since`` was there;
+            that raises Disconnected when the client is gone.
 
         Raises:
             TypeError: ``topic`` or ``since`` has a wrong type.
         """
         key = as_topic(topic)
         if self._lifetime.close_code is not None:
-            return Subscription(known=True)
+            return Subscription(True, self._give_way)
         if self._subscriptions is None:
-            self._subscriptions = Subscriptions(self._connection, self._pubsub, self._lifetime)
+            self._subscriptions = Subscriptions(
+                self._connection, self._pubsub, self._lifetime, self._give_way
+            )
         return self._subscriptions.add(key, since, replay, refresh, on_gap)
 
     def unsubscribe(self, topic: Topic) -> None:
@@ -531,6 +554,29 @@ class WebSocket:
         if self._parties is None:
             self._parties = Parties(self._pubsub.barriers, self._lifetime)
         await self._parties.wait(name, parties, released)
+
+    async def _give_way(self) -> None:
+        """Let the event loop serve others if the turn's budget is spent, or the connection closes.
+
+        Raises Disconnected if the client is gone, or leaves meanwhile.
+        """
+        if self._lifetime.close_code is not None:
+            await self._lifetime.refuse()
+        budget = self._connection.budget
+        if budget.is_spent() or self._connection.state != OPEN:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            budget.next_turn(partial(set_result, future))
+            await self._lifetime.wait(future)
+
+    async def _give_way_within_queue(self) -> None:
+        """The same, while there are messages of the client left, which come before Disconnected."""
+        if not self._connection.budget.is_spent():
+            return
+        if self._lifetime.close_code is not None:
+            await asyncio.sleep(0)
+            return
+        with suppress(Disconnected):
+            await self._give_way()
 
     # Called by the node.
 

@@ -22,6 +22,9 @@ cost more than all other work. So after steps 2 to 4 took t seconds, they pause 
 seconds, at most MAX_PACE_S. With few publications the pause is negligible; with many, most are sent
 together. Direct output does not wait for the pause, unless a published frame is already queued on
 the same connection: then step 2 sends both, in order.
+
+Without a pause, the same holds for a turn that is too long and continues after others had their
+turn (turn_budget.py): at its interruptions only direct output is sent, up to MAX_PARTIAL times.
 """
 
 from collections.abc import Callable
@@ -31,9 +34,26 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from cluster.net.loop.turn_budget import TurnBudget
+
 MAX_PACE_S = 0.02
 """The longest pause, in seconds. A publication may wait for it twice, at its publisher's node and
 at its subscriber's; the sum is half of the delay that people notice."""
+
+
+MAX_PARTIAL = 3
+"""Partial turns after which publications are sent although the turn continues: some 20 ms."""
+
+PARTIAL_S = 0.01
+"""Seconds after which a partial turn ends that does not continue."""
+
+
+LARGE = 65536
+"""Bytes of output of one connection that count for LARGE_IN_A_TURN."""
+
+LARGE_IN_A_TURN = 1 << 20
+"""Bytes of large output after which the other connections wait for the next turn. The kernel copies
+them in up to 10 ms."""
 
 
 class Output(Protocol):
@@ -45,8 +65,8 @@ class Output(Protocol):
     def flush_queue(self) -> None:
         """Called if ``send`` is None."""
 
-    def wait_for_socket(self, rest: bytes) -> None:
-        """Called if the kernel took all but ``rest``."""
+    def wait_for_socket(self, frames: list[bytes], taken: int) -> None:
+        """Called if the kernel took only ``taken`` bytes of the frames."""
 
     def broken(self, frames: int) -> None:
         """Called if ``send`` failed; ``frames`` frames are lost."""
@@ -72,6 +92,8 @@ class EndOfTurn:
 
     def __init__(self, reactor: IReactorTime, pace: float = 0.0) -> None:
         self.reactor: Any = reactor  # mypy: the methods of zope interfaces have no self
+        self.budget = TurnBudget(reactor)
+        """Bounds the time of input and handlers in a turn."""
         self.direct: list[Output] = []
         self.published: list[Output] = []
         self.send_to_bus: Callable[[], None] = _nothing
@@ -82,6 +104,8 @@ class EndOfTurn:
         self._scheduled = False
         self._published_scheduled = False
         self._end_of_pause = 0.0
+        self._partial = 0
+        self._if_not_continued: Any = None
 
     def schedule(self) -> None:
         """Schedule a flush at the end of this turn."""
@@ -104,23 +128,45 @@ class EndOfTurn:
         nothing."""
         self._scheduled = True
 
-    def flush(self) -> None:
-        """End the turn. Raises nothing."""
+    def flush(self, is_partial: bool = False) -> None:
+        """End the turn. Raises nothing.
+
+        Args:
+            is_partial: Whether the same work continues in the next turn.
+        """
         self._scheduled = False
         self._send(self.direct)
+        if self._if_not_continued is not None:
+            self._if_not_continued.cancel()
+            self._if_not_continued = None
         if self._published_scheduled and not self._pace:
+            if is_partial and self._partial < MAX_PARTIAL:
+                self._partial += 1
+                self._if_not_continued = self.reactor.callLater(PARTIAL_S, self._not_continued)
+                return
+            self._partial = 0
             self._flush_published()
         if self.direct:  # a step has queued more
             self.schedule()
 
+    def send_direct(self, connection: Output) -> None:
+        """Send the queue of one connection now: it is long, and should not wait for the end of the
+        turn."""
+        self._send([connection])
+
     def flush_all(self) -> None:
         """Run all steps now, without regard to the pause."""
+        self._send(self.published)
         self._flush_published()
         self.flush()
 
     def _run(self) -> None:
         if self._scheduled:  # the turn has not been flushed yet
             self.flush()
+
+    def _not_continued(self) -> None:
+        self._if_not_continued = None
+        self.flush()
 
     def _flush_published(self) -> None:
         self._published_scheduled = False
@@ -133,14 +179,15 @@ class EndOfTurn:
                 self._log.failure("sending at the end of a turn failed")
         taken = perf_counter() - start
         self._end_of_pause = self.reactor.seconds() + min(MAX_PACE_S, self._pace * taken)
-        if self.published:  # a step has queued more
+        if self.published:  # not all were sent, or a step has queued more
+            self._end_of_pause = 0.0
             self.schedule_published()
 
     def _send(self, connections: list[Output]) -> None:
         # The hot path of all output: inlined, to save a call for each connection.
-        batch = connections[:]
+        batch = iter(connections[:])
         connections.clear()
-        frames = 0
+        frames = large = 0
         for connection in batch:
             send = connection.send
             if send is None:  # blocked, closing or TLS, which is rare
@@ -157,15 +204,25 @@ class EndOfTurn:
                 output = b"".join(out)
             else:
                 continue
-            out.clear()
             try:
                 taken = send(output)
             except BlockingIOError:
                 taken = 0
             except OSError:
+                out.clear()
                 connection.broken(count)
                 continue
             frames += count
-            if taken != len(output):
-                connection.wait_for_socket(output[taken:])
+            if taken == len(output):
+                out.clear()
+            else:
+                rest = out[:]
+                out.clear()
+                connection.wait_for_socket(rest, taken)
+            if taken > LARGE:
+                large += taken
+                if large > LARGE_IN_A_TURN:
+                    # The others continue in the next turn, before what is queued meanwhile.
+                    connections[:0] = batch
+                    break
         self.frames_sent += frames

@@ -130,7 +130,7 @@ class AutobahnFactory(_Factory):
 _SLOTS = """
 state data current_frame current_frame_masker inside_message
 message_is_binary message_data message_data_total_length frame_length frame_data control_frame_data
-send_state send_queue triggered trafficStats trackedTimings out
+send_state send_queue triggered trafficStats trackedTimings out paused
 autoPingTimeoutCall autoPingPending autoPingPendingCall autoPingPendingSeq autoPingPendingSent
 openHandshakeTimeoutCall closeHandshakeTimeoutCall
 closedByMe failedByMe droppedByMe wasClean wasNotCleanReason wasServerConnectionDropTimeout
@@ -145,7 +145,8 @@ is_open is_closed _transport_details _valid_events
 """
 
 SLOTS = tuple(_SLOTS.split())
-"""The slots of each connection: the attributes that Autobahn sets, and ``out``.
+"""The slots of each connection: the attributes that Autobahn sets, and ``out`` and ``paused``,
+which are read for each message.
 
 In a dict they would take 1.6 KB per connection. Each must be set before it is read: a slot hides
 the default of a base class, so an attribute whose default is needed must not be listed. Attributes

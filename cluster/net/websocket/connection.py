@@ -16,6 +16,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from cluster.net.loop.timers import Timeout
+from cluster.net.loop.turn_budget import TurnBudget
 from cluster.net.websocket.autobahn_protocol import CLOSED, CONNECTING, OPEN
 from cluster.net.websocket.connection_base import SLOW_CONSUMER
 from cluster.net.websocket.keepalive import KeepAlive
@@ -29,6 +30,11 @@ CLOSE_FRAMES_LOST = 1012
 SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
 """Close codes below 3000 that an endpoint may send (RFC 6455, section 7.4.1, and the IANA
 registry)."""
+
+
+BULK_READ = 16384
+"""Bytes read at a time from a client that sends more than its share. A thousand of them may keep as
+many unparsed."""
 
 
 class _NoFuture:
@@ -68,6 +74,7 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
     def connectionMade(self) -> None:
         transport = self.transport
         self.peer = peer2str(transport)
+        self.paused = False
         with suppress(AttributeError, OSError):  # a Unix socket, a transport without sockets
             transport.setTcpNoDelay(self.tcpNoDelay)
         self.attach()
@@ -77,6 +84,11 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
         self.send_queue = ()
         self.is_open = self.is_closed = _NO_FUTURE
         self._transport_details = None
+
+    @property
+    def budget(self) -> TurnBudget:
+        """The budget of the turns of the event loop."""
+        return self.factory.end_of_turn.budget
 
     @property
     def transport_details(self) -> TransportDetails:
@@ -155,6 +167,15 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
     def stop_reading(self) -> None:
         self._leave_epoll_reader()
         self.transport.pauseProducing()
+
+    def read_now(self) -> bytes:
+        if self.factory.epoll_reader is None or self.socket is None:
+            return b""
+        try:
+            data: bytes = self.socket.recv(BULK_READ)
+        except OSError:
+            return b""  # none, or an error, which the epoll reader finds
+        return data
 
     def _leave_epoll_reader(self) -> None:
         if self.factory.epoll_reader is not None and self.socket is not None:

@@ -116,6 +116,11 @@ class ConnectionBase(AutobahnProtocol):
         """Stop reading, so that arriving bytes stay in the kernel's buffer."""
         raise NotImplementedError
 
+    def read_now(self) -> bytes:
+        """Return some of the bytes that have arrived; empty if there are none, or the reactor reads
+        this connection."""
+        raise NotImplementedError
+
     def refuse_large_request(self, more: bytes) -> bool:
         """While connecting: refuse the handshake if its request is too large with ``more``; returns
         whether it was refused."""

@@ -14,11 +14,13 @@ The rules:
 * no message is delivered after a Close frame was sent or received;
 * an exception of a callback is logged once and closes this connection with 1011;
 * while paused, the socket is not read, and bytes that have been read already are kept in
-  ``_unread``.
+  ``_unread``;
+* when the turn's budget is spent (turn_budget.py), the reader pauses until a later turn;
+* after our Close, frames are skipped unseen until the client's Close. A client whose input was
+  invalid has SKIPPED_FRAMES to send it.
 """
 
 from collections.abc import Callable
-from time import perf_counter
 
 from twisted.python.failure import Failure
 
@@ -34,19 +36,15 @@ from cluster.net.websocket.frames import (
     unmask,
 )
 
-SLOW_FRAMES = 200
-"""Frames of one read that are passed to Autobahn's state machine before other connections are
-served. It is much slower than the fast path, and 64 KiB of empty pings are 10,900 frames."""
-
-TURN_S = 0.005
-"""Seconds for which the bytes after our Close are searched before other connections are served."""
+QUANTUM = 256
+"""Bytes that the fast path parses between two looks at the clock: 37 messages of one byte."""
 
 SLICE = 4096
-"""Bytes that are searched between two checks of the clock: up to 680 frames."""
+"""The same for frames that are skipped after our Close: up to 680."""
 
-UNPARSED_LIMIT = 65536
-"""Bytes that may be kept unparsed after an invalid frame. After a broken deflate stream Autobahn
-stops parsing, but collects further input until the closing handshake times out."""
+SKIPPED_FRAMES = 1000
+"""Frames that are skipped after invalid input before the client is disconnected. A client that
+receives our Close has some more on the way; it must not cause work without end."""
 
 
 def ignore(payload: bytes, is_binary: bool) -> None:
@@ -60,11 +58,13 @@ class MessageReader(ConnectionBase):
     """Called with (payload, is_binary) for each message; the application may set it at any time.
     The payload of a text message is valid UTF-8."""
 
-    paused = False
+    paused: bool
     """Whether reading is paused: for a reason of ``pause``, or until ``_unread`` is processed."""
 
     _small_limit = SMALL  # the factory lowers it to the maximum message size if that is less
     _replay_scheduled = False
+    _skip = 0  # bytes of the present frame, after our Close
+    _skipped = 0  # frames after invalid input
     _unread = b""
     _pause_reasons: set[str] | None = None
 
@@ -81,11 +81,19 @@ class MessageReader(ConnectionBase):
         else:
             between = False
         limit = self._small_limit
-        pos = received = slow = 0
+        pos = received = 0
         end = len(data)
+        quantum = QUANTUM
+        is_spent = False
         try:
             # The hot path of all input: inlined, with local names; the only call is ``receive``.
             while pos < end:
+                if pos >= quantum:
+                    quantum = pos + QUANTUM
+                    if self.factory.end_of_turn.budget.is_spent():
+                        is_spent = True
+                        self.pause("busy")
+                        break
                 # 6 bytes are the header and mask of an empty message. Only between messages:
                 # Autobahn processes the frames of fragmented messages, and control frames between
                 # them.
@@ -120,14 +128,19 @@ class MessageReader(ConnectionBase):
                 # Count the messages so far as a pong now: the next frame may be the pong itself.
                 if received and self.autoPingTimeoutCall is not None:
                     self.count_as_pong()
-                slow += 1
-                if slow > SLOW_FRAMES:
+                if (
+                    data[pos] & 0x40  # RSV1: it may be compressed, and inflate to megabytes
+                    and self.current_frame is None
+                    and self.factory.end_of_turn.budget.is_spent()
+                ):
+                    is_spent = True
                     self.pause("busy")
                     break
                 pos = self._receive_slow_frame(data, pos, end, between)
                 if self.state != OPEN or self.paused:
                     break
                 between = self.current_frame is None and not self.inside_message
+                quantum = pos  # such a frame takes as long as a quantum
         except Exception:
             self.fail(Failure())
         if received:
@@ -136,8 +149,14 @@ class MessageReader(ConnectionBase):
                 self.count_as_pong()
         if pos < end:
             self._receive_other(data[pos:])
-        if slow > SLOW_FRAMES:
+        if is_spent:
             self.resume("busy")
+
+    def receive_later(self, data: bytes) -> None:
+        """Process bytes from the socket in a later turn, when others have been served."""
+        self.pause("busy")
+        self._unread += data
+        self.resume("busy")
 
     def _receive_slow_frame(self, data: bytes, pos: int, end: int, between: bool) -> int:
         """Process one frame that the fast path does not handle, or its part that has arrived.
@@ -197,32 +216,65 @@ class MessageReader(ConnectionBase):
             return
         if state == CONNECTING and self.refuse_large_request(data):
             return
-        if state == CLOSING and len(data) > SLICE:
-            self._search_for_close(data)
+        if state == CLOSING:
+            self._skip_to_close(data)
             return
         try:
             self._dataReceived(data)
         except Exception:
-            # After an invalid frame Autobahn may parse garbage, so its exceptions are no bugs.
-            if not self.failedByMe:
-                self.logger.failure("parsing input of {peer} failed", peer=self.peer)
-            self.dropConnection()
-        if state == CLOSING and len(self.data) > UNPARSED_LIMIT:
+            self.logger.failure("parsing input of {peer} failed", peer=self.peer)
             self.dropConnection()
 
-    def _search_for_close(self, data: bytes) -> None:
-        """Search the client's bytes for its Close. It may have sent many before it received
-        ours."""
-        until = perf_counter() + TURN_S
-        for start in range(0, len(data), SLICE):
-            self._receive_other(data[start : start + SLICE])
-            if self.state == CLOSED:
+    def _skip_to_close(self, data: bytes) -> None:
+        """Skip the frames that the client had sent before it received our Close."""
+        if self.current_frame is not None:
+            self._skip = self.current_frame.length - self.current_frame_masker.pointer()
+            self.current_frame = None
+        if self.data:
+            data = self.data + data
+            self.data = b""
+        pos, end = self._skip, len(data)
+        check = pos + SLICE
+        while end - pos > 1:
+            length = data[pos + 1] & 127
+            head = pos + (2 if length < 126 else 4 if length == 126 else 10)
+            start = head + (4 if data[pos + 1] & 128 else 0)
+            if start > end:
+                break
+            if data[pos] & 15 == 8:
+                stop = start + min(length, SMALL)
+                if stop > end:
+                    break
+                self._receive_close(data[pos:stop])
                 return
-            if perf_counter() > until:
-                self.pause("busy")
-                self._unread += data[start + SLICE :]
-                self.resume("busy")
-                return
+            if length > SMALL:
+                length = int.from_bytes(data[pos + 2 : head], "big")
+            pos = start + length
+            if self.failedByMe:
+                self._skipped += 1
+                if self._skipped > SKIPPED_FRAMES:
+                    self.dropConnection()
+                    return
+            if pos > check:
+                check = pos + SLICE
+                if pos < end and self.factory.end_of_turn.budget.is_spent():
+                    self._skip = 0
+                    self.receive_later(data[pos:])
+                    return
+        self._skip = max(0, pos - end)
+        self.data = data[pos:]
+
+    def _receive_close(self, frame: bytes) -> None:
+        """Process the client's Close, which ends the connection, also if it is invalid."""
+        self.inside_message = False
+        try:
+            self._dataReceived(frame)
+        except Exception:
+            # After an invalid frame Autobahn's state may be inconsistent.
+            if not self.failedByMe:
+                self.logger.failure("parsing input of {peer} failed", peer=self.peer)
+        if self.state != CLOSED:
+            self.dropConnection()
 
     def onMessageFrame(self, payload: list[bytes]) -> None:
         """Called by Autobahn with the pieces of a fragment."""
@@ -284,17 +336,23 @@ class MessageReader(ConnectionBase):
             # In another turn, because ``resume`` may be called inside a callback of a message. The
             # socket is not read until these bytes have been processed, to keep the order.
             self._replay_scheduled = True
-            self.factory.reactor.callLater(0, self._replay)
+            self.factory.end_of_turn.budget.later(self._replay)
         else:
             self.paused = False
             self.start_reading()
 
     def _replay(self) -> None:
-        """Process the bytes that arrived before the pause."""
+        """Process the bytes that arrived before the pause, and what has arrived meanwhile."""
         self._replay_scheduled = False
         if self._pause_reasons or self.state == CLOSED:
             return
         data, self._unread = self._unread, b""
         self.paused = False
-        self.start_reading()
-        self.dataReceived(data)
+        budget = self.factory.end_of_turn.budget
+        while data:
+            self.dataReceived(data)
+            if self.paused or self.state != OPEN or budget.is_spent():
+                break
+            data = self.read_now()
+        if not self.paused:
+            self.start_reading()

@@ -5,9 +5,12 @@ The rules:
 * all output goes through the queue, including control frames and the handshake's response, to keep
   its order;
 * **free**: ``send`` is the socket's own ``send``; the end of the turn calls it;
-* **blocked**: the kernel accepted only a part. The transport has the rest, and calls back when it
-  has been sent. Later frames are kept in ``_held``; above the high-water mark the client is
-  disconnected;
+* **blocked**: the kernel accepted only a part. The transport has the next PIECE bytes, and calls
+  back when they have been sent. The rest and later frames are kept in ``_held``; above the
+  high-water mark the client is disconnected;
+* a long or large queue is sent before the end of the turn, so that the mark holds at any time;
+* frames of a topic's history are shared by all its subscribers, and do not count for the mark. They
+  are sent piece by piece, as the client reads;
 * **sealed**: a Close frame is queued. It is the last one; later frames are dropped;
 * **discarded**: the connection is lost, or its socket refused a send. All frames are dropped.
 
@@ -16,13 +19,27 @@ On a transport that is not a plain socket (TLS, tests) ``send`` stays None. Outp
 it is full and resumeProducing when it has room again.
 """
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.tcp import Connection
 
 from cluster.net.unbuffered_output import transport_bytes
 from cluster.net.websocket.connection_base import SLOW_CONSUMER, ConnectionBase
+
+PIECE = 65536
+"""Bytes that are copied into one piece of output for a client that does not keep up."""
+
+LARGE_FRAME = 16384
+"""Bytes of a frame that is sent at once instead of at the end of the turn."""
+
+MANY_FRAMES = 256
+"""Frames in the queue of a connection that is sent at once instead of at the end of the turn. With
+LARGE_FRAME it bounds a queue to 4 MiB, of which only the high-water mark can remain."""
+
+SMALL_AVERAGE = 64
+"""Bytes below which held frames are joined: each takes as much memory besides its bytes."""
 
 
 class _Sink(list[bytes]):
@@ -64,8 +81,12 @@ class FrameWriter(ConnectionBase):
     on_frames_lost: Callable[[bytes], None] | None = None
     """Called each time ``blocked`` ends; the application may set it."""
 
-    _held: list[bytes] | None = None
+    _held: "deque[tuple[bytes | memoryview, int]] | None" = None
+    """Output that waits, and how many frames end in it. A memoryview continues what was begun."""
+
     _held_bytes = 0
+    _held_frames = 0
+    _history_bytes = 0  # of the held bytes: those that do not count for the mark
     _producing = False  # registered as the transport's producer
     _offered = False  # resumeProducing has been called for the registration itself
 
@@ -101,7 +122,25 @@ class FrameWriter(ConnectionBase):
             end_of_turn = self.factory.end_of_turn
             end_of_turn.direct.append(self)
             end_of_turn.schedule()
+        elif len(out) >= MANY_FRAMES:
+            self.factory.end_of_turn.send_direct(self)
+            self.send_frame(frame)  # the queue is empty now
+            return
         out.append(frame)
+        if len(frame) > LARGE_FRAME:
+            self.factory.end_of_turn.send_direct(self)
+
+    def send_history(self, frames: Sequence[bytes]) -> None:
+        """Queue the frames of a topic's history, which do not count for the high-water mark."""
+        if self.out is SINK or sum(map(len, frames)) <= LARGE_FRAME:
+            for frame in frames:
+                self.send_frame(frame)
+            return
+        self._hold()
+        self._hold_frames(frames)
+        self._history_bytes += sum(map(len, frames))
+        if not self.blocked:
+            self._continue_later()
 
     # Called at the end of the turn.
 
@@ -110,14 +149,27 @@ class FrameWriter(ConnectionBase):
         self._hold()
         if not self.blocked:
             self._write_held()
-        elif self.out is not SINK and self.queued_bytes > self.factory.high_water:
+        elif (
+            self._producing  # the client does not read, in contrast to a spent budget
+            and self.out is not SINK
+            and self.queued_bytes - self._history_bytes > self.factory.high_water
+        ):
             self._disconnect_slow_client()
 
-    def wait_for_socket(self, rest: bytes) -> None:
-        """Give ``rest``, which the kernel did not accept, to the transport, and hold later
-        frames."""
-        self.transport.write(rest)
-        self._wait()
+    def wait_for_socket(self, frames: list[bytes], taken: int) -> None:
+        """Hold what the kernel did not accept of the frames, and later frames."""
+        first = 0
+        while taken >= len(frames[first]):
+            taken -= len(frames[first])
+            first += 1
+        begun = memoryview(frames[first])[taken:]
+        self._held = deque([(begun, 1)])
+        self._held_bytes, self._held_frames = len(begun), 1
+        self._hold_frames(frames[first + 1 :])
+        piece, ending = self._next_piece()
+        # EndOfTurn counts all frames as sent.
+        self.factory.end_of_turn.frames_sent += ending + first - len(frames)
+        self._wait(piece)
 
     def broken(self, frames: int) -> None:
         """Drop all output: sending ``frames`` frames failed. The next read detects the reason."""
@@ -148,14 +200,14 @@ class FrameWriter(ConnectionBase):
         if not self.blocked:
             self._write_held()
         if self._held:
-            self.transport.write(b"".join(self._held))
+            self.transport.write(b"".join(data for data, _ in self._held))
             self._drop_held()
         self._stop_producing()
         return self.socket is not None and not transport_bytes(self.transport)
 
     def discard(self) -> None:
         """Count and drop the frames that were not sent: the connection is lost."""
-        unsent = len(self._held or ()) + len(self.out)
+        unsent = self._held_frames + len(self.out)
         if unsent:
             self.factory.dropped["disconnected"] += unsent
         self._discard()
@@ -170,12 +222,7 @@ class FrameWriter(ConnectionBase):
                 self._offered = True
                 return
             self._stop_producing()
-        self.blocked = False
-        if self.socket is not None and self.out is not SINK:
-            self.send = self.socket.send
-        self.flush_queue()
-        if not self.blocked and self.on_drained is not None:
-            self.on_drained()
+        self._resume()
 
     def pauseProducing(self) -> None:
         self.blocked = True
@@ -185,12 +232,26 @@ class FrameWriter(ConnectionBase):
 
     # Internal.
 
-    def _wait(self) -> None:
+    def _wait(self, piece: bytes = b"") -> None:
+        """Give the transport a piece, and wait until the kernel has taken all that it has."""
+        self.transport.write(piece)
         self.blocked = True
         self.send = None
         self._offered = False
         self._producing = True
         self.transport.registerProducer(self, False)
+
+    def _continue_later(self) -> None:
+        """Continue with the held output in a later turn."""
+        self.blocked = True
+        self.send = None
+        self.factory.end_of_turn.budget.later(self._resume)
+
+    def _resume(self) -> None:
+        self.blocked = False
+        self.flush_queue()
+        if not self.blocked and self.on_drained is not None:
+            self.on_drained()
 
     def _stop_producing(self) -> None:
         if self._producing:
@@ -199,8 +260,15 @@ class FrameWriter(ConnectionBase):
 
     def _disconnect_slow_client(self) -> None:
         self._hold()
-        self.factory.dropped["slow_consumer"] += len(self._held or ())
+        held, unsent = self._held, self._held_frames
         self._drop_held()
+        if held and isinstance(held[0][0], memoryview):
+            # The client has received the beginning of this frame, so its end must follow.
+            begun, ending = held[0]
+            self._held = deque([(begun, ending)])
+            self._held_bytes, self._held_frames = len(begun), ending
+            unsent -= ending
+        self.factory.dropped["slow_consumer"] += unsent
         self.was_slow = True
         self.close(*SLOW_CONSUMER)
 
@@ -208,36 +276,69 @@ class FrameWriter(ConnectionBase):
         out = self.out
         if out is SINK or not out:
             return
-        if self._held is None:
-            self._held = []
-        self._held.extend(out)
-        self._held_bytes += sum(map(len, out))
+        self._hold_frames(out)
         out.clear()
+
+    def _hold_frames(self, frames: Sequence[bytes]) -> None:
+        if self._held is None:
+            self._held = deque()
+        count, size = len(frames), sum(map(len, frames))
+        if count > 1 and size < SMALL_AVERAGE * count:
+            self._held.append((b"".join(frames), count))
+        else:
+            self._held.extend((frame, 1) for frame in frames)
+        self._held_bytes += size
+        self._held_frames += count
 
     def _drop_held(self) -> None:
         self._held = None
-        self._held_bytes = 0
+        self._held_bytes = self._held_frames = self._history_bytes = 0
+
+    def _next_piece(self) -> tuple[bytes, int]:
+        """Take the next PIECE bytes of the held output; returns them, and how many frames end."""
+        held = self._held
+        assert held is not None
+        parts: list[bytes | memoryview] = []
+        room, frames = PIECE, 0
+        while held and room:
+            data, ending = held.popleft()
+            if len(data) > room:
+                view = memoryview(data)
+                held.appendleft((view[room:], ending))
+                data, ending = view[:room], 0
+            parts.append(data)
+            room -= len(data)
+            frames += ending
+        self._held_bytes -= PIECE - room
+        self._held_frames -= frames
+        self._history_bytes = max(0, self._history_bytes - (PIECE - room))
+        if not held:
+            self._drop_held()
+        return b"".join(parts), frames
 
     def _write_held(self) -> None:
-        held = self._held
-        if not held:
-            return
-        output = b"".join(held)
-        self._drop_held()
-        taken = len(output)
-        if self.socket is None:
-            self.transport.write(output)
-        else:
-            try:
-                taken = self.socket.send(output)
-            except BlockingIOError:
-                taken = 0
-            except OSError:
-                self.broken(len(held))
-                return
-        self.factory.end_of_turn.frames_sent += len(held)
-        if taken != len(output):
-            self.wait_for_socket(output[taken:])
+        """Write the held output until the kernel or the transport is full, or the turn too long."""
+        end_of_turn = self.factory.end_of_turn
+        while self._held and not self.blocked:
+            piece, frames = self._next_piece()
+            taken = len(piece)
+            if self.socket is None:
+                self.transport.write(piece)
+            else:
+                try:
+                    taken = self.socket.send(piece)
+                except BlockingIOError:
+                    taken = 0
+                except OSError:
+                    self.broken(frames + self._held_frames)
+                    return
+            end_of_turn.frames_sent += frames
+            if taken != len(piece):
+                self._wait(piece[taken:])
+            elif self._held and not self.blocked and end_of_turn.budget.is_spent():
+                self._continue_later()
+        if not self.blocked and self.socket is not None and self.out is not SINK:
+            self.send = self.socket.send
 
     def _discard(self) -> None:
         self.out = SINK

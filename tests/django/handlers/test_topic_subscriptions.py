@@ -9,11 +9,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
+from cluster.core.exceptions import Disconnected
 from cluster.django.api import retention
 from cluster.django.api.receipt import Receipt
 from cluster.django.handlers.websocket import WebSocket
+from cluster.net.websocket.autobahn_protocol import OPEN
 from cluster.net.websocket.frames import frame_payload, text_frame
 from cluster.pubsub.pubsub import PubSub
+from tests.django.fakes import RecordingBudget
 from tests.django.site import load_site
 from tests.fakes import RecordingBus, RecordingConnection
 
@@ -28,6 +31,8 @@ class ServerConnection(RecordingConnection):
         self.failures: list[BaseException] = []
         self.on_drained: Any = None
         self.on_frames_lost: Any = None
+        self.state = OPEN
+        self.budget = RecordingBudget()
 
     def frames_lost(self, topic: bytes) -> None:
         (self.on_frames_lost or super().frames_lost)(topic)
@@ -219,8 +224,10 @@ class HistoryTests(SubscriberTestCase):
             self.assertIs(await waiting, subscription)
             self.kept(4, b"4")
             self.assertEqual(self.ws.connection.out, [])
-            late = await self.ws.subscribe("t", since="e:2")
+            late = self.ws.subscribe("t", since="e:2")
             self.assertEqual((late.recovered, late.position), (False, ""))
+            with self.assertRaises(Disconnected):
+                await late
 
         asyncio.run(run())
 

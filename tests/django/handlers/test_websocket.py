@@ -1,7 +1,7 @@
 """WebSocket: what a handler can do, and what happens to it when the client goes."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import BarrierRefused, Disconnected
 from cluster.django.api.receipt import Receipt
-from cluster.django.handlers.websocket import WebSocket
+from cluster.django.handlers.websocket import LOOK_EVERY, SENT_IN_A_TURN, WebSocket
 from cluster.net.websocket.autobahn_protocol import OPEN
 from cluster.net.websocket.frames import text_frame
 from tests.django.fakes import RecordingConnection, RecordingPubSub
@@ -61,6 +61,101 @@ class ConnectionTestCase(SynchronousTestCase):
         task.cancel()
         await settle()
         self.assertTrue(task.cancelled())
+
+
+class GiveWayTests(ConnectionTestCase):
+    """Loops of a handler that would not wait otherwise."""
+
+    async def assert_gives_way(self, loop: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """The loop waits for the next turn when the budget is spent, until the client leaves."""
+        budget = self.connection.budget
+        budget.spent = True
+
+        async def run() -> None:
+            while True:
+                await loop()
+
+        task = await self.ending(run())
+        for _ in range(3):
+            self.assertEqual(len(budget.waiting), 1)
+            budget.turn()
+            await settle()
+        self.assertTrue(self.ws.connection_closed(1006))
+        await self.assert_disconnected(task)
+
+    def test_sending(self) -> None:
+        async def send() -> None:
+            if len(self.connection.out) == SENT_IN_A_TURN:
+                self.connection.out.clear()
+            await self.ws.send("x")
+
+        asyncio.run(self.assert_gives_way(send))
+
+    def test_sending_while_all_is_sent_at_once(self) -> None:
+        async def send() -> None:
+            await self.ws.send("x")
+
+        self.connection.send_frame = lambda frame: None
+        asyncio.run(self.assert_gives_way(send))
+
+    def test_sending_to_a_connection_that_closes(self) -> None:
+        async def run() -> None:
+            self.connection.close(1000)
+            task = await self.ending(self.ws.send("x"))
+            self.connection.budget.turn()
+            await task
+
+        asyncio.run(run())
+
+    def test_subscribing(self) -> None:
+        async def subscribe() -> None:
+            await self.ws.subscribe("t", refresh=lambda: ())
+
+        asyncio.run(self.assert_gives_way(subscribe))
+
+    def test_closing(self) -> None:
+        async def run() -> list[str]:
+            events: list[str] = []
+            asyncio.get_running_loop().call_soon(events.append, "others")
+            self.connection.budget.spent = True
+            await self.ws.close(1000)
+            return events
+
+        self.assertEqual(asyncio.run(run()), ["others"])
+
+    def receive_all(self, closed: bool) -> None:
+        """Receive the messages of a full queue in a spent turn."""
+        budget = self.connection.budget
+        received = []
+
+        async def receive() -> None:
+            async for message in self.ws:
+                received.append(message)
+
+        async def run() -> None:
+            self.connection.text(*(str(number) for number in range(2 * LOOK_EVERY + 1)))
+            budget.spent = True
+            if closed:
+                self.ws.connection_closed(1006)
+            task = asyncio.get_running_loop().create_task(receive())
+            self.ws.task = task
+            await settle()
+            if not closed:
+                self.assertEqual((len(received), len(budget.waiting)), (0, 1))
+                budget.turn()
+                await settle()
+                self.assertEqual((len(received), len(budget.waiting)), (LOOK_EVERY, 1))
+                self.assertTrue(self.ws.connection_closed(1006))
+            await task
+
+        asyncio.run(run())
+        self.assertEqual(len(received), 2 * LOOK_EVERY + 1)
+
+    def test_receiving(self) -> None:
+        self.receive_all(closed=False)
+
+    def test_receiving_what_a_client_has_left(self) -> None:
+        self.receive_all(closed=True)
 
 
 class RequestTests(ConnectionTestCase):

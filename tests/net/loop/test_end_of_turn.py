@@ -49,8 +49,8 @@ class FakeWriter:
     def broken(self, frames: int) -> None:
         self.events.append(("broken", frames))
 
-    def wait_for_socket(self, rest: bytes) -> None:
-        self.events.append(rest)
+    def wait_for_socket(self, frames: list[bytes], taken: int) -> None:
+        self.events.append(b"".join(frames)[taken:])
 
     def flush_queue(self) -> None:
         self.events.append("queue")

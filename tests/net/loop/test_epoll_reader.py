@@ -11,9 +11,12 @@ from twisted.internet import defer, reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
 
+from cluster.net.loop.epoll_reader import CHECK_EVERY, MANY, SMALL_READ
+from cluster.net.loop.turn_budget import TURN_S
 from cluster.net.websocket.frames import text_frame
 from tests.net.websocket.clients import Client, Server
 from tests.net.websocket.wire import close, frame, request, text
@@ -118,6 +121,63 @@ class EpollReaderTests(TestCase):
         self.assertEqual((self.server.factory.messages_received, len(flushes)), (6, 1))
         for client, _ in pairs:
             await client.until(lambda c=client: len(c.received) == 18)
+
+    async def ready(self, count: int, output: bytes, *more: bytes) -> list[Any]:
+        """Open connections whose clients have sent this, and one for each of ``more``."""
+        outputs = [output] * count + list(more)
+        pairs = [await self.server.client() for _ in outputs]
+        for (client, _), data in zip(pairs, outputs, strict=True):
+            client.transport.socket.send(data)
+        connections = [connection for _, connection in pairs]
+        self.wait_for_input(*connections)
+        return connections
+
+    async def test_a_turn_that_is_too_long_continues_with_the_others(self) -> None:
+        connections = await self.ready(2 * CHECK_EVERY + 1, text("x"))
+        budget = self.server.end_of_turn.budget
+        time = 0.0
+        budget.now = lambda: time
+        got: list[Any] = []
+
+        def receive(connection: Any) -> None:
+            nonlocal time
+            time += TURN_S / CHECK_EVERY
+            got.append(connection)
+
+        for connection in connections:
+            connection.receive = lambda payload, is_binary, of=connection: receive(of)
+        counts = []
+        for _ in range(3):
+            self.server.epoll_reader.doRead()
+            counts.append(len(got))
+        self.assertEqual(counts, [CHECK_EVERY, 2 * CHECK_EVERY, 2 * CHECK_EVERY + 1])
+        self.assertEqual(set(got), set(connections))
+
+    async def test_publications_are_sent_at_the_end_of_a_long_turn(self) -> None:
+        connections = await self.ready(CHECK_EVERY + 1, text("x"))
+        self.server.end_of_turn.budget.now = iter(range(1000)).__next__
+        flushes: list[int] = []
+        self.server.end_of_turn.send_to_bus = lambda: flushes.append(1)
+        for connection in connections:
+            connection.receive = lambda *_: self.server.end_of_turn.schedule_published()
+        self.server.epoll_reader.doRead()
+        self.assertEqual(flushes, [])
+        self.server.epoll_reader.doRead()
+        self.assertEqual(flushes, [1])
+
+    async def test_of_many_connections_those_that_have_sent_much_come_last(self) -> None:
+        small, large = text("x"), text("x" * 100) * (SMALL_READ // 106 + 1)
+        *_, last = await self.ready(MANY, large, small)
+        self.server.end_of_turn.budget.now = lambda: 0.0
+        got: list[Any] = []
+        for connection in self.server.connections:
+            connection.receive = lambda payload, is_binary, of=connection: got.append(of)
+        self.server.epoll_reader.doRead()
+        self.assertEqual(got, [last])
+        self.assertEqual(self.server.end_of_turn.budget.waiting, MANY)
+        while len(got) < 1 + MANY * (len(large) // 106):
+            await deferLater(reactor, 0, lambda: None)
+        self.assertEqual(self.server.end_of_turn.budget.waiting, 0)
 
     async def test_a_bug_closes_its_connection_and_no_other(self) -> None:
         client, connection = await self.server.client()

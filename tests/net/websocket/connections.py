@@ -19,6 +19,7 @@ class Application:
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.end_of_turn = EndOfTurn(self.clock)
+        self.end_of_turn.budget.now = self.clock.seconds
         self.factory = ConnectionFactory(self.end_of_turn, None, **options)
         self.factory.on_open = self.opened
         self.factory.on_close = self.closed

@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.net.websocket import reader
-from cluster.net.websocket.reader import SLOW_FRAMES
+from cluster.net.loop.turn_budget import TurnBudget
+from cluster.net.websocket.reader import QUANTUM, SKIPPED_FRAMES, SLICE
 from tests.net.websocket.connections import Application
 from tests.net.websocket.wire import binary, close, frame, server_close, text
 
@@ -64,23 +64,60 @@ class ReceiveTests(SynchronousTestCase):
         connection.dataReceived(frame(0, b"end"))
         self.assertEqual(application.events, ["end"])
 
+    def spent_turns(self, application: Application) -> None:
+        """Let each turn be over as soon as somebody looks at the clock."""
+        budget = application.end_of_turn.budget
+        budget.begin = lambda until: TurnBudget.begin(budget, 0.0)
+        budget.begin(0.0)
+
+    def test_other_connections_are_served_between_many_messages(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        self.spent_turns(application)
+        per_turn = -(-QUANTUM // 7)
+        connection.dataReceived(text("x") * (2 * per_turn) + text("last"))
+        self.assertEqual(application.events, ["x"] * per_turn)
+        self.assertFalse(transport.reading)
+        application.clock.advance(0)
+        self.assertEqual(application.events, ["x"] * (2 * per_turn) + ["last"])
+        self.assertTrue(transport.reading)
+
     def test_other_connections_are_served_between_many_slow_frames(self) -> None:
         application = Application()
         connection, transport = application.open()
-        connection.dataReceived(frame(9) * (SLOW_FRAMES * 2 + 50) + text("last") + frame(9))
+        self.spent_turns(application)
+        connection.dataReceived(frame(9) * 3 + text("last") + frame(9))
         self.assertEqual(application.events, [])
-        self.assertEqual(len(connection.out), SLOW_FRAMES)
-        for _ in range(3):
-            application.clock.advance(0)
+        self.assertEqual(len(connection.out), 1)
+        application.clock.advance(0)
         self.assertEqual(application.events, ["last"])
-        self.assertEqual(transport.written, b"\x8a\x00" * (SLOW_FRAMES * 2 + 51))
+        self.assertEqual(transport.written, b"\x8a\x00" * 4)
         self.assertTrue(transport.reading)
 
+    def test_connections_take_turns_in_their_order(self) -> None:
+        application = Application()
+        connections = [application.open()[0] for _ in range(2)]
+        self.spent_turns(application)
+        turns: list[int] = []
+        for number, connection in enumerate(connections):
+            connection.receive = lambda payload, is_binary, number=number: turns.append(number)
+            connection.dataReceived(text("x" * 125) * 6)
+        application.clock.advance(0)
+        self.assertEqual(turns, [0, 0, 1, 1] * 3)
+
+    def test_bytes_that_were_read_may_wait_for_a_later_turn(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.receive_later(text("a"))
+        self.assertEqual((application.events, transport.reading), ([], False))
+        application.clock.advance(0)
+        self.assertEqual((application.events, transport.reading), (["a"], True))
+
     def test_other_connections_are_served_between_many_frames_after_a_close(self) -> None:
-        self.patch(reader, "TURN_S", -1.0)
         application = Application()
         connection, transport = application.open()
         connection.close(1000)
+        self.spent_turns(application)
         turns: list[int] = []
         take_turn = connection._replay
         connection._replay = lambda: (turns.append(len(connection._unread)), take_turn())
@@ -88,10 +125,45 @@ class ReceiveTests(SynchronousTestCase):
         connection.dataReceived(frames)
         self.assertEqual((transport.reading, transport.lost), (False, False))
         application.clock.advance(0)
-        self.assertEqual(turns, [len(frames) - reader.SLICE, len(frames) - 2 * reader.SLICE])
+        size = (SLICE // 10 + 1) * 10
+        self.assertEqual(turns, [len(frames) - size, len(frames) - 2 * size])
         self.assertTrue(transport.lost)
         application.lose(connection)
         self.assertEqual(application.events, [("closed", 1000, True)])
+
+    def test_frames_after_our_close_are_skipped_in_pieces_of_any_size(self) -> None:
+        frames = (
+            text("late") + frame(9) + binary(b"x" * 200) + frame(2, bytes(70_000)) + b"\xf3\x01?"
+        )
+        for step in (1, 7, 100, 1 << 20):
+            application = Application()
+            connection, transport = application.open()
+            connection.dataReceived(frame(1, b"begun")[:8])
+            connection.close(1000)
+            stream = frame(1, b"begun")[8:] + frames + close(1000) + b"more"
+            for at in range(0, len(stream), step):
+                connection.dataReceived(stream[at : at + step])
+            self.assertTrue(transport.lost)
+            application.clock.advance(0)
+            self.assertEqual(transport.written, server_close(1000))
+            application.lose(connection)
+            self.assertEqual(application.events, [("closed", 1000, True)])
+
+    def test_frames_after_invalid_input_are_dropped(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.onPing = lambda payload: self.fail("parsed")
+        connection.dataReceived(frame(1, b"x", rsv=4) + frame(9) * SKIPPED_FRAMES)
+        self.assertFalse(transport.lost)
+        connection.dataReceived(close(1002))
+        application.lose(connection)
+        self.assertEqual(application.events, [("closed", 1002, True)])
+
+    def test_a_client_that_sends_many_frames_after_invalid_input_is_disconnected(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.dataReceived(frame(1, b"x", rsv=4) + frame(9) * (SKIPPED_FRAMES + 1))
+        self.assertTrue(transport.lost)
 
     def test_an_exception_in_autobahns_state_machine_closes_with_1011(self) -> None:
         application = Application()
@@ -101,8 +173,8 @@ class ReceiveTests(SynchronousTestCase):
         application.clock.advance(0)
         self.assertEqual(transport.written, server_close(1011, b"internal error"))
         self.assertEqual(application.events, [])
-        connection.onPong = lambda payload: {}["missing"]
-        connection.dataReceived(frame(10))  # while closing, no further frame may be sent
+        connection.onCloseFrame = lambda code, reason: {}["missing"]
+        connection.dataReceived(close(1011))  # while closing, no further frame may be sent
         self.assertTrue(transport.lost)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)

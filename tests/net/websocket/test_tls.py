@@ -68,7 +68,7 @@ class TLSTests(TestCase):
             sent += 1
         connection.send_frame(text_frame(b"held"))
         self.end_of_turn.flush()
-        self.assertEqual(connection.queued_bytes, 6)
+        self.assertGreaterEqual(connection.queued_bytes, 6)
         client.transport.resumeProducing()
         await drained
         connection.close(1001)
