@@ -39,13 +39,14 @@ class FeedClient(Protocol):
 class _Topic:
     """One topic of one client."""
 
-    __slots__ = ("_answer", "_epoch", "_subscriptions", "callback", "name")
+    __slots__ = ("_answer", "_epoch", "_history_end", "_subscriptions", "callback", "name")
 
     def __init__(self, subscriptions: "FeedSubscriptions", name: str) -> None:
         self.name = name
         self.callback: Callback | None = None
         self._subscriptions = subscriptions
         self._epoch = ""
+        self._history_end = 0  # the offset of the newest message when the history became known
         self._answer: tuple[bool, int] | None = None  # until it is passed on
 
     def answered(self, recovered: bool, epoch: str, offset: int) -> None:
@@ -54,6 +55,7 @@ class _Topic:
         # them, and not ``offset``; that is known when the first one comes, or none does.
         self._epoch = epoch
         self._answer = (recovered, offset)
+        self._history_end = offset
         self._subscriptions.call_later(self.pass_on_answer)
 
     def pass_on_answer(self, first: int = 0) -> None:
@@ -80,6 +82,7 @@ class _Topic:
             if self.callback is not None:
                 self._epoch = self.callback.epoch
             position = format_position(self._epoch, offset)
+        self._subscriptions.is_history = 0 < offset <= self._history_end
         self._subscriptions.received(self.name, frame, position)
 
     def stop(self) -> None:
@@ -97,13 +100,18 @@ class FeedSubscriptions:
         call_later: Calls in the reactor's next iteration.
 
     ``positions`` has the client's position by topic, ``waiting`` the topics without an answer yet.
+    ``is_history`` is whether the message that is sent was retained before the client subscribed.
     """
 
-    __slots__ = ("_client", "_pubsub", "_stopped", "_topics", "call_later", "positions", "waiting")
+    __slots__ = (
+        "_client", "_pubsub", "_stopped", "_topics",
+        "call_later", "is_history", "positions", "waiting",
+    )  # fmt: skip
 
     def __init__(self, pubsub: PubSub, client: FeedClient, call_later: CallLater) -> None:
         self.positions: dict[str, str] = {}
         self.waiting: set[str] = set()
+        self.is_history = False
         self.call_later = call_later
         self._stopped = False
         self._pubsub = pubsub

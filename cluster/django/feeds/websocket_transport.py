@@ -91,7 +91,10 @@ class FeedSocket:
         if known is not message:
             frame = text_frame(message)
             FeedSocket._framed = message, frame
-        self._ws.send_frame(frame)
+        if self.subscriptions.is_history:
+            self._ws.send_history((frame,))
+        else:
+            self._ws.send_frame(frame)
 
     def _send(self, message: bytes) -> None:
         self._ws.send_frame(text_frame(message))

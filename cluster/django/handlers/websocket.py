@@ -11,7 +11,7 @@ first used, so that an idle connection costs little memory:
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -577,6 +577,12 @@ class WebSocket:
             return
         with suppress(Disconnected):
             await self._give_way()
+
+    # Called by feeds.
+
+    def send_history(self, frames: Sequence[bytes]) -> None:
+        """Queue what a topic retains, which does not count for the limit of the send queue."""
+        self._connection.send_history(frames)
 
     # Called by the node.
 

@@ -132,7 +132,9 @@ class FrameWriter(ConnectionBase):
 
     def send_history(self, frames: Sequence[bytes]) -> None:
         """Queue the frames of a topic's history, which do not count for the high-water mark."""
-        if self.out is SINK or sum(map(len, frames)) <= LARGE_FRAME:
+        if self.out is SINK:
+            return
+        if not self.blocked and sum(map(len, frames)) <= LARGE_FRAME:
             for frame in frames:
                 self.send_frame(frame)
             return
@@ -152,9 +154,14 @@ class FrameWriter(ConnectionBase):
         elif (
             self._producing  # the client does not read, in contrast to a spent budget
             and self.out is not SINK
-            and self.queued_bytes - self._history_bytes > self.factory.high_water
+            and self.queued_bytes - self._exempt_bytes > self.factory.high_water
         ):
             self._disconnect_slow_client()
+
+    @property
+    def _exempt_bytes(self) -> int:
+        """Bytes of history that wait; the transport may have a piece of it."""
+        return self._history_bytes + PIECE if self._history_bytes else 0
 
     def wait_for_socket(self, frames: list[bytes], taken: int) -> None:
         """Hold what the kernel did not accept of the frames, and later frames."""

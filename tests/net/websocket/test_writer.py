@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from cluster.net.websocket.frames import binary_frame, text_frame
-from cluster.net.websocket.writer import SINK
+from cluster.net.websocket.writer import LARGE_FRAME, MANY_FRAMES, PIECE, SINK
 from tests.net.websocket.clients import Client, Server
 from tests.net.websocket.connections import Application
 from tests.net.websocket.wire import request, server_close, text
@@ -247,3 +247,93 @@ class TransportTests(SynchronousTestCase):
         connection.send_frame(text_frame(b"b"))
         application.clock.advance(0)
         self.assertEqual(application.factory.dropped, {"disconnected": 1})
+
+
+class HistoryTests(TestCase):
+    """The history of a topic, for a client that reads late."""
+
+    def setUp(self) -> None:
+        self.server = Server(reactor, high_water=1 << 16, close_timeout=30.0)
+        self.addCleanup(lambda: defer.ensureDeferred(self.server.stop()))
+
+    async def test_it_is_sent_as_the_client_reads_and_does_not_disconnect_it(self) -> None:
+        client, connection = await self.server.client()
+        client.transport.pauseProducing()
+        history = [binary_frame(bytes([number]) * 65_536) for number in range(200)]
+        connection.send_history(history)
+        connection.send_frame(text_frame(b"new"))
+        while not connection._producing:  # the kernel is full
+            await deferLater(reactor, 0, lambda: None)
+        for _ in range(10):
+            connection.send_frame(text_frame(b"new"))
+            self.server.end_of_turn.flush()
+        self.assertLess(len(connection.transport.dataBuffer), 2 * PIECE)
+        drained: defer.Deferred[None] = defer.Deferred()
+        connection.on_drained = lambda: drained.called or drained.callback(None)
+        client.transport.resumeProducing()
+        await drained
+        expected = b"".join(history) + text_frame(b"new") * 11
+        await client.until(lambda: len(client.received) >= len(expected))
+        self.assertEqual(client.received, expected)
+        self.assertEqual((connection.queued_bytes, connection.blocked), (0, False))
+        self.assertEqual(self.server.end_of_turn.frames_sent - 1, len(history) + 11)
+
+    async def test_newer_messages_count_for_the_mark(self) -> None:
+        client, connection = await self.server.client()
+        client.transport.pauseProducing()
+        connection.send_history([binary_frame(bytes(65_536))] * 200)
+        while not connection._producing:
+            await deferLater(reactor, 0, lambda: None)
+        while connection.out is not SINK:
+            connection.send_frame(binary_frame(bytes(10_000)))
+            self.server.end_of_turn.flush()
+        self.assertGreater(self.server.factory.dropped["slow_consumer"], 100)
+        client.transport.resumeProducing()
+        await client.until_received(b"\x03\xf5slow consumer")
+        client.transport.abortConnection()
+        await self.server.next_end()
+
+
+class LongQueueTests(TestCase):
+    """Queues that are sent before the end of the turn."""
+
+    def setUp(self) -> None:
+        self.server = Server(reactor, high_water=1 << 16, close_timeout=30.0)
+        self.addCleanup(lambda: defer.ensureDeferred(self.server.stop()))
+
+    async def test_a_client_that_does_not_read_is_disconnected_within_the_turn(self) -> None:
+        for size in (100, 100_000):
+            client, connection = await self.server.client()
+            client.transport.pauseProducing()
+            sent = 0
+            while connection.out is not SINK:
+                connection.send_frame(binary_frame(bytes(size)))
+                sent += 1
+                self.assertLess(sent * size, 20 << 20)
+            self.assertLessEqual(connection.queued_bytes, 2 * PIECE + size)
+            client.transport.abortConnection()
+            await self.server.next_end()
+
+    async def test_the_order_is_kept(self) -> None:
+        client, connection = await self.server.client()
+        frames = [text_frame(b"%d" % number) for number in range(3 * MANY_FRAMES)]
+        frames[10] = binary_frame(bytes(LARGE_FRAME + 1))
+        for frame in frames:
+            connection.send_frame(frame)
+        await client.until(lambda: len(client.received) >= sum(map(len, frames)))
+        self.assertEqual(client.received, b"".join(frames))
+
+    async def test_small_frames_of_a_blocked_client_are_joined(self) -> None:
+        client, connection = await self.server.client()
+        client.transport.pauseProducing()
+        while not connection.blocked:
+            connection.send_frame(binary_frame(bytes(10_000)))
+            self.server.end_of_turn.flush()
+        before = len(connection._held or ())
+        for _ in range(100):
+            connection.send_frame(b"\x8a\x00")
+        self.server.end_of_turn.flush()
+        self.assertEqual(len(connection._held or ()), before + 1)
+        client.transport.abortConnection()
+        await self.server.next_end()
+        self.assertGreaterEqual(self.server.factory.dropped["disconnected"], 100)
