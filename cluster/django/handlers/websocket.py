@@ -581,7 +581,11 @@ class WebSocket:
     # Called by feeds.
 
     def send_history(self, frames: Sequence[bytes]) -> None:
-        """Queue what a topic retains, which does not count for the limit of the send queue."""
+        """Queue what a topic retains, which does not count for the limit of the send queue.
+
+        Args:
+            frames: Encoded messages.
+        """
         self._connection.send_history(frames)
 
     # Called by the node.
