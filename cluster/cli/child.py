@@ -17,7 +17,6 @@ SIGHUP, which restarts the cluster if the supervisor receives it, is logged and 
 """
 
 import argparse
-import ctypes
 import os
 import signal
 import sys
@@ -37,6 +36,7 @@ from cluster.cli.process_setup import (
     hard_exit_after,
     ignore_signals,
     install_asyncio_reactor,
+    signal_at_end_of_parent,
     stop_on_first_signal,
     use_monotonic_clock,
 )
@@ -54,8 +54,6 @@ EXIT_FAILED = 1
 EXIT_ORPHANED = 3
 
 STDERR = 2
-
-_PR_SET_PDEATHSIG = 1
 
 
 class ChildService(Protocol):
@@ -267,15 +265,6 @@ def log_to_supervisor(process: str, log_format: str, descriptor: int) -> Process
     return log
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the supervisor dies, even if its loop is blocked.
-
-    Linux only; elsewhere the process ends when it notices that the control connection is lost.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line that ``Supervisor`` writes."""
     parser = argparse.ArgumentParser(
@@ -295,7 +284,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> NoReturn:
     """Run a child until the supervisor asks it to stop."""
     arguments = parse_arguments(argv)
-    die_with_parent()
+    # Even if the loop is blocked and does not notice that the control connection is lost.
+    signal_at_end_of_parent(signal.SIGKILL)
     # Ctrl-C sends SIGINT to the whole process group, but the supervisor stops each child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     is_node = arguments.kind == "node"

@@ -205,7 +205,14 @@ class Options(SiteOptions):
         ],
         *NODE_PARAMETERS,
     ]
-    optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
+    optFlags: ClassVar[list[list[Any]]] = [
+        *NODE_FLAGS,
+        [
+            "end-with-parent",
+            None,
+            "stop when the process that started this one ends, as at SIGTERM (with twistd -n)",
+        ],
+    ]
 
     def postOptions(self) -> None:
         self.load_settings()

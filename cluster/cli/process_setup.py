@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import ctypes
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ HARD_EXIT_AFTER_DRAIN_S = 2.0
 
 EXIT_FAILED = 1
 """The exit status of twistd for errors; the same as Python's for uncaught exceptions."""
+
+_PR_SET_PDEATHSIG = 1
 
 _log = Logger()
 
@@ -166,6 +169,12 @@ def hard_exit_after(drain_timeout: float, exit: Callable[[], Any]) -> None:
     timer = threading.Timer(seconds, too_late)
     timer.daemon = True
     timer.start()
+
+
+def signal_at_end_of_parent(number: int) -> None:
+    """Ask the kernel to send this process a signal when its parent ends (prctl(2)). Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def exit_with_failure(reactor: Any, program: str, reason: str) -> None:

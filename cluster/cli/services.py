@@ -61,6 +61,8 @@ def _make_cluster(options: Options) -> Service:
         log_format=options["log-format"],
         blocked_loop_timeout=options.site["BLOCKED_LOOP_TIMEOUT"],
     )
+    if options["end-with-parent"]:
+        process_setup.signal_at_end_of_parent(signal.SIGTERM)
     give_up = partial(process_setup.exit_with_failure, reactor, "c10k")
     supervisor = Supervisor(config, reactor, give_up)
     process_setup.restart_on_hang_up(reactor, supervisor.hang_up)

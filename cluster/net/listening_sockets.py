@@ -11,6 +11,7 @@ import errno
 import resource
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import Address
@@ -71,6 +72,20 @@ def reserve(address: Address, shared: bool) -> socket.socket:
     return sock
 
 
+def needs_privileges(address: Address) -> bool:
+    """Whether a process that has given up root privileges could not bind to the address again."""
+    return not address.is_unix and address.port < _first_unprivileged_port()
+
+
+def silence(sock: socket.socket) -> None:
+    """Stop listening, but keep the address; the connections in the queue are reset.
+
+    A later ``listen`` accepts connections again, also in a process that has a duplicate.
+    """
+    with suppress(OSError):  # it does not listen
+        sock.shutdown(socket.SHUT_RD)
+
+
 def open_slots(
     addresses: Sequence[Address], slots: int, unix: dict[str, UnixListener]
 ) -> tuple[list[Address], list[list[socket.socket]]]:
@@ -99,9 +114,15 @@ def open_slots(
                     slot.append(owner.duplicate())
                 continue
             first = claim(wanted)
-            sockets[0].append(first)
             address = wanted.at_port(first.getsockname()[1])
             real.append(address)
+            # A socket that was bound without the option cannot share the port again after
+            # ``silence``.
+            if needs_privileges(address):
+                sockets[0].append(share(address))
+                first.close()
+            else:
+                sockets[0].append(first)
             for slot in sockets[1:]:
                 slot.append(share(address))
     except ConfigurationError:

@@ -8,12 +8,15 @@ rules:
 * after that the next process receives new sockets on the same ports, and listens on them when it
   serves: no connection waits for a process that may never be ready;
 * these sockets are closed at once if that process ends before it is ready;
+* a socket that only root could open again is not closed, but stops listening, until the slot's next
+  process listens on it;
 * all slots share one socket for a ``unix:`` address, which the supervisor keeps open: connections
   wait in its queue while no process serves;
 * a starting process that received the old sockets within SLOT_GRACE_S holds them open anyway, so
   the slot keeps them, too: until that process ends, or permanently if it becomes ready.
 """
 
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,18 +44,14 @@ class _Slot:
     """Whether the sockets are open only for a process that has not been ready yet."""
     starting: bool = False
     """Whether a process that has not been ready yet has the sockets."""
+    silent: dict[str, socket.socket] = field(default_factory=dict)
+    """While the slot is closed: sockets that cannot be opened again, by address."""
 
     def keep(self) -> None:
         """Cancel the delayed close."""
         if self.closing is not None:
             self.closing.cancel()
             self.closing = None
-
-    def close(self) -> None:
-        """Close now."""
-        listening_sockets.close_all(self.sockets)
-        self.sockets = []
-        self.reopened = False
 
 
 class ListeningSlots:
@@ -113,7 +112,9 @@ class ListeningSlots:
         opened: list[socket.socket] = []
         try:
             for address in self.listens:
-                if address.is_unix:
+                if address.text in slot.silent:
+                    opened.append(slot.silent.pop(address.text))
+                elif address.is_unix:
                     opened.append(self._unix[address.host].duplicate())
                 else:
                     opened.append(listening_sockets.reserve(address, shared))
@@ -134,7 +135,7 @@ class ListeningSlots:
         slot = self._slots[number]
         slot.starting = False
         if slot.reopened:
-            slot.close()
+            self._close(slot)
         elif slot.closing is None and slot.sockets:
             slot.closing = self._clock.callLater(SLOT_GRACE_S, self._give_up, slot)
 
@@ -142,8 +143,21 @@ class ListeningSlots:
         """Close all slots."""
         for slot in self._slots:
             slot.keep()
-            slot.close()
+            listening_sockets.close_all([*slot.sockets, *slot.silent.values()])
+            slot.sockets = []
+            slot.silent.clear()
         listening_sockets.release_all(self._unix)
+
+    def _close(self, slot: _Slot) -> None:
+        """Let the kernel distribute new connections among the other slots."""
+        for sock, address in zip(slot.sockets, self.listens, strict=True):
+            if listening_sockets.needs_privileges(address) and os.geteuid() != 0:
+                listening_sockets.silence(sock)
+                slot.silent[address.text] = sock
+            else:
+                sock.close()
+        slot.sockets = []
+        slot.reopened = False
 
     def _give_up(self, slot: _Slot) -> None:
         slot.closing = None
@@ -156,4 +170,4 @@ class ListeningSlots:
             name=slot.name,
             seconds=SLOT_GRACE_S,
         )
-        slot.close()
+        self._close(slot)

@@ -47,7 +47,7 @@ class SupervisordTests(TestCase):
     def configuration(self) -> Path:
         """Return the file with this checkout's twistd, a free port and two nodes."""
         text = (ROOT / "deploy" / "supervisord.conf").read_text()
-        ours = shlex.join(twistd("-n", "--pidfile=", "c10k", "--nodes", "2"))
+        ours = shlex.join(twistd("-n", "--pidfile=", "c10k", "--nodes", "2", "--end-with-parent"))
         ours += " --listen tcp:0:interface=127.0.0.1"
         text, count = re.subn(r"(?m)^command=.*$", lambda _: f"command={ours}", text)
         self.assertEqual(count, 1)
@@ -98,3 +98,23 @@ class SupervisordTests(TestCase):
         self.assert_port_free(port)
         self.assertIn("broker stopped", (self.folder / "c10k.log").read_text())
         self.assertNotIn("SIGKILL", supervisord.text.partition("waiting for c10k")[2])
+
+    async def test_a_reload_replaces_the_nodes(self) -> None:
+        self.start()
+        supervisor, admin, _ = await self.ready(1)
+        log = self.folder / "c10k.log"
+        os.kill(supervisor, signal.SIGHUP)  # as supervisorctl signal HUP c10k does
+        while "restarted 2 nodes" not in log.read_text():
+            await deferLater(reactor, 0.05, lambda: None)
+        await asking.ready(admin)
+        self.assertEqual(log.read_text().count("node0 ready"), 2)
+
+    async def test_the_cluster_ends_with_a_supervisord_that_is_killed(self) -> None:
+        supervisord = self.start()
+        _, admin, port = await self.ready(1)
+        await asking.ready(admin)
+        ends = [process_end(pid) for pid in marked_processes(self.mark)]
+        supervisord.kill(signal.SIGKILL)
+        for end in ends:
+            await end.addTimeout(PATIENCE_S, reactor)
+        self.assert_port_free(port)

@@ -1,5 +1,6 @@
 """Tests of cluster.supervisor.listening_slots, with real sockets and a fake clock."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ConfigurationError
+from cluster.net import listening_sockets
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.listening_slots import ListeningSlots
@@ -177,6 +179,47 @@ class SlotsTests(SynchronousTestCase):
             self.assertFalse(slots.is_open(0))
         slots.reopen(0)
         self.assertTrue(slots.is_open(0))
+
+    def test_a_port_that_only_root_can_open_is_kept_without_listening(self) -> None:
+        """With ``twistd --uid`` the supervisor could not bind to port 80 again."""
+        self.patch(listening_sockets, "_first_unprivileged_port", lambda: 65536)
+        self.patch(os, "geteuid", lambda: 1000)
+        self.patch(listening_sockets, "reserve", lambda *_: self.fail("binds again"))
+        slots = self.open(2)
+        self.addCleanup(slots.close)
+        before = [slots.sockets_of(number) for number in range(2)]
+        for number in (0, 1):
+            self.close_all(slots, number)
+            self.assertFalse(slots.is_open(number))
+            if number == 0:
+                self.assertEqual(self.accepting(before), [False, True])
+        self.assertEqual(self.accepting(before), [False, False])
+        for number in (0, 1):
+            slots.reopen(number)
+            slots.vacated(number)  # this process was never ready
+            slots.reopen(number)
+            self.assertEqual(slots.sockets_of(number), before[number])
+            with socket.socket(fileno=os.dup(before[number][0][0])) as sock:
+                sock.listen()  # as the slot's process does when it serves
+            slots.served(number)
+        self.assertEqual(self.accepting(before), [True, True])
+
+    def accepting(self, slots: list[list[tuple[int, int, str]]]) -> list[bool]:
+        """Which slots receive some of 40 connections."""
+        place = (self.address.host, self.address.port)
+        for _ in range(40):
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(place):
+                pass
+        found = []
+        for ((descriptor, _, _),) in slots:
+            with socket.socket(fileno=os.dup(descriptor)) as sock:
+                sock.setblocking(False)
+                try:
+                    sock.accept()[0].close()
+                    found.append(True)
+                except OSError:  # nothing waits, or it does not listen
+                    found.append(False)
+        return found
 
     def test_close_frees_the_port_and_leaves_no_timer(self) -> None:
         slots = self.open()
