@@ -126,13 +126,18 @@ def quoted(lines: Iterable[str]) -> str:
     return "".join(f"\n  | {line}" for line in lines if line)
 
 
-def cluster_command(options: argparse.Namespace) -> list[str]:
+def twistd_command() -> list[str]:
+    """Return the command that starts c10k, without options. Raises Failed."""
     twistd = shutil.which("twistd", path=sysconfig.get_path("scripts")) or shutil.which("twistd")
     if twistd is None:
         raise Failed("twistd is not installed: pip install django-c10k")
     # No pid file: it would be written to the working directory, and two demos would share it.
+    return [sys.executable, twistd, "--nodaemon", "--pidfile=", "c10k"]
+
+
+def cluster_command(options: argparse.Namespace) -> list[str]:
     return [
-        *(sys.executable, twistd, "--nodaemon", "--pidfile=", "c10k"),
+        *twistd_command(),
         *("--nodes", str(options.nodes), "--listen", f"tcp:{options.port}"),
         *("--drain-timeout", str(DRAIN_SECONDS)),
     ]

@@ -72,6 +72,11 @@ class Board:
         """Whether summaries go to ``summary`` in place of ``apply``."""
         return self._rebuild is not None
 
+    @property
+    def gathered(self) -> bool:
+        """Whether the nodes have answered for all cells, so that only reports are missing."""
+        return self._rebuild is None or self._rebuild.gathered
+
     def _replaced(self) -> bool:
         rebuilt = self._rebuild
         if rebuilt is None or not rebuilt.complete:

@@ -47,6 +47,11 @@ class Rebuild:
         self._needed = -1  # reports up to ``step`` that are missing; -1: not all cells are known
 
     @property
+    def gathered(self) -> bool:
+        """Whether each cell's state of some step is known."""
+        return self._needed >= 0
+
+    @property
     def complete(self) -> bool:
         """Whether every cell's state of ``step`` is known."""
         return self._needed == 0

@@ -32,6 +32,13 @@ STATES_S = 0.05
 SILENCE_S = 2.0
 """Seconds without a report after which an incomplete step waits for reports that were lost."""
 
+ANSWERS_S = 0.9
+"""Seconds in which the nodes must answer for all cells. Some cells may have been on their way from
+one node to another: then the nodes are asked again."""
+
+REBUILD_S = 10.0
+"""Seconds after which a rebuilt board that is not complete waits for reports that were lost."""
+
 
 class Reports:
     """Of one game on this node.
@@ -60,6 +67,7 @@ class Reports:
         self._due = False
         self._states_due = False
         self._arrived_at = 0.0  # when the last summary arrived
+        self._asked_at = 0.0  # when the nodes were asked for states
 
     def soon(self) -> None:
         """Call this when ``summary`` has a new report; publishes the summary soon."""
@@ -93,13 +101,18 @@ class Reports:
     def look(self) -> None:
         """Call this once a second: rebuilds a board whose reports do not come."""
         board = self.board
-        is_silent = monotonic() - self._arrived_at > SILENCE_S
-        if board.incomplete or (board.waiting and is_silent):
+        now = monotonic()
+        if board.rebuilding:
+            limit = REBUILD_S if board.gathered else ANSWERS_S
+            is_late = now - self._asked_at > limit
+        else:
+            is_late = board.waiting and now - self._arrived_at > SILENCE_S
+        if board.incomplete or is_late:
             self._rebuild()
 
     def _rebuild(self) -> None:
         self.board.rebuild()
-        self._arrived_at = monotonic()
+        self._asked_at = self._arrived_at = monotonic()
         publish(ASK_STATES, json=self._game_id)
 
     def _replaced(self, replaced: bool) -> None:

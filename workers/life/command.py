@@ -6,7 +6,6 @@ exit_status = run(vars(parser.parse_args()))
 
 import argparse
 import json
-import random
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -125,9 +124,8 @@ def _start(options: Mapping[str, Any]) -> Grid:
     if options["pattern"] is not None:
         pattern = patterns.load(options["pattern"])
         return Grid.of(size, patterns.cells_on_grid(pattern, size, not options["not_centred"]))
-    dice = random.Random(options["seed"])
-    cells = [(row, col) for row in range(size) for col in range(size)]
-    return Grid.of(size, [cell for cell in cells if not dice.randrange(4)])
+    return patterns.random_start(size, options["seed"])
+
 
 
 def _size(text: str) -> int:

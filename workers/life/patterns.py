@@ -1,14 +1,17 @@
-"""Patterns: the built-in ones, files in three formats, and their position on the grid.
+"""Patterns: the built-in ones, random ones, files in three formats, and their position on the grid.
 
 plain      one line a row; `.` and space are dead, anything else is alive
 .cells     the same with `!` comment lines, `.` dead and `O` alive
 RLE        `x = 3, y = 3` and then runs: `b` dead, `o` alive, `$` end of row, `!` end; `#` comments
 """
 
+import random
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from workers.life.rules import Grid
 
 Cells = frozenset[tuple[int, int]]  # (row, col) of the living cells
 
@@ -171,3 +174,10 @@ OO........O...O.OO....O.O...........
 }
 
 BUILT_IN: dict[str, Pattern] = {name: plain(name, text) for name, text in _DRAWINGS.items()}
+
+
+def random_start(size: int, seed: int | None) -> Grid:
+    """Return a grid with one cell in four alive, the same for the same seed."""
+    dice = random.Random(seed)
+    cells = [(row, col) for row in range(size) for col in range(size)]
+    return Grid.of(size, [cell for cell in cells if not dice.randrange(4)])

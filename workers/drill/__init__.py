@@ -1,0 +1,13 @@
+"""`make drill`: kills processes of a cluster at random while clients check what they receive.
+
+command      the options, the run, the summary
+cluster      a cluster of its own, whose processes can be killed
+faults       when which process is killed
+game         the Game of Life: every generation equals the oracle, and the game never stalls
+feed         a feed with history: every message is received once, or its loss is announced
+chat         chat rooms: every confirmed message is received once
+ledger       pure: what a client has received, compared with what was sent
+websocket    a WebSocket client for asyncio
+
+Run it with `python -m workers.drill`.
+"""

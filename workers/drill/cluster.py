@@ -1,0 +1,124 @@
+"""A cluster of its own for a drill: `twistd c10k` on a free port, whose processes can be killed."""
+
+import asyncio
+import os
+import re
+import signal
+from asyncio.subprocess import PIPE, STDOUT
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+
+from workers.demo import CLUSTER_END_SECONDS, Failed, program, quoted, twistd_command
+
+READY = re.compile(r"c10k ready: (http\S+?/)[ ,]")
+READY_PROCESS = re.compile(r"(\w+) ready \(process (\d+)\)")
+START_SECONDS = 60.0  # a cold start takes about 2 s, more on a busy machine
+LAST_LINES = 8
+
+JOIN_SECONDS = 1.0
+"""Before its death a broker may not have read what nodes have sent, and a new one is ready before
+all nodes have joined it."""
+
+
+class Cluster:
+    """url: of the site. pids: name -> process, of those that serve now.
+
+    outages: seconds from each kill until the replacement was ready, by name without its number.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.pids: dict[str, int] = {}
+        self.outages: dict[str, list[float]] = {"node": [], "broker": []}
+        self.ended = asyncio.Event()
+        self.last: deque[str] = deque(maxlen=LAST_LINES)
+        self._killed: dict[str, float] = {}
+        self._node_kills: list[float] = []
+        self._without_broker: list[tuple[float, float]] = []
+        self._ready = asyncio.Event()
+
+    @property
+    def ws_url(self) -> str:
+        """The URL for WebSockets."""
+        return self.url.replace("http", "ws", 1)
+
+    def running_nodes(self) -> list[str]:
+        """The names of the nodes that serve."""
+        return sorted(name for name in self.pids if name.startswith("node"))
+
+    def kill(self, name: str) -> int | None:
+        """Kill a process with SIGKILL; returns its number, or None if it does not serve."""
+        pid = self.pids.pop(name, None)
+        if pid is None:
+            return None
+        os.kill(pid, signal.SIGKILL)
+        now = self._killed[name] = monotonic()
+        if name != "broker":
+            self._node_kills.append(now)
+        return pid
+
+    def double_faults(self) -> list[tuple[float, float]]:
+        """The times without a broker in which a node was killed: (from, until)."""
+        times = list(self._without_broker)
+        if "broker" in self._killed:
+            times.append((self._killed["broker"], monotonic()))
+        return [
+            (since, until)
+            for since, until in times
+            if any(since <= at <= until for at in self._node_kills)
+        ]
+
+    async def wait_ready(self) -> None:
+        """Wait until the cluster serves. Raises Failed."""
+        ended = asyncio.ensure_future(self.ended.wait())
+        ready = asyncio.ensure_future(self._ready.wait())
+        await asyncio.wait(
+            {ended, ready}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        ended.cancel()
+        ready.cancel()
+        if not self._ready.is_set():
+            raise Failed("the cluster did not start" + quoted(self.last))
+
+    async def read(self, stream: asyncio.StreamReader) -> None:
+        """Read the log until its end."""
+        async for line in stream:
+            text = line.decode(errors="replace").rstrip()
+            self.last.append(text)
+            if found := READY_PROCESS.search(text):
+                name, pid = found[1], int(found[2])
+                self.pids[name] = pid
+                if name in self._killed:
+                    since, now = self._killed.pop(name), monotonic()
+                    self.outages[name.rstrip("0123456789")].append(now - since)
+                    if name == "broker":
+                        self._without_broker.append((since - JOIN_SECONDS, now + JOIN_SECONDS))
+            if found := READY.search(text):
+                self.url = found[1]
+                self._ready.set()
+        self.ended.set()
+
+
+@asynccontextmanager
+async def running_cluster(nodes: int) -> AsyncIterator[Cluster]:
+    """Start a cluster, and stop it at the end of the block. Raises Failed."""
+    cluster = Cluster()
+    command = [
+        *twistd_command(),
+        *("--nodes", str(nodes), "--listen", "tcp:0:interface=127.0.0.1"),
+        *("--drain-timeout", "3"),
+    ]
+    async with program(
+        "the cluster", command, CLUSTER_END_SECONDS, stdout=PIPE, stderr=STDOUT
+    ) as process:
+        assert process.stdout is not None
+        reading = asyncio.create_task(cluster.read(process.stdout))
+        try:
+            await cluster.wait_ready()
+            yield cluster
+        finally:
+            cluster.pids.clear()
+            # Read on while the cluster stops: it must not wait for a full pipe.
+            reading.add_done_callback(lambda _: None)

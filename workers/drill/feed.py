@@ -1,0 +1,243 @@
+"""A feed with history in a drill: one publisher, and subscribers that reconnect with their position.
+
+The publisher is the form of `/live/`: an ordinary view. A message whose answer is lost with a
+process may have been published or not; the publisher goes to the next one.
+"""
+
+import asyncio
+import http.client
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from time import monotonic
+from urllib.parse import quote, urlencode, urlsplit
+
+from workers.drill.ledger import Ledger
+from workers.drill.websocket import Lost, reconnect
+
+TOPIC = "live"
+ANSWER_SECONDS = 3.0  # for the answer of a view
+RETRY_SECONDS = 0.2
+
+
+class Subscriber:
+    """A client of the feed over WebSocket."""
+
+    def __init__(self, url: str, number: int, with_position: bool) -> None:
+        self.ledger = Ledger(f"feed client {number}")
+        self.connections = 0
+        self.subscribed = asyncio.Event()
+        self._url = url
+        self._with_position = with_position
+        self._position = ""
+
+    async def run(self) -> None:
+        """Receive until the task is cancelled."""
+        while True:
+            socket = await reconnect(self._address, "c10k.v1")
+            self.connections += 1
+            try:
+                while True:
+                    self._received(json.loads(await socket.receive()))
+            except Lost:
+                continue
+            finally:
+                socket.abort()
+
+    @property
+    def _address(self) -> str:
+        if not self._position or not self._with_position:
+            return self._url
+        return f"{self._url}?since={quote(f'{TOPIC}={self._position}', safe='')}"
+
+    def _received(self, said: dict[str, str]) -> None:
+        self._position = said.get("id", self._position)
+        if "recovered" in said:
+            # Without its position the client asks for no recovery, and is not told of a loss.
+            if not said["recovered"] and self.subscribed.is_set() and self._with_position:
+                self.ledger.announced()
+            self.subscribed.set()
+        elif "message" in said:
+            self.ledger.received(int(said["message"]))
+
+
+class SseSubscriber(Subscriber):
+    """A client of the feed over server-sent events."""
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._stream()
+            except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError):
+                pass
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _stream(self) -> None:
+        address = urlsplit(self._address.replace("ws", "http", 1))
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        path = f"{address.path}?{address.query}" if address.query else address.path
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            "Accept: text/event-stream\r\n\r\n".encode()
+        )
+        try:
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ANSWER_SECONDS)
+            if b" 200 " not in head.split(b"\r\n")[0]:
+                return
+            self.connections += 1
+            async for line in _lines(reader, b"chunked" in head.lower()):
+                if line.startswith("data: "):
+                    said = json.loads(line[6:])
+                    if "code" in said:
+                        return
+                    self._received(said)
+        finally:
+            writer.close()
+
+
+async def _lines(reader: asyncio.StreamReader, chunked: bool) -> AsyncIterator[str]:
+    """The lines of a body, which may come in chunks (RFC 9112, section 7.1)."""
+    rest = ""
+    while True:
+        if chunked:
+            size = int(await reader.readline() or b"0", 16)
+            data = await reader.readexactly(size + 2)
+            data = data[:-2]
+        else:
+            data = await reader.read(65536)
+        if not data:
+            return
+        *lines, rest = (rest + data.decode()).split("\n")
+        for line in lines:
+            yield line
+
+
+class Feed:
+    """Call `start`, then `stop`; `violations` has the result.
+
+    double_faults: returns the times in which both the broker and a node were killed: (from, until).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clients: int,
+        rate: float,
+        double_faults: Callable[[], list[tuple[float, float]]],
+        with_position: bool = True,
+    ) -> None:
+        ws_url = f"{url.replace('http', 'ws', 1)}live/events/"
+        self.subscribers = [
+            (SseSubscriber if number % 2 else Subscriber)(ws_url, number, with_position)
+            for number in range(clients)
+        ]
+        self.confirmed: dict[int, float] = {}  # number -> when it was confirmed
+        self.sent = 0
+        self.unprotected = 0  # confirmed, but lost with the publishing node while no broker ran
+        self.violations: list[str] = []
+        self._double_faults = double_faults
+        self._url = url
+        self._pause = 1 / rate
+        self._tasks: list[asyncio.Task[None]] = []
+        self._publishing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Wait until all clients are subscribed, then publish."""
+        self._tasks = [asyncio.create_task(one.run()) for one in self.subscribers]
+        for subscriber in self.subscribers:
+            await subscriber.subscribed.wait()
+        self._publishing = asyncio.create_task(self._publish())
+
+    async def _publish(self) -> None:
+        while True:
+            await asyncio.sleep(self._pause)
+            await self.publish_one()
+
+    async def publish_one(self) -> bool:
+        """Publish the next message; returns whether it was confirmed."""
+        self.sent += 1
+        number = self.sent
+        if await asyncio.to_thread(_post, self._url, str(number)):
+            self.confirmed[number] = monotonic()
+            return True
+        return False
+
+    async def stop(self, patience: float) -> None:
+        """Publish the last message, wait for it, and check. patience: seconds for both."""
+        if self._publishing is not None:
+            self._publishing.cancel()
+        try:
+            async with asyncio.timeout(patience):
+                while not await self.publish_one():
+                    await asyncio.sleep(RETRY_SECONDS)
+                last = max(self.confirmed)
+                while not all(one.ledger.knows(last) for one in self.subscribers):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            pass  # the ledgers say what is missing
+        self.cancel()
+        protected = {
+            number for number, at in self.confirmed.items() if not self._is_unprotected(number, at)
+        }
+        for subscriber in self.subscribers:
+            self.violations += subscriber.ledger.violations(protected)
+
+    def _is_unprotected(self, number: int, at: float) -> bool:
+        """Whether no client has a message because its node and the broker were killed together.
+
+        Until a broker has numbered it, a publication is kept by its publisher's node only.
+        """
+        is_lost = not any(one.ledger.knows(number) for one in self.subscribers)
+        if is_lost and any(since <= at <= until for since, until in self._double_faults()):
+            self.unprotected += 1
+            return True
+        return False
+
+    def cancel(self) -> None:
+        """End all clients."""
+        for task in (*self._tasks, *((self._publishing,) if self._publishing else ())):
+            task.cancel()
+
+    @property
+    def values(self) -> dict[str, int]:
+        """The counts for the summary."""
+        return {
+            "clients": len(self.subscribers),
+            "confirmed": len(self.confirmed),
+            "received": sum(one.ledger.count for one in self.subscribers),
+            "reconnected": sum(one.connections - 1 for one in self.subscribers),
+            "losses_announced": sum(one.ledger.gaps for one in self.subscribers),
+            "lost_in_double_faults": self.unprotected,
+        }
+
+
+def _post(url: str, message: str) -> bool:
+    """Publish with the form of /live/; returns whether the view has answered with a receipt."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(
+        str(parts.hostname), int(parts.port or 80), timeout=ANSWER_SECONDS
+    )
+    try:
+        connection.request("GET", "/live/")
+        page = connection.getresponse()
+        token = re.search(rb'csrfmiddlewaretoken" value="(\w+)"', page.read())
+        cookie = (page.getheader("Set-Cookie") or "").split(";")[0]
+        if token is None:
+            return False
+        form = urlencode({"message": message, "csrfmiddlewaretoken": token[1].decode()})
+        connection.request(
+            "POST",
+            "/live/",
+            form,
+            {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Accept": "application/json",
+                "Cookie": cookie,
+            },
+        )
+        answer = connection.getresponse()
+        return answer.status == 200 and "nodes" in json.loads(answer.read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()

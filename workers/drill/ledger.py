@@ -1,0 +1,75 @@
+"""What a client has received, compared with what was sent. Pure.
+
+A message has a number, from 1. It is *confirmed* when its sender has received an answer for it;
+without one it may have been published or not. The order is not checked: messages that are published
+on different nodes have none.
+"""
+
+from collections.abc import Collection
+
+
+class Ledger:
+    """The messages of one topic that one client has received.
+
+    Call `received` with each number, and `announced` when the client is told that it may have
+    missed messages. Then call `violations`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.gaps = 0  # announced
+        self._numbers: list[int] = []
+        self._known: set[int] = set()
+        self._excused: set[int] = set()  # indexes of numbers before which a gap was announced
+        self._twice: list[int] = []
+
+    @property
+    def last(self) -> int:
+        """The highest number received."""
+        return max(self._numbers, default=0)
+
+    @property
+    def count(self) -> int:
+        """How many messages have been received."""
+        return len(self._numbers)
+
+    def knows(self, number: int) -> bool:
+        """Whether a message has been received."""
+        return number in self._known
+
+    def received(self, number: int) -> None:
+        """A message has arrived."""
+        if number in self._known:
+            self._twice.append(number)
+        else:
+            self._known.add(number)
+            self._numbers.append(number)
+
+    def announced(self) -> None:
+        """The client is told that messages before the next one may be missing."""
+        self.gaps += 1
+        self._excused.add(len(self._numbers))
+
+    def violations(self, confirmed: Collection[int]) -> list[str]:
+        """Return what is wrong, one line each. confirmed: the numbers that must have arrived."""
+        found = []
+        if self._twice:
+            found.append(f"{self.name} received twice: {_some(self._twice)}")
+        missing = set(confirmed) - self._known - self._excused_numbers()
+        if missing:
+            found.append(f"{self.name} missed without notice: {_some(sorted(missing))}")
+        return found
+
+    def _excused_numbers(self) -> set[int]:
+        """The numbers inside announced gaps."""
+        excused: set[int] = set()
+        for index in self._excused:
+            before = max(self._numbers[:index], default=0)
+            after = self._numbers[index] if index < len(self._numbers) else before + 1
+            excused.update(range(before + 1, after))
+        return excused
+
+
+def _some(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return f"{shown} …, {len(numbers)} in all" if len(numbers) > 10 else shown
