@@ -137,7 +137,10 @@ class Game:
     ) -> None:
         """Apply a node's counts, and publish the new status to this node's watchers."""
         before = self.status()
+        was_missing = self.counts.missing
         self.counts.take(node, connected, subscribed)
+        if self.running and was_missing and not self.counts.missing:
+            self.reports.returned()
         if running:
             self.started.set()
         if over and not self.over:

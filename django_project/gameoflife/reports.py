@@ -32,6 +32,9 @@ STATES_S = 0.05
 SILENCE_S = 2.0
 """Seconds without a report after which an incomplete step waits for reports that were lost."""
 
+RETURNED_S = 0.1
+"""Seconds in which workers that have returned send their last frames again."""
+
 ANSWERS_S = 0.9
 """Seconds in which the nodes must answer for all cells. Some cells may have been on their way from
 one node to another: then the nodes are asked again."""
@@ -97,6 +100,10 @@ class Reports:
         if not self._states_due:
             self._states_due = True
             asyncio.get_running_loop().call_later(STATES_S, self._publish_states)
+
+    def returned(self) -> None:
+        """Call this when all workers are connected again: reports of a dead node may be lost."""
+        asyncio.get_running_loop().call_later(RETURNED_S, self._rebuild)
 
     def look(self) -> None:
         """Call this once a second: rebuilds a board whose reports do not come."""

@@ -17,7 +17,7 @@ from workers.connection.ramp_up import UNDER_WAY
 FIRST_DELAY = 0.25  # seconds; other processes of the server accept connections at once
 LAST_DELAY = 4.0  # seconds
 
-FIRST_TIMEOUT = 1.0  # seconds
+FIRST_TIMEOUT = 0.75  # seconds
 """For the first handshake. A connection may wait in the queue of a killed process, while another
 attempt may reach a running one. The timeout doubles with each attempt, because a busy server needs
 more time, not more attempts."""

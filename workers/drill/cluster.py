@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
+from typing import TextIO
 
 from workers.demo import CLUSTER_END_SECONDS, Failed, program, quoted, twistd_command
 
@@ -28,8 +29,9 @@ class Cluster:
     outages: seconds from each kill until the replacement was ready, by name without its number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: TextIO | None) -> None:
         self.url = ""
+        self._log = log
         self.pids: dict[str, int] = {}
         self.outages: dict[str, list[float]] = {"node": [], "broker": []}
         self.ended = asyncio.Event()
@@ -87,6 +89,8 @@ class Cluster:
         async for line in stream:
             text = line.decode(errors="replace").rstrip()
             self.last.append(text)
+            if self._log is not None:
+                print(text, file=self._log, flush=True)
             if found := READY_PROCESS.search(text):
                 name, pid = found[1], int(found[2])
                 self.pids[name] = pid
@@ -102,9 +106,12 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running_cluster(nodes: int) -> AsyncIterator[Cluster]:
-    """Start a cluster, and stop it at the end of the block. Raises Failed."""
-    cluster = Cluster()
+async def running_cluster(nodes: int, log: TextIO | None) -> AsyncIterator[Cluster]:
+    """Start a cluster, and stop it at the end of the block. Raises Failed.
+
+    log: receives the lines of the cluster's log.
+    """
+    cluster = Cluster(log)
     command = [
         *twistd_command(),
         *("--nodes", str(nodes), "--listen", "tcp:0:interface=127.0.0.1"),

@@ -205,6 +205,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="show that the drill can fail: cells do not resume, or feed clients reconnect without "
         "their position",
     )
+    add("--log", type=argparse.FileType("w"), metavar="FILE", help="keep the cluster's log")
     add("--json", action="store_true", help="print the summary as one JSON object")
     options = parser.parse_args(arguments)
     if options.seed is None:
@@ -232,7 +233,7 @@ async def run(options: argparse.Namespace) -> int:
 
 async def _drill(options: argparse.Namespace) -> dict[str, Any]:
     print(f"Drill with seed {options.seed}: starting a cluster ...", file=sys.stderr, flush=True)
-    async with running_cluster(options.nodes) as cluster:
+    async with running_cluster(options.nodes, options.log) as cluster:
         drill = Drill(options, cluster)
         await drill.run()
         return drill.summary()

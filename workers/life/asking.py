@@ -11,7 +11,7 @@ from workers.processes.client import Client
 
 LOOK_EVERY = 0.25  # seconds between two checks whether messages arrive
 ASK_AFTER = 0.5  # seconds without a message after which cells ask for states; doubled each time
-ASK_LAST = 4.0  # seconds, the longest of these
+ASK_LAST = 1.0  # seconds, the longest of these
 MOST_ASKED = 2000  # states that a shard asks for at once: those of its last cells
 
 

@@ -107,6 +107,14 @@ class LifeShard(Shard):
             return super().dial(client)
         attempt = client.attempts
         timeout = handshake_timeout(attempt, self.life.timeout)
+
+        def give_up() -> None:
+            if client.away and client.attempts == attempt and not client.is_open:
+                if client.connection is not None:
+                    client.connection.abort()
+
+        # Autobahn's timers are up to two seconds late, for which the whole game would wait.
+        self.timer_wheel.later(timeout, give_up)
         return self._dialer.dial_again(client.number, attempt, client.resume_path, timeout)
 
     def not_opened(self, client: Client, reason: str) -> None:

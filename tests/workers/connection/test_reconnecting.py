@@ -22,7 +22,7 @@ class DelayTests(SynchronousTestCase):
 
     def test_a_later_handshake_may_take_longer(self) -> None:
         timeouts = [handshake_timeout(attempt, 5.0) for attempt in range(5)]
-        self.assertEqual(timeouts, [1.0, 2.0, 4.0, 5.0, 5.0])
+        self.assertEqual(timeouts, [0.75, 1.5, 3.0, 5.0, 5.0])
 
 
 class ReconnectingTests(SynchronousTestCase):
