@@ -65,6 +65,7 @@ class Board:
         if self._rebuild is None:
             return False
         self._rebuild.summary(node, summary)
+        self.incomplete = self._rebuild.incomplete
         return self._replaced()
 
     @property

@@ -11,6 +11,7 @@ The answer of a node: for each of its cells u32 code, u32 step.
 from __future__ import annotations  # array is generic only from Python 3.12 on
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 
 from django_project.gameoflife.summary import from_bytes, read_summary, to_bytes
@@ -44,7 +45,14 @@ class Rebuild:
         self._alive: set[int] = set()
         self._answered: set[str] = set()
         self._summaries: list[bytes] = []
+        self._later_counts: Counter[int] = Counter()
         self._needed = -1  # reports up to ``step`` that are missing; -1: not all cells are known
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether reports up to ``step`` are missing that will not come: a later step, in which
+        each cell has reported, is complete."""
+        return self._needed > 0 and any(n >= self._cells for n in self._later_counts.values())
 
     @property
     def gathered(self) -> bool:
@@ -92,6 +100,7 @@ class Rebuild:
         for step, count, codes in sorted(read_summary(data), key=lambda entry: entry[0]):
             if step > self.step:
                 self.later.append((step, count, codes))
+                self._later_counts[step] += count
                 continue
             self._needed -= count
             for code in codes:

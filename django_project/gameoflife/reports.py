@@ -84,6 +84,8 @@ class Reports:
         self._arrived_at = monotonic()
         if board.rebuilding:
             self._replaced(board.summary(node, summary))
+            if board.incomplete:
+                self._rebuild()
             return
         changes = board.apply(summary, lambda: self._on_frames(board))
         if changes is not None:
@@ -103,7 +105,7 @@ class Reports:
 
     def returned(self) -> None:
         """Call this when all workers are connected again: reports of a dead node may be lost."""
-        asyncio.get_running_loop().call_later(RETURNED_S, self._rebuild)
+        asyncio.get_running_loop().call_later(RETURNED_S, self._look_after_return)
 
     def look(self) -> None:
         """Call this once a second: rebuilds a board whose reports do not come."""
@@ -115,6 +117,10 @@ class Reports:
         else:
             is_late = board.waiting and now - self._arrived_at > SILENCE_S
         if board.incomplete or is_late:
+            self._rebuild()
+
+    def _look_after_return(self) -> None:
+        if not self.board.rebuilding:
             self._rebuild()
 
     def _rebuild(self) -> None:
