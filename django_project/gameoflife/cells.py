@@ -98,11 +98,14 @@ class Cell:
         """The worker continues with this cell after it has lost its connection."""
         self._name(row, column)
         self.resent = RESENT
-        self.game.claim(self)
 
     def follows(self) -> None:
         """The worker has subscribed to its neighbours."""
         self.following = True
+        if self.resent:
+            # Not before: a connection may come from the queue of a killed node, and its client may
+            # have gone to another one long ago.
+            self.game.claim(self)
         self.game.subscribed += 1
         self.game.counts_changed()
 

@@ -529,7 +529,7 @@ class ResumeTests(LifeTestCase):
             await asyncio.sleep(0)
             asked = [json.loads(topics.as_message(frame)) for frame in self.published("life/ask")]
             self.assertEqual([entry[0] for entry in asked], [GAME] * len(asked))
-            self.assertEqual([entry[2:] for entry in asked], [[[], [2]], [[1, 3], []]])
+            self.assertEqual([entry[2:] for entry in asked], [[[1, 3], [2]]])
             games._take_answer(json.dumps([GAME, [[1, ["4 0 1 0", "5 0 1 1"]]]]))
             games._take_answer(json.dumps(["f" * 16, [[3, ["9 1 1 0"]]]]))
             self.assertEqual(client.connection.sent, ["sub", "run", "4 0 1 0", "5 0 1 1"])

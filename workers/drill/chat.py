@@ -7,9 +7,10 @@ others again, with the same id. A message is confirmed when the server has answe
 
 import asyncio
 import json
+from time import monotonic
 from typing import Any
 
-from workers.drill.ledger import Ledger
+from workers.drill.ledger import DoubleFaults, Ledger, unprotected
 from workers.drill.websocket import Lost, Socket, reconnect
 
 ROOM = "drill"
@@ -21,7 +22,7 @@ class Member:
 
     def __init__(self, url: str, number: int, room: "Room") -> None:
         self.ledgers: dict[int, Ledger] = {}  # the others' messages, by their author
-        self.confirmed: set[int] = set()
+        self.confirmed: dict[int, float] = {}  # number -> when it was confirmed
         self.sent = 0
         self.connections = 0
         self.entered = asyncio.Event()
@@ -81,14 +82,17 @@ class Member:
             self.entered.set()
         elif "pong" in said:
             number = said["pong"]
-            self._pending.discard(number)
-            self.confirmed.add(number)
+            self._confirm(number)
         elif "message" in said and "id" in said:
             author, number = map(int, said["id"].split("-"))
             ledger = self.ledger(author)
             # A message that was sent again may have arrived the first time, too.
             if not (ledger.knows(number) and self._room.members[author].resent(number)):
                 ledger.received(number)
+
+    def _confirm(self, number: int) -> None:
+        self._pending.discard(number)
+        self.confirmed.setdefault(number, monotonic())
 
     def _catch_up(self, buffer: list[dict[str, Any]]) -> None:
         """Receive the room's newest messages, of which some are known."""
@@ -100,8 +104,7 @@ class Member:
                 self.ledger(author).announced()  # the page shows a gap
         for author, number in places:
             if author == self._number:
-                self._pending.discard(number)
-                self.confirmed.add(number)
+                self._confirm(number)
             elif not self.ledger(author).knows(number):
                 self.ledger(author).received(number)
 
@@ -109,7 +112,9 @@ class Member:
 class Room:
     """Call `start`, then `stop`; `violations` has the result. rate: messages a second in all."""
 
-    def __init__(self, ws_url: str, members: int, rate: float) -> None:
+    def __init__(self, ws_url: str, members: int, rate: float, double_faults: DoubleFaults) -> None:
+        self.unprotected = 0
+        self._double_faults = double_faults
         self.members = [Member(ws_url, number, self) for number in range(members)]
         self.violations: list[str] = []
         self._pause = 1 / rate
@@ -145,10 +150,12 @@ class Room:
         unconfirmed = sum(member.pending for member in self.members)
         if unconfirmed:
             self.violations.append(f"chat: {unconfirmed} messages were not confirmed")
-        for member in self.members:
-            for author in self.authors(member._number):
-                confirmed = self.members[author].confirmed
-                self.violations += member.ledger(author).violations(confirmed)
+        for author, member in enumerate(self.members):
+            others = [self.members[other].ledger(author) for other in self.authors(author)]
+            lost = unprotected(member.confirmed, others, self._double_faults())
+            self.unprotected += len(lost)
+            for ledger in others:
+                self.violations += ledger.violations(member.confirmed.keys() - lost)
 
     def _missing(self) -> bool:
         return any(
@@ -172,4 +179,5 @@ class Room:
             "received": sum(ledger.count for ledger in ledgers),
             "reconnected": sum(member.connections - 1 for member in self.members),
             "losses_announced": sum(ledger.gaps for ledger in ledgers),
+            "lost_in_double_faults": self.unprotected,
         }

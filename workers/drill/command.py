@@ -57,7 +57,7 @@ class Drill:
             cluster.double_faults,
             with_position=without != "positions",
         )
-        self._room = Room(cluster.ws_url, options.clients, options.messages)
+        self._room = Room(cluster.ws_url, options.clients, options.messages, cluster.double_faults)
         self._injected: list[dict[str, Any]] = []
         self._began = 0.0
         self._violations: list[str] = []
@@ -129,7 +129,7 @@ class Drill:
     def summary(self) -> dict[str, Any]:
         """Return the result, as for --json."""
         game, watcher = self._game.values, self._game.watcher
-        keys = ("steps", "compared", "resumed", "asked", "longest_stall")
+        keys = ("steps", "compared", "resumed", "losses", "asked", "longest_stall")
         return {
             "verified": not self._violations,
             "violations": self._violations,
@@ -188,7 +188,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--nodes", type=positive, default=4, metavar="N", help="node processes (4)")
     add("--size", type=positive, default=32, metavar="N", help="rows and columns of the game (32)")
     add("--rate", type=rate, default=5.0, metavar="RATE", help="steps a second at most (5)")
-    add("--stall", type=rate, default=5.0, metavar="SECONDS", help="longest time without a step (5)")
+    add(
+        "--stall", type=rate, default=5.0, metavar="SECONDS", help="longest time without a step (5)"
+    )
     add("--clients", type=positive, default=12, metavar="N", help="of feed and chat, each (12)")
     add("--messages", type=rate, default=2.0, metavar="RATE", help="a second in each of them (2)")
     for name, default in (("node", 10.0), ("broker", 15.0)):

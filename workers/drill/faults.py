@@ -22,9 +22,7 @@ class Fault:
     choice: float
 
 
-def schedule(
-    seed: int, seconds: float, node_every: float, broker_every: float
-) -> Iterator[Fault]:
+def schedule(seed: int, seconds: float, node_every: float, broker_every: float) -> Iterator[Fault]:
     """Return the faults of a drill in the order of their times.
 
     seconds: duration of the drill. node_every, broker_every: seconds between two faults; 0: none.

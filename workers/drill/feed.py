@@ -8,11 +8,11 @@ import asyncio
 import http.client
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from time import monotonic
 from urllib.parse import quote, urlencode, urlsplit
 
-from workers.drill.ledger import Ledger
+from workers.drill.ledger import DoubleFaults, Ledger, unprotected
 from workers.drill.websocket import Lost, reconnect
 
 TOPIC = "live"
@@ -123,7 +123,7 @@ class Feed:
         url: str,
         clients: int,
         rate: float,
-        double_faults: Callable[[], list[tuple[float, float]]],
+        double_faults: DoubleFaults,
         with_position: bool = True,
     ) -> None:
         ws_url = f"{url.replace('http', 'ws', 1)}live/events/"
@@ -133,7 +133,7 @@ class Feed:
         ]
         self.confirmed: dict[int, float] = {}  # number -> when it was confirmed
         self.sent = 0
-        self.unprotected = 0  # confirmed, but lost with the publishing node while no broker ran
+        self.unprotected = 0
         self.violations: list[str] = []
         self._double_faults = double_faults
         self._url = url
@@ -176,22 +176,11 @@ class Feed:
         except TimeoutError:
             pass  # the ledgers say what is missing
         self.cancel()
-        protected = {
-            number for number, at in self.confirmed.items() if not self._is_unprotected(number, at)
-        }
-        for subscriber in self.subscribers:
-            self.violations += subscriber.ledger.violations(protected)
-
-    def _is_unprotected(self, number: int, at: float) -> bool:
-        """Whether no client has a message because its node and the broker were killed together.
-
-        Until a broker has numbered it, a publication is kept by its publisher's node only.
-        """
-        is_lost = not any(one.ledger.knows(number) for one in self.subscribers)
-        if is_lost and any(since <= at <= until for since, until in self._double_faults()):
-            self.unprotected += 1
-            return True
-        return False
+        ledgers = [one.ledger for one in self.subscribers]
+        lost = unprotected(self.confirmed, ledgers, self._double_faults())
+        self.unprotected = len(lost)
+        for ledger in ledgers:
+            self.violations += ledger.violations(self.confirmed.keys() - lost)
 
     def cancel(self) -> None:
         """End all clients."""

@@ -5,7 +5,10 @@ without one it may have been published or not. The order is not checked: message
 on different nodes have none.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+
+DoubleFaults = Callable[[], list[tuple[float, float]]]
+"""Returns the times in which both the broker and a node were killed: (from, until)."""
 
 
 class Ledger:
@@ -68,6 +71,24 @@ class Ledger:
             after = self._numbers[index] if index < len(self._numbers) else before + 1
             excused.update(range(before + 1, after))
         return excused
+
+
+def unprotected(
+    confirmed: Mapping[int, float],
+    ledgers: Collection[Ledger],
+    double_faults: Collection[tuple[float, float]],
+) -> set[int]:
+    """Return the messages that no client has because their node and the broker were both killed.
+
+    Until a broker has numbered it, a publication is kept by its publisher's node only. confirmed:
+    number -> when it was confirmed.
+    """
+    return {
+        number
+        for number, at in confirmed.items()
+        if any(since <= at <= until for since, until in double_faults)
+        and not any(ledger.knows(number) for ledger in ledgers)
+    }
 
 
 def _some(numbers: list[int]) -> str:

@@ -1,9 +1,9 @@
 """A WebSocket client for asyncio.
 
-    socket = await connect("ws://127.0.0.1:8000/chat/ws/")
-    socket.send('{"message": "hello"}')
-    await socket.receive()          a message; raises Lost when the connection has ended
-    socket.abort()
+socket = await connect("ws://127.0.0.1:8000/chat/ws/")
+socket.send('{"message": "hello"}')
+await socket.receive()          a message; raises Lost when the connection has ended
+socket.abort()
 """
 
 import asyncio

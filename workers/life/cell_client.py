@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
+from workers.connection.failure_reasons import why_closed
 from workers.life.cell import Cell, Phase, UnexpectedMessage
 from workers.processes.client import Client
 
@@ -123,7 +124,7 @@ class CellClient(Client):
         if code in FINAL or is_full or not self.shard.life.resume:
             self.shard.fail(_why_closed(code, reason, f"cell {self.cell.row},{self.cell.col}"))
         else:
-            self.shard.cell_lost(self)
+            self.shard.cell_lost(self, why_closed(code, reason))
 
 
 def _why_closed(code: int, reason: str, cell: str) -> str:

@@ -120,7 +120,7 @@ class LifeShard(Shard):
     def not_opened(self, client: Client, reason: str) -> None:
         assert isinstance(client, CellClient)
         if client.away:
-            self.cell_lost(client)
+            self.cell_lost(client, reason)
             return
         url = self._dialer.target(client.number).url
         self.fail(f"cannot connect to {url}: {reason}{hint(reason)}")
@@ -134,8 +134,9 @@ class LifeShard(Shard):
 
     # Resuming
 
-    def cell_lost(self, client: CellClient) -> None:
+    def cell_lost(self, client: CellClient, reason: str) -> None:
         """A cell has lost its connection, or could not reconnect."""
+        self.count_failure(reason)
         if not client.away:
             client.away = True
             self.tally["away"] += 1

@@ -127,6 +127,5 @@ def _start(options: Mapping[str, Any]) -> Grid:
     return patterns.random_start(size, options["seed"])
 
 
-
 def _size(text: str) -> int:
     return whole(text, rules.SMALLEST, rules.LARGEST)

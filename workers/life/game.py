@@ -17,6 +17,7 @@ from workers.processes.swarm import Report, Swarm
 from workers.reporting.summary import (
     Outcome,
     Reports,
+    merged_counts,
     merged_latencies,
     milliseconds,
     plural,
@@ -148,6 +149,7 @@ class Game:
             "messages_received": sum(report["received"] for report in reports),
             "reconnects": sum(report["moved"] for report in reports),
             "resumed": sum(report["resumed"] for report in reports),
+            "losses": dict(merged_counts(reports, "failures")),
             "asked": sum(report["asked"] for report in reports),
             "duplicates": sum(report["duplicates"] for report in reports),
             "longest_stall": round(self._stalls.longest, 3),
