@@ -2,8 +2,10 @@
 
 import errno
 from collections.abc import Sequence
+from copy import copy
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
@@ -33,7 +35,6 @@ class Dialer:
         epoll_reader: EpollReader,
     ) -> None:
         self.moved = 0  # connections from another address, because the planned one had no free port
-        self._epoll_reader = epoll_reader
         self._reactor = reactor
         self._targets = targets
         self._timeout = timeout
@@ -56,16 +57,16 @@ class Dialer:
         which = number % len(self._targets)
         return self._dial(number, which, self._factories[which], 0)
 
-    def dial_again(
-        self, number: int, attempt: int, path: str, timeout: float
-    ) -> Deferred[Connection]:
-        """Open connection `number` once more, with a path and a timeout of its own.
+    def dial_again(self, number: int, attempt: int, path: str) -> Deferred[Connection]:
+        """Open connection `number` once more, with a path of its own.
 
         Another attempt goes to another server, if there are several.
         """
         which = (number + attempt) % len(self._targets)
-        url = self._targets[which].url + path
-        factory = ConnectionFactory(url, self._epoll_reader, self._reactor, timeout)
+        # A copy costs less than a new factory, which parses the URL: thousands may be needed at
+        # once.
+        factory = copy(self._factories[which])
+        factory.resource = urlsplit(self._targets[which].url).path + path
         return self._dial(number, which, factory, 0)
 
     def _dial(

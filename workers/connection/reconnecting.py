@@ -17,10 +17,11 @@ from workers.connection.ramp_up import UNDER_WAY
 FIRST_DELAY = 0.25  # seconds; other processes of the server accept connections at once
 LAST_DELAY = 4.0  # seconds
 
-FIRST_TIMEOUT = 0.75  # seconds
-"""For the first handshake. A connection may wait in the queue of a killed process, while another
-attempt may reach a running one. The timeout doubles with each attempt, because a busy server needs
-more time, not more attempts."""
+STUCK_AFTER = 0.75  # seconds
+"""A handshake that takes longer may wait in the queue of a killed process, while another attempt may
+reach a running one."""
+
+FEW = 20  # handshakes that a busy server completes in less time
 
 C = TypeVar("C")
 
@@ -30,9 +31,23 @@ def delay(attempt: int) -> float:
     return random.uniform(0.0, min(LAST_DELAY, FIRST_DELAY * 2.0**attempt))
 
 
-def handshake_timeout(attempt: int, longest: float) -> float:
-    """Seconds that an attempt may take."""
-    return min(longest, FIRST_TIMEOUT * 2.0**attempt)
+class Handshakes:
+    """Tells handshakes that are stuck from those of a busy server, which needs more time and not
+    more attempts.
+
+    Call `opened` with the time at which a handshake that is complete had begun.
+    """
+
+    def __init__(self) -> None:
+        self._newest = 0.0
+
+    def opened(self, began: float) -> None:
+        self._newest = max(self._newest, began)
+
+    def is_stuck(self, began: float, under_way: int) -> bool:
+        """Whether a handshake must be given up after STUCK_AFTER: later ones are complete, or only
+        few are under way."""
+        return self._newest > began or under_way <= FEW
 
 
 class Reconnecting(Generic[C]):

@@ -2,7 +2,8 @@
 
 A member reconnects when its connection is lost, as the page does. The room's newest messages, which
 it then receives, show what it has missed, and which of its own messages have arrived; it sends the
-others again, with the same id. A message is confirmed when the server has answered a ping behind it.
+others again, with the same id. A message is confirmed when the server has answered a ping that was
+sent after it.
 """
 
 import asyncio

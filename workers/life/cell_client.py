@@ -20,7 +20,16 @@ class CellClient(Client):
     on another one. attempts: to reconnect since then.
     """
 
-    __slots__ = ("attempts", "away", "cell", "finished", "position", "sent_at", "subscribed")
+    __slots__ = (
+        "attempts",
+        "away",
+        "cell",
+        "dialled_at",
+        "finished",
+        "position",
+        "sent_at",
+        "subscribed",
+    )
 
     def __init__(self, shard: Any, number: int, cell: Cell, position: int) -> None:
         super().__init__(shard, number)
@@ -29,6 +38,7 @@ class CellClient(Client):
         self.sent_at = 0.0
         self.away = False
         self.attempts = 0
+        self.dialled_at = 0.0
         self.subscribed = self.finished = False
 
     @property
@@ -37,6 +47,10 @@ class CellClient(Client):
         plan = self.shard.life
         game = f"&game={plan.game}" if plan.game else ""
         return f"{plan.path}?resume={self.cell.row},{self.cell.col}{game}"
+
+    def opened(self) -> None:
+        if self.away:
+            self.shard.handshake_done(self)
 
     def received(self, messages: Sequence[bytes]) -> None:
         # The hot path: runs for every chunk that a cell receives.

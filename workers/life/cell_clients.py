@@ -29,7 +29,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from workers.connection.failure_reasons import hint
-from workers.connection.reconnecting import Reconnecting, handshake_timeout
+from workers.connection.reconnecting import STUCK_AFTER, Handshakes, Reconnecting
 from workers.connection.websocket import Connection
 from workers.life.asking import LOOK_EVERY, Asking, ask
 from workers.life.cell import Cell, Course
@@ -93,6 +93,7 @@ class LifeShard(Shard):
         self._counts: dict[int, int] = {}  # step -> how many cells have reached it
         self._states: dict[int, bytearray] = {}  # step -> their states, by position
         self._asking = Asking()
+        self._handshakes = Handshakes()
         super().__init__(reactor, plan, number, emit)
         self._reconnecting = Reconnecting[CellClient](self.timer_wheel.later, self.connect)
 
@@ -106,16 +107,19 @@ class LifeShard(Shard):
         if not client.away:
             return super().dial(client)
         attempt = client.attempts
-        timeout = handshake_timeout(attempt, self.life.timeout)
+        client.dialled_at = began = monotonic()
 
-        def give_up() -> None:
-            if client.away and client.attempts == attempt and not client.is_open:
-                if client.connection is not None:
-                    client.connection.abort()
+        def give_up_if_stuck() -> None:
+            connection = client.connection
+            if client.dialled_at != began or client.is_open or connection is None:
+                return
+            if self._handshakes.is_stuck(began, self.tally["connecting"]):
+                connection.abort()
+            else:
+                self.timer_wheel.later(STUCK_AFTER, give_up_if_stuck)
 
-        # Autobahn's timers are up to two seconds late, for which the whole game would wait.
-        self.timer_wheel.later(timeout, give_up)
-        return self._dialer.dial_again(client.number, attempt, client.resume_path, timeout)
+        self.timer_wheel.later(STUCK_AFTER, give_up_if_stuck)
+        return self._dialer.dial_again(client.number, attempt, client.resume_path)
 
     def not_opened(self, client: Client, reason: str) -> None:
         assert isinstance(client, CellClient)
@@ -145,6 +149,10 @@ class LifeShard(Shard):
         client.cell.lost()
         if not self._failed:
             self._reconnecting.lost(client, client.attempts)
+
+    def handshake_done(self, client: CellClient) -> None:
+        """A cell has a connection again."""
+        self._handshakes.opened(client.dialled_at)
 
     def cell_resumed(self, client: CellClient) -> None:
         client.away = False

@@ -5,11 +5,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from workers.connection.reconnecting import (
+    FEW,
     FIRST_DELAY,
     LAST_DELAY,
+    Handshakes,
     Reconnecting,
     delay,
-    handshake_timeout,
 )
 
 
@@ -20,9 +21,17 @@ class DelayTests(SynchronousTestCase):
             self.assertTrue(0 <= min(delays) < limit / 10)
             self.assertTrue(limit * 0.9 < max(delays) <= limit)
 
-    def test_a_later_handshake_may_take_longer(self) -> None:
-        timeouts = [handshake_timeout(attempt, 5.0) for attempt in range(5)]
-        self.assertEqual(timeouts, [0.75, 1.5, 3.0, 5.0, 5.0])
+    def test_a_handshake_is_stuck_if_later_ones_are_complete(self) -> None:
+        handshakes = Handshakes()
+        self.assertFalse(handshakes.is_stuck(1.0, FEW + 1))
+        handshakes.opened(0.9)
+        self.assertFalse(handshakes.is_stuck(1.0, FEW + 1))
+        handshakes.opened(1.1)
+        handshakes.opened(0.8)
+        self.assertTrue(handshakes.is_stuck(1.0, FEW + 1))
+
+    def test_one_of_few_handshakes_is_stuck_after_the_time(self) -> None:
+        self.assertTrue(Handshakes().is_stuck(1.0, FEW))
 
 
 class ReconnectingTests(SynchronousTestCase):
