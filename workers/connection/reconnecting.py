@@ -18,8 +18,8 @@ FIRST_DELAY = 0.25  # seconds; other processes of the server accept connections 
 LAST_DELAY = 4.0  # seconds
 
 STUCK_AFTER = 0.75  # seconds
-"""A handshake that takes longer may wait in the queue of a killed process, while another attempt may
-reach a running one."""
+"""A handshake that takes longer may wait in the queue of a killed process, while another one may
+reach a running process."""
 
 FEW = 20  # handshakes that a busy server completes in less time
 

@@ -162,8 +162,8 @@ def lines(summary: dict[str, Any]) -> list[str]:
         f"{outages['node']['longest']:.1f} s and {outages['broker']['longest']:.1f} s",
         f"life: {life['compared']} generations of {life['size']}×{life['size']} equal the oracle; "
         f"{life['resumed']} connections resumed; longest time without a step "
-        f"{life['longest_stall']} s; {life['boards_compared']} boards of a watcher compared, longest "
-        f"time without one {life['longest_without_board']} s",
+        f"{life['longest_stall']} s; {life['boards_compared']} boards of a watcher compared, "
+        f"longest time without one {life['longest_without_board']} s",
     ]
     for name in ("feed", "chat"):
         values = summary[name]

@@ -1,4 +1,4 @@
-"""When which process is killed. The schedule depends only on the seed, so a drill can be repeated."""
+"""When which process is killed. The schedule depends only on the seed, so it can be repeated."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A feed with history in a drill: one publisher, and subscribers that reconnect with their position.
+"""A feed with history in a drill: a publisher, and subscribers that reconnect with their position.
 
 The publisher is the form of `/live/`: an ordinary view. A message whose answer is lost with a
 process may have been published or not; the publisher goes to the next one.
@@ -9,6 +9,7 @@ import http.client
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from time import monotonic
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -66,10 +67,8 @@ class SseSubscriber(Subscriber):
 
     async def run(self) -> None:
         while True:
-            try:
+            with suppress(OSError, ValueError, asyncio.IncompleteReadError, TimeoutError):
                 await self._stream()
-            except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError):
-                pass
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _stream(self) -> None:
