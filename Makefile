@@ -3,6 +3,8 @@
 #   make demo     the Game of Life on four nodes, until Ctrl-C
 #   make demo STEPS=50 SIZE=32 NODES=4 PORT=8000 RATE=10
 #                 plays 50 steps and ends: exit 0 only if every step was right
+#   make drill    kills processes of a cluster at random for five minutes, and checks what clients
+#                 receive; SEED=7 MINUTES=5 SIZE=32 NODES=4 RATE=5; exit 0 if nothing was violated
 #   make test     the tests on every Python from 3.11 to 3.14 on PATH, lint, types, the packages
 #   make lint     ruff's checks alone
 #   make format   has ruff correct what it can
@@ -21,11 +23,17 @@ PORT ?= 8000
 DEMO = --size $(SIZE) --nodes $(NODES) --port $(PORT) $(if $(STEPS),--steps $(STEPS)) \
 	$(if $(RATE),--rate $(RATE))
 
-.PHONY: demo test lint format types docs package clean
+DRILL = --size $(SIZE) --nodes $(NODES) $(if $(SEED),--seed $(SEED)) \
+	$(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))
+
+.PHONY: demo drill test lint format types docs package clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	@exec $(VENV)/bin/python -m workers.demo $(DEMO)
+
+drill: $(VENV)/.installed
+	@exec $(VENV)/bin/python -m workers.drill $(DRILL)
 
 test: $(VENV)/.tox
 	$(VENV)/bin/tox run

@@ -10,6 +10,7 @@ load/          `swarm echo`, `idle`, `broadcast` and `storm`
 life/          `swarm life`: the Game of Life with one client for each cell
 __main__       the `swarm` program
 demo           `make demo`: starts a cluster and a game on it
+drill/         `make drill`: kills processes of a cluster, and checks what clients receive
 
 A package imports only from the packages above it in this list.
 """

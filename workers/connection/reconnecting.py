@@ -17,11 +17,14 @@ from workers.connection.ramp_up import UNDER_WAY
 FIRST_DELAY = 0.25  # seconds; other processes of the server accept connections at once
 LAST_DELAY = 4.0  # seconds
 
-STUCK_AFTER = 0.75  # seconds
-"""A handshake that takes longer may wait in the queue of a killed process, while another one may
-reach a running process."""
+LOOK_EVERY = 0.25  # seconds between two checks of a handshake
 
-FEW = 20  # handshakes that a busy server completes in less time
+STUCK_AFTER = 0.5  # seconds
+"""A handshake that takes longer than a later one, and this long, waits in the queue of a killed
+process, while another one may reach a running process."""
+
+FEW = 20
+FEW_STUCK_AFTER = 1.0  # seconds, if at most FEW are under way, so that there may be no later one
 
 C = TypeVar("C")
 
@@ -44,10 +47,11 @@ class Handshakes:
     def opened(self, began: float) -> None:
         self._newest = max(self._newest, began)
 
-    def is_stuck(self, began: float, under_way: int) -> bool:
-        """Whether a handshake must be given up after STUCK_AFTER: later ones are complete, or only
-        few are under way."""
-        return self._newest > began or under_way <= FEW
+    def is_stuck(self, began: float, now: float, under_way: int) -> bool:
+        """Whether a handshake must be given up."""
+        if now - began < STUCK_AFTER:
+            return False
+        return self._newest > began or (under_way <= FEW and now - began >= FEW_STUCK_AFTER)
 
 
 class Reconnecting(Generic[C]):
@@ -70,7 +74,7 @@ class Reconnecting(Generic[C]):
         self._most = under_way
 
     def lost(self, client: C, attempt: int) -> None:
-        """Connect the client after a delay. attempt: how many attempts have failed."""
+        """Connect the client after a delay. attempt: how many attempts were refused."""
         self._later(delay(attempt), lambda: self._due(client))
 
     def _due(self, client: C) -> None:

@@ -72,7 +72,7 @@ async def connect(url: str, *protocols: str) -> Socket:
     loop = asyncio.get_running_loop()
     socket: Any = None
     try:
-        _, socket = await loop.create_connection(factory, parts.hostname, parts.port)
+        _, socket = await loop.create_connection(factory, str(parts.hostname), parts.port or 80)
         await asyncio.wait_for(socket.opened, CONNECT_SECONDS)
     except (OSError, TimeoutError) as error:
         if socket is not None:

@@ -17,7 +17,7 @@ class CellClient(Client):
     """Connects a cell with its connection, and measures the cell's steps.
 
     shard: the LifeShard it belongs to. away: the connection is lost, and the cell does not run yet
-    on another one. attempts: to reconnect since then.
+    on another one. attempts: to reconnect since then. stuck: the last attempt was given up.
     """
 
     __slots__ = (
@@ -28,6 +28,7 @@ class CellClient(Client):
         "finished",
         "position",
         "sent_at",
+        "stuck",
         "subscribed",
     )
 
@@ -39,7 +40,7 @@ class CellClient(Client):
         self.away = False
         self.attempts = 0
         self.dialled_at = 0.0
-        self.subscribed = self.finished = False
+        self.subscribed = self.finished = self.stuck = False
 
     @property
     def resume_path(self) -> str:

@@ -29,9 +29,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from workers.connection.failure_reasons import hint
-from workers.connection.reconnecting import STUCK_AFTER, Handshakes, Reconnecting
+from workers.connection.reconnecting import LOOK_EVERY, Handshakes, Reconnecting
 from workers.connection.websocket import Connection
-from workers.life.asking import LOOK_EVERY, Asking, ask
+from workers.life import asking
+from workers.life.asking import Asking, ask
 from workers.life.cell import Cell, Course
 from workers.life.cell_client import CellClient
 from workers.life.rules import Grid
@@ -106,20 +107,20 @@ class LifeShard(Shard):
         assert isinstance(client, CellClient)
         if not client.away:
             return super().dial(client)
-        attempt = client.attempts
         client.dialled_at = began = monotonic()
 
         def give_up_if_stuck() -> None:
             connection = client.connection
             if client.dialled_at != began or client.is_open or connection is None:
                 return
-            if self._handshakes.is_stuck(began, self.tally["connecting"]):
+            if self._handshakes.is_stuck(began, monotonic(), self.tally["connecting"]):
+                client.stuck = True
                 connection.abort()
             else:
-                self.timer_wheel.later(STUCK_AFTER, give_up_if_stuck)
+                self.timer_wheel.later(LOOK_EVERY, give_up_if_stuck)
 
-        self.timer_wheel.later(STUCK_AFTER, give_up_if_stuck)
-        return self._dialer.dial_again(client.number, attempt, client.resume_path)
+        self.timer_wheel.later(LOOK_EVERY, give_up_if_stuck)
+        return self._dialer.dial_again(client.number, client.attempts, client.resume_path)
 
     def not_opened(self, client: Client, reason: str) -> None:
         assert isinstance(client, CellClient)
@@ -144,6 +145,8 @@ class LifeShard(Shard):
         if not client.away:
             client.away = True
             self.tally["away"] += 1
+        elif client.stuck:
+            client.stuck = False  # this process was killed, but others answer: no longer delay
         else:
             client.attempts += 1
         client.cell.lost()
@@ -162,7 +165,7 @@ class LifeShard(Shard):
 
     def _look(self) -> None:
         """Ask for missing states when nothing arrives any more."""
-        self.timers.after("look", LOOK_EVERY, self._look)
+        self.timers.after("look", asking.LOOK_EVERY, self._look)
         if self._asking.is_due(self.received, self.tally["step"]):
             self.tally["asked"] += ask(self._clients)
 

@@ -6,8 +6,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from workers.connection.reconnecting import (
     FEW,
+    FEW_STUCK_AFTER,
     FIRST_DELAY,
     LAST_DELAY,
+    STUCK_AFTER,
     Handshakes,
     Reconnecting,
     delay,
@@ -23,15 +25,18 @@ class DelayTests(SynchronousTestCase):
 
     def test_a_handshake_is_stuck_if_later_ones_are_complete(self) -> None:
         handshakes = Handshakes()
-        self.assertFalse(handshakes.is_stuck(1.0, FEW + 1))
+        late = 1.0 + STUCK_AFTER
+        self.assertFalse(handshakes.is_stuck(1.0, late + 9, FEW + 1))
         handshakes.opened(0.9)
-        self.assertFalse(handshakes.is_stuck(1.0, FEW + 1))
+        self.assertFalse(handshakes.is_stuck(1.0, late + 9, FEW + 1))
         handshakes.opened(1.1)
         handshakes.opened(0.8)
-        self.assertTrue(handshakes.is_stuck(1.0, FEW + 1))
+        self.assertTrue(handshakes.is_stuck(1.0, late, FEW + 1))
+        self.assertFalse(handshakes.is_stuck(1.0, late - 0.1, FEW + 1))
 
-    def test_one_of_few_handshakes_is_stuck_after_the_time(self) -> None:
-        self.assertTrue(Handshakes().is_stuck(1.0, FEW))
+    def test_one_of_few_handshakes_is_stuck_after_a_longer_time(self) -> None:
+        self.assertFalse(Handshakes().is_stuck(1.0, 0.9 + FEW_STUCK_AFTER, FEW))
+        self.assertTrue(Handshakes().is_stuck(1.0, 1.0 + FEW_STUCK_AFTER, FEW))
 
 
 class ReconnectingTests(SynchronousTestCase):
