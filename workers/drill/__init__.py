@@ -7,7 +7,7 @@ game         the Game of Life: every generation equals the oracle, and the game 
 feed         a feed with history: every message is received once, or its loss is announced
 chat         chat rooms: every confirmed message is received once
 ledger       pure: what a client has received, compared with what was sent
-websocket    a WebSocket client for asyncio
+websocket    opens WebSockets for asyncio; socket says what they are, autobahn_socket implements them
 
 Run it with `python -m workers.drill`.
 """

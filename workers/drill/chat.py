@@ -12,7 +12,8 @@ from time import monotonic
 from typing import Any
 
 from workers.drill.ledger import DoubleFaults, Ledger, unprotected
-from workers.drill.websocket import Lost, Socket, reconnect
+from workers.drill.socket import Lost, Socket
+from workers.drill.websocket import reconnect
 
 ROOM = "drill"
 KEPT = 15  # messages that the room keeps

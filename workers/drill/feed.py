@@ -14,7 +14,8 @@ from time import monotonic
 from urllib.parse import quote, urlencode, urlsplit
 
 from workers.drill.ledger import DoubleFaults, Ledger, unprotected
-from workers.drill.websocket import Lost, reconnect
+from workers.drill.socket import Lost
+from workers.drill.websocket import reconnect
 
 TOPIC = "live"
 ANSWER_SECONDS = 3.0  # for the answer of a view

@@ -13,7 +13,8 @@ from asyncio.subprocess import DEVNULL, PIPE
 from time import monotonic
 from typing import Any
 
-from workers.drill.websocket import Lost, reconnect
+from workers.drill.socket import Lost
+from workers.drill.websocket import reconnect
 from workers.life.patterns import random_start
 from workers.life.rules import next_generation
 

@@ -14,8 +14,8 @@ DoubleFaults = Callable[[], list[tuple[float, float]]]
 class Ledger:
     """The messages of one topic that one client has received.
 
-    Call `received` with each number, and `announced` when the client is told that it may have
-    missed messages. Then call `violations`.
+    Call `received` with each number, and `announced` when the client is notified that it may
+    have missed messages. Then call `violations`.
     """
 
     def __init__(self, name: str) -> None:
@@ -49,7 +49,7 @@ class Ledger:
             self._numbers.append(number)
 
     def announced(self) -> None:
-        """The client is told that messages before the next one may be missing."""
+        """The client is notified that messages before the next one may be missing."""
         self.gaps += 1
         self._excused.add(len(self._numbers))
 

@@ -110,10 +110,13 @@ class LifeShard(Shard):
         client.dialled_at = began = monotonic()
 
         def give_up_if_stuck() -> None:
-            connection = client.connection
-            if client.dialled_at != began or client.is_open or connection is None:
+            if client.dialled_at != began or client.is_open or not client.away:
                 return
-            if self._handshakes.is_stuck(began, monotonic(), self.tally["connecting"]):
+            connection = (
+                client.connection
+            )  # None while this process has not noticed that it is there
+            under_way = self.tally["connecting"]
+            if connection and self._handshakes.is_stuck(began, monotonic(), under_way):
                 client.stuck = True
                 connection.abort()
             else:
