@@ -7,7 +7,8 @@ game         the Game of Life: every generation equals the oracle, and the game 
 feed         a feed with history: every message is received once, or its loss is announced
 chat         chat rooms: every confirmed message is received once
 ledger       pure: what a client has received, compared with what was sent
-websocket    opens WebSockets for asyncio; socket says what they are, autobahn_socket implements them
+websocket    opens WebSockets for asyncio
+socket       pure: what the clients use of a WebSocket; autobahn_socket implements it
 
 Run it with `python -m workers.drill`.
 """

@@ -112,9 +112,7 @@ class LifeShard(Shard):
         def give_up_if_stuck() -> None:
             if client.dialled_at != began or client.is_open or not client.away:
                 return
-            connection = (
-                client.connection
-            )  # None while this process has not noticed that it is there
+            connection = client.connection  # None while this process has not noticed it
             under_way = self.tally["connecting"]
             if connection and self._handshakes.is_stuck(began, monotonic(), under_way):
                 client.stuck = True
