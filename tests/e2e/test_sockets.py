@@ -29,7 +29,7 @@ from tests.e2e.processes import (
     start_program,
     twistd,
 )
-from tests.e2e.test_tls import make_certificate
+from tests.e2e.test_tls import exchange, make_certificate
 from tests.e2e.wsclient import connect
 
 DESCRIPTORS = 250
@@ -102,6 +102,35 @@ class DescriptorTests(SocketsTestCase):
         done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
         self.assertEqual(0, done.returncode, done.stderr)
         return done.stdout
+
+
+class FullTests(SocketsTestCase):
+    async def test_refused_clients_of_both_kinds_of_address_are_answered(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "full_settings.py").write_text(
+            "from django_project.settings import *\nC10K = {'MAX_CONNECTIONS': 1}\n"
+        )
+        key, certificate = make_certificate(folder.resolve())
+        cluster: Any = await start_cluster(
+            self,
+            "--nodes", "1", "--settings", "full_settings",
+            "--listen", f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1",
+            extra={"PYTHONPATH": f"{ROOT}:{ROOT / 'twistd_plugins'}:{folder.resolve()}"},
+        )  # fmt: skip
+        (secure,) = re.findall(r"https://127\.0\.0\.1:(\d+)/", cluster.lines[-1])
+        client = await connect(reactor, f"ws://127.0.0.1:{cluster.port}/echo/")
+        body = await get_until(cluster.admin_url + "readyz", 503)
+        self.assertIn("node0 has its maximum of 1 connections", body)
+        request = f"GET / HTTP/1.1\r\nHost: localhost:{secure}\r\n\r\n"
+        answer = await deferToThread(exchange, int(secure), certificate, request, b"", b"later.\n")
+        self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+        status, _ = await get(cluster.base_url)
+        self.assertEqual(status, 503)
+        client.abort()
+        await client.closed
+        await ready(cluster.admin_url)
+        self.assertEqual((await get(cluster.base_url + "demos/"))[0], 200)
 
 
 class UnixTests(TestCase):
