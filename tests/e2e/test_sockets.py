@@ -121,7 +121,7 @@ class FullTests(SocketsTestCase):
         (secure,) = re.findall(r"https://127\.0\.0\.1:(\d+)/", cluster.lines[-1])
         client = await connect(reactor, f"ws://127.0.0.1:{cluster.port}/echo/")
         body = await get_until(cluster.admin_url + "readyz", 503)
-        self.assertIn("node0 has its maximum of 1 connections", body)
+        self.assertIn("node0 has reached its maximum of connections (1)", body)
         request = f"GET / HTTP/1.1\r\nHost: localhost:{secure}\r\n\r\n"
         answer = await deferToThread(exchange, int(secure), certificate, request, b"", b"later.\n")
         self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)

@@ -132,7 +132,7 @@ class SocketLimits:
         """Why a load balancer should send new clients elsewhere, as a phrase; None if there is
         room."""
         if self._total is not None and self.open >= self._total:
-            return f"has its maximum of {self._total} connections"
+            return f"has reached its maximum of connections ({self._total})"
         used = open_descriptors()
         if used > self.highest * NEARLY:
             return f"is short of file descriptors ({used} of {descriptor_limit()} are open)"

@@ -22,7 +22,7 @@ class SocketLimitsTests(SynchronousTestCase):
     def test_in_all(self) -> None:
         limits = SocketLimits(total=2)
         self.assertEqual([limits.admit("127.0.0.1", 9) for _ in range(2)], [None, None])
-        self.assertEqual(limits.shortage(), "has its maximum of 2 connections")
+        self.assertEqual(limits.shortage(), "has reached its maximum of connections (2)")
         self.assertEqual(limits.admit(OURS, 9), "connections")
         limits.left("127.0.0.1")
         self.assertIsNone(limits.shortage())
