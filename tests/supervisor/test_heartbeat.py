@@ -234,9 +234,9 @@ class SurveyTests(HeartbeatTestCase):
         self.survey = self.heartbeat.survey()
         self.clock.advance(1.1)
         statistics = self.successResultOf(self.survey)
-        statistics["node0"] = {"ready": True, "shortage": "has reached its maximum of connections (9)"}
+        statistics["node0"] = {"ready": True, "shortage": "has no room"}
         phrases = self.heartbeat.missing(statistics)
-        self.assertIn("node0 has reached its maximum of connections (9)", phrases)
+        self.assertIn("node0 has no room", phrases)
 
     def test_a_connection_that_fails_has_no_statistics(self) -> None:
         self.serve("node0").gone = True
