@@ -27,6 +27,7 @@ from cluster.core.broker_state.exchange import Exchange, Outgoing
 from cluster.core.exceptions import WireError
 from cluster.core.water_marks import WaterMarks
 from cluster.core.wire.fields import NAME, is_name
+from cluster.net.accepting.socket_limits import descriptor_limit, open_descriptors
 from cluster.net.bus_keys import BusKeys
 from cluster.net.runtime_watch import SocketFileWatch
 from cluster.net.zmq_socket import ZmqSocket, is_logged, make_socket, monitor
@@ -183,6 +184,8 @@ class Broker(Service):
         """Return the statistics for the metrics page; sizes are in bytes."""
         return {
             "ready": bool(self.running),
+            "descriptors": open_descriptors(),
+            "descriptor_limit": descriptor_limit(),
             "nodes": len(self._exchange.nodes),
             "batches_forwarded": self._batches_forwarded,
             "bytes_forwarded": self._bytes_forwarded,

@@ -4,6 +4,7 @@ broker_state/          the broker's state: subscriptions, barriers, retained top
 wire/                  the messages between processes <-> bytes
 routing                RoutingTable: topic -> subscribers
 acknowledged_batches   batches between two nodes: kept until acknowledged, delivered once
+histogram              Histogram: how many durations were at most so long
 water_marks            the fill level of a queue, with hysteresis
 watchdog               Watchdog: detects processes that no longer work
 exceptions             the exception hierarchy

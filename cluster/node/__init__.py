@@ -12,6 +12,6 @@ access_log            a line for each request, feed and WebSocket
 view_threads          the bounded pool of threads that runs the views
 publish_socket        the Unix socket for external publishers
 inspection           the clients and topics that an operator asks for
-statistics            the statistics of a node
+statistics/           the statistics of a node
 interpreter_tuning    settings of the Python interpreter for thousands of connections
 """

@@ -26,7 +26,8 @@ from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.drain import Drain
 from cluster.node.interpreter_tuning import tune_interpreter
 from cluster.node.publish_socket import PublishSocket
-from cluster.node.statistics import statistics
+from cluster.node.statistics.counts import statistics
+from cluster.node.statistics.latency import Latency
 from cluster.pubsub.bus import Bus
 from cluster.pubsub.local_bus import LocalBus
 from cluster.pubsub.pubsub import PubSub
@@ -54,6 +55,7 @@ class Node(Service):
     websockets: "WebSocketParts"
     http: "HttpParts"
     publish_socket: PublishSocket
+    latency: Latency
 
     def __init__(
         self, config: NodeConfig, listening_sockets: Sequence[ListeningSocket], reactor: Any
@@ -158,7 +160,13 @@ class Node(Service):
         from cluster.django.revocation import revocable_clients
 
         counts = statistics(self.websockets, self.http, self.publish_socket, revocable_clients)
-        return {"ready": self.is_ready(), **counts}
+        return {
+            "ready": self.is_ready(),
+            "draining": int(self._drain is not None),
+            "turn_seconds": self.latency.turns.as_dict(),
+            "fanout_latency_seconds": self.latency.fanout.as_dict(),
+            **counts,
+        }
 
     def inspect(self, what: str, arguments: dict[str, Any]) -> Deferred[Any]:
         """Answer an operator's question; see cluster.node.inspection.
@@ -204,6 +212,7 @@ class Node(Service):
             self._is_serving,
         )
         self.publish_socket = PublishSocket(self.config.publish_socket, self.pubsub, self._reactor)
+        self.latency = Latency(self.pubsub, self.websockets.end_of_turn, self._reactor)
         self.pubsub.remote_nodes.on_full = self._bus_full
         self.pubsub.on_up = self._bus_up
 
@@ -240,6 +249,7 @@ class Node(Service):
             tune_interpreter()
             self._serving = True
             self._stall_detector.start()
+            self.latency.start()
             self.ready.callback(None)
 
     def _listen(self) -> None:
@@ -280,6 +290,7 @@ class Node(Service):
         views_ended = await self._drain.run(self._ports, spread)
         self._serving = False
         self._stall_detector.stop()
+        self.latency.stop()
         if self.websockets.epoll_reader is not None:
             self.websockets.epoll_reader.stop()
         if views_ended:

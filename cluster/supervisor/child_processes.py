@@ -104,6 +104,8 @@ class Children(ProcessMonitor):
         self._clock: Any = reactor
         self.restart: dict[str, Any] = {}
         self.starts: Counter[str] = Counter()
+        self.ends: dict[str, Counter[str]] = {}
+        """How often processes of each child ended, by name and by how_it_ended."""
         self.hand_over_time: float = self.killTime
         self.heard: Callable[[str, float], None] = lambda name, turn_age: None
         """Called with the child's name and the age of its loop's last turn at each report."""
@@ -118,6 +120,11 @@ class Children(ProcessMonitor):
     def pid(self, name: str) -> int | None:
         """The process id of a child; None if it does not run."""
         return _pid(self.protocols.get(name))
+
+    @property
+    def draining(self) -> int:
+        """How many processes have been asked to stop, and have not ended."""
+        return len(self._stopping)
 
     def candidate_pid(self, name: str) -> int | None:
         """The process id of a child's candidate; None if it has none."""
@@ -231,6 +238,7 @@ class Children(ProcessMonitor):
     def process_exited(self, relay: _Relay, reason: Failure | None) -> None:
         """A process has ended; ``_Relay`` calls it."""
         name, current = relay.name, self.protocols.get(relay.name) is relay
+        self.ends.setdefault(name, Counter())[how_it_ended(reason)] += 1
         kill, stopped = self._stopping.pop(relay, (None, None))
         if kill is not None and kill.active():
             kill.cancel()

@@ -8,7 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -21,6 +26,13 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 
 # key in a child's statistics -> metric, help text, label if the statistic is a dict of numbers
 _GAUGES = {
+    "draining": ("c10k_draining", "1 if the process finishes its work and ends, else 0", ""),
+    "draining_processes": (
+        "c10k_draining_processes",
+        "Processes that finish their work, also those that a restart has replaced",
+        "",
+    ),
+    "restarting": ("c10k_restarting", "1 during a rolling restart, else 0", ""),
     "connections": ("c10k_connections", "Open WebSocket connections", ""),
     "sockets": ("c10k_sockets", "Open sockets of clients: HTTP, WebSockets and feeds", ""),
     "descriptors": ("c10k_open_descriptors", "Open file descriptors", ""),
@@ -56,6 +68,7 @@ _GAUGES = {
     "queue_bytes": ("c10k_broker_queue_bytes", "Bytes queued in the broker for slow nodes", ""),
 }
 _COUNTERS = {
+    "events": ("c10k_events", "Events of the cluster, as on the status page, by kind", "kind"),
     "connections_opened": ("c10k_connections_opened", "WebSocket connections opened", ""),
     "disconnects": ("c10k_disconnects", "WebSocket connections closed, by close code", "code"),
     "messages_received": ("c10k_messages_received", "Messages received from clients", ""),
@@ -140,6 +153,18 @@ _COUNTERS = {
 }
 
 
+_HISTOGRAMS = {
+    "turn_seconds": (
+        "c10k_turn_seconds",
+        "How long an event waits for the event loop, measured ten times a second",
+    ),
+    "fanout_latency_seconds": (
+        "c10k_fanout_latency_seconds",
+        "Time from a publication on another node to its flush to clients of this one, sampled",
+    ),
+}
+
+
 def exposition(
     statistics: Statistics, starts: Mapping[str, int], own: Mapping[str, Any] | None = None
 ) -> bytes:
@@ -171,11 +196,24 @@ class _ClusterCollector(Collector):
         starts = CounterMetricFamily(
             "c10k_starts", "Number of starts of the process", labels=["node"]
         )
+        ends = CounterMetricFamily(
+            "c10k_process_ends",
+            "Number of processes that ended, by exit status or signal",
+            labels=["node", "reason"],
+        )
+        for name, by_reason in self._own.get("process_ends", {}).items():
+            for reason, count in by_reason.items():
+                ends.add_metric([name, reason], count)
         for name, statistics in self._statistics.items():
             up.add_metric([name], statistics is not None)
             ready.add_metric([name], bool(statistics and statistics.get("ready")))
             starts.add_metric([name], self._starts.get(name, 0))
-        yield from (up, ready, starts)
+        yield from (up, ready, starts, ends)
+        for key, (metric, text) in _HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(metric, text, labels=["node"])
+            for name, value in self._values(key):
+                histogram.add_metric([name], value["buckets"], value["sum"])
+            yield histogram
         families: tuple[tuple[Any, Mapping[str, tuple[str, str, str]]], ...] = (
             (GaugeMetricFamily, _GAUGES),
             (CounterMetricFamily, _COUNTERS),

@@ -38,6 +38,7 @@ from twisted.logger import Logger
 from cluster.core.exceptions import ConfigurationError, OperationFailed
 from cluster.logs.process_log import ProcessLog
 from cluster.net import listening_sockets
+from cluster.net.accepting.socket_limits import descriptor_limit, open_descriptors
 from cluster.net.addresses import first_port
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.net.runtime_watch import RuntimeWatch, SocketFileWatch, stop_listening
@@ -365,7 +366,16 @@ class Supervisor(Service):
     def own_statistics(self) -> Mapping[str, Any]:
         """The statistics of the supervisor itself."""
         log = self.children.output_log
-        return {} if log is None else {"log_lines_dropped": log.dropped}
+        return {
+            **({} if log is None else {"log_lines_dropped": log.dropped}),
+            "draining": int(self.stopping),
+            "restarting": int(self._restart.is_running),
+            "draining_processes": self.children.draining,
+            "process_ends": self.children.ends,
+            "events": self._view.status.events.counts,
+            "descriptors": open_descriptors(),
+            "descriptor_limit": descriptor_limit(),
+        }
 
     def missing(self, statistics: Statistics) -> list[str]:
         """Why the cluster is not ready, one phrase for each reason; empty if it is ready."""

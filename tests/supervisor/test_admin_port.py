@@ -30,6 +30,7 @@ NODE = {
     "wsgi_queue_depth": 2,
     "wsgi_threads": 10,
     "handshakes_refused": {"origin": 4},
+    "turn_seconds": {"sum": 1.5, "buckets": [["0.1", 5], ["+Inf", 6]]},
     "a statistic of a later version": object(),
 }
 BROKER = {
@@ -63,7 +64,12 @@ class FixedSource:
         return {"broker": 1, "node0": 3}
 
     def own_statistics(self) -> Mapping[str, Any]:
-        return {"log_lines_dropped": 7}
+        return {
+            "log_lines_dropped": 7,
+            "restarting": 1,
+            "events": {"ready": 4},
+            "process_ends": {"node0": {"SIGKILL": 2}},
+        }
 
 
 class AdminTests(SynchronousTestCase):
@@ -134,6 +140,13 @@ class AdminTests(SynchronousTestCase):
             ("c10k_up", "node0"): 1,
             ("c10k_up", "node1"): 0,
             ("c10k_ready", "node1"): 0,
+            ("c10k_restarting", "supervisor"): 1,
+            ("c10k_events_total", "supervisor", "ready"): 4,
+            ("c10k_process_ends_total", "node0", "SIGKILL"): 2,
+            ("c10k_turn_seconds_bucket", "node0", "0.1"): 5,
+            ("c10k_turn_seconds_bucket", "node0", "+Inf"): 6,
+            ("c10k_turn_seconds_count", "node0"): 6,
+            ("c10k_turn_seconds_sum", "node0"): 1.5,
             ("c10k_starts_total", "node0"): 3,
             ("c10k_connections", "node0"): 3,
             ("c10k_connections_opened_total", "node0"): 10,

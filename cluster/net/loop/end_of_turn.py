@@ -100,6 +100,9 @@ class EndOfTurn:
         self.send_to_streams: Callable[[], None] = _nothing
         self.frames_sent = 0
         """Frames handed to the kernel or to a transport, control frames included."""
+        self.published_at = 0.0
+        """With a pause: when the oldest publication that waits for steps 2 to 4 was made, in the
+        reactor's seconds."""
         self._pace = pace
         self._scheduled = False
         self._published_scheduled = False
@@ -118,7 +121,8 @@ class EndOfTurn:
         if not self._published_scheduled:
             self._published_scheduled = True
             if self._pace:
-                delay = min(MAX_PACE_S, max(0.0, self._end_of_pause - self.reactor.seconds()))
+                self.published_at = now = self.reactor.seconds()
+                delay = min(MAX_PACE_S, max(0.0, self._end_of_pause - now))
                 self.reactor.callLater(delay, self._flush_published)
             else:
                 self.schedule()
