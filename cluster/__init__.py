@@ -12,6 +12,7 @@ The packages, from the highest floor to the lowest. Each imports only from lower
        pubsub       topics, barriers and presence of one node, on any bus
     1  net          sockets: WebSocket connections, ZeroMQ, the event loop
     0  core         decisions without I/O
+       logs         lines of the log, the threads that write them, Python's logging
 
 The names in ``__all__`` are public.
 """

@@ -4,10 +4,14 @@ import json
 from typing import Any
 
 from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, readBody
+from twisted.web.http_headers import Headers
 
 from tests.e2e.asking import get, until
 from tests.e2e.processes import TEST_TIMEOUT_S, Cluster, reactor, start_cluster
 from tests.e2e.wsclient import Closed, connect
+
+AGENT: Any = Agent(reactor)
 
 SITE = ("--settings", "tests.e2e.log_site")
 
@@ -23,6 +27,9 @@ class AccessLogTests(TestCase):
             client.send(text)
             self.assertEqual(await client.next_message(), text)
         await client.close(1000)
+        headers = Headers({"Prefer": ["wait=0"]})
+        response = await AGENT.request(b"GET", f"{cluster.base_url}news/".encode(), headers)
+        await readBody(response)
         with self.assertRaises(Closed):
             await connect(reactor, f"ws{cluster.base_url[4:]}nothing/")
 
@@ -34,6 +41,7 @@ class AccessLogTests(TestCase):
                 r"\[node0#info\] 127\.0\.0\.1 WEBSOCKET /echo/\?room=1 1000 12 \d+\.\d{3}"
                 r" in 2/\d+ out 2/12$"
             ),
+            cluster.line(r"\[node0#info\] 127\.0\.0\.1 GET /news/ 200 \d+ \d+\.\d{3} poll 0$"),
             cluster.line(r"WEBSOCKET /nothing/ 404 0 0\.\d{3} in 0/0 out 0/0$"),
         ]
         await self.converse(cluster)
