@@ -296,4 +296,5 @@ class Node(Service):
         if views_ended:
             self.http.site.pool.stop()
         self.http.database.stop()
+        self.websockets.connection_factory.log_summaries()
         self.pubsub.stop()

@@ -91,6 +91,11 @@ class ConnectionFactoryBase(AutobahnFactory):
         """Autobahn updates these counters, which are not used here; one object serves all
         connections."""
 
+    def log_summaries(self) -> None:
+        """Log now what would be summarised later: the node stops."""
+        self.log_refusal.stop()
+        self.log_invalid.stop()
+
     @property
     def messages_sent(self) -> int:
         """Data frames handed to the kernel (or to TLS) at the end of this factory's turns."""

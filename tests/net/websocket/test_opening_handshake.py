@@ -95,6 +95,10 @@ class HandshakeTests(SynchronousTestCase):
         application.clock.advance(10)
         self.assertEqual(lines[-1], "handshakes refused: … and 95 more (426)")
         self.assertEqual(application.factory.handshakes_refused, {"426": 100})
+        for number in range(7):
+            self.refused(application, b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        application.factory.log_summaries()
+        self.assertEqual(lines[-1], "handshakes refused: … and 2 more (426)")
 
     def test_subprotocol(self) -> None:
         application = Application()
