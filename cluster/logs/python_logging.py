@@ -94,8 +94,8 @@ class PythonLogging:
         is_printed = is_on_console(record)
         # The context has what Sentry and others keep for the request.
         context = contextvars.copy_context()
-        self._worker.add(lambda: context.run(logger.handle, record), urgent=True)
-        return is_printed
+        is_added = self._worker.add(lambda: context.run(logger.handle, record), urgent=True)
+        return is_added and is_printed
 
 
 class RootHandler(logging.Handler):

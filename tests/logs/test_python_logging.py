@@ -12,7 +12,9 @@ from typing import Any
 from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.logs import python_logging
 from cluster.logs.python_logging import (
+    QUEUE_RECORDS,
     WEBSOCKET,
     PythonLogging,
     RootHandler,
@@ -125,6 +127,26 @@ class ForwardTests(LoggingTestCase):
         self.assertNotEqual(self.records.threads, [threading.get_ident()])
         self.assertEqual(self.records.variables, ["of the request"])
         self.assertEqual(self.python_logging.dropped, 0)
+
+    def test_what_the_thread_cannot_take_is_left_to_the_caller(self) -> None:
+        entered, gate = threading.Event(), threading.Event()
+        self.addCleanup(gate.set)
+        stream = StringIO()
+        self.patch(sys, "stderr", stream)
+        handler = logging.StreamHandler(stream)
+        handler.addFilter(lambda record: entered.set() or gate.wait(PATIENCE_S) or True)
+        self.patch(python_logging, "is_on_console", lambda record: True)
+        logging.root.addHandler(handler)
+        self.python_logging.start()
+        self.assertTrue(self.python_logging.forward(self.event("error")))
+        self.assertTrue(entered.wait(PATIENCE_S))
+        printed = [
+            self.python_logging.forward(self.event("error")) for _ in range(QUEUE_RECORDS + 10)
+        ]
+        self.assertEqual(printed.count(False), self.python_logging.dropped)
+        self.assertGreaterEqual(self.python_logging.dropped, 10)
+        gate.set()
+        self.python_logging.stop(PATIENCE_S)
 
     def _forward_with_variable(self) -> None:
         variable.set("of the request")
