@@ -65,7 +65,7 @@ class DjangoSite(Site):
         self.limits = limits
         self.sockets = sockets or SocketLimits()
         self.proxies = proxies or Proxies()
-        self.bodies = RequestBodies(max(limits.max_bodies, limits.max_body), self.sockets)
+        self.bodies = RequestBodies(limits.max_bodies, limits.max_body, self.sockets)
         self.limited: Counter[str] = Counter()
         """Requests that were refused or not awaited, by reason: "slow_header", "slow_body",
         "request_bodies"."""

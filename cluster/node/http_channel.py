@@ -16,8 +16,9 @@ from cluster.net.unbuffered_output import unsent_bytes
 STALLED_S = 60.0
 """Seconds after which a client that has stopped reading its response is disconnected."""
 
-BODY_GRACE_S = 10.0
-"""Seconds that a body may take in addition to those of its minimum rate."""
+BODY_CHECK_S = 15.0
+"""Seconds after which the rate of a body is checked again. A shorter gap, such as that of a phone
+that changes its network, does not end it."""
 
 MAX_LENGTH_DIGITS = 100
 """Digits of a Content-Length. Python converts at most 4,300, and any size has fewer than 20."""
@@ -41,6 +42,7 @@ class BoundedChannel(HTTPChannel):
     _unsent = 0
     _receiving = IDLE
     _body_began = 0.0
+    _arrived = 0
     _idle_since: float | None = None
     """While the node stops: when the connection was first seen idle."""
 
@@ -72,7 +74,8 @@ class BoundedChannel(HTTPChannel):
             if self._receiving != BODY:
                 self._receiving = BODY
                 self._body_began = self.site.clock.seconds()
-                self.setTimeout(BODY_GRACE_S)
+                self._arrived = 0
+                self.setTimeout(BODY_CHECK_S)
         elif self._receiving != HEADER and (self._buffer or self._receivedHeaderSize):
             self._receiving = HEADER
             self.setTimeout(self.site.limits.header_timeout)
@@ -94,11 +97,11 @@ class BoundedChannel(HTTPChannel):
         A client of an idle connection may still be reading the last response.
         """
         if self._receiving == BODY:
-            left = self._seconds_left()
+            left = self._seconds_to_next_check()
             if left > 0:
                 self.setTimeout(left)
                 return
-        if self._receiving != IDLE:
+        if self._receiving in (HEADER, BODY):
             self.site.limited["slow_body" if self._receiving == BODY else "slow_header"] += 1
             transport: Any = self.transport
             transport.write(
@@ -106,12 +109,15 @@ class BoundedChannel(HTTPChannel):
             )
         self.loseConnection()
 
-    def _seconds_left(self) -> float:
-        """The seconds that the body may still take, with the bytes that have arrived."""
-        arrived: int = self.requests[-1].body_size
-        allowed = BODY_GRACE_S + arrived / self.site.limits.body_rate
-        seconds: float = self.site.clock.seconds() - self._body_began
-        return min(allowed, self.site.limits.body_timeout) - seconds
+    def _seconds_to_next_check(self) -> float:
+        """The seconds until the body is checked again; 0 if too few bytes of it arrived since the
+        last check, or if it takes too long."""
+        before, self._arrived = self._arrived, self.requests[-1].body_size
+        limits = self.site.limits
+        if self._arrived - before < limits.body_rate * BODY_CHECK_S:
+            return 0.0
+        end: float = self._body_began + limits.body_timeout
+        return min(BODY_CHECK_S, end - float(self.site.clock.seconds()))
 
     def loseConnection(self) -> None:
         """Close when the client has read all output, or has stopped reading. Idempotent."""

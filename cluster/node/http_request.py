@@ -54,7 +54,7 @@ class BoundedRequest(Request):
         if length == 0:
             super().gotLength(length)
         else:
-            self.content = Body(self.site.bodies)
+            self.content = Body(self.site.bodies, _host_of(super().getClientAddress()))
 
     def handleContentChunk(self, data: bytes) -> None:
         self.body_size += len(data)

@@ -2,18 +2,28 @@
 
 A body is in memory up to SPOOL_BYTES, and then in a temporary file, which needs a descriptor. All
 bodies of a node together have a limit of bytes, in memory and on disk; the request whose piece is
-beyond it is answered 503.
+beyond it is answered 503. So that few clients with large bodies do not keep the others from sending
+forms,
+
+* bodies on disk may have only a part of these bytes (LARGE_PART);
+* the bodies of one client may have only a part of them (CLIENT_PART). Clients of a proxy are not
+  distinguished here: a proxy passes a body on when it has all of it.
 """
 
 import tempfile
+from collections import Counter
 from contextlib import suppress
 from io import BytesIO
 from typing import IO, Any
 
-from cluster.net.accepting.socket_limits import SocketLimits
+from cluster.net.accepting.socket_limits import SocketLimits, network_of
 
 SPOOL_BYTES = 100_000
 """Bytes of a body that are kept in memory; twisted.web has the same limit."""
+
+
+LARGE_PART = 0.75
+CLIENT_PART = 0.25
 
 
 class NoRoomForBody(Exception):
@@ -25,14 +35,45 @@ class RequestBodies:
 
     Args:
         limit: Bytes that they may have together.
-        sockets: Says which descriptors files may have.
+        largest: Bytes that one body may have, which the parts of the limit always allow.
+        sockets: Says which descriptors files may have, and which addresses are one client.
     """
 
-    def __init__(self, limit: int, sockets: SocketLimits) -> None:
+    def __init__(self, limit: int, largest: int, sockets: SocketLimits) -> None:
         self.bytes = 0
         self.files = 0
-        self.limit = limit
         self.sockets = sockets
+        self._limit = max(limit, largest)
+        self._large = max(int(limit * LARGE_PART), largest)
+        self._per_client = max(int(limit * CLIENT_PART), largest)
+        self._clients: Counter[str] = Counter()
+
+    def add(self, size: int, is_large: bool, client: str) -> None:
+        """Count a piece of a body.
+
+        Args:
+            size: Its bytes.
+            is_large: Whether it goes to disk.
+            client: The client's network; empty if it is not limited.
+
+        Raises:
+            NoRoomForBody: The bodies have as many bytes as they may have.
+        """
+        if self.bytes + size > (self._large if is_large else self._limit):
+            raise NoRoomForBody("the node holds its maximum of bytes of request bodies")
+        if client:
+            if self._clients[client] + size > self._per_client:
+                raise NoRoomForBody(f"{client} has its part of the bytes of request bodies")
+            self._clients[client] += size
+        self.bytes += size
+
+    def forget(self, size: int, client: str) -> None:
+        """Count the pieces of a body no more."""
+        self.bytes -= size
+        if client:
+            self._clients[client] -= size
+            if not self._clients[client]:
+                del self._clients[client]
 
 
 class Body:
@@ -40,10 +81,12 @@ class Body:
 
     Args:
         bodies: Counts its bytes until it is closed.
+        host: The address of the connection.
     """
 
-    def __init__(self, bodies: RequestBodies) -> None:
+    def __init__(self, bodies: RequestBodies, host: str) -> None:
         self.size = 0
+        self._client = "" if bodies.sockets.is_exempt(host) else network_of(host)
         self._bodies = bodies
         self._in_memory = True
         self._file: IO[bytes] = BytesIO()
@@ -59,16 +102,15 @@ class Body:
                 no space for a temporary file.
         """
         size = len(data)
-        if self._bodies.bytes + size > self._bodies.limit:
-            raise NoRoomForBody("the node holds its maximum of bytes of request bodies")
-        if self._in_memory and self.size + size > SPOOL_BYTES:
+        is_large = self.size + size > SPOOL_BYTES
+        self._bodies.add(size, is_large, self._client)
+        self.size += size
+        if is_large and self._in_memory:
             self._move_to_disk()
         try:
             self._file.write(data)
         except OSError as error:
             raise NoRoomForBody(f"cannot write a request body to disk: {error}") from None
-        self.size += size
-        self._bodies.bytes += size
 
     def _move_to_disk(self) -> None:
         memory: Any = self._file
@@ -107,7 +149,7 @@ class Body:
         """Forget the body. Idempotent."""
         if self._file.closed:
             return
-        self._bodies.bytes -= self.size
+        self._bodies.forget(self.size, self._client)
         if not self._in_memory:
             self._bodies.files -= 1
         with suppress(OSError):  # the rest of its buffer cannot be written; nobody needs it

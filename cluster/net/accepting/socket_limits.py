@@ -82,7 +82,7 @@ class SocketLimits:
             return self._refuse(DESCRIPTORS)
         if self._total is not None and self.open >= self._total:
             return self._refuse(CONNECTIONS)
-        if self.per_client is not None and not self._is_exempt(host):
+        if self.per_client is not None and not self.is_exempt(host):
             client = network_of(host)
             if self._clients[client] >= self.per_client:
                 return self._refuse(CLIENT)
@@ -93,7 +93,7 @@ class SocketLimits:
     def left(self, host: str) -> None:
         """A socket that was admitted is closed."""
         self.open -= 1
-        if self.per_client is not None and not self._is_exempt(host):
+        if self.per_client is not None and not self.is_exempt(host):
             self.leave(network_of(host))
 
     def enter(self, client: str) -> bool:
@@ -125,7 +125,8 @@ class SocketLimits:
         self.refused[reason] += 1
         return reason
 
-    def _is_exempt(self, host: str) -> bool:
+    def is_exempt(self, host: str) -> bool:
+        """Whether connections from an address do not count as one client."""
         return is_loopback(host) or self._trusts(host)
 
     def shortage(self) -> str | None:
