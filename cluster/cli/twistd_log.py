@@ -9,6 +9,7 @@ Here a thread writes. twistd's options keep their meaning:
     --logger NAME           an observer of the operator, which is called in the event loop
 """
 
+import atexit
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -80,5 +81,6 @@ class LoggedService(MultiService):
     def privilegedStartService(self) -> None:
         # twistd has become a daemon by now, so the thread survives.
         self._log.start()
+        atexit.register(self._log.stop)  # a start that raises ends the process without the reactor
         self._reactor.addSystemEventTrigger("after", "shutdown", self._log.stop)
         super().privilegedStartService()

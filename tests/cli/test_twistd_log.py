@@ -75,6 +75,7 @@ class LoggedServiceTests(SynchronousTestCase):
         logged.privilegedStartService()
         logged.startService()
         self.assertTrue(service.running)
+        self.addCleanup(twistd_log.atexit.unregister, log.stop)
         self.assertTrue(log.writer._worker.is_running)
         ((stop, _, _),) = reactor.triggers["after"]["shutdown"]
         stop()
