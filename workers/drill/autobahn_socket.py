@@ -19,6 +19,7 @@ class AutobahnSocket(WebSocketClientProtocol):
     def __init__(self) -> None:
         super().__init__()
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended = False
         self._messages: asyncio.Queue[str | bytes | Lost] = asyncio.Queue()
 
     def send(self, text: str) -> None:
@@ -48,6 +49,7 @@ class AutobahnSocket(WebSocketClientProtocol):
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         lost = Lost(f"{code} {reason or ''}".strip())
+        self.ended = True
         if not self.opened.done():
             self.opened.set_exception(lost)
         self._messages.put_nowait(lost)

@@ -24,13 +24,14 @@ all nodes have joined it."""
 
 
 class Cluster:
-    """url: of the site. pids: name -> process, of those that serve now.
+    """url: of the site. supervisor: its process. pids: name -> process, of those that serve now.
 
     outages: seconds from each kill until the replacement was ready, by name without its number.
     """
 
     def __init__(self, log: TextIO | None) -> None:
         self.url = ""
+        self.supervisor = 0
         self._log = log
         self.pids: dict[str, int] = {}
         self.outages: dict[str, list[float]] = {"node": [], "broker": []}
@@ -121,6 +122,7 @@ async def running_cluster(nodes: int, log: TextIO | None) -> AsyncIterator[Clust
         "the cluster", command, CLUSTER_END_SECONDS, stdout=PIPE, stderr=STDOUT
     ) as process:
         assert process.stdout is not None
+        cluster.supervisor = process.pid
         reading = asyncio.create_task(cluster.read(process.stdout))
         try:
             await cluster.wait_ready()

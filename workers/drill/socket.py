@@ -8,7 +8,9 @@ class Lost(Exception):
 
 
 class Socket(Protocol):
-    """One connection."""
+    """One connection. ``ended``: whether it has ended, although messages may be left."""
+
+    ended: bool
 
     def send(self, text: str) -> None:
         """Send a text message; ignored when the connection has ended."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from workers.drill import soak
 from workers.drill.command import lines, parse_arguments
 
 COUNTS = {
@@ -53,3 +54,9 @@ class CommandTests(SynchronousTestCase):
         self.assertTrue(text.endswith("VIOLATED: stalled"))
         summary.update(verified=True, violations=[])
         self.assertEqual(lines(summary)[-1], "verified: nothing was violated")
+
+
+class SoakTests(SynchronousTestCase):
+    def test_a_soak_test_lasts_twenty_minutes(self) -> None:
+        options = soak.parse_arguments([])
+        self.assertEqual((options.minutes, options.nodes, options.no_restart), (20, 4, False))

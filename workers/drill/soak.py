@@ -1,0 +1,198 @@
+"""`make soak`: mixed load on a cluster, with a rolling restart in the middle; memory must not grow.
+
+    python -m workers.drill.soak --minutes 20
+
+Echo, broadcast, chat, a feed over WebSocket and server-sent events, views, the Game of Life, and
+clients that do not read run at the same time. The memory of all processes of the cluster is
+sampled. After a time to settle, the total may grow only by a margin (memory.py).
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from workers.cli.argument_types import positive, rate
+from workers.demo import Failed
+from workers.drill.chat import Room
+from workers.drill.cluster import Cluster, running_cluster
+from workers.drill.feed import Feed
+from workers.drill.game import Game
+from workers.drill.load import Load
+from workers.drill.memory import MARGIN, MARGIN_BYTES, Sample, growth, sample
+
+SAMPLE_EVERY = 5.0  # seconds
+REPORT_EVERY = 12  # samples between two lines of progress
+PATIENCE_SECONDS = 15.0  # for the last messages of feed and chat
+STALL_SECONDS = 30.0  # for the game: a restart closes WebSockets over ten seconds
+SETTLE = 0.25  # part of the duration after which memory must not grow: 5 of 20 minutes
+MIB = 1 << 20
+
+EPILOG = f"""\
+Memory may grow by {MARGIN:.0%} and {MARGIN_BYTES // MIB} MiB after a quarter of the duration. Exit
+status: 0 nothing was violated, 1 something was, or the cluster failed, 2 wrong usage, 130 Ctrl-C.
+"""
+
+
+class Soak:
+    """One soak test on one cluster. Call `run`, then `summary`."""
+
+    def __init__(self, options: argparse.Namespace, cluster: Cluster) -> None:
+        self._options = options
+        self._cluster = cluster
+        self._load = Load(cluster.url, options.clients)
+        self._feed = Feed(cluster.url, 8, 2.0, cluster.double_faults)
+        self._room = Room(cluster.ws_url, 8, 2.0, cluster.double_faults)
+        self._game = Game(cluster.ws_url, options.size, 1, options.rate, STALL_SECONDS, resume=True)
+        self._samples: list[Sample] = []
+        self._began = monotonic()
+        self._violations: list[str] = []
+
+    async def run(self) -> None:
+        """Load the cluster, restart it in the middle, and check."""
+        seconds = self._options.minutes * 60
+        try:
+            await asyncio.gather(self._feed.start(), self._room.start(), self._game.start())
+            self._load.start()
+            self._began = monotonic()
+            restarted = self._options.no_restart
+            while self._at < seconds and not self._cluster.ended.is_set():
+                if not restarted and self._at >= seconds / 2:
+                    restarted = True
+                    self._say("rolling restart (SIGHUP)")
+                    os.kill(self._cluster.supervisor, signal.SIGHUP)
+                self._sample()
+                await asyncio.sleep(SAMPLE_EVERY)
+            if self._cluster.ended.is_set():
+                self._violations.append("the cluster has ended")
+            await self._game.stop()
+            await asyncio.gather(
+                self._feed.stop(PATIENCE_SECONDS), self._room.stop(PATIENCE_SECONDS)
+            )
+        finally:
+            self._load.cancel()
+            self._game.kill()
+            self._feed.cancel()
+            self._room.cancel()
+        for part in (self._load, self._game, self._feed, self._room):
+            self._violations += part.violations
+        self._check_memory(seconds)
+
+    @property
+    def _at(self) -> float:
+        return monotonic() - self._began
+
+    def _sample(self) -> None:
+        pids = {**self._cluster.pids, "supervisor": self._cluster.supervisor}
+        self._samples.append(sample(self._at, pids))
+        if len(self._samples) % REPORT_EVERY == 1:
+            newest = self._samples[-1]
+            sizes = ", ".join(f"{kind} {size / MIB:.0f}" for kind, size in newest.sizes.items())
+            self._say(f"{newest.total / MIB:.0f} MiB ({sizes}); step {self._game.watcher.step:,}")
+
+    def _check_memory(self, seconds: float) -> None:
+        try:
+            grown = growth(self._samples, seconds * SETTLE)
+        except ValueError as error:
+            self._violations.append(str(error))
+            return
+        if grown.is_too_much:
+            before, after = grown.before / MIB, grown.after / MIB
+            self._violations.append(f"memory has grown from {before:.0f} to {after:.0f} MiB")
+
+    def _say(self, text: str) -> None:
+        print(f"{self._at:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the result, as for --json."""
+        seconds = self._options.minutes * 60
+        try:
+            grown = growth(self._samples, seconds * SETTLE)
+        except ValueError:
+            grown = None
+        return {
+            "verified": not self._violations,
+            "violations": self._violations,
+            "seconds": round(seconds, 1),
+            "memory_mib": None
+            if grown is None
+            else {"settled": grown.before // MIB, "end": grown.after // MIB},
+            "samples": [[round(one.at), one.total // MIB] for one in self._samples],
+            "load": dict(self._load.counts),
+            "feed": self._feed.values,
+            "chat": self._room.values,
+            "life": {
+                key: self._game.values.get(key)
+                for key in ("steps", "compared", "resumed", "longest_stall")
+            },
+        }
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="soak", description=(__doc__ or "").splitlines()[0], epilog=EPILOG
+    )
+    add = parser.add_argument
+    add("--minutes", type=rate, default=20.0, metavar="N", help="duration (20)")
+    add("--nodes", type=positive, default=4, metavar="N", help="node processes (4)")
+    add(
+        "--clients", type=positive, default=40, metavar="N", help="of echo and broadcast, each (40)"
+    )
+    add("--size", type=positive, default=16, metavar="N", help="rows and columns of the game (16)")
+    add("--rate", type=rate, default=5.0, metavar="RATE", help="steps a second at most (5)")
+    add("--no-restart", action="store_true", help="no rolling restart in the middle")
+    add("--log", type=argparse.FileType("w"), metavar="FILE", help="keep the cluster's log")
+    add("--json", action="store_true", help="print the summary as one JSON object")
+    return parser.parse_args(arguments)
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Carry out a soak test; returns the exit status."""
+    soaking = asyncio.create_task(_soak(options))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, soaking.cancel)
+    try:
+        summary = await soaking
+    except Failed as error:
+        print(f"soak: {error}", file=sys.stderr, flush=True)
+        return 1
+    except asyncio.CancelledError:
+        return 128 + signal.SIGINT
+    if options.json:
+        print(json.dumps(summary), flush=True)
+    else:
+        memory = summary["memory_mib"]
+        if memory:
+            print(f"memory: {memory['settled']} MiB when settled, {memory['end']} MiB at the end")
+        counts = ", ".join(f"{count:,} {name}" for name, count in summary["load"].items())
+        print(f"load: {counts}")
+        for violation in summary["violations"]:
+            print(f"VIOLATED: {violation}")
+        if summary["verified"]:
+            print("verified: nothing was violated", flush=True)
+    return 0 if summary["verified"] else 1
+
+
+async def _soak(options: argparse.Namespace) -> dict[str, Any]:
+    print(f"Soak test of {options.minutes:g} minutes: starting ...", file=sys.stderr, flush=True)
+    async with running_cluster(options.nodes, options.log) as cluster:
+        soak = Soak(options, cluster)
+        await soak.run()
+        return soak.summary()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a soak test with these arguments; returns the exit status."""
+    logging.disable(logging.WARNING)  # Autobahn logs each connection that a restart closes
+    return asyncio.run(run(parse_arguments(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
