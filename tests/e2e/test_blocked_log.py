@@ -78,6 +78,16 @@ class BlockedLogTests(TestCase):
         self.assertEqual(cluster.processes(), [])
         transport.resumeProducing()
 
+    async def test_a_supervisor_that_is_stopped_does_not_stop_the_nodes(self) -> None:
+        cluster = await start_cluster(self, "--nodes", "1", "--access-log", *SITE)
+        cluster.kill(signal.SIGSTOP)
+        try:
+            # The pipe to the supervisor takes some 400 of these lines.
+            await request_pages(cluster.base_url, 20 * TOGETHER)
+        finally:
+            cluster.kill(signal.SIGCONT)
+        await ready(cluster.admin_url)
+
     async def test_dropped_lines_are_counted_and_reported(self) -> None:
         cluster = await start_cluster(self, "--nodes", "1", *SITE)
         transport: Any = cluster.transport
