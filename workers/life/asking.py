@@ -1,41 +1,50 @@
 """When cells ask for states that were lost with a process of the server, and which cells do.
 
-A frame that is lost stops the whole game: its receiver waits, then the receiver's neighbours, and
-so on. So a shard looks only whether any message arrives.
+A state that is lost stops its receiver, then the receiver's neighbours, and so on, until no cell
+advances any more. So a shard looks whether the step that all its cells have reached advances.
 """
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from statistics import median
+from time import monotonic
 
 from workers.life.cell_client import CellClient
 from workers.processes.client import Client
 
-LOOK_EVERY = 0.25  # seconds between two checks whether messages arrive
-ASK_AFTER = 0.5  # seconds without a message after which cells ask for states; doubled each time
-ASK_LAST = 1.0  # seconds, the longest of these
+LOOK_EVERY = 0.25  # seconds between two checks
+ASK_AFTER = 0.5  # seconds without a step, beyond those of the rate, after which cells ask
+USUAL_STEPS = 9  # steps whose median duration is usual; after twice as long cells ask
+ASK_AGAIN = 1.0  # seconds between two times
 MOST_ASKED = 2000  # states that a shard asks for at once: those of its last cells
 
 
 class Asking:
-    """Call `is_due` every LOOK_EVERY seconds."""
+    """Call `is_due` every LOOK_EVERY seconds. rate: steps a second at most; 0: no limit."""
 
-    def __init__(self) -> None:
-        self._received = 0
-        self._silent = 0.0  # seconds since a message has arrived
-        self._after = ASK_AFTER
-        self._step = -1  # the step at which states were asked for
+    def __init__(self, rate: float, seconds: Callable[[], float] = monotonic) -> None:
+        self._pause = 1 / rate if rate else 0.0
+        self._seconds = seconds
+        self._step = -1
+        self._since = seconds()  # when all cells had reached that step
+        self._asked_at = 0.0
+        self._durations: deque[float] = deque(maxlen=USUAL_STEPS)
 
-    def is_due(self, received: int, step: int) -> bool:
-        """Whether cells must ask now. received: messages so far. step: that all have reached."""
-        if received != self._received:
-            self._received = received
-            self._silent = 0.0
+    def is_due(self, step: int) -> bool:
+        """Whether cells must ask now. step: the one that all cells of the shard have reached."""
+        now = self._seconds()
+        if step != self._step:
+            if self._step >= 0:
+                self._durations.append((now - self._since) / (step - self._step))
+            self._step, self._since, self._asked_at = step, now, 0.0
             return False
-        self._silent += LOOK_EVERY
-        if self._silent < self._after:
+        # A busy server needs more time, not more messages.
+        usual = median(self._durations) if self._durations else 0.0
+        if now - self._since < max(self._pause + ASK_AFTER, 2 * usual):
             return False
-        self._silent = 0.0
-        self._after = min(ASK_LAST, 2 * self._after) if step == self._step else ASK_AFTER
-        self._step = step
+        if now - self._asked_at < ASK_AGAIN:
+            return False
+        self._asked_at = now
         return True
 
 

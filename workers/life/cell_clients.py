@@ -13,8 +13,8 @@ does,
 
 A cell that loses its connection opens another one to resume (cell.py), unless the server has closed
 it with a code of FINAL (cell_client.py). The tally "away" is how many cells are not connected at
-the moment. When cells wait for neighbours and nothing arrives any more, they ask the server for the
-states that they miss: frames may be lost with a process of the server.
+the moment. When the game does not advance, cells ask the server for the states that they miss:
+frames may be lost with a process of the server (asking.py).
 
 "ended" adds "sent" and "received", counts of messages; "latency", a histogram of step latencies;
 "moved", how many connections had to come from another address because one had no port left;
@@ -93,7 +93,7 @@ class LifeShard(Shard):
         self._began = 0.0
         self._counts: dict[int, int] = {}  # step -> how many cells have reached it
         self._states: dict[int, bytearray] = {}  # step -> their states, by position
-        self._asking = Asking()
+        self._asking = Asking(plan.rate)
         self._handshakes = Handshakes()
         super().__init__(reactor, plan, number, emit)
         self._reconnecting = Reconnecting[CellClient](self.timer_wheel.later, self.connect)
@@ -165,9 +165,9 @@ class LifeShard(Shard):
         self.tally["resumed"] += 1
 
     def _look(self) -> None:
-        """Ask for missing states when nothing arrives any more."""
+        """Ask for missing states when the game does not advance."""
         self.timers.after("look", asking.LOOK_EVERY, self._look)
-        if self._asking.is_due(self.received, self.tally["step"]):
+        if self._asking.is_due(self.tally["step"]):
             self.tally["asked"] += ask(self._clients)
 
     # Gathering

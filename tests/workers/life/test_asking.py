@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from workers.life import asking
-from workers.life.asking import ASK_AFTER, ASK_LAST, LOOK_EVERY, Asking, ask
+from workers.life.asking import ASK_AFTER, ASK_AGAIN, LOOK_EVERY, Asking, ask
 from workers.life.cell import Cell, Course
 from workers.life.cell_client import CellClient
 
@@ -19,24 +20,39 @@ class Recording:
 
 
 class AskingTests(SynchronousTestCase):
-    def silence(self, asking: Asking, received: int, step: int) -> float:
-        """Return the seconds without a message until states are asked for."""
-        looks = 1
-        while not asking.is_due(received, step):
-            looks += 1
-        return looks * LOOK_EVERY
+    def setUp(self) -> None:
+        self.clock = Clock()
 
-    def test_nothing_is_asked_for_while_messages_arrive(self) -> None:
-        asking = Asking()
-        self.assertEqual([asking.is_due(n, 0) for n in range(1, 100)], [False] * 99)
+    def silence(self, asking: Asking, step: int) -> float:
+        """Return the seconds until states are asked for, while the game stays at a step."""
+        began = self.clock.seconds()
+        while not asking.is_due(step):
+            self.clock.advance(LOOK_EVERY)
+        return self.clock.seconds() - began
 
-    def test_it_takes_longer_each_time_until_the_game_advances(self) -> None:
-        asking = Asking()
-        times = [self.silence(asking, 0, 7) for _ in range(6)]
-        self.assertEqual(times[:2], [ASK_AFTER, ASK_AFTER])
-        self.assertEqual(times[-1], ASK_LAST)
-        self.silence(asking, 0, 8)
-        self.assertEqual(self.silence(asking, 0, 8), ASK_AFTER)
+    def play(self, asking: Asking, steps: int, seconds: float) -> None:
+        for step in range(steps + 1):
+            self.assertFalse(asking.is_due(step))
+            self.clock.advance(seconds)
+
+    def test_nothing_is_asked_for_while_the_game_advances(self) -> None:
+        self.play(Asking(0.0, self.clock.seconds), 100, 10.0)
+
+    def test_cells_ask_until_the_game_advances(self) -> None:
+        asking = Asking(0.0, self.clock.seconds)
+        self.play(asking, 5, 0.01)
+        self.clock.advance(10)
+        self.silence(asking, 6)  # it has just advanced
+        self.clock.advance(LOOK_EVERY)
+        self.assertEqual(self.silence(asking, 6), ASK_AGAIN - LOOK_EVERY)
+        self.assertAlmostEqual(self.silence(asking, 7), ASK_AFTER)
+
+    def test_a_slow_rate_and_a_slow_server_need_time(self) -> None:
+        asking = Asking(0.5, self.clock.seconds)
+        self.assertEqual(self.silence(asking, 0), 2.0 + ASK_AFTER)
+        slow = Asking(0.0, self.clock.seconds)
+        self.play(slow, 10, 30.0)
+        self.assertGreaterEqual(self.silence(slow, 11), 60.0)
 
 
 class AskTests(SynchronousTestCase):
