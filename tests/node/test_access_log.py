@@ -90,6 +90,14 @@ class WebSocketTests(AccessLogTestCase):
         size = len(text("one") + text("two"))
         self.assertEqual((connection.counts.messages_in, connection.counts.bytes_in), (2, size))
 
+    def test_the_frames_of_a_history_are_counted(self) -> None:
+        connection: Any = self.application.open()[0]
+        connection.send_history([b"x" * 10] * 3)
+        connection.send_history([b"x" * 30_000] * 2)
+        self.application.clock.pump([0] * 10)
+        counts = connection.counts
+        self.assertEqual((counts.messages_out, counts.bytes_out), (5, 60_030))
+
     def test_a_refused_handshake_has_its_status(self) -> None:
         connection: Any = self.application.connect()[0]
         connection.dataReceived(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -4,6 +4,8 @@ It is a subclass, so that a node without an access log pays nothing. Nothing is 
 message here either: what arrives is counted for each read, what leaves for each send.
 """
 
+from collections.abc import Sequence
+
 from cluster.net.websocket.autobahn_protocol import CONNECTING, OPEN
 from cluster.net.websocket.connection import ServerConnection
 
@@ -61,6 +63,11 @@ class CountedConnection(ServerConnection):
             self.counts.messages_out -= 1
             self.counts.bytes_out -= len(data)
         super().sendData(data, sync, chopsize)
+
+    def hold_history(self, frames: Sequence[bytes]) -> None:
+        self.counts.messages_out += len(frames)
+        self.counts.bytes_out += sum(map(len, frames))
+        super().hold_history(frames)
 
     def dataReceived(self, data: bytes) -> None:
         if self.state == CONNECTING:

@@ -138,11 +138,15 @@ class FrameWriter(ConnectionBase):
             for frame in frames:
                 self.send_frame(frame)
             return
+        self.hold_history(frames)
+        if not self.blocked:
+            self._continue_later()
+
+    def hold_history(self, frames: Sequence[bytes]) -> None:
+        """Hold the frames of a long history; they are sent piece by piece."""
         self._hold()
         self._hold_frames(frames)
         self._history_bytes += sum(map(len, frames))
-        if not self.blocked:
-            self._continue_later()
 
     # Called at the end of the turn.
 
