@@ -37,6 +37,8 @@ DESCRIPTORS = 250
 
 MANY = 200
 
+POST = b"POST /nothing/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+
 
 class SocketsTestCase(TestCase):
     timeout = TEST_TIMEOUT_S
@@ -86,6 +88,24 @@ class DescriptorTests(SocketsTestCase):
         client.abort()
         await client.closed
 
+    async def test_clients_are_answered_even_without_any_descriptor(self) -> None:
+        """The kernel refuses to open a socket: accept(2) fails with EMFILE."""
+        cluster = await start_cluster(self, "--nodes", "1")
+        pid = cluster.pids["node0"]
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 1
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, limits[1]))
+        sockets = await deferToThread(self.take, cluster.port, MANY)
+        answer = await deferToThread(self.received, sockets[-1])
+        self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        self.assertEqual((await get(cluster.base_url + "demos/"))[0], 200)
+        self.assertNotIn("Traceback", cluster.text)
+
+    def received(self, sock: socket.socket) -> bytes:
+        sock.settimeout(PATIENCE_S)
+        return sock.recv(65536)
+
     def answers(self, sockets: list[socket.socket]) -> bytes:
         """What the refused clients received."""
         answers = b""
@@ -131,6 +151,48 @@ class FullTests(SocketsTestCase):
         await client.closed
         await ready(cluster.admin_url)
         self.assertEqual((await get(cluster.base_url + "demos/"))[0], 200)
+
+
+class BodiesTests(SocketsTestCase):
+    async def test_large_bodies_leave_room_for_forms(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "small_settings.py").write_text(
+            "from django_project.settings import *\n"
+            "C10K = {'MAX_REQUEST_BODIES': 4 << 20, 'MAX_REQUEST_BODY': 1 << 20}\n"
+        )
+        cluster: Any = await start_cluster(
+            self,
+            "--nodes", "1", "--settings", "small_settings",
+            extra={"PYTHONPATH": f"{ROOT}:{ROOT / 'twistd_plugins'}:{folder.resolve()}"},
+        )  # fmt: skip
+        sockets = await deferToThread(self.send_bodies, cluster.port, 20)
+        await total_until(cluster, 17, "c10k_limited_total", limit="request_bodies")
+        _, metrics = await get(cluster.admin_url + "metrics")
+        (held,) = re.findall(r'c10k_request_bodies_bytes\{node="node0"\} (\S+)', metrics)
+        self.assertLessEqual(float(held), 3 << 20)
+        self.assertIn('c10k_request_body_files{node="node0"} 3.0', metrics)
+        form = await deferToThread(self.send_form, cluster.port)
+        self.assertTrue(form.startswith(b"HTTP/1.1 404 "), form)
+        for sock in sockets:
+            sock.close()
+        await total_until(cluster, 0, "c10k_request_bodies_bytes")
+        self.assertNotIn("Traceback", cluster.text)
+
+    def send_bodies(self, port: int, count: int) -> list[socket.socket]:
+        """Send all but the last byte of bodies of 1 MB, one after the other."""
+        size = 1_000_000
+        sockets = self.take(port, count)
+        for sock in sockets:
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(POST % size)
+                sock.sendall(b"x" * (size - 1))
+        return sockets
+
+    def send_form(self, port: int) -> bytes:
+        (sock,) = self.take(port, 1)
+        sock.sendall(POST % 3 + b"a=b")
+        return sock.recv(100)
 
 
 class UnixTests(TestCase):
