@@ -11,6 +11,7 @@ life          one Game of Life on this cluster and on other servers
 slow_views    the latency of WebSockets while slow views run
 link          CPU time of a publication on its way to another node
 watchers      CPU time of the watchers of a game
+spare         the time until a killed node is back, with and without a spare process
 restart       a rolling restart under load, which must lose nothing
 
 competitors   the servers that are compared with the cluster

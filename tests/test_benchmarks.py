@@ -27,6 +27,7 @@ from benchmarks import (
     restart,
     rounds,
     slow_views,
+    spare,
     storm,
     subscribers,
     tables,
@@ -45,7 +46,7 @@ from benchmarks.servers import (
 )
 
 MEASURING: Any = [broadcast, echo, handshakes, idle, fast_path, history, life, link]
-MEASURING += [restart, slow_views, storm, watchers]
+MEASURING += [restart, slow_views, spare, storm, watchers]
 
 
 class CommandTests(SynchronousTestCase):

@@ -17,6 +17,7 @@ SIGHUP, which restarts the cluster if the supervisor receives it, is logged and 
 """
 
 import argparse
+import importlib
 import os
 import signal
 import sys
@@ -41,7 +42,7 @@ from cluster.cli.process_setup import (
     use_monotonic_clock,
 )
 from cluster.cli.startup_errors import explain_failed_start
-from cluster.cli.value_checks import add_site_settings
+from cluster.cli.value_checks import add_site_settings, check_settings
 from cluster.core.exceptions import OperationFailed
 from cluster.logs.formats import FORMATS
 from cluster.logs.outputs import Descriptor
@@ -89,6 +90,8 @@ class Child:
         complete: Called with the configuration before that; adds what the site's settings say.
         fingerprint: Of the code that this process runs, if the supervisor compares it later.
         dropped_lines: Returns how many lines the log of this process has dropped.
+        load: For a spare process: loads the site before there is a slot.
+        named: Called with the slot of a spare process.
     """
 
     log = Logger()
@@ -102,6 +105,8 @@ class Child:
         complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
         fingerprint: str | None = None,
         dropped_lines: Callable[[], int] = lambda: 0,
+        load: Callable[[], object] | None = None,
+        named: Callable[[int], object] = lambda slot: None,
     ) -> None:
         self.status = EXIT_STOPPED
         self._reactor = reactor
@@ -111,6 +116,8 @@ class Child:
         self._complete = complete
         self._fingerprint = fingerprint
         self._dropped_lines = dropped_lines
+        self._load = load
+        self._named = named
         self._service: ChildService | None = None
         self._stopping = self._handing_over = False
         self._drain_timeout = self._restart_spread = 0.0
@@ -124,8 +131,26 @@ class Child:
         self._reactor.connectUNIX(path, factory)
 
     def _connected(self) -> None:
-        registered = self.link.register(self._slot, os.getpid())
+        if self._load is not None:
+            loaded = maybeDeferred(self._load)
+            loaded.addCallback(lambda _: self.link.standby(os.getpid()))
+            loaded.addCallbacks(self._register, self._not_loaded)
+        else:
+            self._register(self._slot)
+
+    def _register(self, slot: int) -> None:
+        self._slot = slot
+        self._named(slot)
+        registered = self.link.register(slot, os.getpid())
         registered.addCallback(self._start).addErrback(self._failed)
+
+    def _not_loaded(self, failure: Failure) -> None:
+        if self._stopping:
+            return
+        self.status = EXIT_FAILED
+        reason, _ = explain_failed_start(self.log, failure)
+        self.log.error("the spare process cannot start: {reason}", reason=reason)
+        self.stop()
 
     def _start(self, config: dict[str, Any]) -> "Deferred[None]":
         config = self._complete(config)
@@ -239,6 +264,15 @@ def make_node(
     return node
 
 
+def load_site(settings: str) -> None:
+    """Import what a node needs, and the site, before there is a slot."""
+    from cluster.node.node import load_django
+
+    check_settings(settings)
+    load_django(settings)
+    importlib.import_module("cluster.node.assembly")
+
+
 def make_broker(config: dict[str, Any], _: list[tuple[int, int, str, str]]) -> ChildService:
     """Create the cluster's own broker."""
     from twisted.internet import reactor
@@ -276,6 +310,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--fingerprint", action="store_true", help="print the fingerprint of the code, and exit"
     )
+    parser.add_argument("--spare", metavar="SETTINGS", help="load this site, and wait for a slot")
     parser.add_argument("--log-format", choices=sorted(FORMATS), default="text")
     parser.add_argument("--log-descriptor", type=int, default=1, help="the pipe for the log")
     return parser.parse_args(argv)
@@ -292,6 +327,8 @@ def main(argv: Sequence[str]) -> NoReturn:
     if is_node:
         install_asyncio_reactor()
     process = f"node{arguments.slot}" if is_node else "broker"
+    if arguments.spare:
+        process = "spare"
     log = log_to_supervisor(process, arguments.log_format, arguments.log_descriptor)
     from twisted.internet import reactor
 
@@ -312,6 +349,8 @@ def main(argv: Sequence[str]) -> NoReturn:
             leave,
             add_site_settings,
             dropped_lines=lambda: log.dropped,
+            load=partial(load_site, arguments.spare) if arguments.spare else None,
+            named=lambda slot: log.rename(f"node{slot}"),
         )
         stop_on_first_signal(main_loop, child.stop)
     else:

@@ -208,6 +208,12 @@ class Options(SiteOptions):
     optFlags: ClassVar[list[list[Any]]] = [
         *NODE_FLAGS,
         [
+            "spare",
+            None,
+            "keep one more process, which has loaded the site and takes the place of a node that"
+            " ends",
+        ],
+        [
             "end-with-parent",
             None,
             "stop when the process that started this one ends, as at SIGTERM (with twistd -n)",

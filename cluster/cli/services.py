@@ -57,6 +57,7 @@ def _make_cluster(options: Options) -> Service:
         node=options.given_node_config(),
         drain_timeout=options.drain_timeout,
         restart_spread=options.restart_spread,
+        spare=bool(options["spare"]),
         site_folder=site_folder(options.settings),
         log_format=options["log-format"],
         blocked_loop_timeout=options.site["BLOCKED_LOOP_TIMEOUT"],

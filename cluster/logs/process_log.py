@@ -41,6 +41,10 @@ class ProcessLog:
         self._is_child = is_child
         self._python_logging = PythonLogging()
 
+    def rename(self, process: str) -> None:
+        """Write another name of the process from here on."""
+        self._process = process
+
     @property
     def dropped(self) -> int:
         """Lines that were not written, and records that LOGGING did not receive."""

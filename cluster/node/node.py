@@ -37,6 +37,22 @@ if TYPE_CHECKING:  # the module needs Django, which is loaded when the node star
     from cluster.node.assembly import HttpParts, WebSocketParts
 
 
+def load_django(settings: str, configured: Callable[[], object] = lambda: None) -> None:
+    """Load a site: its settings, its applications and its views.
+
+    Args:
+        settings: The settings module.
+        configured: Called before the views are imported, when LOGGING is in effect.
+    """
+    os.environ["DJANGO_SETTINGS_MODULE"] = settings
+    import django
+    from django.urls import get_resolver
+
+    django.setup()
+    configured()
+    _ = get_resolver().url_patterns  # import the views now, not at the first connection
+
+
 class Node(Service):
     """A node on sockets that are open already.
 
@@ -181,19 +197,14 @@ class Node(Service):
     # Start.
 
     def _load_django(self) -> None:
-        os.environ["DJANGO_SETTINGS_MODULE"] = self.config.settings
-        import django
+        load_django(self.config.settings, self.django_is_loaded)
         from django.apps import apps
-        from django.urls import get_resolver
 
-        django.setup()
-        self.django_is_loaded()
         if not apps.is_installed("cluster.django"):
             self.log.warn(
                 '"cluster.django" is not in INSTALLED_APPS: WebSockets and feeds stay open when'
                 " their session ends, and manage.py has neither c10k's runserver nor publish"
             )
-        _ = get_resolver().url_patterns  # import the views now, not at the first connection
 
     def _assemble(self) -> None:
         from cluster.django import conf

@@ -36,6 +36,13 @@ STACKS_S = 0.25
 """Seconds that a child has to write the stacks of its threads before it is killed."""
 
 
+SPARE = "spare"
+"""The name of the child that has loaded the site and waits until a node ends (``use_spare``)."""
+
+SPARE_PAUSE_S = 2.0
+"""Seconds until the next spare process starts, so that it does not slow down the node."""
+
+
 class _Relay(LoggingProtocol):
     """One process of one child."""
 
@@ -47,13 +54,20 @@ class _Relay(LoggingProtocol):
         self.name = name
         self._log = ChildOutput(name, monitor.output_log or EventLog(monitor.log))
 
+    def rename(self, name: str) -> None:
+        """The process belongs to another child from now on."""
+        self._log.finish()
+        self.name = name
+        self._log = ChildOutput(name, self.service.output_log or EventLog(self.service.log))
+
     def connectionMade(self) -> None:
         pass
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         if childFD == heartbeat_pipe.DESCRIPTOR:
             turn_age = heartbeat_pipe.newest_report(data)
-            if turn_age is not None and self.service.protocols.get(self.name) is self:
+            is_current = self.service.protocols.get(self.name) is self
+            if turn_age is not None and is_current and self.name != SPARE:
                 self.service.heard(self.name, turn_age)
         else:
             self._log.received(childFD, data)
@@ -214,6 +228,18 @@ class Children(ProcessMonitor):
             process.cwd,
             childFDs={**DESCRIPTORS, heartbeat_pipe.DESCRIPTOR: "r"},
         )
+
+    def use_spare(self, name: str) -> None:
+        """Let the spare process, which is ready, take the place of a child that has just ended."""
+        self.restart[name].cancel()
+        relay: Any = self.protocols.pop(SPARE)
+        self._ready.remove(SPARE)
+        relay.rename(name)
+        self.protocols[name] = relay
+        self.timeStarted[name] = self._clock.seconds()
+        self.starts[name] += 1
+        self.log.info("{name}: the spare process takes its place", name=name)
+        self.restart[SPARE] = self._clock.callLater(SPARE_PAUSE_S, self.startProcess, SPARE)
 
     def replace_in_place(self, name: str) -> "Deferred[None]":
         """Stop a child; its next process starts when it has ended. Fires when it has ended."""

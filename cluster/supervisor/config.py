@@ -24,6 +24,7 @@ class SupervisorConfig:
         log_format: The form of log lines, a key of cluster.logs.formats.FORMATS.
         blocked_loop_timeout: Seconds after which a node whose event loop is blocked is replaced.
         site_folder: The folder of the site's code; empty if it is not known.
+        spare: Whether a spare process waits until a node ends.
         command: The command line that starts a child, without the child's arguments.
     """
 
@@ -37,4 +38,5 @@ class SupervisorConfig:
     log_format: str = "text"
     blocked_loop_timeout: float = 30.0
     site_folder: str = ""
+    spare: bool = False
     command: Sequence[str] = field(default_factory=child_command)

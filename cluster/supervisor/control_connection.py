@@ -55,6 +55,15 @@ class Register(amp.Command):
     errors: ClassVar[dict[type[Exception], bytes]] = {RegistrationRefused: b"REFUSED"}
 
 
+class Standby(amp.Command):
+    """Spare process to supervisor: it has loaded the site. The response comes when a node has
+    ended; then the process registers for its slot."""
+
+    arguments: ClassVar[_Arguments] = [(b"pid", amp.Integer())]
+    response: ClassVar[_Arguments] = [(b"slot", amp.Integer())]
+    errors: ClassVar[dict[type[Exception], bytes]] = {RegistrationRefused: b"REFUSED"}
+
+
 class Listen(amp.Command):
     """Supervisor to node: a listening socket, and its TLS key and certificates if it has some. The
     receiver owns the descriptor."""
@@ -111,6 +120,10 @@ class ChildRegistry(Protocol):
 
     def registered(self, link: "ChildLink", slot: int, pid: int) -> dict[str, Any]:
         """Return the configuration of a child that registers; raises RegistrationRefused."""
+
+    def standby(self, link: "ChildLink", pid: int) -> "Deferred[int]":
+        """The spare process has loaded the site; fires with its slot. Raises
+        RegistrationRefused."""
 
     def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         """The listening sockets for a child: (descriptor, family, endpoint)."""
@@ -176,6 +189,10 @@ class ChildLink(_Quiet):
         return gatherResults(sent, consumeErrors=True).addCallback(
             lambda _: {"config": json.dumps(config)}
         )
+
+    @Standby.responder
+    def _standby(self, pid: int) -> "Deferred[dict[str, int]]":
+        return self._registry.standby(self, pid).addCallback(lambda slot: {"slot": slot})
 
     @Ready.responder
     def _ready(
@@ -290,6 +307,11 @@ class SupervisorLink(_Quiet):
         """
         registered: Deferred[dict[str, Any]] = self.callRemote(Register, slot=slot, pid=pid)
         return registered.addCallback(lambda response: json.loads(response["config"]))
+
+    def standby(self, pid: int) -> "Deferred[int]":
+        """Report that this spare process has loaded the site; fires with the slot to take."""
+        asked: Deferred[dict[str, int]] = self.callRemote(Standby, pid=pid)
+        return asked.addCallback(lambda response: response["slot"])
 
     def ready(self, **report: Any) -> "Deferred[None]":
         """Report that this process serves, with the optional arguments of Ready."""

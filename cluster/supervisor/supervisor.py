@@ -46,7 +46,7 @@ from cluster.supervisor.admin_port import make_site
 from cluster.supervisor.certificates import Certificates
 from cluster.supervisor.child_command import child_environment, command_output
 from cluster.supervisor.child_output import LOG_DESCRIPTOR
-from cluster.supervisor.child_processes import Children
+from cluster.supervisor.child_processes import SPARE, Children
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import (
     BROKER_SLOT,
@@ -59,6 +59,7 @@ from cluster.supervisor.listening_slots import ListeningSlots
 from cluster.supervisor.operators.cluster_view import ClusterView
 from cluster.supervisor.restarting.code_changes import CodeChanges
 from cluster.supervisor.restarting.rolling_restart import RollingRestart
+from cluster.supervisor.restarting.spare import Spare
 
 BROKER = "broker"
 
@@ -110,6 +111,7 @@ class Supervisor(Service):
             self.children,
             reactor,
         )
+        self._spare = Spare(self.children)
         self._code_changes = CodeChanges(
             config.site_folder,
             [path for path in sys.path if os.path.isdir(path)],
@@ -204,6 +206,8 @@ class Supervisor(Service):
         common += ["--log-descriptor", str(LOG_DESCRIPTOR)]
         if name == BROKER:
             return ["broker", *common]
+        if name == SPARE:
+            return ["node", *common, "--spare", self.config.node["settings"]]
         return ["node", *common, "--slot", str(self._nodes.index(name))]
 
     def _listen_admin(self) -> None:
@@ -252,6 +256,14 @@ class Supervisor(Service):
             self._heartbeat.joined(name, link)
         return config
 
+    def standby(self, link: ChildLink, pid: int) -> "Deferred[int]":
+        """The spare process has loaded the site; fires with the slot that it shall take."""
+        if self.stopping or self.children.pid(SPARE) != pid:
+            raise RegistrationRefused(f"process {pid} is not the spare process of this cluster")
+        self._links[pid] = link
+        self.log.info("{name} ready (process {pid})", name=SPARE, pid=pid)
+        return self._spare.standby()
+
     def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         """The listening sockets for a child: (descriptor, family, endpoint)."""
         return [] if slot == BROKER_SLOT else self._slots.sockets_of(slot)
@@ -293,6 +305,13 @@ class Supervisor(Service):
                 admin=self._admin.url,
             )
 
+            if self.config.spare:
+                self.children.addProcess(
+                    SPARE,
+                    [*self.config.command, *self._arguments(SPARE)],
+                    env=self._environment(),
+                )
+
     def start_failed(self, link: ChildLink, reason: str, permanent: bool) -> None:
         """The child cannot start. Stop the cluster if this is permanent and no node ever
         started."""
@@ -331,6 +350,9 @@ class Supervisor(Service):
         raise RegistrationRefused(f"there is no slot {slot}")
 
     def _child_ended(self, name: str, how: str) -> None:
+        if name == SPARE:
+            self._spare.ended()
+            return
         self._heartbeat.ended(name)
         self._view.ended(name, how, is_expected=self.stopping)
         if name != BROKER and not self.stopping:
@@ -341,6 +363,8 @@ class Supervisor(Service):
             if link is not None:
                 self._heartbeat.joined(name, link)
                 self._slots.reopen(slot)
+            elif self.children.pid(name) is None:
+                self._spare.take(name, slot)
         if not self.stopping:
             self._code_changes.watch()
         self._restart.ended(name)
@@ -422,6 +446,8 @@ class Supervisor(Service):
             A Deferred with a sentence for the operator. It fails with OperationFailed.
         """
         self._certificates.read_again()
+        if self.config.spare:
+            self._spare.renew()
         return self._restart.request()
 
     def hang_up(self) -> None:

@@ -82,6 +82,33 @@ class ChildTests(SynchronousTestCase):
         self.assertEqual(self.registry.events[-1], ("ready", 1))
         self.assertEqual(self.exits, [])
 
+    def test_a_spare_process_loads_the_site_and_waits_for_its_slot(self) -> None:
+        events: list[Any] = []
+        self.child = Child(
+            self.reactor, -1, self.make_service, self.exits.append,
+            load=lambda: events.append("loaded"), named=events.append,
+        )  # fmt: skip
+        self.connect()
+        self.assertEqual(events, ["loaded"])
+        self.assertEqual(self.registry.events, [("standby", os.getpid())])
+        self.registry.slot.callback(3)
+        self.pump()
+        self.assertEqual(events, ["loaded", 3])
+        self.assertEqual(self.registry.events[-1], ("registered", 3, os.getpid()))
+        self.assertEqual(self.service.events, ["start"])
+
+    def test_a_spare_process_that_cannot_load_the_site_ends(self) -> None:
+        def load() -> None:
+            raise ImportError("no module named shop")
+
+        logged: list[str] = []
+        self.patch(Child, "log", Logger(observer=lambda event: logged.append(formatEvent(event))))
+        self.child = Child(self.reactor, -1, self.make_service, self.exits.append, load=load)
+        self.connect()
+        self.assertEqual(self.registry.events, [])
+        self.assertEqual((self.exits, self.child.status), (["reactor stopped"], EXIT_FAILED))
+        self.assertIn("the spare process cannot start: ImportError: no module", logged[0])
+
     def test_a_child_answers_with_its_statistics(self) -> None:
         self.assertEqual(self.child._stats(), {"log_lines_dropped": 0})
         self.connect()

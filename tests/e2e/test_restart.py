@@ -176,6 +176,36 @@ class RestartTests(TestCase):
         await ready(cluster.admin_url)
         self.assertEqual(len(cluster.processes()), 4)
 
+    async def test_a_spare_process_takes_the_place_of_a_killed_node(self) -> None:
+        self.deploy("one")
+        path = os.pathsep.join([str(self.folder), environment("")["PYTHONPATH"]])
+        cluster = await start_cluster(
+            self, "--nodes", "2", "--settings", "restart_site", "--spare",
+            extra={"PYTHONPATH": path},
+        )  # fmt: skip
+        if "spare" not in cluster.pids:
+            await cluster.line("spare ready")
+        for version in ("one", "two"):
+            spare = cluster.pids["spare"]
+            again = cluster.line("node0 ready")
+            os.kill(cluster.pids["node0"], signal.SIGKILL)
+            await again
+            self.assertEqual(cluster.pids["node0"], spare)
+            self.assertTrue((await get(cluster.base_url))[1].startswith(version))
+            await ready(cluster.admin_url)
+            if version == "one":
+                if cluster.pids["spare"] == spare:
+                    await cluster.line("spare ready")
+                self.deploy("two")
+                done, loaded = cluster.line("restarted 2 nodes"), cluster.line("spare ready")
+                cluster.kill(signal.SIGHUP)
+                await gatherResults([done, loaded])
+        self.assertIn("node0: the spare process takes its place", cluster.text)
+        cluster.kill()
+        await cluster.end()
+        self.assertEqual(cluster.processes(), [])
+        self.assertNotIn("Traceback", cluster.text)
+
     async def test_signals_to_a_node_or_the_broker_are_logged_and_lose_nothing(self) -> None:
         cluster = await self.start()
         for name in ("broker", "node0"):

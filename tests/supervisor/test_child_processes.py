@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.supervisor.child_command import child_command, child_environment
-from cluster.supervisor.child_processes import Children
+from cluster.supervisor.child_processes import SPARE, SPARE_PAUSE_S, Children
 from cluster.supervisor.heartbeat_pipe import DESCRIPTOR, STACKS_SIGNAL
 
 
@@ -262,6 +262,27 @@ class ChildrenTests(ChildrenTestCase):
 
     def test_stop_is_allowed_before_start(self) -> None:
         self.successResultOf(self.children.stopService())
+
+
+class SpareTests(ChildrenTestCase):
+    def test_the_spare_process_takes_the_place_of_a_child_and_the_next_one_starts(self) -> None:
+        node, spare = self.start("node0", SPARE)
+        for name in ("node0", SPARE):
+            self.children.became_ready(name)
+        self.reactor.advance(10)
+        node.end(signal=9)
+        self.children.use_spare("node0")
+        self.assertEqual(self.children.pid("node0"), spare.pid)
+        self.assertFalse(self.children.is_ready("node0"))
+        self.assertIsNone(self.children.pid(SPARE))
+        spare.protocol.childDataReceived(1, b"hello\n")
+        self.assertIn("[node0#info] hello", self.lines)
+        self.reactor.advance(SPARE_PAUSE_S)
+        self.assertEqual(len(self.reactor.live()), 2)
+        self.assertIsNotNone(self.children.pid(SPARE))
+        self.children.became_ready("node0")
+        spare.end()
+        self.assertEqual(self.ended, ["node0", "node0"])
 
 
 class CandidateTests(ChildrenTestCase):

@@ -81,6 +81,11 @@ class RecordingRegistry:
     def listening_sockets(self, slot: int) -> list[tuple[int, int, str]]:
         return [(40, 2, "tcp:8000"), (41, 10, r"tcp:8000:interface=\:\:1")]
 
+    def standby(self, link: ChildLink, pid: int) -> "Deferred[int]":
+        self.events.append(("standby", pid))
+        self.slot: Deferred[int] = Deferred()
+        return self.slot
+
     def certificate(self, endpoint: str) -> str:
         return "PEM" if endpoint.endswith("1") else ""
 

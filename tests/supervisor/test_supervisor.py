@@ -32,7 +32,12 @@ class SupervisorTestCase(SynchronousTestCase):
         self.given_up: list[str] = []
 
     def make(
-        self, nodes: int = 2, bus: str | None = None, listen: str = "", site_folder: str = ""
+        self,
+        nodes: int = 2,
+        bus: str | None = None,
+        listen: str = "",
+        site_folder: str = "",
+        spare: bool = False,
     ) -> Supervisor:
         config = SupervisorConfig(
             nodes=nodes,
@@ -42,14 +47,21 @@ class SupervisorTestCase(SynchronousTestCase):
             node={"settings": "site.settings", "drain_timeout": 10.0},
             drain_timeout=10.0,
             site_folder=site_folder,
+            spare=spare,
             command=["child"],
         )
         supervisor = Supervisor(config, self.reactor, self.given_up.append)
         supervisor.log = Recorder(self.lines)  # type: ignore[assignment]
         return supervisor
 
-    def start(self, nodes: int = 2, bus: str | None = None, site_folder: str = "") -> Supervisor:
-        supervisor = self.make(nodes, bus, site_folder=site_folder)
+    def start(
+        self,
+        nodes: int = 2,
+        bus: str | None = None,
+        site_folder: str = "",
+        spare: bool = False,
+    ) -> Supervisor:
+        supervisor = self.make(nodes, bus, site_folder=site_folder, spare=spare)
         supervisor.privilegedStartService()
         supervisor.startService()
         self.addCleanup(self.finish, supervisor)
@@ -538,6 +550,46 @@ class RestartTests(SupervisorTestCase):
         supervisor.hang_up()
         self.reactor.live()[-1].end(1)
         self.assertIn("SIGHUP: restarting the processes one after the other", self.lines)
+
+
+class SpareTests(SupervisorTestCase):
+    def spare(self, supervisor: Supervisor) -> tuple[RecordingLink, Any]:
+        """The spare process has loaded the site."""
+        pid = supervisor.children.pid("spare") or 0
+        link = RecordingLink(0, pid)
+        return link, supervisor.standby(link, pid)  # type: ignore[arg-type]
+
+    def test_the_spare_process_takes_the_slot_of_a_node_that_is_killed(self) -> None:
+        supervisor = self.start(2, spare=True)
+        self.assertIsNone(supervisor.children.pid("spare"), "it waits until all nodes serve")
+        links = self.all_ready(supervisor)
+        args = self.process(supervisor, "spare").args
+        self.assertEqual(args[-2:], ["--spare", "site.settings"])
+        link, slot = self.spare(supervisor)
+        self.assertRaises(RegistrationRefused, supervisor.standby, None, 1)
+        self.reactor.advance(10)
+        self.lose(supervisor, links[1])
+        self.assertEqual(self.successResultOf(slot), 1)
+        link.slot = 1
+        supervisor.registered(link, 1, link.pid)  # type: ignore[arg-type]
+        supervisor.became_ready(link)  # type: ignore[arg-type]
+        self.assertTrue(supervisor.children.is_ready("node1"))
+        self.reactor.advance(3)
+        self.assertEqual(len(self.reactor.live()), 4)
+        self.lose(supervisor, links[0])  # before the next one has loaded the site
+        self.reactor.advance(0)
+        self.assertEqual(len(self.reactor.live()), 4)
+
+    def test_a_restart_replaces_the_spare_process(self) -> None:
+        supervisor = self.start(1, "local", spare=True)
+        self.ready(supervisor, 0)
+        link, slot = self.spare(supervisor)
+        supervisor.restart().addErrback(lambda _: None)  # it is stopped at the end
+        self.assertTrue(link.asked_to_stop)
+        self.process(supervisor, "spare").end()
+        self.reactor.advance(1)
+        self.assertIsNotNone(supervisor.children.pid("spare"))
+        self.assertNoResult(slot)
 
 
 class StopTests(SupervisorTestCase):

@@ -1,5 +1,6 @@
 """How processes are started again: after a failure, and with new code.
 
 rolling_restart  replaces all processes one after the other
+spare            a process that has loaded the site takes the place of a node that ends
 code_changes     notices that the site's code has changed, while a process waits for its next start
 """
