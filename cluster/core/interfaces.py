@@ -68,6 +68,10 @@ class ClientConnection(Subscriber, Protocol):
     receive: Callable[[bytes, bool], None]
     """Called with the payload and whether it is binary; the payload of text is valid UTF-8."""
 
+    count_frame: Callable[[], object] | None
+    """Called for each control frame but Close, and each fragment of a message but its last. It may
+    close the connection."""
+
     on_drained: Callable[[], None] | None
     """Called each time ``blocked`` ends."""
 

@@ -47,6 +47,7 @@ class RecordingConnection:
         self.state = OPEN
         self.receive: Callable[[bytes, bool], None] = lambda payload, is_binary: None
         self.on_drained: Callable[[], None] | None = None
+        self.count_frame: Callable[[], object] | None = None
         self.on_frames_lost: Callable[[bytes], None] | None = None
 
     def send_frame(self, frame: bytes) -> None:

@@ -121,24 +121,32 @@ class MessageRate:
         self._now = now
 
     def gate(self, connection: ClientConnection) -> Callable[[Receive], Receive]:
-        """Return a decorator for the functions that receive the messages of one connection."""
+        """Return a decorator for the functions that receive the messages of one connection.
+
+        Control frames and the fragments of messages count like messages.
+        """
         tokens, at = float(self._burst), self._now()
         rate, burst, now = self._rate, self._burst, self._now
 
+        def take() -> bool:
+            nonlocal tokens, at
+            time_now = now()
+            tokens = min(burst, tokens + (time_now - at) * rate) - 1.0
+            at = time_now
+            if tokens >= 0:
+                return True
+            self.closed_total += 1
+            connection.close(CLOSE_TOO_FAST, "too many messages")
+            return False
+
         def around(receive: Receive) -> Receive:
             def received(payload: bytes, is_binary: bool) -> None:
-                nonlocal tokens, at
-                time_now = now()
-                tokens = min(burst, tokens + (time_now - at) * rate) - 1.0
-                at = time_now
-                if tokens < 0:
-                    self.closed_total += 1
-                    connection.close(CLOSE_TOO_FAST, "too many messages")
-                else:
+                if take():
                     receive(payload, is_binary)
 
             return received
 
+        connection.count_frame = take
         return around
 
 

@@ -151,6 +151,7 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
         elif self.owner is not None:
             self.factory.on_abandoned(self)
         self.receive = ignore
+        self.count_frame = None
         self.on_drained = self.on_frames_lost = None
 
     # Reading

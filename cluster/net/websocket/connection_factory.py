@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from autobahn.websocket.compress_deflate import PerMessageDeflateMixin
 from autobahn.websocket.types import ConnectionRequest
 from twisted.python.failure import Failure
 
@@ -18,6 +19,11 @@ from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_base import ConnectionFactoryBase
 from cluster.net.websocket.counted_connection import CountedConnection
 from cluster.net.websocket.frames import SMALL
+
+
+# Autobahn answers 400 to a client whose window has 8 bits, which RFC 7692, section 7.1.2, allows. It
+# avoids them because zlib cannot compress with such a window; this server never compresses.
+PerMessageDeflateMixin.WINDOW_SIZE_PERMISSIBLE_VALUES = list(range(8, 16))
 
 
 class ConnectionFactory(ConnectionFactoryBase):
@@ -65,6 +71,7 @@ class ConnectionFactory(ConnectionFactoryBase):
     ) -> None:
         super().__init__(end_of_turn, epoll_reader, high_water)
         self.setProtocolOptions(
+            versions=[13],  # RFC 6455; Autobahn also accepts drafts of it
             webStatus=False,
             serveFlashSocketPolicy=False,
             failByDrop=False,

@@ -58,6 +58,10 @@ class MessageReader(ConnectionBase):
     """Called with (payload, is_binary) for each message; the application may set it at any time.
     The payload of a text message is valid UTF-8."""
 
+    count_frame: Callable[[], object] | None = None
+    """Called for each control frame but Close, and each fragment of a message but its last, before
+    it is processed. The application may set it; it may close the connection."""
+
     paused: bool
     """Whether reading is paused: for a reason of ``pause``, or until ``_unread`` is processed."""
 
@@ -179,6 +183,11 @@ class MessageReader(ConnectionBase):
                 if length > SMALL:
                     length = int.from_bytes(data[pos + 2 : mask], "big")
                 stop = start + length
+                if self.count_frame is not None and (data[pos] & 8 or not data[pos] & 0x80):
+                    if data[pos] & 15 != 8:
+                        self.count_frame()
+                    if self.state != OPEN:
+                        return pos
                 if (
                     between
                     and stop <= end

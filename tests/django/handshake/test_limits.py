@@ -85,6 +85,14 @@ class MessageRateTests(SynchronousTestCase):
         self.assertEqual(self.received, [b"1", b"2", b"3", b"4"])
         self.assertEqual(self.rate.closed_total, 1)
 
+    def test_other_frames_count_like_messages(self) -> None:
+        self.connection.text("1")
+        for _ in range(2):
+            self.assertTrue(self.connection.count_frame())
+        self.assertEqual(self.connection.closes, [])
+        self.assertFalse(self.connection.count_frame())
+        self.assertEqual(self.connection.closes, [(1008, "too many messages")])
+
     def test_silence_allows_no_more_than_the_burst(self) -> None:
         self.now += 1000
         self.connection.text("1", "2", "3", "4")

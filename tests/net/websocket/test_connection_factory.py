@@ -28,6 +28,21 @@ class CompressionTests(SynchronousTestCase):
         connection.dataReceived(frame(1, self.deflate(b"hello " * 30), rsv=4) + text("plain"))
         self.assertEqual(application.events, ["hello " * 30, "plain"])
 
+    def test_windows_of_all_sizes_are_accepted(self) -> None:
+        for bits in (b"8", b"9", b"15"):
+            for name in (b"client", b"server"):
+                offer = self.OFFER.partition(b";")[0] + b"; " + name + b"_max_window_bits=" + bits
+                application = Application(compression=True)
+                connection, transport = application.connect()
+                connection.dataReceived(request(offer))
+                application.clock.advance(0)
+                self.assertIn(b"101 Switching Protocols", transport.written)
+                self.assertIn(b"permessage-deflate", transport.written)
+                compressor = zlib.compressobj(wbits=-9)
+                data = compressor.compress(b"hello " * 30) + compressor.flush(zlib.Z_SYNC_FLUSH)
+                connection.dataReceived(frame(1, data[:-4], rsv=4))
+                self.assertEqual(application.events, ["open", "hello " * 30])
+
     def test_a_message_that_is_too_large_when_inflated_closes_with_1009(self) -> None:
         application = Application(compression=True, max_message_size=1000)
         connection, transport = application.open(self.OFFER)

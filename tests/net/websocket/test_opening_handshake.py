@@ -53,6 +53,13 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(application.events, [])
         return transport.written
 
+    def test_versions_other_than_13_are_refused(self) -> None:
+        for version in (b"0", b"8", b"12", b"14", b"255"):
+            raw = request().replace(b"Version: 13", b"Version: " + version)
+            response = self.refused(Application(), raw)
+            self.assertTrue(response.startswith(b"HTTP/1.1 400 "), response)
+            self.assertIn(b"\r\nSec-WebSocket-Version: 13\r\n", response)
+
     def test_a_refusal_is_a_response_with_a_body(self) -> None:
         def deny(connection: ServerConnection, request: Any) -> None:
             raise ConnectionDeny(403, "not from\r\nSet-Cookie: here")

@@ -105,6 +105,35 @@ class ReceiveTests(SynchronousTestCase):
         application.clock.advance(0)
         self.assertEqual(turns, [0, 0, 1, 1] * 3)
 
+    def test_control_frames_and_fragments_are_counted(self) -> None:
+        application = Application()
+        connection, _transport = application.open()
+        count = 0
+
+        def counted() -> None:
+            nonlocal count
+            count += 1
+
+        connection.count_frame = counted
+        stream = text("a") + frame(9, b"ping") + frame(10) + text("b" * 200)
+        stream += frame(1, b"c", fin=False) + frame(0, b"", fin=False) + frame(9) + frame(0, b"d")
+        for step in (len(stream), 1):
+            count = 0
+            for at in range(0, len(stream), step):
+                connection.dataReceived(stream[at : at + step])
+            self.assertEqual(count, 5)  # 3 control frames, 2 fragments
+        connection.dataReceived(close(1000))
+        self.assertEqual(count, 5)
+
+    def test_counting_may_close_the_connection(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.count_frame = lambda: connection.close(1008)
+        connection.dataReceived(frame(9) + text("late"))
+        application.clock.advance(0)
+        self.assertEqual(transport.written, server_close(1008))
+        self.assertEqual(application.events, [])
+
     def test_bytes_that_were_read_may_wait_for_a_later_turn(self) -> None:
         application = Application()
         connection, transport = application.open()
