@@ -30,13 +30,13 @@ AWAY_LIMIT = 8 << 20
 """Bytes of batches that are kept for a node that is away. Above that, publications to it are
 dropped (``node_stalled``)."""
 
-ACKNOWLEDGE_S = 0.1
+ACKNOWLEDGE_S = 0.25
 """Seconds after which a batch is acknowledged on its own. Longer would keep more batches in memory,
-shorter would send more acknowledgements; a busy link needs none."""
+shorter would send more acknowledgements; a link that is busy in both directions needs none."""
 
-ACKNOWLEDGE_BYTES = 1 << 20
-"""Bytes of one node's batches that are acknowledged at once, so that a sender does not pause until
-ACKNOWLEDGE_S has passed."""
+ACKNOWLEDGE_BYTES = 1 << 18
+"""Bytes of one node's batches that are acknowledged at once. 64 nodes that all receive the same
+reach HIGH_WATER together at most once, and not for longer than ACKNOWLEDGE_S."""
 
 
 class RemoteNode:
