@@ -12,11 +12,13 @@
 #   make types    mypy alone
 #   make docs     builds the documentation as a site, in site/
 #   make package  builds sdist and wheel, and checks them
+#   make lock     looks for newer versions of all that is installed, and writes requirements/*.txt
 #   make clean    removes .venv and what builds and tests leave behind
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
 SIZE ?= 32
 NODES ?= 4
@@ -27,7 +29,7 @@ DEMO = --size $(SIZE) --nodes $(NODES) --port $(PORT) $(if $(STEPS),--steps $(ST
 DRILL = --size $(SIZE) --nodes $(NODES) $(if $(SEED),--seed $(SEED)) \
 	$(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))
 
-.PHONY: demo drill soak test lint format types docs package clean
+.PHONY: demo drill soak test lint format types docs package lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -42,11 +44,11 @@ soak: $(VENV)/.installed
 test: $(VENV)/.tox
 	$(VENV)/bin/tox run
 
-lint format types docs package: $(VENV)/.tox
+lint format types docs package lock: $(VENV)/.tox
 	$(VENV)/bin/tox run -e $@
 
 # An environment of the same Python is kept, because contributors install more into it (CONTRIBUTING.md).
-$(VENV)/.installed: pyproject.toml setup.py
+$(VENV)/.installed: pyproject.toml setup.py requirements/demo.txt
 	@test -n "$(PYTHON)" || { echo "c10k needs Python 3.11 or newer, and found none on PATH." \
 	  "Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
@@ -56,12 +58,13 @@ $(VENV)/.installed: pyproject.toml setup.py
 	@echo "Installing c10k into $(VENV) (once) ..."
 	@test "$$($(VENV)/bin/python -c 'import pip, sys; print(sys.version)' 2>/dev/null)" = \
 	  "$$("$(PYTHON)" -c 'import sys; print(sys.version)')" || "$(PYTHON)" -m venv --clear $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[uvloop]"
+	@$(PIP) --require-hashes -r requirements/demo.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.tox: $(VENV)/.installed
+$(VENV)/.tox: $(VENV)/.installed requirements/tox.txt
 	@echo "Installing tox into $(VENV) (once) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "tox>=4.23"
+	@$(PIP) --require-hashes -r requirements/tox.txt
 	@touch $@
 
 clean:

@@ -206,6 +206,10 @@ class PackagingTests(TestCase):
         self.assert_works()
         version = run([str(environment() / "twistd"), "c10k", "--version"])
         self.assertRegex(version, r"^c10k \d+\.\d+")
+        with self.assertRaises(AssertionError) as failed:
+            run([str(environment() / "swarm"), "life", "--help"])
+        self.assertIn("status 1\nswarm: the load tool is not installed: pip", str(failed.exception))
+        pip(str(environment() / "python"), "install", f"{wheel()}[swarm]")
         swarm = run([str(environment() / "swarm"), "life", "--help"])
         self.assertIn("--verify", swarm)
         run([str(environment() / "python"), "-m", "pip", "check"])

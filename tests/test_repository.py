@@ -293,6 +293,8 @@ class EnvironmentTests(TestCase):
         shutil.copy(ROOT / "Makefile", folder)
         (folder / "pyproject.toml").touch()
         (folder / "setup.py").touch()
+        (folder / "requirements").mkdir()
+        (folder / "requirements" / "demo.txt").touch()
         interpreters = {"python3": "3.11"}
         if environment is not None:
             interpreters[".venv/bin/python"] = environment

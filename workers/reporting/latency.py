@@ -5,10 +5,15 @@ The package hdrhistogram (http://hdrhistogram.org) counts each duration in a buc
 percentiles cannot.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 
-from hdrh.histogram import HdrHistogram
+try:
+    from hdrh.histogram import HdrHistogram
+except ModuleNotFoundError:
+    # Not a dependency of the server. Every subcommand imports this module when it starts.
+    sys.exit('swarm: the load tool is not installed: pip install "django-c10k[swarm]"')
 
 LONGEST_US = 3_600_000_000
 """An hour, in microseconds. Longer durations are counted as an hour."""
