@@ -6,6 +6,7 @@ C10K_STATE_DIR       folder for the secret key and the database; see state.py fo
 DJANGO_SECRET_KEY    the secret key; without it a random one is created and kept in the folder
 C10K_ALLOWED_HOSTS   host names in addition to localhost, separated by commas
 C10K_DEBUG           "1" turns Django's debug pages on
+C10K_DEMO_TOKEN      what a page needs to kill processes (topology/access.py); make demo sets it
 """
 
 import os
@@ -37,6 +38,7 @@ INSTALLED_APPS = [
     "django_project.chat",
     "django_project.live",
     "django_project.audiences",
+    "django_project.topology",
 ]
 
 MIDDLEWARE = [
@@ -60,6 +62,7 @@ TEMPLATES = [
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
+                "django_project.context.node",
             ]
         },
     }

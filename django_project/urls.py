@@ -12,4 +12,5 @@ urlpatterns = [
     path("", include("django_project.chat.urls")),
     path("", include("django_project.live.urls")),
     path("", include("django_project.audiences.urls")),
+    path("", include("django_project.topology.urls")),
 ]

@@ -19,6 +19,13 @@ class Demo(NamedTuple):
 
 DEMOS = (
     Demo(
+        "topology:page",
+        "The cluster at work",
+        "The game with the colours of the nodes, a live map of the processes, and buttons that "
+        "kill them: the game continues at the same step, without one wrong cell.",
+        ("/cluster/owners/",),
+    ),
+    Demo(
         "gameoflife:page",
         "Game of Life",
         "Each cell is a WebSocket client. The servers do not know the rules: they relay each "
@@ -63,7 +70,37 @@ DEMOS = (
 )
 
 
+CODE = """\
+from cluster import websocket
+
+@websocket
+async def room(ws, name):
+    ws.subscribe(f"room/{name}")
+    async for message in ws:
+        ws.publish(f"room/{name}", f"{ws.user}: {message}")
+
+urlpatterns = [path("room/<slug:name>/", room)]
+"""
+"""A chat on any number of nodes."""
+
+
+class Cost(NamedTuple):
+    """CPU time of one echoed message, from the table in docs/benchmarks.md."""
+
+    server: str
+    row: str
+    microseconds: str
+
+
+COSTS = (
+    Cost("c10k", "cluster, async def", "12.6"),
+    Cost("websockets on uvloop", "websockets, uvloop", "24.7"),
+    Cost("Channels on uvicorn", "uvicorn + Channels", "136"),
+    Cost("Channels on Daphne", "Daphne + Channels", "240"),
+)
+
+
 @require_safe
 def demos(request: HttpRequest) -> HttpResponse:
     """The list of the demos."""
-    return render(request, "demos.html", {"demos": DEMOS})
+    return render(request, "demos.html", {"demos": DEMOS, "code": CODE, "costs": COSTS})

@@ -10,12 +10,15 @@ the cluster or the swarm failed; otherwise 128 + the number of the signal that e
 
 import argparse
 import asyncio
+import os
 import re
+import secrets
 import shutil
 import signal
 import socket
 import sys
 import sysconfig
+import webbrowser
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -31,6 +34,9 @@ DRAIN_SECONDS = 3  # short, because there are no uploads to wait for
 CLUSTER_END_SECONDS = DRAIN_SECONDS + 7.0
 DEATH_SECONDS = 2.0  # from the loss of the swarm's connections to the end of the cluster's process
 LAST_LINES = 5  # of the cluster's output, to show why it has failed
+
+TOKEN = "C10K_DEMO_TOKEN"
+"""The environment variable by which the demo's page knows who may kill processes."""
 
 READY = re.compile(r"c10k ready: (http\S+?/)[ ,].*?\((.*)\)")
 
@@ -74,8 +80,14 @@ async def play(options: argparse.Namespace) -> None:
     check_port(options.port)
     print(f"Starting a cluster of {options.nodes} node{'s' * (options.nodes != 1)} ...", flush=True)
     command = cluster_command(options)
+    token = secrets.token_urlsafe(12)
     async with program(
-        "the cluster", command, CLUSTER_END_SECONDS, stdout=PIPE, stderr=STDOUT
+        "the cluster",
+        command,
+        CLUSTER_END_SECONDS,
+        stdout=PIPE,
+        stderr=STDOUT,
+        env={**os.environ, TOKEN: token},
     ) as cluster:
         assert cluster.stdout is not None
         last: deque[str] = deque(maxlen=LAST_LINES)
@@ -87,7 +99,9 @@ async def play(options: argparse.Namespace) -> None:
             raise Failed(why + quoted(last)) from None
         if ready is None:
             raise Failed("the cluster did not start" + quoted(last))
-        announce(ready[1], ready[2])
+        announce(ready[1], ready[2], token)
+        if options.browser:
+            open_browser(f"{ready[1]}cluster/?token={token}")
         died = asyncio.create_task(read(cluster.stdout, last))
         # Without pipes, because the swarm's progress bar needs the terminal.
         swarm = swarm_command(options, ready[1])
@@ -166,8 +180,23 @@ def check_port(port: int) -> None:
             ) from None
 
 
-def announce(url: str, cluster: str) -> None:
-    lines = [f"The Game of Life:  {url}", f"All demos:         {url}demos/", ""]
+def open_browser(url: str) -> None:
+    """Open a page in the user's browser, if this is a desktop."""
+    is_desktop = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    if is_desktop and sys.stdout.isatty():
+        with suppress(webbrowser.Error):
+            webbrowser.open_new_tab(url)
+
+
+def announce(url: str, cluster: str, token: str) -> None:
+    lines = [
+        f"The cluster at work:  {url}cluster/?token={token}",
+        f"The Game of Life:     {url}",
+        f"All demos:            {url}demos/",
+        "",
+    ]
     lines.append(f"{cluster}; Ctrl-C ends everything")
     width = max(map(len, lines)) + 4
     print(f"\n  ┌{'─' * width}┐")
@@ -190,6 +219,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"steps a second at most, 0: no limit ({ENDLESS_RATE:g}; with --steps "
         f"{COUNTED_RATE:g})",
     )
+    add("--no-browser", dest="browser", action="store_false", help="do not open the page")
     options = parser.parse_args(arguments)
     if not 0 <= options.port <= 65535:
         parser.error("a port is 0 to 65535")

@@ -20,7 +20,7 @@ def operate(command: str, **arguments: Any) -> Any:
     Args:
         command: ``"status"``, ``"topics"``, ``"clients"``, ``"disconnect"``, ``"publish"`` or
             ``"logs"``.
-        arguments: The options of the command: ``limit`` for ``topics`` and ``clients``; ``id``,
+        **arguments: The options of the command: ``limit`` for ``topics`` and ``clients``; ``id``,
             ``user``, ``topic``, ``address``, ``path`` and ``node`` choose clients; ``code`` and
             ``reason`` are sent to those that are disconnected.
 
@@ -30,6 +30,7 @@ def operate(command: str, **arguments: Any) -> Any:
     Raises:
         NotRunning: This process is not a node, or its node has no supervisor.
         OperationFailed: The command is wrong, or there is no answer; the text says why.
+        RuntimeError: The caller is in the thread of the event loop.
     """
     node: Any = running_node()
     asked: Future[Any] = Future()

@@ -9,6 +9,7 @@ its workers are connected and subscribed (``life/status``), and the reports of i
 import asyncio
 import json
 import os
+from base64 import b64encode
 from time import monotonic
 from typing import Any
 
@@ -22,6 +23,9 @@ from django_project.gameoflife.reports import ASK_STATES, BOARD, REPORTS, WATCH,
 GAME = "life/game"
 STATUS = "life/status"
 WATCH_TEXT = "life/watch/text"
+
+OWNERS = "life/owners"
+"""The topic on which each node sends once a second which cells its clients are."""
 
 NODES = "life/nodes"
 """The topic whose members are the nodes that have workers."""
@@ -166,6 +170,7 @@ class Game:
             publish(WATCH, json=self.status(), here=True)
         if self.workers:
             self._tell_counts()
+            publish(OWNERS, json={"game": self.id, "node": node_name(), "cells": self._owned()})
         if self.running and (missing := self.counts.overdue(monotonic())):
             cells = f"{missing:,} of {self.cells:,} cells"
             why = f"{cells} did not return within {RESUME_TIMEOUT_S:.0f} s"
@@ -174,6 +179,13 @@ class Game:
             self._expire(f"the game is over: {why}")
         else:
             self.reports.look()
+
+    def _owned(self) -> str:
+        """The cells of this node's clients as bits, in base64."""
+        bits = bytearray((self.cells + 7) // 8)
+        for cell in self.claims.values():
+            bits[cell.index >> 3] |= 1 << (cell.index & 7)
+        return b64encode(bits).decode()
 
     def _expire(self, why: str) -> None:
         self.over = why

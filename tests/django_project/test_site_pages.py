@@ -1,6 +1,7 @@
 """All pages of the site: the content security policy, and the targets of links and files."""
 
 import re
+from pathlib import Path
 from urllib.parse import urljoin
 
 from tests.django.site import load_database, load_site
@@ -14,6 +15,10 @@ from django.test import Client, RequestFactory  # noqa: E402
 from django.views.defaults import bad_request, permission_denied  # noqa: E402
 from twisted.trial.unittest import SynchronousTestCase  # noqa: E402
 
+from django_project.views import CODE, COSTS  # noqa: E402
+
+ROOT = Path(__file__).parent.parent.parent
+
 PAGES = {
     "/": 200,
     "/demos/": 200,
@@ -23,6 +28,7 @@ PAGES = {
     "/chat/a-room/": 200,
     "/live/": 200,
     "/audiences/": 200,
+    "/cluster/": 200,
     "/login/": 200,
     "/nothing/here": 404,
 }
@@ -92,6 +98,19 @@ class PagesTests(SynchronousTestCase):
         for path in set(PAGES) - {"/chat/", "/chat/a-room/", "/audiences/"}:
             response = Client(SERVER_NAME="localhost").get(path)
             self.assertNotIn("sessionid", response.cookies, path)
+
+
+@once
+class DemosTests(SynchronousTestCase):
+    def test_costs_are_those_of_the_documentation(self) -> None:
+        page = (ROOT / "docs" / "benchmarks.md").read_text()
+        for cost in COSTS:
+            row = re.search(rf"^\| {re.escape(cost.row)} +\| +([\d.]+) \|", page, re.MULTILINE)
+            assert row is not None, cost.row
+            self.assertEqual(row[1], cost.microseconds)
+
+    def test_the_code_is_python(self) -> None:
+        compile(CODE, "demos", "exec")
 
 
 @once

@@ -19,7 +19,7 @@ from tests.e2e.processes import (
 )
 from tests.once import once
 
-URL = r"The Game of Life:  (http://127\.0\.0\.1:\d+/)"
+URL = r"The Game of Life:     (http://127\.0\.0\.1:\d+/)"
 
 
 @once

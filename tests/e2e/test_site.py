@@ -26,6 +26,7 @@ PAGES = {
     "/chat/a-room/": "Chat",
     "/live/": "Live",
     "/audiences/": "Audiences",
+    "/cluster/": "Cluster",
     "/login/": None,
     "/nothing/here": None,
 }
@@ -412,7 +413,7 @@ class PagesTests(SiteTestCase):
                 self.assertIn(page.locator("h1").text_content(), (title, "Lobby"))
                 page.click(".brand")
                 page.wait_for_url("**/demos/")
-            self.assertEqual(6, number + 1)
+            self.assertEqual(7, number + 1)
 
         def talk() -> None:
             page = opened(browser, f"{cluster.base_url}test/", PHONE)
