@@ -165,6 +165,28 @@ _HISTOGRAMS = {
 }
 
 
+# Label values that are shown from the start: a rate over a counter that appears with its first
+# event would miss this event.
+_DROP_REASONS = (
+    "bus_queue_full",
+    "disconnected",
+    "duplicate_batch",
+    "history_gap",
+    "malformed",
+    "node_gone",
+    "node_stalled",
+    "slow_consumer",
+    "slow_handler",
+    "unknown_sender",
+)
+_END_REASONS = ("exit status 0", "exit status 1", "SIGKILL")
+_ZEROS = {
+    "messages_dropped": dict.fromkeys(_DROP_REASONS, 0),
+    "disconnects": {"1013": 0},
+    "feed_streams_ended": {"slow_consumer": 0},
+}
+
+
 def exposition(
     statistics: Statistics, starts: Mapping[str, int], own: Mapping[str, Any] | None = None
 ) -> bytes:
@@ -201,9 +223,10 @@ class _ClusterCollector(Collector):
             "Number of processes that ended, by exit status or signal",
             labels=["node", "reason"],
         )
-        for name, by_reason in self._own.get("process_ends", {}).items():
-            for reason, count in by_reason.items():
-                ends.add_metric([name, reason], count)
+        process_ends = self._own.get("process_ends", {})
+        for name in self._statistics:
+            for reason in dict.fromkeys((*_END_REASONS, *process_ends.get(name, ()))):
+                ends.add_metric([name, reason], process_ends.get(name, {}).get(reason, 0))
         for name, statistics in self._statistics.items():
             up.add_metric([name], statistics is not None)
             ready.add_metric([name], bool(statistics and statistics.get("ready")))
@@ -223,7 +246,7 @@ class _ClusterCollector(Collector):
                 family = make(metric, text, labels=["node", label] if label else ["node"])
                 for name, value in self._values(key):
                     if label:
-                        for what, amount in value.items():
+                        for what, amount in {**_ZEROS.get(key, {}), **value}.items():
                             family.add_metric([name, what], amount)
                     else:
                         family.add_metric([name], value)

@@ -178,4 +178,4 @@ class AdminTests(SynchronousTestCase):
     def test_an_internal_error_is_logged_and_answered(self) -> None:
         self.source.statistics = succeed({"node0": {"disconnects": "not a dict"}})
         self.assertEqual(self.get("/metrics")[0], 500)
-        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
