@@ -43,12 +43,16 @@ DEFLATE = "permessage-deflate"
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What `connections` clients send to `path`, each of them `output()` once."""
+    """What `connections` clients send to `path`, each of them `output()` once.
+
+    They open WebSockets first, with these `extensions`, unless `is_http`.
+    """
 
     path: str
     connections: int
     output: Callable[[], bytes]
     extensions: str = ""
+    is_http: bool = False
 
 
 def repeated(frame: bytes, size: int) -> bytes:
@@ -81,6 +85,16 @@ def bombs(size: int = 64 * KB) -> bytes:
     return repeated(frame, size)
 
 
+def requests() -> bytes:
+    """Return pipelined requests (RFC 9112, section 9.3.2)."""
+    return repeated(b"GET /test/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 64 * KB)
+
+
+def handshake() -> bytes:
+    """Return an opening request."""
+    return load.upgrade_request(80, "/echo/").replace(b"127.0.0.1:80", b"127.0.0.1")
+
+
 FLOODS = {
     "an invalid frame, then pings": Flood("/echo/", 1000, invalid),
     "one-byte messages": Flood("/echo/", 1000, small_messages),
@@ -89,6 +103,8 @@ FLOODS = {
     "pings": Flood("/echo/", 1000, pings),
     "deflate bombs": Flood("/echo/", 24, bombs, DEFLATE),
     "deflate bombs, broadcast": Flood("/broadcast/flood/", 520, partial(bombs, 4 * KB), DEFLATE),
+    "pipelined requests": Flood("/", 400, requests, is_http=True),
+    "handshakes": Flood("/", 1000, handshake, is_http=True),
 }
 
 
@@ -122,7 +138,12 @@ def flood(server: Server, attack: Flood, duration: float) -> Measurements:
     try:
         while len(sockets) < attack.connections:
             count = min(GROUP, attack.connections - len(sockets))
-            sockets += load.connect(server.port, attack.path, count, extensions=attack.extensions)
+            if attack.is_http:
+                sockets += load.connect_only(server.port, count)
+            else:
+                sockets += load.connect(
+                    server.port, attack.path, count, extensions=attack.extensions
+                )
         pids = server.pids()
         before = most = server.rss_kb()
         start = time.perf_counter()

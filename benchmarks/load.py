@@ -131,6 +131,18 @@ def connect(
     return opened
 
 
+def connect_only(port: int, count: int) -> list[socket.socket]:
+    """Open `count` connections without sending anything. The caller closes them."""
+    source = f"127.0.0.{2 + next(_groups) % 200}"
+    sockets = [_start(source, port) for _ in range(count)]
+    for sock in sockets:
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        if not poll.poll(30_000):
+            raise Failed("a connection was not accepted for 30 s")
+    return sockets
+
+
 def _start(source: str, port: int) -> socket.socket:
     sock = socket.socket()
     sock.setblocking(False)

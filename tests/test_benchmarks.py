@@ -17,6 +17,7 @@ from benchmarks import (
     echo,
     environments,
     fast_path,
+    floods,
     handshakes,
     history,
     idle,
@@ -46,7 +47,7 @@ from benchmarks.servers import (
 )
 
 MEASURING: Any = [broadcast, echo, handshakes, idle, fast_path, history, life, link]
-MEASURING += [restart, slow_views, spare, storm, watchers]
+MEASURING += [floods, restart, slow_views, spare, storm, watchers]
 
 
 class CommandTests(SynchronousTestCase):

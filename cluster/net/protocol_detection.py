@@ -15,6 +15,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from cluster.net.loop.turn_budget import TurnBudget
+
 MAX_HEADER = 16 << 10
 """Bytes that the header of a request may have; twisted.web has the same limit."""
 
@@ -31,6 +33,7 @@ class ProtocolDetector(Protocol):
     def __init__(self) -> None:
         self._received = b""
         self._timeout: Any = None
+        self._is_waiting = False  # for a later turn
 
     def connectionMade(self) -> None:
         self.factory.waiting += 1
@@ -39,8 +42,22 @@ class ProtocolDetector(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._received = received = self._received + data
         end = received.find(b"\r\n\r\n")
-        if end < 0 and len(received) <= MAX_HEADER:
+        if self._is_waiting or (end < 0 and len(received) <= MAX_HEADER):
             return
+        if self.factory.budget.is_spent():
+            self._is_waiting = True
+            self.transport.pauseProducing()
+            self.factory.budget.later(self._continue)
+        else:
+            self._select(received, end)
+
+    def _continue(self) -> None:
+        """Process the request in a later turn, unless the client has left."""
+        if self._is_waiting:
+            self.transport.resumeProducing()
+            self._select(self._received, self._received.find(b"\r\n\r\n"))
+
+    def _select(self, received: bytes, end: int) -> None:
         self._leave()
         if 0 <= end <= MAX_HEADER and _UPGRADE.search(received, 0, end):
             protocol = self.factory.build_websocket(self.transport.getPeer())
@@ -56,6 +73,7 @@ class ProtocolDetector(Protocol):
 
     def _leave(self) -> None:
         self._received = b""
+        self._is_waiting = False
         if self._timeout is not None:
             if self._timeout.active():
                 self._timeout.cancel()
@@ -94,6 +112,9 @@ class ProtocolDetectorFactory(ServerFactory):
         handshake_timeout: float,
     ) -> None:
         self.clock = clock
+        self.budget = TurnBudget(clock)
+        """Bounds how many first requests are processed in a turn. The node replaces it with that of
+        its event loop."""
         self.build_websocket = build_websocket
         self.build_http = build_http
         self.handshake_timeout = handshake_timeout

@@ -133,6 +133,7 @@ class HttpParts:
             websockets.end_of_turn,
         )
         self.site.on_request = self.feeds.take
+        self.site.budget = websockets.end_of_turn.budget
         if config.access_log:
             access_log = AccessLog(reactor)
             access_log.watch(websockets.connection_factory)
@@ -140,3 +141,4 @@ class HttpParts:
         self.protocol_detection = ProtocolDetectorFactory(
             reactor, build_websocket, self.site.buildProtocol, settings["HANDSHAKE_TIMEOUT"]
         )
+        self.protocol_detection.budget = websockets.end_of_turn.budget

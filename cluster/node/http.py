@@ -16,6 +16,7 @@ from twisted.web.server import Site
 
 from cluster.django.handshake.proxies import Proxies
 from cluster.net.accepting.socket_limits import SocketLimits
+from cluster.net.loop.turn_budget import TurnBudget
 from cluster.node.config import HttpLimits
 from cluster.node.http_channel import BoundedChannel
 from cluster.node.http_request import BoundedRequest
@@ -76,6 +77,8 @@ class DjangoSite(Site):
         self.on_response: Callable[[HTTPRequest], None] = _ignore
         """Called with each request when its response is complete or its client has left."""
         self.clock = reactor
+        self.budget = TurnBudget(reactor)
+        """The budget of the event loop. The node replaces it with the one that all parts share."""
         self.requestFactory: Any = self._make_request
         self.protocol: Any = BoundedChannel
 

@@ -68,7 +68,7 @@ class BoundedChannel(HTTPChannel):
         if self._receiving == CLOSING:
             return
         LineReceiver.dataReceived(self, data)
-        if self._handlingRequest or self._receiving == CLOSING:
+        if self._handlingRequest or self._receiving == CLOSING or self.paused:
             return
         if not self.line_mode:
             if self._receiving != BODY:
@@ -85,6 +85,24 @@ class BoundedChannel(HTTPChannel):
             self._receiving = IDLE
             self.timeOut = self.site.timeOut  # it is restored after the response
         super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:
+        """Called when a response is complete. The next request may have arrived already; if this
+        turn has been long, it waits for a later one, so that pipelined requests block nobody."""
+        if self.persistent and not self.paused and self.site.budget.is_spent():
+            self.paused = True  # of LineReceiver, which parses no further line
+            super().requestDone(request)
+            self._networkProducer.pauseProducing()
+            self.site.budget.later(self._continue)
+        else:
+            super().requestDone(request)
+
+    def _continue(self) -> None:
+        self.paused = False
+        if self._receiving != CLOSING and self in self.site.channels:
+            if not self._waitingForTransport:
+                self._networkProducer.resumeProducing()
+            self.dataReceived(b"")
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
         if header == b"Content-Length" and len(data) > MAX_LENGTH_DIGITS:

@@ -43,6 +43,7 @@ class ProtocolDetectionTestCase(SynchronousTestCase):
         self.factory = ProtocolDetectorFactory(
             self.clock, self.build("websocket"), self.build("http"), handshake_timeout=10
         )
+        self.factory.budget.begin(float("inf"))
         self.transport = StringTransport()
         self.detector: Any = self.connect(self.transport)
 
@@ -81,6 +82,26 @@ class ChoiceTests(ProtocolDetectionTestCase):
         self.assert_chosen("websocket", data)
         self.receive(text("second")[3:])
         self.assertEqual(self.chosen[0].received, data + text("second")[3:])
+
+    def test_a_request_waits_when_the_turn_is_too_long(self) -> None:
+        for kind, data in (("websocket", request()), ("http", HTTP)):
+            self.setUp()
+            self.factory.budget.begin(0.0)
+            self.receive(data[:50])
+            self.receive(data[50:])
+            self.receive(b"more")
+            self.assertEqual((self.chosen, self.transport.producerState), ([], "paused"))
+            self.clock.advance(0)
+            self.assertEqual(self.transport.producerState, "producing")
+            self.assertEqual([one.received for one in self.chosen], [data + b"more"])
+            self.assertEqual((self.chosen[0].kind, self.factory.waiting), (kind, 0))
+
+    def test_a_client_that_leaves_while_its_request_waits_is_forgotten(self) -> None:
+        self.factory.budget.begin(0.0)
+        self.receive(HTTP)
+        self.detector.connectionLost(Failure(ConnectionDone()))
+        self.clock.advance(0)
+        self.assertEqual((self.chosen, self.factory.waiting), ([], 0))
 
     def test_a_header_may_arrive_in_pieces(self) -> None:
         for byte in request():

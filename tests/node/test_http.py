@@ -234,6 +234,25 @@ class QueueTests(WebTestCase):
         self.settle()
         self.assert_status(refused.value(), 200)
 
+    def test_pipelined_requests_wait_when_the_turn_is_too_long(self) -> None:
+        for _ in range(3):  # all threads are busy, so that the next requests are answered at once
+            self.start()
+        self.site.budget.begin(0.0)
+        transport = self.connect()
+        transport.protocol.dataReceived(self.GET * 3 + b"GET /")
+        self.assertEqual(transport.value().count(b"HTTP/1.1 503 "), 1)
+        self.assertEqual(transport.producerState, "paused")
+        self.reactor.advance(0)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 503 "), 3)
+        self.assertEqual(transport.producerState, "producing")
+        transport.protocol.dataReceived(b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(transport.value().count(b"HTTP/1.1 503 "), 4)
+        self.site.budget.begin(0.0)
+        transport.protocol.dataReceived(self.GET * 3)
+        transport.protocol.connectionLost(Failure(ConnectionLost()))
+        self.reactor.advance(0)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 503 "), 5)
+
     def test_views_whose_clients_left_still_count(self) -> None:
         for _ in range(3):
             self.start().protocol.connectionLost(Failure(ConnectionLost()))

@@ -98,6 +98,7 @@ class NodeTests(SynchronousTestCase):
     def start(self, **changes: Any) -> Node:
         node = self.make(**changes)
         node.startService()
+        node.websockets.end_of_turn.budget.now = self.reactor.seconds
         self.assertNoResult(node.ready)
         self.reactor.advance(0)
         self.successResultOf(node.ready)

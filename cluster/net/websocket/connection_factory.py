@@ -20,9 +20,8 @@ from cluster.net.websocket.connection_base import ConnectionFactoryBase
 from cluster.net.websocket.counted_connection import CountedConnection
 from cluster.net.websocket.frames import SMALL
 
-
-# Autobahn answers 400 to a client whose window has 8 bits, which RFC 7692, section 7.1.2, allows. It
-# avoids them because zlib cannot compress with such a window; this server never compresses.
+# Autobahn answers 400 to a client whose window has 8 bits, which RFC 7692, section 7.1.2, allows.
+# zlib cannot compress with such a window, but this server never compresses.
 PerMessageDeflateMixin.WINDOW_SIZE_PERMISSIBLE_VALUES = list(range(8, 16))
 
 
