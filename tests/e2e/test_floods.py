@@ -17,8 +17,8 @@ SECONDS = 2.0
 """Length of a flood: the node has read all of its bytes by then."""
 
 ATTEMPTS = 3
-"""Runs of which one must be fast enough. On a busy machine the bystander itself may not run in time;
-without a budget of turns each run takes seconds."""
+"""Runs of which one must be fast enough. On a busy machine the bystander itself may not run in
+time; without a budget of turns each run takes seconds."""
 
 
 class FloodTests(SynchronousTestCase):
