@@ -30,6 +30,14 @@ AWAY_LIMIT = 8 << 20
 """Bytes of batches that are kept for a node that is away. Above that, publications to it are
 dropped (``node_stalled``)."""
 
+BATCH_BYTES = 8 << 20
+"""Bytes of publications in a batch, if there is more than one. The rest is sent in the next turn.
+ZeroMQ disconnects a node that sends more than net.zmq_socket.MAX_MESSAGE_BYTES in one message."""
+
+MAX_PUBLICATION = 128 << 20
+"""Bytes of the longest publication that is sent to other nodes; a longer one is dropped
+(``too_large``). Together with BATCH_BYTES it is far below what ZeroMQ accepts."""
+
 ACKNOWLEDGE_S = 0.25
 """Seconds after which a batch is acknowledged on its own. Longer would keep more batches in memory,
 shorter would send more acknowledgements; a link that is busy in both directions needs none."""
@@ -96,14 +104,22 @@ class Batches:
         self._find = find
         self._due: dict[RemoteNode, None] = {}  # nodes whose batches have arrived
         self._timer: Timer | None = None
+        self._have_rest = False  # some nodes have publications that the last batch did not take
 
     # To other nodes.
 
-    def flush(self) -> None:
-        """Send each dirty node its batch, or keep it until the node is present."""
+    def flush(self, are_large: bool = False) -> None:
+        """Send each dirty node its batch, or keep it until the node is present.
+
+        ``are_large``: the publications since the last flush may be too many bytes for one batch.
+        """
         dirty, self.dirty = self.dirty, []
+        are_large |= self._have_rest
+        self._have_rest = False
         for node in dirty:
             items, node.items = node.items, []
+            if are_large and sum(map(len, items)) > BATCH_BYTES:
+                items = self._first_batch(node, items)
             sent = node.sent
             if not items and not sent.has_lost:
                 self._acknowledge(node)
@@ -119,6 +135,32 @@ class Batches:
                 self.count(len(batch))
             if present:
                 self._bus.send_batch(node.name, batch)
+
+    def _first_batch(self, node: RemoteNode, items: list[bytes]) -> list[bytes]:
+        """The first BATCH_BYTES, or the first publication; the rest is left for the next flush."""
+        first: list[bytes] = []
+        size = 0
+        for at in range(0, len(items), 2):
+            topic, frame = items[at : at + 2]
+            if len(frame) > MAX_PUBLICATION:
+                self._dropped["too_large"] += 1
+                self.log.error(
+                    "a publication of {size:,} bytes is not sent to other nodes; the limit is"
+                    " {limit:,}",
+                    size=len(frame),
+                    limit=MAX_PUBLICATION,
+                )
+                node.sent.lose([topic])
+                continue
+            size += len(topic) + len(frame)
+            if first and size > BATCH_BYTES:
+                node.items = items[at:]
+                self.dirty.append(node)
+                self._have_rest = True
+                self._schedule()
+                break
+            first += (topic, frame)
+        return first
 
     @property
     def limit_reached(self) -> bool:

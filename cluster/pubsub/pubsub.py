@@ -21,6 +21,7 @@ from cluster.core import wire
 from cluster.core.broker_state.retained import Position
 from cluster.core.exceptions import NotPublished
 from cluster.core.interfaces import Answer, Subscriber, Take
+from cluster.pubsub.batches import MAX_PUBLICATION
 from cluster.pubsub.bus import Bus, Clock
 from cluster.pubsub.callback_subscribers import CallbackSubscriber
 from cluster.pubsub.local_barriers import LocalBarriers
@@ -165,8 +166,15 @@ class PubSub:
 
         All nodes, this one too, receive a retained topic's frames from the exchange, in the same
         order. The connection ``skip`` does not receive this one. Returns (nodes, connections of
-        this node) that subscribe now. Raises NotPublished if too much waits for the exchange.
+        this node) that subscribe now. Raises NotPublished if too much waits for the exchange, or if
+        the frame is longer than MAX_PUBLICATION.
         """
+        if len(frame) > MAX_PUBLICATION:
+            self.dropped["too_large"] += 1
+            raise NotPublished(
+                f"a publication of {len(frame):,} bytes is too long; the limit is"
+                f" {MAX_PUBLICATION:,}"
+            )
         if self.batches.limit_reached:
             self.dropped["bus_queue_full"] += 1
             raise NotPublished(
@@ -229,6 +237,7 @@ class PubSub:
     def flush(self) -> None:
         """Send what was queued in this turn. While the bus is down it ignores messages to the
         exchange, so that they do not accumulate: ``bus_up`` sends the whole state."""
+        are_large = self._has_much_unsent
         if self._unsent and not self._published:
             self._unsent = 0
             if self._has_much_unsent:
@@ -242,7 +251,7 @@ class PubSub:
         if self.presence.changed:
             bus.send(self.presence.take_changes())
         if self.batches.dirty:
-            self.batches.flush()
+            self.batches.flush(are_large)
         outbox = self._retained_outbox
         if outbox.has_unsent and bus.is_up and self.remote_nodes.all_synchronized:
             for retain in outbox.unsent():

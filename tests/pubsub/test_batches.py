@@ -4,8 +4,10 @@ from typing import Any
 
 from cluster.core import wire
 from cluster.core.acknowledged_batches import ALL_TOPICS
+from cluster.core.exceptions import NotPublished
 from cluster.core.wire.batches import decode_batch, encode_batch
 from cluster.pubsub import batches
+from cluster.pubsub import pubsub as module
 from cluster.pubsub.batches import ACKNOWLEDGE_S
 from tests.pubsub.node_case import PubSubTestCase
 
@@ -126,3 +128,47 @@ class AcknowledgementTests(PubSubTestCase):
         self.batch(1, b"v", b"1")
         self.pubsub.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LargeBatchTests(PubSubTestCase):
+    """More in one turn than ZeroMQ accepts in one message."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(batches, "BATCH_BYTES", 1_000)
+        self.patch(batches, "MAX_PUBLICATION", 5_000)
+        self.patch(module, "MAX_PUBLICATION", 5_000)
+        self.patch(module, "UNSENT_LIMIT", 900)
+
+    def sizes(self) -> list[tuple[str, int, list[int]]]:
+        """What a flush sends: node, number of the batch, bytes of its frames."""
+        self.pubsub.flush()
+        decoded = [(name, decode_batch(data)) for name, data in self.bus.take()]
+        return [(name, b.number, [len(frame) for frame in b.items[1::2]]) for name, b in decoded]
+
+    def test_the_rest_is_sent_in_the_next_turns(self) -> None:
+        for size in (400, 500, 600, 3_000, 10):
+            self.pubsub.publish(b"u", bytes(size))
+        scheduled = self.scheduled
+        self.assertEqual(self.sizes(), [("a", 1, [400, 500])])
+        self.assertEqual(self.scheduled, scheduled + 1)
+        self.pubsub.publish(b"u", bytes(20))
+        self.assertEqual(self.sizes(), [("a", 2, [600])])
+        self.assertEqual(self.sizes(), [("a", 3, [3_000])])
+        self.assertEqual(self.sizes(), [("a", 4, [10, 20])])
+        self.assertEqual(self.sizes(), [])
+
+    def test_a_publication_that_is_too_long_is_dropped_and_announced(self) -> None:
+        for size in (10, 5_001, 20):
+            self.pubsub.publish(b"u", bytes(size))
+        self.pubsub.flush()
+        ((_, data),) = self.bus.take()
+        batch = decode_batch(data)
+        self.assertEqual([len(frame) for frame in batch.items[1::2]], [10, 20])
+        self.assertEqual(batch.lost, [b"u"])
+        self.assertEqual(self.pubsub.dropped, {"too_large": 1})
+
+    def test_a_retained_publication_that_is_too_long_is_refused(self) -> None:
+        error = self.assertRaises(NotPublished, self.pubsub.publish_retained, b"u", bytes(5_001), 1)
+        self.assertIn("the limit is 5,000", str(error))
+        self.assertEqual(self.pubsub.dropped, {"too_large": 1})
