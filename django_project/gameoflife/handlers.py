@@ -90,22 +90,20 @@ async def _wait(ws: WebSocket, game: Game, name: str, announce: str) -> None:
 
 async def _pass(ws: WebSocket, game: Game, name: str, announce: str) -> None:
     """Wait as ``_wait`` does, but only if the others have not passed already."""
-    if game.running:
-        ws.send_now(announce)
-        return
-    arrival = asyncio.ensure_future(_wait(ws, game, name, announce))
-    started = asyncio.ensure_future(game.started.wait())
-    try:
-        await asyncio.wait({arrival, started}, return_when=asyncio.FIRST_COMPLETED)
-        if arrival.done():
-            await arrival
-        else:
-            ws.send_now(announce)
-    except BarrierRefused:  # they have, and this node has not received that the game runs
-        ws.send_now(announce)
-    finally:
-        arrival.cancel()
-        started.cancel()
+    if not game.running:
+        # The barrier announces nothing, because the game may start at the same moment.
+        arrival = asyncio.ensure_future(ws.barrier(f"life/{game.id}/{name}", game.cells))
+        started = asyncio.ensure_future(game.started.wait())
+        try:
+            await asyncio.wait({arrival, started}, return_when=asyncio.FIRST_COMPLETED)
+            if arrival.done():
+                await arrival
+        except BarrierRefused:
+            pass  # they have, and this node has not received that the game runs
+        finally:
+            arrival.cancel()
+            started.cancel()
+    ws.send_now(announce)
 
 
 async def _follow(ws: WebSocket, game: Game) -> list[int]:

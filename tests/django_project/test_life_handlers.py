@@ -599,6 +599,19 @@ class ResumeTests(LifeTestCase):
 
         asyncio.run(run())
 
+    def test_sub_is_sent_once_when_the_game_starts_as_the_barrier_is_released(self) -> None:
+        async def run() -> None:
+            self.new_game(2)
+            client = await self.worker(resume="1,1")
+            games._take_status(json.dumps([GAME, "node", 3, 3, True, ""]))
+            while not client.connection.sent:
+                await asyncio.sleep(0)
+            self.barriers.release()
+            await settle()
+            self.assertEqual(client.connection.sent, ["sub"])
+
+        asyncio.run(run())
+
     def test_the_last_connection_of_a_cell_counts(self) -> None:
         async def run() -> None:
             game = self.new_game(2)

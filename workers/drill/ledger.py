@@ -25,6 +25,7 @@ class Ledger:
         self._known: set[int] = set()
         self._excused: set[int] = set()  # indexes of numbers before which a gap was announced
         self._twice: list[int] = []
+        self._replayed = False  # after an announced loss a client receives all that is kept
 
     @property
     def last(self) -> int:
@@ -42,15 +43,17 @@ class Ledger:
 
     def received(self, number: int) -> None:
         """A message has arrived."""
-        if number in self._known:
-            self._twice.append(number)
-        else:
+        if number not in self._known:
             self._known.add(number)
             self._numbers.append(number)
+            self._replayed = False
+        elif not self._replayed:
+            self._twice.append(number)
 
     def announced(self) -> None:
         """The client is notified that messages before the next one may be missing."""
         self.gaps += 1
+        self._replayed = True
         self._excused.add(len(self._numbers))
 
     def violations(self, confirmed: Collection[int]) -> list[str]:

@@ -39,6 +39,12 @@ class LedgerTests(SynchronousTestCase):
         )
         self.assertEqual(ledger.gaps, 1)
 
+    def test_what_is_kept_comes_again_after_an_announced_loss(self) -> None:
+        ledger = self.ledger(1, 2, 3, None, 2, 3, 5)
+        self.assertEqual(ledger.violations({1, 2, 3, 4, 5}), [])
+        ledger.received(5)
+        self.assertEqual(ledger.violations({5}), ["client received twice: 5"])
+
     def test_many_numbers_are_shortened(self) -> None:
         (found,) = self.ledger().violations(range(1, 100))
         self.assertTrue(found.endswith("9, 10 …, 99 in all"), found)
