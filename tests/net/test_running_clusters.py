@@ -57,7 +57,7 @@ class RunningClustersTests(SynchronousTestCase):
 
     def test_the_folder_of_a_killed_cluster_is_not_a_running_cluster(self) -> None:
         owned = self.claim(8000)
-        Path(owned.publish_socket(0)).touch()
+        Path(owned.publish_socket(0, 1)).touch()
         lock = Path(owned.path, "lock").read_text()
         owned.release()
         Path(owned.path).mkdir(mode=0o700)

@@ -59,7 +59,11 @@ class AudiencesPageTests(SynchronousTestCase):
         self.assertEqual(200, response.status_code, response.content)
         return [(each.topic, each.message) for each in published]
 
+    def log_in(self) -> None:
+        self.client.force_login(User.objects.get_or_create(username="audience-sender")[0])
+
     def test_to_each_kind(self) -> None:
+        self.log_in()
         self.client.get("/audiences/")
         key = self.client.session.session_key
         assert key is not None
@@ -72,6 +76,7 @@ class AudiencesPageTests(SynchronousTestCase):
             self.assertEqual([(topic, "hello")], self.post(to=to, name=name))
 
     def test_a_user_without_a_name(self) -> None:
+        self.log_in()
         fields = {"facility": "demo", "message": "hello", "to": "user"}
         response = self.client.post("/audiences/", fields, headers=JSON)
         self.assertEqual({"error": "Whose name?"}, response.json())
