@@ -13,7 +13,8 @@ When its replacement serves already (``hand_over``), the two share the listening
 When the cluster stops, new handshakes are refused, clients are closed with 1001, over a shorter
 time, and idle HTTP connections at once.
 
-In both cases views, handlers and responses have the drain timeout.
+In both cases views, handlers and responses have the drain timeout, and then what they have
+published is delivered to the other nodes.
 """
 
 import math
@@ -43,6 +44,10 @@ BATCH_S = 0.25
 IDLE_GRACE_S = 1.0
 """Seconds for which an idle HTTP connection remains open, so that a client that is about to send
 its next request receives a response. A request that crosses the close would be reset."""
+
+DELIVERY_S = 1.0
+"""Seconds that the other nodes and the broker have to acknowledge what this node has published.
+They take a tenth of it, unless one of them stops or is gone."""
 
 POLL_S = 0.02
 """Seconds between two looks at what is still running."""
@@ -120,7 +125,14 @@ class Drain:
                 "handlers still run at the end of the drain timeout ({count}); leaving them",
                 count=running,
             )
+        await self._deliver()
         return views_ended
+
+    async def _deliver(self) -> None:
+        """Wait until the publications of the last views and handlers have arrived."""
+        deadline = self._reactor.seconds() + DELIVERY_S
+        while self._websockets.pubsub.queued_bytes and self._reactor.seconds() < deadline:
+            await deferLater(self._reactor, POLL_S, lambda: None)
 
     def _clients(self) -> list[Any]:
         """The open WebSockets, and the clients of feeds over HTTP."""

@@ -141,7 +141,7 @@ class Node(Service):
 
     def hurry(self) -> None:
         """End a stop that hands over without spreading it: the cluster stops."""
-        self._serving = False
+        self._serving = self.handing_over = False
         if self._drain is not None:
             self._drain.hurry()
 
@@ -295,8 +295,8 @@ class Node(Service):
         if not self._started:
             self._stall_detector.stop()
             return
-        spread = self.config.restart_spread if self.handing_over else None
         await self.publish_socket.stop()
+        spread = self.config.restart_spread if self.handing_over else None
         self._drain = Drain(self._reactor, self.websockets, self.http, self.config.drain_timeout)
         views_ended = await self._drain.run(self._ports, spread)
         self._serving = False

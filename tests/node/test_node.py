@@ -30,6 +30,7 @@ from cluster.net.websocket.frames import text_frame
 from cluster.node import drain
 from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.node import Node
+from cluster.pubsub.pubsub import PubSub
 from tests.django.site import load_site
 from tests.fakes import RecordingTransport
 from tests.net.websocket.wire import close, request, text
@@ -343,6 +344,21 @@ class NodeTests(SynchronousTestCase):
         node.http.site.views.active = 0
         self.reactor.pump([0.5] * 2)
         self.successResultOf(stopped)
+
+    def test_stop_waits_until_publications_are_acknowledged(self) -> None:
+        for acknowledged in (True, False):
+            unacknowledged = [100]
+            self.patch(PubSub, "queued_bytes", property(lambda _: unacknowledged[0]))  # noqa: B023
+            node = self.start(drain_timeout=2.0)
+            stopped = node.stopService()
+            self.reactor.pump([0.02] * 20)
+            self.assertNoResult(stopped)
+            if acknowledged:
+                unacknowledged[0] = 0
+                self.reactor.pump([0.02] * 2)
+            else:
+                self.reactor.pump([0.02] * 40)
+            self.successResultOf(stopped)
 
     def test_stop_leaves_views_that_do_not_return(self) -> None:
         node = self.start(drain_timeout=2.0)
