@@ -82,10 +82,10 @@ class Load:
             self._run(self._subscribe(number, ready[holders + number]))
         for number in range(holders):
             self._run(self._hold(ready[number]))
-            if number % 50 == 49:
+            if number % 50 == 49:  # a client has PATIENCE_S, and then it has failed
                 await ready[number].wait()
         for event in ready:
-            await asyncio.wait_for(event.wait(), PATIENCE_S)
+            await event.wait()
         for _ in range(connectors):
             self._run(self._connect_repeatedly())
         for _ in range(requesters):
@@ -97,14 +97,17 @@ class Load:
         """Stop all clients, and return what they have seen."""
         self._is_silent = True
         if self._publisher is not None:
-            await asyncio.wait_for(self._publisher, PATIENCE_S)
+            await asyncio.wait((self._publisher,), timeout=PATIENCE_S)
             said, deadline = set(self.observed.said), time.monotonic() + PATIENCE_S
             while not all(said <= seen for seen in self.observed.seen):
                 if time.monotonic() > deadline:
                     break
                 await asyncio.sleep(SAY_EVERY_S)
         self._stop.set()
-        await asyncio.wait_for(asyncio.gather(*self._tasks), PATIENCE_S)
+        _, unfinished = await asyncio.wait(self._tasks, timeout=2 * PATIENCE_S)
+        for task in unfinished:
+            self.observed.failed("a client", "it did not end")
+            task.cancel()
         return self.observed
 
     def _run(self, client: Awaitable[None]) -> None:
@@ -183,6 +186,8 @@ class Load:
             except Exception as error:
                 self.observed.failed(client, error)
                 return
+            finally:
+                ready.set()
 
     async def _subscribe(self, number: int, ready: asyncio.Event) -> None:
         seen = self.observed.seen[number]
