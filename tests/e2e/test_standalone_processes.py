@@ -102,7 +102,8 @@ class StandaloneProcessesTests(TestCase):
         for program in (node, broker):
             program.kill()
             await program.end()
-        self.assertFalse(path.parent.exists())
+        # The history stays for the next start.
+        self.assertEqual(["history"], [left.name for left in path.parent.iterdir()])
 
     async def test_a_broker_on_tcp_with_keys(self) -> None:
         keys = self.folder / "keys"
