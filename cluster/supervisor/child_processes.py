@@ -16,8 +16,9 @@ twisted.runner.procmon does most of the work. The differences:
   serves (``promote``), or when the first one ends. The previous process drains and ends meanwhile.
 """
 
+import os
 import signal
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -127,6 +128,10 @@ class Children(ProcessMonitor):
         self._candidate_ended = candidate_ended
         self._ask_to_stop = ask_to_stop
         self._stop_last = stop_last
+        self.starts_at_once: int = max(2, len(os.sched_getaffinity(0)))
+        """How many children load the site at the same time when the service starts. More than the
+        cores would only make each of them slower, and all of them late together."""
+        self._unstarted: deque[str] = deque()
         self._ready: set[str] = set()
         self._candidates: dict[str, _Relay] = {}
         self._stopping: dict[_Relay, tuple[Any, Deferred[None]]] = {}
@@ -152,6 +157,7 @@ class Children(ProcessMonitor):
         """Record that the child's process serves: if it ends after ``threshold`` seconds or more,
         the next one starts without a delay."""
         self._ready.add(name)
+        self._start_more()
 
     def is_stopped(self, name: str) -> bool:
         """Whether the system has stopped the child's process (SIGSTOP)."""
@@ -182,6 +188,20 @@ class Children(ProcessMonitor):
     def _kill(self, relay: Any) -> None:
         if relay is not None and relay.transport is not None:
             self._forceStopProcess(relay.transport)
+
+    def startService(self) -> None:
+        """Start the first children; the others start when these serve, or have ended."""
+        Service.startService(self)
+        self._unstarted.extend(self._processes)
+        self._start_more()
+
+    def _start_more(self) -> None:
+        others = (name for name in self.protocols if name != self._stop_last)
+        free = self.starts_at_once - sum(name not in self._ready for name in others)
+        while self._unstarted and (free > 0 or self._unstarted[0] == self._stop_last):
+            name = self._unstarted.popleft()
+            free -= name != self._stop_last
+            self.startProcess(name)
 
     def startProcess(self, name: str) -> None:
         if name in self.protocols:
@@ -304,6 +324,7 @@ class Children(ProcessMonitor):
                 "{name} ended ({how}); {when}", name=name, how=how_it_ended(reason), when=when
             )
         self._ended(name, how_it_ended(reason))
+        self._start_more()
 
     def _log_stop(self, name: str, reason: Failure | None) -> None:
         killed = (signal.SIGKILL, heartbeat_pipe.STACKS_SIGNAL)
@@ -319,6 +340,7 @@ class Children(ProcessMonitor):
     def stopService(self) -> "Deferred[None]":  # type: ignore[override]  # procmon does not wait
         """Stop all children; fires when every process has ended."""
         Service.stopService(self)
+        self._unstarted.clear()
         for restart in self.restart.values():
             if restart.active():
                 restart.cancel()

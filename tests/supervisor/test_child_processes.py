@@ -432,3 +432,46 @@ class EnvironmentTests(SynchronousTestCase):
         command = child_command("node", "--slot", "2")
         self.assertEqual(command[0], sys.executable)
         self.assertEqual(command[-5:], ["-m", "cluster", "node", "--slot", "2"])
+
+
+class StaggeredStartTests(ChildrenTestCase):
+    """Only some children load the site at the same time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.children.starts_at_once = 2
+        for name in ("broker", "a", "b", "c", "d"):
+            self.children.addProcess(name, [name])
+        self.children.startService()
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        self.children.stopService()
+        for process in self.reactor.live():
+            process.end()
+        for call in self.reactor.getDelayedCalls():
+            call.cancel()
+
+    def started(self) -> list[str]:
+        return [process.args[0] for process in self.reactor.processes]
+
+    def test_the_next_starts_when_one_serves(self) -> None:
+        self.assertEqual(self.started(), ["broker", "a", "b"])
+        self.children.became_ready("broker")
+        self.assertEqual(self.started(), ["broker", "a", "b"])
+        self.children.became_ready("b")
+        self.assertEqual(self.started(), ["broker", "a", "b", "c"])
+        self.children.became_ready("a")
+        self.assertEqual(self.started(), ["broker", "a", "b", "c", "d"])
+
+    def test_the_next_starts_when_one_has_failed(self) -> None:
+        self.reactor.processes[1].end(status=1)
+        self.assertEqual(self.started(), ["broker", "a", "b", "c"])
+        self.reactor.advance(0.25)
+        self.assertEqual(self.started(), ["broker", "a", "b", "c", "a"])
+
+    def test_nothing_is_started_after_the_stop(self) -> None:
+        self.children.stopService()
+        for process in self.reactor.live():
+            process.end()
+        self.assertEqual(self.started(), ["broker", "a", "b"])
