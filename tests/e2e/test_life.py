@@ -544,7 +544,7 @@ class HandshakeTests(LifeTestCase):
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.cluster.port)
         client: Any = await connectProtocol(endpoint, clients.Client())
         client.transport.write(self.upgrade(path=b"/reset/") + text("3"))
-        await client.until_received(b"\x88\x02\x03\xe8")
+        await client.until_received(b"\x88\x12\x03\xe8")  # with the identifier of the game
         client.transport.abortConnection()
         await client.until_lost()
         watcher = await self.connect("/watcher/", BINARY)
