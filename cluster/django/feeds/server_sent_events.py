@@ -22,7 +22,8 @@ A client that cannot be served for now gets a stream, too, which says when to co
 after any other status than 200 an EventSource never reconnects.
 
 An EventSource reconnects by itself, and sends the last id. For a client that does not read, output
-is queued up to a limit in bytes; beyond it the connection is aborted.
+is queued up to a limit in bytes; beyond it the connection is aborted. The history of a topic does
+not count for the limit, and is sent as the client reads.
 """
 
 import random
@@ -46,6 +47,13 @@ RETRY_MS = (1000, 5000)
 
 RESTARTING = (1001, 1012)
 """Close codes after which a client shall reconnect soon: going away, service restart."""
+
+DATA = b"data: "
+"""Begins a message. A part of the output that has this value is counted as one."""
+
+PIECE = 65536
+"""Bytes of output that are joined. A history may have megabytes, of which the client reads a few
+at a time."""
 
 UNREAD_S = 15.0
 """Seconds for which a client may not read its output, and two heartbeats at least."""
@@ -109,8 +117,8 @@ class EventStream:
     """
 
     __slots__ = (
-        "_beats_unread", "_blocked", "_ended", "_heartbeat", "_messages", "_out", "_queued",
-        "_streams", "dropped", "request", "sent", "subscriptions",
+        "_beats_unread", "_blocked", "_ended", "_heartbeat", "_history", "_messages", "_out",
+        "_queued", "_streams", "dropped", "request", "sent", "subscriptions",
     )  # fmt: skip
 
     def __init__(self, request: WebRequest, streams: Streams, ended: Callable[[str], None]) -> None:
@@ -124,6 +132,7 @@ class EventStream:
         self._queued = 0
         self._messages = 0  # in _out
         self._blocked = False
+        self._history = 0  # bytes of history in _out, which do not count for the limit
         self._beats_unread = 0
         self._heartbeat: Timeout | None = None
 
@@ -153,7 +162,9 @@ class EventStream:
 
     def send_message(self, topic: str, message: bytes) -> None:
         self._messages += 1
-        self._put(self._id(), b"data: ", message, b"\n\n")
+        if self.subscriptions.is_history:
+            self._history += len(message)
+        self._put(self._id(), DATA, message, b"\n\n")
 
     def close(self, code: int, reason: str) -> None:
         """Send what is queued and the reason, then end the response.
@@ -165,7 +176,9 @@ class EventStream:
         if code in RESTARTING:
             self._put(b"retry: %d\n" % random.randint(*RETRY_MS))
         self._put(b"event: close\ndata: ", encode(code=code, reason=reason), b"\n\n")
-        self._write()
+        self._blocked = False
+        self._write_piece(self._out)
+        self._out = []
         self.request.channel.persistent = False
         self._end("closed")
         self.request.unregisterProducer()
@@ -201,7 +214,7 @@ class EventStream:
             self._streams.mark(self)
         self._out += parts
         self._queued += sum(map(len, parts))
-        if self._blocked and self._queued > self._streams.high_water:
+        if self._blocked and self._queued - self._history > self._streams.high_water:
             self._abort()
 
     def flush(self) -> None:
@@ -210,12 +223,30 @@ class EventStream:
             self._write()
 
     def _write(self) -> None:
-        if not self._out or self._ended is None:
-            return
-        output = b"".join(self._out)
-        self._out.clear()
-        self.sent += self._messages
-        self._queued = self._messages = 0
+        """Write the output piece by piece, until the client does not read."""
+        while self._out and self._ended is not None and not self._blocked:
+            if self._queued <= PIECE:
+                piece, self._out = self._out, []
+            else:
+                piece = self._next_piece()
+            self._write_piece(piece)
+
+    def _next_piece(self) -> list[bytes]:
+        size = count = 0
+        while size < PIECE:
+            size += len(self._out[count])
+            count += 1
+        piece = self._out[:count]
+        del self._out[:count]
+        return piece
+
+    def _write_piece(self, piece: list[bytes]) -> None:
+        output = b"".join(piece)
+        self._queued -= len(output)
+        self._history = max(0, self._history - len(output))
+        messages = piece.count(DATA)
+        self._messages -= messages
+        self.sent += messages
         request = self.request
         if not request.startedWriting:
             request.write(output)  # with the header

@@ -270,6 +270,31 @@ class SlowTests(FeedSiteTestCase):
 
         self.run_async(test)
 
+    def test_a_long_queue_is_sent_piece_by_piece(self) -> None:
+        async def test() -> None:
+            self.patch(server_sent_events, "PIECE", 300)
+            transport = await self.stream()
+            transport.producer.pauseProducing()
+            before = len(transport.value())
+            self.publish("one", "x" * 250, "y" * 250, "z" * 250)
+            write = transport.write
+
+            def blocked(data: bytes) -> None:
+                write(data)
+                transport.producer.pauseProducing()
+
+            transport.write = blocked
+            sizes = []
+            for _ in range(4):
+                transport.producer.resumeProducing()
+                sizes.append(len(transport.value()) - before)
+            self.assertEqual(sizes, sorted(sizes))
+            self.assertTrue(300 <= sizes[0] < 600 < sizes[2] == sizes[3], sizes)
+            messages = [each["message"][0] for each in self.answer(transport).messages]
+            self.assertEqual(messages, ["x", "y", "z"])
+
+        self.run_async(test)
+
     def test_a_client_that_does_not_read_for_long(self) -> None:
         async def test() -> None:
             transport = await self.stream()
