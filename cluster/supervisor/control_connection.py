@@ -116,7 +116,7 @@ class Stop(amp.Command):
 
 
 class ChildRegistry(Protocol):
-    """The methods of the supervisor that its end of the connection calls."""
+    """The methods of the supervisor's registry that its end of the connection calls."""
 
     def registered(self, link: "ChildLink", slot: int, pid: int) -> dict[str, Any]:
         """Return the configuration of a child that registers; raises RegistrationRefused."""
@@ -139,6 +139,10 @@ class ChildRegistry(Protocol):
 
     def left(self, link: "ChildLink") -> None:
         """The connection of a registered child is gone."""
+
+
+class Operator(Protocol):
+    """The methods of the supervisor that an operator's commands call."""
 
     def restart(self) -> "Deferred[str]":
         """Restart all processes with new code; see cluster.supervisor.operator_commands."""
@@ -163,9 +167,10 @@ class ChildLink(_Quiet):
 
     log = Logger()
 
-    def __init__(self, registry: ChildRegistry) -> None:
+    def __init__(self, registry: ChildRegistry, operator: Operator) -> None:
         super().__init__()
         self._registry = registry
+        self._operator = operator
         self.slot: int | None = None
         self.pid = 0
         self.drain_timeout: float | None = None
@@ -232,7 +237,7 @@ class ChildLink(_Quiet):
 
     @Ask.responder
     def _ask(self, what: str, arguments: dict[str, Any]) -> "Deferred[dict[str, Any]]":
-        asked = maybeDeferred(self._registry.ask, what, arguments)
+        asked = maybeDeferred(self._operator.ask, what, arguments)
         return asked.addCallbacks(lambda answer: {"answer": answer}, self._log_error)
 
     def _log_error(self, failure: Failure) -> Failure:
@@ -244,7 +249,7 @@ class ChildLink(_Quiet):
 
     @Restart.responder
     def _restart(self) -> "Deferred[dict[str, str]]":
-        return self._registry.restart().addCallback(lambda summary: {"summary": summary})
+        return self._operator.restart().addCallback(lambda summary: {"summary": summary})
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
@@ -261,11 +266,12 @@ class ControlFactory(Factory):
         """The name in Twisted's log of ports."""
         return "control socket"
 
-    def __init__(self, registry: ChildRegistry) -> None:
+    def __init__(self, registry: ChildRegistry, operator: Operator) -> None:
         self._registry = registry
+        self._operator = operator
 
     def buildProtocol(self, addr: Any) -> ChildLink:
-        link = ChildLink(self._registry)
+        link = ChildLink(self._registry, self._operator)
         link.factory = self
         return link
 

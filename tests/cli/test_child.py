@@ -57,7 +57,7 @@ class ChildTests(SynchronousTestCase):
         self.child.connect("/run/control.sock")
         ((path, factory, *_),) = self.reactor.unixClients
         self.assertEqual(path, "/run/control.sock")
-        self.parent = ControlFactory(self.registry).buildProtocol(None)
+        self.parent = ControlFactory(self.registry, self.registry).buildProtocol(None)
         self.pump = join(factory.buildProtocol(None), self.parent)
         self.pump()
 

@@ -106,7 +106,7 @@ class RecordingRegistry:
 class ControlTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.registry = RecordingRegistry()
-        self.parent = ControlFactory(self.registry).buildProtocol(None)
+        self.parent = ControlFactory(self.registry, self.registry).buildProtocol(None)
         self.events: list[str] = []
         self.statistics: Any = {"ready": True, "connections": 3}
         self.child = SupervisorLink(
@@ -197,7 +197,7 @@ class ControlTests(SynchronousTestCase):
 class OperatorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.registry = RecordingRegistry()
-        self.parent = ControlFactory(self.registry).buildProtocol(None)
+        self.parent = ControlFactory(self.registry, self.registry).buildProtocol(None)
         self.operator = amp.AMP()
         self.pump = join(self.operator, self.parent)
 

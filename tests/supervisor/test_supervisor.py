@@ -16,6 +16,7 @@ from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
 from cluster.supervisor.heartbeat_pipe import DESCRIPTOR, STACKS_SIGNAL
+from cluster.supervisor.registration.registry import Registry
 from cluster.supervisor.supervisor import Supervisor
 from tests.supervisor.test_child_processes import MemoryProcess, MemoryProcessReactor, Recorder
 from tests.supervisor.test_heartbeat import RecordingLink
@@ -52,6 +53,7 @@ class SupervisorTestCase(SynchronousTestCase):
         )
         supervisor = Supervisor(config, self.reactor, self.given_up.append)
         supervisor.log = Recorder(self.lines)  # type: ignore[assignment]
+        supervisor.registry.log = Recorder(self.lines)  # type: ignore[assignment]
         return supervisor
 
     def start(
@@ -83,12 +85,12 @@ class SupervisorTestCase(SynchronousTestCase):
     def register(self, supervisor: Supervisor, slot: int) -> RecordingLink:
         name = "broker" if slot == BROKER_SLOT else f"node{slot}"
         link = RecordingLink(slot, supervisor.children.pid(name) or 0)
-        self.config = supervisor.registered(link, slot, link.pid)  # type: ignore[arg-type]
+        self.config = supervisor.registry.registered(link, slot, link.pid)  # type: ignore[arg-type]
         return link
 
     def ready(self, supervisor: Supervisor, slot: int) -> RecordingLink:
         link = self.register(supervisor, slot)
-        supervisor.became_ready(link)  # type: ignore[arg-type]
+        supervisor.registry.became_ready(link)  # type: ignore[arg-type]
         return link
 
     def all_ready(self, supervisor: Supervisor, nodes: int = 2) -> dict[int, RecordingLink]:
@@ -98,7 +100,7 @@ class SupervisorTestCase(SynchronousTestCase):
         """End a child's process and its connection."""
         name = "broker" if link.slot == BROKER_SLOT else f"node{link.slot}"
         link.gone = True
-        supervisor.left(link)  # type: ignore[arg-type]
+        supervisor.registry.left(link)  # type: ignore[arg-type]
         self.process(supervisor, name).end(signal=9)
 
     def beat(self, links: dict[int, RecordingLink], seconds: int = 1) -> None:
@@ -124,17 +126,19 @@ class StartTests(SupervisorTestCase):
                 ["child", "node", *control, "--slot", "1"],
             ],
         )
-        self.assertEqual(supervisor.names, ["broker", "node0", "node1"])
+        self.assertEqual(supervisor.roster.names, ["broker", "node0", "node1"])
         self.assertEqual(self.reactor.unixServers[0][0], str(folder / "control.sock"))
         self.assertEqual(len(self.reactor.adoptedPorts), 1)
 
     def test_no_broker_is_started_with_another_bus(self) -> None:
         for bus in ("local", "tcp://127.0.0.1:7000"):
             supervisor = self.start(1, bus)
-            self.assertEqual(supervisor.names, ["node0"])
+            self.assertEqual(supervisor.roster.names, ["node0"])
             self.register(supervisor, 0)
             self.assertEqual(self.config["bus"], bus)
-            self.assertRaises(RegistrationRefused, supervisor.registered, None, BROKER_SLOT, 1000)
+            self.assertRaises(
+                RegistrationRefused, supervisor.registry.registered, None, BROKER_SLOT, 1000
+            )
             self.finish(supervisor)
             self.reactor = MemoryProcessReactor()
 
@@ -153,23 +157,25 @@ class StartTests(SupervisorTestCase):
                 "publish_socket": f"{folder}/publish-1-1002.sock",
             },
         )
-        ((descriptor, family, endpoint),) = supervisor.listening_sockets(1)
+        ((descriptor, family, endpoint),) = supervisor.registry.listening_sockets(1)
         self.assertEqual(family, socket.AF_INET)
         self.assertEqual(endpoint, "tcp:0:interface=127.0.0.1")
         with socket.socket(fileno=os.dup(descriptor)) as sock:
             self.assertEqual(sock.getsockname(), ("127.0.0.1", self.port))
-        self.assertNotEqual(supervisor.listening_sockets(0), supervisor.listening_sockets(1))
+        self.assertNotEqual(
+            supervisor.registry.listening_sockets(0), supervisor.registry.listening_sockets(1)
+        )
 
     def test_the_broker_receives_its_address_and_no_sockets(self) -> None:
         supervisor = self.start()
         self.register(supervisor, BROKER_SLOT)
         self.assertTrue(self.config["address"].startswith("ipc://"))
-        self.assertEqual(supervisor.listening_sockets(BROKER_SLOT), [])
+        self.assertEqual(supervisor.registry.listening_sockets(BROKER_SLOT), [])
 
     def test_unknown_processes_are_refused(self) -> None:
         supervisor = self.start()
         for slot, pid in ((0, 1), (2, 1001), (-2, 1001), (1, 1001)):
-            self.assertRaises(RegistrationRefused, supervisor.registered, None, slot, pid)
+            self.assertRaises(RegistrationRefused, supervisor.registry.registered, None, slot, pid)
 
     def test_the_cluster_is_announced_once_when_all_are_ready(self) -> None:
         supervisor = self.start()
@@ -191,7 +197,7 @@ class StartTests(SupervisorTestCase):
         link = self.register(supervisor, 0)
         self.process(supervisor, "node0").end()
         self.reactor.advance(1)
-        supervisor.became_ready(link)  # type: ignore[arg-type]
+        supervisor.registry.became_ready(link)  # type: ignore[arg-type]
         self.assertFalse(supervisor.children.is_ready("node0"))
         self.assertFalse(any("node0 ready" in line for line in self.lines))
 
@@ -224,9 +230,9 @@ class FailedStartTests(SupervisorTestCase):
     ) -> None:
         """A child registers, reports that it cannot start, and ends."""
         link = self.register(supervisor, slot)
-        supervisor.start_failed(link, reason, permanent)  # type: ignore[arg-type]
+        supervisor.registry.start_failed(link, reason, permanent)  # type: ignore[arg-type]
         link.gone = True
-        supervisor.left(link)  # type: ignore[arg-type]
+        supervisor.registry.left(link)  # type: ignore[arg-type]
         self.process(supervisor, f"node{slot}").end(1)
 
     def reasons(self) -> list[str]:
@@ -242,7 +248,7 @@ class FailedStartTests(SupervisorTestCase):
         supervisor = self.start()
         links = [self.register(supervisor, slot) for slot in (0, 1)]
         for link in links:
-            supervisor.start_failed(link, self.REASON, True)  # type: ignore[arg-type]
+            supervisor.registry.start_failed(link, self.REASON, True)  # type: ignore[arg-type]
         self.assertEqual(self.given_up, [self.REASON])
 
     def test_a_start_that_failed_temporarily_is_repeated(self) -> None:
@@ -284,16 +290,16 @@ class FailedStartTests(SupervisorTestCase):
     def test_a_broker_that_becomes_ready_meanwhile_does_not_repeat_the_reason(self) -> None:
         supervisor = self.start()
         broker, *links = [self.register(supervisor, slot) for slot in (BROKER_SLOT, 0, 1)]
-        supervisor.start_failed(links[0], self.REASON, True)  # type: ignore[arg-type]
-        supervisor.became_ready(broker)  # type: ignore[arg-type]
-        supervisor.start_failed(links[1], self.REASON, True)  # type: ignore[arg-type]
+        supervisor.registry.start_failed(links[0], self.REASON, True)  # type: ignore[arg-type]
+        supervisor.registry.became_ready(broker)  # type: ignore[arg-type]
+        supervisor.registry.start_failed(links[1], self.REASON, True)  # type: ignore[arg-type]
         self.assertEqual(len(self.reasons()), 1)
 
     def test_failed_starts_are_ignored_while_stopping(self) -> None:
         supervisor = self.start()
         link = self.register(supervisor, 0)
         supervisor.stopService()
-        supervisor.start_failed(link, self.REASON, True)  # type: ignore[arg-type]
+        supervisor.registry.start_failed(link, self.REASON, True)  # type: ignore[arg-type]
         self.assertEqual(self.given_up, [])
 
     def test_the_same_reason_is_logged_once(self) -> None:
@@ -325,11 +331,11 @@ class SlotTests(SupervisorTestCase):
     def test_the_replacement_receives_the_same_socket(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
-        before = supervisor.listening_sockets(0)
+        before = supervisor.registry.listening_sockets(0)
         self.lose(supervisor, links[0])
         self.reactor.advance(0.25)
         self.ready(supervisor, 0)
-        self.assertEqual(supervisor.listening_sockets(0), before)
+        self.assertEqual(supervisor.registry.listening_sockets(0), before)
         self.reactor.advance(10)
         self.assertTrue(self.is_open(supervisor, 0))
 
@@ -399,7 +405,7 @@ class HeartbeatTests(SupervisorTestCase):
     def test_survey_has_the_statistics_of_all_children(self) -> None:
         supervisor = self.start()
         links = self.all_ready(supervisor)
-        survey = supervisor.survey()
+        survey = supervisor.admin.survey()
         links[BROKER_SLOT].answer(ready=True)
         links[0].answer(ready=True, connections=1)
         self.reactor.advance(1.1)
@@ -413,20 +419,20 @@ class HeartbeatTests(SupervisorTestCase):
         files = [runtime / name for name in names]
         for file in files:
             file.touch()
-        self.assertEqual(supervisor.missing(statistics), ["node1 does not answer"])
+        self.assertEqual(supervisor.admin.missing(statistics), ["node1 does not answer"])
         for file in files:
             file.unlink()
         self.assertEqual(
-            supervisor.missing(statistics),
+            supervisor.admin.missing(statistics),
             ["node1 does not answer", *(f"{file} is gone" for file in files)],
         )
         shutil.rmtree(runtime)
         self.assertEqual(
-            supervisor.missing(statistics)[1:], [f"the runtime folder {runtime} is gone"]
+            supervisor.admin.missing(statistics)[1:], [f"the runtime folder {runtime} is gone"]
         )
         self.reactor.advance(1)
         self.assertEqual(os.stat(runtime).st_mode & 0o777, 0o700)
-        self.assertEqual(supervisor.starts(), {"broker": 1, "node0": 1, "node1": 1})
+        self.assertEqual(supervisor.admin.starts(), {"broker": 1, "node0": 1, "node1": 1})
 
 
 class RestartTests(SupervisorTestCase):
@@ -436,43 +442,43 @@ class RestartTests(SupervisorTestCase):
         """The replacement of a node registers."""
         pid = supervisor.children.candidate_pid(f"node{slot}") or 0
         link = RecordingLink(slot, pid)
-        self.config = supervisor.registered(link, slot, pid)  # type: ignore[arg-type]
+        self.config = supervisor.registry.registered(link, slot, pid)  # type: ignore[arg-type]
         return link
 
     def test_the_replacement_has_the_same_sockets_and_takes_over_when_it_serves(self) -> None:
         supervisor = self.start(1, "local")
         first = self.ready(supervisor, 0)
-        before, folder = supervisor.listening_sockets(0), self.config["publish_socket"]
+        before, folder = supervisor.registry.listening_sockets(0), self.config["publish_socket"]
         old = self.process(supervisor, "node0")
         done = supervisor.restart()
         second = self.candidate(supervisor, 0)
-        self.assertEqual(supervisor.listening_sockets(0), before)
+        self.assertEqual(supervisor.registry.listening_sockets(0), before)
         self.assertNotEqual(self.config["publish_socket"], folder)
         self.assertIs(supervisor._heartbeat.link("node0"), first)
         self.assertFalse(first.asked_to_stop)
         second.drain_timeout, second.restart_spread = 20.0, 5.0  # type: ignore[assignment]
-        supervisor.became_ready(second)  # type: ignore[arg-type]
+        supervisor.registry.became_ready(second)  # type: ignore[arg-type]
         self.assertTrue(first.asked_to_stop and first.handing_over)
         self.assertIs(supervisor._heartbeat.link("node0"), second)
         self.assertEqual(
             (supervisor.children.killTime, supervisor.children.hand_over_time), (24, 29)
         )
         first.gone = True
-        supervisor.left(first)  # type: ignore[arg-type]
+        supervisor.registry.left(first)  # type: ignore[arg-type]
         old.end()
         self.assertIn("restarted 1 node in 0.0 s", self.successResultOf(done))
         self.reactor.advance(10)
         self.assertTrue(supervisor._slots.is_open(0))
-        self.assertEqual(supervisor.listening_sockets(0), before)
-        self.assertEqual(supervisor.starts(), {"node0": 2})
+        self.assertEqual(supervisor.registry.listening_sockets(0), before)
+        self.assertEqual(supervisor.admin.starts(), {"node0": 2})
 
     def test_a_replacement_that_cannot_start_leaves_the_node(self) -> None:
         supervisor = self.start(1, "local")
         first = self.ready(supervisor, 0)
         done = supervisor.restart()
         link = self.candidate(supervisor, 0)
-        supervisor.start_failed(link, "ImportError: shop", True)  # type: ignore[arg-type]
-        supervisor.left(link)  # type: ignore[arg-type]
+        supervisor.registry.start_failed(link, "ImportError: shop", True)  # type: ignore[arg-type]
+        supervisor.registry.left(link)  # type: ignore[arg-type]
         self.reactor.live()[-1].end(1)
         error = self.failureResultOf(done, OperationFailed)
         self.assertIn("node0 cannot start: ImportError: shop", error.getErrorMessage())
@@ -489,7 +495,7 @@ class RestartTests(SupervisorTestCase):
         second = self.candidate(supervisor, 0)
         self.lose(supervisor, first)
         self.assertIs(supervisor._heartbeat.link("node0"), second)
-        supervisor.became_ready(second)  # type: ignore[arg-type]
+        supervisor.registry.became_ready(second)  # type: ignore[arg-type]
         self.successResultOf(done)
         self.reactor.advance(10)
         self.assertTrue(supervisor._slots.is_open(0))
@@ -512,7 +518,7 @@ class RestartTests(SupervisorTestCase):
             supervisor = self.start(1)
             broker = self.register(supervisor, BROKER_SLOT)
             broker.fingerprint = "abc"  # type: ignore[assignment]
-            supervisor.became_ready(broker)  # type: ignore[arg-type]
+            supervisor.registry.became_ready(broker)  # type: ignore[arg-type]
             first = self.ready(supervisor, 0)
             done = supervisor.restart()
             compared = self.reactor.processes[-1]
@@ -521,7 +527,7 @@ class RestartTests(SupervisorTestCase):
             compared.end()
             old = self.process(supervisor, "node0")
             second = self.candidate(supervisor, 0)
-            supervisor.became_ready(second)  # type: ignore[arg-type]
+            supervisor.registry.became_ready(second)  # type: ignore[arg-type]
             self.assertTrue(first.asked_to_stop)
             self.assertFalse(broker.asked_to_stop)
             old.end()
@@ -557,7 +563,7 @@ class SpareTests(SupervisorTestCase):
         """The spare process has loaded the site."""
         pid = supervisor.children.pid("spare") or 0
         link = RecordingLink(0, pid)
-        return link, supervisor.standby(link, pid)  # type: ignore[arg-type]
+        return link, supervisor.registry.standby(link, pid)  # type: ignore[arg-type]
 
     def test_the_spare_process_takes_the_slot_of_a_node_that_is_killed(self) -> None:
         supervisor = self.start(2, spare=True)
@@ -566,13 +572,13 @@ class SpareTests(SupervisorTestCase):
         args = self.process(supervisor, "spare").args
         self.assertEqual(args[-2:], ["--spare", "site.settings"])
         link, slot = self.spare(supervisor)
-        self.assertRaises(RegistrationRefused, supervisor.standby, None, 1)
+        self.assertRaises(RegistrationRefused, supervisor.registry.standby, None, 1)
         self.reactor.advance(10)
         self.lose(supervisor, links[1])
         self.assertEqual(self.successResultOf(slot), 1)
         link.slot = 1
-        supervisor.registered(link, 1, link.pid)  # type: ignore[arg-type]
-        supervisor.became_ready(link)  # type: ignore[arg-type]
+        supervisor.registry.registered(link, 1, link.pid)  # type: ignore[arg-type]
+        supervisor.registry.became_ready(link)  # type: ignore[arg-type]
         self.assertTrue(supervisor.children.is_ready("node1"))
         self.reactor.advance(3)
         self.assertEqual(len(self.reactor.live()), 4)
@@ -599,7 +605,7 @@ class StopTests(SupervisorTestCase):
         folder = self.base / f"c10k-{os.getuid()}" / str(self.port)
         stopped = supervisor.stopService()
         again = supervisor.stopService()
-        self.assertEqual(supervisor.missing({}), ["stopping"])
+        self.assertEqual(supervisor.admin.missing({}), ["stopping"])
         probe(parse_address(f"tcp:{self.port}:interface=127.0.0.1"))
         self.assertTrue(links[0].asked_to_stop and links[1].asked_to_stop)
         self.assertFalse(links[BROKER_SLOT].asked_to_stop)
@@ -617,7 +623,7 @@ class StopTests(SupervisorTestCase):
         supervisor = self.start()
         supervisor.stopService()
         logged: list[Any] = []
-        self.patch(Supervisor, "log", Logger(observer=logged.append))
+        self.patch(Registry, "log", Logger(observer=logged.append))
         error = self.assertRaises(RegistrationRefused, self.register, supervisor, 0)
         self.assertEqual(str(error), "the cluster is stopping")
         self.assertEqual(logged, [])  # this is not an error
