@@ -66,3 +66,6 @@ class ServiceTests(SynchronousTestCase):
     def test_the_timeout_is_long_enough_for_a_stop(self) -> None:
         (seconds,) = re.findall(r"(?m)^TimeoutStopSec=(\d+)$", UNIT)
         self.assertGreater(int(seconds), 10 + 4)
+
+    def test_a_reload_is_a_rolling_restart(self) -> None:
+        self.assertEqual(re.findall(r"(?m)^ExecReload=(.*)$", UNIT), ["/bin/kill -HUP $MAINPID"])
