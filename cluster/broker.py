@@ -27,10 +27,11 @@ from cluster.core.broker_state.exchange import Exchange, Outgoing
 from cluster.core.exceptions import WireError
 from cluster.core.water_marks import WaterMarks
 from cluster.core.wire.fields import NAME, is_name
+from cluster.logs.rate_limit import LimitedLog
 from cluster.net.accepting.socket_limits import descriptor_limit, open_descriptors
 from cluster.net.bus_keys import BusKeys
 from cluster.net.runtime_watch import SocketFileWatch
-from cluster.net.zmq_socket import ZmqSocket, is_logged, make_socket, monitor
+from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
 
 HIGH_WATER = 64 << 20
 LOW_WATER = 16 << 20
@@ -100,6 +101,8 @@ class Broker(Service):
         self._probe_timer: Any = None
         self._dropped: Counter[str] = Counter()
         self._connections_refused = 0
+        self._invalid = LimitedLog(self.log.warn, "invalid messages")
+        self._refused = LimitedLog(self.log.warn, "refused connections")
         self._batches_forwarded = 0
         self._bytes_forwarded = 0
 
@@ -222,13 +225,8 @@ class Broker(Service):
             message = wire.decode(parts[1])
         except WireError as error:
             self._dropped["malformed"] += 1
-            if is_logged(self._dropped["malformed"]):
-                self.log.warn(
-                    "dropped a message from {sender!r}: {error} ({count:,} dropped by now)",
-                    sender=sender,
-                    error=error,
-                    count=self._dropped["malformed"],
-                )
+            text = "dropped a message from {sender!r}: {error}"
+            self._invalid("", text, sender=sender, error=error)
             return
         if isinstance(message, wire.Hello):
             self._drop_waiting(sender)
@@ -248,13 +246,9 @@ class Broker(Service):
 
     def _connection_refused(self) -> None:
         self._connections_refused += 1
-        if is_logged(self._connections_refused):
-            self.log.warn(
-                "refused a connection at {address}: {reason} ({count:,} refused by now)",
-                address=self.address,
-                reason="no ZeroMQ" if self._keys is None else "another key or none",
-                count=self._connections_refused,
-            )
+        reason = "no ZeroMQ" if self._keys is None else "another key or none"
+        text = "refused a connection at {address}: {reason}"
+        self._refused("", text, address=self.address, reason=reason)
 
     def _ask_for_hello(self, node: bytes) -> None:
         """Ask a node for a Hello, but only once: it answers each request with another Hello."""

@@ -61,14 +61,6 @@ def make_socket(context: zmq.Context[Any], kind: int) -> "zmq.Socket[bytes]":
     return socket
 
 
-def is_logged(count: int) -> bool:
-    """Whether to log an event that another process can cause at will, the ``count``-th of its kind.
-
-    The 1st, 2nd, 4th, 8th … are logged, so that a flood of them does not hide other lines.
-    """
-    return count & (count - 1) == 0
-
-
 @implementer(IReadDescriptor)
 class ZmqSocket:
     """Delivers the messages of a ZeroMQ socket from the reactor.

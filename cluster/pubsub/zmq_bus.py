@@ -21,12 +21,12 @@ from cluster.core import wire
 from cluster.core.exceptions import WireError
 from cluster.core.water_marks import WaterMarks
 from cluster.core.wire.fields import NAME
+from cluster.logs.rate_limit import LimitedLog
 from cluster.net.bus_keys import BusKeys
 from cluster.net.zmq_socket import (
     FAILURES,
     REFUSALS,
     ZmqSocket,
-    is_logged,
     make_socket,
     monitor,
 )
@@ -55,6 +55,8 @@ class ZmqBus:
         self._address = address
         self._keys = keys
         self._refusals = 0
+        self._refused_log = LimitedLog(self.log.error, "refused connections")
+        self._invalid_log = LimitedLog(self.log.warn, "invalid messages")
         self._retry: Any = None
         self._reactor = reactor
         self._queue: deque[list[bytes]] = deque()
@@ -155,15 +157,11 @@ class ZmqBus:
     def _refused(self) -> None:
         """The handshake failed. ZeroMQ does not try again if the broker refused the key."""
         self._refusals += 1
-        if is_logged(self._refusals):
-            self.log.error(
-                "the broker at {address} refused the connection: {hint} ({count:,} times by now)",
-                address=self._address,
-                hint="--bus-keys names other keys than the broker's"
-                if self._keys
-                else "it needs --bus-keys",
-                count=self._refusals,
-            )
+        hint = (
+            "--bus-keys names other keys than the broker's" if self._keys else "it needs --bus-keys"
+        )
+        text = "the broker at {address} refused the connection: {hint}"
+        self._refused_log("", text, address=self._address, hint=hint)
         if self._retry is None:
             self._retry = self._reactor.callLater(RECONNECT_MAX_MS / 1000, self._connect_again)
 
@@ -203,12 +201,7 @@ class ZmqBus:
             message = wire.decode(parts[0])
         except WireError as error:
             self.dropped["malformed"] += 1
-            if is_logged(self.dropped["malformed"]):
-                self.log.warn(
-                    "dropped a message from the broker: {error} ({count:,} dropped by now)",
-                    error=error,
-                    count=self.dropped["malformed"],
-                )
+            self._invalid_log("", "dropped a message from the broker: {error}", error=error)
             return
         if isinstance(message, wire.Welcome):
             if self._awaiting_welcome:
