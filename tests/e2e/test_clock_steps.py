@@ -1,52 +1,59 @@
 """The system's clock is set back and forward while a cluster serves.
 
-libfaketime changes what the processes of the cluster read as the time of day. Their monotonic clock
-stays as it is, as on a machine whose clock is set.
+A module that Python imports first (sitecustomize) changes what ``time.time`` returns in all
+processes of the cluster. The monotonic clock stays as it is, as on a machine whose clock is set.
 """
 
 import json
 import os
 import re
+import shutil
 import tempfile
-from glob import glob
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import TestCase
 
 from tests.e2e import wsclient
 from tests.e2e.asking import statistics, total_until, until
-from tests.e2e.processes import PATIENCE_S, TEST_TIMEOUT_S, Cluster, reactor, start_cluster
+from tests.e2e.processes import (
+    PATIENCE_S,
+    TEST_TIMEOUT_S,
+    Cluster,
+    environment,
+    reactor,
+    start_cluster,
+)
 
 STEP_S = 3600
 
 HISTORY = {"TOPICS": {"kept": {"history": 10}}}
 
 
-def faketime() -> str:
-    """Return the path of libfaketime for programs with threads."""
-    for path in glob("/usr/lib/*/faketime/libfaketimeMT.so.1"):
-        return path
-    raise SkipTest("needs libfaketime (Debian: libfaketime)")
+CHANGED_TIME = """
+import os, time
+unix_time = time.time
+def changed_time():
+    with open(os.path.join(os.path.dirname(__file__), "step")) as file:
+        return unix_time() + float(file.read())
+time.time = changed_time
+"""
 
 
 class ClockStepTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
     async def start(self) -> None:
-        handle, path = tempfile.mkstemp()
-        os.close(handle)
-        self.addCleanup(os.unlink, path)
-        self.step_file = Path(path)
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        Path(folder, "sitecustomize.py").write_text(CHANGED_TIME)
+        self.step_file = Path(folder, "step")
         self.step(0)
         self.cluster: Cluster = await start_cluster(
             self, "--nodes", "2", "--ping-interval", "1", "--ping-timeout", "60",
             "--settings", "tests.e2e.drill_site",
             extra={
                 "DRILL_SETTINGS": json.dumps(HISTORY),
-                "LD_PRELOAD": faketime(),
-                "FAKETIME_TIMESTAMP_FILE": path,
-                "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "PYTHONPATH": os.pathsep.join([folder, environment("")["PYTHONPATH"]]),
             },
         )  # fmt: skip
         self.publisher = await self.connect("publish/plain/")
@@ -67,7 +74,7 @@ class ClockStepTests(TestCase):
     def step(self, seconds: int) -> None:
         # Replace the file at once: a process must not read an empty one.
         new = self.step_file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}s")
+        new.write_text(str(seconds))
         new.replace(self.step_file)
 
     async def assert_delivery(self, text: str) -> None:
