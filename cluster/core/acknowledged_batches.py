@@ -49,6 +49,11 @@ class SentBatches:
         return self._kept
 
     @property
+    def acknowledged_number(self) -> int:
+        """The number up to which the node has acknowledged batches, or they were given up."""
+        return self.number - len(self._kept)
+
+    @property
     def has_lost(self) -> bool:
         """Whether the next batch must announce a loss; send one soon, even if it is empty."""
         return bool(self._lost)

@@ -6,7 +6,7 @@ is sent on its own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from twisted.logger import Logger
 
@@ -27,8 +27,12 @@ LIMIT = 2 * HIGH_WATER
 from clients by then, but handlers may still publish."""
 
 AWAY_LIMIT = 8 << 20
-"""Bytes of batches that are kept for a node that is away. Above that, publications to it are
-dropped (``node_stalled``)."""
+"""Bytes of batches that are kept for a node that is away or stalled. Above that, publications to it
+are dropped (``node_stalled``)."""
+
+STALLED_S = 3.0
+"""Seconds after which a node that has acknowledged nothing, while publishers pause, is stalled: its
+event loop is blocked. As long as it takes to detect that a process is stopped (net.zmq_socket)."""
 
 BATCH_BYTES = 8 << 20
 """Bytes of publications in a batch, if there is more than one. The rest is sent in the next turn.
@@ -51,11 +55,12 @@ class RemoteNode:
     """Another node. ``items`` are the publications for its next batch: topic, frame, topic, …
 
     ``present`` is False while the bus is down, until the node has joined a new broker, and while it
-    is ``away`` (remote_nodes.py).
+    is ``away`` (remote_nodes.py). ``counted``: its batches count for ``unacknowledged``, so that
+    publishers wait for it. It is False while the node is away or stalled.
     """
 
     __slots__ = (
-        "away", "away_timer", "items", "name", "present", "received", "sent",
+        "away", "away_timer", "counted", "items", "name", "present", "received", "sent",
         "subscriptions_are_old",
     )  # fmt: skip
 
@@ -66,6 +71,7 @@ class RemoteNode:
         self.received = ReceivedBatches()
         self.present = False
         self.away = False
+        self.counted = True
         self.away_timer: Timer | None = None
         self.subscriptions_are_old = False
 
@@ -74,9 +80,10 @@ class Batches:
     """Call ``flush`` at the end of each turn in which a node was added to ``dirty``.
 
     ``schedule`` asks for that flush. ``find`` returns a node by its name, even one that is not
-    known yet. ``on_full`` is called when ``unacknowledged`` becomes full or has room again,
-    ``on_lost`` with the topics of lost publications, which may be ALL_TOPICS. ``dropped`` counts
-    publications that are not sent and batches that are not delivered, by reason.
+    known yet, ``nodes`` all that are not gone. ``on_full`` is called when ``unacknowledged``
+    becomes full or has room again, ``on_lost`` with the topics of lost publications, which may be
+    ALL_TOPICS. ``dropped`` counts publications that are not sent and batches that are not
+    delivered, by reason.
     """
 
     log = Logger()
@@ -88,6 +95,7 @@ class Batches:
         clock: Clock,
         dropped: Counter[str],
         find: Callable[[str], RemoteNode],
+        nodes: Callable[[], Iterable[RemoteNode]],
     ) -> None:
         self.on_full: Callable[[], None] = lambda: None
         self.on_lost: Callable[[Sequence[bytes]], None] = lambda topics: None
@@ -102,6 +110,8 @@ class Batches:
         self._clock = clock
         self._dropped = dropped
         self._find = find
+        self._nodes = nodes
+        self._stall_timer: Timer | None = None
         self._due: dict[RemoteNode, None] = {}  # nodes whose batches have arrived
         self._timer: Timer | None = None
         self._have_rest = False  # some nodes have publications that the last batch did not take
@@ -124,14 +134,14 @@ class Batches:
             if not items and not sent.has_lost:
                 self._acknowledge(node)
                 continue
-            if sent.size > AWAY_LIMIT if node.away else self.limit_reached:
-                reason = "node_stalled" if node.away else "bus_queue_full"
+            if self.limit_reached if node.counted else sent.size > AWAY_LIMIT:
+                reason = "bus_queue_full" if node.counted else "node_stalled"
                 self._dropped[reason] += len(items) // 2
                 sent.lose(items[::2])
                 continue
             present = node.present
             batch = sent.encode(items, node.received.acknowledge() if present else 0)
-            if not node.away:
+            if node.counted:
                 self.count(len(batch))
             if present:
                 self._bus.send_batch(node.name, batch)
@@ -172,6 +182,37 @@ class Batches:
         marks = self.unacknowledged
         if marks.add(change) if change > 0 else marks.remove(-change):
             self.on_full()
+            if marks.full and self._stall_timer is None:
+                self._watch_progress()
+
+    def set_counted(self, node: RemoteNode, counted: bool) -> None:
+        """Let publishers wait for a node, or not."""
+        if node.counted is not counted:
+            node.counted = counted
+            self.count(node.sent.size if counted else -node.sent.size)
+
+    def _watch_progress(self) -> None:
+        before = {
+            node: node.sent.acknowledged_number
+            for node in self._nodes()
+            if node.present and node.counted and node.sent.kept
+        }
+        self._stall_timer = self._clock.callLater(STALLED_S, lambda: self._find_stalled(before))
+
+    def _find_stalled(self, before: dict[RemoteNode, int]) -> None:
+        """One node that does not read must not stop the publishers of all others."""
+        self._stall_timer = None
+        for node, number in before.items():
+            sent = node.sent
+            if node.present and sent.kept and sent.acknowledged_number == number:
+                self.log.error(
+                    "{node} has acknowledged nothing for {seconds:.0f} s; not waiting for it",
+                    node=node.name,
+                    seconds=STALLED_S,
+                )
+                self.set_counted(node, False)
+        if self.unacknowledged.full:
+            self._watch_progress()
 
     def send_again(self, node: RemoteNode) -> None:
         """Send a node that is present all that it has not acknowledged."""
@@ -181,10 +222,11 @@ class Batches:
             self._mark(node)
 
     def stop(self) -> None:
-        """Send no more acknowledgements; cancels the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Send no more acknowledgements; cancels the timers."""
+        for timer in (self._timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._stall_timer = None
 
     # From other nodes.
 
@@ -202,8 +244,10 @@ class Batches:
             self.log.warn("dropped a batch of {origin}: {error}", origin=origin, error=error)
             return []
         if freed:
-            if not node.away:
+            if node.counted:
                 self.count(-freed)
+            elif not node.away:  # it reads again
+                self.set_counted(node, True)
             if node.sent.has_lost:
                 self._mark(node)
         if not number:

@@ -12,7 +12,8 @@ The rules:
 * when a node is gone, its subscriptions are removed, and the publications for it are dropped and
   counted. If it returns nevertheless, it receives a notice of the loss;
 * ``full`` means that publishers must pause: the queue of the bus is full, a node does not read, or
-  too many bytes are not acknowledged. A node that is away does not count.
+  too many bytes are not acknowledged. A node that is away does not count, and neither does one that
+  is stalled (batches.py).
 """
 
 from collections import Counter
@@ -52,7 +53,7 @@ class RemoteNodes:
         self.by_name: dict[str, RemoteNode] = {}
         self.epoch = ""
         """Identifies the broker process."""
-        self.batches = Batches(bus, schedule, clock, dropped, self._find)
+        self.batches = Batches(bus, schedule, clock, dropped, self._find, self.by_name.values)
         self.batches.on_full = self._congestion_changed
         self._dropped = dropped
         self._bus = bus
@@ -146,7 +147,7 @@ class RemoteNodes:
             if node.away:
                 node.away = False
                 self._stop_timer(node)
-                self.batches.count(node.sent.size)
+            self.batches.set_counted(node, True)
             self.batches.send_again(node)
         return node
 
@@ -189,7 +190,7 @@ class RemoteNodes:
         node.subscriptions_are_old = True
         if not node.away:
             node.away = True
-            self.batches.count(-node.sent.size)
+            self.batches.set_counted(node, False)
             self._congested.discard(node.name)
             self._congestion_changed()
             self.on_left(node.name)

@@ -29,7 +29,7 @@ class SentBatchesTests(SynchronousTestCase):
         self.assertEqual(self.encode(b"t", b"2"), (2, 1, 0, []))
         self.assertEqual(self.encode(b"t", b"3"), (3, 1, 0, []))
         self.assertEqual(self.sent.acknowledged(2), 2 * size)
-        self.assertEqual(self.sent.size, size)
+        self.assertEqual((self.sent.size, self.sent.acknowledged_number), (size, 2))
         self.assertEqual([decode_batch(batch).number for batch in self.sent.kept], [3])
         self.assertEqual(self.encode(b"t", b"4"), (4, 3, 0, []))
 

@@ -6,6 +6,7 @@ from cluster.core.water_marks import WaterMarks
 from cluster.core.wire.batches import decode_batch
 from cluster.pubsub import batches
 from cluster.pubsub import remote_nodes as module
+from cluster.pubsub.batches import STALLED_S
 from tests.pubsub.node_case import PubSubTestCase
 
 
@@ -149,6 +150,38 @@ class CongestionTests(PubSubTestCase):
         self.assertEqual(decode_batch(data), (6, 5, 0, [b"u"], []))
         self.acknowledge(6)
         self.assertEqual(self.pubsub.queued_bytes, 0)
+
+    def test_a_node_that_acknowledges_nothing_stops_publishers_for_a_while(self) -> None:
+        self.pubsub.batches.unacknowledged = WaterMarks(150, 10)
+        self.patch(batches, "AWAY_LIMIT", 100)
+        self.pubsub.publish(b"t", bytes(80))
+        self.pubsub.flush()
+        self.assertEqual(self.events, ["full"])
+        self.acknowledge(1, origin="b")
+        self.clock.advance(STALLED_S)
+        self.assertEqual(self.events, ["full", "free"])
+        self.pubsub.publish(b"t", b"2")
+        self.pubsub.flush()
+        self.assertEqual(self.pubsub.dropped, {"node_stalled": 1})
+        self.bus.take()
+        self.acknowledge(1)
+        self.pubsub.flush()
+        ((node, data),) = self.bus.take()
+        self.assertEqual((node, decode_batch(data)), ("a", (2, 2, 0, [b"t"], [])))
+        self.acknowledge(2)
+        self.acknowledge(2, origin="b")
+        self.assertEqual((self.pubsub.queued_bytes, self.clock.getDelayedCalls()), (0, []))
+
+    def test_publishers_wait_for_a_node_that_makes_progress(self) -> None:
+        self.pubsub.batches.unacknowledged = WaterMarks(150, 10)
+        for _ in range(2):
+            self.pubsub.publish(b"u", bytes(80))
+            self.pubsub.flush()
+        self.acknowledge(1)
+        self.clock.advance(STALLED_S)
+        self.assertEqual(self.events, ["full"])
+        self.pubsub.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_node_that_is_away_does_not_stop_publishers(self) -> None:
         self.pubsub.batches.unacknowledged = WaterMarks(50, 10)
