@@ -102,7 +102,7 @@ class RoutingMachine(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         topics = {topic for topic, _ in self.pairs}
-        assert set(self.table.all_topics()) == topics
+        assert set(self.table.all_topics()) == set(self.table) == topics
         assert len(self.table) == len(topics)
         for topic in topics:
             assert topic in self.table
