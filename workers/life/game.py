@@ -176,6 +176,8 @@ class Game:
                 f"{plural(values['resumed'], 'lost connection')} resumed; longest time without a "
                 f"step {values['longest_stall']:.1f} s"
             )
+        if values["asked"]:
+            lines.append(f"{plural(values['asked'], 'state')} did not arrive and were asked for")
         compared = self.verification.generations
         if self.verified:
             lines.append(
