@@ -177,7 +177,7 @@ class Game:
                 f"step {values['longest_stall']:.1f} s"
             )
         if values["asked"]:
-            lines.append(f"{plural(values['asked'], 'state')} did not arrive and were asked for")
+            lines.append(f"asked again for {plural(values['asked'], 'state')} that had not arrived")
         compared = self.verification.generations
         if self.verified:
             lines.append(
