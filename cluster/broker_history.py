@@ -1,6 +1,6 @@
 """The file in which a broker records what topics retain, so that the next broker continues with it.
 
-A topic with subscribers is also in the memory of their nodes (pubsub.retained_cache). Other topics
+A topic with subscribers is also in the memory of their nodes (pubsub.history_cache). Other topics
 are only here. The rules:
 
 * the file is a sequence of records: a u32 length, and an encoded wire.Retained message, as a node
@@ -9,7 +9,7 @@ are only here. The rules:
 * publications are written FLUSH_S after they were numbered, many in one system call. What is
   written survives the death of the process (not that of the machine, because nobody waits for a
   disk). What was not written yet is sent again by the nodes, which keep it longer
-  (pubsub.retained_outbox);
+  (pubsub.history_outbox);
 * when the file has become much larger than what is retained, another one is written beside it with
   all topics, a few at a time, and then takes its place. So the loop never waits for long, and the
   file is complete at any time;
@@ -29,10 +29,10 @@ from twisted.logger import Logger
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange
 from cluster.core.exceptions import WireError
-from cluster.pubsub.retained_cache import RetainedCache
+from cluster.pubsub.history_cache import HistoryCache
 
 FLUSH_S = 0.05
-"""Seconds from a publication to its record; short against GRACE_S of pubsub.retained_outbox."""
+"""Seconds from a publication to its record; short against GRACE_S of pubsub.history_outbox."""
 
 SLACK_BYTES = 16 << 20
 """The file is written again when it has more than this and twice the bytes that are retained."""
@@ -75,7 +75,7 @@ class HistoryFile:
 
     def load(self) -> None:
         """Continue with what the previous broker has recorded, and begin a file."""
-        cache = RetainedCache(self._now, Counter())
+        cache = HistoryCache(self._now, Counter())
         for message in self._read():
             cache.receive(message)
         self._exchange.load(cache.restores(), self._now())

@@ -197,6 +197,6 @@ class KilledBrokerTests(LinksTestCase):
         a.pubsub.publish_retained(b"t", b"40", 40)
         await self.until(lambda: len(frames) == 41)
         self.assertEqual(frames, [b"%d" % number for number in range(41)])
-        known = b.pubsub.subscriptions.retained_cache.get(b"t")
+        known = b.pubsub.subscriptions.history_cache.get(b"t")
         assert known is not None
         self.assertEqual(known.offset, 41)

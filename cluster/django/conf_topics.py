@@ -1,4 +1,4 @@
-"""Checks the setting ``C10K["TOPICS"]``, which cluster.django.api.retention uses."""
+"""Checks the setting ``C10K["TOPICS"]``, which cluster.django.api.history_settings uses."""
 
 from collections.abc import Mapping
 

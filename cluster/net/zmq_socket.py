@@ -37,7 +37,7 @@ HANDSHAKE_MS = 5000
 MAX_MESSAGE_BYTES = 272 << 20
 """Bytes of the longest part of a message. ZeroMQ disconnects a process that sends a longer one,
 after its length and before its content. The longest valid one has all that a topic retains
-(core.broker_state.retained.MAX_BYTES, 256 MiB), with a length for each frame."""
+(core.broker_state.topic_history.MAX_BYTES, 256 MiB), with a length for each frame."""
 
 HIGH_WATER_MESSAGES = 1000
 """Messages that ZeroMQ queues for each connection and direction. Above that ``send`` returns False,

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import Deferred, succeed
 
 from cluster.core.interfaces import Subscriber
+from cluster.django.api.history_settings import kept_by_setting
 from cluster.django.api.payloads import as_frame, as_public_topic
-from cluster.django.api.retention import kept_by_setting
 from cluster.django.feeds.feed_subscriptions import of_websockets
 from cluster.django.handlers.websocket import WebSocket, known_request, skipping_topics
 from cluster.node.assembly import HttpParts, WebSocketParts
@@ -178,7 +178,7 @@ class Inspection:
         rows: list[dict[str, Any]] = []
         for topic, subscribers in nlargest(limit, counts.items(), key=lambda item: item[1]):
             size = sizes.get(topic, 1)
-            kept = subscriptions.retained_cache.get(topic) if size == 1 else None
+            kept = subscriptions.history_cache.get(topic) if size == 1 else None
             rows.append(
                 {
                     "topic": topic.decode(errors="replace"),

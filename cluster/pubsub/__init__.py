@@ -5,8 +5,8 @@ subscriptions          what this node's subscribers receive: histories, then new
 subscriber_table       which subscribers of this node want which topic
 pending_subscribers    subscribers that wait for a topic's history
 callback_subscribers   functions as subscribers, and connections that skip messages
-retained_cache         the retained frames of subscribed topics
-retained_outbox        retained publications that the exchange has not acknowledged
+history_cache          the retained frames of subscribed topics
+history_outbox         retained publications that the exchange has not acknowledged
 remote_nodes           the other nodes: their subscriptions, whether they are there, congestion
 batches                batches to and from the other nodes, acknowledged and sent again
 local_presence         the members of topics, as this node knows them

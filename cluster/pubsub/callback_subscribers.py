@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 
-from cluster.core.broker_state.retained import History
+from cluster.core.broker_state.topic_history import History
 from cluster.core.interfaces import Answer, Subscriber, Take
-from cluster.pubsub.retained_cache import RetainedCache
+from cluster.pubsub.history_cache import HistoryCache
 
 
 class CallbackSubscriber:
@@ -29,13 +29,13 @@ class CallbackSubscriber:
         self,
         topic: bytes,
         take: Take,
-        retained_cache: RetainedCache,
+        history_cache: HistoryCache,
         for_client: bool = False,
         answer: Answer | None = None,
     ) -> None:
         self.topic = topic
         self.for_client = for_client
-        self._retained_cache = retained_cache
+        self._retained_cache = history_cache
         self.leave: Callable[[], None] | None = lambda: None
         """Ends the subscription; None after ``stop``."""
         self._take = take

@@ -18,16 +18,16 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.broker_state.retained import Position
+from cluster.core.broker_state.topic_history import Position
 from cluster.core.exceptions import NotPublished
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.batches import MAX_PUBLICATION
 from cluster.pubsub.bus import Bus, Clock
 from cluster.pubsub.callback_subscribers import CallbackSubscriber
+from cluster.pubsub.history_outbox import HistoryOutbox
 from cluster.pubsub.local_barriers import LocalBarriers
 from cluster.pubsub.local_presence import LocalPresence
 from cluster.pubsub.remote_nodes import RemoteNodes
-from cluster.pubsub.retained_outbox import RetainedOutbox
 from cluster.pubsub.subscriptions import Begin, Subscriptions
 
 UNSENT_LIMIT = 1 << 20
@@ -76,7 +76,7 @@ class PubSub:
         self._has_much_unsent = False
         self._schedule = schedule
         self._control: list[wire.Message] = []
-        self._retained_outbox = RetainedOutbox(clock.seconds, self.batches.count)
+        self._retained_outbox = HistoryOutbox(clock.seconds, self.batches.count)
 
     @property
     def full(self) -> bool:
@@ -268,7 +268,7 @@ class PubSub:
         self._retained_outbox.bus_up(welcome.epoch == self.remote_nodes.epoch)
         self.remote_nodes.bus_up(welcome)
         # Before the subscriptions, which the broker answers with the retained frames.
-        for message in self.subscriptions.retained_cache.restores():
+        for message in self.subscriptions.history_cache.restores():
             self.bus.send(message)
         topics = self.subscriptions.all_topics_wanted(after_failure)
         self.bus.send(wire.NodeSubscriptions(self.bus.name, topics))

@@ -13,11 +13,11 @@ from twisted.logger import Logger
 
 from cluster.core import wire
 from cluster.core.acknowledged_batches import ALL_TOPICS
-from cluster.core.broker_state.retained import History, Position
+from cluster.core.broker_state.topic_history import History, Position
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.callback_subscribers import CallbackSubscriber, SpecialSubscribers
+from cluster.pubsub.history_cache import HistoryCache
 from cluster.pubsub.pending_subscribers import PendingSubscriber, PendingSubscribers
-from cluster.pubsub.retained_cache import RetainedCache
 from cluster.pubsub.subscriber_table import SubscriberTable
 
 Begin = Callable[[History], tuple[bytes, ...]]
@@ -40,9 +40,9 @@ class Subscriptions:
     ) -> None:
         self.conflated = 0
         """Frames that skipping connections did not receive."""
-        self.retained_cache = RetainedCache(now, dropped)
-        self.retained_cache.on_gap = self._frames_lost
-        self.table = SubscriberTable(schedule, self.retained_cache.forget)
+        self.history_cache = HistoryCache(now, dropped)
+        self.history_cache.on_gap = self._frames_lost
+        self.table = SubscriberTable(schedule, self.history_cache.forget)
         self.connections = self.table.connections
         self.special = self.table.special
         self._schedule = schedule
@@ -73,7 +73,7 @@ class Subscriptions:
         if self._pending_of:
             self._cancel(self._remove_pending(connection, topic))
         if not self.table.remove_skipping(connection, topic):  # else it has received them
-            connection.send_history(self.retained_cache.history(topic, None).frames)
+            connection.send_history(self.history_cache.history(topic, None).frames)
 
     def subscribe_since(
         self, connection: Subscriber, topic: bytes, since: Position | None, begin: Begin
@@ -112,7 +112,7 @@ class Subscriptions:
         self.table.remove(connection, topic)
         self._cancel(self._remove_pending(connection, topic))
         if not subscribed:
-            connection.send_history(self.retained_cache.history(topic, None).frames)
+            connection.send_history(self.history_cache.history(topic, None).frames)
 
     def unsubscribe(self, connection: Subscriber, topic: bytes) -> None:
         """Stop queueing the topic's frames on the connection."""
@@ -147,10 +147,10 @@ class Subscriptions:
         ``answer``, if given, is called once before, and again if frames are lost. ``for_client``:
         the function counts as a connection in receipts.
         """
-        subscriber = CallbackSubscriber(topic, take, self.retained_cache, for_client, answer)
+        subscriber = CallbackSubscriber(topic, take, self.history_cache, for_client, answer)
         if since is None and replay and answer is None:
             self._add_callback(subscriber)
-            for frame, offset in self.retained_cache.history(topic, None).numbered():
+            for frame, offset in self.history_cache.history(topic, None).numbered():
                 subscriber.take(frame, offset)
             return subscriber
 
@@ -184,7 +184,7 @@ class Subscriptions:
         self._queries.update(dict.fromkeys(self._pending.topics()))
         topics = self.table.all_topics()
         if after_failure:
-            self.retained_cache.uncertain.update(topics)
+            self.history_cache.uncertain.update(topics)
         return topics
 
     # Delivery.
@@ -239,7 +239,7 @@ class Subscriptions:
         topic = message.topic
         if topic not in self.table:
             return  # the last subscriber left while the message was on its way
-        new = self.retained_cache.receive(message)
+        new = self.history_cache.receive(message)
         if new is None:
             return
         for frame, offset in new:
@@ -248,7 +248,7 @@ class Subscriptions:
         if special is not None and special.pending:
             # A message without new frames is the answer to a query. One with new frames may have
             # been sent before the query arrived, and the answer comes after it.
-            self._pending.answered(topic, self.retained_cache.get(topic), more=bool(new))
+            self._pending.answered(topic, self.history_cache.get(topic), more=bool(new))
             self._update_pending(topic, special)
 
     def frames_lost(self, topics: Collection[bytes]) -> None:
@@ -257,7 +257,7 @@ class Subscriptions:
             topics = {*self.connections.all_topics(), *self.special}
         for topic in topics:
             # Lost frames of a retained topic are detected by their offsets.
-            if self.retained_cache.get(topic) is None:
+            if self.history_cache.get(topic) is None:
                 self._frames_lost(topic)
 
     # Internal.
@@ -278,7 +278,7 @@ class Subscriptions:
 
     def _admit_if_known(self, pending: PendingSubscriber) -> bool:
         """Begin if the topic's history is cached, else add a pending subscriber."""
-        kept = self.retained_cache.get(pending.topic)
+        kept = self.history_cache.get(pending.topic)
         if kept is not None and not kept.is_behind(pending.since):
             pending.begin(kept.history(pending.since), [])
             return True

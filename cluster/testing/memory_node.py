@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from cluster.core.exceptions import Disconnected, NotRunning
 from cluster.django import conf
-from cluster.django.api import backends, retention, topics
+from cluster.django.api import backends, history_settings, topics
 from cluster.django.api.backends import NodeBackend
 from cluster.django.api.publication import Counts, Done, Publication
 from cluster.django.handshake.dispatcher import Dispatcher
@@ -203,7 +203,7 @@ class MemoryBackend:
 def forget_topics(setting: str, **more: Any) -> None:
     """Forget which topics are retained, when override_settings changes C10K."""
     if setting == "C10K":
-        retention.forget()
+        history_settings.forget()
 
 
 backends.install(MemoryBackend())

@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import NotPublished, NotRunning
 from cluster.django.api import backends, topics
+from cluster.django.api.history_settings import Kept
 from cluster.django.api.payloads import as_message
 from cluster.django.api.publication import Counts, Done, Publication
-from cluster.django.api.retention import Kept
 from cluster.net.websocket.frames import text_frame
 from tests.django.site import load_site
 

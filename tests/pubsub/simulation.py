@@ -116,7 +116,7 @@ class Roamer:
         if self.subscriber is not None:  # it is None if the answer arrives within ``follow``
             self.position = (self.subscriber.epoch, offset)
         else:
-            kept = self.node.pubsub.subscriptions.retained_cache.get(RETAINED)
+            kept = self.node.pubsub.subscriptions.history_cache.get(RETAINED)
             assert kept is not None
             self.position = (kept.epoch, offset)
 

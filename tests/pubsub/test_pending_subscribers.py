@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.broker_state.retained import MAX_TOPICS, History
+from cluster.core.broker_state.topic_history import MAX_TOPICS, History
 from cluster.pubsub import pending_subscribers
 from tests.fakes import RecordingConnection
 from tests.pubsub.node_case import PubSubTestCase

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.pubsub import retained_outbox
+from cluster.pubsub import history_outbox
 from tests import profiles
 from tests.pubsub.simulation import RETAINED, SimulatedCluster
 
@@ -15,7 +15,7 @@ class SimulationTests(SynchronousTestCase):
     """Any sequence of events, with any interleaving of messages."""
 
     def test_the_rules_hold_in_any_sequence_of_events(self) -> None:
-        self.patch(retained_outbox, "GRACE_S", 1e9)  # simulated time passes fast
+        self.patch(history_outbox, "GRACE_S", 1e9)  # simulated time passes fast
         run_state_machine_as_test(ClusterMachine)
 
 

@@ -1,7 +1,7 @@
 """The broker's state and decisions. Nodes keep copies of parts of the state.
 
-exchange   the broker's state machine; a node without a broker runs it itself
-barrier    Barrier: counts arrivals until it releases all parties
-retained   RetainedFrames: the newest frames of a topic, for late and resuming subscribers
-presence   PresenceTable: the members of a topic
+exchange       the broker's state machine; a node without a broker runs it itself
+barrier        Barrier: counts arrivals until it releases all parties
+topic_history  RetainedFrames: the newest frames of a topic, for late and resuming subscribers
+presence       PresenceTable: the members of a topic
 """

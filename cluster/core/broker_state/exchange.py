@@ -26,7 +26,7 @@ from typing import TypeAlias
 from cluster.core import wire
 from cluster.core.broker_state.barrier import Barrier
 from cluster.core.broker_state.presence import PresenceTable
-from cluster.core.broker_state.retained import RetainedFrames, format_sources
+from cluster.core.broker_state.topic_history import RetainedFrames, format_sources
 from cluster.core.routing import RoutingTable
 
 Outgoing: TypeAlias = list[tuple[str, wire.Message]]

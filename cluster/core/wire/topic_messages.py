@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import ClassVar, Self
 
 from cluster.core.broker_state.presence import Membership
-from cluster.core.broker_state.retained import parse_epochs, parse_sources
+from cluster.core.broker_state.topic_history import parse_epochs, parse_sources
 from cluster.core.exceptions import WireError
 from cluster.core.wire.fields import FLAG, LIMIT, NAME, NUMBER, TEXT, TOKENS, Codec, Message
 
@@ -100,7 +100,7 @@ class _FramesMessage(Message):
 
     ``epochs`` has the epoch of the offsets and the earlier ones that it continues; ``expires`` has
     each frame's time, or is empty if none expires; ``sources`` has the frames' publishers with
-    their numbers (see retained.py for all three). ``number`` is that of the receiving node's own
+    their numbers (see topic_history.py for all three). ``number`` is that of the receiving node's own
     publication, if this message acknowledges one, else 0. ``full``: the topic retains only these.
     """
 

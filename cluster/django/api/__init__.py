@@ -10,7 +10,7 @@ external_publisher     the backend of a process that is not a node
 node_lookup            finding a node of the running cluster, from such a process
 topics                 the node of this process; listen, members, abarrier
 topic_messages         the messages of a topic, for a coroutine
-retention              which topics retain their newest messages
+history_settings       which topics retain their newest messages
 positions              positions in a topic's history, as clients send them
 database_threads       ain_database: threads for synchronous code
 """

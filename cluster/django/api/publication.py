@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cluster.django.api.retention import NOT_KEPT, Kept
+from cluster.django.api.history_settings import NOT_KEPT, Kept
 
 
 class Publication(NamedTuple):

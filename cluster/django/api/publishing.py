@@ -12,10 +12,10 @@ from cluster.core.exceptions import NotRunning
 from cluster.django import conf
 from cluster.django.api import backends
 from cluster.django.api.backends import NodeBackend
+from cluster.django.api.history_settings import Kept, kept_by_setting
 from cluster.django.api.payloads import NOT_GIVEN, Payload, Topic, as_public_topic, frame_of
 from cluster.django.api.publication import Counts, Publication
 from cluster.django.api.receipt import Receipt, count
-from cluster.django.api.retention import Kept, kept_by_setting
 from cluster.django.conf_topics import MAX_HISTORY, lifetime_fits
 
 _log = logging.getLogger("cluster.django")

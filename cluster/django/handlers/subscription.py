@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Self
 
-from cluster.core.broker_state.retained import format_position
+from cluster.core.broker_state.topic_history import format_position
 from cluster.django.api.topics import set_result
 
 

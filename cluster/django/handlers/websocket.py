@@ -18,6 +18,7 @@ from typing import Any
 
 from cluster.core.exceptions import Disconnected
 from cluster.core.interfaces import ClientConnection, PubSub
+from cluster.django.api.history_settings import kept_by_setting
 from cluster.django.api.json_messages import decode_json, encode_json
 from cluster.django.api.payloads import (
     NOT_GIVEN,
@@ -30,7 +31,6 @@ from cluster.django.api.payloads import (
     reserved,
 )
 from cluster.django.api.receipt import Receipt
-from cluster.django.api.retention import kept_by_setting
 from cluster.django.api.topics import set_result
 from cluster.django.handlers.barrier_parties import Parties
 from cluster.django.handlers.drained import drained

@@ -27,8 +27,8 @@ from cluster.core.wire.external_publisher import (
 )
 from cluster.django.api import external_publisher, node_lookup
 from cluster.django.api.external_publisher import ExternalBackend, ExternalPublisher
+from cluster.django.api.history_settings import Kept
 from cluster.django.api.publication import Publication
-from cluster.django.api.retention import Kept
 
 Answer = Callable[[Publish], bytes]
 

@@ -11,11 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import NotRunning
 from cluster.django import conf, conf_topics
-from cluster.django.api import backends, external_publisher, publishing, retention, topics
+from cluster.django.api import backends, external_publisher, history_settings, publishing, topics
+from cluster.django.api.history_settings import Kept
 from cluster.django.api.publication import Counts, Done, Publication
 from cluster.django.api.publishing import publish, publish_all
 from cluster.django.api.receipt import Receipt
-from cluster.django.api.retention import Kept
 from cluster.net.websocket.frames import binary_frame, text_frame
 from tests.django.fakes import RecordingNode
 from tests.django.site import load_database, load_site
@@ -30,15 +30,15 @@ class PublishTestCase(SynchronousTestCase):
         self.node = RecordingNode()
         self.pubsub = self.node.pubsub
         self.patch(topics, "node", self.node)
-        self.addCleanup(retention.forget)
-        retention.forget()
+        self.addCleanup(history_settings.forget)
+        history_settings.forget()
 
     def settings(self, **keys: object) -> None:
         """The C10K setting for this test."""
         changed = override_settings(C10K=keys)
         changed.enable()
         self.addCleanup(changed.disable)
-        retention.forget()
+        history_settings.forget()
 
 
 class PublishTests(PublishTestCase):

@@ -112,7 +112,7 @@ class TopicMessagesTests(SynchronousTestCase):
 
     def test_messages_that_are_lost(self) -> None:
         async def test(messages: topic_messages) -> None:
-            self.pubsub.subscriptions.retained_cache.uncertain.add(b"t")
+            self.pubsub.subscriptions.history_cache.uncertain.add(b"t")
             self.pubsub.bus_message(wire.Retained(b"t", 1, 9, (text_frame(b"9"),), "e"))
             self.assertEqual([await anext(messages), await anext(messages)], ["3", "4"])
             self.assertTrue(messages.recovered)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
 from cluster.core.exceptions import Disconnected
-from cluster.django.api import retention
+from cluster.django.api import history_settings
 from cluster.django.api.receipt import Receipt
 from cluster.django.handlers.websocket import WebSocket
 from cluster.net.websocket.autobahn_protocol import OPEN
@@ -270,8 +270,8 @@ class NotToMyselfTests(SubscriberTestCase):
         changed = override_settings(C10K={"TOPICS": {"t": {"history": 3}}})
         changed.enable()
         self.addCleanup(changed.disable)
-        self.addCleanup(retention.forget)
-        retention.forget()
+        self.addCleanup(history_settings.forget)
+        history_settings.forget()
 
     def test_a_message_that_is_kept(self) -> None:
         for client in (self.ws, self.other):

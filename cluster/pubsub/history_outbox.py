@@ -36,7 +36,7 @@ class _Publication(NamedTuple):
         return len(self.retain.frame)
 
 
-class RetainedOutbox:
+class HistoryOutbox:
     """``seconds`` returns a clock's time in seconds. ``count_held`` is called with each change of
     the number of bytes that are not acknowledged."""
 

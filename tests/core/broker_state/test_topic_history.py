@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.broker_state.retained import (
+from cluster.core.broker_state.topic_history import (
     MAX_PUBLISHERS,
     History,
     RetainedFrames,

@@ -5,8 +5,8 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
-from cluster.core.broker_state.retained import NO_HISTORY, History
-from cluster.pubsub.retained_cache import RetainedCache
+from cluster.core.broker_state.topic_history import NO_HISTORY, History
+from cluster.pubsub.history_cache import HistoryCache
 
 
 def message(offset: int, *frames: bytes, epochs: str = "e", full: bool = True) -> wire.Retained:
@@ -14,11 +14,11 @@ def message(offset: int, *frames: bytes, epochs: str = "e", full: bool = True) -
     return wire.Retained(b"t", 3, offset, frames, epochs, full=full)
 
 
-class RetainedCacheTests(SynchronousTestCase):
+class HistoryCacheTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1000
         self.dropped: Counter[str] = Counter()
-        self.cache = RetainedCache(lambda: self.now, self.dropped)
+        self.cache = HistoryCache(lambda: self.now, self.dropped)
         self.gaps: list[bytes] = []
         self.cache.on_gap = self.gaps.append
 

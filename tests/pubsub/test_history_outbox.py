@@ -3,15 +3,15 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.pubsub import retained_outbox as module
-from cluster.pubsub.retained_outbox import GRACE_S, RetainedOutbox
+from cluster.pubsub import history_outbox as module
+from cluster.pubsub.history_outbox import GRACE_S, HistoryOutbox
 
 
-class RetainedOutboxTests(SynchronousTestCase):
+class HistoryOutboxTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.held = 0
-        self.outbox = RetainedOutbox(self.clock.seconds, self.count_held)
+        self.outbox = HistoryOutbox(self.clock.seconds, self.count_held)
 
     def count_held(self, size: int) -> None:
         self.held += size

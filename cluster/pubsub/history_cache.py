@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from cluster.core import wire
-from cluster.core.broker_state.retained import (
+from cluster.core.broker_state.topic_history import (
     NO_HISTORY,
     History,
     Position,
@@ -21,7 +21,7 @@ from cluster.core.broker_state.retained import (
 )
 
 
-class RetainedCache:
+class HistoryCache:
     """``now`` returns Unix time in milliseconds.
 
     ``dropped["history_gap"]`` counts frames that subscribers of this node never received, because
