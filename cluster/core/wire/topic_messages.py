@@ -100,8 +100,9 @@ class _FramesMessage(Message):
 
     ``epochs`` has the epoch of the offsets and the earlier ones that it continues; ``expires`` has
     each frame's time, or is empty if none expires; ``sources`` has the frames' publishers with
-    their numbers (see topic_history.py for all three). ``number`` is that of the receiving node's own
-    publication, if this message acknowledges one, else 0. ``full``: the topic retains only these.
+    their numbers (see topic_history.py for all three). ``number`` is that of the receiving node's
+    own publication, if this message acknowledges one, else 0. ``full``: the topic retains only
+    these.
     """
 
     HIGHEST: ClassVar[int] = LIMIT - 1
