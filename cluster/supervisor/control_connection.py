@@ -138,7 +138,7 @@ class ChildRegistry(Protocol):
         """The child cannot start; ``permanent``: a restart does not help."""
 
     def left(self, link: "ChildLink") -> None:
-        """The connection of a registered child is gone."""
+        """The connection of a child is gone, also that of a spare process without a slot."""
 
 
 class Operator(Protocol):
@@ -197,7 +197,9 @@ class ChildLink(_Quiet):
 
     @Standby.responder
     def _standby(self, pid: int) -> "Deferred[dict[str, int]]":
-        return self._registry.standby(self, pid).addCallback(lambda slot: {"slot": slot})
+        taken = self._registry.standby(self, pid)
+        self.pid = pid
+        return taken.addCallback(lambda slot: {"slot": slot})
 
     @Ready.responder
     def _ready(
@@ -253,7 +255,7 @@ class ChildLink(_Quiet):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
-        if self.slot is not None:
+        if self.pid:  # the registry has not refused the child
             self._registry.left(self)
 
 

@@ -168,6 +168,13 @@ class ControlTests(SynchronousTestCase):
         self.successResultOf(reported)
         self.assertEqual(self.registry.events, [])
 
+    def test_the_registry_is_notified_of_a_spare_process_that_leaves(self) -> None:
+        self.child.standby(4711).addErrback(lambda _: None)
+        self.pump()
+        self.parent.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.registry.events, [("standby", 4711), ("left", None)])
+        self.assertEqual(self.parent.pid, 4711)
+
     def test_the_supervisor_receives_the_statistics(self) -> None:
         self.assertEqual(self.successResultOf(self.stats()), self.statistics)
 

@@ -597,6 +597,16 @@ class SpareTests(SupervisorTestCase):
         self.assertIsNotNone(supervisor.children.pid("spare"))
         self.assertNoResult(slot)
 
+    def test_a_spare_process_that_has_ended_is_forgotten(self) -> None:
+        """Another process may get its ID, which must not receive a signal then."""
+        supervisor = self.start(1, "local", spare=True)
+        self.ready(supervisor, 0)
+        link, _ = self.spare(supervisor)
+        link.slot = None
+        self.process(supervisor, "spare").end(signal=9)
+        supervisor.registry.left(link)  # type: ignore[arg-type]
+        self.assertNotIn(link, supervisor.registry.links)
+
 
 class StopTests(SupervisorTestCase):
     def test_stop_ends_the_nodes_then_the_broker_then_removes_the_folder(self) -> None:

@@ -181,9 +181,12 @@ class Registry:
         self._owner.child_failed(name, reason, permanent)
 
     def left(self, link: ChildLink) -> None:
-        """The connection of a registered child is gone."""
-        assert link.slot is not None
-        if self._links.get(link.pid) is link:
+        """The connection of a child is gone, also that of a spare process without a slot."""
+        is_known = self._links.get(link.pid) is link
+        if is_known:
             del self._links[link.pid]
+        if link.slot is None:
+            return
+        if is_known:
             self._owner.control.remove_publish_socket(link.slot, link.pid)
         self._heartbeat.left(self._roster.name_of(link.slot), link)
