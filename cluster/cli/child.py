@@ -127,6 +127,7 @@ class Child:
 
     def connect(self, path: str) -> None:
         """Connect to the supervisor, and register when connected."""
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
         factory = _LinkFactory(self.link, partial(self._unreachable, path))
         self._reactor.connectUNIX(path, factory)
 
@@ -156,7 +157,6 @@ class Child:
         config = self._complete(config)
         self._drain_timeout = float(config["drain_timeout"])
         self._restart_spread = float(config.get("restart_spread", 0.0))
-        self._reactor.addSystemEventTrigger("before", "shutdown", self._shutdown)
         self._service = self._make_service(config, self.link.listening_sockets)
         self._service.ask_supervisor = self.link.ask
         self._service.startService()

@@ -145,6 +145,19 @@ class ChildTests(SynchronousTestCase):
         self.child.link.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.exits, [EXIT_ORPHANED])
 
+    def test_a_child_that_stops_before_it_has_started_exits_with_its_status(self) -> None:
+        """The reactor closes the control connection then; the supervisor is not gone."""
+
+        def load() -> None:
+            raise ImportError("no module named shop")
+
+        self.patch(Child, "log", Logger(observer=lambda event: None))
+        self.child = Child(self.reactor, -1, self.make_service, self.exits.append, load=load)
+        self.connect()
+        self.successResultOf(self.shut_down())
+        self.child.link.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual((self.exits, self.child.status), (["reactor stopped"], EXIT_FAILED))
+
     def test_a_draining_child_exits_at_once_when_the_supervisor_is_gone(self) -> None:
         self.connect()
         self.shut_down()
