@@ -220,7 +220,12 @@ class Children(ProcessMonitor):
         return [name for name, restart in self.restart.items() if restart.active()]
 
     def start_now(self, name: str) -> None:
-        """Start a child that waits for its next start, and forget its earlier failures."""
+        """Start a child that waits for its next start, and forget its earlier failures; or one
+        that waits until others serve."""
+        if name in self._unstarted:
+            self._unstarted.remove(name)
+            self.startProcess(name)
+            return
         restart = self.restart.get(name)
         if restart is not None and restart.active():
             restart.cancel()

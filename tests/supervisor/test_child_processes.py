@@ -253,6 +253,15 @@ class ChildrenTests(ChildrenTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.lines[-1], "node0 did not stop within 14 s and was killed")
 
+    def test_a_child_that_waits_for_others_to_start_can_be_started_now(self) -> None:
+        self.children.starts_at_once = 1
+        self.start("node0", "node1")
+        self.assertIsNone(self.children.pid("node1"))
+        self.children.start_now("node1")
+        self.assertIsNotNone(self.children.pid("node1"))
+        self.children.became_ready("node0")
+        self.assertEqual(len(self.reactor.processes), 2)
+
     def test_stop_cancels_a_pending_restart(self) -> None:
         (node,) = self.start("node0")
         node.end(1)
