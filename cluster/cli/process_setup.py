@@ -126,7 +126,7 @@ def restart_on_hang_up(reactor: Any, restart: Callable[[], Any]) -> None:
     stopped, unless the process was started with SIGHUP ignored (nohup).
     """
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    had_terminal = _has_terminal()
+    had_terminal = False
 
     def hang_up() -> None:
         if had_terminal and not ignored and not _has_terminal():
@@ -138,8 +138,13 @@ def restart_on_hang_up(reactor: Any, restart: Callable[[], Any]) -> None:
     def received(number: int, frame: Any) -> None:
         reactor.callFromThread(hang_up)
 
+    def install() -> None:
+        nonlocal had_terminal
+        had_terminal = _has_terminal()  # only now: a daemon has left it after the service was made
+        signal.signal(signal.SIGHUP, received)
+
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the reactor runs
-    reactor.callWhenRunning(signal.signal, signal.SIGHUP, received)
+    reactor.callWhenRunning(install)
 
 
 def _has_terminal() -> bool:

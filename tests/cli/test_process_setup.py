@@ -135,6 +135,16 @@ class HangUpTests(SignalTestCase):
         self.hang_up(terminal=True, closed=True)
         self.assertEqual(self.stops, ["reactor"])
 
+    def test_a_daemon_that_was_started_in_a_terminal_restarts(self) -> None:
+        """twistd leaves the terminal after it has made the service."""
+        has_terminal = True
+        self.patch(process_setup, "_has_terminal", lambda: has_terminal)
+        process_setup.restart_on_hang_up(self.reactor, lambda: self.stops.append("restart"))
+        has_terminal = False
+        self.run_reactor()
+        self.handlers[signal.SIGHUP](signal.SIGHUP, None)
+        self.assertEqual(self.stops, ["restart"])
+
     def test_a_process_under_nohup_outlives_its_terminal(self) -> None:
         self.hang_up(terminal=True, ignored=True, closed=True)
         self.assertEqual(self.stops, ["restart"])
