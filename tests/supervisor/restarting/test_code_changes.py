@@ -1,7 +1,7 @@
 """Tests of cluster.supervisor.restarting.code_changes, with files and a fake clock."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -98,3 +98,20 @@ class CodeChangesTests(SynchronousTestCase):
         self.patch(code_changes, "MAX_FILES", 0)
         self.changes.watch()
         self.assertLessEqual(len(self.changes._before), 3)
+
+    def test_folders_without_code_count_too(self) -> None:
+        """A folder with a hundred thousand uploads must not block the supervisor."""
+        for number in range(30):
+            (self.folder / f"project/uploads{number}").mkdir()
+        visited: list[str] = []
+        walk = os.walk
+
+        def recording(top: str) -> Iterator[tuple[str, list[str], list[str]]]:
+            for each in walk(top):
+                visited.append(each[0])
+                yield each
+
+        self.patch(code_changes.os, "walk", recording)
+        self.patch(code_changes, "MAX_ENTRIES", 5)
+        self.changes.watch()
+        self.assertEqual(len(visited), 1)
