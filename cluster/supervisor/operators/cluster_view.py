@@ -12,7 +12,7 @@ from cluster.core.exceptions import OperationFailed
 from cluster.logs.line_writer import LineWriter
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import ChildLink
-from cluster.supervisor.heartbeat import Statistics
+from cluster.supervisor.heartbeat import ANSWER_S, Statistics
 from cluster.supervisor.operators.operations import Operations
 from cluster.supervisor.status.document import ClusterInfo, ProcessState
 from cluster.supervisor.status.sampling import ClusterStatus
@@ -108,7 +108,7 @@ class ClusterView:
         return self._heartbeats.survey()
 
     def busiest_topics(self) -> "Deferred[list[dict[str, Any]]]":
-        asked = self.operations.topics(TOPICS, grouped=True)
+        asked = self.operations.topics(TOPICS, grouped=True, timeout=ANSWER_S)
         rows: Deferred[list[dict[str, Any]]] = asked.addCallback(lambda answer: answer["topics"])
         return rows
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from heapq import nlargest
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from cluster.core.exceptions import OperationFailed
 
@@ -97,10 +99,13 @@ class Operations:
         texts = [line.decode(errors="backslashreplace") for line in shown]
         return succeed({"lines": texts, "next": total, "missed": missed})
 
-    def topics(self, limit: int = 20, grouped: bool = False) -> "Deferred[dict[str, Any]]":
+    def topics(
+        self, limit: int = 20, grouped: bool = False, timeout: float = ANSWER_S
+    ) -> "Deferred[dict[str, Any]]":
         """The topics with the most subscribers in the cluster; see cluster.node.inspection.
 
         A topic that is not among the first ``limit`` of a node is not counted for that node.
+        ``timeout``: seconds that a node has for its answer.
         """
 
         def merge(answers: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +123,7 @@ class Operations:
             return {"topics": busiest, "silent": self._silent(answers)}
 
         arguments = {"limit": limit, "grouped": grouped}
-        return self._ask_all("topics", arguments).addCallback(merge)
+        return self._ask_all("topics", arguments, timeout=timeout).addCallback(merge)
 
     def clients(
         self, limit: int = 100, node: str = "", **wanted: str
@@ -153,10 +158,20 @@ class Operations:
         links = self._source.node_links()
         if not links:
             raise OperationFailed("no node serves")
-        return next(iter(links.values())).inspect("publish", {"topic": topic, "message": message})
+        name, link = next(iter(links.items()))
+
+        def unanswered(failure: Failure) -> Failure:
+            if failure.check(TimeoutError):
+                raise OperationFailed(f"{name} does not answer; it may publish the message later")
+            if failure.check(ConnectionLost, ConnectionDone):
+                raise OperationFailed(f"{name} has ended, perhaps before it published the message")
+            return failure
+
+        asked = link.inspect("publish", {"topic": topic, "message": message})
+        return asked.addTimeout(ANSWER_S, self._clock).addErrback(unanswered)
 
     def _ask_all(
-        self, what: str, arguments: Mapping[str, Any], node: str = ""
+        self, what: str, arguments: Mapping[str, Any], node: str = "", timeout: float = ANSWER_S
     ) -> "Deferred[dict[str, Any]]":
         """The answers by node; only of one node, if it is given."""
         if node and node not in self._source.node_names():
@@ -171,7 +186,7 @@ class Operations:
             return {name: answer for name, answer in answers.items() if answer is not None}
 
         asked = [
-            link.inspect(what, arguments).addTimeout(ANSWER_S, self._clock).addErrback(_unanswered)
+            link.inspect(what, arguments).addTimeout(timeout, self._clock).addErrback(_unanswered)
             for link in links.values()
         ]
         return gatherResults(asked, consumeErrors=True).addCallback(collect).addErrback(_first)

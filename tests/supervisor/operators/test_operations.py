@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import OperationFailed
+from cluster.supervisor.operators.cluster_view import ClusterView
 from cluster.supervisor.operators.json_argument import PART, Json
 from cluster.supervisor.operators.operations import ANSWER_S, Operations
 
@@ -93,6 +95,42 @@ class OperationsTests(SynchronousTestCase):
         self.assert_refused("no node serves", "publish", topic="a", message="b")
         self.nodes = {"node0": Node({"nodes": 2})}
         self.assertEqual({"nodes": 2}, self.ask("publish", topic="a", message="b"))
+
+    def test_publish_at_a_node_that_does_not_answer(self) -> None:
+        for answer, reason in (
+            (None, "node0 does not answer; it may publish the message later"),
+            (ConnectionLost(), "node0 has ended, perhaps before it published the message"),
+        ):
+            self.nodes = {"node0": Node(answer)}
+            asked = self.operations.ask("publish", {"topic": "a", "message": "b"})
+            self.clock.advance(ANSWER_S)
+            error = self.failureResultOf(asked, OperationFailed)
+            self.assertEqual(error.getErrorMessage(), reason)
+
+    def test_the_status_page_waits_for_a_blocked_node_for_a_short_time(self) -> None:
+        """status.js gives up after four seconds, and reports that the supervisor is gone."""
+        view = ClusterView(
+            self.node_names(),
+            "",
+            self,
+            self,
+            None,
+            self.clock,
+            lambda found: [],
+            str,  # type: ignore[arg-type]
+        )
+        self.nodes = dict.fromkeys(self.node_names(), Node(None))
+        topics = view.busiest_topics()
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(topics), [])
+
+    def link(self, name: str) -> Any:
+        """As Heartbeats."""
+        return self.nodes[name]
+
+    def is_ready(self, name: str) -> bool:
+        """As Processes."""
+        return True
 
     def test_wrong_questions(self) -> None:
         self.assert_refused("'__init__'", "__init__")
