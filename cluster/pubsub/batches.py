@@ -138,6 +138,8 @@ class Batches:
                 reason = "bus_queue_full" if node.counted else "node_stalled"
                 self._dropped[reason] += len(items) // 2
                 sent.lose(items[::2])
+                # The other node may be in the same state, and wait for this.
+                self._acknowledge(node)
                 continue
             present = node.present
             batch = sent.encode(items, node.received.acknowledge() if present else 0)

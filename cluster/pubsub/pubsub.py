@@ -273,7 +273,7 @@ class PubSub:
         topics = self.subscriptions.all_topics_wanted(after_failure)
         self.bus.send(wire.NodeSubscriptions(self.bus.name, topics))
         self.bus.send(self.presence.all_held())
-        self.batches.flush()
+        self.batches.flush(self._has_much_unsent)
         self._control = []
         for arrival in self.barriers.all_arrivals():
             self.bus.send(arrival)

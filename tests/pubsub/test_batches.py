@@ -98,6 +98,21 @@ class AcknowledgementTests(PubSubTestCase):
         self.clock.advance(ACKNOWLEDGE_S)
         self.assertEqual(self.sent(), [("a", 0, 0, 3, [], [])])
 
+    def test_many_bytes_are_acknowledged_while_publications_are_dropped(self) -> None:
+        # Two nodes that both wait for the other one's acknowledgement would wait indefinitely.
+        self.patch(batches, "ACKNOWLEDGE_BYTES", 300)
+        self.patch(batches, "LIMIT", 1_000)
+        self.pubsub.publish(b"u", bytes(2_000))
+        self.flushed()
+        self.pubsub.publish(b"u", b"dropped")
+        self.batch(1, b"v", bytes(400))
+        self.pubsub.flush()
+        self.assertEqual(self.sent(), [("a", 0, 0, 1, [], [])])
+        self.assertEqual(self.pubsub.dropped, {"bus_queue_full": 1})
+        self.batch(2, b"v", bytes(400))  # now only the notice of the loss waits
+        self.pubsub.flush()
+        self.assertEqual(self.sent(), [("a", 0, 0, 2, [], [])])
+
     def test_missing_batches_are_asked_for(self) -> None:
         self.batch(2, b"v", b"1")
         self.clock.advance(ACKNOWLEDGE_S)
