@@ -180,7 +180,15 @@ class Port(FileDescriptor):
         except Exception:
             self.limits.left(host)
             raise
-        protocol.makeConnection(transport)
+        self._connect(protocol, transport)
+
+    def _connect(self, protocol: Any, transport: Any) -> None:
+        try:
+            protocol.makeConnection(transport)
+        except Exception:
+            # The reactor reads the socket already, so its transport has to close it.
+            self.log.failure("cannot serve a new connection")
+            transport.abortConnection()
 
     def _refuse(self, sock: socket.socket, peer: Any, where: Any, host: str, reason: str) -> None:
         self._report(reason, host)
@@ -190,7 +198,8 @@ class Port(FileDescriptor):
         protocol = self._refusing.buildProtocol(where)
         kind: Any = unix.Server if sock.family == socket.AF_UNIX else tcp.Server
         self.sessionno += 1
-        protocol.makeConnection(kind(sock, protocol, peer, self, self.sessionno, self.reactor))
+        transport = kind(sock, protocol, peer, self, self.sessionno, self.reactor)
+        self._connect(protocol, transport)
 
     def _answer_and_close(self, sock: socket.socket) -> None:
         if self._is_plain:

@@ -126,6 +126,18 @@ class AcceptTests(PortTestCase):
         self.assertEqual(self.limits.open, 0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_a_protocol_that_fails_at_once_is_disconnected(self) -> None:
+        class Broken(Protocol):
+            def connectionMade(self) -> None:
+                raise ZeroDivisionError
+
+        self.port.factory = Factory.forProtocol(Broken)
+        client = self.connect()
+        self.turns()
+        self.assertRaises(ConnectionResetError, self.received, client)
+        self.assertEqual((self.limits.open, self.reactor.readers), (0, [self.port]))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_stop(self) -> None:
         client = self.connect()
         self.turns()
