@@ -1,8 +1,8 @@
 """ServerConnection: one client's WebSocket connection (RFC 6455).
 
 It is Autobahn's server protocol with other parts for the opening handshake (opening_handshake.py),
-input (reader.py) and output (writer.py). This module has the start and the end of a connection, the
-choice of who reads its socket. connection_base.py describes how the parts work together.
+input (reader.py) and output (writer.py). This module has the start and the end of a connection, and
+the choice of who reads its socket. connection_base.py describes how the parts work together.
 """
 
 from contextlib import suppress

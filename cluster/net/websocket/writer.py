@@ -78,8 +78,10 @@ class FrameWriter(ConnectionBase):
     """Whether the kernel's or the transport's buffer is full."""
 
     on_drained: Callable[[], None] | None = None
-    on_frames_lost: Callable[[bytes], None] | None = None
     """Called each time ``blocked`` ends; the application may set it."""
+
+    on_frames_lost: Callable[[bytes], None] | None = None
+    """Called with a topic of which frames are lost; the application may set it."""
 
     _held: "deque[tuple[bytes | memoryview, int]] | None" = None
     """Output that waits, and how many frames end in it. A memoryview continues what was begun."""
@@ -88,6 +90,7 @@ class FrameWriter(ConnectionBase):
     _held_frames = 0
     _history_bytes = 0  # of the held bytes: those that do not count for the mark
     _producing = False  # registered as the transport's producer
+    _continues = False  # in a later turn: the budget of this one is spent
     _offered = False  # resumeProducing has been called for the registration itself
 
     def attach(self) -> None:
@@ -156,7 +159,7 @@ class FrameWriter(ConnectionBase):
         if not self.blocked:
             self._write_held()
         elif (
-            self._producing  # the client does not read, in contrast to a spent budget
+            not self._continues  # else it is this process that has not sent more
             and self.out is not SINK
             and self.queued_bytes - self._exempt_bytes > self.factory.high_water
         ):
@@ -254,12 +257,12 @@ class FrameWriter(ConnectionBase):
 
     def _continue_later(self) -> None:
         """Continue with the held output in a later turn."""
-        self.blocked = True
+        self.blocked = self._continues = True
         self.send = None
         self.factory.end_of_turn.budget.later(self._resume)
 
     def _resume(self) -> None:
-        self.blocked = False
+        self.blocked = self._continues = False
         self.flush_queue()
         if not self.blocked and self.on_drained is not None:
             self.on_drained()

@@ -239,6 +239,20 @@ class TransportTests(SynchronousTestCase):
             ["a client of '/ws' (tcp4:127.0.0.1:40000) did not read, and was disconnected (1013)"],
         )
 
+    def test_a_client_that_waits_for_the_turn_of_others_is_not_slow(self) -> None:
+        application = Application(high_water=1000)
+        connection, transport = application.open()
+        self.patch(application.end_of_turn.budget, "is_spent", lambda: True)
+        connection.send_history([binary_frame(bytes(1000))] * 100)
+        self.assertTrue(connection.blocked)
+        frames = [binary_frame(bytes(600))] * 150
+        connection.out += frames  # as a publication does
+        connection.flush_queue()
+        for _ in range(5):
+            application.clock.advance(0)
+        self.assertEqual(application.factory.dropped, {})
+        self.assertEqual(transport.written[-150 * len(frames[0]) :], b"".join(frames))
+
     def test_frames_that_a_lost_client_did_not_receive_are_counted(self) -> None:
         application = Application()
         connection, _transport = application.open()
