@@ -93,8 +93,8 @@ class ConnectionFactoryBase(AutobahnFactory):
 
     def log_summaries(self) -> None:
         """Log now what would be summarised later: the node stops."""
-        self.log_refusal.stop()
-        self.log_invalid.stop()
+        for log in (self.log_refusal, self.log_invalid, self.log_slow_client):
+            log.stop()
 
     @property
     def messages_sent(self) -> int:

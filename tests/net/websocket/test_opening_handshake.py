@@ -106,6 +106,11 @@ class HandshakeTests(SynchronousTestCase):
             self.refused(application, b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
         application.factory.log_summaries()
         self.assertEqual(lines[-1], "handshakes refused: … and 2 more (426)")
+        for _ in range(7):
+            application.factory.log_slow_client("1013", "a client of {path!r}", path="/")
+        application.factory.log_summaries()
+        self.assertEqual(lines[-1], "slow clients: … and 2 more (1013)")
+        self.assertEqual(application.clock.getDelayedCalls(), [])
 
     def test_subprotocol(self) -> None:
         application = Application()
