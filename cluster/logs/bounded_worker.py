@@ -116,11 +116,13 @@ class BoundedWorker(Generic[T]):
         self._thread = None
 
     def _after_fork(self) -> None:
-        """Forget the queue and its lock, which another thread may have held: they are those of the
-        parent."""
+        """Forget the queue and its locks, which other threads may have held: they are those of the
+        parent. An Event has a lock, too."""
         self._items.clear()
         self._waiting = 0
         self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._idle = threading.Event()
         self._idle.set()
         self._thread = None
 

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
 
 from cluster.logs.untrusted_text import Block, escape, escape_block
 
@@ -81,7 +82,11 @@ class JsonFormat:
             fields["exception"] = _shortened(exception)
         for name, value in fields_of(event).items():
             fields.setdefault(name, value)
-        return json.dumps(fields, default=_text_of).encode() + b"\n"
+        try:
+            line = json.dumps(fields, default=_text_of)
+        except (TypeError, ValueError):  # keys that are not text, a circular reference
+            line = json.dumps({name: _text_of(value) for name, value in fields.items()})
+        return line.encode() + b"\n"
 
     def output(self, text: str, stream: str, process: str, time: float) -> bytes:
         fields = {
@@ -177,4 +182,6 @@ def _iso(time: float | None) -> str | None:
 
 
 def _text_of(value: object) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return safe_str(value)

@@ -5,6 +5,7 @@ disk is full, or nobody reads the pipe any more.
 """
 
 import os
+import re
 import select
 import syslog
 from typing import Protocol
@@ -113,14 +114,17 @@ class Syslog:
 
 
 _PRIORITIES = {
-    "#debug] ": syslog.LOG_DEBUG,
-    "#warn] ": syslog.LOG_WARNING,
-    "#error] ": syslog.LOG_ERR,
-    "#critical] ": syslog.LOG_CRIT,
+    "debug": syslog.LOG_DEBUG,
+    "warn": syslog.LOG_WARNING,
+    "error": syslog.LOG_ERR,
+    "critical": syslog.LOG_CRIT,
 }
+
+_LEVEL = re.compile(r'(?:\S+ \[[^]#]*#|\{"time": [^,]*, "level": ")(\w+)')
+"""How a line of each format begins (formats.py), up to its level."""
 
 
 def _priority(line: str) -> int:
-    """The priority for a line, by the level at its begin."""
-    begin = line[:120]
-    return next((_PRIORITIES[mark] for mark in _PRIORITIES if mark in begin), syslog.LOG_INFO)
+    """The priority for a line, by the level at its beginning."""
+    level = _LEVEL.match(line)
+    return _PRIORITIES.get(level[1] if level else "", syslog.LOG_INFO)

@@ -19,6 +19,7 @@ except under runserver and in tests.
 import contextvars
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -194,4 +195,7 @@ def _level(number: int) -> Any:
 
 def _call_all(calls: list[Callable[[], object]]) -> None:
     for call in calls:
-        call()
+        try:
+            call()
+        except Exception:  # of a filter, or of a handler that does not catch its own
+            traceback.print_exc()

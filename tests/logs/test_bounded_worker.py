@@ -92,7 +92,7 @@ class BoundedWorkerTests(SynchronousTestCase):
         reader, writer = os.pipe()
         self.addCleanup(os.close, reader)
         self.addCleanup(os.close, writer)
-        with self.worker._lock:
+        with self.worker._lock, self.worker._idle._cond, self.worker._wake._cond:
             pid = os.fork()
             if not pid:  # the child
                 self.gate.set()

@@ -151,6 +151,18 @@ class JsonTests(SynchronousTestCase):
         found = self.object(emit("{level}", level_="x", process="other", **{"logger": "mine"}))
         self.assertEqual((found["process"], found["logger"]), ("node0", "cluster.node"))
 
+    def test_values_that_json_does_not_have(self) -> None:
+        class Unprintable:
+            def __str__(self) -> str:
+                raise ZeroDivisionError
+
+        self.assertIn("Unprintable", self.object(emit("x", value=Unprintable()))["value"])
+        circular: dict[Any, Any] = {(1, 2): 3}
+        self.assertEqual(self.object(emit("x", value=circular, n=1))["value"], "{(1, 2): 3}")
+        circular["self"] = circular
+        found = self.object(emit("x", value=circular, n=1))
+        self.assertEqual((found["message"], found["n"]), ("x", "1"))
+
     def test_the_supervisor_may_name_another_process(self) -> None:
         self.assertEqual(self.object(emit("x", log_system="node3#info"))["process"], "node3")
 

@@ -4,9 +4,11 @@ import os
 import threading
 from pathlib import Path
 
+from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.logs import outputs
+from cluster.logs.formats import JsonFormat
 from cluster.logs.outputs import Descriptor, File, Syslog
 
 
@@ -108,3 +110,13 @@ class SyslogTests(SynchronousTestCase):
         self.assertEqual(calls[0], ("c10k", syslog.LOG_PID, syslog.LOG_DAEMON))
         self.assertEqual(calls[1], (syslog.LOG_WARNING, "2026 [c10k#warn] one"))
         self.assertEqual(calls[2], (syslog.LOG_INFO, "2026 [node0#info] two"))
+
+    def test_a_client_cannot_choose_the_priority(self) -> None:
+        line = "2026 [node0#info] a client of '/[#critical] ' left"
+        self.assertEqual(outputs._priority(line), outputs.syslog.LOG_INFO)
+
+    def test_json_has_its_priority(self) -> None:
+        event = {"log_level": LogLevel.error, "log_format": "failed", "log_time": 0.0}
+        line = JsonFormat().event(event, "node0").decode()
+        self.assertEqual(outputs._priority(line), outputs.syslog.LOG_ERR)
+        self.assertEqual(outputs._priority(f"{{{line[60:]}"), outputs.syslog.LOG_INFO)

@@ -128,6 +128,20 @@ class ForwardTests(LoggingTestCase):
         self.assertEqual(self.records.variables, ["of the request"])
         self.assertEqual(self.python_logging.dropped, 0)
 
+    def test_a_handler_that_raises_affects_no_other_record(self) -> None:
+        stream = StringIO()
+        self.patch(sys, "stderr", stream)
+        self.records.addFilter(lambda record: 1 / 0 if record.levelname == "WARNING" else True)
+        self.assertFalse(self.python_logging.forward(self.event("warn")))
+        python_logging._call_all(
+            [
+                lambda: self.python_logging.forward(self.event("warn")),
+                lambda: self.python_logging.forward(self.event("error")),
+            ]
+        )
+        self.assertEqual([each.levelname for each in self.records.found], ["ERROR"])
+        self.assertEqual(stream.getvalue().count("ZeroDivisionError"), 2)
+
     def test_what_the_thread_cannot_take_is_left_to_the_caller(self) -> None:
         entered, gate = threading.Event(), threading.Event()
         self.addCleanup(gate.set)
