@@ -3,7 +3,7 @@
 pubsub                 PubSub joins the parts: publish, subscribe, flush, receive
 subscriptions          what this node's subscribers receive: histories, then new frames
 subscriber_table       which subscribers of this node want which topic
-pending_subscribers    subscribers that wait for a topic's history
+waiting_for_history    subscribers that wait for a topic's history
 callback_subscribers   functions as subscribers, and connections that skip messages
 history_cache          the retained frames of subscribed topics
 history_outbox         retained publications that the exchange has not acknowledged

@@ -96,7 +96,7 @@ class SpecialSubscribers:
     """Skipping connections, and what to call instead of queueing a frame."""
     callbacks: dict[CallbackSubscriber, None] = field(default_factory=dict)
     pending: bool = False
-    """Whether subscribers wait for the topic's history (pending_subscribers.py)."""
+    """Whether subscribers wait for the topic's history (waiting_for_history.py)."""
     clients: int = 0
     """The number of callback subscribers that count as connections."""
 

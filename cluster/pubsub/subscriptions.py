@@ -2,7 +2,7 @@
 
 Most subscribers are connections, which receive every frame; some are special
 (callback_subscribers.py). Before either of them resumes, it waits for the history
-(pending_subscribers.py).
+(waiting_for_history.py).
 """
 
 from collections import Counter
@@ -17,8 +17,8 @@ from cluster.core.broker_state.topic_history import History, Position
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.callback_subscribers import CallbackSubscriber, SpecialSubscribers
 from cluster.pubsub.history_cache import HistoryCache
-from cluster.pubsub.pending_subscribers import PendingSubscriber, PendingSubscribers
 from cluster.pubsub.subscriber_table import SubscriberTable
+from cluster.pubsub.waiting_for_history import PendingSubscriber, PendingSubscribers
 
 Begin = Callable[[History], tuple[bytes, ...]]
 """Called with the topic's history; returns the frames to send."""
