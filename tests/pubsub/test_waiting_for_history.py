@@ -5,7 +5,7 @@ from typing import Any
 
 from cluster.core import wire
 from cluster.core.broker_state.topic_history import MAX_TOPICS, History
-from cluster.pubsub import pending_subscribers
+from cluster.pubsub import waiting_for_history
 from tests.fakes import RecordingConnection
 from tests.pubsub.node_case import PubSubTestCase
 
@@ -155,7 +155,7 @@ class FollowTests(PubSubTestCase):
         self.assertEqual(received, [(True, "e", 4), (b"4", 4)])
 
     def test_a_subscriber_with_too_many_waiting_frames_begins(self) -> None:
-        self.patch(pending_subscribers, "WAITING_FRAMES", 2)
+        self.patch(waiting_for_history, "WAITING_FRAMES", 2)
         received = self.follow(since=("e", 3))
         for frame in (b"x", b"y", b"z"):
             self.pubsub.publish(b"k", frame)
