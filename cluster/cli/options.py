@@ -36,10 +36,7 @@ from cluster.django.handshake.proxies import Proxies, split_names
 from cluster.net.addresses import Address, first_port, parse_address
 from cluster.net.listening_sockets import probe
 from cluster.net.runtime_directory import broker_address
-
-MAX_NODES = 256
-"""The maximum number of nodes, more than any machine needs: nodes beyond the number of cores gain
-nothing, and each is another Django process."""
+from cluster.supervisor.config import MAX_NODES
 
 MAX_MESSAGE_SIZE = 1 << 30
 """The largest maximum of a message's size, in bytes. Several copies of a message are in memory

@@ -13,7 +13,8 @@ twisted.runner.procmon does most of the work. The differences:
 * a stop is requested over the control connection, waits for the end of each process, and stops the
   broker last;
 * a child can have a second process, its *candidate*, which takes the place of the first one when it
-  serves (``promote``), or when the first one ends. The previous process drains and ends meanwhile.
+  serves (``promote``), or when the first one ends. The previous process drains and ends meanwhile;
+* a child that is *retired* is not started again when its process ends, until ``start_now``.
 """
 
 import os
@@ -134,6 +135,7 @@ class Children(ProcessMonitor):
         self._unstarted: deque[str] = deque()
         self._ready: set[str] = set()
         self._candidates: dict[str, _Relay] = {}
+        self._retired: dict[str, Any] = {}
         self._stopping: dict[_Relay, tuple[Any, Deferred[None]]] = {}
 
     def pid(self, name: str) -> int | None:
@@ -220,8 +222,13 @@ class Children(ProcessMonitor):
         return [name for name, restart in self.restart.items() if restart.active()]
 
     def start_now(self, name: str) -> None:
-        """Start a child that waits for its next start, and forget its earlier failures; or one
-        that waits until others serve."""
+        """Start a child that is retired and does not run, or waits for its next start, and forget
+        its earlier failures; or one that waits until others serve."""
+        if name in self._retired and name not in self.protocols:
+            self._processes[name] = self._retired.pop(name)
+            self.delay[name] = self.minRestartDelay
+            self.startProcess(name)
+            return
         if name in self._unstarted:
             self._unstarted.remove(name)
             self.startProcess(name)
@@ -231,6 +238,31 @@ class Children(ProcessMonitor):
             restart.cancel()
             self.delay[name] = self.minRestartDelay
             self.startProcess(name)
+
+    def retire(self, name: str) -> None:
+        """Do not start a child again when its process ends; the process continues."""
+        self._retired[name] = self._processes.pop(name)
+        restart = self.restart.get(name)
+        if restart is not None and restart.active():
+            restart.cancel()
+        if name in self._unstarted:
+            self._unstarted.remove(name)
+
+    def is_retired(self, name: str) -> bool:
+        """Whether a child is not started again."""
+        return name in self._retired
+
+    def forget(self, name: str) -> None:
+        """Remove a child that is retired and does not run."""
+        del self._retired[name]
+
+    def hand_over(self, name: str) -> "Deferred[None]":
+        """Have the child's process drain as in a restart; its clients connect to other children.
+
+        Returns:
+            A Deferred that fires when it has ended.
+        """
+        return self._stop(self.protocols.get(name), handing_over=True)
 
     def start_candidate(self, name: str) -> None:
         """Start a second process for a child that runs and has no candidate.
@@ -318,6 +350,8 @@ class Children(ProcessMonitor):
             self.delay[name] = min(self.delay[name], self.max_delay_of_last)
         if not self.running:
             self._log_stop(name, reason)
+        elif name in self._retired:
+            self.log.info("{name} ended ({how})", name=name, how=how_it_ended(reason))
         else:
             delay = max(0.0, self.restart[name].getTime() - self._clock.seconds())
             when = f"restarting it in {delay:.2g} s" if delay > 0.01 else "restarting it now"

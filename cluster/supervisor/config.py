@@ -7,6 +7,10 @@ from typing import Any
 from cluster.net.addresses import Address
 from cluster.supervisor.child_command import child_command
 
+MAX_NODES = 256
+"""The maximum number of nodes, more than any machine needs: nodes beyond the number of cores gain
+nothing, and each is another Django process."""
+
 
 @dataclass(frozen=True, slots=True)
 class SupervisorConfig:

@@ -14,7 +14,7 @@ A survey, for an operator's probe or scrape, asks all children for their statist
 connections, and waits ANSWER_S seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -69,7 +69,7 @@ class Heartbeat:
     each event of a child.
 
     Args:
-        names: The names of all children.
+        names: Returns the names of the children that shall run.
         processes: Their processes.
         clock: The clock of the reactor.
         blocked_timeout: Seconds for which the loop of a serving child may be blocked.
@@ -79,7 +79,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        names: Sequence[str],
+        names: Callable[[], Sequence[str]],
         processes: Processes,
         clock: IReactorTime,
         blocked_timeout: float = 30.0,
@@ -143,7 +143,7 @@ class Heartbeat:
         if now - self._last_look > 3 * LOOK_S:  # this process was stopped
             self._watchdog.excuse(now)
         self._last_look = now
-        for name in self._names:
+        for name in self._names():
             if self._processes.pid(name) is not None and not self._watchdog.is_watched(name):
                 self._watchdog.watch(name, self._starting, now)
         for name, action in self._watchdog.due(now, self._processes.is_stopped):
@@ -188,9 +188,9 @@ class Heartbeat:
     def survey(self) -> "Deferred[Statistics]":
         """Ask for the statistics of every child; None for a child that does not run or answer in
         time."""
-        answers = [self._statistics(name) for name in self._names]
-        return gatherResults(answers).addCallback(
-            lambda statistics: dict(zip(self._names, statistics, strict=True))
+        names = list(self._names())
+        return gatherResults(map(self._statistics, names)).addCallback(
+            lambda statistics: dict(zip(names, statistics, strict=True))
         )
 
     def _statistics(self, name: str) -> "Deferred[dict[str, Any] | None]":

@@ -12,6 +12,8 @@ rules:
   process listens on it;
 * all slots share one socket for a ``unix:`` address, which the supervisor keeps open: connections
   wait in its queue while no process serves;
+* a slot that is retired first takes no new connections (cluster.net.connection_filter), and is
+  closed when its process has accepted those of its queues;
 * a starting process that received the old sockets within SLOT_GRACE_S holds them open anyway, so
   the slot keeps them, too: until that process ends, or permanently if it becomes ready.
 """
@@ -27,6 +29,11 @@ from twisted.logger import Logger
 from cluster.core.exceptions import ConfigurationError
 from cluster.net import listening_sockets
 from cluster.net.addresses import Address
+from cluster.net.connection_filter import (
+    drop_new_connections,
+    queued_connections,
+    take_new_connections,
+)
 from cluster.net.unix_listener import UnixListener
 
 SLOT_GRACE_S = 5.0
@@ -114,6 +121,7 @@ class ListeningSlots:
             for address in self.listens:
                 if address.text in slot.silent:
                     opened.append(slot.silent.pop(address.text))
+                    take_new_connections(opened[-1])
                 elif address.is_unix:
                     opened.append(self._unix[address.host].duplicate())
                 else:
@@ -123,6 +131,52 @@ class ListeningSlots:
             raise
         slot.sockets = opened
         slot.reopened = slot.starting = True
+
+    def add(self, name: str) -> None:
+        """Add a slot after the last one, and open it for its first process.
+
+        Raises:
+            ConfigurationError: A socket cannot be opened. There is no new slot.
+        """
+        self._slots.append(_Slot(name))
+        try:
+            self.reopen(len(self._slots) - 1)
+        except ConfigurationError:
+            del self._slots[-1]
+            raise
+
+    def remove_last(self) -> None:
+        """Remove the last slot, which is shut."""
+        slot = self._slots.pop()
+        listening_sockets.close_all(list(slot.silent.values()))
+
+    def retire(self, number: int) -> None:
+        """Take no new connections; wait until ``queued`` is 0, and call ``shut``."""
+        for sock in self._tcp_sockets(number):
+            try:
+                drop_new_connections(sock)
+            except OSError as error:
+                self.log.warn(
+                    "{name}: connections may be reset, because there is no socket filter: {reason}",
+                    name=self._slots[number].name,
+                    reason=error.strerror,
+                )
+
+    def queued(self, number: int) -> int:
+        """How many connections wait for the process of a slot alone."""
+        return sum(map(queued_connections, self._tcp_sockets(number)))
+
+    def _tcp_sockets(self, number: int) -> list[socket.socket]:
+        slot = self._slots[number]
+        pairs = zip(slot.sockets, self.listens[: len(slot.sockets)], strict=True)
+        return [sock for sock, address in pairs if not address.is_unix]
+
+    def shut(self, number: int) -> None:
+        """Close the sockets of a slot; the next process receives new ones."""
+        slot = self._slots[number]
+        slot.keep()
+        if slot.sockets:
+            self._close(slot)
 
     def served(self, number: int) -> None:
         """The slot's process has become ready."""

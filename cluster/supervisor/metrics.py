@@ -32,6 +32,11 @@ _GAUGES = {
         "Processes that finish their work, also those that a restart has replaced",
         "",
     ),
+    "drained_nodes": (
+        "c10k_drained_nodes",
+        "Nodes that an operator has drained, also those that still finish their work",
+        "",
+    ),
     "restarting": ("c10k_restarting", "1 during a rolling restart, else 0", ""),
     "connections": ("c10k_connections", "Open WebSocket connections", ""),
     "sockets": ("c10k_sockets", "Open sockets of clients: HTTP, WebSockets and feeds", ""),

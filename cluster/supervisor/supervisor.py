@@ -48,6 +48,7 @@ from cluster.supervisor.heartbeat import Heartbeat
 from cluster.supervisor.listening_slots import ListeningSlots
 from cluster.supervisor.operators.admin_source import AdminSource
 from cluster.supervisor.operators.cluster_view import ClusterView
+from cluster.supervisor.operators.scaling import Scaling
 from cluster.supervisor.registration.control_socket import ControlSocket
 from cluster.supervisor.registration.registry import Registry
 from cluster.supervisor.registration.roster import BROKER, Roster
@@ -89,7 +90,7 @@ class Supervisor(Service):
         )
         self._set_stop_times(config.drain_timeout, config.restart_spread)
         self._heartbeat = Heartbeat(
-            roster.names, self.children, reactor, config.blocked_loop_timeout
+            self._running_children, self.children, reactor, config.blocked_loop_timeout
         )
         self.children.heard = self._heartbeat.heard
         self._restart = RollingRestart(
@@ -120,14 +121,23 @@ class Supervisor(Service):
             roster, self.children, self._heartbeat, self.registry, self.control, self._activity
         )
         self._view = self.admin.view = ClusterView(
-            roster.names,
-            roster.broker,
+            roster,
             self.children,
             self._heartbeat,
             config,
             reactor,
             self.admin.missing,
             self._activity,
+        )
+        self._scaling = self._view.scaling = Scaling(
+            roster,
+            self.children,
+            self._slots,
+            self._add_child,
+            self._restart,
+            self._view.status.record,
+            config.bus != "local",
+            reactor,
         )
 
     # Start.
@@ -148,15 +158,14 @@ class Supervisor(Service):
             self.privilegedStartService()
         super().startService()
         limit = listening_sockets.raise_descriptor_limit()
-        self._capacity = listening_sockets.connection_capacity(self.config.nodes, limit)
-        self._view.capacity = self._capacity
+        self._view.descriptor_limit = limit
         self._view.urls = [address.url for address in self._slots.listens]
         self.log.info(
             "starting {nodes}, {settings}: up to {capacity:,} connections"
             " (descriptor limit of a node: {limit:,})",
             nodes=self.roster.count(),
             settings=self.config.node["settings"],
-            capacity=self._capacity,
+            capacity=self._view.capacity(),
             limit=limit,
         )
         assert self._admin_socket is not None
@@ -226,14 +235,26 @@ class Supervisor(Service):
             urls=", ".join(address.url for address in self._slots.listens),
             nodes=self.roster.count(),
             settings=self.config.node["settings"],
-            capacity=self._capacity,
+            capacity=self._view.capacity(),
             admin=self._admin_address.url,
         )
         if self.config.spare:
             self._add_child(SPARE)
 
     def _all_are_ready(self) -> bool:
-        return all(map(self.children.is_ready, self.roster.names))
+        return all(
+            self.children.is_ready(name) or self.children.is_retired(name)
+            for name in self.roster.names
+        )
+
+    def _running_children(self) -> list[str]:
+        """The names of the children without those of drained nodes."""
+        children = self.children
+        return [
+            name
+            for name in self.roster.names
+            if not children.is_retired(name) or children.pid(name) is not None
+        ]
 
     def child_failed(self, name: str, reason: str, permanent: bool) -> None:
         """A process of a child cannot start. Stop the cluster if this is permanent and no node
@@ -253,7 +274,8 @@ class Supervisor(Service):
             self._spare.ended()
             return
         self._heartbeat.ended(name)
-        self._view.ended(name, how, is_expected=self.stopping)
+        is_expected = self.stopping or self.children.is_retired(name)
+        self._view.ended(name, how, is_expected)
         if name != BROKER and not self.stopping:
             slot = self.roster.slot_of(name)
             self._slots.vacated(slot)
@@ -262,14 +284,14 @@ class Supervisor(Service):
             if link is not None:
                 self._heartbeat.joined(name, link)
                 self._slots.reopen(slot)
-            elif self.children.pid(name) is None:
+            elif self.children.pid(name) is None and not is_expected:
                 self._spare.take(name, slot)
-        if not self.stopping:
+        if not is_expected:
             self._code_changes.watch()
-        self._restart.ended(name)
+        self._restart.starts.ended(name)
 
     def _candidate_ended(self, name: str, how: str) -> None:
-        self._restart.ended(name, how)
+        self._restart.starts.ended(name, how)
 
     def _set_stop_times(self, drain_timeout: float, restart_spread: float) -> None:
         """Set when a process that was asked to stop is killed: a little after it exits itself."""
@@ -297,13 +319,15 @@ class Supervisor(Service):
     def restart(self) -> "Deferred[str]":
         """Replace all processes, one after the other, with new code and new settings.
 
+        It starts nodes that were drained, and waits while a node drains or the number changes.
+
         Returns:
             A Deferred with a sentence for the operator. It fails with OperationFailed.
         """
         self._certificates.read_again()
         if self.config.spare:
             self._spare.renew()
-        return self._restart.request()
+        return self._scaling.when_idle().addCallback(lambda _: self._restart.request())
 
     def hang_up(self) -> None:
         """SIGHUP was received: restart. The result is in the log."""
@@ -338,6 +362,7 @@ class Supervisor(Service):
             self.stopping = True
             self.log.info("stopping")
             self._restart.stop()
+            self._scaling.stop()
             self._code_changes.stop()
             self.control.stop()
             self._heartbeat.stop()

@@ -13,7 +13,6 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.cli.options import (
-    MAX_NODES,
     BrokerOptions,
     ClusterOptions,
     NodeOptions,
@@ -22,6 +21,7 @@ from cluster.cli.options import (
 from cluster.net.addresses import parse_address
 from cluster.net.bus_keys import make_keys
 from cluster.net.listening_sockets import claim
+from cluster.supervisor.config import MAX_NODES
 
 FREE = ("--listen", "tcp:0:interface=127.0.0.1")
 

@@ -3,48 +3,19 @@
 import json
 import os
 import signal
-import sys
-from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from tests.e2e.asking import ready
-from tests.e2e.processes import (
-    ROOT,
-    TEST_TIMEOUT_S,
-    Cluster,
-    environment,
-    reactor,
-    start_cluster,
-)
+from tests.e2e.console import c10k, c10k_json
+from tests.e2e.processes import TEST_TIMEOUT_S, reactor, start_cluster
 from tests.e2e.wsclient import connect
 from tests.once import once
-
-C10K = [
-    sys.executable,
-    "-c",
-    "import sys; from cluster.cli.console.main import main; sys.exit(main())",
-]
 
 
 @once
 class ConsoleTests(TestCase):
     timeout = TEST_TIMEOUT_S
-
-    async def c10k(self, cluster: Cluster, *arguments: str, status: int = 0) -> str:
-        """Run a command; returns its standard output, or standard error if it shall fail."""
-        environ = environment(cluster.mark, XDG_RUNTIME_DIR=str(cluster.runtime))
-        asked: Deferred[tuple[bytes, bytes, int]] = getProcessOutputAndValue(
-            C10K[0], [*C10K[1:], *arguments], env=environ, path=str(ROOT), reactor=reactor
-        )
-        out, err, code = await asked
-        self.assertEqual(status, code, (out, err))
-        return (err if status else out).decode()
-
-    async def json(self, cluster: Cluster, *arguments: str) -> Any:
-        return json.loads(await self.c10k(cluster, *arguments, "--json"))
 
     async def test_a_cluster_is_operated(self) -> None:
         cluster = await start_cluster(self, "--nodes", "2")
@@ -57,50 +28,52 @@ class ConsoleTests(TestCase):
         for client in (*clients, other):
             await client.next_message()
 
-        status = await self.json(cluster, "status")
+        status = await c10k_json(self, cluster, "status")
         self.assertEqual(("ready", 7), (status["state"], status["connections"]["open"]))
         self.assertEqual(
             {"node0", "node1", "broker"}, {each["name"] for each in status["processes"]}
         )
-        self.assertIn("7 of", await self.c10k(cluster, "status"))
-        nodes = (await self.c10k(cluster, "nodes")).splitlines()
+        self.assertIn("7 of", await c10k(self, cluster, "status"))
+        nodes = (await c10k(self, cluster, "nodes")).splitlines()
         self.assertEqual(["process", "node0", "node1", "broker"], [n.split()[0] for n in nodes])
 
-        topics = (await self.json(cluster, "topics"))["topics"]
+        topics = (await c10k_json(self, cluster, "topics"))["topics"]
         self.assertEqual(
             [("chat", 6), ("chat/other", 1)], [(t["topic"], t["subscribers"]) for t in topics]
         )
-        found = await self.json(cluster, "clients", "--path", "/chat/ws/")
+        found = await c10k_json(self, cluster, "clients", "--path", "/chat/ws/")
         self.assertEqual((6, []), (found["total"], found["silent"]))
         self.assertEqual(["chat"], found["clients"][0]["topics"])
         self.assertIn(
-            "/chat/other/ws/", await self.c10k(cluster, "clients", "--topic", "chat/other")
+            "/chat/other/ws/", await c10k(self, cluster, "clients", "--topic", "chat/other")
         )
 
-        receipt = await self.json(cluster, "publish", "chat/other", '{"message": ["shell", "hi"]}')
+        receipt = await c10k_json(
+            self, cluster, "publish", "chat/other", '{"message": ["shell", "hi"]}'
+        )
         self.assertEqual(1, receipt["nodes"])
         message = await other.next_message()
         while "announcement" in message:
             message = await other.next_message()
         self.assertEqual({"message": ["shell", "hi"]}, json.loads(message))
 
-        out = await self.c10k(cluster, "kick", "--topic", "chat/other", "--reason", "maintenance")
+        out = await c10k(self, cluster, "kick", "--topic", "chat/other", "--reason", "maintenance")
         self.assertEqual("disconnected 1 client\n", out)
         end = await other.closed
         self.assertEqual((1008, "maintenance"), (end.code, end.reason))
         first = found["clients"][0]
-        out = await self.c10k(
-            cluster, "kick", "--id", first["id"], "--node", first["node"], "--reconnect"
+        out = await c10k(
+            self, cluster, "kick", "--id", first["id"], "--node", first["node"], "--reconnect"
         )
         self.assertEqual("disconnected 1 client\n", out)
-        self.assertEqual(5, (await self.json(cluster, "clients"))["total"])
+        self.assertEqual(5, (await c10k_json(self, cluster, "clients"))["total"])
 
         back = cluster.line("node0 ready")
         os.kill(cluster.pids["node0"], signal.SIGKILL)
         await back
-        events = await self.c10k(cluster, "events")
+        events = await c10k(self, cluster, "events")
         self.assertIn("node0 ended (SIGKILL)", events)
-        lines = (await self.c10k(cluster, "logs", "-n", "3")).splitlines()
+        lines = (await c10k(self, cluster, "logs", "-n", "3")).splitlines()
         self.assertEqual(3, len(lines))
         self.assertTrue(any("node0 ready" in line for line in lines), lines)
 
@@ -112,6 +85,6 @@ class ConsoleTests(TestCase):
             (["publish", "c10k/revocations", "x"], "is reserved"),
             (["status", "--port", "1"], "no cluster of this user is running on port 1"),
         ):
-            err = await self.c10k(cluster, *arguments, status=1)
+            err = await c10k(self, cluster, *arguments, status=1)
             self.assertIn(text, err)
             self.assertEqual(1, len(err.splitlines()))

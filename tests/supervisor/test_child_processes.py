@@ -397,6 +397,39 @@ class CandidateTests(ChildrenTestCase):
         self.children.start_now("node0")
         self.assertEqual(len(self.reactor.live()), 1)
 
+    def test_a_retired_child_drains_and_is_not_started_again(self) -> None:
+        (node,) = self.start("node0")
+        self.children.became_ready("node0")
+        self.reachable = True
+        self.children.retire("node0")
+        self.assertTrue(self.children.is_retired("node0"))
+        self.assertEqual(self.handing_over, [])
+        ended = self.children.hand_over("node0")
+        self.assertEqual(self.handing_over, ["node0"])
+        node.end()
+        self.successResultOf(ended)
+        self.assertEqual(self.ended, ["node0"])
+        self.assertIn("node0 ended (exit status 0)", self.lines)
+        self.reactor.advance(60)
+        self.assertEqual(self.reactor.live(), [])
+        self.children.start_now("node0")
+        self.assertFalse(self.children.is_retired("node0"))
+        self.reactor.live()[0].end(1)
+        self.reactor.advance(1)
+        self.assertEqual(len(self.reactor.live()), 1)
+
+    def test_a_retired_child_that_waits_for_its_start_is_not_started(self) -> None:
+        (node,) = self.start("node0")
+        node.end(1)
+        self.children.retire("node0")
+        self.assertEqual(self.children.waiting(), [])
+        self.successResultOf(self.children.hand_over("node0"))
+        self.children.forget("node0")
+        self.reactor.advance(60)
+        self.assertEqual(self.reactor.live(), [])
+        self.children.addProcess("node0", ["program", "node0"], env={})
+        self.assertEqual(len(self.reactor.live()), 1)
+
     def test_the_broker_is_replaced_in_place(self) -> None:
         (broker,) = self.start("broker")
         self.children.became_ready("broker")

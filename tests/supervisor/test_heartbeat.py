@@ -71,7 +71,7 @@ class HeartbeatTestCase(SynchronousTestCase):
         self.processes = RecordingProcesses()
         self.lines: list[str] = []
         self.turn_age = 0.0
-        self.heartbeat = Heartbeat(["broker", "node0", "node1"], self.processes, self.clock)
+        self.heartbeat = Heartbeat(lambda: ["broker", "node0", "node1"], self.processes, self.clock)
         self.heartbeat.log = Recorder(self.lines)  # type: ignore[assignment]
         self.heartbeat.start()
 

@@ -204,6 +204,70 @@ class SlotsTests(SynchronousTestCase):
             slots.served(number)
         self.assertEqual(self.accepting(before), [True, True])
 
+    def test_a_retired_slot_takes_nothing_new_and_is_opened_again(self) -> None:
+        slots = self.open(2)
+        place = (self.address.host, self.address.port)
+        clients = [socket.create_connection(place) for _ in range(40)]
+        queued = slots.queued(1)
+        self.assertGreater(queued, 0)
+        slots.retire(1)
+        slots.vacated(1)
+        more = [socket.socket() for _ in range(40)]
+        for client in more:
+            client.setblocking(False)
+            client.connect_ex(place)
+        self.assertEqual(slots.queued(1), queued)
+        slots.shut(1)
+        slots.shut(1)
+        self.assertEqual((slots.is_open(1), slots.queued(1)), (False, 0))
+        self.clock.advance(10)
+        self.assertEqual(self.lines, [])
+        for client in (*clients, *more):
+            client.close()
+        slots.reopen(1)
+        self.assertTrue(slots.is_open(1))
+
+    def test_slots_are_added_and_removed(self) -> None:
+        slots = self.open(1)
+        slots.add("node1")
+        self.assertTrue(slots.is_open(1))
+        self.assertEqual(len(slots.sockets_of(1)), 1)
+        slots.shut(1)
+        slots.remove_last()
+        self.assertRaises(IndexError, slots.is_open, 1)
+        self.patch(listening_sockets, "reserve", self.refuse)
+        self.assertRaises(ConfigurationError, slots.add, "node1")
+        self.assertRaises(IndexError, slots.is_open, 1)
+
+    def refuse(self, *_: object) -> None:
+        raise ConfigurationError("cannot listen")
+
+    def test_a_retired_port_that_only_root_can_open_accepts_again(self) -> None:
+        self.patch(listening_sockets, "_first_unprivileged_port", lambda: 65536)
+        self.patch(os, "geteuid", lambda: 1000)
+        slots = self.open(2)
+        before = [slots.sockets_of(number) for number in range(2)]
+        slots.retire(1)
+        slots.shut(1)
+        self.assertEqual(self.accepting(before), [True, False])
+        slots.reopen(1)
+        with socket.socket(fileno=os.dup(before[1][0][0])) as sock:
+            sock.listen()
+        slots.served(1)
+        self.assertEqual(self.accepting(before), [True, True])
+
+    def test_a_unix_socket_has_no_queue_of_its_own(self) -> None:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        slots = self.make(2, f"unix:{folder}/socket")
+        slots.open()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{folder}/socket")
+            slots.retire(1)
+            self.assertEqual(slots.queued(1), 0)
+            slots.shut(1)
+            self.assertTrue(slots.is_open(0))
+
     def accepting(self, slots: list[list[tuple[int, int, str]]]) -> list[bool]:
         """Which slots receive some of 40 connections."""
         place = (self.address.host, self.address.port)

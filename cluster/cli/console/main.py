@@ -8,10 +8,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster.cli.console import clients, keygen, logs, publish, restart, status, topics
+from cluster.cli.console import clients, keygen, logs, publish, restart, scaling, status, topics
 from cluster.core.exceptions import ClusterError
 
-COMMANDS = (status, topics, clients, publish, logs, restart, keygen)
+COMMANDS = (status, topics, clients, publish, logs, restart, scaling, keygen)
 
 EXIT_ERROR = 1
 """The command failed; the last line on standard error says why. argparse exits with 2 if the

@@ -3,6 +3,7 @@
 json_argument   values of any size in the messages of the control socket
 questions       the commands of the control socket for questions
 operations      answers them with the help of the nodes
+scaling         drains and starts nodes, and changes their number
 cluster_view    what people see: the status page and the commands
 admin_source    what programs see: probes and scrapes
 """

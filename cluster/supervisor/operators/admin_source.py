@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 
 from cluster.net.accepting.socket_limits import descriptor_limit, open_descriptors
 from cluster.supervisor.child_processes import Children
+from cluster.supervisor.control_connection import ChildLink
 from cluster.supervisor.heartbeat import Heartbeat, Statistics
 from cluster.supervisor.operators.cluster_view import ClusterView
 from cluster.supervisor.registration.control_socket import ControlSocket
@@ -63,6 +64,7 @@ class AdminSource:
             "draining": int(activity == "stopping"),
             "restarting": int(activity == "restarting"),
             "draining_processes": self._children.draining,
+            "drained_nodes": sum(map(self._children.is_retired, self._roster.nodes)),
             "process_ends": self._children.ends,
             "events": self.view.status.events.counts,
             "descriptors": open_descriptors(),
@@ -70,14 +72,26 @@ class AdminSource:
         }
 
     def missing(self, statistics: Statistics) -> list[str]:
-        """Why the cluster is not ready, one phrase for each reason; empty if it is ready."""
+        """Why the cluster is not ready, one phrase for each reason; empty if it is ready.
+
+        A node that an operator drains is not missing.
+        """
         if self._activity() == "stopping":
             return ["stopping"]
-        files = self._control.missing(
-            self._registry.links,
-            lambda link: self._children.is_ready(self._roster.name_of(link.slot)),
+        files = self._control.missing(self._registry.links, self._serves)
+        wanted = {
+            name: found for name, found in statistics.items() if not self._children.is_retired(name)
+        }
+        return [*self._heartbeat.missing(wanted), *files]
+
+    def _serves(self, link: ChildLink) -> bool:
+        """Whether this is a child's current process, and serves without draining."""
+        return any(
+            self._children.pid(name) == link.pid
+            and self._children.is_ready(name)
+            and not self._children.is_retired(name)
+            for name in self._roster.names
         )
-        return [*self._heartbeat.missing(statistics), *files]
 
     def status_document(self) -> "Deferred[dict[str, Any]]":
         """The content of /status.json."""

@@ -10,10 +10,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from cluster.core.exceptions import OperationFailed
 from cluster.logs.line_writer import LineWriter
+from cluster.net.listening_sockets import connection_capacity
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import ChildLink
 from cluster.supervisor.heartbeat import ANSWER_S, Statistics
 from cluster.supervisor.operators.operations import Operations
+from cluster.supervisor.operators.scaling import Scaling
+from cluster.supervisor.registration.roster import Roster
 from cluster.supervisor.status.document import ClusterInfo, ProcessState
 from cluster.supervisor.status.sampling import ClusterStatus
 
@@ -34,6 +37,7 @@ class Processes(Protocol):
     def pid(self, name: str) -> int | None: ...
     def candidate_pid(self, name: str) -> int | None: ...
     def is_ready(self, name: str) -> bool: ...
+    def is_retired(self, name: str) -> bool: ...
 
 
 class Heartbeats(Protocol):
@@ -47,8 +51,7 @@ class ClusterView:
     """What operators see.
 
     Args:
-        names: The names of all children.
-        broker: The name of the broker among them; empty if the cluster has none of its own.
+        roster: The names of all children.
         processes: Their processes.
         heartbeats: Their control connections.
         config: The configuration of the cluster.
@@ -56,13 +59,15 @@ class ClusterView:
         missing: Returns why the cluster is not ready, as phrases.
         activity: Returns "stopping", "restarting" or "".
 
-    ``capacity`` and ``urls`` are set when the cluster starts.
+    ``descriptor_limit`` (of each node) and ``urls`` are set when the cluster starts, ``scaling``
+    before.
     """
+
+    scaling: Scaling
 
     def __init__(
         self,
-        names: Sequence[str],
-        broker: str,
+        roster: Roster,
         processes: Processes,
         heartbeats: Heartbeats,
         config: SupervisorConfig,
@@ -70,12 +75,11 @@ class ClusterView:
         missing: Callable[[Statistics], list[str]],
         activity: Callable[[], str],
     ) -> None:
-        self.capacity = 0
+        self.descriptor_limit = 0
         self.urls: Sequence[str] = ()
         self.status = ClusterStatus(self, clock)
         self.operations = Operations(self, clock)
-        self._names = names
-        self._broker = broker
+        self._roster = roster
         self._processes = processes
         self._heartbeats = heartbeats
         self._config = config
@@ -113,8 +117,8 @@ class ClusterView:
         return rows
 
     def process_states(self) -> Sequence[ProcessState]:
-        broker = [self._broker] if self._broker else []
-        return [self._state_of(name) for name in (*self.node_names(), *broker)]
+        broker = [self._roster.broker] if self._roster.broker else []
+        return [self._state_of(name) for name in (*self._roster.nodes, *broker)]
 
     def _state_of(self, name: str) -> ProcessState:
         processes = self._processes
@@ -124,6 +128,8 @@ class ClusterView:
             state = "ready" if processes.is_ready(name) else "starting"
             if state == "ready" and processes.candidate_pid(name) is not None:
                 state = "replacing"
+        if processes.is_retired(name):
+            state = "drained" if pid is None else "draining"
         return ProcessState(
             name,
             state,
@@ -131,7 +137,7 @@ class ClusterView:
             uptime,
             processes.starts.get(name, 0),
             self._last_end.get(name, ""),
-            is_broker=name == self._broker,
+            is_broker=name == self._roster.broker,
         )
 
     def state(self, statistics: Statistics) -> tuple[str, Sequence[str]]:
@@ -142,7 +148,12 @@ class ClusterView:
         return ("not ready" if missing else "ready"), missing
 
     def info(self) -> ClusterInfo:
-        return ClusterInfo(self._config.node["settings"], self.urls, self.capacity)
+        return ClusterInfo(self._config.node["settings"], self.urls, self.capacity())
+
+    def capacity(self) -> int:
+        """How many connections the nodes can hold that are not drained."""
+        nodes = [name for name in self._roster.nodes if not self._processes.is_retired(name)]
+        return connection_capacity(len(nodes), self.descriptor_limit)
 
     # For the operations (operations.Source).
 
@@ -155,7 +166,16 @@ class ClusterView:
         }
 
     def node_names(self) -> Sequence[str]:
-        return [name for name in self._names if name != self._broker]
+        return list(self._roster.nodes)
+
+    def drain(self, node: str) -> "Deferred[dict[str, Any]]":
+        return self.scaling.drain(node)
+
+    def undo_drain(self, node: str) -> "Deferred[dict[str, Any]]":
+        return self.scaling.undo_drain(node)
+
+    def scale(self, nodes: int) -> "Deferred[dict[str, Any]]":
+        return self.scaling.scale(nodes)
 
     def status_document(self) -> "Deferred[dict[str, Any]]":
         return self.status.document()

@@ -18,7 +18,9 @@ from cluster.core.exceptions import OperationFailed
 ANSWER_S = 5.0
 """Seconds that a node has for its answer."""
 
-QUESTIONS = ("clients", "disconnect", "logs", "publish", "status", "topics")
+QUESTIONS = (
+    "clients", "disconnect", "drain", "logs", "publish", "scale", "status", "topics", "undo_drain",
+)  # fmt: skip
 
 
 class Link(Protocol):
@@ -45,6 +47,15 @@ class Source(Protocol):
 
         Raises OperationFailed if another program writes the log.
         """
+
+    def drain(self, node: str) -> "Deferred[dict[str, Any]]":
+        """See Scaling."""
+
+    def undo_drain(self, node: str) -> "Deferred[dict[str, Any]]":
+        """See Scaling."""
+
+    def scale(self, nodes: int) -> "Deferred[dict[str, Any]]":
+        """See Scaling."""
 
 
 class Operations:
@@ -81,6 +92,18 @@ class Operations:
     def status(self) -> "Deferred[dict[str, Any]]":
         """The content of /status.json."""
         return self._source.status_document()
+
+    def drain(self, node: str) -> "Deferred[dict[str, Any]]":
+        """Have a node finish its work and end; see Scaling."""
+        return self._source.drain(node)
+
+    def undo_drain(self, node: str) -> "Deferred[dict[str, Any]]":
+        """Start a node that was drained; see Scaling."""
+        return self._source.undo_drain(node)
+
+    def scale(self, nodes: int) -> "Deferred[dict[str, Any]]":
+        """Change the number of nodes; see Scaling."""
+        return self._source.scale(nodes)
 
     def logs(self, after: int = -1, limit: int = 1000) -> "Deferred[dict[str, Any]]":
         """Lines of the cluster's log.

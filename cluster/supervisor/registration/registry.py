@@ -162,7 +162,7 @@ class Registry:
         assert link.slot is not None
         name = self._roster.name_of(link.slot)
         if self._children.candidate_pid(name) == link.pid:
-            self._restart.became_ready(name, link.pid)  # promotes it
+            self._restart.starts.became_ready(name, link.pid)  # promotes it
             if self._children.pid(name) == link.pid:
                 self._heartbeat.joined(name, link)
         if self._children.pid(name) != link.pid:
@@ -172,12 +172,12 @@ class Registry:
         if link.slot != BROKER_SLOT:
             self._slots.served(link.slot)
         self._owner.child_ready(name, link)
-        self._restart.became_ready(name, link.pid)
+        self._restart.starts.became_ready(name, link.pid)
 
     def start_failed(self, link: ChildLink, reason: str, permanent: bool) -> None:
         """The child cannot start."""
         name = self._roster.name_of(link.slot)
-        self._restart.start_failed(name, link.pid, reason)
+        self._restart.starts.start_failed(name, link.pid, reason)
         self._owner.child_failed(name, reason, permanent)
 
     def left(self, link: ChildLink) -> None:
@@ -189,4 +189,6 @@ class Registry:
             return
         if is_known:
             self._owner.control.remove_publish_socket(link.slot, link.pid)
-        self._heartbeat.left(self._roster.name_of(link.slot), link)
+        # The slot may have been removed.
+        if link.slot == BROKER_SLOT or link.slot < len(self._roster.nodes):
+            self._heartbeat.left(self._roster.name_of(link.slot), link)

@@ -18,7 +18,7 @@ The broker is last, and keeps running if the code that it runs did not change. T
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail
 from twisted.internet.interfaces import IReactorTime
@@ -26,9 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.core.exceptions import OperationFailed
-
-START_TIMEOUT_S = 60.0
-"""Seconds that a replacement has to load the site. The heartbeat gives a first start as long."""
+from cluster.supervisor.restarting.awaited_start import AwaitedStart
 
 
 class Processes(Protocol):
@@ -44,7 +42,7 @@ class Processes(Protocol):
 
 
 class RollingRestart:
-    """Call ``request`` for a restart, and the other methods for each event of a child.
+    """Call ``request`` for a restart, and the methods of ``starts`` for each event of a child.
 
     Args:
         nodes: Returns the names of the nodes, in the order of their replacement.
@@ -73,7 +71,7 @@ class RollingRestart:
         self._running: Deferred[str] | None = None
         self._requests: list[Deferred[str]] = []
         self._next: list[Deferred[str]] = []
-        self._awaited: tuple[str, int | None, Deferred[None]] | None = None
+        self.starts = AwaitedStart(processes, clock)
         self._stopped = False
 
     @property
@@ -152,13 +150,14 @@ class RollingRestart:
         processes = self._processes
         if processes.pid(name) is None:
             processes.start_now(name)
-            await self._ready(name, processes.pid(name))
+            await self.starts.ready(name, processes.pid(name))
             return
         try:
             processes.start_candidate(name)
         except OSError as error:
             raise OperationFailed(f"cannot start a process for {name}: {error}") from error
-        await self._ready(name, processes.candidate_pid(name))
+        pid = processes.candidate_pid(name)
+        await self.starts.ready(name, pid, processes.kill_candidate)
         if processes.candidate_pid(name) is not None:
             await processes.promote(name)
 
@@ -169,47 +168,4 @@ class RollingRestart:
         else:
             await self._processes.replace_in_place(self._broker)
             self._processes.start_now(self._broker)
-        await self._ready(self._broker, self._processes.pid(self._broker))
-
-    async def _ready(self, name: str, pid: int | None) -> None:
-        """Wait until this process serves."""
-        if pid is None:
-            raise OperationFailed(f"the process of {name} cannot be started")
-        ready: Deferred[None] = Deferred()
-        self._awaited = name, pid, ready
-        timer: Any = self._clock.callLater(START_TIMEOUT_S, self._too_slow, name)
-        try:
-            await ready
-        finally:
-            self._awaited = None
-            if timer.active():
-                timer.cancel()
-
-    def _too_slow(self, name: str) -> None:
-        self._processes.kill_candidate(name)
-        self._fail(name, f"it does not serve after {START_TIMEOUT_S:.0f} s")
-
-    def _fail(self, name: str, reason: str) -> None:
-        if self._awaited is not None and self._awaited[0] == name:
-            ready, self._awaited = self._awaited[2], None
-            ready.errback(OperationFailed(f"the new process of {name} cannot start: {reason}"))
-
-    # Events of the children.
-
-    def became_ready(self, name: str, pid: int) -> None:
-        """A process of a child serves."""
-        if self._awaited is not None and self._awaited[:2] == (name, pid):
-            ready, self._awaited = self._awaited[2], None
-            ready.callback(None)
-
-    def start_failed(self, name: str, pid: int, reason: str) -> None:
-        """A process has reported why it cannot start; it ends now."""
-        if self._awaited is not None and self._awaited[:2] == (name, pid):
-            self._fail(name, reason)
-
-    def ended(self, name: str, how: str = "it ended before it was ready") -> None:
-        """A process of a child has ended."""
-        if self._awaited is not None and self._awaited[0] == name:
-            pid = self._awaited[1]
-            if pid not in (self._processes.pid(name), self._processes.candidate_pid(name)):
-                self._fail(name, how)
+        await self.starts.ready(self._broker, self._processes.pid(self._broker))

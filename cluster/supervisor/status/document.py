@@ -24,7 +24,8 @@ class ProcessState(NamedTuple):
 
     Attributes:
         name: Such as "node0".
-        state: "ready", "starting", "replacing" (its replacement starts) or "down".
+        state: "ready", "starting", "replacing" (its replacement starts), "draining", "drained" or
+            "down".
         pid: The process ID; None while it does not run.
         uptime: Seconds since its start; None while it does not run.
         starts: How often it was started.
@@ -46,12 +47,12 @@ class ProcessState(NamedTuple):
 
 
 class ClusterInfo(NamedTuple):
-    """What does not change while the cluster runs.
+    """What the cluster is.
 
     Attributes:
         settings: The settings module of the site.
         urls: The addresses that clients connect to.
-        capacity: How many connections the descriptors of all nodes allow.
+        capacity: How many connections the descriptors of all nodes allow that are not drained.
     """
 
     settings: str
@@ -75,7 +76,7 @@ def status_document(
     """Return the document.
 
     Args:
-        info: What does not change.
+        info: What the cluster is.
         state: "ready", "not ready", "restarting" or "stopping".
         reasons: Why it is not ready, as phrases.
         uptime: Seconds since the start of the supervisor.

@@ -35,7 +35,7 @@ class StatusSource(Protocol):
         """The state of the cluster, and the reasons why it is not ready."""
 
     def info(self) -> ClusterInfo:
-        """What does not change."""
+        """What the cluster is."""
 
 
 class ClusterStatus:

@@ -12,6 +12,7 @@ from cluster.core.exceptions import OperationFailed
 from cluster.supervisor.operators.cluster_view import ClusterView
 from cluster.supervisor.operators.json_argument import PART, Json
 from cluster.supervisor.operators.operations import ANSWER_S, Operations
+from cluster.supervisor.registration.roster import Roster
 
 
 class Node:
@@ -110,14 +111,13 @@ class OperationsTests(SynchronousTestCase):
     def test_the_status_page_waits_for_a_blocked_node_for_a_short_time(self) -> None:
         """status.js gives up after four seconds, and reports that the supervisor is gone."""
         view = ClusterView(
-            self.node_names(),
-            "",
-            self,
-            self,
-            None,
+            Roster(3, own_broker=False),
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
             self.clock,
             lambda found: [],
-            str,  # type: ignore[arg-type]
+            str,
         )
         self.nodes = dict.fromkeys(self.node_names(), Node(None))
         topics = view.busiest_topics()

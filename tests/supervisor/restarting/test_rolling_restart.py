@@ -5,7 +5,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import OperationFailed
-from cluster.supervisor.restarting.rolling_restart import START_TIMEOUT_S, RollingRestart
+from cluster.supervisor.restarting.awaited_start import START_TIMEOUT_S
+from cluster.supervisor.restarting.rolling_restart import RollingRestart
 from tests.supervisor.test_child_processes import Recorder
 
 
@@ -82,7 +83,7 @@ class RestartTests(SynchronousTestCase):
         """The newest process of a child serves."""
         pid = self.processes.candidate_pid(name) or self.processes.pid(name)
         assert pid is not None
-        self.restart.became_ready(name, pid)
+        self.restart.starts.became_ready(name, pid)
 
     def replace(self, name: str) -> None:
         self.ready(name)
@@ -135,9 +136,9 @@ class RestartTests(SynchronousTestCase):
     def test_a_replacement_that_cannot_start_ends_the_restart(self) -> None:
         done = self.restart.request()
         pid = self.processes.candidates["node0"]
-        self.restart.start_failed("node0", pid, "ImportError: no module named shop")
+        self.restart.starts.start_failed("node0", pid, "ImportError: no module named shop")
         del self.processes.candidates["node0"]
-        self.restart.ended("node0", "exit status 1")
+        self.restart.starts.ended("node0", "exit status 1")
         reason = "the new process of node0 cannot start: ImportError: no module named shop"
         self.assertEqual(self.reason(done), reason)
         self.assertIn(f"the restart has ended early: {reason}", self.lines)
@@ -147,7 +148,7 @@ class RestartTests(SynchronousTestCase):
     def test_a_replacement_that_ends_without_a_reason(self) -> None:
         done = self.restart.request()
         del self.processes.candidates["node0"]
-        self.restart.ended("node0", "SIGKILL")
+        self.restart.starts.ended("node0", "SIGKILL")
         self.assertEqual(self.reason(done), "the new process of node0 cannot start: SIGKILL")
 
     def test_a_replacement_that_is_never_ready_is_killed(self) -> None:
@@ -174,22 +175,22 @@ class RestartTests(SynchronousTestCase):
     def test_a_node_that_ends_meanwhile_is_replaced_by_the_candidate(self) -> None:
         done = self.restart.request()
         self.processes.pids["node0"] = self.processes.candidates.pop("node0")
-        self.restart.ended("node0")
+        self.restart.starts.ended("node0")
         self.assertNoResult(done)
         self.ready("node0")
         self.assertEqual(self.processes.events, ["candidate node0", "candidate node1"])
         del self.processes.pids["node1"]
         del self.processes.candidates["node1"]
-        self.restart.ended("node1")
+        self.restart.starts.ended("node1")
         self.assertIn("node1 cannot start: it ended before it was ready", self.reason(done))
 
     def test_other_children_may_end_and_become_ready_meanwhile(self) -> None:
         done = self.restart.request()
         self.processes.pids["node1"] = 7
-        self.restart.ended("node1")
-        self.restart.became_ready("node1", 7)
-        self.restart.became_ready("node0", 10)  # the process that is to be replaced
-        self.restart.start_failed("node1", 7, "no")
+        self.restart.starts.ended("node1")
+        self.restart.starts.became_ready("node1", 7)
+        self.restart.starts.became_ready("node0", 10)  # the process that is to be replaced
+        self.restart.starts.start_failed("node1", 7, "no")
         self.assertNoResult(done)
         self.assertEqual(self.processes.events, ["candidate node0"])
         self.replace("node0")
@@ -211,7 +212,7 @@ class RestartTests(SynchronousTestCase):
     def test_a_failed_restart_does_not_prevent_the_next_one(self) -> None:
         first, second = self.restart.request(), self.restart.request()
         del self.processes.candidates["node0"]
-        self.restart.ended("node0", "SIGKILL")
+        self.restart.starts.ended("node0", "SIGKILL")
         self.reason(first)
         self.replace("node0")
         self.replace("node1")

@@ -87,7 +87,7 @@ function cards({ connections, messages, lost, views, handshakes }) {
   ];
 }
 
-const LEVELS = { ready: "good", starting: "warn", replacing: "warn", down: "bad" };
+const LEVELS = { ready: "good", starting: "warn", replacing: "warn", draining: "warn", drained: "warn", down: "bad" };
 
 function row(process) {
   const isNode = process.kind === "node";
