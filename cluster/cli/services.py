@@ -118,8 +118,10 @@ def _with_log(
     """
 
     def reopen() -> None:
-        (reopen_files if log is None else log.reopen)()
-        reopen_more()
+        try:
+            (reopen_files if log is None else log.reopen)()
+        finally:
+            reopen_more()
 
     handle_log_signals(reactor, reopen)
     if log is None:

@@ -69,7 +69,8 @@ def run_events(arguments: argparse.Namespace) -> int:
                     print_json(event)
                 else:
                     print(event_line(event), flush=True)
-                newest = event["number"]
+            if events:
+                newest = events[0]["number"]
             if not arguments.follow:
                 return 0
             count = len(events) + 1000  # all new ones from now on

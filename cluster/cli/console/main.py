@@ -5,8 +5,10 @@ arguments and sets ``run``, a function of the parsed arguments that returns the 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cluster.cli.console import clients, keygen, logs, publish, restart, scaling, status, topics
 from cluster.core.exceptions import ClusterError
@@ -16,6 +18,10 @@ COMMANDS = (status, topics, clients, publish, logs, restart, scaling, keygen)
 EXIT_ERROR = 1
 """The command failed; the last line on standard error says why. argparse exits with 2 if the
 command line is wrong."""
+
+EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
+"""As shells report the ends by SIGINT (Ctrl-C) and SIGPIPE (the reader of a pipe has ended)."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,7 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
+        sys.stdout.flush()
     except ClusterError as error:
         print(f"c10k: {error}", file=sys.stderr)
         return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        with suppress(OSError):  # otherwise the interpreter writes the rest at its end, and fails
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_UNREAD
     return status

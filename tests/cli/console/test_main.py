@@ -4,9 +4,11 @@ import contextlib
 import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.cli.console import logs, restart
 from cluster.cli.console.main import main
 
 
@@ -45,3 +47,35 @@ class MainTests(SynchronousTestCase):
             self.assertEqual((status, out), (1, ""))
             self.assertEqual(len(err.splitlines()), 1)
             self.assertIn(f"c10k: {folder}/broker.key_secret exists already", err)
+
+    def test_ctrl_c_and_a_reader_that_has_ended_are_no_errors(self) -> None:
+        for error, expected in ((KeyboardInterrupt(), 130), (BrokenPipeError(), 141)):
+            self.patch(restart, "call", raising(error))
+            self.patch(restart, "control_socket", lambda port: "")
+            status, out, err = self.run_command("restart")
+            self.assertEqual((status, out, err), (expected, "", ""))
+
+    def test_events_of_which_none_are_wanted(self) -> None:
+        """With --follow only new ones are printed."""
+        event = {
+            "number": 7, "time": 0, "level": "info", "process": "", "text": "begun", "count": 1,
+        }  # fmt: skip
+        answers = [{"events": [event]}, {"events": [{**event, "number": 8, "text": "new"}, event]}]
+        self.patch(logs, "ask", lambda arguments, what: answers.pop(0))
+        self.patch(logs.time, "sleep", lambda seconds: None if answers else raising_ctrl_c())
+        status, out, _ = self.run_command("events", "-f", "-n", "0")
+        self.assertEqual(status, 0)
+        self.assertIn("new", out)
+        self.assertNotIn("begun", out)
+
+
+def raising(error: BaseException) -> Any:
+    """Returns a function that raises an exception."""
+
+    def fail(*arguments: object) -> None:
+        raise error
+
+    return fail
+
+
+raising_ctrl_c = raising(KeyboardInterrupt())
