@@ -7,12 +7,14 @@ the interpreter's lock and garbage collections are included.
 Fan-out. Several times a second a node adds a stamp to its batches for the other nodes: a
 publication of a reserved topic with the time at which the oldest publication of the batch was made.
 The other node queues an output when the stamp arrives, and the time is over when this output is
-flushed with those of the clients. Both nodes are on the same machine, and read the same monotonic
-clock. Nothing is added to the path of a message, and nothing is sent if nothing is published.
+flushed with those of the clients. Stamps of other machines, which have other monotonic clocks, are
+ignored. Nothing is added to the path of a message, and nothing is sent if nothing is published.
 """
 
+import socket
 import struct
 from collections.abc import Callable
+from hashlib import sha256
 from time import monotonic
 from typing import Any
 
@@ -31,7 +33,17 @@ STAMP_S = 0.25
 
 TOPIC = b"c10k/latency"
 
-_STAMP = struct.Struct("!d")
+_STAMP = struct.Struct("!d16s")
+"""The time of the publication, and the machine whose clock it is."""
+
+
+def this_machine() -> bytes:
+    """What distinguishes the monotonic clock of this machine from those of others."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return bytes.fromhex(file.read().decode().replace("-", ""))
+    except (OSError, ValueError):
+        return sha256(socket.gethostname().encode()).digest()[:16]
 
 
 class Latency:
@@ -42,6 +54,7 @@ class Latency:
         end_of_turn: Its ``send_to_bus`` is wrapped.
         clock: The reactor.
         now: The monotonic clock that all nodes of the machine share, in seconds.
+        machine: Distinguishes the machine from others.
     """
 
     def __init__(
@@ -50,6 +63,7 @@ class Latency:
         end_of_turn: EndOfTurn,
         clock: Any,
         now: Callable[[], float] = monotonic,
+        machine: bytes = b"",
     ) -> None:
         self.turns = Histogram(BOUNDS)
         self.fanout = Histogram(BOUNDS)
@@ -57,6 +71,7 @@ class Latency:
         self._end_of_turn = end_of_turn
         self._clock = clock
         self._now = now
+        self._machine = (machine or this_machine()).ljust(16, b"\0")
         self._tick: Any = None
         self._due = 0.0
         self._next_stamp = 0.0
@@ -90,11 +105,15 @@ class Latency:
                 published = self._now() - (now - self._end_of_turn.published_at)
                 for node in dirty:
                     if node.items and node.present:
-                        node.items += (TOPIC, _STAMP.pack(published))
+                        node.items += (TOPIC, _STAMP.pack(published, self._machine))
         self._pubsub.flush()
 
     def _stamp_received(self, stamp: bytes) -> None:
-        (published,) = _STAMP.unpack(stamp)
+        if len(stamp) != _STAMP.size:
+            return  # a node of another release
+        published, machine = _STAMP.unpack(stamp)
+        if machine != self._machine:
+            return
         self._end_of_turn.published.append(_Arrival(self, published))
 
     def flushed(self, published: float) -> None:

@@ -25,13 +25,13 @@ def counts(histogram: Any) -> dict[str, int]:
 class Node:
     """One node on a recording bus; ``receive`` is given what another node sends."""
 
-    def __init__(self, name: str, clock: Clock) -> None:
+    def __init__(self, name: str, clock: Clock, machine: bytes = b"this machine") -> None:
         self.bus = RecordingBus(name)
         self.end_of_turn = EndOfTurn(clock, pace=1.0)
         self.pubsub = PubSub(
             self.bus, self.end_of_turn.published, self.end_of_turn.schedule_published, clock
         )
-        self.latency = Latency(self.pubsub, self.end_of_turn, clock, clock.seconds)
+        self.latency = Latency(self.pubsub, self.end_of_turn, clock, clock.seconds, machine)
         self.end_of_turn.send_to_bus = self.pubsub.flush
         self.bus.start(self.pubsub)
         self.bus.up("epoch", "a", "b")
@@ -70,6 +70,20 @@ class LatencyTests(SynchronousTestCase):
         self.assertAlmostEqual(self.b.latency.fanout.as_dict()["sum"], 0.042)
         self.assertEqual(counts(self.a.latency.fanout), {})
         self.assertEqual(self.b.end_of_turn.frames_sent, 0)
+
+    def test_stamps_of_another_machine_are_ignored(self) -> None:
+        """Its monotonic clock began at another time."""
+        far = Node("far", self.clock, machine=b"another machine!")
+        far.pubsub.bus_message(wire.NodeSubscriptions("b", (b"t", TOPIC)))
+        far.batches()
+        far.pubsub.publish(b"t", b"frame")
+        self.clock.advance(0.002)
+        (batch,) = far.batches()
+        self.assertIn(TOPIC, batch)
+        self.b.pubsub.bus_batch("a", batch)
+        self.b.latency._stamp_received(b"no stamp")
+        self.clock.advance(0.01)
+        self.assertEqual(counts(self.b.latency.fanout), {})
 
     def test_batches_are_stamped_a_few_times_a_second(self) -> None:
         sizes = []
