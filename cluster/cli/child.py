@@ -54,6 +54,9 @@ EXIT_STOPPED = 0
 EXIT_FAILED = 1
 EXIT_ORPHANED = 3
 
+FINGERPRINT_S = 30
+"""Seconds after which ``--fingerprint`` is given up; the supervisor waits for it."""
+
 STDERR = 2
 
 
@@ -319,6 +322,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> NoReturn:
     """Run a child until the supervisor asks it to stop."""
     arguments = parse_arguments(argv)
+    if arguments.fingerprint:
+        signal.alarm(FINGERPRINT_S)  # ends the process, even if an import never returns
     # Even if the loop is blocked and does not notice that the control connection is lost.
     signal_at_end_of_parent(signal.SIGKILL)
     # Ctrl-C sends SIGINT to the whole process group, but the supervisor stops each child.

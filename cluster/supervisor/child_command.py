@@ -7,6 +7,7 @@ import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.utils import getProcessOutputAndValue
 
 
@@ -48,6 +49,8 @@ async def command_output(
         out, errors, status = await getProcessOutputAndValue(
             command[0], command[1:], environment, reactor=reactor
         )
+    except CancelledError:
+        raise
     except Exception:  # the type is a tuple of the output and the signal
         return -1, "it was ended by a signal"
     lines = (out if status == 0 else errors or out).decode("utf-8", "backslashreplace").splitlines()

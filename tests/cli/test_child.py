@@ -1,6 +1,8 @@
 """Tests of cluster.cli.child, with its supervisor and reactor in memory."""
 
 import os
+import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -248,6 +250,16 @@ class ChildTests(SynchronousTestCase):
         self.service.stopped.errback(ZeroDivisionError())
         self.successResultOf(stopped)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_fingerprint_that_takes_too_long_is_given_up(self) -> None:
+        """A rolling restart waits for it."""
+        code = (
+            "import time; from cluster.cli import child; child.FINGERPRINT_S = 1;"
+            " child.code_fingerprint = lambda module: time.sleep(60);"
+            " child.main(['broker', '--fingerprint'])"
+        )
+        ended = subprocess.run([sys.executable, "-c", code], timeout=50)
+        self.assertEqual(ended.returncode, -signal.SIGALRM)
 
     def test_the_command_line_is_parsed(self) -> None:
         arguments = parse_arguments(["node", "--control", "/run/c", "--slot", "3"])

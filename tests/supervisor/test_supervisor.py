@@ -550,6 +550,15 @@ class RestartTests(SupervisorTestCase):
         error = self.failureResultOf(done, OperationFailed)
         self.assertIn("cannot be loaded: SyntaxError: no", error.getErrorMessage())
 
+    def test_a_stop_while_the_brokers_code_is_compared_is_no_failure(self) -> None:
+        supervisor = self.start()
+        links = self.all_ready(supervisor)
+        links[BROKER_SLOT].fingerprint = "abc"  # type: ignore[assignment]
+        done = supervisor.restart()
+        supervisor.stopService()
+        error = self.failureResultOf(done, OperationFailed)
+        self.assertEqual(error.getErrorMessage(), "the cluster is stopping")
+
     def test_sighup_restarts_and_logs_a_failure(self) -> None:
         supervisor = self.start(1, "local")
         self.ready(supervisor, 0)
