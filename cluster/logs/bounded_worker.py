@@ -108,12 +108,14 @@ class BoundedWorker(Generic[T]):
         thread = self._thread
         if thread is None:
             return
+        deadline = time.monotonic() + timeout
         self._idle.wait(timeout)
         self._ending = True
         self._wake.set()
-        if self._idle.is_set():
-            thread.join(timeout)
+        thread.join(max(0.0, deadline - time.monotonic()))
         self._thread = None
+        if not thread.is_alive():
+            self._perform_queued()  # what another thread has added after the end of this one
 
     def _after_fork(self) -> None:
         """Forget the queue and its locks, which other threads may have held: they are those of the
@@ -129,17 +131,21 @@ class BoundedWorker(Generic[T]):
     def _run(self) -> None:
         while True:
             self._wake.wait()
-            if self._ending:
-                return
-            time.sleep(PACE_S)
+            if not self._ending:
+                time.sleep(PACE_S)
             self._wake.clear()
-            with self._lock:
-                items = list(self._items)
-                self._items.clear()
-            if items:
-                with suppress(Exception):
-                    self._perform(items)
-            with self._lock:
-                self._waiting -= sum(map(self._size, items))
-                if not self._items:
-                    self._idle.set()
+            self._perform_queued()
+            if self._ending and not self._items:
+                return
+
+    def _perform_queued(self) -> None:
+        with self._lock:
+            items = list(self._items)
+            self._items.clear()
+        if items:
+            with suppress(Exception):
+                self._perform(items)
+        with self._lock:
+            self._waiting -= sum(map(self._size, items))
+            if not self._items:
+                self._idle.set()

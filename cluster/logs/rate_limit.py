@@ -7,6 +7,7 @@ hide all other lines. So of each kind BURST events are logged in INTERVAL_S, and
 ``Repetitions`` decides, and is given the time; ``LimitedLog`` has the timer.
 """
 
+import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -90,6 +91,7 @@ class LimitedLog:
         self._what = what
         self._clock: Any = clock
         self._repetitions = Repetitions()
+        self._lock = threading.Lock()
         self._timer: Any = None
 
     def __call__(self, kind: str, text: str, **values: object) -> None:
@@ -105,7 +107,9 @@ class LimitedLog:
             self._log_summaries(now)
         else:
             now = self._clock.seconds()
-        if self._repetitions.admit(kind, now):
+        with self._lock:
+            is_logged = self._repetitions.admit(kind, now)
+        if is_logged:
             self._emit(text, **values)
         elif self._clock is not None and self._timer is None:
             self._timer = self._clock.callLater(INTERVAL_S, self._summarise)
@@ -124,7 +128,9 @@ class LimitedLog:
             self._timer = self._clock.callLater(INTERVAL_S, self._summarise)
 
     def _log_summaries(self, now: float) -> None:
-        for kind, count in self._repetitions.summaries(now):
+        with self._lock:
+            summaries = self._repetitions.summaries(now)
+        for kind, count in summaries:
             text = (
                 "{what}: … and {count:,} more ({kind})" if kind else "{what}: … and {count:,} more"
             )

@@ -81,6 +81,20 @@ class BoundedWorkerTests(SynchronousTestCase):
         self.assertEqual(self.done, ["a"])
         self.assertFalse(self.worker.is_running)
 
+    def test_a_stop_loses_nothing_that_other_threads_add_meanwhile(self) -> None:
+        self.gate.set()
+        self.worker.start()
+        wait = self.worker._idle.wait
+
+        def wait_and_add(timeout: float | None = None) -> bool:
+            is_idle = wait(timeout)
+            self.worker.add("late")
+            return is_idle
+
+        self.patch(self.worker._idle, "wait", wait_and_add)
+        self.worker.stop(PATIENCE_S)
+        self.assertEqual(self.done, ["late"])
+
     def test_a_stop_does_not_wait_longer_for_a_blocked_thread(self) -> None:
         self.block()
         self.worker.stop(0.01)

@@ -1,5 +1,9 @@
 """Tests of cluster.logs.rate_limit."""
 
+import itertools
+import sys
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -112,3 +116,25 @@ class LimitedLogWithoutClockTests(SynchronousTestCase):
         log("database", "it failed")
         self.assertEqual(lines[BURST:], ["errors: … and 7 more (database)", "it failed"])
         log.stop()
+
+    def test_events_of_several_threads(self) -> None:
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(1e-6)
+        now = itertools.count(0, 2)
+        self.patch(rate_limit, "monotonic", lambda: next(now))
+        failures: list[Exception] = []
+        log = LimitedLog(lambda text, **values: None, "errors")
+
+        def call() -> None:
+            try:
+                for number in range(3_000):
+                    log(str(number % 20), "it failed")
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
