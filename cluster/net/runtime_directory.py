@@ -221,8 +221,12 @@ def _lock(path: str, conflict: str) -> int | None:
     if not current:  # the file was removed between the open and the lock
         os.close(descriptor)
         return None
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigurationError(f"cannot write {name}: {error.strerror}") from None
     return descriptor
 
 

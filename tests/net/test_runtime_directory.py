@@ -1,5 +1,6 @@
 """Tests of cluster.net.runtime_directory."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -100,6 +101,15 @@ class RuntimeDirectoryTests(SynchronousTestCase):
         self.base /= "x" * 100
         self.assert_refused("too long for a Unix socket")
         self.assert_refused("107 bytes")
+
+    def test_a_full_disk(self) -> None:
+        def full(*arguments: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        write = self.patch(os, "pwrite", full)
+        self.assert_refused("lock: No space left on device")
+        write.restore()
+        self.claim()  # the lock is free
 
     def test_searching_does_not_keep_a_cluster_from_starting(self) -> None:
         self.claim().release()
