@@ -17,7 +17,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from cluster.supervisor.heartbeat import Statistics
 from cluster.supervisor.metrics import CONTENT_TYPE, exposition
-from cluster.supervisor.status.pages import add_to
+from cluster.supervisor.status.status_page import add_to
 
 REQUEST_TIMEOUT_S = 30
 """Seconds until an idle connection to the admin port is closed. Prometheus scrapes every 15 s."""

@@ -24,9 +24,15 @@ from workers.processes.process_count import default_processes
 from workers.processes.process_setup import raise_open_file_limit, the_reactor
 from workers.processes.shard import Shard
 from workers.processes.swarm import Swarm
-from workers.reporting.output import complain, print_json, print_lines, refuse
 from workers.reporting.status_line import StatusLine
-from workers.reporting.summary import Outcome, failure_lines
+from workers.reporting.summary import (
+    Outcome,
+    complain,
+    failure_lines,
+    print_json,
+    print_lines,
+    refuse,
+)
 
 INTERRUPTED = 130  # 128 + SIGINT: the exit status by which shells report Ctrl-C
 

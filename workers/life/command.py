@@ -17,8 +17,7 @@ from workers.life import patterns, progress, rules
 from workers.life.cell_clients import LifePlan
 from workers.life.game import Game, reset
 from workers.life.rules import Grid
-from workers.reporting.output import refuse
-from workers.reporting.summary import Outcome
+from workers.reporting.summary import Outcome, refuse
 
 DESCRIPTION = """\
 Play Conway's Game of Life with one WebSocket connection for each cell. The server relays the

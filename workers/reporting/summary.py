@@ -1,5 +1,7 @@
-"""The summary of a run, for machines and for people."""
+"""The summary of a run: its values as JSON or as lines of text, and errors on stderr."""
 
+import json
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,3 +77,31 @@ def cpu_seconds_of(reports: Reports) -> float:
     """CPU time of all processes of the swarm that had clients."""
     total: float = sum(report["cpu"] for report in reports)
     return round(total, 2)
+
+
+def complain(text: str) -> None:
+    print(f"swarm: {text}", file=sys.stderr, flush=True)
+
+
+def refuse(options: Mapping[str, Any], *why: str, warnings: Sequence[str] = ()) -> int:
+    """Print why the run cannot begin, on stderr and with --json on stdout; returns 1."""
+    for line in why:
+        complain(line)
+    if options["json"]:
+        print_json({}, warnings, why, interrupted=False)
+    return 1
+
+
+def print_json(
+    values: Mapping[str, Any], warnings: Sequence[str], errors: Sequence[str], interrupted: bool
+) -> None:
+    last = {"warnings": warnings, "errors": errors, "interrupted": interrupted}
+    print(json.dumps({**values, **last}), flush=True)
+
+
+def print_lines(lines: Sequence[str], interrupted: bool) -> None:
+    """Print the result on stdout."""
+    if lines:
+        if interrupted:
+            print("interrupted; so far:")
+        print("\n".join(lines), flush=True)

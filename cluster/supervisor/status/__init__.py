@@ -5,6 +5,6 @@ history         samples of all processes, one a second, for the last five minute
 events          what happened: starts, ends, errors
 process_usage   CPU time and memory of a process
 document        the content of /status.json
-pages           the resources of the admin port
+status_page     the resources of the admin port
 static/         the page, which shows the document
 """

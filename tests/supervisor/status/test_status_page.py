@@ -1,4 +1,4 @@
-"""Tests of cluster.supervisor.status.pages, through a real Site and a transport in memory."""
+"""Tests of cluster.supervisor.status.status_page, through a real Site and a transport in memory."""
 
 import json
 import re
@@ -12,15 +12,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from cluster.supervisor.status import pages
+from cluster.supervisor.status import status_page
 
 
 class PagesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.document: Deferred[dict[str, Any]] = succeed({"state": "ready"})
-        self.patch(pages, "own_names", lambda: frozenset({"box", "box.example"}))
+        self.patch(status_page, "own_names", lambda: frozenset({"box", "box.example"}))
         root: Any = Resource()
-        pages.add_to(root, lambda: self.document)
+        status_page.add_to(root, lambda: self.document)
         self.site: Any = Site(root)
         self.site.displayTracebacks = False
 
