@@ -56,7 +56,10 @@ class Cluster:
         pid = self.pids.pop(name, None)
         if pid is None:
             return None
-        os.kill(pid, signal.SIGKILL)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return None
         now = self._killed[name] = monotonic()
         if name != "broker":
             self._node_kills.append(now)

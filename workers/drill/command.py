@@ -74,6 +74,8 @@ class Drill:
             course = asyncio.create_task(self._course(seconds))
             over = [asyncio.create_task(event.wait()) for event in self._ends]
             await asyncio.wait([course, *over], return_when=asyncio.FIRST_COMPLETED)
+            if course.done():
+                course.result()  # an error must not look like the end of the drill
             for task in (reporting, course, *over):
                 task.cancel()
             if self._cluster.ended.is_set():

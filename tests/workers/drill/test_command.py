@@ -5,6 +5,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from workers.drill import soak
+from workers.drill.cluster import Cluster
 from workers.drill.command import lines, parse_arguments
 
 COUNTS = {
@@ -54,6 +55,14 @@ class CommandTests(SynchronousTestCase):
         self.assertTrue(text.endswith("VIOLATED: stalled"))
         summary.update(verified=True, violations=[])
         self.assertEqual(lines(summary)[-1], "verified: nothing was violated")
+
+
+class ClusterTests(SynchronousTestCase):
+    def test_a_process_that_has_ended_itself_is_not_killed(self) -> None:
+        cluster = Cluster(None)
+        cluster.pids["node0"] = 1 << 22  # above every process's number
+        self.assertIsNone(cluster.kill("node0"))
+        self.assertEqual((cluster.pids, cluster.double_faults()), ({}, []))
 
 
 class SoakTests(SynchronousTestCase):
