@@ -20,6 +20,8 @@ DESCRIPTORS: dict[int, "str | int"] = {0: "w", 1: "r", 2: "r", LOG_DESCRIPTOR: "
 
 STREAMS = {1: "stdout", 2: "stderr"}
 
+_LEVELS = {level.name: level for level in LogLevel.iterconstants()}
+
 _LINE = re.compile(r"\S+ \[(\S+#(\w+))\] (.*)", re.DOTALL)
 
 
@@ -52,10 +54,10 @@ class EventLog:
     def write_lines(self, lines: bytes) -> None:
         for line in lines.decode("utf-8", "backslashreplace").splitlines():
             match = _LINE.fullmatch(line)
-            if match is None:  # JSON
+            level = _LEVELS.get(match[2]) if match is not None else None
+            if match is None or level is None:  # JSON, or a name that the site has chosen
                 self._log.info("{line}", line=line)
             else:
-                level = LogLevel.lookupByName(match[2])
                 self._log.emit(level, "{line}", line=match[3], log_system=match[1])
 
     def printed(self, text: str, stream: str, process: str = "") -> None:

@@ -70,6 +70,13 @@ class EventLogTests(SynchronousTestCase):
         log.printed("oops", "stderr", "node1")
         self.assertEqual(lines, ["[node0#warn] {braces}", '{"level": "info"}', "[node1#info] oops"])
 
+    def test_a_line_whose_level_is_unknown_is_logged(self) -> None:
+        """The site may set log_system. An exception here would close the pipe of the child."""
+        lines: list[str] = []
+        recorder: Any = Recorder(lines)
+        EventLog(recorder).write_lines(b"2026 [shop#cart] x\n")
+        self.assertEqual(lines, ["2026 [shop#cart] x"])
+
     def test_the_level_of_the_event_is_that_of_the_line(self) -> None:
         events: list[Any] = []
         EventLog(Logger("x", observer=events.append)).write_lines(b"2026 [node0#critical] x\n")
