@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from cluster.django.api.database_threads import ain_database
 from cluster.django.handshake.requests import ReactorRequest
 from cluster.django.revocation import CLOSE_REVOKED, CLOSE_SESSION_CHANGED, Close
+from cluster.logs.rate_limit import LimitedLog
 from cluster.net.loop.timers import CoarseTimers, Timeout
 
 CLOSE_TOO_OLD = 1012
@@ -57,6 +58,7 @@ class ClientExpiry:
     def __init__(self, clock: IReactorTime, settings: dict[str, Any]) -> None:
         self.expired: Counter[str] = Counter()
         self._timers = CoarseTimers(clock)
+        self._log_failed = LimitedLog(self._log.failure, "sessions that could not be checked")
         self._max_age: float | None = settings["MAX_CONNECTION_AGE"]
         self._with_sessions: bool = settings["CLOSE_EXPIRED_SESSIONS"]
 
@@ -100,7 +102,7 @@ class ClientExpiry:
         try:
             delay = await ain_database(check, type(request.session), request.session_cookie)
         except Exception:
-            self._log.failure("a client's session could not be checked; it stays connected")
+            self._log_failed("", "a client's session could not be checked; it stays connected")
             delay = RETRY_S
         client.checking = None
         if client.is_gone:

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.django import client_expiry
 from cluster.django.client_expiry import ClientExpiry, seconds_to_check
 from cluster.django.conf import DEFAULTS
+from cluster.logs.rate_limit import BURST
 from tests.django.handshake.test_sessions import COOKIES, request_of
 from tests.django.site import load_database
 from tests.django.visitors import guest, log_in, new_user
@@ -153,6 +154,23 @@ class SessionTests(ClientExpiryTestCase):
             self.patch(client_expiry, "ain_database", self.ask)
             await self.advance(client_expiry.RETRY_S * 2)
             self.assertEqual([code for code, _ in page.closes], [4401])
+
+        self.run_async(test)
+
+    def test_many_checks_that_fail_fill_no_log(self) -> None:
+        """As when the database is away."""
+
+        async def fail(*_: Any) -> None:
+            raise DatabaseError("the database has stopped")
+
+        async def test() -> None:
+            _, key = log_in(new_user())
+            expiry = self.expiry()
+            pages = [Page(expiry, request_of(key)) for _ in range(20)]
+            self.patch(client_expiry, "ain_database", fail)
+            await self.advance(3600)
+            self.assertEqual(len(self.flushLoggedErrors(DatabaseError)), BURST)
+            self.assertEqual([page.closes for page in pages], [[]] * 20)
 
         self.run_async(test)
 
