@@ -7,6 +7,7 @@ with ECDHE (https://wiki.mozilla.org/Security/Server_Side_TLS), which every brow
 import re
 from pathlib import Path
 
+from OpenSSL.crypto import FILETYPE_PEM
 from twisted.internet import ssl
 
 from cluster.net.addresses import Address
@@ -38,8 +39,8 @@ def read_certificate(address: Address) -> str:
     if "extraCertChain" in files:
         names.append(files["extraCertChain"])
     pems = [pem for name in names for pem in _certificates(name)]
-    key = ssl.KeyPair.load(Path(key_file).read_bytes(), ssl.SSL.FILETYPE_PEM)
-    text = b"\n".join([key.dump(ssl.SSL.FILETYPE_PEM), *pems]).decode()
+    key = ssl.KeyPair.load(Path(key_file).read_bytes(), FILETYPE_PEM)
+    text = b"\n".join([key.dump(FILETYPE_PEM), *pems]).decode()
     tls_context(text)
     return text
 
@@ -49,7 +50,7 @@ def tls_context(certificate: str) -> ssl.CertificateOptions:
     data = certificate.encode()
     certificates = [ssl.Certificate.loadPEM(pem).original for pem in _CERTIFICATE.findall(data)]
     options = ssl.CertificateOptions(
-        privateKey=ssl.KeyPair.load(data, ssl.SSL.FILETYPE_PEM).original,
+        privateKey=ssl.KeyPair.load(data, FILETYPE_PEM).original,
         certificate=certificates[0],
         extraCertChain=certificates[1:],
         raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
