@@ -173,6 +173,15 @@ class LargeBatchTests(PubSubTestCase):
         self.assertEqual(self.sizes(), [("a", 4, [10, 20])])
         self.assertEqual(self.sizes(), [])
 
+    def test_the_bus_comes_up_within_such_a_turn(self) -> None:
+        self.bus.down()
+        for size in (400, 500, 600):
+            self.pubsub.publish(b"u", bytes(size))
+        self.bus.up("first", "a", "b")
+        sent = [decode_batch(each[1]) for each in self.bus.take() if isinstance(each, tuple)]
+        self.assertEqual([[len(f) for f in batch.items[1::2]] for batch in sent], [[400, 500]])
+        self.assertEqual(self.sizes(), [("a", 2, [600])])
+
     def test_a_publication_that_is_too_long_is_dropped_and_announced(self) -> None:
         for size in (10, 5_001, 20):
             self.pubsub.publish(b"u", bytes(size))
