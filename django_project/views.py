@@ -76,8 +76,8 @@ from cluster import websocket
 @websocket
 async def room(ws, name):
     ws.subscribe(f"room/{name}")
-    async for message in ws:
-        ws.publish(f"room/{name}", f"{ws.user}: {message}")
+    async for text in ws:
+        ws.publish(f"room/{name}", f"{ws.user}: {text}")
 
 urlpatterns = [path("room/<slug:name>/", room)]
 """
