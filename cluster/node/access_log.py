@@ -44,6 +44,7 @@ class AccessLog:
         """Log an HTTP request whose response is complete, or whose client has left."""
         began: float = request.began  # type: ignore[attr-defined]  # http_request.BoundedRequest
         kind, client = request.feed or ("http", None)  # type: ignore[attr-defined]
+        agent = request.getHeader(b"user-agent")
         values: dict[str, Any] = {} if client is None else {"messages_out": client.sent}
         _log.info(
             HTTP if client is None else FEED,
@@ -54,7 +55,7 @@ class AccessLog:
             status=request.code,
             bytes_out=request.sentLength,
             seconds=self._clock.seconds() - began,
-            user_agent=request.getHeader("user-agent"),
+            user_agent=None if agent is None else agent.decode("utf-8", "backslashreplace"),
             **values,
         )
 

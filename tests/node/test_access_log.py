@@ -11,6 +11,7 @@ from cluster.node import access_log
 from cluster.node.access_log import AccessLog
 from tests.net.websocket.connections import Application
 from tests.net.websocket.wire import close, frame, request, text
+from tests.node.test_http import WebTestCase
 
 PING = frame(9)
 
@@ -39,7 +40,7 @@ class HttpTests(AccessLogTestCase):
             uri=b"/caf\xe9?q=1",
             sentLength=5120,
             getClientIP=lambda: "192.0.2.7",
-            getHeader={"user-agent": "curl"}.get,
+            getHeader={b"user-agent": b"curl"}.get,
         )
 
     def test_a_request(self) -> None:
@@ -53,6 +54,18 @@ class HttpTests(AccessLogTestCase):
         self.request.feed = ("stream", SimpleNamespace(sent=31))
         AccessLog(self.clock).http(self.request)
         self.assertEqual(self.lines, ["192.0.2.7 GET /café?q=1 200 5120 0.250 stream 31"])
+
+
+class RequestTests(WebTestCase):
+    def test_a_user_agent_that_is_not_utf_8_ends_no_response(self) -> None:
+        """An exception here would leave the connection without its next response."""
+        events: list[LogEvent] = []
+        observer: Any = events.append
+        self.patch(access_log, "_log", Logger("cluster.access", observer=observer))
+        self.site.on_response = AccessLog(self.reactor).http
+        one = b"GET /x HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\r\n\r\n"
+        self.assertEqual(self.ask(one + one).count(b"HTTP/1.1 200"), 2)
+        self.assertEqual([event["user_agent"] for event in events], [r"\xff"] * 2)
 
 
 class WebSocketTests(AccessLogTestCase):
