@@ -7,6 +7,7 @@ restarting           restarts with new code, and after failures
 operator_commands    the commands of operators, over the control socket
 child_command        the command line and the environment of the children
 child_processes      starts, restarts and stops the child processes
+child_protocol       what one process of a child writes, and how it ends
 child_output         the logs of the child processes, and what they print
 certificates         TLS keys and certificates, which it reads for all nodes
 control_connection   the connection between the supervisor and each child

@@ -5,16 +5,19 @@ request of /readyz or /metrics the supervisor asks every child, so that the resp
 A child that does not answer within a second is left out.
 """
 
+import socket
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from cluster.net.addresses import Address
+from cluster.net.listening_sockets import claim
 from cluster.supervisor.heartbeat import Statistics
 from cluster.supervisor.metrics import CONTENT_TYPE, exposition
 from cluster.supervisor.status.status_page import add_to
@@ -138,3 +141,43 @@ def make_site(source: Source) -> Site:
     site.noisy = False
     site.displayTracebacks = False
     return site
+
+
+class AdminPort:
+    """Call ``claim`` first, ``listen`` when the cluster starts, and ``stop`` at the end.
+
+    Args:
+        wanted: The address.
+        reactor: The reactor.
+    """
+
+    def __init__(self, wanted: Address, reactor: Any) -> None:
+        self.address = wanted
+        """The address, with its real port when it is claimed."""
+        self._reactor = reactor
+        self._socket: socket.socket | None = None
+        self._port: Any = None
+
+    def claim(self) -> None:
+        """Open the socket. Raises ConfigurationError if the address cannot be used."""
+        self._socket = claim(self.address)
+        self.address = self.address.at_port(self._socket.getsockname()[1])
+
+    def listen(self, source: Source) -> None:
+        """Answer requests."""
+        assert self._socket is not None
+        self._port = self._reactor.adoptStreamPort(
+            self._socket.fileno(), self.address.family, make_site(source)
+        )
+        self.close()  # the port has duplicated the descriptor
+
+    def close(self) -> None:
+        """Close the socket of a port that does not listen."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def stop(self) -> "Deferred[object]":
+        """Stop listening."""
+        port, self._port = self._port, None
+        return succeed(None) if port is None else maybeDeferred(port.stopListening)

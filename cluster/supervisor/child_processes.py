@@ -26,13 +26,14 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.error import ProcessExitedAlready
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.runner.procmon import LoggingProtocol, ProcessMonitor
+from twisted.runner.procmon import ProcessMonitor
 
 from cluster.supervisor import heartbeat_pipe
-from cluster.supervisor.child_output import DESCRIPTORS, ChildOutput, EventLog, SupervisorLog
+from cluster.supervisor.child_output import DESCRIPTORS, SupervisorLog
+from cluster.supervisor.child_protocol import ChildProtocol, how_it_ended
 
 STACKS_S = 0.25
 """Seconds that a child has to write the stacks of its threads before it is killed."""
@@ -43,42 +44,6 @@ SPARE = "spare"
 
 SPARE_PAUSE_S = 2.0
 """Seconds until the next spare process starts, so that it does not slow down the node."""
-
-
-class _Relay(LoggingProtocol):
-    """One process of one child."""
-
-    service: "Children"
-    transport: Any
-
-    def __init__(self, monitor: "Children", name: str) -> None:
-        self.service = monitor
-        self.name = name
-        self._log = ChildOutput(name, monitor.output_log or EventLog(monitor.log))
-
-    def rename(self, name: str) -> None:
-        """The process belongs to another child from now on."""
-        self._log.finish()
-        self.name = name
-        self._log = ChildOutput(name, self.service.output_log or EventLog(self.service.log))
-
-    def connectionMade(self) -> None:
-        pass
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        if childFD == heartbeat_pipe.DESCRIPTOR:
-            turn_age = heartbeat_pipe.newest_report(data)
-            is_current = self.service.protocols.get(self.name) is self
-            if turn_age is not None and is_current and self.name != SPARE:
-                self.service.heard(self.name, turn_age)
-        else:
-            self._log.received(childFD, data)
-
-    def processExited(self, reason: Failure) -> None:
-        self.service.process_exited(self, reason)
-
-    def processEnded(self, reason: Failure) -> None:
-        self._log.finish()
 
 
 class Children(ProcessMonitor):
@@ -134,13 +99,14 @@ class Children(ProcessMonitor):
         cores would only make each of them slower, and all of them late together."""
         self._unstarted: deque[str] = deque()
         self._ready: set[str] = set()
-        self._candidates: dict[str, _Relay] = {}
+        self._candidates: dict[str, ChildProtocol] = {}
         self._retired: dict[str, Any] = {}
-        self._stopping: dict[_Relay, tuple[Any, Deferred[None]]] = {}
+        self._stopping: dict[ChildProtocol, tuple[Any, Deferred[None]]] = {}
 
     def pid(self, name: str) -> int | None:
         """The process id of a child; None if it does not run."""
-        return _pid(self.protocols.get(name))
+        relay: Any = self.protocols.get(name)
+        return None if relay is None else relay.pid
 
     @property
     def draining(self) -> int:
@@ -149,7 +115,8 @@ class Children(ProcessMonitor):
 
     def candidate_pid(self, name: str) -> int | None:
         """The process id of a child's candidate; None if it has none."""
-        return _pid(self._candidates.get(name))
+        relay = self._candidates.get(name)
+        return None if relay is None else relay.pid
 
     def is_ready(self, name: str) -> bool:
         """Whether the child's current process serves."""
@@ -208,7 +175,7 @@ class Children(ProcessMonitor):
     def startProcess(self, name: str) -> None:
         if name in self.protocols:
             return
-        relay = _Relay(self, name)
+        relay = ChildProtocol(self, name)
         self.protocols[name] = relay
         self.timeStarted[name] = self._clock.seconds()
         try:
@@ -270,11 +237,11 @@ class Children(ProcessMonitor):
         Raises:
             OSError: The process cannot be started.
         """
-        relay = _Relay(self, name)
+        relay = ChildProtocol(self, name)
         self._spawn(relay)
         self._candidates[name] = relay
 
-    def _spawn(self, relay: _Relay) -> None:
+    def _spawn(self, relay: ChildProtocol) -> None:
         process = self._processes[relay.name]
         self.starts[relay.name] += 1
         self._reactor.spawnProcess(
@@ -318,8 +285,13 @@ class Children(ProcessMonitor):
         self.timeStarted[name] = self._clock.seconds()
         self.delay[name] = self.minRestartDelay
 
-    def process_exited(self, relay: _Relay, reason: Failure | None) -> None:
-        """A process has ended; ``_Relay`` calls it."""
+    def reported(self, relay: ChildProtocol, turn_age: float) -> None:
+        """A process reports; ChildProtocol calls it. Only current processes are watched."""
+        if self.protocols.get(relay.name) is relay and relay.name != SPARE:
+            self.heard(relay.name, turn_age)
+
+    def process_exited(self, relay: ChildProtocol, reason: Failure | None) -> None:
+        """A process has ended; ChildProtocol calls it."""
         name, current = relay.name, self.protocols.get(relay.name) is relay
         self.ends.setdefault(name, Counter())[how_it_ended(reason)] += 1
         kill, stopped = self._stopping.pop(relay, (None, None))
@@ -405,21 +377,3 @@ class Children(ProcessMonitor):
         waiting: Deferred[None] = Deferred()
         stopped.addCallback(lambda _: waiting.callback(None))
         return waiting
-
-
-def _pid(relay: Any) -> int | None:
-    return None if relay is None or relay.transport is None else relay.transport.pid
-
-
-def how_it_ended(reason: Failure | None) -> str:
-    """Return how a process has ended, as a phrase."""
-    if reason is None:
-        return "it could not be started"
-    if reason.check(ProcessDone):
-        return "exit status 0"
-    number = getattr(reason.value, "signal", None)
-    if number:
-        with suppress(ValueError):  # a real-time signal has no name
-            return signal.Signals(number).name
-        return f"signal {number}"
-    return f"exit status {getattr(reason.value, 'exitCode', '?')}"

@@ -24,23 +24,20 @@ This module imports twisted.runner.procmon, which imports the default reactor. S
 
 import math
 import os
-import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from cluster.core.exceptions import ConfigurationError, OperationFailed
 from cluster.logs.process_log import ProcessLog
 from cluster.net import listening_sockets
 from cluster.net.addresses import first_port
-from cluster.supervisor.admin_port import make_site
+from cluster.supervisor.admin_port import AdminPort
 from cluster.supervisor.certificates import Certificates
-from cluster.supervisor.child_command import child_environment, command_output
-from cluster.supervisor.child_output import LOG_DESCRIPTOR
 from cluster.supervisor.child_processes import SPARE, Children
 from cluster.supervisor.config import SupervisorConfig
 from cluster.supervisor.control_connection import ChildLink, ControlFactory
@@ -50,8 +47,10 @@ from cluster.supervisor.operators.admin_source import AdminSource
 from cluster.supervisor.operators.cluster_view import ClusterView
 from cluster.supervisor.operators.scaling import Scaling
 from cluster.supervisor.registration.control_socket import ControlSocket
+from cluster.supervisor.registration.launcher import Launcher
 from cluster.supervisor.registration.registry import Registry
 from cluster.supervisor.registration.roster import BROKER, Roster
+from cluster.supervisor.restarting import broker_code
 from cluster.supervisor.restarting.code_changes import CodeChanges
 from cluster.supervisor.restarting.rolling_restart import RollingRestart
 from cluster.supervisor.restarting.spare import Spare
@@ -81,8 +80,7 @@ class Supervisor(Service):
         self.roster = roster = Roster(config.nodes, own_broker=config.bus is None)
         self._certificates = Certificates(config.listens)
         self._slots = ListeningSlots(roster.nodes, config.listens, reactor)
-        self._admin_socket: socket.socket | None = None
-        self._ports: list[Any] = []
+        self._admin_port = AdminPort(config.admin, reactor)
         self._announced = False
         self._stopped: Deferred[None] | None = None
         self.children = Children(
@@ -117,6 +115,7 @@ class Supervisor(Service):
             self._certificates,
         )
         self.control = ControlSocket(reactor, ControlFactory(self.registry, self))
+        self._launcher = Launcher(config, roster, self.children, self.control)
         self.admin = AdminSource(
             roster, self.children, self._heartbeat, self.registry, self.control, self._activity
         )
@@ -133,7 +132,7 @@ class Supervisor(Service):
             roster,
             self.children,
             self._slots,
-            self._add_child,
+            self._launcher.add,
             self._restart,
             self._view.status.record,
             config.bus != "local",
@@ -148,7 +147,7 @@ class Supervisor(Service):
         self._certificates.read()
         self._slots.open()
         try:
-            self._admin_socket = listening_sockets.claim(self.config.admin)
+            self._admin_port.claim()
         except ConfigurationError:
             self._slots.close()
             raise
@@ -168,22 +167,13 @@ class Supervisor(Service):
             capacity=self._view.capacity(),
             limit=limit,
         )
-        assert self._admin_socket is not None
-        port = first_port(self._slots.listens) or self._admin_socket.getsockname()[1]
-        self.control.listen(port)
-        self._listen_admin()
+        self.control.listen(first_port(self._slots.listens) or self._admin_port.address.port)
+        self._admin_port.listen(self.admin)
         for name in self.roster.names:
-            self._add_child(name)
+            self._launcher.add(name)
         # Start children only now: the reactor needs its signal handlers to notice that a process
         # ends.
         self._reactor.callWhenRunning(self._start_children)
-
-    def _add_child(self, name: str) -> None:
-        arguments = [*self.config.command, *self._arguments(name)]
-        self.children.addProcess(name, arguments, env=self._environment())
-
-    def _environment(self) -> dict[str, str]:
-        return child_environment(os.environ, sys.path)
 
     def _start_children(self) -> None:
         if self.stopping:
@@ -192,26 +182,6 @@ class Supervisor(Service):
         self.control.watch()
         self._heartbeat.start()
         self._view.status.start()
-
-    def _arguments(self, name: str) -> list[str]:
-        common = ["--control", self.control.runtime.control, "--log-format", self.config.log_format]
-        common += ["--log-descriptor", str(LOG_DESCRIPTOR)]
-        if name == BROKER:
-            return ["broker", *common]
-        if name == SPARE:
-            return ["node", *common, "--spare", self.config.node["settings"]]
-        return ["node", *common, "--slot", str(self.roster.slot_of(name))]
-
-    def _listen_admin(self) -> None:
-        assert self._admin_socket is not None
-        self._admin_address = self.config.admin.at_port(self._admin_socket.getsockname()[1])
-        self._ports.append(
-            self._reactor.adoptStreamPort(
-                self._admin_socket.fileno(), self._admin_address.family, make_site(self.admin)
-            )
-        )
-        self._admin_socket.close()  # the port has duplicated the descriptor
-        self._admin_socket = None
 
     # Events of the children (registration.registry.Owner).
 
@@ -236,10 +206,10 @@ class Supervisor(Service):
             nodes=self.roster.count(),
             settings=self.config.node["settings"],
             capacity=self._view.capacity(),
-            admin=self._admin_address.url,
+            admin=self._admin_port.address.url,
         )
         if self.config.spare:
-            self._add_child(SPARE)
+            self._launcher.add(SPARE)
 
     def _all_are_ready(self) -> bool:
         return all(
@@ -334,15 +304,10 @@ class Supervisor(Service):
         self.log.info("SIGHUP: restarting the processes one after the other")
         self.restart().addErrback(lambda failure: failure.trap(OperationFailed))
 
-    async def _is_broker_current(self) -> bool:
+    def _is_broker_current(self) -> Awaitable[bool]:
         link = self._heartbeat.link(BROKER)
-        if link is None or link.fingerprint is None:
-            return False
-        command = [*self.config.command, "broker", "--fingerprint"]
-        status, text = await command_output(self._reactor, command, self._environment())
-        if status != 0:
-            raise OperationFailed(f"the broker's code cannot be loaded: {text}")
-        return text == link.fingerprint
+        fingerprint = None if link is None else link.fingerprint
+        return broker_code.is_current(self._reactor, self.config.command, fingerprint)
 
     def use_log(self, log: ProcessLog) -> None:
         """Write the output of the children to this log. Call it before the start."""
@@ -370,8 +335,7 @@ class Supervisor(Service):
             # The nodes close their descriptors when they start to drain; then the kernel refuses
             # connections.
             self._slots.close()
-            if self._admin_socket is not None:
-                self._admin_socket.close()
+            self._admin_port.close()
             self._stopped = self.children.stopService().addCallback(self._clean_up)
         # Return a separate Deferred to each caller, because callbacks may change its result.
         waiting: Deferred[None] = Deferred()
@@ -379,7 +343,5 @@ class Supervisor(Service):
         return waiting
 
     def _clean_up(self, _: object) -> "Deferred[None]":
-        closed = [maybeDeferred(port.stopListening) for port in self._ports]
-        self._ports = []
-        closed.append(self.control.close())
+        closed = [self._admin_port.stop(), self.control.close()]
         return gatherResults(closed, consumeErrors=True).addBoth(lambda _: self.control.release())
