@@ -297,7 +297,8 @@ class Supervisor(Service):
         self._certificates.read_again()
         if self.config.spare:
             self._spare.renew()
-        return self._scaling.when_idle().addCallback(lambda _: self._restart.request())
+        done = self._scaling.when_idle().addCallback(lambda _: self._restart.request())
+        return done.addBoth(self._view.restarted)
 
     def hang_up(self) -> None:
         """SIGHUP was received: restart. The result is in the log."""

@@ -549,6 +549,9 @@ class RestartTests(SupervisorTestCase):
         compared.end(1)
         error = self.failureResultOf(done, OperationFailed)
         self.assertIn("cannot be loaded: SyntaxError: no", error.getErrorMessage())
+        (event,) = supervisor._view.status.events.newest(1)
+        self.assertEqual((event.kind, event.level), ("restart", "error"))
+        self.assertIn("cannot be loaded: SyntaxError: no", event.text)
 
     def test_a_stop_while_the_brokers_code_is_compared_is_no_failure(self) -> None:
         supervisor = self.start()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from cluster.core.exceptions import OperationFailed
 from cluster.logs.line_writer import LineWriter
@@ -105,6 +106,15 @@ class ClusterView:
         self.status.record("ended", f"ended ({how})", process=name, level=level)
         if not is_expected:
             self._last_end[name] = f"{how}, {time.strftime('%H:%M')}"
+
+    def restarted(self, result: str | Failure) -> Any:
+        """A rolling restart is over; returns the result, which is a sentence or an error."""
+        if isinstance(result, Failure):
+            text = f"the restart has ended early: {result.getErrorMessage()}"
+            self.status.record("restart", text, level="error")
+        else:
+            self.status.record("restart", result)
+        return result
 
     # For the status page (sampling.StatusSource).
 
