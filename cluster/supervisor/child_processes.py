@@ -191,7 +191,7 @@ class Children(ProcessMonitor):
     def start_now(self, name: str) -> None:
         """Start a child that is retired and does not run, or waits for its next start, and forget
         its earlier failures; or one that waits until others serve."""
-        if name in self._retired and name not in self.protocols:
+        if self.is_drained(name):
             self._processes[name] = self._retired.pop(name)
             self.delay[name] = self.minRestartDelay
             self.startProcess(name)
@@ -218,6 +218,10 @@ class Children(ProcessMonitor):
     def is_retired(self, name: str) -> bool:
         """Whether a child is not started again."""
         return name in self._retired
+
+    def is_drained(self, name: str) -> bool:
+        """Whether a child is retired and does not run."""
+        return name in self._retired and name not in self.protocols
 
     def forget(self, name: str) -> None:
         """Remove a child that is retired and does not run."""

@@ -52,6 +52,7 @@ from cluster.supervisor.registration.registry import Registry
 from cluster.supervisor.registration.roster import BROKER, Roster
 from cluster.supervisor.restarting import broker_code
 from cluster.supervisor.restarting.code_changes import CodeChanges
+from cluster.supervisor.restarting.first_start import FirstStart
 from cluster.supervisor.restarting.rolling_restart import RollingRestart
 from cluster.supervisor.restarting.spare import Spare
 
@@ -73,8 +74,7 @@ class Supervisor(Service):
     ) -> None:
         self.config = config
         self._give_up = give_up
-        self._has_served = False
-        self._failure_reason = ""
+        self._first_start = FirstStart()
         self.stopping = False
         self._reactor = reactor
         self.roster = roster = Roster(config.nodes, own_broker=config.bus is None)
@@ -88,7 +88,10 @@ class Supervisor(Service):
         )
         self._set_stop_times(config.drain_timeout, config.restart_spread)
         self._heartbeat = Heartbeat(
-            self._running_children, self.children, reactor, config.blocked_loop_timeout
+            lambda: [name for name in roster.names if not self.children.is_drained(name)],
+            self.children,
+            reactor,
+            config.blocked_loop_timeout,
         )
         self.children.heard = self._heartbeat.heard
         self._restart = RollingRestart(
@@ -190,8 +193,7 @@ class Supervisor(Service):
         if link.drain_timeout is not None and link.restart_spread is not None:
             self._set_stop_times(link.drain_timeout, link.restart_spread)
         if name != BROKER:
-            self._has_served = True
-            self._failure_reason = ""
+            self._first_start.served()
         self._view.became_ready(name)
         self.log.info("{name} ready (process {pid})", name=name, pid=link.pid)
         if not self._announced and self._all_are_ready():
@@ -217,25 +219,9 @@ class Supervisor(Service):
             for name in self.roster.names
         )
 
-    def _running_children(self) -> list[str]:
-        """The names of the children without those of drained nodes."""
-        children = self.children
-        return [
-            name
-            for name in self.roster.names
-            if not children.is_retired(name) or children.pid(name) is not None
-        ]
-
     def child_failed(self, name: str, reason: str, permanent: bool) -> None:
-        """A process of a child cannot start. Stop the cluster if this is permanent and no node
-        ever started."""
-        # All nodes run the same site, so each start fails for the same reason: log it once.
-        if reason != self._failure_reason:
-            self._failure_reason = reason
-            self.log.critical(
-                "cannot start: {reason}", reason=reason, log_system=f"{name}#critical"
-            )
-        if permanent and not self._has_served and not self.stopping:
+        """A process of a child cannot start."""
+        if self._first_start.failed(name, reason, permanent) and not self.stopping:
             self.stopping = True  # set it now: other nodes may report before the reactor stops
             self._give_up(reason)
 

@@ -82,6 +82,12 @@ class ScalingTests(TestCase):
         status = await c10k_json(self, cluster, "status")
         return {each["name"]: each["state"] for each in status["processes"]}
 
+    async def nodes_of_broker(self, cluster: Cluster, number: int) -> None:
+        """Wait until the broker has this number of nodes: EVERY_NODE means these."""
+        await statistics_until(
+            cluster, lambda found: found.get("broker") == number, "c10k_broker_nodes"
+        )
+
     async def test_no_connection_is_lost(self) -> None:
         cluster = await self.start(3)
         load = Load(cluster)
@@ -98,6 +104,7 @@ class ScalingTests(TestCase):
         self.assertEqual({"node0": "ready", "node1": "ready", "node2": "drained",
                           "broker": "ready"}, states)  # fmt: skip
         await ready(cluster.admin_url)
+        await self.nodes_of_broker(cluster, 2)
         page = await metrics(cluster.admin_url)
         self.assertNotIn('c10k_up{node="node2"}', page)
         self.assertIn('c10k_drained_nodes{node="supervisor"} 1.0', page)
@@ -113,11 +120,13 @@ class ScalingTests(TestCase):
         answer = await c10k_json(self, cluster, "scale", "4")
         self.assertEqual((4, 3), (answer["nodes"], answer["before"]))
         self.assertEqual("ready", (await self.states(cluster))["node3"])
+        await self.nodes_of_broker(cluster, 4)
         await statistics_until(
             cluster, lambda found: found.get("node3", 0) > 0, "c10k_connections_opened_total"
         )
         out = await c10k(self, cluster, "scale", "2")
         self.assertIn("scaled from 4 to 2 nodes", out)
+        await self.nodes_of_broker(cluster, 2)
         self.assertEqual({"node0", "node1", "broker"}, set(await self.states(cluster)))
         self.assertNotIn("node3", await metrics(cluster.admin_url))
 

@@ -53,6 +53,7 @@ class SupervisorTestCase(SynchronousTestCase):
         )
         supervisor = Supervisor(config, self.reactor, self.given_up.append)
         supervisor.log = Recorder(self.lines)  # type: ignore[assignment]
+        supervisor._first_start.log = Recorder(self.lines)  # type: ignore[assignment]
         supervisor.registry.log = Recorder(self.lines)  # type: ignore[assignment]
         return supervisor
 

@@ -39,6 +39,7 @@ class Processes(Protocol):
     def candidate_pid(self, name: str) -> int | None: ...
     def is_ready(self, name: str) -> bool: ...
     def is_retired(self, name: str) -> bool: ...
+    def is_drained(self, name: str) -> bool: ...
 
 
 class Heartbeats(Protocol):
@@ -139,7 +140,7 @@ class ClusterView:
             if state == "ready" and processes.candidate_pid(name) is not None:
                 state = "replacing"
         if processes.is_retired(name):
-            state = "drained" if pid is None else "draining"
+            state = "drained" if processes.is_drained(name) else "draining"
         return ProcessState(
             name,
             state,

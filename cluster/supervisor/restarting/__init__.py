@@ -1,5 +1,6 @@
 """How processes are started again: after a failure, and with new code.
 
+first_start      why children cannot start, and whether the cluster gives up
 rolling_restart  replaces all processes one after the other
 awaited_start    waits until a process serves, or cannot start
 broker_code      whether the broker runs the code that is installed now
