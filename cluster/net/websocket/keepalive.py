@@ -1,14 +1,16 @@
 """Keep-alive: pings, and the time that a client has to answer one (RFC 6455, section 5.5.2).
 
 Autobahn sends the pings and measures the time; ConnectionFactory sets the interval and the timeout.
-Two rules are different here:
+These rules are different here:
 
 * a data frame counts as a pong, because it also shows that the client is alive;
 * while reading is paused, the pong may have arrived unread. Then a ping that is not answered in
-  time does not end the connection, but is followed by another one.
+  time does not end the connection, but is followed by another one;
+* after our Close, pongs are not read, and only the closing handshake's timeout counts. A client
+  that has completed the closing handshake needs no pong.
 """
 
-from cluster.net.websocket.autobahn_protocol import OPEN
+from cluster.net.websocket.autobahn_protocol import CLOSED, OPEN
 from cluster.net.websocket.connection_base import ConnectionBase
 
 
@@ -21,6 +23,9 @@ class KeepAlive(ConnectionBase):
 
     def onAutoPingTimeout(self) -> None:
         """Called by Autobahn when a ping was not answered in time."""
+        if self.state == CLOSED or self.closeHandshakeTimeoutCall is not None:
+            self.autoPingTimeoutCall = None
+            return
         if not self.paused:
             super().onAutoPingTimeout()
             return

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.net.websocket.connections import Application
-from tests.net.websocket.wire import text
+from tests.net.websocket.wire import close, text
 
 
 class PingTests(SynchronousTestCase):
@@ -27,3 +27,24 @@ class PingTests(SynchronousTestCase):
                 application.clock.advance(1)
             connection.dataReceived(text("alive"))
         self.assertFalse(transport.lost)
+
+    def test_a_closing_handshake_after_an_unanswered_ping_is_clean(self) -> None:
+        application = Application(ping_interval=20, ping_timeout=30)
+        connection, transport = application.open()
+        application.clock.advance(25)
+        connection.close(4000)
+        connection.dataReceived(close(4000))
+        self.assertTrue(transport.lost)
+        application.clock.advance(35)  # the client reads its last frames slowly
+        application.lose(connection)
+        self.assertEqual(application.events, [("closed", 4000, True)])
+
+    def test_after_our_close_the_client_has_the_whole_close_timeout(self) -> None:
+        application = Application(ping_interval=20, ping_timeout=30, close_timeout=40)
+        connection, transport = application.open()
+        application.clock.advance(25)
+        connection.close(4000)
+        application.clock.advance(35)
+        self.assertFalse(transport.lost)
+        application.clock.advance(10)
+        self.assertTrue(transport.aborted)
