@@ -67,6 +67,7 @@ class MessageReader(ConnectionBase):
 
     _small_limit = SMALL  # the factory lowers it to the maximum message size if that is less
     _replay_scheduled = False
+    _is_replaying = False
     _skip = 0  # bytes of the present frame, after our Close
     _skipped = 0  # frames after invalid input
     _unread = b""
@@ -135,6 +136,7 @@ class MessageReader(ConnectionBase):
                 if (
                     data[pos] & 0x40  # RSV1: it may be compressed, and inflate to megabytes
                     and self.current_frame is None
+                    and (pos or not self._is_replaying)  # each turn must get on by a frame
                     and self.factory.end_of_turn.budget.is_spent()
                 ):
                     is_spent = True
@@ -359,7 +361,9 @@ class MessageReader(ConnectionBase):
         self.paused = False
         budget = self.factory.end_of_turn.budget
         while data:
+            self._is_replaying = True
             self.dataReceived(data)
+            self._is_replaying = False
             if self.paused or self.state != OPEN or budget.is_spent():
                 break
             data = self.read_now()

@@ -7,6 +7,8 @@ client's Close; the tests compare no more after an error.
 """
 
 import zlib
+from collections.abc import Callable
+from itertools import accumulate, cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,9 +83,15 @@ class Stock(WebSocketServerProtocol):  # type: ignore[misc]  # its two bases dif
         self.side.ends.append((1005 if code is None else code, wasClean))
 
 
-def make_connection(clock: Clock, limit: int) -> Side:
+def jumping_clock(jumps: list[float]) -> Callable[[], float]:
+    """Return a clock that continues by the next of these milliseconds at each look, repeatedly."""
+    times = accumulate(cycle(jumps or [0.0]))
+    return lambda: next(times) / 1000
+
+
+def make_connection(clock: Clock, limit: int, jumps: list[float]) -> Side:
     end_of_turn = EndOfTurn(clock)
-    end_of_turn.budget.now = clock.seconds
+    end_of_turn.budget.now = jumping_clock(jumps)
     factory = ConnectionFactory(end_of_turn, None, max_message_size=limit, compression=True)
     connection = factory.buildProtocol(None)
     side = Side(connection)
@@ -181,6 +189,7 @@ OFFER = b"Sec-WebSocket-Extensions: permessage-deflate"
 
 times = st.lists(st.sampled_from([0.0, 0.0, 0.0, 4.0, 25.0, 35.0]), max_size=12)
 limits = st.sampled_from([0, 5, 100, 125, 126, 200, 1 << 20])
+jumps = st.lists(st.sampled_from([0.0, 0.4, 1.1, 6.0]), max_size=8)
 random_bytes = st.binary(max_size=40)
 
 
@@ -192,38 +201,49 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
         self.patch(autobahn_protocol, "time", fake)
 
     @settings(max_examples=EXAMPLES)
-    @given(streams, cuts, times, limits, st.booleans())
-    @example(b"\x81\x80abcd" * 3, [1] * 12, [], 0, False)
-    @example(frame(1, b"caf\xc3", fin=False) + frame(0, b"\xa9"), [3, 3], [], 0, False)
-    @example(valid_text("close") + valid_text("late"), [], [], 0, True)
-    @example(frame(8, b"\x00\x00"), [], [], 0, False)
-    @example(frame(1, b"x" * 6), [], [], 5, False)
-    @example(frame(1, b"a") + frame(10, b"b"), [7], [0.0, 25.0, 25.0], 0, False)
-    @example(frame(9, b"x" * 126) + valid_text("a"), [1] * 3, [], 0, False)
-    @example(b"\x91", [], [], 0, False)
-    @example(frame(1, b"a", fin=False) + valid_text("b"), [7], [], 0, False)
-    @example(valid_text("a"), [], [25.0, 35.0], 0, False)
-    @example(frame(1, b"a", fin=False) + frame(0, b"b"), [7], [25.0, 0.0, 35.0], 0, False)
+    @given(streams, cuts, times, limits, st.booleans(), jumps)
+    @example(b"\x81\x80abcd" * 3, [1] * 12, [], 0, False, [])
+    @example(frame(1, b"caf\xc3", fin=False) + frame(0, b"\xa9"), [3, 3], [], 0, False, [])
+    @example(valid_text("close") + valid_text("late"), [], [], 0, True, [])
+    @example(frame(8, b"\x00\x00"), [], [], 0, False, [])
+    @example(frame(1, b"x" * 6), [], [], 5, False, [])
+    @example(frame(1, b"a") + frame(10, b"b"), [7], [0.0, 25.0, 25.0], 0, False, [])
+    @example(frame(9, b"x" * 126) + valid_text("a"), [1] * 3, [], 0, False, [])
+    @example(b"\x91", [], [], 0, False, [])
+    @example(frame(1, b"a", fin=False) + valid_text("b"), [7], [], 0, False, [])
+    @example(valid_text("a"), [], [25.0, 35.0], 0, False, [])
+    @example(frame(1, b"a", fin=False) + frame(0, b"b"), [7], [25.0, 0.0, 35.0], 0, False, [])
     def test_messages_output_and_end_are_the_same(
-        self, stream: bytes, cuts: list[int], times: list[float], limit: int, pipelined: bool
+        self,
+        stream: bytes,
+        cuts: list[int],
+        times: list[float],
+        limit: int,
+        pipelined: bool,
+        jumps: list[float],
     ) -> None:
-        self.compare(stream, cuts, times, limit, pipelined)
+        self.compare(stream, cuts, times, limit, pipelined, jumps)
 
     @settings(max_examples=EXAMPLES)
-    @given(st.lists(st.one_of(pieces, compressed), max_size=6).map(b"".join), cuts, limits)
-    @example(frame(1, deflated(b"0" * 5000), rsv=4) + valid_text("late"), [], 200)
-    @example(frame(1, deflated(b"0" * 500), rsv=4) + frame(2, b"z" * 70000), [], 200)
+    @given(st.lists(st.one_of(pieces, compressed), max_size=6).map(b"".join), cuts, limits, jumps)
+    @example(frame(1, deflated(b"0" * 5000), rsv=4) + valid_text("late"), [], 200, [])
+    @example(frame(1, deflated(b"0" * 500), rsv=4) + frame(2, b"z" * 70000), [], 200, [])
     def test_all_is_the_same_with_compression(
-        self, stream: bytes, cuts: list[int], limit: int
+        self, stream: bytes, cuts: list[int], limit: int, jumps: list[float]
     ) -> None:
-        self.compare(stream, cuts, [], limit, False, OFFER)
+        self.compare(stream, cuts, [], limit, False, jumps, OFFER)
 
     @settings(max_examples=EXAMPLES)
-    @given(st.lists(st.one_of(short_texts, random_bytes), max_size=6).map(b"".join), cuts, limits)
+    @given(
+        st.lists(st.one_of(short_texts, random_bytes), max_size=6).map(b"".join),
+        cuts,
+        limits,
+        jumps,
+    )
     def test_all_is_the_same_for_random_bytes(
-        self, stream: bytes, cuts: list[int], limit: int
+        self, stream: bytes, cuts: list[int], limit: int, jumps: list[float]
     ) -> None:
-        self.compare(stream, cuts, [], limit, False)
+        self.compare(stream, cuts, [], limit, False, jumps)
 
     def compare(
         self,
@@ -232,10 +252,11 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
         times: list[float],
         limit: int,
         pipelined: bool,
+        jumps: list[float],
         *headers: bytes,
     ) -> None:
         clock = self.clock = Clock()
-        sides = [make_connection(clock, limit), make_stock(clock, limit)]
+        sides = [make_connection(clock, limit, jumps), make_stock(clock, limit)]
         for side in sides:
             side.protocol.makeConnection(side.transport)
         first = cuts[0] if pipelined and cuts else 0
@@ -250,6 +271,9 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
                 if chunk and not side.transport.lost:
                     side.protocol.dataReceived(chunk)
             clock.advance(0)
+            for side in sides:
+                if side.transport.lost and not side.ends:
+                    side.protocol.connectionLost(Failure(ConnectionDone()))
             if number < len(times) and times[number]:
                 clock.advance(times[number])
             clock.advance(0)
@@ -258,7 +282,8 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
                 return
             self.assertEqual(sides[0].seen(), sides[1].seen())
         for side in sides:
-            side.protocol.connectionLost(Failure(ConnectionDone()))
+            if not side.ends:
+                side.protocol.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(sides[0].seen(), sides[1].seen())
         self.assertEqual(len(sides[0].ends), 1)
         clock.advance(60)

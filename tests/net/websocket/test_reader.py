@@ -1,5 +1,7 @@
 """Messages, exceptions of callbacks, slow frames, pauses. Parsing: test_autobahn_property.py."""
 
+import zlib
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.net.loop.turn_budget import TurnBudget
@@ -92,6 +94,18 @@ class ReceiveTests(SynchronousTestCase):
         application.clock.advance(0)
         self.assertEqual(application.events, ["last"])
         self.assertEqual(transport.written, b"\x8a\x00" * 4)
+        self.assertTrue(transport.reading)
+
+    def test_a_compressed_message_that_waited_for_a_turn_is_processed_in_it(self) -> None:
+        application = Application(compression=True)
+        connection, transport = application.open(b"Sec-WebSocket-Extensions: permessage-deflate")
+        self.spent_turns(application)
+        compressor = zlib.compressobj(wbits=-15)
+        payload = compressor.compress(b"x" * 500) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        connection.dataReceived(frame(1, payload[:-4], rsv=4) * 2)
+        self.assertEqual(application.events, [])
+        application.clock.pump([0] * 2)
+        self.assertEqual(application.events, ["x" * 500] * 2)
         self.assertTrue(transport.reading)
 
     def test_connections_take_turns_in_their_order(self) -> None:
