@@ -6,6 +6,7 @@ the choice of who reads its socket. connection_base.py describes how the parts w
 """
 
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from autobahn.twisted.util import create_transport_details, peer2str
@@ -123,11 +124,13 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._leave_epoll_reader()
         self.discard()
+        self.finish_reading(partial(self._lost, reason))
+
+    def _lost(self, reason: Failure) -> None:
         for timeout in (self._linger, self.closeHandshakeTimeoutCall):
             if timeout is not None:
                 timeout.cancel()
         self._linger = self.closeHandshakeTimeoutCall = None
-        self.forget_unread()
         self._connectionLost(reason)
         self.cancel_decision()
 

@@ -16,6 +16,8 @@ The rules:
 * while paused, the socket is not read, and bytes that have been read already are kept in
   ``_unread``;
 * when the turn's budget is spent (turn_budget.py), the reader pauses until a later turn;
+* unread bytes that only wait for a turn are processed even if the connection is lost meanwhile:
+  the last of them may be the client's Close;
 * after our Close, frames are skipped unseen until the client's Close. A client whose input was
   invalid has SKIPPED_FRAMES to send it.
 """
@@ -68,6 +70,7 @@ class MessageReader(ConnectionBase):
     _small_limit = SMALL  # the factory lowers it to the maximum message size if that is less
     _replay_scheduled = False
     _is_replaying = False
+    _when_read: Callable[[], None] | None = None
     _skip = 0  # bytes of the present frame, after our Close
     _skipped = 0  # frames after invalid input
     _unread = b""
@@ -317,7 +320,12 @@ class MessageReader(ConnectionBase):
     # Pausing
 
     def pause(self, reason: str) -> None:
-        """Stop reading from this client until ``resume(reason)``; reasons are independent."""
+        """Stop reading from this client until ``resume(reason)``; reasons are independent.
+
+        Ignored after our Close, because the client's Close must be read.
+        """
+        if self.state == CLOSING and reason != "busy":
+            return
         if self._pause_reasons is None:
             self._pause_reasons = set()
         self._pause_reasons.add(reason)
@@ -336,9 +344,16 @@ class MessageReader(ConnectionBase):
         self._pause_reasons = None
         self._continue_reading()
 
-    def forget_unread(self) -> None:
-        """Drop the unread bytes: the connection is lost."""
-        self._unread = b""
+    def finish_reading(self, done: Callable[[], None]) -> None:
+        """Call back when the unread bytes of a lost connection are processed.
+
+        They are dropped if the application has paused reading.
+        """
+        if self._replay_scheduled and not self._pause_reasons and self.state != CLOSED:
+            self._when_read = done
+        else:
+            self._unread = b""
+            done()
 
     def _continue_reading(self) -> None:
         if not self.paused or self._pause_reasons or self._replay_scheduled:
@@ -355,8 +370,15 @@ class MessageReader(ConnectionBase):
     def _replay(self) -> None:
         """Process the bytes that arrived before the pause, and what has arrived meanwhile."""
         self._replay_scheduled = False
-        if self._pause_reasons or self.state == CLOSED:
-            return
+        if not self._pause_reasons and self.state != CLOSED:
+            self._process_unread()
+        done = self._when_read
+        if done is not None and not self._replay_scheduled:
+            self._when_read = None
+            self._unread = b""
+            done()
+
+    def _process_unread(self) -> None:
         data, self._unread = self._unread, b""
         self.paused = False
         budget = self.factory.end_of_turn.budget
@@ -367,5 +389,5 @@ class MessageReader(ConnectionBase):
             if self.paused or self.state != OPEN or budget.is_spent():
                 break
             data = self.read_now()
-        if not self.paused:
+        if not self.paused and self._when_read is None:
             self.start_reading()

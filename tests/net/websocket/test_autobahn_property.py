@@ -201,18 +201,20 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
         self.patch(autobahn_protocol, "time", fake)
 
     @settings(max_examples=EXAMPLES)
-    @given(streams, cuts, times, limits, st.booleans(), jumps)
-    @example(b"\x81\x80abcd" * 3, [1] * 12, [], 0, False, [])
-    @example(frame(1, b"caf\xc3", fin=False) + frame(0, b"\xa9"), [3, 3], [], 0, False, [])
-    @example(valid_text("close") + valid_text("late"), [], [], 0, True, [])
-    @example(frame(8, b"\x00\x00"), [], [], 0, False, [])
-    @example(frame(1, b"x" * 6), [], [], 5, False, [])
-    @example(frame(1, b"a") + frame(10, b"b"), [7], [0.0, 25.0, 25.0], 0, False, [])
-    @example(frame(9, b"x" * 126) + valid_text("a"), [1] * 3, [], 0, False, [])
-    @example(b"\x91", [], [], 0, False, [])
-    @example(frame(1, b"a", fin=False) + valid_text("b"), [7], [], 0, False, [])
-    @example(valid_text("a"), [], [25.0, 35.0], 0, False, [])
-    @example(frame(1, b"a", fin=False) + frame(0, b"b"), [7], [25.0, 0.0, 35.0], 0, False, [])
+    @given(streams, cuts, times, limits, st.booleans(), jumps, st.booleans())
+    @example(b"\x81\x80abcd" * 3, [1] * 12, [], 0, False, [], False)
+    @example(frame(1, b"caf\xc3", fin=False) + frame(0, b"\xa9"), [3, 3], [], 0, False, [], False)
+    @example(valid_text("close") + valid_text("late"), [], [], 0, True, [], False)
+    @example(frame(8, b"\x00\x00"), [], [], 0, False, [], False)
+    @example(frame(1, b"x" * 6), [], [], 5, False, [], False)
+    @example(frame(1, b"a") + frame(10, b"b"), [7], [0.0, 25.0, 25.0], 0, False, [], False)
+    @example(frame(9, b"x" * 126) + valid_text("a"), [1] * 3, [], 0, False, [], False)
+    @example(b"\x91", [], [], 0, False, [], False)
+    @example(frame(1, b"a", fin=False) + valid_text("b"), [7], [], 0, False, [], False)
+    @example(valid_text("a"), [], [25.0, 35.0], 0, False, [], False)
+    @example(
+        frame(1, b"a", fin=False) + frame(0, b"b"), [7], [25.0, 0.0, 35.0], 0, False, [], False
+    )
     def test_messages_output_and_end_are_the_same(
         self,
         stream: bytes,
@@ -221,8 +223,9 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
         limit: int,
         pipelined: bool,
         jumps: list[float],
+        is_cut: bool,
     ) -> None:
-        self.compare(stream, cuts, times, limit, pipelined, jumps)
+        self.compare(stream, cuts, times, limit, pipelined, jumps, is_cut)
 
     @settings(max_examples=EXAMPLES)
     @given(st.lists(st.one_of(pieces, compressed), max_size=6).map(b"".join), cuts, limits, jumps)
@@ -231,7 +234,7 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
     def test_all_is_the_same_with_compression(
         self, stream: bytes, cuts: list[int], limit: int, jumps: list[float]
     ) -> None:
-        self.compare(stream, cuts, [], limit, False, jumps, OFFER)
+        self.compare(stream, cuts, [], limit, False, jumps, False, OFFER)
 
     @settings(max_examples=EXAMPLES)
     @given(
@@ -243,7 +246,7 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
     def test_all_is_the_same_for_random_bytes(
         self, stream: bytes, cuts: list[int], limit: int, jumps: list[float]
     ) -> None:
-        self.compare(stream, cuts, [], limit, False, jumps)
+        self.compare(stream, cuts, [], limit, False, jumps, False)
 
     def compare(
         self,
@@ -253,6 +256,7 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
         limit: int,
         pipelined: bool,
         jumps: list[float],
+        is_cut: bool,
         *headers: bytes,
     ) -> None:
         clock = self.clock = Clock()
@@ -270,6 +274,8 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
             for side in sides:
                 if chunk and not side.transport.lost:
                     side.protocol.dataReceived(chunk)
+            if is_cut and number == len(chunks) - 1:
+                break  # the connection is lost in the turn of the last bytes
             clock.advance(0)
             for side in sides:
                 if side.transport.lost and not side.ends:
@@ -284,7 +290,12 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
         for side in sides:
             if not side.ends:
                 side.protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(sides[0].seen(), sides[1].seen())
+        clock.advance(0)
+        if not is_cut:
+            self.assertEqual(sides[0].seen(), sides[1].seen())
+        self.assertEqual(sides[0].messages, sides[1].messages)
+        if not sides[1].protocol.failedByMe:
+            self.assertEqual(sides[0].ends, sides[1].ends)
         self.assertEqual(len(sides[0].ends), 1)
         clock.advance(60)
         self.assertEqual([call for call in clock.getDelayedCalls() if call.active()], [])

@@ -131,15 +131,26 @@ class CloseTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(application.factory.connections, set())
 
-    def test_unread_bytes_of_a_lost_connection_are_dropped(self) -> None:
+    def test_unread_bytes_of_a_lost_connection_are_dropped_if_it_is_paused(self) -> None:
         application = Application()
         connection, _transport = application.open()
         connection.pause("full")
         connection.dataReceived(text("never seen"))
+        application.lose(connection)
+        self.assertEqual(application.events, [("closed", 1006, False)])
+        connection.resume("full")
+        application.clock.advance(0)
+        self.assertEqual(application.events, [("closed", 1006, False)])
+
+    def test_unread_bytes_of_a_lost_connection_are_processed_if_it_is_not_paused(self) -> None:
+        application = Application()
+        connection, _transport = application.open()
+        connection.pause("full")
+        connection.dataReceived(text("seen") + close(1001))
         connection.resume("full")
         application.lose(connection)
         application.clock.advance(0)
-        self.assertEqual(application.events, [("closed", 1006, False)])
+        self.assertEqual(application.events, ["seen", ("closed", 1001, True)])
 
     def test_a_lost_connection_leaves_no_timer(self) -> None:
         for closing in (False, True):

@@ -96,6 +96,42 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual(transport.written, b"\x8a\x00" * 4)
         self.assertTrue(transport.reading)
 
+    def test_what_waits_is_processed_when_the_connection_is_lost(self) -> None:
+        application = Application()
+        connection, _transport = application.open()
+        self.spent_turns(application)
+        per_turn = -(-QUANTUM // 7)
+        connection.dataReceived(text("x") * (3 * per_turn) + close(1001))
+        application.lose(connection)
+        self.assertEqual(application.events, ["x"] * per_turn)
+        application.clock.advance(0)
+        self.assertEqual(application.events, ["x"] * (3 * per_turn) + [("closed", 1001, True)])
+        self.assertEqual(application.clock.getDelayedCalls(), [])
+
+    def test_what_waits_after_our_close_is_processed_when_the_connection_is_lost(self) -> None:
+        application = Application()
+        connection, _transport = application.open()
+        connection.close(4000)
+        self.spent_turns(application)
+        connection.dataReceived(text("late") * SLICE + close(4000))
+        application.lose(connection)
+        application.clock.advance(0)
+        self.assertEqual(application.events, [("closed", 4000, True)])
+        self.assertEqual(application.clock.getDelayedCalls(), [])
+
+    def test_a_lost_connection_ends_at_once_if_the_application_pauses_it(self) -> None:
+        application = Application()
+        connection, _transport = application.open()
+        self.spent_turns(application)
+        connection.dataReceived(text("x") * QUANTUM + close(1001))
+        application.lose(connection)
+        connection.pause("full")
+        received = application.events[:]
+        application.clock.advance(0)
+        connection.resume("full")
+        application.clock.advance(0)
+        self.assertEqual(application.events, [*received, ("closed", 1006, False)])
+
     def test_a_compressed_message_that_waited_for_a_turn_is_processed_in_it(self) -> None:
         application = Application(compression=True)
         connection, transport = application.open(b"Sec-WebSocket-Extensions: permessage-deflate")
@@ -281,6 +317,16 @@ class PauseTests(SynchronousTestCase):
         connection.dataReceived(text("unread"))
         connection.close(1012)
         application.clock.advance(0)
+        self.assertTrue(transport.reading)
+        connection.dataReceived(close(1012))
+        application.lose(connection)
+        self.assertEqual(application.events, [("closed", 1012, True)])
+
+    def test_a_pause_after_our_close_does_not_keep_the_answer_from_being_read(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        connection.close(1012)
+        connection.pause("bus")
         self.assertTrue(transport.reading)
         connection.dataReceived(close(1012))
         application.lose(connection)
