@@ -169,8 +169,9 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
             self.transport.resumeProducing()
 
     def stop_reading(self) -> None:
-        self._leave_epoll_reader()
-        self.transport.pauseProducing()
+        if not self.is_lost:
+            self._leave_epoll_reader()
+            self.transport.pauseProducing()
 
     def read_now(self) -> bytes:
         if self.factory.epoll_reader is None or self.socket is None:
@@ -237,7 +238,8 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
 
     def broken(self, frames: int) -> None:
         super().broken(frames)
-        if self.paused:  # nothing reads the socket, so nothing else would find it lost
+        # If nothing reads the socket, nothing else would find it lost.
+        if self.paused and not self.waits_for_turn:
             self.transport.abortConnection()
 
     def unregisterProducer(self) -> None:
@@ -250,6 +252,8 @@ class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
         super().dropConnection(abort=abort and not self.wasClean)
 
     def _closeConnection(self, abort: bool = False) -> None:
+        if self.is_lost:
+            return
         self._leave_epoll_reader()
         transport = self.transport
         if abort and hasattr(transport, "abortConnection"):

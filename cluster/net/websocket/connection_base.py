@@ -143,6 +143,9 @@ class ConnectionBase(AutobahnProtocol):
     paused: bool
     """Whether reading is paused (reader.py)."""
 
+    out: list[bytes]
+    """The queue of output (writer.py)."""
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what is queued, then a Close frame."""
         raise NotImplementedError

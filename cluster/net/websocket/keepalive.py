@@ -5,13 +5,14 @@ These rules are different here:
 
 * a data frame counts as a pong, because it also shows that the client is alive;
 * while reading is paused, the pong may have arrived unread. Then a ping that is not answered in
-  time does not end the connection, but is followed by another one;
+  time does not end the connection, but is followed by another one, unless sending has failed;
 * after our Close, pongs are not read, and only the closing handshake's timeout counts. A client
   that has completed the closing handshake needs no pong.
 """
 
 from cluster.net.websocket.autobahn_protocol import CLOSED, OPEN
 from cluster.net.websocket.connection_base import ConnectionBase
+from cluster.net.websocket.writer import SINK
 
 
 class KeepAlive(ConnectionBase):
@@ -26,7 +27,7 @@ class KeepAlive(ConnectionBase):
         if self.state == CLOSED or self.closeHandshakeTimeoutCall is not None:
             self.autoPingTimeoutCall = None
             return
-        if not self.paused:
+        if not self.paused or self.out is SINK:
             super().onAutoPingTimeout()
             return
         self.autoPingTimeoutCall = self.autoPingPending = None

@@ -344,6 +344,16 @@ class MessageReader(ConnectionBase):
         self._pause_reasons = None
         self._continue_reading()
 
+    @property
+    def waits_for_turn(self) -> bool:
+        """Whether reading continues in a later turn, although it is paused."""
+        return self._replay_scheduled
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the transport is lost, and unread bytes are still processed."""
+        return self._when_read is not None
+
     def finish_reading(self, done: Callable[[], None]) -> None:
         """Call back when the unread bytes of a lost connection are processed.
 

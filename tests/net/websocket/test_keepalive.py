@@ -48,3 +48,13 @@ class PingTests(SynchronousTestCase):
         self.assertFalse(transport.lost)
         application.clock.advance(10)
         self.assertTrue(transport.aborted)
+
+    def test_a_paused_client_to_which_sending_failed_is_disconnected(self) -> None:
+        application = Application(ping_interval=20, ping_timeout=30)
+        connection, transport = application.open()
+        connection.broken(0)
+        connection.pause("full")
+        application.clock.advance(21)
+        self.assertFalse(transport.lost)
+        application.clock.advance(31)
+        self.assertTrue(transport.aborted)

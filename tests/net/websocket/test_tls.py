@@ -1,5 +1,6 @@
 """Connections under TLS have no plain socket, so all output goes through the transport."""
 
+from itertools import count
 from typing import Any
 
 from twisted.internet import defer, reactor, ssl
@@ -54,6 +55,22 @@ class TLSTests(TestCase):
         client.transport.write(close(1000))
         await client.until_received(b"\x88\x02\x03\xe8")
         self.assertEqual(await self.ended, (1000, True))
+        await client.until_lost()
+
+    async def test_what_waits_is_processed_when_the_transport_is_lost(self) -> None:
+        client, connection = await self.connect()
+        self.end_of_turn.budget.now = count().__next__  # each turn ends at the second look
+        received: list[bytes] = []
+
+        def receive(payload: bytes, is_binary: bool) -> None:
+            received.append(payload)
+            if len(received) == 1:
+                connection.transport.abortConnection()
+
+        connection.receive = receive
+        client.transport.write(text("x") * 1000 + close(1001))
+        self.assertEqual(await self.ended, (1001, True))
+        self.assertEqual(len(received), 1000)
         await client.until_lost()
 
     async def test_a_slow_client_receives_all_frames_in_order(self) -> None:

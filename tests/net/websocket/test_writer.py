@@ -1,6 +1,7 @@
 """Output: Nagle's algorithm, partial sends, slow clients, and frames before a close."""
 
 import socket
+from itertools import count
 from typing import Any
 
 from twisted.internet import defer, reactor
@@ -15,7 +16,7 @@ from cluster.net.websocket.frames import binary_frame, text_frame
 from cluster.net.websocket.writer import LARGE_FRAME, MANY_FRAMES, PIECE, SINK
 from tests.net.websocket.clients import Client, Server
 from tests.net.websocket.connections import Application
-from tests.net.websocket.wire import request, server_close, text
+from tests.net.websocket.wire import close, request, server_close, text
 
 
 class BrokenSocket:
@@ -91,6 +92,26 @@ class SocketTests(TestCase):
             client.transport.abortConnection()
             await self.server.next_end()
             self.assertEqual(dropped["disconnected"], 2)
+
+    async def test_all_is_read_from_a_client_that_has_left(self) -> None:
+        client, connection = await self.server.client()
+        self.server.end_of_turn.budget.now = count().__next__  # each turn ends at the second look
+        received: list[bytes] = []
+
+        def receive(payload: bytes, is_binary: bool) -> None:
+            received.append(payload)
+            connection.send_frame(binary_frame(payload))  # refused, as the client has left
+
+        connection.receive = receive
+        ended = self.server.next_end()
+        client.transport.pauseProducing()
+        client.transport.write(text("x") * 20_000 + close(1001))
+        client.transport.loseConnection()
+        await ended
+        self.assertEqual(len(received), 20_000)
+        self.assertEqual(self.server.ends, [(connection, 1001, True)])
+        client.transport.resumeProducing()
+        await client.until_lost()
 
     async def test_a_drained_connection_is_free_again(self) -> None:
         client, connection = await self.server.client()
