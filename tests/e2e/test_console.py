@@ -76,6 +76,10 @@ class ConsoleTests(TestCase):
         lines = (await c10k(self, cluster, "logs", "-n", "3")).splitlines()
         self.assertEqual(3, len(lines))
         self.assertTrue(any("node0 ready" in line for line in lines), lines)
+        for client in clients:
+            if not client.closed.called:
+                client.abort()
+                await client.closed
 
     async def test_wrong_commands(self) -> None:
         cluster = await start_cluster(self, "--nodes", "1")
