@@ -75,6 +75,7 @@ class Game:
         self.subscribed = 0
         self.started = asyncio.Event()
         self.over = ""
+        self._has_lost = False  # whether workers have left the game while it runs
         self._status_due = False
 
     @property
@@ -141,9 +142,12 @@ class Game:
     ) -> None:
         """Apply a node's counts, and publish the new status to this node's watchers."""
         before = self.status()
-        was_missing = self.counts.missing
+        were_connected = self.counts.connected
         self.counts.take(node, connected, subscribed)
-        if self.running and was_missing and not self.counts.missing:
+        if self.running and self.counts.connected < were_connected:
+            self._has_lost = True
+        if self._has_lost and not self.counts.missing:
+            self._has_lost = False
             self.reports.returned()
         if running:
             self.started.set()
@@ -155,6 +159,7 @@ class Game:
     def node_left(self, node: str) -> None:
         """A node has no workers any more, or is gone: forget its counts."""
         if node not in members(NODES) and self.counts.forget(node):
+            self._has_lost = self.running
             publish(WATCH, json=self.status(), here=True)
 
     def end(self) -> None:

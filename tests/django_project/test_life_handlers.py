@@ -765,6 +765,21 @@ class GameTests(LifeTestCase):
         self.assertEqual((status["phase"], status["needed"]), ("gathering", 4))
 
 
+    def test_the_board_is_rebuilt_only_after_workers_were_lost(self) -> None:
+        game = self.new_game(2)
+        returned: list[None] = []
+        game.reports.returned = lambda: returned.append(None)  # type: ignore[method-assign]
+        game.take_counts("a", 2, 2, False)
+        game.take_counts("b", 1, 1, True)  # the game runs before all are counted
+        game.take_counts("b", 2, 2, True)
+        self.assertEqual([], returned)
+        game.take_counts("b", 1, 1, True)
+        self.assertEqual([], returned)
+        game.take_counts("a", 3, 3, True)
+        game.take_counts("a", 3, 3, True)
+        self.assertEqual(1, len(returned))
+
+
 class WatcherTests(LifeTestCase):
     def setUp(self) -> None:
         super().setUp()
