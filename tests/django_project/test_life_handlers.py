@@ -764,7 +764,6 @@ class GameTests(LifeTestCase):
         self.assertEqual((status["connected"], status["subscribed"]), (4, 1))
         self.assertEqual((status["phase"], status["needed"]), ("gathering", 4))
 
-
     def test_the_board_is_rebuilt_only_after_workers_were_lost(self) -> None:
         game = self.new_game(2)
         returned: list[None] = []
