@@ -1,0 +1,5 @@
+"""Tests of cluster.pubsub."""
+
+from tests import profiles
+
+__all__ = ["profiles"]
