@@ -10,12 +10,14 @@ from twisted.web.http_headers import Headers
 from tests.e2e.asking import get, until
 from tests.e2e.processes import TEST_TIMEOUT_S, Cluster, reactor, start_cluster
 from tests.e2e.wsclient import Closed, connect
+from tests.once import once
 
 AGENT: Any = Agent(reactor)
 
 SITE = ("--settings", "tests.e2e.log_site")
 
 
+@once
 class AccessLogTests(TestCase):
     timeout = TEST_TIMEOUT_S
 

@@ -16,6 +16,7 @@ from twisted.web.http_headers import Headers
 from tests.e2e.asking import LOOK_AGAIN_S, get, until
 from tests.e2e.processes import TEST_TIMEOUT_S, Program, reactor, start_cluster, start_program
 from tests.e2e.wsclient import Closed, connect
+from tests.once import once
 
 SITE = ("--settings", "tests.e2e.log_site")
 
@@ -46,6 +47,7 @@ async def fail_everywhere(base_url: str) -> None:
     assert response.code == 500
 
 
+@once
 class ApplicationErrorTests(TestCase):
     timeout = TEST_TIMEOUT_S
 

@@ -21,6 +21,7 @@ from tests.e2e.processes import (
     twistd,
 )
 from tests.e2e.wsclient import connect
+from tests.once import once
 
 SITE = ("--settings", "tests.e2e.log_site")
 
@@ -60,6 +61,7 @@ async def request_pages(base_url: str, count: int) -> None:
             assert status == 200
 
 
+@once
 class BlockedLogTests(TestCase):
     timeout = TEST_TIMEOUT_S
 

@@ -23,6 +23,7 @@ from tests.e2e.processes import (
     reactor,
     start_cluster,
 )
+from tests.once import once
 
 STEP_S = 3600
 
@@ -39,6 +40,7 @@ time.time = changed_time
 """
 
 
+@once
 class ClockStepTests(TestCase):
     timeout = TEST_TIMEOUT_S
 

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from benchmarks import load
 from benchmarks.floods import FLOODS, flood
 from benchmarks.servers import Server, cluster
+from tests.once import once
 
 LONGEST_WAIT_MS = 250.0
 GROWTH_MB = 64.0
@@ -21,6 +22,7 @@ ATTEMPTS = 3
 time; without a budget of turns each run takes seconds."""
 
 
+@once
 class FloodTests(SynchronousTestCase):
     def assert_others_are_served(self, name: str) -> None:
         load.allow_descriptors(FLOODS[name].connections)

@@ -24,10 +24,12 @@ from tests.e2e.processes import (
     start_program,
     twistd,
 )
+from tests.once import once
 
 SITE = ("--settings", "tests.e2e.log_site")
 
 
+@once
 class LogFileTests(TestCase):
     timeout = TEST_TIMEOUT_S
 

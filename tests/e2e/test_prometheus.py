@@ -20,6 +20,7 @@ from tests.e2e.processes import (
     start_cluster,
     start_program,
 )
+from tests.once import once
 from tests.test_monitoring import RULES, alerts, all_metrics, dashboard_expressions
 
 CONFIGURATION = """
@@ -34,6 +35,7 @@ scrape_configs:
 """
 
 
+@once
 class PrometheusTests(TestCase):
     timeout = TEST_TIMEOUT_S
 

@@ -24,6 +24,7 @@ from tests.e2e.processes import (
     start_cluster,
 )
 from tests.e2e.wsclient import Client, connect
+from tests.once import once
 
 SITE = """
 import os, threading
@@ -51,6 +52,7 @@ urlpatterns = [path("", view), path("slow/", slow), path("echo/", echo)]
 """
 
 
+@once
 class LoadTests(SynchronousTestCase):
     """The benchmark with few clients; its defaults are those of a real site."""
 
@@ -74,6 +76,7 @@ class LoadTests(SynchronousTestCase):
         self.restart("--nginx")
 
 
+@once
 class RestartTests(TestCase):
     timeout = TEST_TIMEOUT_S
 

@@ -31,6 +31,7 @@ from tests.e2e.processes import (
 )
 from tests.e2e.test_tls import exchange, make_certificate
 from tests.e2e.wsclient import connect
+from tests.once import once
 
 DESCRIPTORS = 250
 """The limit of the cluster's processes."""
@@ -40,6 +41,7 @@ MANY = 200
 POST = b"POST /nothing/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 
 
+@once
 class SocketsTestCase(TestCase):
     timeout = TEST_TIMEOUT_S
 
@@ -53,6 +55,7 @@ class SocketsTestCase(TestCase):
         return sockets
 
 
+@once
 class DescriptorTests(SocketsTestCase):
     async def test_a_node_keeps_a_reserve_and_reports_it(self) -> None:
         self.state = str(Path(self.mktemp()).absolute())
@@ -124,6 +127,7 @@ class DescriptorTests(SocketsTestCase):
         return done.stdout
 
 
+@once
 class FullTests(SocketsTestCase):
     async def test_refused_clients_of_both_kinds_of_address_are_answered(self) -> None:
         folder = Path(self.mktemp())
@@ -153,6 +157,7 @@ class FullTests(SocketsTestCase):
         self.assertEqual((await get(cluster.base_url + "demos/"))[0], 200)
 
 
+@once
 class BodiesTests(SocketsTestCase):
     async def test_large_bodies_leave_room_for_forms(self) -> None:
         folder = Path(self.mktemp())
@@ -195,6 +200,7 @@ class BodiesTests(SocketsTestCase):
         return sock.recv(100)
 
 
+@once
 class UnixTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
@@ -259,6 +265,7 @@ C10K = {"HANDSHAKE_TIMEOUT": 2}
 """
 
 
+@once
 class SilentTests(SocketsTestCase):
     async def test_connections_without_a_request_are_closed(self) -> None:
         folder = Path(self.mktemp())

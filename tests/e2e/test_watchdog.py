@@ -11,11 +11,13 @@ from twisted.trial.unittest import TestCase
 from tests.e2e import wsclient
 from tests.e2e.asking import statistics
 from tests.e2e.processes import TEST_TIMEOUT_S, Cluster, reactor, start_cluster
+from tests.once import once
 
 STOP_S = 5.0
 """Seconds for which a node is stopped without being replaced."""
 
 
+@once
 class WatchdogTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
