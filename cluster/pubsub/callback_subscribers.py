@@ -21,7 +21,7 @@ class CallbackSubscriber:
     sends the frames to a client, which counts as a connection in receipts.
     """
 
-    __slots__ = ("_answer", "_retained_cache", "_take", "for_client", "leave", "topic")
+    __slots__ = ("_answer", "_history_cache", "_take", "for_client", "leave", "topic")
 
     log = Logger()
 
@@ -35,7 +35,7 @@ class CallbackSubscriber:
     ) -> None:
         self.topic = topic
         self.for_client = for_client
-        self._retained_cache = history_cache
+        self._history_cache = history_cache
         self.leave: Callable[[], None] | None = lambda: None
         """Ends the subscription; None after ``stop``."""
         self._take = take
@@ -44,7 +44,7 @@ class CallbackSubscriber:
     @property
     def epoch(self) -> str:
         """The epoch of the offsets that the function receives; empty if nothing is retained."""
-        kept = self._retained_cache.get(self.topic)
+        kept = self._history_cache.get(self.topic)
         return "" if kept is None else kept.epoch
 
     def stop(self) -> None:
@@ -64,7 +64,7 @@ class CallbackSubscriber:
 
     def frames_lost(self, topic: bytes) -> None:
         """Frames of the topic are lost; those that follow are not."""
-        kept = self._retained_cache.get(topic)
+        kept = self._history_cache.get(topic)
         if kept is None:
             self._send_answer(False, "", 0)
         else:
