@@ -58,10 +58,6 @@ class RoutingTable(Generic[S]):
         """The topics of a subscriber, the oldest subscription first."""
         return tuple(self._by_subscriber.get(subscriber, ()))
 
-    def all_topics(self) -> tuple[bytes, ...]:
-        """All topics that have subscribers."""
-        return tuple(self._by_topic)
-
     def __iter__(self) -> Iterator[bytes]:
         """Over all topics that have subscribers."""
         return iter(self._by_topic)

@@ -88,7 +88,7 @@ class SubscriberTable:
     def all_topics(self) -> tuple[bytes, ...]:
         """All wanted topics, for a bus that has just come up."""
         self._changes = {}
-        return tuple(dict.fromkeys((*self.connections.all_topics(), *self.special)))
+        return tuple(dict.fromkeys((*self.connections, *self.special)))
 
     def _add_topic(self, topic: bytes) -> None:
         if topic not in self.special or topic not in self.connections:  # else wanted already

@@ -254,7 +254,7 @@ class Subscriptions:
     def frames_lost(self, topics: Collection[bytes]) -> None:
         """Frames without an offset are lost on the way to this node; ALL_TOPICS: of any topic."""
         if ALL_TOPICS in topics:
-            topics = {*self.connections.all_topics(), *self.special}
+            topics = {*self.connections, *self.special}
         for topic in topics:
             # Lost frames of a retained topic are detected by their offsets.
             if self.history_cache.get(topic) is None:
