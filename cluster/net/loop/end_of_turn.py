@@ -40,13 +40,11 @@ MAX_PACE_S = 0.02
 """The longest pause, in seconds. A publication may wait for it twice, at its publisher's node and
 at its subscriber's; the sum is half of the delay that people notice."""
 
-
 MAX_PARTIAL = 3
 """Partial turns after which publications are sent although the turn continues: some 20 ms."""
 
 PARTIAL_S = 0.01
 """Seconds after which a partial turn ends that does not continue."""
-
 
 LARGE = 65536
 """Bytes of output of one connection that count for LARGE_IN_A_TURN."""

@@ -117,9 +117,8 @@ class TurnBudget:
         work = self._work
         now = self.now()
         end = now + BACKLOG_S
-        for _ in range(
-            0 if self._is_held else len(work)
-        ):  # not those that are added meanwhile: others come first
+        # Not those that are added meanwhile: others come first.
+        for _ in range(0 if self._is_held else len(work)):
             self.begin(min(end, now + SLICE_S))
             self._call(work.popleft())
             now = self.now()

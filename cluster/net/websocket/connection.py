@@ -32,7 +32,6 @@ SENDABLE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011
 """Close codes below 3000 that an endpoint may send (RFC 6455, section 7.4.1, and the IANA
 registry)."""
 
-
 BULK_READ = 16384
 """Bytes read at a time from a client that sends more than its share. A thousand of them may keep as
 many unparsed."""
