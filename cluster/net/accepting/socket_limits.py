@@ -78,26 +78,23 @@ class SocketLimits:
             host: The peer's address; empty for a Unix socket.
             descriptor: The descriptor of the socket.
         """
-        if descriptor > self.highest:
+        if not self.fits(descriptor):
             return self._refuse(DESCRIPTORS)
         if self._total is not None and self.open >= self._total:
             return self._refuse(CONNECTIONS)
-        if self.per_client is not None and not self.is_exempt(host):
-            client = network_of(host)
-            if self._clients[client] >= self.per_client:
-                return self._refuse(CLIENT)
-            self._clients[client] += 1
+        if not self.is_exempt(host) and not self.enter(network_of(host)):
+            return CLIENT
         self.open += 1
         return None
 
     def left(self, host: str) -> None:
         """A socket that was admitted is closed."""
         self.open -= 1
-        if self.per_client is not None and not self.is_exempt(host):
+        if not self.is_exempt(host):
             self.leave(network_of(host))
 
     def enter(self, client: str) -> bool:
-        """Count a request or a connection of a proxy's client; False if it has too many.
+        """Count a request or a connection of a client; False if it has too many.
 
         Args:
             client: What ``network_of`` returns for its address.
