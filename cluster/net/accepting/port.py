@@ -17,8 +17,9 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from cluster.logs.rate_limit import LimitedLog
 from cluster.net.accepting.refused import RESPONSE, RefusedConnections
-from cluster.net.accepting.socket_limits import SocketLimits
+from cluster.net.accepting.socket_limits import DESCRIPTORS, SocketLimits
 
 ACCEPTS_PER_TURN = 100
 """Connections that are accepted in one turn of the event loop; further ones wait for the next."""
@@ -28,9 +29,6 @@ ACCEPTS_OF_SHARED = 4
 
 PAUSE_S = 0.1
 """Seconds until a port without any descriptor tries to accept again."""
-
-REPORT_S = 10.0
-"""Seconds between two lines of the log about refused connections."""
 
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -101,8 +99,7 @@ class Port(FileDescriptor):
             self._refusing = TLSMemoryBIOFactory(tls, False, self._refused)
         self._spare: int | None = None
         self._pause: Any = None
-        self._unreported = 0
-        self._reported = -REPORT_S
+        self._log_refused = LimitedLog(self.log.warn, "refused connections", reactor)
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -130,6 +127,7 @@ class Port(FileDescriptor):
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
+        self._log_refused.stop()
         self.factory.doStop()
         self._refusing.doStop()
 
@@ -191,7 +189,7 @@ class Port(FileDescriptor):
             transport.abortConnection()
 
     def _refuse(self, sock: socket.socket, peer: Any, where: Any, host: str, reason: str) -> None:
-        self._report(reason, host)
+        self._report_refusal(reason, host)
         if not self._refused.has_room():
             self._answer_and_close(sock)
             return
@@ -221,7 +219,7 @@ class Port(FileDescriptor):
                 answered += 1
                 self.limits.refuse_without_descriptor()
                 self._answer_and_close(sock)
-                self._report("descriptors", peer[0] if peer else "")
+                self._report_refusal(DESCRIPTORS, peer[0] if peer else "")
         except OSError:
             pass  # no more clients wait, or another thread has taken the descriptor
         self._keep_spare()
@@ -245,16 +243,6 @@ class Port(FileDescriptor):
             os.close(self._spare)
             self._spare = None
 
-    def _report(self, reason: str, host: str) -> None:
-        """Log the first refusal, and then their number every REPORT_S seconds."""
-        self._unreported += 1
-        now = self.reactor.seconds()
-        if now - self._reported < REPORT_S:
-            return
-        self.log.warn(
-            "refused {count} connection(s), the last one of {host} because of the limit {reason!r}",
-            count=self._unreported,
-            host=host or "a Unix socket",
-            reason=reason,
-        )
-        self._unreported, self._reported = 0, now
+    def _report_refusal(self, reason: str, host: str) -> None:
+        text = "refused a connection of {host} because of the limit {reason!r}"
+        self._log_refused(reason, text, host=host or "a Unix socket", reason=reason)

@@ -10,11 +10,12 @@ from typing import Any
 
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.net.accepting import port as port_module
-from cluster.net.accepting.port import Port
+from cluster.logs.rate_limit import BURST, INTERVAL_S
+from cluster.net.accepting.port import PAUSE_S, Port
 from cluster.net.accepting.refused import (
     DEFERRED_STREAM,
     MAX_WAITING,
@@ -187,17 +188,23 @@ class RefusalTests(PortTestCase):
         self.turns()
         self.assertEqual(self.port._refused.waiting, 0)
 
-    def test_a_line_of_the_log_now_and_then(self) -> None:
-        lines: list[Any] = []
-        self.patch(port_module.Port, "log", Recorder(lines.append))
-        for _ in range(3):
+    def test_many_refusals_are_summarised_in_the_log(self) -> None:
+        lines: list[str | None] = []
+        observer: Any = lambda event: lines.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for _ in range(BURST + 3):
             self.connect()
         self.turns()
-        self.reactor.advance(port_module.REPORT_S)
-        for _ in range(3):
+        line = "refused a connection of 127.0.0.1 because of the limit 'descriptors'"
+        self.assertEqual(lines, [line] * BURST)
+        self.reactor.advance(INTERVAL_S)
+        self.assertEqual(lines[BURST:], ["refused connections: … and 3 more (descriptors)"])
+        for _ in range(BURST + 2):
             self.connect()
         self.turns()
-        self.assertEqual([line["count"] for line in lines], [1, 3])
+        self.port.stopListening()
+        self.assertEqual(lines[-1], "refused connections: … and 2 more (descriptors)")
 
 
 class NoDescriptorTests(PortTestCase):
@@ -224,7 +231,7 @@ class NoDescriptorTests(PortTestCase):
         self.available = -1
         self.turns(1)
         self.assertNotIn(self.port, self.reactor.readers)
-        self.reactor.advance(port_module.PAUSE_S)
+        self.reactor.advance(PAUSE_S)
         self.assertIn(self.port, self.reactor.readers)
 
 
@@ -241,16 +248,6 @@ class Exhausted:
         if test.port._spare is not None or test.available < 0:
             raise OSError(errno.EMFILE, "Too many open files")
         return self._real.accept()
-
-
-class Recorder:
-    """Records warnings instead of logging them."""
-
-    def __init__(self, record: Callable[[Any], object]) -> None:
-        self._record = record
-
-    def warn(self, _: str, **values: Any) -> None:
-        self._record(values)
 
 
 class UnixTests(PortTestCase):
