@@ -87,6 +87,17 @@ class PortTestCase(SynchronousTestCase):
         client.connect(self.where)
         return client
 
+    def come_and_go(self) -> None:
+        """Clients are counted from the accept to the end of their connections."""
+        clients = [self.connect() for _ in range(3)]
+        self.turns()
+        self.assertEqual(self.limits.open, 3)
+        for client in clients:
+            self.assertEqual(client.recv(5), b"hello")
+            client.close()
+        self.turns()
+        self.assertEqual(self.limits.open, 0)
+
     def turns(self, count: int = 3) -> None:
         for _ in range(count):
             self.reactor.turn()
@@ -101,14 +112,7 @@ class PortTestCase(SynchronousTestCase):
 
 class AcceptTests(PortTestCase):
     def test_connections_are_counted_until_they_are_closed(self) -> None:
-        clients = [self.connect() for _ in range(3)]
-        self.turns()
-        self.assertEqual(self.limits.open, 3)
-        for client in clients:
-            self.assertEqual(client.recv(5), b"hello")
-            client.close()
-        self.turns()
-        self.assertEqual(self.limits.open, 0)
+        self.come_and_go()
 
     def test_a_connection_that_this_side_aborts(self) -> None:
         self.connect()
@@ -264,14 +268,7 @@ class UnixTests(PortTestCase):
         self.start()
 
     def test_its_clients_are_not_one_client(self) -> None:
-        clients = [self.connect() for _ in range(3)]
-        self.turns()
-        self.assertEqual(self.limits.open, 3)
-        for client in clients:
-            self.assertEqual(client.recv(5), b"hello")
-            client.close()
-        self.turns()
-        self.assertEqual(self.limits.open, 0)
+        self.come_and_go()
 
 
 class RefusedConnectionsTests(SynchronousTestCase):
