@@ -7,7 +7,8 @@ client's Close; the tests compare no more after an error.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, cycle
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +69,29 @@ class Side:
         )
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """What a client sends, and to which connection.
+
+    Attributes:
+        stream: Its bytes after the handshake's request.
+        cuts: The sizes of the first chunks; the last chunk has the rest.
+        times: Seconds that pass after each of the first chunks, the request included.
+        limit: The maximum message size; 0 for none.
+        jumps: Milliseconds between the connection's looks at the clock, repeatedly.
+        is_pipelined: Whether the first chunk comes together with the request.
+        is_lost: Whether the connection is lost in the turn of the last chunk.
+    """
+
+    stream: bytes
+    cuts: Sequence[int] = ()
+    times: Sequence[float] = ()
+    limit: int = 0
+    jumps: Sequence[float] = ()
+    is_pipelined: bool = False
+    is_lost: bool = False
+
+
 def accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept:
     return PerMessageDeflateOfferAccept(offers[0], request_no_context_takeover=True)
 
@@ -83,13 +107,13 @@ class Stock(WebSocketServerProtocol):  # type: ignore[misc]  # its two bases dif
         self.side.ends.append((1005 if code is None else code, wasClean))
 
 
-def jumping_clock(jumps: list[float]) -> Callable[[], float]:
+def jumping_clock(jumps: Sequence[float]) -> Callable[[], float]:
     """Return a clock that continues by the next of these milliseconds at each look, repeatedly."""
     times = accumulate(cycle(jumps or [0.0]))
     return lambda: next(times) / 1000
 
 
-def make_connection(clock: Clock, limit: int, jumps: list[float]) -> Side:
+def make_connection(clock: Clock, limit: int, jumps: Sequence[float]) -> Side:
     end_of_turn = EndOfTurn(clock)
     end_of_turn.budget.now = jumping_clock(jumps)
     factory = ConnectionFactory(end_of_turn, None, max_message_size=limit, compression=True)
@@ -201,69 +225,63 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
         self.patch(autobahn_protocol, "time", fake)
 
     @settings(max_examples=EXAMPLES)
-    @given(streams, cuts, times, limits, st.booleans(), jumps, st.booleans())
-    @example(b"\x81\x80abcd" * 3, [1] * 12, [], 0, False, [], False)
-    @example(frame(1, b"caf\xc3", fin=False) + frame(0, b"\xa9"), [3, 3], [], 0, False, [], False)
-    @example(valid_text("close") + valid_text("late"), [], [], 0, True, [], False)
-    @example(frame(8, b"\x00\x00"), [], [], 0, False, [], False)
-    @example(frame(1, b"x" * 6), [], [], 5, False, [], False)
-    @example(frame(1, b"a") + frame(10, b"b"), [7], [0.0, 25.0, 25.0], 0, False, [], False)
-    @example(frame(9, b"x" * 126) + valid_text("a"), [1] * 3, [], 0, False, [], False)
-    @example(b"\x91", [], [], 0, False, [], False)
-    @example(frame(1, b"a", fin=False) + valid_text("b"), [7], [], 0, False, [], False)
-    @example(valid_text("a"), [], [25.0, 35.0], 0, False, [], False)
-    @example(
-        frame(1, b"a", fin=False) + frame(0, b"b"), [7], [25.0, 0.0, 35.0], 0, False, [], False
+    @given(
+        st.builds(Traffic, streams, cuts, times, limits, jumps, st.booleans(), is_lost=st.booleans())
     )
-    def test_messages_output_and_end_are_the_same(
-        self,
-        stream: bytes,
-        cuts: list[int],
-        times: list[float],
-        limit: int,
-        pipelined: bool,
-        jumps: list[float],
-        is_cut: bool,
-    ) -> None:
-        self.compare(stream, cuts, times, limit, pipelined, jumps, is_cut)
-
-    @settings(max_examples=EXAMPLES)
-    @given(st.lists(st.one_of(pieces, compressed), max_size=6).map(b"".join), cuts, limits, jumps)
-    @example(frame(1, deflated(b"0" * 5000), rsv=4) + valid_text("late"), [], 200, [])
-    @example(frame(1, deflated(b"0" * 500), rsv=4) + frame(2, b"z" * 70000), [], 200, [])
-    def test_all_is_the_same_with_compression(
-        self, stream: bytes, cuts: list[int], limit: int, jumps: list[float]
-    ) -> None:
-        self.compare(stream, cuts, [], limit, False, jumps, False, OFFER)
+    @example(Traffic(b"\x81\x80abcd" * 3, [1] * 12))
+    @example(Traffic(frame(1, b"caf\xc3", fin=False) + frame(0, b"\xa9"), [3, 3]))
+    @example(Traffic(valid_text("close") + valid_text("late"), is_pipelined=True))
+    @example(Traffic(frame(8, b"\x00\x00")))
+    @example(Traffic(frame(1, b"x" * 6), limit=5))
+    @example(Traffic(frame(1, b"a") + frame(10, b"b"), [7], [0.0, 25.0, 25.0]))
+    @example(Traffic(frame(9, b"x" * 126) + valid_text("a"), [1] * 3))
+    @example(Traffic(b"\x91"))
+    @example(Traffic(frame(1, b"a", fin=False) + valid_text("b"), [7]))
+    @example(Traffic(valid_text("a"), times=[25.0, 35.0]))
+    @example(Traffic(frame(1, b"a", fin=False) + frame(0, b"b"), [7], [25.0, 0.0, 35.0]))
+    def test_messages_output_and_end_are_the_same(self, traffic: Traffic) -> None:
+        self.compare(traffic)
 
     @settings(max_examples=EXAMPLES)
     @given(
-        st.lists(st.one_of(short_texts, random_bytes), max_size=6).map(b"".join),
-        cuts,
-        limits,
-        jumps,
+        st.builds(
+            Traffic,
+            st.lists(st.one_of(pieces, compressed), max_size=6).map(b"".join),
+            cuts,
+            limit=limits,
+            jumps=jumps,
+        )
     )
-    def test_all_is_the_same_for_random_bytes(
-        self, stream: bytes, cuts: list[int], limit: int, jumps: list[float]
-    ) -> None:
-        self.compare(stream, cuts, [], limit, False, jumps, False)
+    @example(Traffic(frame(1, deflated(b"0" * 5000), rsv=4) + valid_text("late"), limit=200))
+    @example(
+        Traffic(frame(1, deflated(b"0" * 500), rsv=4) + frame(2, b"z" * 70000), limit=200)
+    )
+    def test_all_is_the_same_with_compression(self, traffic: Traffic) -> None:
+        self.compare(traffic, OFFER)
 
-    def compare(
-        self,
-        stream: bytes,
-        cuts: list[int],
-        times: list[float],
-        limit: int,
-        pipelined: bool,
-        jumps: list[float],
-        is_cut: bool,
-        *headers: bytes,
-    ) -> None:
+    @settings(max_examples=EXAMPLES)
+    @given(
+        st.builds(
+            Traffic,
+            st.lists(st.one_of(short_texts, random_bytes), max_size=6).map(b"".join),
+            cuts,
+            limit=limits,
+            jumps=jumps,
+        )
+    )
+    def test_all_is_the_same_for_random_bytes(self, traffic: Traffic) -> None:
+        self.compare(traffic)
+
+    def compare(self, traffic: Traffic, *headers: bytes) -> None:
+        stream, cuts, times = traffic.stream, traffic.cuts, traffic.times
         clock = self.clock = Clock()
-        sides = [make_connection(clock, limit, jumps), make_stock(clock, limit)]
+        sides = [
+            make_connection(clock, traffic.limit, traffic.jumps),
+            make_stock(clock, traffic.limit),
+        ]
         for side in sides:
             side.protocol.makeConnection(side.transport)
-        first = cuts[0] if pipelined and cuts else 0
+        first = cuts[0] if traffic.is_pipelined and cuts else 0
         chunks = [request(*headers) + stream[:first]]
         stream = stream[first:]
         for cut in cuts[1:] if first else cuts:
@@ -274,7 +292,7 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
             for side in sides:
                 if chunk and not side.transport.lost:
                     side.protocol.dataReceived(chunk)
-            if is_cut and number == len(chunks) - 1:
+            if traffic.is_lost and number == len(chunks) - 1:
                 break  # the connection is lost in the turn of the last bytes
             clock.advance(0)
             for side in sides:
@@ -291,7 +309,7 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
             if not side.ends:
                 side.protocol.connectionLost(Failure(ConnectionDone()))
         clock.advance(0)
-        if not is_cut:
+        if not traffic.is_lost:
             self.assertEqual(sides[0].seen(), sides[1].seen())
         self.assertEqual(sides[0].messages, sides[1].messages)
         if not sides[1].protocol.failedByMe:
