@@ -19,7 +19,7 @@ are only here. The rules:
 """
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -67,8 +67,8 @@ class HistoryFile:
         self._file = -1
         self._new_file = -1
         self._new_size = 0
-        self._topics: deque[bytes] = deque()  # those that the new file does not have yet
-        self._missing: set[bytes] = set()  # the same
+        # The topics that the new file does not have yet; the next one is the last.
+        self._missing: dict[bytes, None] = {}
         self._unwritten: list[wire.Retained] = []
         self._flush_timer: Any = None
         self._slice_timer: Any = None
@@ -164,24 +164,22 @@ class HistoryFile:
             self._failed(error)
             return
         self._new_size = 0
-        self._topics = deque(self._exchange.retained.topics())
-        self._missing = set(self._topics)
+        self._missing = dict.fromkeys(reversed(self._exchange.retained.topics()))
         self._write_slice()
 
     def _write_slice(self) -> None:
         self._slice_timer = None
         records: list[bytes] = []
         size = 0
-        while self._topics and size < SLICE_BYTES:
-            topic = self._topics.popleft()
-            self._missing.discard(topic)
+        while self._missing and size < SLICE_BYTES:
+            topic, _ = self._missing.popitem()
             history = self._exchange.history(topic, self._now())
             if history is not None:
                 records.append(_record(history))
                 size += len(records[-1])
         try:
             self._new_size += _write(self._new_file, b"".join(records))
-            if not self._topics:
+            if not self._missing:
                 self._complete()
                 return
         except OSError as error:
