@@ -7,6 +7,7 @@ counted_connection   a connection that counts its messages, for the access log
 opening_handshake    the opening handshake: decisions, at once or later
 request_header       checks of the opening request's header
 refusal              HTTP responses that refuse a handshake
+closing_handshake    what the client sends after our Close
 keepalive            pings, and clients that do not answer them
 reader               bytes to messages
 writer               one queue of frames; full sockets; slow clients

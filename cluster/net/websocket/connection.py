@@ -1,7 +1,7 @@
 """ServerConnection: one client's WebSocket connection (RFC 6455).
 
-It is Autobahn's server protocol with other parts for the opening handshake (opening_handshake.py),
-input (reader.py) and output (writer.py). This module has the start and the end of a connection, and
+It is Autobahn's server protocol with other parts for the handshakes (opening_handshake.py,
+closing_handshake.py), input (reader.py), output (writer.py) and pings (keepalive.py). This module has the start and the end of a connection, and
 the choice of who reads its socket. connection_base.py describes how the parts work together.
 """
 
@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from cluster.net.loop.timers import Timeout
 from cluster.net.loop.turn_budget import TurnBudget
 from cluster.net.websocket.autobahn_protocol import CLOSED, CONNECTING, OPEN
+from cluster.net.websocket.closing_handshake import ClosingHandshake
 from cluster.net.websocket.connection_base import SLOW_CONSUMER
 from cluster.net.websocket.keepalive import KeepAlive
 from cluster.net.websocket.opening_handshake import Handshake
@@ -51,7 +52,7 @@ class _NoFuture:
 _NO_FUTURE = _NoFuture()
 
 
-class ServerConnection(FrameWriter, MessageReader, KeepAlive, Handshake):
+class ServerConnection(FrameWriter, MessageReader, ClosingHandshake, KeepAlive, Handshake):
     """One client's connection. ConnectionFactory creates it and calls the application's hooks."""
 
     # Without this Nagle's algorithm stays on: Autobahn reads its option of this name before it

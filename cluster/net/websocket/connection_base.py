@@ -2,10 +2,11 @@
 
 A connection is one object, ServerConnection. Its parts are its base classes:
 
-opening_handshake.Handshake   the opening handshake
-reader.MessageReader          bytes to messages
-writer.FrameWriter            frames to bytes
-keepalive.KeepAlive           pings
+opening_handshake.Handshake          the opening handshake
+reader.MessageReader                 bytes to messages
+writer.FrameWriter                   frames to bytes
+keepalive.KeepAlive                  pings
+closing_handshake.ClosingHandshake   what the client sends after our Close
 
 They are not separate objects. A node holds tens of thousands of idle connections, and a further
 object would cost memory in each of them. The loops over messages read the state of Autobahn and of
@@ -131,8 +132,18 @@ class ConnectionBase(AutobahnProtocol):
         whether it was refused."""
         raise NotImplementedError
 
+    def skip_to_close(self, data: bytes) -> None:
+        """After our Close: skip frames of the client, in chunks of any size, until its Close."""
+        raise NotImplementedError
+
     def count_as_pong(self) -> None:
         """Cancel the timeout of a ping: a data frame also shows that the client is alive."""
+        raise NotImplementedError
+
+    # For the closing handshake:
+
+    def receive_later(self, data: bytes) -> None:
+        """Process bytes from the socket in a later turn, when others have been served."""
         raise NotImplementedError
 
     # For all parts:

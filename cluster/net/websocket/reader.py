@@ -18,8 +18,7 @@ The rules:
 * when the turn's budget is spent (turn_budget.py), the reader pauses until a later turn;
 * unread bytes that only wait for a turn are processed even if the connection is lost meanwhile:
   the last of them may be the client's Close;
-* after our Close, frames are skipped unseen until the client's Close. A client whose input was
-  invalid has SKIPPED_FRAMES to send it.
+* after our Close, closing_handshake.py processes what the client sends.
 """
 
 from collections.abc import Callable
@@ -40,13 +39,6 @@ from cluster.net.websocket.frames import (
 
 QUANTUM = 256
 """Bytes that the fast path parses between two looks at the clock: 37 messages of one byte."""
-
-SLICE = 4096
-"""The same for frames that are skipped after our Close: up to 680."""
-
-SKIPPED_FRAMES = 1000
-"""Frames that are skipped after invalid input before the client is disconnected. A client that
-receives our Close has some more on the way; it must not cause work without end."""
 
 
 def ignore(payload: bytes, is_binary: bool) -> None:
@@ -71,8 +63,6 @@ class MessageReader(ConnectionBase):
     _replay_scheduled = False
     _is_replaying = False
     _when_read: Callable[[], None] | None = None
-    _skip = 0  # bytes of the present frame, after our Close
-    _skipped = 0  # frames after invalid input
     _unread = b""
     _pause_reasons: set[str] | None = None
 
@@ -231,63 +221,12 @@ class MessageReader(ConnectionBase):
         if state == CONNECTING and self.refuse_large_request(data):
             return
         if state == CLOSING:
-            self._skip_to_close(data)
+            self.skip_to_close(data)
             return
         try:
             self._dataReceived(data)
         except Exception:
             self.logger.failure("parsing input of {peer} failed", peer=self.peer)
-            self.dropConnection()
-
-    def _skip_to_close(self, data: bytes) -> None:
-        """Skip the frames that the client had sent before it received our Close."""
-        if self.current_frame is not None:
-            self._skip = self.current_frame.length - self.current_frame_masker.pointer()
-            self.current_frame = None
-        if self.data:
-            data = self.data + data
-            self.data = b""
-        pos, end = self._skip, len(data)
-        check = pos + SLICE
-        while end - pos > 1:
-            length = data[pos + 1] & 127
-            head = pos + (2 if length < 126 else 4 if length == 126 else 10)
-            start = head + (4 if data[pos + 1] & 128 else 0)
-            if start > end:
-                break
-            if data[pos] & 15 == 8:
-                stop = start + min(length, SMALL)
-                if stop > end:
-                    break
-                self._receive_close(data[pos:stop])
-                return
-            if length > SMALL:
-                length = int.from_bytes(data[pos + 2 : head], "big")
-            pos = start + length
-            if self.failedByMe:
-                self._skipped += 1
-                if self._skipped > SKIPPED_FRAMES:
-                    self.dropConnection()
-                    return
-            if pos > check:
-                check = pos + SLICE
-                if pos < end and self.factory.end_of_turn.budget.is_spent():
-                    self._skip = 0
-                    self.receive_later(data[pos:])
-                    return
-        self._skip = max(0, pos - end)
-        self.data = data[pos:]
-
-    def _receive_close(self, frame: bytes) -> None:
-        """Process the client's Close, which ends the connection, also if it is invalid."""
-        self.inside_message = False
-        try:
-            self._dataReceived(frame)
-        except Exception:
-            # After an invalid frame Autobahn's state may be inconsistent.
-            if not self.failedByMe:
-                self.logger.failure("parsing input of {peer} failed", peer=self.peer)
-        if self.state != CLOSED:
             self.dropConnection()
 
     def onMessageFrame(self, payload: list[bytes]) -> None:

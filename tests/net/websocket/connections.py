@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from cluster.net.loop.end_of_turn import EndOfTurn
+from cluster.net.loop.turn_budget import TurnBudget
 from cluster.net.websocket.connection import ServerConnection
 from cluster.net.websocket.connection_factory import ConnectionFactory
 from tests.fakes import RecordingTransport
@@ -52,6 +53,12 @@ class Application:
         transport.writes = 0
         self.events.remove("open")
         return connection, transport
+
+    def spend_turns(self) -> None:
+        """Let each turn be over as soon as somebody looks at the clock."""
+        budget = self.end_of_turn.budget
+        budget.begin = lambda until: TurnBudget.begin(budget, 0.0)
+        budget.begin(0.0)
 
     def lose(self, connection: ServerConnection, reason: Exception | None = None) -> None:
         connection.connectionLost(Failure(reason or ConnectionDone()))

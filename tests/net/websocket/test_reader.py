@@ -4,8 +4,7 @@ import zlib
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.net.loop.turn_budget import TurnBudget
-from cluster.net.websocket.reader import QUANTUM, SKIPPED_FRAMES, SLICE
+from cluster.net.websocket.reader import QUANTUM
 from tests.net.websocket.connections import Application
 from tests.net.websocket.wire import binary, close, frame, server_close, text
 
@@ -66,16 +65,10 @@ class ReceiveTests(SynchronousTestCase):
         connection.dataReceived(frame(0, b"end"))
         self.assertEqual(application.events, ["end"])
 
-    def spent_turns(self, application: Application) -> None:
-        """Let each turn be over as soon as somebody looks at the clock."""
-        budget = application.end_of_turn.budget
-        budget.begin = lambda until: TurnBudget.begin(budget, 0.0)
-        budget.begin(0.0)
-
     def test_other_connections_are_served_between_many_messages(self) -> None:
         application = Application()
         connection, transport = application.open()
-        self.spent_turns(application)
+        application.spend_turns()
         per_turn = -(-QUANTUM // 7)
         connection.dataReceived(text("x") * (2 * per_turn) + text("last"))
         self.assertEqual(application.events, ["x"] * per_turn)
@@ -87,7 +80,7 @@ class ReceiveTests(SynchronousTestCase):
     def test_other_connections_are_served_between_many_slow_frames(self) -> None:
         application = Application()
         connection, transport = application.open()
-        self.spent_turns(application)
+        application.spend_turns()
         connection.dataReceived(frame(9) * 3 + text("last") + frame(9))
         self.assertEqual(application.events, [])
         self.assertEqual(len(connection.out), 1)
@@ -99,7 +92,7 @@ class ReceiveTests(SynchronousTestCase):
     def test_what_waits_is_processed_when_the_connection_is_lost(self) -> None:
         application = Application()
         connection, _transport = application.open()
-        self.spent_turns(application)
+        application.spend_turns()
         per_turn = -(-QUANTUM // 7)
         connection.dataReceived(text("x") * (3 * per_turn) + close(1001))
         application.lose(connection)
@@ -108,21 +101,10 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual(application.events, ["x"] * (3 * per_turn) + [("closed", 1001, True)])
         self.assertEqual(application.clock.getDelayedCalls(), [])
 
-    def test_what_waits_after_our_close_is_processed_when_the_connection_is_lost(self) -> None:
-        application = Application()
-        connection, _transport = application.open()
-        connection.close(4000)
-        self.spent_turns(application)
-        connection.dataReceived(text("late") * SLICE + close(4000))
-        application.lose(connection)
-        application.clock.advance(0)
-        self.assertEqual(application.events, [("closed", 4000, True)])
-        self.assertEqual(application.clock.getDelayedCalls(), [])
-
     def test_a_lost_connection_ends_at_once_if_the_application_pauses_it(self) -> None:
         application = Application()
         connection, _transport = application.open()
-        self.spent_turns(application)
+        application.spend_turns()
         connection.dataReceived(text("x") * QUANTUM + close(1001))
         application.lose(connection)
         connection.pause("full")
@@ -135,7 +117,7 @@ class ReceiveTests(SynchronousTestCase):
     def test_a_compressed_message_that_waited_for_a_turn_is_processed_in_it(self) -> None:
         application = Application(compression=True)
         connection, transport = application.open(b"Sec-WebSocket-Extensions: permessage-deflate")
-        self.spent_turns(application)
+        application.spend_turns()
         compressor = zlib.compressobj(wbits=-15)
         payload = compressor.compress(b"x" * 500) + compressor.flush(zlib.Z_SYNC_FLUSH)
         connection.dataReceived(frame(1, payload[:-4], rsv=4) * 2)
@@ -147,7 +129,7 @@ class ReceiveTests(SynchronousTestCase):
     def test_connections_take_turns_in_their_order(self) -> None:
         application = Application()
         connections = [application.open()[0] for _ in range(2)]
-        self.spent_turns(application)
+        application.spend_turns()
         turns: list[int] = []
         for number, connection in enumerate(connections):
             connection.receive = lambda payload, is_binary, number=number: turns.append(number)
@@ -191,58 +173,6 @@ class ReceiveTests(SynchronousTestCase):
         self.assertEqual((application.events, transport.reading), ([], False))
         application.clock.advance(0)
         self.assertEqual((application.events, transport.reading), (["a"], True))
-
-    def test_other_connections_are_served_between_many_frames_after_a_close(self) -> None:
-        application = Application()
-        connection, transport = application.open()
-        connection.close(1000)
-        self.spent_turns(application)
-        turns: list[int] = []
-        take_turn = connection._replay
-        connection._replay = lambda: (turns.append(len(connection._unread)), take_turn())
-        frames = text("late") * 1000 + close(1000)
-        connection.dataReceived(frames)
-        self.assertEqual((transport.reading, transport.lost), (False, False))
-        application.clock.advance(0)
-        size = (SLICE // 10 + 1) * 10
-        self.assertEqual(turns, [len(frames) - size, len(frames) - 2 * size])
-        self.assertTrue(transport.lost)
-        application.lose(connection)
-        self.assertEqual(application.events, [("closed", 1000, True)])
-
-    def test_frames_after_our_close_are_skipped_in_pieces_of_any_size(self) -> None:
-        frames = (
-            text("late") + frame(9) + binary(b"x" * 200) + frame(2, bytes(70_000)) + b"\xf3\x01?"
-        )
-        for step in (1, 7, 100, 1 << 20):
-            application = Application()
-            connection, transport = application.open()
-            connection.dataReceived(frame(1, b"begun")[:8])
-            connection.close(1000)
-            stream = frame(1, b"begun")[8:] + frames + close(1000) + b"more"
-            for at in range(0, len(stream), step):
-                connection.dataReceived(stream[at : at + step])
-            self.assertTrue(transport.lost)
-            application.clock.advance(0)
-            self.assertEqual(transport.written, server_close(1000))
-            application.lose(connection)
-            self.assertEqual(application.events, [("closed", 1000, True)])
-
-    def test_frames_after_invalid_input_are_dropped(self) -> None:
-        application = Application()
-        connection, transport = application.open()
-        connection.onPing = lambda payload: self.fail("parsed")
-        connection.dataReceived(frame(1, b"x", rsv=4) + frame(9) * SKIPPED_FRAMES)
-        self.assertFalse(transport.lost)
-        connection.dataReceived(close(1002))
-        application.lose(connection)
-        self.assertEqual(application.events, [("closed", 1002, True)])
-
-    def test_a_client_that_sends_many_frames_after_invalid_input_is_disconnected(self) -> None:
-        application = Application()
-        connection, transport = application.open()
-        connection.dataReceived(frame(1, b"x", rsv=4) + frame(9) * (SKIPPED_FRAMES + 1))
-        self.assertTrue(transport.lost)
 
     def test_an_exception_in_autobahns_state_machine_closes_with_1011(self) -> None:
         application = Application()
