@@ -1,6 +1,7 @@
 """Tests of cluster.logs.process_log."""
 
 import logging
+import sys
 from types import SimpleNamespace
 
 from twisted.logger import Logger
@@ -68,8 +69,6 @@ class ProcessLogTests(SynchronousTestCase):
     def test_what_a_console_handler_prints_is_not_written_twice(self) -> None:
         streams = SimpleNamespace()
         self.log.take_standard_streams(streams)
-        import sys
-
         self.patch(sys, "stderr", streams.stderr)
         logging.root.addHandler(logging.StreamHandler())
         Logger("cluster.node", observer=self.log).error("oops")

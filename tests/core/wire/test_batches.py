@@ -57,16 +57,12 @@ class BatchTests(SynchronousTestCase):
         for encoded, reason in (
             (b"abc", "3 bytes are too short"),
             (encode_batch(1, [b"topic"]), "a topic that has no frame"),
-            (encode_batch(1, [b"t", b"x"], lost=[b"u"]), ""),
             (encode_batch(1, [], 1, 0, [b"u"])[:-9] + encode_fields([]), "1 lost topics"),
             (encode_batch(3, [], first=0), "batch 3 of those from number 0 on"),
             (encode_batch(3, [], first=4), "batch 3 of those from number 4 on"),
             (encode_batch(0, [b"t", b"x"]), "an acknowledgement with publications"),
             (encode_batch(0, [], first=2), "an acknowledgement with publications"),
         ):
-            if not reason:
-                decode_batch(encoded)
-                continue
             with self.assertRaises(WireError) as raised:
                 decode_batch(encoded)
             self.assertIn(reason, str(raised.exception))
