@@ -14,6 +14,7 @@ from cluster.core.acknowledged_batches import ReceivedBatches, SentBatches, Verd
 from cluster.core.exceptions import WireError
 from cluster.core.water_marks import WaterMarks
 from cluster.core.wire.batches import decode_batch
+from cluster.logs.rate_limit import LimitedLog
 from cluster.pubsub.bus import Bus, Clock, Timer
 
 HIGH_WATER = 16 << 20
@@ -111,6 +112,7 @@ class Batches:
         self._dropped = dropped
         self._find = find
         self._nodes = nodes
+        self._log_invalid = LimitedLog(self.log.warn, "invalid batches")
         self._stall_timer: Timer | None = None
         self._due: dict[RemoteNode, None] = {}  # nodes whose batches have arrived
         self._timer: Timer | None = None
@@ -243,7 +245,8 @@ class Batches:
             freed = node.sent.acknowledged(acknowledged) if acknowledged else 0
         except (WireError, ValueError) as error:
             self._dropped["malformed"] += 1
-            self.log.warn("dropped a batch of {origin}: {error}", origin=origin, error=error)
+            text = "dropped a batch of {origin}: {error}"
+            self._log_invalid("", text, origin=origin, error=error)
             return []
         if freed:
             if node.counted:

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from twisted.logger import formatEvent, globalLogPublisher
+
 from cluster.core import wire
 from cluster.core.acknowledged_batches import ALL_TOPICS
 from cluster.core.exceptions import NotPublished
 from cluster.core.wire.batches import decode_batch, encode_batch
+from cluster.logs.rate_limit import BURST
 from cluster.pubsub import batches
 from cluster.pubsub import pubsub as module
 from cluster.pubsub.batches import ACKNOWLEDGE_S
@@ -55,6 +58,16 @@ class ReceiveTests(PubSubTestCase):
         self.batch(1, b"t", b"1")
         self.assertEqual(connection.out, [b"1"])
         self.assertEqual(self.pubsub.dropped, {"malformed": 5})
+
+    def test_many_malformed_batches_do_not_fill_the_log(self) -> None:
+        lines: list[str | None] = []
+        observer: Any = lambda event: lines.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for _ in range(10 * BURST):
+            self.pubsub.bus_batch("a", b"")
+        line = "dropped a batch of a: 0 bytes are too short for fields from byte 28 on"
+        self.assertEqual(lines, [line] * BURST)
 
     def test_a_batch_may_come_before_its_node_has_joined(self) -> None:
         connection = self.subscribed(b"t")
