@@ -130,6 +130,7 @@ class Supervisor(Service):
             reactor,
             self.admin.missing,
             self._activity,
+            self.restart,
         )
         self._scaling = self._view.scaling = Scaling(
             roster,

@@ -1,7 +1,7 @@
 """Sends a command to the supervisor of a running cluster, over its private control socket.
 
-The commands are those of cluster.supervisor.operator_commands. A call blocks until the response is
-there; it needs no reactor.
+The commands are those of cluster.supervisor.operators. A call blocks until the response is there; it
+needs no reactor.
 """
 
 import argparse

@@ -3,8 +3,7 @@
 import argparse
 from typing import Any
 
-from cluster.cli.console.control_client import add_port_to, call, control_socket
-from cluster.supervisor.operator_commands import Restart
+from cluster.cli.console.control_client import add_port_to, ask
 
 
 def add_to(subparsers: Any) -> None:
@@ -23,5 +22,5 @@ def add_to(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Restart, and print what was done."""
-    print(call(control_socket(arguments.port), Restart)["summary"])
+    print(ask(arguments, "restart")["summary"])
     return 0

@@ -60,6 +60,7 @@ class ClusterView:
         clock: The reactor.
         missing: Returns why the cluster is not ready, as phrases.
         activity: Returns "stopping", "restarting" or "".
+        restart: Replaces all processes; see Supervisor.
 
     ``descriptor_limit`` (of each node) and ``urls`` are set when the cluster starts, ``scaling``
     before.
@@ -76,6 +77,7 @@ class ClusterView:
         clock: IReactorTime,
         missing: Callable[[Statistics], list[str]],
         activity: Callable[[], str],
+        restart: Callable[[], "Deferred[str]"],
     ) -> None:
         self.descriptor_limit = 0
         self.urls: Sequence[str] = ()
@@ -88,6 +90,7 @@ class ClusterView:
         self._clock = clock
         self._missing = missing
         self._activity = activity
+        self.restart = restart
         self._last_end: dict[str, str] = {}
         self._log: LineWriter | None = None
 

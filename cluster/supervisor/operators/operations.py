@@ -19,7 +19,8 @@ ANSWER_S = 5.0
 """Seconds that a node has for its answer."""
 
 QUESTIONS = (
-    "clients", "disconnect", "drain", "logs", "publish", "scale", "status", "topics", "undo_drain",
+    "clients", "disconnect", "drain", "logs", "publish", "restart", "scale", "status", "topics",
+    "undo_drain",
 )  # fmt: skip
 
 
@@ -56,6 +57,9 @@ class Source(Protocol):
 
     def scale(self, nodes: int) -> "Deferred[dict[str, Any]]":
         """See Scaling."""
+
+    def restart(self) -> "Deferred[str]":
+        """See Supervisor."""
 
 
 class Operations:
@@ -104,6 +108,10 @@ class Operations:
     def scale(self, nodes: int) -> "Deferred[dict[str, Any]]":
         """Change the number of nodes; see Scaling."""
         return self._source.scale(nodes)
+
+    def restart(self) -> "Deferred[dict[str, Any]]":
+        """Replace all processes, one after the other: ``summary``, a sentence; see Supervisor."""
+        return self._source.restart().addCallback(lambda summary: {"summary": summary})
 
     def logs(self, after: int = -1, limit: int = 1000) -> "Deferred[dict[str, Any]]":
         """Lines of the cluster's log.
