@@ -47,7 +47,8 @@ from cluster.core.exceptions import OperationFailed
 from cluster.logs.formats import FORMATS
 from cluster.logs.outputs import Descriptor
 from cluster.logs.process_log import ProcessLog
-from cluster.supervisor.control_connection import BROKER_SLOT, SupervisorLink
+from cluster.supervisor.control_connection.commands import BROKER_SLOT
+from cluster.supervisor.control_connection.supervisor_link import SupervisorLink
 from cluster.supervisor.heartbeat_pipe import HeartbeatThread
 
 EXIT_STOPPED = 0

@@ -4,7 +4,8 @@ supervisor           starts and stops everything, and connects the parts below
 config               the configuration of a cluster
 registration         how the children register
 restarting           restarts with new code, and after failures
-operators            the commands of operators, over the control socket
+operators            what operators ask, and how the supervisor answers
+status               the status page
 child_command        the command line and the environment of the children
 child_processes      starts, restarts and stops the child processes
 child_protocol       what one process of a child writes, and how it ends

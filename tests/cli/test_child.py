@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.cli import child, process_setup
 from cluster.cli.child import EXIT_FAILED, EXIT_ORPHANED, Child, parse_arguments
-from cluster.supervisor.control_connection import ControlFactory, StartFailed
+from cluster.supervisor.control_connection.child_link import ControlFactory
+from cluster.supervisor.control_connection.commands import StartFailed
 from tests.supervisor.test_control_connection import RecordingRegistry, join
 
 

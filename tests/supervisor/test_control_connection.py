@@ -13,14 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from cluster.core.exceptions import OperationFailed
-from cluster.supervisor.control_connection import (
-    MAX_REASON,
-    ChildLink,
-    ControlFactory,
-    RegistrationRefused,
-    SupervisorLink,
-)
-from cluster.supervisor.operators.questions import Ask
+from cluster.supervisor.control_connection.child_link import ChildLink, ControlFactory
+from cluster.supervisor.control_connection.commands import Ask, RegistrationRefused
+from cluster.supervisor.control_connection.supervisor_link import MAX_REASON, SupervisorLink
 
 
 @implementer(IUNIXTransport)

@@ -1,7 +1,7 @@
 """Sends a command to the supervisor of a running cluster, over its private control socket.
 
-The commands are those of cluster.supervisor.operators. A call blocks until the response is there; it
-needs no reactor.
+The commands are those of cluster.supervisor.operators. A call blocks until the response is there,
+and needs no reactor.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from twisted.protocols import amp
 
 from cluster.core.exceptions import NotRunning, OperationFailed
 from cluster.net.running_clusters import running_clusters
-from cluster.supervisor.operators.questions import Ask
+from cluster.supervisor.control_connection.commands import Ask
 
 END_OF_BOX = b"\0\0"
 

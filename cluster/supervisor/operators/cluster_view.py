@@ -13,7 +13,7 @@ from cluster.core.exceptions import OperationFailed
 from cluster.logs.line_writer import LineWriter
 from cluster.net.listening_sockets import connection_capacity
 from cluster.supervisor.config import SupervisorConfig
-from cluster.supervisor.control_connection import ChildLink
+from cluster.supervisor.control_connection.child_link import ChildLink
 from cluster.supervisor.heartbeat import ANSWER_S, Statistics
 from cluster.supervisor.operators.operations import Operations
 from cluster.supervisor.operators.scaling import Scaling

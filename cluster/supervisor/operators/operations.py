@@ -1,7 +1,7 @@
 """Operations: answers an operator's questions with what the nodes answer.
 
-Each public method is one question (``questions.Ask.what``). A node that does not answer in time is
-left out, and the answer names it in ``silent``.
+Each public method is one question (``what`` of control_connection.commands.Ask). A node that does
+not answer in time is left out, and the answer names it in ``silent``.
 """
 
 from collections.abc import Mapping, Sequence

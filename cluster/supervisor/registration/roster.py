@@ -1,6 +1,6 @@
 """The names of a cluster's children, and the slots of its nodes."""
 
-from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
+from cluster.supervisor.control_connection.commands import BROKER_SLOT, RegistrationRefused
 
 BROKER = "broker"
 

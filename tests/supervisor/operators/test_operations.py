@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import OperationFailed
+from cluster.supervisor.control_connection.json_argument import PART, Json
 from cluster.supervisor.operators.cluster_view import ClusterView
-from cluster.supervisor.operators.json_argument import PART, Json
 from cluster.supervisor.operators.operations import ANSWER_S, Operations
 from cluster.supervisor.registration.roster import Roster
 
