@@ -49,29 +49,6 @@ def control_socket(port: int | None) -> str:
     )
 
 
-def call(path: str, command: type[amp.Command], **arguments: Any) -> dict[str, Any]:
-    """Send a command, and return its response.
-
-    Raises:
-        OperationFailed: The supervisor refused it, could not do it, or has ended meanwhile.
-    """
-    protocol: Any = None
-    box = command.makeArguments(arguments, protocol)
-    box[amp.ASK] = b"1"
-    box[amp.COMMAND] = command.commandName
-    with socket.socket(socket.AF_UNIX) as connected:
-        try:
-            connected.connect(path)
-            connected.sendall(box.serialize())
-            answer = _receive(connected)
-        except OSError as error:
-            raise OperationFailed(f"{path}: {error.strerror}") from None
-    if amp.ERROR in answer:
-        raise OperationFailed(answer[amp.ERROR_DESCRIPTION].decode())
-    response: dict[str, Any] = command.parseResponse(answer, protocol)
-    return response
-
-
 def ask(arguments: argparse.Namespace, what: str, **more: Any) -> Any:
     """Ask a question of cluster.supervisor.operators.
 
@@ -87,7 +64,21 @@ def ask(arguments: argparse.Namespace, what: str, **more: Any) -> Any:
         NotRunning: There is no such cluster, or there are several.
         OperationFailed: There is no answer; the text is for the operator.
     """
-    return call(control_socket(arguments.port), Ask, what=what, arguments=more)["answer"]
+    path = control_socket(arguments.port)
+    protocol: Any = None  # AMP needs it for descriptors only
+    box = Ask.makeArguments({"what": what, "arguments": more}, protocol)
+    box[amp.ASK] = b"1"
+    box[amp.COMMAND] = Ask.commandName
+    with socket.socket(socket.AF_UNIX) as connected:
+        try:
+            connected.connect(path)
+            connected.sendall(box.serialize())
+            answer = _receive(connected)
+        except OSError as error:
+            raise OperationFailed(f"{path}: {error.strerror}") from None
+    if amp.ERROR in answer:
+        raise OperationFailed(answer[amp.ERROR_DESCRIPTION].decode())
+    return Ask.parseResponse(answer, protocol)["answer"]
 
 
 def _receive(connected: socket.socket) -> Any:
