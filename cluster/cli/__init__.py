@@ -1,6 +1,7 @@
 """Floor 4: the command lines, and the programs that they start. Only they choose a reactor.
 
 options          the options of twistd c10k, c10k-node and c10k-broker
+site_options     those that several of these have
 parsing          parses them: numbers, error messages, --version
 value_checks     checks a bus, a settings module, a certificate …
 services         the services that twistd starts
