@@ -1,12 +1,13 @@
-"""Sends a command to the supervisor of a running cluster, over its private control socket.
+"""Declares a command for a running cluster, and sends it to the supervisor.
 
-The commands are those of cluster.supervisor.operators. A call blocks until the response is there,
-and needs no reactor.
+The commands are those of cluster.supervisor.operators, over its private control socket. A call
+blocks until the response is there, and needs no reactor.
 """
 
 import argparse
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.protocols import amp
@@ -18,14 +19,38 @@ from cluster.supervisor.control_connection.commands import Ask
 END_OF_BOX = b"\0\0"
 
 
-def add_port_to(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--port``, which chooses a cluster."""
+def add_command(
+    subparsers: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    help: str,
+    description: str,
+    json: str = "print JSON, for programs",
+) -> argparse.ArgumentParser:
+    """Declare a subcommand for a running cluster, with ``--port``, which chooses the cluster.
+
+    Args:
+        subparsers: Those of the parser.
+        name: The subcommand.
+        run: Runs it, and returns the exit status.
+        help: Its line in the help of ``c10k``.
+        description: The beginning of its own help.
+        json: The help of ``--json``; empty if it has no such option.
+    """
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=help, description=description
+    )
+    parser.set_defaults(run=run)
     parser.add_argument(
         "--port",
         type=int,
         metavar="PORT",
         help="the first listening port of the cluster [default: the only one that is running]",
     )
+    if json:
+        parser.add_argument("--json", action="store_true", help=json)
+    return parser
 
 
 def control_socket(port: int | None) -> str:
