@@ -5,6 +5,7 @@ from typing import Any
 
 from cluster.cli.console.control_client import add_command, ask
 from cluster.cli.console.output import print_json
+from cluster.supervisor.registration.roster import count_nodes
 
 
 def add_to(subparsers: Any) -> None:
@@ -27,6 +28,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(receipt)
     else:
-        count = receipt["nodes"]
-        print(f"sent to subscribers on {count} node{'' if count == 1 else 's'}")
+        print(f"sent to subscribers on {count_nodes(receipt['nodes'])}")
     return 0

@@ -5,6 +5,7 @@ from typing import Any
 
 from cluster.cli.console.control_client import add_command, ask
 from cluster.cli.console.output import print_json
+from cluster.supervisor.registration.roster import count_nodes
 
 
 def add_to(subparsers: Any) -> None:
@@ -55,9 +56,8 @@ def run_scale(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(answer)
         return 0
-    nodes, before = answer["nodes"], answer["before"]
-    count = "1 node" if nodes == 1 else f"{nodes} nodes"
-    if nodes == before:
+    count, before = count_nodes(answer["nodes"]), answer["before"]
+    if answer["nodes"] == before:
         print(f"the cluster has {count} already")
     else:
         print(f"scaled from {before} to {count} in {answer['seconds']:.1f} s")
