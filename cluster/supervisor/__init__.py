@@ -16,5 +16,6 @@ listening_slots      the listening sockets of each node, which outlive its proce
 heartbeat            replaces children that no longer work, and asks for their statistics
 heartbeat_pipe       the pipe through which a thread of each child reports
 admin_port           /healthz, /readyz and /metrics
+deferred_response    responses that are made later
 metrics              the statistics as metrics for Prometheus
 """
