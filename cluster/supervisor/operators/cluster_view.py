@@ -162,7 +162,8 @@ class ClusterView:
         return ("not ready" if missing else "ready"), missing
 
     def info(self) -> ClusterInfo:
-        return ClusterInfo(self._config.node["settings"], self.urls, self.capacity())
+        config = self._config
+        return ClusterInfo(config.node["settings"], self.urls, self.capacity(), config.version)
 
     def capacity(self) -> int:
         """How many connections the nodes can hold that are not drained."""
