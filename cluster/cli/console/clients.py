@@ -4,8 +4,7 @@ import argparse
 from typing import Any
 
 from cluster.cli.console.control_client import add_command, ask
-from cluster.cli.console.output import print_json, size, table, text
-from cluster.cli.console.topics import warn_of_silence
+from cluster.cli.console.output import print_json, size, table, text, warn_of_silence
 from cluster.core.exceptions import OperationFailed
 
 FILTERS = {

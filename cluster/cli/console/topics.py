@@ -1,11 +1,10 @@
 """``c10k topics``: the topics with the most subscribers."""
 
 import argparse
-import sys
 from typing import Any
 
 from cluster.cli.console.control_client import add_command, ask
-from cluster.cli.console.output import print_json
+from cluster.cli.console.output import print_json, warn_of_silence
 from cluster.cli.console.status import topics_text
 
 
@@ -38,9 +37,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(topics_text(answer["topics"]))
         warn_of_silence(answer)
     return 0
-
-
-def warn_of_silence(answer: dict[str, Any]) -> None:
-    """Say on standard error which nodes did not answer."""
-    if answer["silent"]:
-        print(f"c10k: no answer from {', '.join(answer['silent'])}", file=sys.stderr)
