@@ -183,15 +183,6 @@ class ClusterView:
     def node_names(self) -> Sequence[str]:
         return list(self._roster.nodes)
 
-    def drain(self, node: str) -> "Deferred[dict[str, Any]]":
-        return self.scaling.drain(node)
-
-    def undo_drain(self, node: str) -> "Deferred[dict[str, Any]]":
-        return self.scaling.undo_drain(node)
-
-    def scale(self, nodes: int) -> "Deferred[dict[str, Any]]":
-        return self.scaling.scale(nodes)
-
     def status_document(self) -> "Deferred[dict[str, Any]]":
         return self.status.document()
 
