@@ -1,4 +1,4 @@
-"""``python -m cluster``: a child process of the supervisor (cluster.cli.child)."""
+"""``python -m cluster``: a child process of the supervisor (cluster.cli.child_main)."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ import sys
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
-from cluster.cli.child import main  # noqa: E402
+from cluster.cli.child_main import main  # noqa: E402
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -75,7 +75,7 @@ FLOORS = (
 )
 
 COMPOSITION_ROOTS = {
-    "cluster.cli.child",
+    "cluster.cli.child_main",
     "cluster.cli.process_setup",
     "cluster.cli.runserver",
     "cluster.cli.services",

@@ -50,9 +50,9 @@ class ClusterOptions(usage.Options):
 
     def opt_version(self) -> None:
         """Display the version and exit."""
-        print(f"c10k {_version('django-c10k')}")
+        print(f"c10k {installed_version('django-c10k')}")
         print(
-            f"Django {_version('Django')}, Twisted {_version('Twisted')},"
+            f"Django {installed_version('Django')}, Twisted {installed_version('Twisted')},"
             f" Python {platform.python_version()}"
         )
         sys.exit(0)
@@ -89,7 +89,8 @@ class ClusterOptions(usage.Options):
         return value
 
 
-def _version(distribution: str) -> str:
+def installed_version(distribution: str) -> str:
+    """Return the version of a distribution, or a phrase if it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from cluster.cli import process_setup
 from cluster.cli.log_signals import handle_log_signals
 from cluster.cli.options import BrokerOptions, NodeOptions, Options
+from cluster.cli.parsing import installed_version
 from cluster.cli.startup_errors import explain_failed_start
 from cluster.cli.twistd_log import LoggedService, log_of_twistd
 from cluster.cli.value_checks import site_folder
@@ -61,6 +62,7 @@ def _make_cluster(options: Options) -> Service:
         site_folder=site_folder(options.settings),
         log_format=options["log-format"],
         blocked_loop_timeout=options.site["BLOCKED_LOOP_TIMEOUT"],
+        version=installed_version("django-c10k"),
     )
     if options["end-with-parent"]:
         process_setup.signal_at_end_of_parent(signal.SIGTERM)

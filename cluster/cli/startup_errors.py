@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.supervisor.control_connection import RegistrationRefused
+from cluster.supervisor.control_connection.commands import RegistrationRefused
 
 OURS = str(Path(__file__).parents[1])
 INSTALLED = ("site-packages", "dist-packages")

@@ -26,7 +26,7 @@ from cluster.node.assembly import HttpParts, WebSocketParts
 from cluster.pubsub.subscriptions import Subscriptions
 
 SEARCHED = 500
-"""Clients that a search looks at in one turn of the loop: about a millisecond."""
+"""Clients that a search looks at in one turn of the loop."""
 
 GROUPED = 10
 """Topics with the same beginning that are shown one by one."""

@@ -10,22 +10,19 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import Request, Site
 
 from cluster.net.addresses import Address
 from cluster.net.listening_sockets import claim
+from cluster.supervisor.deferred_response import respond
 from cluster.supervisor.heartbeat import Statistics
 from cluster.supervisor.metrics import CONTENT_TYPE, exposition
 from cluster.supervisor.status.status_page import add_to
 
 REQUEST_TIMEOUT_S = 30
 """Seconds until an idle connection to the admin port is closed. Prometheus scrapes every 15 s."""
-
-_log = Logger()
 
 
 class Source(Protocol):
@@ -68,28 +65,7 @@ class _Surveyed(Resource):
         self.source = source
 
     def render_GET(self, request: Request) -> int:
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-
-        def answer(statistics: Statistics) -> None:
-            status, content_type, body = self.page(statistics)
-            if gone:
-                return
-            request.setResponseCode(status)
-            request.setHeader(b"content-type", content_type)
-            request.setHeader(b"content-length", b"%d" % len(body))
-            request.setHeader(b"cache-control", b"no-store")
-            request.write(body)
-            request.finish()
-
-        def fail(failure: Failure) -> None:
-            _log.failure("cannot answer {path!r}", failure, path=request.path)
-            if not gone:
-                request.setResponseCode(500)
-                request.finish()
-
-        self.source.survey().addCallback(answer).addErrback(fail)
-        return NOT_DONE_YET
+        return respond(request, self.source.survey().addCallback(self.page))
 
     def page(self, statistics: Statistics) -> tuple[int, bytes, bytes]:
         """Return the status, the content type and the body."""

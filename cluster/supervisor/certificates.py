@@ -14,7 +14,7 @@ from cluster.core.exceptions import ConfigurationError
 from cluster.net.addresses import Address
 
 MAX_SIZE = 60_000
-"""Bytes of a key and its certificates, which usually have 3 to 8 KB. AMP sends at most 64 KiB."""
+"""Bytes of a key and its certificates. AMP sends at most 64 KiB."""
 
 
 class Certificates:
@@ -56,7 +56,7 @@ class Certificates:
 
 
 def _read(address: Address) -> str:
-    from cluster.net.tls import read_certificate  # only here: importing TLS takes 100 ms
+    from cluster.net.tls import read_certificate  # only here: a cluster without TLS starts faster
 
     try:
         pem = read_certificate(address)

@@ -29,7 +29,7 @@ def child_environment(environ: Mapping[str, str], path: Iterable[str]) -> dict[s
 
 
 def child_command(*arguments: str) -> list[str]:
-    """Return the command line of ``cluster.cli.child`` under this interpreter.
+    """Return the command line of ``cluster.cli.child_main`` under this interpreter.
 
     With -P modules in the working directory do not hide installed ones. If the directory must be
     searched, it is in the PYTHONPATH of ``child_environment``.

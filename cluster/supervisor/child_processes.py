@@ -105,8 +105,8 @@ class Children(ProcessMonitor):
 
     def pid(self, name: str) -> int | None:
         """The process id of a child; None if it does not run."""
-        relay: Any = self.protocols.get(name)
-        return None if relay is None else relay.pid
+        protocol: Any = self.protocols.get(name)
+        return None if protocol is None else protocol.pid
 
     @property
     def draining(self) -> int:
@@ -115,8 +115,8 @@ class Children(ProcessMonitor):
 
     def candidate_pid(self, name: str) -> int | None:
         """The process id of a child's candidate; None if it has none."""
-        relay = self._candidates.get(name)
-        return None if relay is None else relay.pid
+        protocol = self._candidates.get(name)
+        return None if protocol is None else protocol.pid
 
     def is_ready(self, name: str) -> bool:
         """Whether the child's current process serves."""
@@ -135,10 +135,10 @@ class Children(ProcessMonitor):
 
     def show_stacks(self, name: str) -> None:
         """Have a child that has reported write the stacks of its threads to its log."""
-        relay = self.protocols.get(name)
-        if relay is not None and relay.transport is not None:
+        protocol = self.protocols.get(name)
+        if protocol is not None and protocol.transport is not None:
             with suppress(ProcessExitedAlready):
-                relay.transport.signalProcess(heartbeat_pipe.STACKS_SIGNAL)
+                protocol.transport.signalProcess(heartbeat_pipe.STACKS_SIGNAL)
 
     def _forceStopProcess(self, proc: Any) -> None:
         """Kill a process, after it has written its stacks; procmon and ``kill`` call it."""
@@ -154,9 +154,9 @@ class Children(ProcessMonitor):
         """Kill the candidate of a child."""
         self._kill(self._candidates.get(name))
 
-    def _kill(self, relay: Any) -> None:
-        if relay is not None and relay.transport is not None:
-            self._forceStopProcess(relay.transport)
+    def _kill(self, protocol: Any) -> None:
+        if protocol is not None and protocol.transport is not None:
+            self._forceStopProcess(protocol.transport)
 
     def startService(self) -> None:
         """Start the first children; the others start when these serve, or have ended."""
@@ -175,11 +175,11 @@ class Children(ProcessMonitor):
     def startProcess(self, name: str) -> None:
         if name in self.protocols:
             return
-        relay = ChildProtocol(self, name)
-        self.protocols[name] = relay
+        protocol = ChildProtocol(self, name)
+        self.protocols[name] = protocol
         self.timeStarted[name] = self._clock.seconds()
         try:
-            self._spawn(relay)
+            self._spawn(protocol)
         except OSError as error:
             self.log.error("cannot start {name}: {error}", name=name, error=error)
             self._current_exited(name, None)
@@ -241,15 +241,15 @@ class Children(ProcessMonitor):
         Raises:
             OSError: The process cannot be started.
         """
-        relay = ChildProtocol(self, name)
-        self._spawn(relay)
-        self._candidates[name] = relay
+        protocol = ChildProtocol(self, name)
+        self._spawn(protocol)
+        self._candidates[name] = protocol
 
-    def _spawn(self, relay: ChildProtocol) -> None:
-        process = self._processes[relay.name]
-        self.starts[relay.name] += 1
+    def _spawn(self, protocol: ChildProtocol) -> None:
+        process = self._processes[protocol.name]
+        self.starts[protocol.name] += 1
         self._reactor.spawnProcess(
-            relay,
+            protocol,
             process.args[0],
             process.args,
             process.env,
@@ -260,10 +260,10 @@ class Children(ProcessMonitor):
     def use_spare(self, name: str) -> None:
         """Let the spare process, which is ready, take the place of a child that has just ended."""
         self.restart[name].cancel()
-        relay: Any = self.protocols.pop(SPARE)
+        protocol: Any = self.protocols.pop(SPARE)
         self._ready.remove(SPARE)
-        relay.rename(name)
-        self.protocols[name] = relay
+        protocol.rename(name)
+        self.protocols[name] = protocol
         self.timeStarted[name] = self._clock.seconds()
         self.starts[name] += 1
         self.log.info("{name}: the spare process takes its place", name=name)
@@ -289,21 +289,21 @@ class Children(ProcessMonitor):
         self.timeStarted[name] = self._clock.seconds()
         self.delay[name] = self.minRestartDelay
 
-    def reported(self, relay: ChildProtocol, turn_age: float) -> None:
+    def reported(self, protocol: ChildProtocol, turn_age: float) -> None:
         """A process reports; ChildProtocol calls it. Only current processes are watched."""
-        if self.protocols.get(relay.name) is relay and relay.name != SPARE:
-            self.heard(relay.name, turn_age)
+        if self.protocols.get(protocol.name) is protocol and protocol.name != SPARE:
+            self.heard(protocol.name, turn_age)
 
-    def process_exited(self, relay: ChildProtocol, reason: Failure | None) -> None:
+    def process_exited(self, protocol: ChildProtocol, reason: Failure | None) -> None:
         """A process has ended; ChildProtocol calls it."""
-        name, current = relay.name, self.protocols.get(relay.name) is relay
+        name, current = protocol.name, self.protocols.get(protocol.name) is protocol
         self.ends.setdefault(name, Counter())[how_it_ended(reason)] += 1
-        kill, stopped = self._stopping.pop(relay, (None, None))
+        kill, stopped = self._stopping.pop(protocol, (None, None))
         if kill is not None and kill.active():
             kill.cancel()
         if current:
             self._current_exited(name, reason)
-        elif self._candidates.get(name) is relay:
+        elif self._candidates.get(name) is protocol:
             del self._candidates[name]
             if self.running:
                 how = how_it_ended(reason)
@@ -359,25 +359,25 @@ class Children(ProcessMonitor):
         for restart in self.restart.values():
             if restart.active():
                 restart.cancel()
-        relays = [*self.protocols.values(), *self._candidates.values(), *self._stopping]
-        first = dict.fromkeys(relay for relay in relays if relay.name != self._stop_last)
-        return DeferredList([self._stop(relay) for relay in first]).addCallback(
+        protocols = [*self.protocols.values(), *self._candidates.values(), *self._stopping]
+        first = dict.fromkeys(each for each in protocols if each.name != self._stop_last)
+        return DeferredList([self._stop(each) for each in first]).addCallback(
             lambda _: self._stop(self.protocols.get(self._stop_last))
         )
 
-    def _stop(self, relay: Any, handing_over: bool = False) -> "Deferred[None]":
+    def _stop(self, protocol: Any, handing_over: bool = False) -> "Deferred[None]":
         """Ask a process to stop; fires when it has ended. A process can be asked again."""
-        if relay is None or relay.transport is None:
+        if protocol is None or protocol.transport is None:
             return succeed(None)
-        earlier, stopped = self._stopping.get(relay, (None, Deferred()))
+        earlier, stopped = self._stopping.get(protocol, (None, Deferred()))
         if earlier is not None and earlier.active():
             earlier.cancel()
-        if not self._ask_to_stop(relay.transport.pid, handing_over):
+        if not self._ask_to_stop(protocol.transport.pid, handing_over):
             with suppress(ProcessExitedAlready):
-                relay.transport.signalProcess("TERM")
+                protocol.transport.signalProcess("TERM")
         seconds = self.hand_over_time if handing_over else self.killTime
-        kill = self._clock.callLater(seconds, self._kill, relay)
-        self._stopping[relay] = kill, stopped
+        kill = self._clock.callLater(seconds, self._kill, protocol)
+        self._stopping[protocol] = kill, stopped
         waiting: Deferred[None] = Deferred()
         stopped.addCallback(lambda _: waiting.callback(None))
         return waiting

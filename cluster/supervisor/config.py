@@ -29,6 +29,7 @@ class SupervisorConfig:
         blocked_loop_timeout: Seconds after which a node whose event loop is blocked is replaced.
         site_folder: The folder of the site's code; empty if it is not known.
         spare: Whether a spare process waits until a node ends.
+        version: The version of c10k, for the status page.
         command: The command line that starts a child, without the child's arguments.
     """
 
@@ -43,4 +44,5 @@ class SupervisorConfig:
     blocked_loop_timeout: float = 30.0
     site_folder: str = ""
     spare: bool = False
+    version: str = ""
     command: Sequence[str] = field(default_factory=child_command)

@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.core.watchdog import STOPPED_S, Action, Limits, Watchdog
-from cluster.supervisor.control_connection import ChildLink
+from cluster.supervisor.control_connection.child_link import ChildLink
 
 LOOK_S = 1.0
 """Seconds between two checks of the reports."""

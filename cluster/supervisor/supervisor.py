@@ -40,7 +40,7 @@ from cluster.supervisor.admin_port import AdminPort
 from cluster.supervisor.certificates import Certificates
 from cluster.supervisor.child_processes import SPARE, Children
 from cluster.supervisor.config import SupervisorConfig
-from cluster.supervisor.control_connection import ChildLink, ControlFactory
+from cluster.supervisor.control_connection.child_link import ChildLink, ControlFactory
 from cluster.supervisor.heartbeat import Heartbeat
 from cluster.supervisor.listening_slots import ListeningSlots
 from cluster.supervisor.operators.admin_source import AdminSource
@@ -130,6 +130,7 @@ class Supervisor(Service):
             reactor,
             self.admin.missing,
             self._activity,
+            self.restart,
         )
         self._scaling = self._view.scaling = Scaling(
             roster,
@@ -257,7 +258,7 @@ class Supervisor(Service):
     def _ask_to_stop(self, pid: int, handing_over: bool) -> bool:
         return self.registry.ask_to_stop(pid, handing_over)
 
-    # For operators (control_connection.Operator).
+    # For operators (control_connection.child_link.Operator).
 
     def _activity(self) -> str:
         if self.stopping:

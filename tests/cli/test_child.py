@@ -1,10 +1,7 @@
 """Tests of cluster.cli.child, with its supervisor and reactor in memory."""
 
 import os
-import signal
-import subprocess
 import sys
-from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,9 +11,10 @@ from twisted.logger import Logger, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.cli import child, process_setup
-from cluster.cli.child import EXIT_FAILED, EXIT_ORPHANED, Child, parse_arguments
-from cluster.supervisor.control_connection import ControlFactory, StartFailed
+from cluster.cli import process_setup
+from cluster.cli.child import EXIT_FAILED, EXIT_ORPHANED, Child
+from cluster.supervisor.control_connection.child_link import ControlFactory
+from cluster.supervisor.control_connection.commands import StartFailed
 from tests.supervisor.test_control_connection import RecordingRegistry, join
 
 
@@ -251,21 +249,6 @@ class ChildTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_a_fingerprint_that_takes_too_long_is_given_up(self) -> None:
-        """A rolling restart waits for it."""
-        code = (
-            "import time; from cluster.cli import child; child.FINGERPRINT_S = 1;"
-            " child.code_fingerprint = lambda module: time.sleep(60);"
-            " child.main(['broker', '--fingerprint'])"
-        )
-        ended = subprocess.run([sys.executable, "-c", code], timeout=50)
-        self.assertEqual(ended.returncode, -signal.SIGALRM)
-
-    def test_the_command_line_is_parsed(self) -> None:
-        arguments = parse_arguments(["node", "--control", "/run/c", "--slot", "3"])
-        self.assertEqual((arguments.kind, arguments.control, arguments.slot), ("node", "/run/c", 3))
-        self.assertEqual(parse_arguments(["broker", "--control", "/run/c"]).slot, -1)
-
 
 class MemoryTimer:
     """Stands for threading.Timer."""
@@ -280,27 +263,3 @@ class MemoryTimer:
 
     def start(self) -> None:
         self.started = True
-
-
-class LogTests(SynchronousTestCase):
-    def test_lines_go_to_the_pipe_with_time_process_and_level(self) -> None:
-        observers: list[Any] = []
-        begin = lambda given, **_: observers.extend(given)  # noqa: E731 (one use)
-        self.patch(child.globalLogBeginner, "beginLoggingTo", begin)
-        self.patch(child, "sys", SimpleNamespace())
-        reader, writer = os.pipe()
-        self.addCleanup(os.close, reader)
-        log = child.log_to_supervisor("node3", "text", writer)
-        self.addCleanup(os.close, writer)
-        self.assertFalse(os.get_inheritable(writer))
-        (observer,) = observers
-        Logger("cluster.node", observer=observer).info("ready")
-        Logger("cluster.node", observer=observer).debug("not logged")
-        Logger("twisted.internet.base", observer=observer).info("Main loop terminated.")
-        print("printed", file=child.sys.stdout)
-        log.stop()
-        lines = os.read(reader, 1000).decode().splitlines()
-        self.assertEqual(
-            [line.partition(" ")[2] for line in lines],
-            ["[node3#info] ready", "[node3#info] printed"],
-        )

@@ -1,4 +1,4 @@
-"""Tests of cluster.cli.options: the values of each command line, and its errors."""
+"""Tests of cluster.cli.options and site_options: the values of each command line, its errors."""
 
 import contextlib
 import io
@@ -12,12 +12,8 @@ from tempfile import TemporaryDirectory
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.cli.options import (
-    BrokerOptions,
-    ClusterOptions,
-    NodeOptions,
-    Options,
-)
+from cluster.cli.options import BrokerOptions, NodeOptions, Options
+from cluster.cli.parsing import ClusterOptions
 from cluster.net.addresses import parse_address
 from cluster.net.bus_keys import make_keys
 from cluster.net.listening_sockets import claim
@@ -95,7 +91,8 @@ class ClusterTests(OptionsTestCase):
         )
 
     def test_the_default_address_is_port_8000_on_all_interfaces(self) -> None:
-        self.patch(sys.modules["cluster.cli.options"], "probe", lambda address: None)
+        for module in ("options", "site_options"):
+            self.patch(sys.modules[f"cluster.cli.{module}"], "probe", lambda address: None)
         options = self.parse()
         self.assertEqual([address.host_port for address in options.listens], ["0.0.0.0:8000"])
         self.assertEqual(options.admin.host_port, "127.0.0.1:9000")

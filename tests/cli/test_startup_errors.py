@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.cli.startup_errors import HINT, is_permanent, one_line_summary
 from cluster.core.exceptions import ConfigurationError
 from cluster.core.wire.fields import NUMBER
-from cluster.supervisor.control_connection import RegistrationRefused
+from cluster.supervisor.control_connection.commands import RegistrationRefused
 
 
 class StartupErrorTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.apps import apps
@@ -114,6 +114,24 @@ class NodeTests(SynchronousTestCase):
         """Run the loop until the handlers have noticed that their clients are gone."""
         for _ in range(5):
             await asyncio.sleep(0)
+
+    async def leave(self, connections: Iterable[Any]) -> None:
+        """The clients of these connections leave, and their handlers end."""
+        for connection in list(connections):
+            connection.connectionLost(Failure(ConnectionLost()))
+        await self.handlers_end()
+
+    async def ends(self, stopped: "Deferred[None]", connections: Iterable[Any]) -> None:
+        """The last clients of a node that stops leave; then it ends."""
+        await self.leave(connections)
+        self.reactor.pump([0.1] * 3)
+        self.successResultOf(stopped)
+
+    async def watch(self, number: int) -> list[tuple[Any, RecordingTransport]]:
+        """Connect clients whose handler waits until they leave."""
+        clients = [self.connect(request().replace(b"/ws", b"/watcher/")) for _ in range(number)]
+        await asyncio.sleep(0)
+        return clients
 
     def connect(self, data: bytes) -> tuple[Any, RecordingTransport]:
         transport: Any = RecordingTransport()
@@ -244,8 +262,7 @@ class NodeTests(SynchronousTestCase):
     def test_stop_closes_connections_and_waits_for_the_answers(self) -> None:
         async def run() -> None:
             node = self.start()
-            connection, transport = self.connect(request().replace(b"/ws", b"/watcher/"))
-            await asyncio.sleep(0)
+            ((connection, transport),) = await self.watch(1)
             transport.written = b""
             stopped = node.stopService()
             self.reactor.advance(0)
@@ -255,26 +272,21 @@ class NodeTests(SynchronousTestCase):
             self.assertTrue(late.written.startswith(b"HTTP/1.1 503 "), late.written)
             self.assertNoResult(stopped)
             connection.dataReceived(close(1001))
-            connection.connectionLost(Failure(ConnectionLost()))
-            await self.handlers_end()
-            self.reactor.pump([0.1] * 3)
-            self.successResultOf(stopped)
+            await self.ends(stopped, [connection])
 
         asyncio.run(run())
 
     def test_a_node_that_hands_over_closes_its_clients_in_batches(self) -> None:
         async def run() -> None:
             node = self.start(restart_spread=4.0)
-            clients = [self.connect(request().replace(b"/ws", b"/watcher/")) for _ in range(40)]
-            await asyncio.sleep(0)
+            clients = await self.watch(40)
             node.handing_over = True
             stopped = node.stopService()
             closed = []
             for second in range(5):
                 closed.append(sum(b"\x03\xf4the server is" in t.written for _, t in clients))
                 if second == 2:  # this client was accepted before; its request comes now
-                    clients.append(self.connect(request().replace(b"/ws", b"/watcher/")))
-                    await asyncio.sleep(0)
+                    clients += await self.watch(1)
                     self.reactor.advance(0)
                     self.assertIn(b"HTTP/1.1 101 ", clients[-1][1].written)
                 self.reactor.pump([0.05] * 20)
@@ -285,10 +297,7 @@ class NodeTests(SynchronousTestCase):
             self.assertNoResult(stopped)
             for connection, _ in clients:
                 connection.dataReceived(close(1012))
-                connection.connectionLost(Failure(ConnectionLost()))
-            await self.handlers_end()
-            self.reactor.pump([0.1] * 3)
-            self.successResultOf(stopped)
+            await self.ends(stopped, [connection for connection, _ in clients])
 
         asyncio.run(run())
 
@@ -300,19 +309,14 @@ class NodeTests(SynchronousTestCase):
     def test_a_stop_hurries_a_node_that_hands_over(self) -> None:
         async def run() -> None:
             node = self.start(restart_spread=60.0)
-            clients = [self.connect(request().replace(b"/ws", b"/watcher/")) for _ in range(20)]
-            await asyncio.sleep(0)
+            clients = await self.watch(20)
             node.handing_over = True
             stopped = node.stopService()
             self.reactor.advance(1)
             node.hurry()
             self.reactor.advance(1)
             self.assertGreater(sum(b"\x03\xe9" in t.written for _, t in clients), 10)
-            for connection, _ in clients:
-                connection.connectionLost(Failure(ConnectionLost()))
-            await self.handlers_end()
-            self.reactor.pump([0.1] * 3)
-            self.successResultOf(stopped)
+            await self.ends(stopped, [connection for connection, _ in clients])
 
         asyncio.run(run())
 
@@ -320,18 +324,13 @@ class NodeTests(SynchronousTestCase):
         async def run() -> None:
             node = self.start(drain_timeout=8.0)
             self.patch(drain, "STOP_RATE", 1)
-            clients = [self.connect(request().replace(b"/ws", b"/watcher/")) for _ in range(20)]
-            await asyncio.sleep(0)
+            clients = await self.watch(20)
             stopped = node.stopService()
             self.reactor.pump([0.05] * 20)
             self.assertTrue(5 < sum(b"\x03\xe9" in t.written for _, t in clients) < 15)
             self.reactor.pump([0.05] * 25)
             self.assertEqual(sum(b"\x03\xe9" in t.written for _, t in clients), 20)
-            for connection, _ in clients:
-                connection.connectionLost(Failure(ConnectionLost()))
-            await self.handlers_end()
-            self.reactor.pump([0.1] * 3)
-            self.successResultOf(stopped)
+            await self.ends(stopped, [connection for connection, _ in clients])
 
         asyncio.run(run())
 
@@ -371,29 +370,30 @@ class NodeTests(SynchronousTestCase):
     def test_stop_waits_at_most_for_the_drain_timeout(self) -> None:
         async def run() -> None:
             node = self.start(drain_timeout=2.0)
-            self.connect(request().replace(b"/ws", b"/watcher/"))
-            await asyncio.sleep(0)
+            await self.watch(1)
             stopped = node.stopService()
             self.reactor.pump([0.5] * 3)
             self.assertNoResult(stopped)
             self.reactor.pump([0.5] * 3)
             self.successResultOf(stopped)
-            for connection in list(node.websockets.connection_factory.connections):
-                connection.connectionLost(Failure(ConnectionLost()))
-            await asyncio.sleep(0)
+            await self.leave(node.websockets.connection_factory.connections)
 
         asyncio.run(run())
 
     def test_stop_answers_handshakes_that_wait_for_their_session(self) -> None:
+        from django.test import override_settings
+
         async def run() -> None:
-            node = self.start()
+            with override_settings(C10K={"DATABASE_THREADS": 1}):
+                node = self.start()
             _, transport = self.connect(request(b"Cookie: sessionid=abc"))
             self.assertEqual(node.stats()["handshakes_deciding"], 1)
             stopped = node.stopService()
             self.reactor.advance(0)
             self.assertTrue(transport.written.startswith(b"HTTP/1.1 503 "), transport.written)
-            while node.stats()["handshakes_deciding"] or node.http.database.active:
-                await asyncio.sleep(0.001)
+            await ain_database(int)  # the only thread has ended the call of the handshake then
+            await self.handlers_end()
+            self.assertEqual(node.stats()["handshakes_deciding"], 0)
             self.reactor.pump([0.1] * 5)
             self.successResultOf(stopped)
 
@@ -409,8 +409,7 @@ class NodeTests(SynchronousTestCase):
         async def run() -> None:
             node = self.start(drain_timeout=2.0)
             call = asyncio.create_task(ain_database(slow))
-            while not begun.is_set():
-                await asyncio.sleep(0.001)
+            self.assertTrue(await asyncio.to_thread(begun.wait, 30))
             stats = node.stats()
             self.assertEqual((stats["database_calls"], stats["database_threads"]), (1, 1))
             stopped = node.stopService()
@@ -443,8 +442,7 @@ class NodeTests(SynchronousTestCase):
                 opened(connection)
 
             node.websockets.connection_factory.on_open = open_with
-            connection, _ = self.connect(request().replace(b"/ws", b"/watcher/"))
-            await asyncio.sleep(0)
+            ((connection, _),) = await self.watch(1)
             stopped = node.stopService()
             connection.dataReceived(close(1001))
             connection.connectionLost(Failure(ConnectionLost()))
@@ -463,8 +461,7 @@ class NodeTests(SynchronousTestCase):
     def test_a_full_bus_pauses_publishers(self) -> None:
         async def run() -> None:
             node = self.start()
-            connection, transport = self.connect(request().replace(b"/ws", b"/watcher/"))
-            await asyncio.sleep(0)
+            ((connection, transport),) = await self.watch(1)
             node.pubsub.bus_message(wire.Congested("node1"))
             connection.owner.publish("a", "b")
             self.assertFalse(transport.reading)
@@ -472,8 +469,7 @@ class NodeTests(SynchronousTestCase):
             node.pubsub.bus_message(wire.Cleared("node1"))
             self.reactor.advance(0)
             self.assertTrue(transport.reading)
-            connection.connectionLost(Failure(ConnectionLost()))
-            await self.handlers_end()
+            await self.leave([connection])
             self.stop(node)
 
         asyncio.run(run())
@@ -486,8 +482,7 @@ class NodeTests(SynchronousTestCase):
                 self.reactor.ports, [], "external publishers would reach a node that does not serve"
             )
             self.reactor.advance(0)
-            self.connect(request().replace(b"/ws", b"/watcher/"))
-            await asyncio.sleep(0)
+            await self.watch(1)
             outside: Any = self.reactor.publish_factory.buildProtocol(None)
             outside.makeConnection(StringTransportWithDisconnection())
             outside.transport.protocol = outside
@@ -501,9 +496,7 @@ class NodeTests(SynchronousTestCase):
             node.pubsub.bus_message(wire.Cleared("node1"))
             self.reactor.advance(0)
             self.assertEqual(node.stats()["published_externally"], 2)
-            for connection in list(node.websockets.connection_factory.connections):
-                connection.connectionLost(Failure(ConnectionLost()))
-            await self.handlers_end()
+            await self.leave(node.websockets.connection_factory.connections)
             self.stop(node)
             self.assertFalse(outside.transport.connected)
             self.assertFalse(any(port.connected for port in self.reactor.ports))

@@ -1,7 +1,7 @@
 """Tests of cluster.supervisor.control_connection: both ends, connected in memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,14 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from cluster.core.exceptions import OperationFailed
-from cluster.supervisor.control_connection import (
-    MAX_REASON,
-    ChildLink,
-    ControlFactory,
-    RegistrationRefused,
-    SupervisorLink,
-)
-from cluster.supervisor.operator_commands import Restart
+from cluster.supervisor.control_connection.child_link import ChildLink, ControlFactory
+from cluster.supervisor.control_connection.commands import Ask, RegistrationRefused
+from cluster.supervisor.control_connection.supervisor_link import MAX_REASON, SupervisorLink
 
 
 @implementer(IUNIXTransport)
@@ -98,9 +93,10 @@ class RecordingRegistry:
     def left(self, link: ChildLink) -> None:
         self.events.append(("left", link.slot))
 
-    def restart(self) -> "Deferred[str]":
-        self.restarted: Deferred[str] = Deferred()
-        return self.restarted
+    def ask(self, what: str, arguments: Mapping[str, Any]) -> "Deferred[Any]":
+        self.asked = what, arguments
+        self.answer: Deferred[Any] = Deferred()
+        return self.answer
 
 
 class ControlTests(SynchronousTestCase):
@@ -208,26 +204,43 @@ class OperatorTests(SynchronousTestCase):
         self.operator = amp.AMP()
         self.pump = join(self.operator, self.parent)
 
-    def test_a_restart_is_answered_when_it_has_ended(self) -> None:
-        done = self.operator.callRemote(Restart)
+    def ask(self) -> "Deferred[dict[str, Any]]":
+        asked: Deferred[dict[str, Any]] = self.operator.callRemote(
+            Ask, what="drain", arguments={"node": "node1"}
+        )
         self.pump()
-        self.assertNoResult(done)
-        self.registry.restarted.callback("restarted")
-        self.pump()
-        self.assertEqual(self.successResultOf(done), {"summary": "restarted"})
+        return asked
 
-    def test_a_restart_that_fails_is_answered_with_the_reason(self) -> None:
-        failures: list[Failure] = []
-        self.operator.callRemote(Restart).addErrback(failures.append)
+    def test_a_command_is_answered_when_it_has_ended(self) -> None:
+        done = self.ask()
+        self.assertNoResult(done)
+        self.assertEqual(self.registry.asked, ("drain", {"node": "node1"}))
+        self.registry.answer.callback({"state": "drained"})
         self.pump()
-        self.registry.restarted.errback(OperationFailed("no app"))
+        self.assertEqual(self.successResultOf(done), {"answer": {"state": "drained"}})
+
+    def test_a_command_that_fails_is_answered_with_the_reason(self) -> None:
+        failures: list[Failure] = []
+        self.ask().addErrback(failures.append)
+        self.registry.answer.errback(OperationFailed("no app"))
         self.pump()
         self.assertEqual([str(each.value) for each in failures], ["no app"])
 
-    def test_an_operator_who_does_not_wait_for_the_end(self) -> None:
-        self.operator.callRemote(Restart).addErrback(lambda _: None)
+    def test_a_bug_does_not_end_the_connection(self) -> None:
+        failures: list[Failure] = []
+        self.ask().addErrback(failures.append)
+        self.registry.answer.errback(ZeroDivisionError())
         self.pump()
+        self.assertEqual(
+            [str(each.value) for each in failures], ["internal error; the log has the reason"]
+        )
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.ask()
+        self.registry.answer.callback(None)
+
+    def test_an_operator_who_does_not_wait_for_the_end(self) -> None:
+        self.ask().addErrback(lambda _: None)
         self.parent.connectionLost(Failure(ConnectionLost()))
-        self.registry.restarted.callback("restarted")
+        self.registry.answer.callback({"state": "drained"})
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.registry.events, [])

@@ -14,7 +14,7 @@ from cluster.core.exceptions import ConfigurationError, OperationFailed
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim, probe
 from cluster.supervisor.config import SupervisorConfig
-from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
+from cluster.supervisor.control_connection.commands import BROKER_SLOT, RegistrationRefused
 from cluster.supervisor.heartbeat_pipe import DESCRIPTOR, STACKS_SIGNAL
 from cluster.supervisor.registration.registry import Registry
 from cluster.supervisor.supervisor import Supervisor

@@ -3,9 +3,8 @@
 import argparse
 from typing import Any
 
-from cluster.cli.console.control_client import add_port_to, ask
-from cluster.cli.console.output import print_json, size, table, text
-from cluster.cli.console.topics import warn_of_silence
+from cluster.cli.console.control_client import add_command, ask
+from cluster.cli.console.output import print_json, size, table, text, warn_of_silence
 from cluster.core.exceptions import OperationFailed
 
 FILTERS = {
@@ -22,8 +21,10 @@ CLOSE_RESTART = 1012
 
 def add_to(subparsers: Any) -> None:
     """Declare the subcommands."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "clients",
+        run_clients,
         help="list connected clients",
         description="Lists the clients that fit all given filters: WebSockets, streams and polls.",
     )
@@ -31,9 +32,10 @@ def add_to(subparsers: Any) -> None:
     parser.add_argument(
         "--limit", type=int, default=100, metavar="N", help="how many clients [default: 100]"
     )
-    parser.set_defaults(run=run_clients)
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "kick",
+        run_kick,
         help="disconnect clients",
         description="Disconnects the clients that fit all given filters, at least one. They are"
         " closed with 1008, after which c10k.js does not reconnect; with --reconnect with 1012.",
@@ -45,14 +47,11 @@ def add_to(subparsers: Any) -> None:
     parser.add_argument(
         "--reason", default="", metavar="TEXT", help="sent to the clients; at most 123 bytes"
     )
-    parser.set_defaults(run=run_kick)
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
-    add_port_to(parser)
     for name, help_text in FILTERS.items():
         parser.add_argument(f"--{name}", default="", metavar=name.upper(), help=help_text)
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, str]:

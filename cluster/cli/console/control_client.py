@@ -1,31 +1,56 @@
-"""Sends a command to the supervisor of a running cluster, over its private control socket.
+"""Declares a command for a running cluster, and sends it to the supervisor.
 
-The commands are those of cluster.supervisor.operator_commands. A call blocks until the response is
-there; it needs no reactor.
+The commands are those of cluster.supervisor.operators, over its private control socket. A call
+blocks until the response is there, and needs no reactor.
 """
 
 import argparse
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.protocols import amp
 
 from cluster.core.exceptions import NotRunning, OperationFailed
 from cluster.net.running_clusters import running_clusters
-from cluster.supervisor.operators.questions import Ask
+from cluster.supervisor.control_connection.commands import Ask
 
 END_OF_BOX = b"\0\0"
 
 
-def add_port_to(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--port``, which chooses a cluster."""
+def add_command(
+    subparsers: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    help: str,
+    description: str,
+    json: str = "print JSON, for programs",
+) -> argparse.ArgumentParser:
+    """Declare a subcommand for a running cluster, with ``--port``, which chooses the cluster.
+
+    Args:
+        subparsers: Those of the parser.
+        name: The subcommand.
+        run: Runs it, and returns the exit status.
+        help: Its line in the help of ``c10k``.
+        description: The beginning of its own help.
+        json: The help of ``--json``; empty if it has no such option.
+    """
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=help, description=description
+    )
+    parser.set_defaults(run=run)
     parser.add_argument(
         "--port",
         type=int,
         metavar="PORT",
         help="the first listening port of the cluster [default: the only one that is running]",
     )
+    if json:
+        parser.add_argument("--json", action="store_true", help=json)
+    return parser
 
 
 def control_socket(port: int | None) -> str:
@@ -49,29 +74,6 @@ def control_socket(port: int | None) -> str:
     )
 
 
-def call(path: str, command: type[amp.Command], **arguments: Any) -> dict[str, Any]:
-    """Send a command, and return its response.
-
-    Raises:
-        OperationFailed: The supervisor refused it, could not do it, or has ended meanwhile.
-    """
-    protocol: Any = None
-    box = command.makeArguments(arguments, protocol)
-    box[amp.ASK] = b"1"
-    box[amp.COMMAND] = command.commandName
-    with socket.socket(socket.AF_UNIX) as connected:
-        try:
-            connected.connect(path)
-            connected.sendall(box.serialize())
-            answer = _receive(connected)
-        except OSError as error:
-            raise OperationFailed(f"{path}: {error.strerror}") from None
-    if amp.ERROR in answer:
-        raise OperationFailed(answer[amp.ERROR_DESCRIPTION].decode())
-    response: dict[str, Any] = command.parseResponse(answer, protocol)
-    return response
-
-
 def ask(arguments: argparse.Namespace, what: str, **more: Any) -> Any:
     """Ask a question of cluster.supervisor.operators.
 
@@ -87,7 +89,21 @@ def ask(arguments: argparse.Namespace, what: str, **more: Any) -> Any:
         NotRunning: There is no such cluster, or there are several.
         OperationFailed: There is no answer; the text is for the operator.
     """
-    return call(control_socket(arguments.port), Ask, what=what, arguments=more)["answer"]
+    path = control_socket(arguments.port)
+    protocol: Any = None  # AMP needs it for descriptors only
+    box = Ask.makeArguments({"what": what, "arguments": more}, protocol)
+    box[amp.ASK] = b"1"
+    box[amp.COMMAND] = Ask.commandName
+    with socket.socket(socket.AF_UNIX) as connected:
+        try:
+            connected.connect(path)
+            connected.sendall(box.serialize())
+            answer = _receive(connected)
+        except OSError as error:
+            raise OperationFailed(f"{path}: {error.strerror}") from None
+    if amp.ERROR in answer:
+        raise OperationFailed(answer[amp.ERROR_DESCRIPTION].decode())
+    return Ask.parseResponse(answer, protocol)["answer"]
 
 
 def _receive(connected: socket.socket) -> Any:

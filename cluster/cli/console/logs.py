@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import Any
 
-from cluster.cli.console.control_client import add_port_to, ask
+from cluster.cli.console.control_client import add_command, ask
 from cluster.cli.console.output import print_json
 from cluster.cli.console.status import event_line
 
@@ -13,16 +13,18 @@ POLL_S = 0.5
 
 def add_to(subparsers: Any) -> None:
     """Declare the subcommands."""
-    for name, run, what in (
-        ("logs", run_logs, "lines of the cluster's log"),
-        ("events", run_events, "events: starts, ends, restarts"),
+    for name, run, what, json in (
+        ("logs", run_logs, "lines of the cluster's log", ""),
+        ("events", run_events, "events: starts, ends, restarts", "print JSON, one event a line"),
     ):
-        parser = subparsers.add_parser(
+        parser = add_command(
+            subparsers,
             name,
+            run,
             help=f"print the newest {what}",
             description=f"Prints the newest {what}, the oldest of them first.",
+            json=json,
         )
-        add_port_to(parser)
         parser.add_argument(
             "-f", "--follow", action="store_true", help="continue with new ones until Ctrl-C"
         )
@@ -34,9 +36,6 @@ def add_to(subparsers: Any) -> None:
             metavar="N",
             help="how many of the newest [default: 20]",
         )
-        if name == "events":
-            parser.add_argument("--json", action="store_true", help="print JSON, one event a line")
-        parser.set_defaults(run=run)
 
 
 def run_logs(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
-"""What all subcommands print: tables, sizes, durations, and text of clients."""
+"""What all subcommands print: tables, sizes, durations, text of clients, and a warning."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -68,3 +69,9 @@ def duration(seconds: float | None) -> str:
 def text(value: str) -> str:
     """Text that a client may have chosen, without control characters."""
     return escape(value)
+
+
+def warn_of_silence(answer: dict[str, Any]) -> None:
+    """Say on standard error which nodes did not answer."""
+    if answer["silent"]:
+        print(f"c10k: no answer from {', '.join(answer['silent'])}", file=sys.stderr)

@@ -3,23 +3,23 @@
 import argparse
 from typing import Any
 
-from cluster.cli.console.control_client import add_port_to, ask
+from cluster.cli.console.control_client import add_command, ask
 from cluster.cli.console.output import print_json
+from cluster.supervisor.registration.roster import count_nodes
 
 
 def add_to(subparsers: Any) -> None:
     """Declare the subcommand."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "publish",
+        run,
         help="publish a message to a topic",
         description="Publishes a text message to all subscribers of a topic, and prints on how many"
         " nodes there are some.",
     )
-    add_port_to(parser)
     parser.add_argument("topic", metavar="TOPIC")
     parser.add_argument("message", metavar="MESSAGE")
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,6 +28,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(receipt)
     else:
-        count = receipt["nodes"]
-        print(f"sent to subscribers on {count} node{'' if count == 1 else 's'}")
+        print(f"sent to subscribers on {count_nodes(receipt['nodes'])}")
     return 0

@@ -3,25 +3,25 @@
 import argparse
 from typing import Any
 
-from cluster.cli.console.control_client import add_port_to, call, control_socket
-from cluster.supervisor.operator_commands import Restart
+from cluster.cli.console.control_client import add_command, ask
 
 
 def add_to(subparsers: Any) -> None:
     """Declare the subcommand."""
-    parser = subparsers.add_parser(
+    add_command(
+        subparsers,
         "restart",
+        run,
         help="replace the processes one after the other, with new code and new settings",
         description="Replaces the nodes one after the other, without refusing a connection, and the"
         " broker if its code has changed. Waits until all are replaced. If a new process cannot"
         " start, the old ones continue to serve, and the exit status is 1. A restart that is"
         " requested during another one follows it.",
+        json="",
     )
-    add_port_to(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Restart, and print what was done."""
-    print(call(control_socket(arguments.port), Restart)["summary"])
+    print(ask(arguments, "restart")["summary"])
     return 0

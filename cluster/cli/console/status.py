@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cluster.cli.console.control_client import add_port_to, ask
+from cluster.cli.console.control_client import add_command, ask
 from cluster.cli.console.output import duration, number, print_json, size, table, text
 
 EXIT_NOT_READY = 3
@@ -26,21 +26,22 @@ def add_to(subparsers: Any) -> None:
         ("status", run_status, "show whether the cluster is ready, and what it does"),
         ("nodes", run_nodes, "list the processes"),
     ):
-        parser = subparsers.add_parser(
+        add_command(
+            subparsers,
             name,
+            run,
             help=help_text,
             description=f"{help_text[0].upper()}{help_text[1:]}. The exit status is"
             f" {EXIT_NOT_READY} if the cluster is not ready.",
         )
-        add_port_to(parser)
-        parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-        parser.set_defaults(run=run)
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "top",
+        run_top,
         help="show the status every two seconds, until Ctrl-C",
         description="Shows the status repeatedly, until Ctrl-C.",
+        json="",
     )
-    add_port_to(parser)
     parser.add_argument(
         "--interval",
         type=float,
@@ -48,7 +49,6 @@ def add_to(subparsers: Any) -> None:
         metavar="SECONDS",
         help="between two pictures [default: 2]",
     )
-    parser.set_defaults(run=run_top)
 
 
 def run_status(arguments: argparse.Namespace) -> int:

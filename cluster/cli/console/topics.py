@@ -1,23 +1,23 @@
 """``c10k topics``: the topics with the most subscribers."""
 
 import argparse
-import sys
 from typing import Any
 
-from cluster.cli.console.control_client import add_port_to, ask
-from cluster.cli.console.output import print_json
+from cluster.cli.console.control_client import add_command, ask
+from cluster.cli.console.output import print_json, warn_of_silence
 from cluster.cli.console.status import topics_text
 
 
 def add_to(subparsers: Any) -> None:
     """Declare the subcommand."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "topics",
+        run,
         help="list the topics with the most subscribers",
         description="Lists the topics with the most subscribed clients in the cluster, and how many"
         " messages of each are retained.",
     )
-    add_port_to(parser)
     parser.add_argument(
         "--limit", type=int, default=20, metavar="N", help="how many topics [default: 20]"
     )
@@ -26,8 +26,6 @@ def add_to(subparsers: Any) -> None:
         action="store_true",
         help="show many topics with the same beginning up to a slash as one row",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,9 +37,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(topics_text(answer["topics"]))
         warn_of_silence(answer)
     return 0
-
-
-def warn_of_silence(answer: dict[str, Any]) -> None:
-    """Say on standard error which nodes did not answer."""
-    if answer["silent"]:
-        print(f"c10k: no answer from {', '.join(answer['silent'])}", file=sys.stderr)

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from cluster.net.accepting.socket_limits import descriptor_limit, open_descriptors
 from cluster.supervisor.child_processes import Children
-from cluster.supervisor.control_connection import ChildLink
+from cluster.supervisor.control_connection.child_link import ChildLink
 from cluster.supervisor.heartbeat import Heartbeat, Statistics
 from cluster.supervisor.operators.cluster_view import ClusterView
 from cluster.supervisor.registration.control_socket import ControlSocket

@@ -13,7 +13,7 @@ from cluster.core.exceptions import OperationFailed
 from cluster.logs.line_writer import LineWriter
 from cluster.net.listening_sockets import connection_capacity
 from cluster.supervisor.config import SupervisorConfig
-from cluster.supervisor.control_connection import ChildLink
+from cluster.supervisor.control_connection.child_link import ChildLink
 from cluster.supervisor.heartbeat import ANSWER_S, Statistics
 from cluster.supervisor.operators.operations import Operations
 from cluster.supervisor.operators.scaling import Scaling
@@ -60,6 +60,7 @@ class ClusterView:
         clock: The reactor.
         missing: Returns why the cluster is not ready, as phrases.
         activity: Returns "stopping", "restarting" or "".
+        restart: Replaces all processes; see Supervisor.
 
     ``descriptor_limit`` (of each node) and ``urls`` are set when the cluster starts, ``scaling``
     before.
@@ -76,6 +77,7 @@ class ClusterView:
         clock: IReactorTime,
         missing: Callable[[Statistics], list[str]],
         activity: Callable[[], str],
+        restart: Callable[[], "Deferred[str]"],
     ) -> None:
         self.descriptor_limit = 0
         self.urls: Sequence[str] = ()
@@ -88,6 +90,7 @@ class ClusterView:
         self._clock = clock
         self._missing = missing
         self._activity = activity
+        self.restart = restart
         self._last_end: dict[str, str] = {}
         self._log: LineWriter | None = None
 
@@ -159,7 +162,8 @@ class ClusterView:
         return ("not ready" if missing else "ready"), missing
 
     def info(self) -> ClusterInfo:
-        return ClusterInfo(self._config.node["settings"], self.urls, self.capacity())
+        config = self._config
+        return ClusterInfo(config.node["settings"], self.urls, self.capacity(), config.version)
 
     def capacity(self) -> int:
         """How many connections the nodes can hold that are not drained."""
@@ -178,15 +182,6 @@ class ClusterView:
 
     def node_names(self) -> Sequence[str]:
         return list(self._roster.nodes)
-
-    def drain(self, node: str) -> "Deferred[dict[str, Any]]":
-        return self.scaling.drain(node)
-
-    def undo_drain(self, node: str) -> "Deferred[dict[str, Any]]":
-        return self.scaling.undo_drain(node)
-
-    def scale(self, nodes: int) -> "Deferred[dict[str, Any]]":
-        return self.scaling.scale(nodes)
 
     def status_document(self) -> "Deferred[dict[str, Any]]":
         return self.status.document()

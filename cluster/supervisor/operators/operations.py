@@ -1,7 +1,7 @@
 """Operations: answers an operator's questions with what the nodes answer.
 
-Each public method is one question (``questions.Ask.what``). A node that does not answer in time is
-left out, and the answer names it in ``silent``.
+Each public method is one question (``what`` of control_connection.commands.Ask). A node that does
+not answer in time is left out, and the answer names it in ``silent``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from cluster.core.exceptions import OperationFailed
+from cluster.supervisor.operators.scaling import Scaling
+from cluster.supervisor.registration.roster import check_node
 
 ANSWER_S = 5.0
 """Seconds that a node has for its answer."""
 
 QUESTIONS = (
-    "clients", "disconnect", "drain", "logs", "publish", "scale", "status", "topics", "undo_drain",
+    "clients", "disconnect", "drain", "logs", "publish", "restart", "scale", "status", "topics",
+    "undo_drain",
 )  # fmt: skip
 
 
@@ -32,6 +35,8 @@ class Link(Protocol):
 
 class Source(Protocol):
     """The methods of the supervisor that the operations call."""
+
+    scaling: Scaling
 
     def node_links(self) -> Mapping[str, Link]:
         """The control connections of the nodes that serve, by name."""
@@ -48,14 +53,8 @@ class Source(Protocol):
         Raises OperationFailed if another program writes the log.
         """
 
-    def drain(self, node: str) -> "Deferred[dict[str, Any]]":
-        """See Scaling."""
-
-    def undo_drain(self, node: str) -> "Deferred[dict[str, Any]]":
-        """See Scaling."""
-
-    def scale(self, nodes: int) -> "Deferred[dict[str, Any]]":
-        """See Scaling."""
+    def restart(self) -> "Deferred[str]":
+        """See Supervisor."""
 
 
 class Operations:
@@ -95,15 +94,19 @@ class Operations:
 
     def drain(self, node: str) -> "Deferred[dict[str, Any]]":
         """Have a node finish its work and end; see Scaling."""
-        return self._source.drain(node)
+        return self._source.scaling.drain(node)
 
     def undo_drain(self, node: str) -> "Deferred[dict[str, Any]]":
         """Start a node that was drained; see Scaling."""
-        return self._source.undo_drain(node)
+        return self._source.scaling.undo_drain(node)
 
     def scale(self, nodes: int) -> "Deferred[dict[str, Any]]":
         """Change the number of nodes; see Scaling."""
-        return self._source.scale(nodes)
+        return self._source.scaling.scale(nodes)
+
+    def restart(self) -> "Deferred[dict[str, Any]]":
+        """Replace all processes, one after the other: ``summary``, a sentence; see Supervisor."""
+        return self._source.restart().addCallback(lambda summary: {"summary": summary})
 
     def logs(self, after: int = -1, limit: int = 1000) -> "Deferred[dict[str, Any]]":
         """Lines of the cluster's log.
@@ -197,9 +200,8 @@ class Operations:
         self, what: str, arguments: Mapping[str, Any], node: str = "", timeout: float = ANSWER_S
     ) -> "Deferred[dict[str, Any]]":
         """The answers by node; only of one node, if it is given."""
-        if node and node not in self._source.node_names():
-            known = ", ".join(self._source.node_names())
-            raise OperationFailed(f"there is no node {node!r}; this cluster has {known}")
+        if node:
+            check_node(node, self._source.node_names())
         links = {
             name: link for name, link in self._source.node_links().items() if node in ("", name)
         }

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from cluster.core.exceptions import ConfigurationError, OperationFailed
 from cluster.supervisor.config import MAX_NODES
-from cluster.supervisor.registration.roster import Roster, count_nodes
+from cluster.supervisor.registration.roster import Roster, check_node, count_nodes
 from cluster.supervisor.restarting.rolling_restart import RollingRestart
 
 HANDSHAKE_S = 0.5
@@ -180,7 +180,7 @@ class Scaling:
     # The commands.
 
     async def _drain(self, node: str) -> dict[str, Any]:
-        self._check(node)
+        check_node(node, self._roster.nodes)
         if self._processes.is_retired(node):
             raise OperationFailed(f"{node} is drained already")
         if not any(self._serves(name) for name in self._roster.nodes if name != node):
@@ -191,7 +191,7 @@ class Scaling:
         return {"node": node, "state": "drained"}
 
     async def _undo_drain(self, node: str) -> dict[str, Any]:
-        self._check(node)
+        check_node(node, self._roster.nodes)
         if not self._processes.is_retired(node):
             raise OperationFailed(f"{node} is not drained")
         self._slots.reopen(self._roster.slot_of(node))
@@ -269,11 +269,6 @@ class Scaling:
         self._slots.remove_last()
         self._roster.nodes.pop()
         self._processes.forget(name)
-
-    def _check(self, node: str) -> None:
-        if node not in self._roster.nodes:
-            known = ", ".join(self._roster.nodes)
-            raise OperationFailed(f"there is no node {node!r}; this cluster has {known}")
 
     def _serves(self, name: str) -> bool:
         return self._processes.is_ready(name) and not self._processes.is_retired(name)

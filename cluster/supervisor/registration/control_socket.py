@@ -13,7 +13,8 @@ from twisted.internet.protocol import Factory
 
 from cluster.net.runtime_directory import RuntimeDirectory
 from cluster.net.runtime_watch import RuntimeWatch, SocketFileWatch, stop_listening
-from cluster.supervisor.control_connection import BROKER_SLOT, ChildLink
+from cluster.supervisor.control_connection.child_link import ChildLink
+from cluster.supervisor.control_connection.commands import BROKER_SLOT
 
 
 class ControlSocket:

@@ -13,7 +13,8 @@ from cluster.core.exceptions import ConfigurationError
 from cluster.supervisor.certificates import Certificates
 from cluster.supervisor.child_processes import SPARE, Children
 from cluster.supervisor.config import SupervisorConfig
-from cluster.supervisor.control_connection import BROKER_SLOT, ChildLink, RegistrationRefused
+from cluster.supervisor.control_connection.child_link import ChildLink
+from cluster.supervisor.control_connection.commands import BROKER_SLOT, RegistrationRefused
 from cluster.supervisor.heartbeat import Heartbeat
 from cluster.supervisor.listening_slots import ListeningSlots
 from cluster.supervisor.registration.control_socket import ControlSocket
@@ -36,7 +37,7 @@ class Owner(Protocol):
 
 
 class Registry:
-    """Receives the messages of the children (control_connection.ChildRegistry).
+    """Receives the messages of the children (child_link.ChildRegistry).
 
     Args:
         owner: The supervisor.

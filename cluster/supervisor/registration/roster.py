@@ -1,6 +1,9 @@
 """The names of a cluster's children, and the slots of its nodes."""
 
-from cluster.supervisor.control_connection import BROKER_SLOT, RegistrationRefused
+from collections.abc import Sequence
+
+from cluster.core.exceptions import OperationFailed
+from cluster.supervisor.control_connection.commands import BROKER_SLOT, RegistrationRefused
 
 BROKER = "broker"
 
@@ -44,3 +47,9 @@ class Roster:
 def count_nodes(number: int) -> str:
     """A number of nodes, as a phrase."""
     return "1 node" if number == 1 else f"{number} nodes"
+
+
+def check_node(node: str, nodes: Sequence[str]) -> None:
+    """Raise OperationFailed, whose text is for the operator, if ``node`` is none of ``nodes``."""
+    if node not in nodes:
+        raise OperationFailed(f"there is no node {node!r}; this cluster has {', '.join(nodes)}")

@@ -23,10 +23,10 @@ SKIPPED = ("__pycache__", "node_modules", "site-packages", "static", "media")
 """Folders without code of the site, besides those whose name begins with a dot."""
 
 MAX_FILES = 5000
-"""Files with code that are looked at, at most: 5,000 take some 20 ms."""
+"""Files with code that are looked at, at most: the supervisor does nothing else meanwhile."""
 
 MAX_ENTRIES = 10_000
-"""Files and folders that are found, at most, such as the uploads of a site: some 50 ms."""
+"""Files and folders that are found, at most, such as the uploads of a site."""
 
 Snapshot = dict[str, tuple[int, int]]
 """The time of change in nanoseconds, and the size, of each file."""

@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.core.exceptions import OperationFailed
+from cluster.supervisor.registration.roster import count_nodes
 from cluster.supervisor.restarting.awaited_start import AwaitedStart
 
 
@@ -134,7 +135,8 @@ class RollingRestart:
 
     async def _run(self) -> str:
         nodes = list(self._nodes())
-        self.log.info("restarting {count} nodes, one after the other", count=len(nodes))
+        count = count_nodes(len(nodes))
+        self.log.info("restarting {count}, one after the other", count=count)
         begun = self._clock.seconds()
         broker_is_current = not self._broker or await self._is_broker_current()
         for name in nodes:
@@ -143,7 +145,6 @@ class RollingRestart:
             await self._replace_broker()
         seconds = self._clock.seconds() - begun
         kept = "; the broker's code has not changed" if self._broker and broker_is_current else ""
-        count = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
         return f"restarted {count} in {seconds:.1f} s{kept}"
 
     async def _replace(self, name: str) -> None:

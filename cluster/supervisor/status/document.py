@@ -6,7 +6,6 @@ that is not known is null.
 
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from cluster.supervisor.status.events import EventLog
@@ -53,11 +52,13 @@ class ClusterInfo(NamedTuple):
         settings: The settings module of the site.
         urls: The addresses that clients connect to.
         capacity: How many connections the descriptors of all nodes allow that are not drained.
+        version: The version of c10k.
     """
 
     settings: str
     urls: Sequence[str]
     capacity: int
+    version: str
 
 
 def status_document(
@@ -104,7 +105,7 @@ def status_document(
         "uptime": uptime,
         "settings": info.settings,
         "urls": list(info.urls),
-        "version": version("django-c10k"),
+        "version": info.version,
         "python": platform.python_version(),
         "loop": next((each["loop"] for each in nodes if "loop" in each), None),
         "connections": {

@@ -13,10 +13,10 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
+
+from cluster.supervisor.deferred_response import respond
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -28,8 +28,6 @@ _TYPES = {
     "css": b"text/css; charset=utf-8",
     "js": b"text/javascript; charset=utf-8",
 }
-
-_log = Logger()
 
 
 def is_allowed_host(host: str, names: frozenset[str]) -> bool:
@@ -96,27 +94,11 @@ class Document(_Guarded):
         self._make = make
 
     def answer(self, request: Request) -> int:
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
+        return respond(request, self._make().addCallback(_as_json))
 
-        def send(document: dict[str, Any]) -> None:
-            if gone:
-                return
-            body = json.dumps(document, allow_nan=False).encode()
-            request.setHeader(b"content-type", b"application/json")
-            request.setHeader(b"cache-control", b"no-store")
-            request.setHeader(b"content-length", b"%d" % len(body))
-            request.write(body)
-            request.finish()
 
-        def fail(failure: Failure) -> None:
-            _log.failure("cannot answer /status.json", failure)
-            if not gone:
-                request.setResponseCode(500)
-                request.finish()
-
-        self._make().addCallback(send).addErrback(fail)
-        return NOT_DONE_YET
+def _as_json(document: dict[str, Any]) -> tuple[int, bytes, bytes]:
+    return 200, b"application/json", json.dumps(document, allow_nan=False).encode()
 
 
 def add_to(root: Any, make: Callable[[], "Deferred[dict[str, Any]]"]) -> None:

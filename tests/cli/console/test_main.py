@@ -50,8 +50,7 @@ class MainTests(SynchronousTestCase):
 
     def test_ctrl_c_and_a_reader_that_has_ended_are_no_errors(self) -> None:
         for error, expected in ((KeyboardInterrupt(), 130), (BrokenPipeError(), 141)):
-            self.patch(restart, "call", raising(error))
-            self.patch(restart, "control_socket", lambda port: "")
+            self.patch(restart, "ask", raising(error))
             status, out, err = self.run_command("restart")
             self.assertEqual((status, out, err), (expected, "", ""))
 

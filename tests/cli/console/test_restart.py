@@ -35,7 +35,7 @@ class RestartTests(SynchronousTestCase):
             connected, _ = listening.accept()
             with connected:
                 (box,) = amp.parseString(connected.recv(65536))
-                self.assertEqual(box[b"_command"], b"Restart")
+                self.assertEqual((box[b"_command"], box[b"what"]), (b"Ask", b"restart"))
                 if answer is not None:
                     data = amp.Box(answer).serialize()
                     connected.sendall(data[:10])
@@ -53,7 +53,8 @@ class RestartTests(SynchronousTestCase):
         return status, out.getvalue(), err.getvalue()
 
     def test_the_summary_is_printed(self) -> None:
-        self.cluster(8001, {b"_answer": b"1", b"summary": b"restarted 4 nodes in 2.0 s"})
+        answer = b'{"summary": "restarted 4 nodes in 2.0 s"}'
+        self.cluster(8001, {b"_answer": b"1", b"answer": answer})
         self.assertEqual(self.run_command(), (0, "restarted 4 nodes in 2.0 s\n", ""))
 
     def test_a_restart_that_ends_early(self) -> None:

@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import OperationFailed
+from cluster.supervisor.control_connection.json_argument import PART, Json
 from cluster.supervisor.operators.cluster_view import ClusterView
-from cluster.supervisor.operators.json_argument import PART, Json
 from cluster.supervisor.operators.operations import ANSWER_S, Operations
 from cluster.supervisor.registration.roster import Roster
 
@@ -43,6 +43,9 @@ class OperationsTests(SynchronousTestCase):
 
     def status_document(self) -> "Deferred[dict[str, Any]]":
         return succeed({"state": "ready"})
+
+    def restart(self) -> "Deferred[str]":
+        return succeed("restarted 3 nodes in 2.0 s")
 
     def ask(self, what: str, **arguments: Any) -> Any:
         asked = self.operations.ask(what, arguments)
@@ -118,6 +121,7 @@ class OperationsTests(SynchronousTestCase):
             self.clock,
             lambda found: [],
             str,
+            self.restart,
         )
         self.nodes = dict.fromkeys(self.node_names(), Node(None))
         topics = view.busiest_topics()
@@ -131,6 +135,9 @@ class OperationsTests(SynchronousTestCase):
     def is_ready(self, name: str) -> bool:
         """As Processes."""
         return True
+
+    def test_a_restart(self) -> None:
+        self.assertEqual({"summary": "restarted 3 nodes in 2.0 s"}, self.ask("restart"))
 
     def test_wrong_questions(self) -> None:
         self.assert_refused("'__init__'", "__init__")

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from cluster.core.exceptions import ConfigurationError, OperationFailed
-from cluster.supervisor.control_connection import BROKER_SLOT
+from cluster.supervisor.control_connection.commands import BROKER_SLOT
 from cluster.supervisor.operators.scaling import HANDSHAKE_S, LOOK_S, QUEUE_S
 from cluster.supervisor.supervisor import Supervisor
 from tests.supervisor.test_heartbeat import RecordingLink

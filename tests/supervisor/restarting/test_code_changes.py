@@ -19,8 +19,8 @@ class CodeChangesTests(SynchronousTestCase):
             path = self.folder / "project" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("before")
-        self.library = self.folder / "library"
-        self.library.mkdir()
+        self.site_packages = self.folder / "site_packages"
+        self.site_packages.mkdir()
         self.clock = Clock()
         self.waiting = ["node0", "node1"]
         self.all_serve = False
@@ -28,7 +28,7 @@ class CodeChangesTests(SynchronousTestCase):
         self.lines: list[str] = []
         self.changes = CodeChanges(
             str(self.folder / "project"),
-            [str(self.library), "/nowhere"],
+            [str(self.site_packages), "/nowhere"],
             lambda: self.all_serve,
             lambda: self.waiting,
             self.started.append,
@@ -61,7 +61,7 @@ class CodeChangesTests(SynchronousTestCase):
     def test_new_and_removed_files_are_changes(self) -> None:
         self.assertTrue(self.starts_after(lambda: self.write("site/new.py")))
         self.assertTrue(self.starts_after((self.folder / "project/site/new.py").unlink))
-        self.assertTrue(self.starts_after((self.library / "installed").mkdir))
+        self.assertTrue(self.starts_after((self.site_packages / "installed").mkdir))
 
     def test_other_files_are_no_code(self) -> None:
         for name in ("site/data.json", ".git/x.py", "venv/y.py"):

@@ -38,7 +38,7 @@ class FixedSource:
         return ("not ready" if missing else "ready"), [f"{name} is down" for name in missing]
 
     def info(self) -> ClusterInfo:
-        return ClusterInfo("site.settings", ["http://localhost:8000"], 1000)
+        return ClusterInfo("site.settings", ["http://localhost:8000"], 1000, "2.0")
 
 
 class ClusterStatusTests(SynchronousTestCase):
@@ -82,7 +82,7 @@ class ClusterStatusTests(SynchronousTestCase):
         self.status.record("started", "ready", process="node0")
         document = self.document()
         self.assertEqual("ready", document["state"])
-        self.assertEqual(10.0, document["uptime"])
+        self.assertEqual((10.0, "2.0"), (document["uptime"], document["version"]))
         self.assertEqual(
             (5, 2), (document["connections"]["open"], document["connections"]["stream"])
         )
