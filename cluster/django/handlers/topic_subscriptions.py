@@ -66,6 +66,8 @@ class Subscriptions:
         position = parse_since(since)
         self._end_pending(topic)
         self._forget_on_gap(topic)
+        if refresh is None and topic in self._skipping:
+            self.remove(topic)
         if on_gap is not None:
             if self._on_gap is None:
                 self._on_gap = {}
@@ -75,8 +77,6 @@ class Subscriptions:
         if refresh is not None:
             self._add_skipping(topic, refresh)
             return Subscription(True, self._give_way)
-        if topic in self._skipping:
-            self.remove(topic)
         if position is None and replay is True:
             self._pubsub.subscribe(self._connection, topic)
             return Subscription(False, self._give_way, lambda asked: self._ask(topic, asked))
