@@ -232,6 +232,14 @@ class Node(Protocol):
     @property
     def pubsub(self) -> PubSub: ...
 
+    @property
+    def ask_supervisor(self) -> Callable[[str, dict[str, Any]], Any] | None:
+        """Asks an operator's question and returns a Deferred; None without a supervisor. Call it in
+        the thread of the event loop."""
+
+    def is_reactor_thread(self) -> bool:
+        """Whether the caller is in the thread of the event loop."""
+
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function in the thread of the event loop and return its result; from any other
         thread, wait for it."""

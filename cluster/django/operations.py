@@ -30,25 +30,25 @@ def operate(command: str, **arguments: Any) -> Any:
     Raises:
         NotRunning: This process is not a node, or its node has no supervisor.
         OperationFailed: The command is wrong, or there is no answer; the text says why.
-        RuntimeError: The caller is in the thread of the event loop.
+        RuntimeError: The caller is in the thread of the event loop; nothing was asked.
     """
-    node: Any = running_node()
+    node = running_node()
+    ask = node.ask_supervisor
+    if ask is None:
+        raise NotRunning("this node has no supervisor")
+    if node.is_reactor_thread():
+        raise RuntimeError("operate() waits: call it in a thread, not in the event loop")
     asked: Future[Any] = Future()
 
     def start() -> None:
-        if node.ask_supervisor is None:
-            asked.set_exception(NotRunning("this node has no supervisor"))
-            return
         try:
-            answer = node.ask_supervisor(command, arguments)
+            answer = ask(command, arguments)
         except Exception as error:
             asked.set_exception(error)
             return
         answer.addCallbacks(asked.set_result, lambda failure: asked.set_exception(failure.value))
 
     node.in_reactor_later(start)
-    if not asked.done() and node.is_reactor_thread():
-        raise RuntimeError("operate() waits: call it in a thread, not in the event loop")
     try:
         return asked.result(TIMEOUT_S)
     except FutureTimeout:

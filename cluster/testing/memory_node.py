@@ -89,6 +89,7 @@ class MemoryNode:
     """One node in memory; ``current`` returns that of the running event loop."""
 
     node_name = "node0"
+    ask_supervisor = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -150,10 +151,14 @@ class MemoryNode:
         finally:
             self.stop()
 
+    def is_reactor_thread(self) -> bool:
+        """Whether the caller is in the loop's thread."""
+        return threading.get_ident() == self._thread
+
     def in_reactor_later(self, function: Callable[[], None]) -> None:
         """Run a function in the loop's thread, without waiting for it; at once if this is that
         thread."""
-        if threading.get_ident() == self._thread:
+        if self.is_reactor_thread():
             function()
         else:
             self.reactor.callFromThread(function)
@@ -161,7 +166,7 @@ class MemoryNode:
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function in the loop's thread and return its result; any other thread waits for
         it."""
-        if threading.get_ident() == self._thread:
+        if self.is_reactor_thread():
             return function(*args)
         try:
             return call_in_reactor(self.reactor, function, args)

@@ -117,6 +117,7 @@ class NodeWithoutClients:
     """A node without clients: publications can be captured in a test that has no node."""
 
     node_name = "node0"
+    ask_supervisor = None
 
     def __init__(self) -> None:
         self.pubsub: Any = self

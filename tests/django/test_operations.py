@@ -60,5 +60,5 @@ class OperateTests(SynchronousTestCase):
 
     def test_in_the_event_loop(self) -> None:
         self.node.is_here = True
-        self.node.answer = Deferred()
-        self.assertRaises(RuntimeError, operate, "status")
+        self.assertRaises(RuntimeError, operate, "disconnect", user="ada")
+        self.assertEqual([], self.node.asked)

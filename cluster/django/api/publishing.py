@@ -94,8 +94,8 @@ def publish_all(
 
 
 def publish_on_commit(publications: Sequence[Publication], using: str | None) -> Receipt:
-    """Send encoded messages after the commit of the running transaction. Nothing waits for counts,
-    and what goes wrong is logged, because the caller has gone on."""
+    """Send encoded messages after the commit of the running transaction. Nothing waits for the
+    counts. Errors are logged, because the caller continues before the messages are sent."""
     from django.db import transaction
 
     on_commit = OnCommit(publications)
@@ -119,8 +119,8 @@ class OnCommit:
             self.send()
 
     def send(self) -> None:
-        """Send without waiting for the counts. Raises nothing: the caller of atomic() has gone on,
-        and Django logs errors of functions alone, of which it reads the __qualname__."""
+        """Send without waiting for the counts. Errors are logged, and not raised: Django would log
+        them by the ``__qualname__`` of a function, which this object does not have."""
         for publication in self._publications:
             try:
                 self._send_one(publication)

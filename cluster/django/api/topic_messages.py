@@ -77,7 +77,7 @@ class topic_messages:
 
         def answer(recovered: bool, epoch: str, offset: int) -> None:
             if known.done():
-                self._put(GAP)
+                self._put_gap()
                 return
             self.recovered = recovered
             self._position = (epoch, offset)
@@ -112,10 +112,11 @@ class topic_messages:
             await self._waiter
         if not len(self._queue) % LOOK_EVERY:
             await asyncio.sleep(0)  # serve others, too, while many messages wait
-        frame, epoch, offset = self._queue.popleft()
-        if offset == GAP[2]:
+        entry = self._queue.popleft()
+        if entry is GAP:
             self.recovered = False
             raise MessagesLost(f"messages of {self._topic!r} did not reach this node")
+        frame, epoch, offset = entry
         if offset:
             self._position = (epoch, offset)
         return as_message(frame)
@@ -129,6 +130,11 @@ class topic_messages:
         # another broker has an epoch of its own.
         epoch = self._position[0] if self._callback is None else self._callback.epoch
         self._put((frame, epoch, offset))
+
+    def _put_gap(self) -> None:
+        # Once between two messages, so that the queue stays bounded.
+        if not self._queue or self._queue[-1] is not GAP:
+            self._put(GAP)
 
     def _put(self, entry: tuple[bytes, str, int]) -> None:
         self._queue.append(entry)

@@ -168,7 +168,7 @@ class FeedRequests:
             request.setHeader(name, value)
 
     @property
-    def open_clients(self) -> list["EventStream | LongPoll"]:
+    def open_clients(self) -> list[EventStream | LongPoll]:
         """The clients over HTTP. ``close`` ends their responses."""
         return list(self._clients)
 

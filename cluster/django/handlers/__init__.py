@@ -8,6 +8,7 @@ Its parts, which it makes when they are needed:
 receive_queue         messages that the handler has not received yet
 lifetime              how long the client stays; what ends when it leaves
 late_calls            handlers that still use the WebSocket of a client that is gone
+giving_way            how coroutines of a handler give way to others
 drained               callbacks for the moment when a client reads again
 topic_subscriptions   the topics whose messages go to the client
 subscription          what ws.subscribe returns

@@ -1,11 +1,14 @@
 """Subscription: what ``ws.subscribe`` returns."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from typing import Any, Self
 
 from cluster.core.broker_state.topic_history import format_position
+from cluster.core.interfaces import ClientConnection
 from cluster.django.api.topics import set_result
+from cluster.django.handlers.giving_way import give_way
+from cluster.django.handlers.lifetime import Lifetime
 
 
 class Subscription:
@@ -17,8 +20,8 @@ class Subscription:
 
     Args:
         known: Whether nothing more will be learned.
-        give_way: Awaited if there is nothing to wait for. It lets the event loop serve others if
-            this turn has been long, and raises Disconnected if the client is gone.
+        connection: The connection; a task that has nothing to wait for gives way to others.
+        lifetime: The lifetime of the connection.
         ask: Called once, when the subscription is awaited, to find out the position.
 
     Attributes:
@@ -26,19 +29,24 @@ class Subscription:
         position: The position of the topic; empty for a topic that retains nothing.
     """
 
-    __slots__ = ("_ask", "_future", "_give_way", "is_known", "position", "recovered")
+    __slots__ = (
+        "_ask", "_connection", "_future", "_lifetime",
+        "is_known", "position", "recovered",
+    )  # fmt: skip
 
     def __init__(
         self,
         known: bool,
-        give_way: Callable[[], Coroutine[Any, Any, None]],
+        connection: ClientConnection,
+        lifetime: Lifetime,
         ask: Callable[["Subscription"], None] | None = None,
     ) -> None:
         self.recovered = False
         self.position = ""
         self.is_known = known
         self._ask = ask
-        self._give_way = give_way
+        self._connection = connection
+        self._lifetime = lifetime
         self._future: asyncio.Future[None] | None = None
 
     def answer(self, recovered: bool, epoch: str, offset: int) -> None:
@@ -63,5 +71,5 @@ class Subscription:
             # Several tasks may await one subscription, and one of them be cancelled.
             yield from asyncio.shield(self._future).__await__()
         else:
-            yield from self._give_way().__await__()
+            yield from give_way(self._connection, self._lifetime).__await__()
         return self

@@ -4,8 +4,7 @@ Made when the handler subscribes for the first time. The node's topics know of p
 here are those that wait for a history, and those that skip messages while the client does not read.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from twisted.python.failure import Failure
 
@@ -26,7 +25,6 @@ class Subscriptions:
 
     __slots__ = (
         "_connection",
-        "_give_way",
         "_lifetime",
         "_on_gap",
         "_pubsub",
@@ -34,17 +32,10 @@ class Subscriptions:
         "_skipping",
     )
 
-    def __init__(
-        self,
-        connection: ClientConnection,
-        pubsub: PubSub,
-        lifetime: Lifetime,
-        give_way: Callable[[], Coroutine[Any, Any, None]],
-    ) -> None:
+    def __init__(self, connection: ClientConnection, pubsub: PubSub, lifetime: Lifetime) -> None:
         self._connection = connection
         self._pubsub = pubsub
         self._lifetime = lifetime
-        self._give_way = give_way
         self._skipping: dict[bytes, SendRefresh] = {}
         self._skipped: set[bytes] = set()
         self._on_gap: dict[bytes, OnGap] | None = None  # most connections have none
@@ -66,6 +57,8 @@ class Subscriptions:
         position = parse_since(since)
         self._end_pending(topic)
         self._forget_on_gap(topic)
+        if refresh is None and topic in self._skipping:
+            self.remove(topic)
         if on_gap is not None:
             if self._on_gap is None:
                 self._on_gap = {}
@@ -74,13 +67,13 @@ class Subscriptions:
             self._connection.on_frames_lost = self._frames_lost
         if refresh is not None:
             self._add_skipping(topic, refresh)
-            return Subscription(True, self._give_way)
-        if topic in self._skipping:
-            self.remove(topic)
+            return Subscription(True, self._connection, self._lifetime)
         if position is None and replay is True:
             self._pubsub.subscribe(self._connection, topic)
-            return Subscription(False, self._give_way, lambda asked: self._ask(topic, asked))
-        subscription = Subscription(False, self._give_way)
+            return Subscription(
+                False, self._connection, self._lifetime, lambda asked: self._ask(topic, asked)
+            )
+        subscription = Subscription(False, self._connection, self._lifetime)
         self._lifetime.at_end(topic, subscription.end)
 
         def begin(history: History) -> tuple[bytes, ...]:

@@ -13,7 +13,6 @@ first used, so that an idle connection costs little memory:
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from cluster.core.exceptions import Disconnected
@@ -31,9 +30,9 @@ from cluster.django.api.payloads import (
     reserved,
 )
 from cluster.django.api.receipt import Receipt
-from cluster.django.api.topics import set_result
 from cluster.django.handlers.barrier_parties import Parties
 from cluster.django.handlers.drained import drained
+from cluster.django.handlers.giving_way import give_way, give_way_within_queue
 from cluster.django.handlers.lifetime import Lifetime
 from cluster.django.handlers.memberships import Memberships
 from cluster.django.handlers.receive_queue import Receive, ReceiveQueue
@@ -41,7 +40,6 @@ from cluster.django.handlers.subscription import Subscription
 from cluster.django.handlers.topic_subscriptions import OnGap, Replay, SendRefresh, Subscriptions
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import resolve_path
-from cluster.net.websocket.autobahn_protocol import OPEN
 
 CLOSE_NOT_TEXT = 1003
 """Unsupported data (RFC 6455, section 7.4.1)."""
@@ -183,7 +181,7 @@ class WebSocket:
         if received.first is None:
             await received.wait()
         elif received.rest and not len(received.rest) % LOOK_EVERY:
-            await self._give_way_within_queue()
+            await give_way_within_queue(self._connection, self._lifetime)
         return received.take()
 
     async def recv_json(self) -> Any:
@@ -221,7 +219,7 @@ class WebSocket:
             except Disconnected:
                 raise StopAsyncIteration from None
         elif received.rest and not len(received.rest) % LOOK_EVERY:
-            await self._give_way_within_queue()
+            await give_way_within_queue(self._connection, self._lifetime)
         return received.take()
 
     def on_message(self, callback: Receive) -> None:
@@ -273,7 +271,7 @@ class WebSocket:
         connection.send_frame(as_frame(message))
         # None are queued if many or large ones were sent at once, or the connection closes.
         if not 0 < len(connection.out) < SENT_IN_A_TURN:
-            await self._give_way()
+            await give_way(connection, lifetime)
         while connection.blocked and connection.queued_bytes > self._low_water:
             await lifetime.wait(drained(connection))
 
@@ -385,11 +383,9 @@ class WebSocket:
         """
         key = as_topic(topic)
         if self._lifetime.close_code is not None:
-            return Subscription(True, self._give_way)
+            return Subscription(True, self._connection, self._lifetime)
         if self._subscriptions is None:
-            self._subscriptions = Subscriptions(
-                self._connection, self._pubsub, self._lifetime, self._give_way
-            )
+            self._subscriptions = Subscriptions(self._connection, self._pubsub, self._lifetime)
         return self._subscriptions.add(key, since, replay, refresh, on_gap)
 
     def unsubscribe(self, topic: Topic) -> None:
@@ -554,29 +550,6 @@ class WebSocket:
         if self._parties is None:
             self._parties = Parties(self._pubsub.barriers, self._lifetime)
         await self._parties.wait(name, parties, released)
-
-    async def _give_way(self) -> None:
-        """Let the event loop serve others if the turn's budget is spent, or the connection closes.
-
-        Raises Disconnected if the client is gone, or leaves meanwhile.
-        """
-        if self._lifetime.close_code is not None:
-            await self._lifetime.refuse()
-        budget = self._connection.budget
-        if budget.is_spent() or self._connection.state != OPEN:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            budget.next_turn(partial(set_result, future))
-            await self._lifetime.wait(future)
-
-    async def _give_way_within_queue(self) -> None:
-        """The same, while there are messages of the client left, which come before Disconnected."""
-        if not self._connection.budget.is_spent():
-            return
-        if self._lifetime.close_code is not None:
-            await asyncio.sleep(0)
-            return
-        with suppress(Disconnected):
-            await self._give_way()
 
     # Called by feeds.
 

@@ -119,7 +119,8 @@ class Dispatcher:
         self._tasks: dict[Connection, asyncio.Task[None]] = {}
         self._seats: dict[Connection, Seat] = {}  # of users, and of proxies' clients
         self._expiry = expiry
-        self._at_end: dict[Connection, list[Callable[[], None]]] = {}  # of clients with a session
+        # Of clients with a session or a maximum age.
+        self._at_end: dict[Connection, list[Callable[[], None]]] = {}
         of_site()  # load middleware now, so that its errors end the start
 
     @property

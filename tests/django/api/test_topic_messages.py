@@ -124,6 +124,17 @@ class TopicMessagesTests(SynchronousTestCase):
 
         self.run_with(test, (3, 4, b"2", b"3", b"4"), since="e:2")
 
+    def test_losses_without_a_message_in_between_are_one(self) -> None:
+        async def test(messages: topic_messages) -> None:
+            for _ in range(3):
+                self.pubsub.subscriptions.frames_lost([b"t"])
+            self.pubsub.publish(b"t", text_frame(b"next"))
+            with self.assertRaises(MessagesLost):
+                await anext(messages)
+            self.assertEqual(await anext(messages), "next")
+
+        self.run_with(test)
+
     def test_cancelled_while_entering(self) -> None:
         async def run() -> None:
             entering = asyncio.create_task(topic_messages("t", since="e:1").__aenter__())

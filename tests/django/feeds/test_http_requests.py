@@ -248,8 +248,10 @@ class AdmissionTests(FeedSiteTestCase):
 
     def test_a_client_that_leaves_while_it_is_being_accepted(self) -> None:
         ended: list[str] = []
+        started = asyncio.Event()
 
         async def slow(*args: Any) -> Any:
+            started.set()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -262,8 +264,7 @@ class AdmissionTests(FeedSiteTestCase):
             transport.protocol.dataReceived(
                 b"GET /two/ HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
             )
-            while not self.feeds._tasks or self.occupancy.taken == 0:
-                await asyncio.sleep(0)
+            await started.wait()
             self.lose(transport)
             await self.settle()
             self.assertEqual(ended, ["cancelled"])
@@ -271,7 +272,10 @@ class AdmissionTests(FeedSiteTestCase):
         self.run_async(test)
 
     def test_a_permission_function_that_ignores_its_cancellation_opens_nothing(self) -> None:
+        started = asyncio.Event()
+
         async def stubborn(*args: Any) -> list[str]:
+            started.set()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             return ["a", "b"]
@@ -283,8 +287,7 @@ class AdmissionTests(FeedSiteTestCase):
             transport.protocol.dataReceived(
                 b"GET /two/ HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
             )
-            while not self.feeds._tasks or self.occupancy.taken == 0:
-                await asyncio.sleep(0)
+            await started.wait()
             self.lose(transport)
             await self.settle()
             self.assert_nothing_left()

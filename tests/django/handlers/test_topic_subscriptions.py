@@ -101,6 +101,14 @@ class LostMessagesTests(SubscriberTestCase):
         self.lose(b"t", b"u")
         self.assertEqual((gaps, self.ws.connection.lost), (["t", "u"], [b"t"]))
 
+    def test_a_function_in_place_of_refresh(self) -> None:
+        gaps: list[str] = []
+        self.ws.subscribe("t", refresh=lambda: ["newest"])
+        self.ws.subscribe("t", on_gap=lambda: gaps.append("t"))
+        self.lose()
+        self.assertEqual((gaps, self.ws.connection.lost), (["t"], []))
+        self.assertEqual(self.ws.connection.texts, [])
+
     def test_with_refresh_the_newest_state_is_sent(self) -> None:
         self.ws.subscribe("t", refresh=lambda: ["newest"])
         self.lose()

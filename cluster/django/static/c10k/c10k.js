@@ -421,8 +421,8 @@
    *
    * When it reconnects, it asks for the messages that it missed. More events: "recovered" (topic;
    * recovered is false if messages are missing, so that the page must load its state again; this
-   * may also come while it is connected) and "error" (reason, topic). A message event has data (a string, or an ArrayBuffer), topic and,
-   * with history, id.
+   * may also come while it is connected) and "error" (reason, topic). A message event has data (a
+   * string, or an ArrayBuffer), topic and, with history, id.
    */
   class Feed extends Connection {
     /**
