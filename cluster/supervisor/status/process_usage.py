@@ -1,4 +1,4 @@
-"""CPU time, memory and open descriptors of a process, from Linux's /proc (proc(5)).
+"""CPU time and memory of a process, from Linux's /proc (proc(5)).
 
 On other systems, and for a process that has ended, nothing is known.
 """
