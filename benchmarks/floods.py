@@ -99,7 +99,7 @@ FLOODS = {
     "an invalid frame, then pings": Flood("/echo/", 1000, invalid),
     "one-byte messages": Flood("/echo/", 1000, small_messages),
     "one-byte messages, async def": Flood("/echo/async/", 1000, small_messages),
-    "one-byte messages, broadcast": Flood("/broadcast/flood/", 200, partial(small_messages)),
+    "one-byte messages, broadcast": Flood("/broadcast/flood/", 200, small_messages),
     "pings": Flood("/echo/", 1000, pings),
     "deflate bombs": Flood("/echo/", 24, bombs, DEFLATE),
     "deflate bombs, broadcast": Flood("/broadcast/flood/", 520, partial(bombs, 4 * KB), DEFLATE),

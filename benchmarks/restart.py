@@ -10,8 +10,7 @@ While `c10k restart` replaces the nodes of the demo site one after the other,
 - WebSockets stay open, and connect again when they are closed with 1012;
 - HTTP connections request a view repeatedly, without a pause;
 - a room of the chat, which has history, receives ten messages a second from a member. Its members
-connect
-  again like the other clients, and must have received all of them in the end.
+  connect again like the other clients, and must have received all of them in the end.
 
 A refused or reset connection, another status than 200, another close code than 1012 and a missing
 message are failures. The command prints them, and exits with 1 if there is one.

@@ -11,6 +11,7 @@ from django_project.gameoflife.reports import Reports
 from django_project.gameoflife.summary import Summary
 
 POLICY_VIOLATION = 1008
+SERVICE_RESTART = 1012
 
 RESENT = 2
 """Frames that a worker sends again when it resumes: those of its last two steps. Its neighbours
@@ -140,6 +141,10 @@ class Cell:
     def recent(self) -> list[str]:
         """Return the last two frames, oldest first."""
         return [frame.decode() for frame in (self.before, self.newest) if frame]
+
+    def replaced(self) -> None:
+        """The worker has resumed on another connection, of any node: close this one."""
+        self.ws.close_now(SERVICE_RESTART, "this cell has resumed on another connection")
 
     def leave(self) -> None:
         """Remove the worker, whose connection is closed."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from cluster import EVERY_NODE, WebSocket, abarrier, listen, members, node_name, publish
 from django_project.gameoflife.board import Board
-from django_project.gameoflife.cells import Cell
+from django_project.gameoflife.cells import SERVICE_RESTART, Cell
 from django_project.gameoflife.counts import RESUME_TIMEOUT_S, Counts
 from django_project.gameoflife.recent import ANSWER, ASK, Recent
 from django_project.gameoflife.reports import ASK_STATES, BOARD, REPORTS, WATCH, Reports
@@ -128,7 +128,7 @@ class Game:
         old = self.claims.get(cell.code)
         self.claims[cell.code] = cell
         if old is not None:
-            old.ws.close_now(1012, "this cell has resumed on another connection")
+            old.replaced()
         self.recent.resumed(cell.index)
 
     def counts_changed(self) -> None:
@@ -164,7 +164,7 @@ class Game:
 
     def end(self) -> None:
         """Close all workers, because another game has begun."""
-        self._close_workers(1012, "a new game was started")
+        self._close_workers(SERVICE_RESTART, "a new game was started")
         self.claims.clear()
 
     def beat(self) -> None:

@@ -18,15 +18,13 @@ TOGETHER_S = 0.01
 """Seconds for which questions are collected: when a node has died, thousands of workers ask at
 once."""
 
-RESUMED_ELSEWHERE = 1012
-
 
 class RecentCell(Protocol):
     """A cell of this node."""
 
-    ws: WebSocket
-
     def recent(self) -> list[str]: ...
+
+    def replaced(self) -> None: ...
 
 
 class Recent:
@@ -63,7 +61,7 @@ class Recent:
         for index in resumed:
             cell = claims.pop(index * 2, None)
             if cell is not None:
-                cell.ws.close_now(RESUMED_ELSEWHERE, "this cell has resumed on another connection")
+                cell.replaced()
         found = [[index, claims[index * 2].recent()] for index in indexes if index * 2 in claims]
         if found:
             publish(ANSWER.format(node), json=[self._game_id, found])

@@ -84,12 +84,10 @@ class Reports:
         self._arrived_at = monotonic()
         if board.rebuilding:
             self._replaced(board.summary(node, summary))
-            if board.incomplete:
-                self._rebuild()
-            return
-        changes = board.apply(summary, lambda: self._on_frames(board))
-        if changes is not None:
-            publish(WATCH, board.delta(changes), here=True)
+        else:
+            changes = board.apply(summary, lambda: self._on_frames(board))
+            if changes is not None:
+                publish(WATCH, board.delta(changes), here=True)
         if board.incomplete:
             self._rebuild()
 

@@ -15,7 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase  # noqa: E402
 from cluster import NotRunning  # noqa: E402
 from django_project.topology import access, views  # noqa: E402
 
-STATUS = {"state": "ready", "processes": [{"name": "node2", "pid": 4711}, {"name": "node3", "pid": None}]}  # fmt: skip  # noqa: E501
+STATUS = {
+    "state": "ready",
+    "processes": [{"name": "node2", "pid": 4711}, {"name": "node3", "pid": None}],
+}
 
 
 class TopologyTests(SynchronousTestCase):

@@ -253,3 +253,18 @@ class PageTests(TestCase):
         swarm = self.play(cluster, game, "-l", "0")
         await self.reach_end(browser, page, game, swarm)
         self.assert_shows(await browser.call(read_board, page), game)
+
+    async def test_the_page_shows_that_a_game_is_over_and_that_its_server_is_gone(self) -> None:
+        browser, cluster = await self.prepare(nodes=1)
+        page: Any = await browser.call(browser.open, cluster.base_url)
+        game = Game(8, seed=13, steps=3)
+        await self.reach_end(browser, page, game, self.play(cluster, game, "-l", "0"))
+
+        def wait_for_status(text: str) -> None:
+            page.locator("#status").get_by_text(text).wait_for()
+
+        await browser.call(wait_for_status, "Over: all of its clients have left.")
+        cluster.kill()
+        await cluster.end()
+        await browser.call(wait_for_status, "The connection is lost")
+        await browser.call(lambda: page.wait_for_selector('#link[data-state="waiting"]'))

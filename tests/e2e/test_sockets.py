@@ -45,6 +45,29 @@ POST = b"POST /nothing/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\
 class SocketsTestCase(TestCase):
     timeout = TEST_TIMEOUT_S
 
+    async def start(self, settings: dict[str, int], *options: str) -> Any:
+        """Start a cluster of one node of the demo site with other settings."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        (folder / "socket_settings.py").write_text(
+            f"from django_project.settings import *\nC10K = {settings}\n"
+        )
+        path = os.pathsep.join(map(str, (ROOT, ROOT / "twistd_plugins", folder)))
+        return await start_cluster(
+            self, "--nodes", "1", "--settings", "socket_settings", *options,
+            extra={"PYTHONPATH": path},
+        )  # fmt: skip
+
+    async def start_secure(self, settings: dict[str, int]) -> tuple[Any, int, Path]:
+        """Start one that also listens with TLS; returns it, that port and the certificate."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        key, certificate = make_certificate(folder)
+        address = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
+        cluster = await self.start(settings, "--listen", address)
+        (port,) = set(re.findall(r"https://127\.0\.0\.1:(\d+)/", cluster.text))
+        return cluster, int(port), certificate
+
     def take(self, port: int, count: int) -> list[socket.socket]:
         """Open connections that send nothing."""
         sockets = []
@@ -130,24 +153,12 @@ class DescriptorTests(SocketsTestCase):
 @once
 class FullTests(SocketsTestCase):
     async def test_refused_clients_of_both_kinds_of_address_are_answered(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        (folder / "full_settings.py").write_text(
-            "from django_project.settings import *\nC10K = {'MAX_CONNECTIONS': 1}\n"
-        )
-        key, certificate = make_certificate(folder.resolve())
-        cluster: Any = await start_cluster(
-            self,
-            "--nodes", "1", "--settings", "full_settings",
-            "--listen", f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1",
-            extra={"PYTHONPATH": f"{ROOT}:{ROOT / 'twistd_plugins'}:{folder.resolve()}"},
-        )  # fmt: skip
-        (secure,) = re.findall(r"https://127\.0\.0\.1:(\d+)/", cluster.lines[-1])
+        cluster, secure, certificate = await self.start_secure({"MAX_CONNECTIONS": 1})
         client = await connect(reactor, f"ws://127.0.0.1:{cluster.port}/echo/")
         body = await get_until(cluster.admin_url + "readyz", 503)
         self.assertIn("node0 has reached its maximum of connections (1)", body)
         request = f"GET / HTTP/1.1\r\nHost: localhost:{secure}\r\n\r\n"
-        answer = await deferToThread(exchange, int(secure), certificate, request, b"", b"later.\n")
+        answer = await deferToThread(exchange, secure, certificate, request, b"", b"later.\n")
         self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
         status, _ = await get(cluster.base_url)
         self.assertEqual(status, 503)
@@ -160,17 +171,7 @@ class FullTests(SocketsTestCase):
 @once
 class BodiesTests(SocketsTestCase):
     async def test_large_bodies_leave_room_for_forms(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        (folder / "small_settings.py").write_text(
-            "from django_project.settings import *\n"
-            "C10K = {'MAX_REQUEST_BODIES': 4 << 20, 'MAX_REQUEST_BODY': 1 << 20}\n"
-        )
-        cluster: Any = await start_cluster(
-            self,
-            "--nodes", "1", "--settings", "small_settings",
-            extra={"PYTHONPATH": f"{ROOT}:{ROOT / 'twistd_plugins'}:{folder.resolve()}"},
-        )  # fmt: skip
+        cluster = await self.start({"MAX_REQUEST_BODIES": 4 << 20, "MAX_REQUEST_BODY": 1 << 20})
         sockets = await deferToThread(self.send_bodies, cluster.port, 20)
         await total_until(cluster, 17, "c10k_limited_total", limit="request_bodies")
         _, metrics = await get(cluster.admin_url + "metrics")
@@ -259,26 +260,10 @@ class UnixTests(TestCase):
         return answer
 
 
-SETTINGS = """
-from django_project.settings import *
-C10K = {"HANDSHAKE_TIMEOUT": 2}
-"""
-
-
 @once
 class SilentTests(SocketsTestCase):
     async def test_connections_without_a_request_are_closed(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        (folder / "impatient_settings.py").write_text(SETTINGS)
-        key, certificate = make_certificate(folder.resolve())
-        cluster: Any = await start_cluster(
-            self,
-            "--nodes", "1", "--settings", "impatient_settings",
-            "--listen", f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1",
-            extra={"PYTHONPATH": f"{ROOT}:{ROOT / 'twistd_plugins'}:{folder.resolve()}"},
-        )  # fmt: skip
-        (secure,) = {int(port) for port in re.findall(r"https://127\.0\.0\.1:(\d+)/", cluster.text)}
+        cluster, secure, _ = await self.start_secure({"HANDSHAKE_TIMEOUT": 2})
         plain = await deferToThread(self.take, cluster.port, MANY // 2)
         handshakes = await deferToThread(self.take, secure, MANY // 2)
         for sock in handshakes:

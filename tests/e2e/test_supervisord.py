@@ -104,8 +104,7 @@ class SupervisordTests(TestCase):
         supervisor, admin, _ = await self.ready(1)
         log = self.folder / "c10k.log"
         os.kill(supervisor, signal.SIGHUP)  # as supervisorctl signal HUP c10k does
-        while "restarted 2 nodes" not in log.read_text():
-            await deferLater(reactor, 0.05, lambda: None)
+        await asking.until(lambda: "restarted 2 nodes" in log.read_text(), log.read_text)
         await asking.ready(admin)
         self.assertEqual(log.read_text().count("node0 ready"), 2)
 

@@ -1,7 +1,7 @@
 """`make drill`: kills processes of a cluster at random while clients check what they receive.
 
-command      the options, the run, the summary
-cluster      a cluster of its own, whose processes can be killed
+command      the options, the course, and the summary of a drill
+cluster      a cluster of its own, whose processes can be killed, and a check that runs on it
 faults       when which process is killed
 game         the Game of Life: every generation equals the oracle, and the game never stalls
 feed         a feed with history: every message is received once, or its loss is announced

@@ -1,21 +1,35 @@
-"""A cluster of its own for a drill: `twistd c10k` on a free port, whose processes can be killed."""
+"""A cluster of its own for a drill: `twistd c10k` on a free port, whose processes can be killed.
 
+`carry_out` makes a drill or a soak test on it: signals, errors, the summary, the exit status.
+"""
+
+import argparse
 import asyncio
+import json
+import logging
 import os
 import re
 import signal
+import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import TextIO
+from typing import Any, Protocol, TextIO
 
-from workers.demo import CLUSTER_END_SECONDS, Failed, program, quoted, twistd_command
+from workers.cli.argument_types import positive
+from workers.demo import (
+    CLUSTER_END_SECONDS,
+    READY,
+    START_SECONDS,
+    Failed,
+    program,
+    quoted,
+    twistd_command,
+)
 
-READY = re.compile(r"c10k ready: (http\S+?/)[ ,]")
 READY_PROCESS = re.compile(r"(\w+) ready \(process (\d+)\)")
-START_SECONDS = 60.0  # a cold start takes about 2 s, more on a busy machine
 LAST_LINES = 8
 
 JOIN_SECONDS = 1.0
@@ -27,6 +41,7 @@ class Cluster:
     """url: of the site. supervisor: its process. pids: name -> process, of those that serve now.
 
     outages: seconds from each kill until the replacement was ready, by name without its number.
+    reading: the task that reads the log until its end.
     """
 
     def __init__(self, log: TextIO | None) -> None:
@@ -36,6 +51,7 @@ class Cluster:
         self.pids: dict[str, int] = {}
         self.outages: dict[str, list[float]] = {"node": [], "broker": []}
         self.ended = asyncio.Event()
+        self.reading: asyncio.Task[None] | None = None
         self.last: deque[str] = deque(maxlen=LAST_LINES)
         self._killed: dict[str, float] = {}
         self._node_kills: list[float] = []
@@ -126,11 +142,70 @@ async def running_cluster(nodes: int, log: TextIO | None) -> AsyncIterator[Clust
     ) as process:
         assert process.stdout is not None
         cluster.supervisor = process.pid
-        reading = asyncio.create_task(cluster.read(process.stdout))
+        # Not cancelled: a cluster that stops must not wait for a full pipe.
+        cluster.reading = asyncio.create_task(cluster.read(process.stdout))
         try:
             await cluster.wait_ready()
             yield cluster
         finally:
             cluster.pids.clear()
-            # Read on while the cluster stops: it must not wait for a full pipe.
-            reading.add_done_callback(lambda _: None)
+
+
+class Check(Protocol):
+    """A drill or a soak test."""
+
+    async def run(self) -> None:
+        """Load the cluster, and check what clients receive."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the result, as for --json; it has ``verified`` and ``violations``."""
+
+
+Make = Callable[[argparse.Namespace, Cluster], Check]
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that both programs have."""
+    add = parser.add_argument
+    add("--nodes", type=positive, default=4, metavar="N", help="node processes (4)")
+    add("--log", type=argparse.FileType("w"), metavar="FILE", help="keep the cluster's log")
+    add("--json", action="store_true", help="print the summary as one JSON object")
+
+
+def verdict(summary: dict[str, Any]) -> list[str]:
+    """Return the last lines of the summary as text."""
+    found = [f"VIOLATED: {violation}" for violation in summary["violations"]]
+    return [*found, "verified: nothing was violated"] if summary["verified"] else found
+
+
+def carry_out(
+    name: str,
+    options: argparse.Namespace,
+    make: Make,
+    lines: Callable[[dict[str, Any]], list[str]],
+) -> int:
+    """Make a check on a new cluster, and print its summary; returns the exit status.
+
+    name: of the program, for its errors. lines: returns the summary as text.
+    """
+    logging.disable(logging.WARNING)  # Autobahn logs connections that were lost, which is the point
+    try:
+        summary = asyncio.run(_check(options, make))
+    except Failed as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        return 1
+    except asyncio.CancelledError:
+        return 128 + signal.SIGINT
+    print(json.dumps(summary) if options.json else "\n".join(lines(summary)), flush=True)
+    return 0 if summary["verified"] else 1
+
+
+async def _check(options: argparse.Namespace, make: Make) -> dict[str, Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    async with running_cluster(options.nodes, options.log) as cluster:
+        check = make(options, cluster)
+        await check.run()
+        return check.summary()

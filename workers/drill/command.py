@@ -2,19 +2,15 @@
 
 import argparse
 import asyncio
-import json
-import logging
 import random
-import signal
 import sys
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
 from workers.cli.argument_types import positive, rate
-from workers.demo import Failed
 from workers.drill.chat import Room
-from workers.drill.cluster import Cluster, running_cluster
+from workers.drill.cluster import Cluster, add_common_arguments, carry_out, verdict
 from workers.drill.faults import Fault, schedule
 from workers.drill.feed import Feed
 from workers.drill.game import Game
@@ -175,10 +171,7 @@ def lines(summary: dict[str, Any]) -> list[str]:
             f"{values['losses_announced']} losses announced"
             + (f", {values[DOUBLE]} lost in double faults" if values.get(DOUBLE) else "")
         )
-    found += [f"VIOLATED: {violation}" for violation in summary["violations"]]
-    if summary["verified"]:
-        found.append("verified: nothing was violated")
-    return found
+    return found + verdict(summary)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -187,7 +180,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--seed", type=int, metavar="N", help="repeat a drill; default: random")
     add("--minutes", type=rate, default=5.0, metavar="N", help="duration of the faults (5)")
-    add("--nodes", type=positive, default=4, metavar="N", help="node processes (4)")
     add("--size", type=positive, default=32, metavar="N", help="rows and columns of the game (32)")
     add("--rate", type=rate, default=5.0, metavar="RATE", help="steps a second at most (5)")
     add(
@@ -209,8 +201,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="show that the drill can fail: cells do not resume, or feed clients reconnect without "
         "their position",
     )
-    add("--log", type=argparse.FileType("w"), metavar="FILE", help="keep the cluster's log")
-    add("--json", action="store_true", help="print the summary as one JSON object")
+    add_common_arguments(parser)
     options = parser.parse_args(arguments)
     if options.seed is None:
         options.seed = random.randrange(1 << 16)
@@ -219,31 +210,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-async def run(options: argparse.Namespace) -> int:
-    """Carry out a drill; returns the exit status."""
-    drilling = asyncio.create_task(_drill(options))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, drilling.cancel)
-    try:
-        summary = await drilling
-    except Failed as error:
-        print(f"drill: {error}", file=sys.stderr, flush=True)
-        return 1
-    except asyncio.CancelledError:
-        return 128 + signal.SIGINT
-    print(json.dumps(summary) if options.json else "\n".join(lines(summary)), flush=True)
-    return 0 if summary["verified"] else 1
-
-
-async def _drill(options: argparse.Namespace) -> dict[str, Any]:
-    print(f"Drill with seed {options.seed}: starting a cluster ...", file=sys.stderr, flush=True)
-    async with running_cluster(options.nodes, options.log) as cluster:
-        drill = Drill(options, cluster)
-        await drill.run()
-        return drill.summary()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a drill with these arguments; returns the exit status."""
-    logging.disable(logging.WARNING)  # Autobahn logs connections that were lost, which is the point
-    return asyncio.run(run(parse_arguments(arguments)))
+    options = parse_arguments(arguments)
+    print(f"Drill with seed {options.seed}: starting a cluster ...", file=sys.stderr, flush=True)
+    return carry_out("drill", options, Drill, lines)

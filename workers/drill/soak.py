@@ -9,8 +9,6 @@ sampled. After a time to settle, the total may grow only by a margin (memory.py)
 
 import argparse
 import asyncio
-import json
-import logging
 import os
 import signal
 import sys
@@ -19,13 +17,12 @@ from time import monotonic
 from typing import Any
 
 from workers.cli.argument_types import positive, rate
-from workers.demo import Failed
 from workers.drill.chat import Room
-from workers.drill.cluster import Cluster, running_cluster
+from workers.drill.cluster import Cluster, add_common_arguments, carry_out, verdict
 from workers.drill.feed import Feed
 from workers.drill.game import Game
 from workers.drill.load import Load
-from workers.drill.memory import MARGIN, MARGIN_BYTES, Sample, growth, sample
+from workers.drill.memory import MARGIN, MARGIN_BYTES, Growth, Sample, growth, sample
 
 SAMPLE_EVERY = 5.0  # seconds
 REPORT_EVERY = 12  # samples between two lines of progress
@@ -51,6 +48,7 @@ class Soak:
         self._room = Room(cluster.ws_url, 8, 2.0, cluster.double_faults)
         self._game = Game(cluster.ws_url, options.size, 1, options.rate, STALL_SECONDS, resume=True)
         self._samples: list[Sample] = []
+        self._growth: Growth | None = None
         self._began = monotonic()
         self._violations: list[str] = []
 
@@ -98,7 +96,7 @@ class Soak:
 
     def _check_memory(self, seconds: float) -> None:
         try:
-            grown = growth(self._samples, seconds * SETTLE)
+            grown = self._growth = growth(self._samples, seconds * SETTLE)
         except ValueError as error:
             self._violations.append(str(error))
             return
@@ -111,15 +109,11 @@ class Soak:
 
     def summary(self) -> dict[str, Any]:
         """Return the result, as for --json."""
-        seconds = self._options.minutes * 60
-        try:
-            grown = growth(self._samples, seconds * SETTLE)
-        except ValueError:
-            grown = None
+        grown = self._growth
         return {
             "verified": not self._violations,
             "violations": self._violations,
-            "seconds": round(seconds, 1),
+            "seconds": round(self._options.minutes * 60, 1),
             "memory_mib": None
             if grown is None
             else {"settled": grown.before // MIB, "end": grown.after // MIB},
@@ -141,57 +135,31 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--minutes", type=rate, default=20.0, metavar="N", help="duration (20)")
-    add("--nodes", type=positive, default=4, metavar="N", help="node processes (4)")
     add(
         "--clients", type=positive, default=40, metavar="N", help="of echo and broadcast, each (40)"
     )
     add("--size", type=positive, default=16, metavar="N", help="rows and columns of the game (16)")
     add("--rate", type=rate, default=5.0, metavar="RATE", help="steps a second at most (5)")
     add("--no-restart", action="store_true", help="no rolling restart in the middle")
-    add("--log", type=argparse.FileType("w"), metavar="FILE", help="keep the cluster's log")
-    add("--json", action="store_true", help="print the summary as one JSON object")
+    add_common_arguments(parser)
     return parser.parse_args(arguments)
 
 
-async def run(options: argparse.Namespace) -> int:
-    """Carry out a soak test; returns the exit status."""
-    soaking = asyncio.create_task(_soak(options))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, soaking.cancel)
-    try:
-        summary = await soaking
-    except Failed as error:
-        print(f"soak: {error}", file=sys.stderr, flush=True)
-        return 1
-    except asyncio.CancelledError:
-        return 128 + signal.SIGINT
-    if options.json:
-        print(json.dumps(summary), flush=True)
-    else:
-        memory = summary["memory_mib"]
-        if memory:
-            print(f"memory: {memory['settled']} MiB when settled, {memory['end']} MiB at the end")
-        counts = ", ".join(f"{count:,} {name}" for name, count in summary["load"].items())
-        print(f"load: {counts}")
-        for violation in summary["violations"]:
-            print(f"VIOLATED: {violation}")
-        if summary["verified"]:
-            print("verified: nothing was violated", flush=True)
-    return 0 if summary["verified"] else 1
-
-
-async def _soak(options: argparse.Namespace) -> dict[str, Any]:
-    print(f"Soak test of {options.minutes:g} minutes: starting ...", file=sys.stderr, flush=True)
-    async with running_cluster(options.nodes, options.log) as cluster:
-        soak = Soak(options, cluster)
-        await soak.run()
-        return soak.summary()
+def lines(summary: dict[str, Any]) -> list[str]:
+    """Return the summary as text."""
+    memory = summary["memory_mib"]
+    found = []
+    if memory:
+        found = [f"memory: {memory['settled']} MiB when settled, {memory['end']} MiB at the end"]
+    counts = ", ".join(f"{count:,} {name}" for name, count in summary["load"].items())
+    return [*found, f"load: {counts}", *verdict(summary)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a soak test with these arguments; returns the exit status."""
-    logging.disable(logging.WARNING)  # Autobahn logs each connection that a restart closes
-    return asyncio.run(run(parse_arguments(arguments)))
+    options = parse_arguments(arguments)
+    print(f"Soak test of {options.minutes:g} minutes: starting ...", file=sys.stderr, flush=True)
+    return carry_out("soak", options, Soak, lines)
 
 
 if __name__ == "__main__":

@@ -13,20 +13,15 @@ from workers.drill.socket import Lost, Socket
 FIRST_PAUSE, LAST_PAUSE = 0.1, 1.0  # seconds before another attempt
 
 
-async def connect(url: str, *protocols: str) -> Socket:
-    """Open a connection. Raises Lost."""
+async def reconnect(url: str, *protocols: str) -> Socket:
+    """Open a connection, however many attempts that takes."""
     # Autobahn serves one framework in a process, and the tests of other modules need Twisted's.
     from workers.drill.autobahn_socket import open_socket
 
-    return await open_socket(url, *protocols)
-
-
-async def reconnect(url: str, *protocols: str) -> Socket:
-    """Open a connection, however many attempts that takes."""
     pause = FIRST_PAUSE
     while True:
         try:
-            return await connect(url, *protocols)
+            return await open_socket(url, *protocols)
         except Lost:
             await asyncio.sleep(pause)
             pause = min(LAST_PAUSE, pause * 2)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cluster.supervisor.status.events import EventLog
-from cluster.supervisor.status.history import ClusterHistory
+from cluster.supervisor.status.history import SECONDS, ClusterHistory
 from cluster.supervisor.status.process_usage import Usage
 
 SPARKLINE_S = 120
@@ -120,7 +120,7 @@ def status_document(
             "series": history.series("messages_sent", SPARKLINE_S),
         },
         "lost": {
-            "seconds": 300,
+            "seconds": SECONDS,
             "by_reason": history.lost("messages_dropped", monotonic),
             "gaps": history.increase("bus_gaps", monotonic),
         },

@@ -21,7 +21,7 @@ COUNTS = (
 )  # fmt: skip
 """Counts of a process's statistics whose rates are shown."""
 
-LABELLED = ("messages_dropped", "handshakes_refused", "limited")
+LABELLED = ("messages_dropped", "handshakes_refused")
 """The same, with a number for each label."""
 
 

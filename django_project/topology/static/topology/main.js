@@ -21,7 +21,7 @@ const seconds = () => performance.now() / 1000;
 
 let progress = { phase: "idle", connected: 0, needed: 0 };
 let frame = null;
-let token = takeToken();
+const token = takeToken();
 
 // The token stays out of the address, where it would be copied along.
 function takeToken() {
