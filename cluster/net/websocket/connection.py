@@ -1,8 +1,9 @@
 """ServerConnection: one client's WebSocket connection (RFC 6455).
 
 It is Autobahn's server protocol with other parts for the handshakes (opening_handshake.py,
-closing_handshake.py), input (reader.py), output (writer.py) and pings (keepalive.py). This module has the start and the end of a connection, and
-the choice of who reads its socket. connection_base.py describes how the parts work together.
+closing_handshake.py), input (reader.py), output (writer.py) and pings (keepalive.py). This module
+has the start and the end of a connection, and the choice of who reads its socket.
+connection_base.py describes how the parts work together.
 """
 
 from contextlib import suppress

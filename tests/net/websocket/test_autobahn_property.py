@@ -226,7 +226,9 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
 
     @settings(max_examples=EXAMPLES)
     @given(
-        st.builds(Traffic, streams, cuts, times, limits, jumps, st.booleans(), is_lost=st.booleans())
+        st.builds(
+            Traffic, streams, cuts, times, limits, jumps, st.booleans(), is_lost=st.booleans()
+        )
     )
     @example(Traffic(b"\x81\x80abcd" * 3, [1] * 12))
     @example(Traffic(frame(1, b"caf\xc3", fin=False) + frame(0, b"\xa9"), [3, 3]))
