@@ -79,7 +79,7 @@ class ChildLink(QuietAMP):
         sent = [
             self.callRemote(
                 Listen,
-    QuietAMP,
+                QuietAMP,
                 descriptor=descriptor,
                 family=family,
                 endpoint=endpoint,

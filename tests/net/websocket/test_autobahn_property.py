@@ -255,9 +255,7 @@ class FastPathAgainstAutobahnTests(SynchronousTestCase):
         )
     )
     @example(Traffic(frame(1, deflated(b"0" * 5000), rsv=4) + valid_text("late"), limit=200))
-    @example(
-        Traffic(frame(1, deflated(b"0" * 500), rsv=4) + frame(2, b"z" * 70000), limit=200)
-    )
+    @example(Traffic(frame(1, deflated(b"0" * 500), rsv=4) + frame(2, b"z" * 70000), limit=200))
     def test_all_is_the_same_with_compression(self, traffic: Traffic) -> None:
         self.compare(traffic, OFFER)
 
