@@ -79,7 +79,6 @@ class ChildLink(QuietAMP):
         sent = [
             self.callRemote(
                 Listen,
-                QuietAMP,
                 descriptor=descriptor,
                 family=family,
                 endpoint=endpoint,
