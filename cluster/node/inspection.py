@@ -183,7 +183,7 @@ class Inspection:
                 {
                     "topic": topic.decode(errors="replace"),
                     "subscribers": subscribers,
-                    "history": 0 if kept is None else len(kept.frames),
+                    "history": 0 if kept is None else len(kept.frames) - kept.gaps,
                     "topics": size,
                 }
             )

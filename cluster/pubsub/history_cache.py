@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from cluster.core import wire
 from cluster.core.broker_state.topic_history import (
+    GAP,
     NO_HISTORY,
     History,
     Position,
@@ -57,8 +58,9 @@ class HistoryCache:
     def receive(self, message: wire.Retained) -> list[tuple[bytes, int]] | None:
         """Store frames of the exchange: either new ones, or all that the topic retains.
 
-        Returns the frames to deliver, with their offsets. None: the message must be ignored,
-        because its frames do not follow those that are known here.
+        Returns the frames to deliver, with their offsets; GAP if subscribers miss frames there.
+        None: the message must be ignored, because its frames do not follow those that are known
+        here.
         """
         topic = message.topic
         kept = self._retained.get(topic)
@@ -109,7 +111,11 @@ class HistoryCache:
         ):
             return []
         first = message.offset - len(frames) + 1
-        return [(frame, first + index) for index, frame in enumerate(frames)]
+        numbered = [(frame, first + index) for index, frame in enumerate(frames)]
+        if kept is None and not uncertain and len(frames) > 1 and GAP in frames:
+            # The answer to a new subscription: its subscribers came after the gaps.
+            return [(frame, offset) for frame, offset in numbered if frame != GAP]
+        return numbered
 
     @staticmethod
     def _is_unrelated(kept: RetainedTopic | None, message: wire.Retained) -> bool:

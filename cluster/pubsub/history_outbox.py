@@ -7,7 +7,10 @@ The rules:
   die after it has acknowledged a publication and before it has sent it to any other node;
 * after the bus was down, the publications that were not acknowledged are sent again. A new broker
   also receives those of the grace period before them. The exchange and the nodes recognize
-  duplicates by the numbers.
+  duplicates by the numbers;
+* a publication that is refused leaves a gap in its topic (``refused``), so that subscribers can
+  detect that they have not received it. One gap stands for all publications of a topic that are
+  refused until it is sent.
 """
 
 from collections import deque
@@ -15,6 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cluster.core import wire
+from cluster.core.broker_state.topic_history import GAP
 from cluster.core.interfaces import Subscriber
 
 GRACE_S = 5.0
@@ -22,6 +26,10 @@ GRACE_S = 5.0
 
 GRACE_BYTES = 8 << 20
 """Bytes of acknowledged publications that are kept: about a second of a busy node's traffic."""
+
+
+MAX_GAPS = 10_000
+"""Topics with a gap that is not acknowledged; the exchange does not retain more topics."""
 
 
 class _Publication(NamedTuple):
@@ -46,6 +54,10 @@ class HistoryOutbox:
         self._grace_bytes = 0
         self._sent = 0  # of those in the queue
         self._number = 0
+        self._number_sent = 0
+        self._gaps: dict[bytes, int] = {}  # topic whose newest publication is a gap -> its number
+        # Topics of which more was refused after their gap had been sent: depth and lifetime.
+        self._refused_since: dict[bytes, tuple[int, int]] = {}
         self._seconds = seconds
         self._count_held = count_held
 
@@ -53,6 +65,31 @@ class HistoryOutbox:
         self, topic: bytes, depth: int, frame: bytes, lifetime: int, skip: Subscriber | None
     ) -> None:
         """Add a publication, which the next call of ``unsent`` returns."""
+        if self._gaps and topic in self._gaps:
+            again = self._end_gap(topic)
+            if again is not None:
+                self._append(topic, again[0], GAP, again[1], None)
+        self._append(topic, depth, frame, lifetime, skip)
+
+    def refused(self, topic: bytes, depth: int, lifetime: int) -> None:
+        """Leave a gap in a topic, because a publication is not added."""
+        number = self._gaps.get(topic)
+        if number is None:
+            if len(self._gaps) < MAX_GAPS:
+                self._append(topic, depth, GAP, lifetime, None)
+                self._gaps[topic] = self._number
+        elif number <= self._number_sent:
+            # Subscribers may have received this gap already. The next one waits until it is
+            # acknowledged, so that there is one for each topic at most.
+            self._refused_since[topic] = depth, lifetime
+
+    def _end_gap(self, topic: bytes) -> tuple[int, int] | None:
+        del self._gaps[topic]
+        return self._refused_since.pop(topic, None)
+
+    def _append(
+        self, topic: bytes, depth: int, frame: bytes, lifetime: int, skip: Subscriber | None
+    ) -> None:
         self._number += 1
         retain = wire.Retain(topic, depth, frame, lifetime, self._number)
         self._waiting.append(_Publication(retain, skip))
@@ -70,6 +107,7 @@ class HistoryOutbox:
         else:
             unsent = [publication.retain for publication in self._waiting]
         self._sent = len(self._waiting)
+        self._number_sent = self._number
         return unsent
 
     def acknowledged(self, number: int) -> Subscriber | None:
@@ -85,7 +123,12 @@ class HistoryOutbox:
             self._count_held(-publication.size)
             self._grace.append(publication._replace(acknowledged_at=now))
             self._grace_bytes += publication.size
-            skip = publication.skip if publication.retain.number == number else None
+            retain = publication.retain
+            skip = publication.skip if retain.number == number else None
+            if retain.frame == GAP and self._gaps.get(retain.topic) == retain.number:
+                again = self._end_gap(retain.topic)
+                if again is not None:
+                    self.refused(retain.topic, *again)
         self._forget(now)
         return skip
 

@@ -167,16 +167,17 @@ class PubSub:
         All nodes, this one too, receive a retained topic's frames from the exchange, in the same
         order. The connection ``skip`` does not receive this one. Returns (nodes, connections of
         this node) that subscribe now. Raises NotPublished if too much waits for the exchange, or if
-        the frame is longer than MAX_PUBLICATION.
+        the frame is longer than MAX_PUBLICATION. Then the topic has a gap, so that subscribers
+        learn that they have not received all.
         """
         if len(frame) > MAX_PUBLICATION:
-            self.dropped["too_large"] += 1
+            self._refuse_retained(topic, depth, lifetime, "too_large")
             raise NotPublished(
                 f"a publication of {len(frame):,} bytes is too long; the limit is"
                 f" {MAX_PUBLICATION:,}"
             )
         if self.batches.limit_reached:
-            self.dropped["bus_queue_full"] += 1
+            self._refuse_retained(topic, depth, lifetime, "bus_queue_full")
             raise NotPublished(
                 f"{self.queued_bytes >> 20} MiB of publications wait for the broker; this one is"
                 " refused"
@@ -190,6 +191,11 @@ class PubSub:
         )
         nodes = len(self._remote_nodes_of(topic) or ())
         return nodes + self._has_subscribers_here(topic, connections), connections
+
+    def _refuse_retained(self, topic: bytes, depth: int, lifetime: int, reason: str) -> None:
+        self.dropped[reason] += 1
+        self._retained_outbox.refused(topic, depth, lifetime)
+        self._schedule()
 
     def _has_subscribers_here(self, topic: bytes, connections: int) -> bool:
         return connections > 0 or topic in self._special
@@ -303,6 +309,8 @@ class PubSub:
                 self._schedule()
             case wire.Acknowledged(number):
                 self._retained_outbox.acknowledged(number)
+                if self._retained_outbox.has_unsent:
+                    self._schedule()
             case wire.PresenceUpdate():
                 self.presence.received(message)
             case wire.Joined(name):

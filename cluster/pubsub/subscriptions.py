@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from cluster.core import wire
 from cluster.core.acknowledged_batches import ALL_TOPICS
-from cluster.core.broker_state.topic_history import History, Position
+from cluster.core.broker_state.topic_history import GAP, History, Position
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.callback_subscribers import CallbackSubscriber, SpecialSubscribers
 from cluster.pubsub.history_cache import HistoryCache
@@ -243,6 +243,9 @@ class Subscriptions:
         if new is None:
             return
         for frame, offset in new:
+            if frame == GAP:
+                self._frames_lost(topic)
+                continue
             self.deliver(topic, frame, offset, skip if offset == message.offset else None)
         special = self.special.get(topic)
         if special is not None and special.pending:

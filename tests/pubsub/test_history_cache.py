@@ -5,7 +5,7 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
-from cluster.core.broker_state.topic_history import NO_HISTORY, History
+from cluster.core.broker_state.topic_history import GAP, NO_HISTORY, History
 from cluster.pubsub.history_cache import HistoryCache
 
 
@@ -95,6 +95,22 @@ class HistoryCacheTests(SynchronousTestCase):
         other = wire.Retained(b"t", 3, 2, (b"y",), "f", (), "a:2", full=False)
         received = [self.cache.receive(each) for each in (first, again, other)]
         self.assertEqual(received, [[(b"x", 1)], [], [(b"y", 2)]])
+
+    def test_a_gap_is_returned_to_those_who_were_subscribed(self) -> None:
+        self.assertEqual(self.cache.receive(message(1, GAP)), [(GAP, 1)])
+        self.assertEqual(self.cache.receive(message(2, b"2", full=False)), [(b"2", 2)])
+        self.assertEqual(self.cache.receive(message(3, GAP, full=False)), [(GAP, 3)])
+        self.cache.receive(message(4, b"4", full=False))
+        self.assertFalse(self.cache.history(b"t", ("e", 2)).recovered)
+        self.assertTrue(self.cache.history(b"t", ("e", 3)).recovered)
+        self.assertEqual(self.dropped, {})
+
+    def test_gaps_in_the_first_answer_concern_nobody(self) -> None:
+        self.assertEqual(self.cache.receive(message(3, b"1", GAP, b"3")), [(b"1", 1), (b"3", 3)])
+        self.cache.forget(b"t")
+        self.cache.uncertain.add(b"t")  # an empty topic whose subscribers were cut off
+        received = self.cache.receive(message(3, b"1", GAP, b"3"))
+        self.assertEqual(received, [(b"1", 1), (GAP, 2), (b"3", 3)])
 
     def test_expired_frames_are_not_returned(self) -> None:
         self.cache.receive(wire.Retained(b"t", 3, 2, (b"1", b"2"), "e", (1500, 2000)))

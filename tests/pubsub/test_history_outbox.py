@@ -3,6 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.core.broker_state.topic_history import GAP
 from cluster.pubsub import history_outbox as module
 from cluster.pubsub.history_outbox import GRACE_S, HistoryOutbox
 
@@ -86,6 +87,46 @@ class HistoryOutboxTests(SynchronousTestCase):
         self.outbox.bus_up(same_broker=False)
         self.assertEqual(self.unsent(), [(2, b"bb"), (3, b"cc")])
         self.assertEqual(self.held, 4)
+
+    def test_one_gap_stands_for_all_publications_that_are_refused_until_it_is_sent(self) -> None:
+        self.add(b"a")
+        for _ in range(3):
+            self.outbox.refused(b"t", 3, 0)
+        self.outbox.refused(b"other", 1, 9)
+        self.assertEqual(self.unsent(), [(1, b"a"), (2, GAP), (3, GAP)])
+        self.assertEqual(self.held, 1)
+
+    def test_a_publication_ends_a_gap(self) -> None:
+        self.outbox.refused(b"t", 3, 0)
+        self.add(b"a")
+        self.outbox.refused(b"t", 3, 0)
+        self.assertEqual(self.unsent(), [(1, GAP), (2, b"a"), (3, GAP)])
+
+    def test_a_further_gap_waits_for_the_acknowledgement_of_the_one_that_was_sent(self) -> None:
+        self.outbox.refused(b"t", 3, 0)
+        self.unsent()
+        self.outbox.refused(b"t", 3, 0)
+        self.outbox.refused(b"t", 3, 0)
+        self.assertEqual(self.unsent(), [])
+        self.outbox.acknowledged(1)
+        self.assertEqual(self.unsent(), [(2, GAP)])
+        self.outbox.acknowledged(2)
+        self.assertEqual(self.unsent(), [])
+
+    def test_a_further_gap_comes_before_the_next_publication(self) -> None:
+        self.outbox.refused(b"t", 3, 0)
+        self.unsent()
+        self.outbox.refused(b"t", 3, 0)
+        self.add(b"a")
+        self.assertEqual(self.unsent(), [(2, GAP), (3, b"a")])
+        self.outbox.acknowledged(3)
+        self.assertEqual(self.unsent(), [])
+
+    def test_the_number_of_gaps_is_bounded(self) -> None:
+        self.patch(module, "MAX_GAPS", 2)
+        for topic in (b"1", b"2", b"3"):
+            self.outbox.refused(topic, 1, 0)
+        self.assertEqual(len(self.unsent()), 2)
 
     def test_the_connection_to_skip_is_returned_with_its_publication(self) -> None:
         me, other = object(), object()

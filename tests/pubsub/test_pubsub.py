@@ -3,8 +3,9 @@
 from typing import Any
 
 from cluster.core import wire
+from cluster.core.broker_state.topic_history import GAP
 from cluster.core.exceptions import NotPublished
-from cluster.pubsub.batches import HIGH_WATER
+from cluster.pubsub.batches import HIGH_WATER, MAX_PUBLICATION
 from cluster.pubsub.remote_nodes import AWAY_S, REJOIN_TIMEOUT_S
 from tests.fakes import RecordingConnection
 from tests.pubsub.node_case import PubSubTestCase
@@ -311,9 +312,42 @@ class RetainedTopicTests(PubSubTestCase):
         self.assertEqual(self.pubsub.dropped, {"bus_queue_full": 1})
         self.bus.up("second")
         self.clock.advance(REJOIN_TIMEOUT_S)
-        self.assertEqual([retain.number for retain in self.flushed()[2:]], [1, 2, 3])
-        self.receive(wire.Acknowledged(3))
+        sent = self.flushed()[2:]
+        self.assertEqual([retain.number for retain in sent], [1, 2, 3, 4])
+        self.assertEqual(sent[3], wire.Retain(b"t", 1, GAP, number=4))
+        self.receive(wire.Acknowledged(4))
         self.assertEqual((self.events[-1], self.pubsub.queued_bytes), ("free", 0))
+
+    def test_subscribers_learn_of_refused_publications_in_their_place(self) -> None:
+        connection = self.subscribed(b"k")
+        events: list[Any] = []
+        self.pubsub.follow(
+            b"k",
+            lambda frame, offset: events.append((frame, offset)),
+            replay=False,
+            answer=lambda *answer: events.append(answer),
+        )
+        self.flushed()
+        self.receive(wire.Retained(b"k", 2, 1, (b"1",), "e"))
+        self.receive(wire.Retained(b"k", 2, 2, (GAP,), "e", full=False))
+        self.receive(wire.Retained(b"k", 2, 3, (b"3",), "e", full=False))
+        self.assertEqual(connection.out, [b"1", b"3"])
+        self.assertEqual(connection.lost, [b"k"])
+        self.assertEqual(events, [(False, "e", 1), (False, "e", 2), (b"3", 3)])
+        late = self.subscribed(b"k")
+        self.assertEqual((late.out, late.lost), ([b"1", b"3"], []))
+
+    def test_a_gap_follows_when_more_was_refused_after_the_first_was_sent(self) -> None:
+        with self.assertRaises(NotPublished):
+            self.pubsub.publish_retained(b"k", bytes(MAX_PUBLICATION + 1), 1)
+        self.assertEqual([retain.frame for retain in self.flushed()], [GAP])
+        with self.assertRaises(NotPublished):
+            self.pubsub.publish_retained(b"k", bytes(MAX_PUBLICATION + 1), 1)
+        self.assertEqual(self.flushed(), [])
+        before = self.scheduled
+        self.receive(wire.Acknowledged(1))
+        self.assertEqual(self.scheduled, before + 1)
+        self.assertEqual(self.flushed(), [wire.Retain(b"k", 1, GAP, number=2)])
 
     def test_publications_that_a_dead_broker_may_not_have_delivered_are_sent_again(self) -> None:
         connection = self.subscribed(b"k")

@@ -231,7 +231,7 @@ class Exchange:
             published = {node: number}
             entry.record_publishers(published)
             sources = format_sources(published)
-        full = len(entry.frames) == 1
+        full = len(entry.frames) <= 1  # none is retained if this is a gap (topic_history)
         news = wire.Retained(topic, depth, offset, (frame,), entry.epochs, times, sources, 0, full)
         self.on_retained(news)
         subscribers = self.subscriptions.get(topic) or {}

@@ -12,6 +12,9 @@ The rules:
 * for each publisher the topic remembers the number of its newest frame (``sources``), so that it
   recognizes a frame that is published again because no acknowledgement came;
 * a frame may expire: it is dropped after its lifetime, once all frames before it are dropped;
+* ``GAP`` takes the offset of frames that were refused before they were numbered. So a subscriber
+  with an offset below it has not received all, and does not recover. A gap does not count for the
+  depth. One before the oldest frame is dropped, because offsets below it are too old anyway;
 * ``restore`` takes over the frames that another process knows; the higher offset wins;
 * at most ``max_topics`` topics and ``max_bytes`` of frames are retained. Above that, the least
   recently published topics are evicted, and ``evicted`` counts them. The frame that was stored last
@@ -35,6 +38,12 @@ MAX_TOPICS = 10_000
 MAX_BYTES = 256 << 20
 """Bytes of frames that are retained: 15 frames of 1,700 bytes in each of MAX_TOPICS topics."""
 
+GAP = b""
+"""Stands for frames that were refused. No encoded WebSocket frame is empty."""
+
+MAX_GAPS = 1000
+"""Gaps among the frames of a topic. It bounds the memory if ever more frames are refused."""
+
 MAX_PUBLISHERS = 128
 """Publishers whose numbers a topic remembers; it forgets the least recent one. The numbers matter
 for seconds only, from the death of a broker to the start of the next one."""
@@ -44,16 +53,20 @@ for seconds only, from the death of a broker to the start of the next one."""
 class History:
     """What a topic retains, as a subscriber receives it. The newest frame has the ``offset``.
 
-    ``recovered``: the frames are all that the subscriber missed.
+    ``recovered``: the frames are all that the subscriber missed. ``offsets`` are those of the
+    frames if there are gaps between them, else empty.
     """
 
     recovered: bool
     epoch: str
     offset: int
     frames: tuple[bytes, ...] = ()
+    offsets: tuple[int, ...] = ()
 
     def numbered(self) -> Iterator[tuple[bytes, int]]:
         """Each frame with its offset."""
+        if self.offsets:
+            return zip(self.frames, self.offsets, strict=True)
         first = self.offset - len(self.frames) + 1
         return ((frame, first + index) for index, frame in enumerate(self.frames))
 
@@ -66,10 +79,10 @@ NO_HISTORY = History(False, "", 0)
 class RetainedTopic:
     """A topic's newest frames, oldest first. The newest has the ``offset``.
 
-    ``size``: the bytes of the frames. ``expires``: the times at which the frames expire.
-    ``earlier``: earlier epoch -> its last offset that is also valid in ``epoch``. ``restored``:
-    another process numbered the newest frame. ``published``: publisher -> its number for its newest
-    frame of this topic.
+    ``size``: the bytes of the frames. ``gaps``: how many of them are GAP. ``expires``: the times at
+    which the frames expire. ``earlier``: earlier epoch -> its last offset that is also valid in
+    ``epoch``. ``restored``: another process numbered the newest frame. ``published``: publisher ->
+    its number for its newest frame of this topic.
     """
 
     depth: int
@@ -81,6 +94,7 @@ class RetainedTopic:
     restored: bool = False
     published: dict[str, int] = field(default_factory=dict)
     size: int = 0
+    gaps: int = 0
 
     @property
     def sources(self) -> str:
@@ -113,22 +127,35 @@ class RetainedTopic:
     def history(self, since: Position | None) -> History:
         """The frames after a position. Without one, or if it is too old: all frames."""
         missed = None if since is None else self.after(*since)
-        frames = self.frames if missed is None else missed
-        return History(missed is not None, self.epoch, self.offset, tuple(frames))
+        if missed is not None and not (self.gaps and GAP in missed):
+            return History(True, self.epoch, self.offset, tuple(missed))
+        if not self.gaps:
+            return History(False, self.epoch, self.offset, tuple(self.frames))
+        first = self.offset - len(self.frames) + 1
+        numbered = [(frame, first + at) for at, frame in enumerate(self.frames) if frame]
+        frames, offsets = zip(*numbered, strict=True)  # the oldest one is not a gap
+        return History(False, self.epoch, self.offset, frames, offsets)
 
     def is_behind(self, since: Position | None) -> bool:
         """Whether a position is that of a newer frame, which has not arrived here yet."""
         return since is not None and since[0] == self.epoch and since[1] > self.offset
 
     def trim(self, now: int) -> None:
-        """Drop frames beyond the depth and frames that have expired."""
+        """Drop frames beyond the depth, frames that have expired, and gaps before all others."""
         frames, expires = self.frames, self.expires
-        while len(frames) > self.depth or (expires and 0 < expires[0] <= now):
+        while frames and (
+            len(frames) - self.gaps > self.depth
+            or 0 < expires[0] <= now
+            or frames[0] == GAP
+            or self.gaps > MAX_GAPS
+        ):
             self.drop_oldest()
 
     def drop_oldest(self) -> None:
         """Drop the oldest frame. The topic must have one."""
-        self.size -= len(self.frames.popleft())
+        frame = self.frames.popleft()
+        self.size -= len(frame)
+        self.gaps -= frame == GAP
         self.expires.popleft()
 
 
@@ -168,6 +195,7 @@ class RetainedFrames:
         entry.frames.append(frame)
         entry.expires.append(expires)
         entry.size += len(frame)
+        entry.gaps += frame == GAP
         self.size += len(frame)
         self._trim(entry, now)
         self._make_room(entry)
@@ -201,6 +229,7 @@ class RetainedFrames:
         entry.expires = deque(expires) or deque([0] * len(entry.frames))
         self.size -= entry.size
         entry.size = sum(map(len, entry.frames))
+        entry.gaps = entry.frames.count(GAP)
         self.size += entry.size
         self._trim(entry, now)
         self._make_room(entry)
@@ -253,6 +282,7 @@ class RetainedFrames:
         while self.size > self.max_bytes and len(newest.frames) > 1:
             self.size -= len(newest.frames[0])
             newest.drop_oldest()
+        self._trim(newest, 0)
 
     def _trim(self, entry: RetainedTopic, now: int) -> None:
         before = entry.size

@@ -19,8 +19,9 @@ class Retain(Message):
     """Publish a frame to all subscribers, the sender's included, and retain it.
 
     The topic retains its newest ``depth`` frames, this one for ``lifetime`` milliseconds (0:
-    without limit). ``number`` counts the node's retained publications 1, 2, 3, …, so that the
-    exchange recognizes one that is sent again; 0: the node does not send it again.
+    without limit). An empty frame stands for some that the node refused (topic_history.GAP).
+    ``number`` counts the node's retained publications 1, 2, 3, …, so that the exchange recognizes
+    one that is sent again; 0: the node does not send it again.
     """
 
     KIND: ClassVar[bytes] = b"K"

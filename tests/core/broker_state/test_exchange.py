@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.core import wire
 from cluster.core.broker_state.barrier import EVERY_NODE
 from cluster.core.broker_state.exchange import Exchange, Outgoing
+from cluster.core.broker_state.topic_history import GAP
 from tests.core.broker_state.simulation import SimulatedCluster
 
 
@@ -313,6 +314,17 @@ class RetainedTopicTests(ExchangeTestCase):
         outgoing = self.receive("b", wire.Retain(b"t", 2, b"z"))
         news = wire.Retained(b"t", 2, 8, (b"z",), "firstx1 old:7", full=False)
         self.assertEqual(outgoing[0], ("a", news))
+
+    def test_a_gap_is_sent_to_subscribers_and_not_in_answers(self) -> None:
+        gap = wire.Retain(b"t", 2, GAP, number=1)
+        outgoing = self.receive("a", gap)
+        news = wire.Retained(b"t", 2, 1, (GAP,), "first", (), "a:1")
+        self.assertEqual(outgoing, [("a", replace(news, number=1)), ("b", news)])
+        answer = wire.Retained(b"t", 2, 1, (), "first", (), "a:1")
+        self.assertAnswered("c", wire.Query(b"t"), answer)
+        self.receive("a", wire.Retain(b"t", 2, b"x", number=2))
+        outgoing = self.receive("b", wire.Retain(b"t", 2, GAP))
+        self.assertEqual(outgoing[0], ("a", wire.Retained(b"t", 2, 3, (GAP,), "first", full=False)))
 
     def test_a_query_is_answered(self) -> None:
         self.assertAnswered("c", wire.Query(b"t"), wire.Retained(b"t", 0, 0, ()))

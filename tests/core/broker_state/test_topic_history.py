@@ -5,6 +5,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.broker_state.topic_history import (
+    GAP,
+    MAX_GAPS,
     MAX_PUBLISHERS,
     History,
     RetainedFrames,
@@ -17,7 +19,8 @@ from cluster.core.broker_state.topic_history import (
 
 TOPICS = st.sampled_from([b"a", b"b", b"c", b"d"])
 DEPTHS = st.integers(1, 4)
-FRAMES = st.binary(max_size=3)
+FRAMES = st.binary(min_size=1, max_size=3)
+FRAMES_AND_GAPS = st.lists(FRAMES | st.just(GAP), max_size=5)
 
 
 class RetainedTests(SynchronousTestCase):
@@ -211,6 +214,42 @@ class RetainedTests(SynchronousTestCase):
         self.assertEqual(missed, History(True, "e", 7, (b"6", b"7")))
         self.assertEqual(list(missed.numbered()), [(b"6", 6), (b"7", 7)])
 
+    def test_a_position_before_a_gap_is_not_recovered(self) -> None:
+        for frame in (b"1", b"2", GAP, b"4"):
+            self.retained.store(b"t", 3, frame)
+        kept = self.retained.get(b"t")
+        assert kept is not None
+        everything = History(False, "", 4, (b"1", b"2", b"4"), (1, 2, 4))
+        for since in (None, ("", 1), ("", 2)):
+            self.assertEqual(kept.history(since), everything)
+        self.assertEqual(list(everything.numbered()), [(b"1", 1), (b"2", 2), (b"4", 4)])
+        self.assertEqual(kept.history(("", 3)), History(True, "", 4, (b"4",)))
+        self.assertEqual(self.retained.store(b"t", 2, b"5"), 5)
+        self.assertKept(b"t", 5, [b"4", b"5"])
+        self.assertEqual(kept.gaps, 0)
+
+    def test_a_gap_does_not_count_for_the_depth(self) -> None:
+        self.retained.store(b"t", 1, b"state")
+        for _ in range(3):
+            self.retained.store(b"t", 1, GAP)
+        kept = self.retained.get(b"t")
+        assert kept is not None
+        self.assertEqual(kept.history(None), History(False, "", 4, (b"state",), (1,)))
+        self.assertEqual(kept.history(("", 4)), History(True, "", 4))
+
+    def test_a_gap_without_a_frame_before_it_is_only_an_offset(self) -> None:
+        self.assertEqual(self.retained.store(b"t", 2, GAP), 1)
+        self.assertKept(b"t", 1, [])
+        self.retained.restore(b"u", 2, 7, [GAP, b"6", GAP])
+        self.assertKept(b"u", 7, [b"6", GAP])
+
+    def test_the_gaps_of_a_topic_are_bounded(self) -> None:
+        self.retained.store(b"t", 1, b"state")
+        for _ in range(MAX_GAPS + 1):
+            self.retained.store(b"t", 1, GAP)
+        self.assertKept(b"t", MAX_GAPS + 2, [])
+        self.assertEqual(self.retained.size, 0)
+
     def test_positions_of_newer_frames(self) -> None:
         self.retained.restore(b"t", 3, 7, [b"7"], "e")
         kept = self.retained.get(b"t")
@@ -266,9 +305,11 @@ class RetainedMachine(RuleBasedStateMachine):
             offset_then = self.kept.pop(oldest)[1]
             self.dropped[oldest] = max(self.dropped.get(oldest, 0), offset_then)
             self.evicted += 1
-        self.kept[topic] = (depth, offset, frames[-depth:])
+        while frames and (len(frames) - frames.count(GAP) > depth or frames[0] == GAP):
+            frames = frames[1:]
+        self.kept[topic] = (depth, offset, frames)
 
-    @rule(topic=TOPICS, depth=DEPTHS, frame=FRAMES)
+    @rule(topic=TOPICS, depth=DEPTHS, frame=FRAMES | st.just(GAP))
     def store(self, topic: bytes, depth: int, frame: bytes) -> None:
         offset = self.retained.store(topic, depth, frame)
         _, before, frames = self.kept.get(topic, (0, 0, []))
@@ -280,7 +321,7 @@ class RetainedMachine(RuleBasedStateMachine):
             assert offset == 1
         self.keep(topic, depth, offset, [*frames, frame])
 
-    @rule(topic=TOPICS, depth=DEPTHS, offset=st.integers(0, 9), frames=st.lists(FRAMES, max_size=5))
+    @rule(topic=TOPICS, depth=DEPTHS, offset=st.integers(0, 9), frames=FRAMES_AND_GAPS)
     def restore(self, topic: bytes, depth: int, offset: int, frames: list[bytes]) -> None:
         is_new = offset > self.kept.get(topic, (0, 0, []))[1]
         assert self.retained.restore(topic, depth, offset, frames) == is_new
