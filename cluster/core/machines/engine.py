@@ -150,8 +150,19 @@ class EngineFull(EngineError):
     """Too much of the log is not read by all members. Nothing was written; try again later."""
 
 
+class EngineUnusable(EngineError):
+    """The engine cannot be used as it is configured; the text says what to change."""
+
+
 class EngineUnavailable(EngineError):
-    """The engine cannot be reached or does not take writes; the text says why. Try again later."""
+    """The engine cannot be reached, or is starting; the text says why. Connect again later."""
+
+
+class EngineRefused(EngineUnavailable):
+    """The engine takes no writes now, for example for lack of memory; the text says why.
+
+    The connection is intact. Nothing was written; try again later.
+    """
 
 
 class Engine(Protocol):
