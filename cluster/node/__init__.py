@@ -10,7 +10,7 @@ http_request          one request: its body, and the headers of proxies
 request_bodies        how many bytes of bodies a node holds
 access_log            a line for each request, feed and WebSocket
 view_threads          the bounded pool of threads that runs the views
-publish_socket        the Unix socket for external publishers
+publishing/           publications of processes that are not nodes
 inspection           the clients and topics that an operator asks for
 statistics/           the statistics of a node
 interpreter_tuning    settings of the Python interpreter for thousands of connections

@@ -25,7 +25,9 @@ from cluster.net.tls import read_certificate, tls_context
 from cluster.node.config import ListeningSocket, NodeConfig
 from cluster.node.drain import Drain
 from cluster.node.interpreter_tuning import tune_interpreter
-from cluster.node.publish_socket import PublishSocket
+from cluster.node.publishing.external_requests import ExternalRequests
+from cluster.node.publishing.publications import ExternalPublications
+from cluster.node.publishing.publish_socket import PublishSocket
 from cluster.node.statistics.counts import statistics
 from cluster.node.statistics.latency import Latency
 from cluster.pubsub.bus import Bus
@@ -57,8 +59,8 @@ class Node(Service):
     """A node on sockets that are open already.
 
     ``ready`` fires when Django is loaded, the broker has welcomed the node and the ports accept
-    connections; it fails with the reason if the node cannot start. ``websockets``, ``http`` and
-    ``publish_socket`` are set when the service starts.
+    connections; it fails with the reason if the node cannot start. The parts, such as
+    ``websockets``, are set when the service starts.
 
     Args:
         config: The node's configuration.
@@ -70,7 +72,9 @@ class Node(Service):
 
     websockets: "WebSocketParts"
     http: "HttpParts"
+    publications: ExternalPublications
     publish_socket: PublishSocket
+    external_requests: ExternalRequests
     latency: Latency
 
     def __init__(
@@ -175,7 +179,7 @@ class Node(Service):
             return {"ready": False}
         from cluster.django.revocation import revocable_clients
 
-        counts = statistics(self.websockets, self.http, self.publish_socket, revocable_clients)
+        counts = statistics(self.websockets, self.http, self.publications, revocable_clients)
         return {
             "ready": self.is_ready(),
             "draining": int(self._drain is not None),
@@ -222,7 +226,14 @@ class Node(Service):
             settings,
             self._is_serving,
         )
-        self.publish_socket = PublishSocket(self.config.publish_socket, self.pubsub, self._reactor)
+        self.publications = ExternalPublications(self.pubsub)
+        self.publish_socket = PublishSocket(
+            self.config.publish_socket, self.publications, self._reactor
+        )
+        self.external_requests = ExternalRequests(
+            self.publications, self.pubsub.answer_external, self._reactor
+        )
+        self.pubsub.on_external_request = self.external_requests.receive
         self.latency = Latency(self.pubsub, self.websockets.end_of_turn, self._reactor)
         self.pubsub.remote_nodes.on_full = self._bus_full
         self.pubsub.on_up = self._bus_up
@@ -277,10 +288,12 @@ class Node(Service):
             port = Port(self._reactor, sock, factory, self.websockets.sockets, tls)
             port.startListening()
             self._ports.append(port)
-        if self.config.publish_socket:
-            from cluster.django.api.node_lookup import site_name
+        from cluster.django.api.node_lookup import site_name
 
-            self.publish_socket.start(site_name())
+        site = site_name()
+        self.external_requests.start(site)
+        if self.config.publish_socket:
+            self.publish_socket.start(site)
 
     def _bus_full(self, full: bool) -> None:
         """Resume the publishers, which WebSocket.publish paused while the bus was full."""
@@ -288,6 +301,7 @@ class Node(Service):
             for connection in self.websockets.connection_factory.connections:
                 connection.resume("bus")
             self.publish_socket.resume()
+            self.external_requests.resume()
 
     # Stop.
 
@@ -295,6 +309,7 @@ class Node(Service):
         if not self._started:
             self._stall_detector.stop()
             return
+        self.external_requests.stop()
         await self.publish_socket.stop()
         spread = self.config.restart_spread if self.handing_over else None
         self._drain = Drain(self._reactor, self.websockets, self.http, self.config.drain_timeout)

@@ -41,7 +41,9 @@ class PubSub:
     ``published`` receives each connection whose ``out`` was empty, so that its owner flushes it.
     ``on_up`` is called when the bus comes up, ``remote_nodes.on_full`` when publishers must pause
     or may resume, ``on_much_unsent`` when one reason for that begins or ends: many bytes wait for
-    the clients of this node. Retained frames expire by ``unix_time``, in seconds.
+    the clients of this node. ``on_external_request`` is called with the ID and the data of an
+    external request, which its owner answers with ``answer_external``. Retained frames expire by
+    ``unix_time``, in seconds.
 
     ``dropped`` counts the publications and batches that were not delivered, by reason.
     """
@@ -58,6 +60,7 @@ class PubSub:
         self.dropped: Counter[str] = Counter()
         self.on_up: Callable[[], None] = lambda: None
         self.on_much_unsent: Callable[[bool], None] = lambda is_much: None
+        self.on_external_request: Callable[[str, bytes], None] = lambda request_id, data: None
         self.remote_nodes = RemoteNodes(bus, schedule, clock, self.dropped)
         self.batches = self.remote_nodes.batches
         self.subscriptions = Subscriptions(
@@ -200,6 +203,10 @@ class PubSub:
     def _has_subscribers_here(self, topic: bytes, connections: int) -> bool:
         return connections > 0 or topic in self._special
 
+    def answer_external(self, request_id: str, data: bytes) -> None:
+        """Answer an external request at the end of this turn, after what was published in it."""
+        self._send_control(wire.ExternalAnswer(request_id, data))
+
     # Subscribing: the methods of Subscriptions that handlers call; see their docstrings.
 
     def subscribe(self, connection: Subscriber, topic: bytes) -> None:
@@ -317,6 +324,8 @@ class PubSub:
                 self.remote_nodes.joined(name)
             case wire.Left():
                 self.remote_nodes.left(message)
+            case wire.ExternalRequest(request_id, data):
+                self.on_external_request(request_id, data)
             case wire.Congested(name):
                 self.remote_nodes.congested(name, True)
             case wire.Cleared(name):

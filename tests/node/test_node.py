@@ -20,9 +20,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
 from cluster.core.exceptions import ConfigurationError, NotRunning
-from cluster.core.wire.external_publisher import Publish, encode
+from cluster.core.wire.external_publisher import Accepted, Greeting, Publish, encode
 from cluster.django.api import topics
 from cluster.django.api.database_threads import ain_database
+from cluster.django.api.node_lookup import site_name
 from cluster.django.handlers.handler_decorator import Handler
 from cluster.net.accepting.port import Port
 from cluster.net.loop import threads
@@ -471,6 +472,35 @@ class NodeTests(SynchronousTestCase):
             self.assertTrue(transport.reading)
             await self.leave([connection])
             self.stop(node)
+
+        asyncio.run(run())
+
+    def test_external_requests_come_from_the_broker(self) -> None:
+        async def run() -> None:
+            node = self.make()
+            node.startService()
+            self.reactor.advance(0)
+            await self.watch(1)
+            self.reactor.advance(0)
+            sent: list[wire.Message] = []
+            self.patch(node.pubsub.bus, "send", sent.append)
+            publication = encode(Publish(b"life", text_frame(b"hello")))
+            asked = wire.ExternalRequest("7", encode(Greeting(site_name())) + publication)
+            node.pubsub.bus_message(asked)
+            self.assertEqual(sent, [], "the answer follows the publication")
+            self.reactor.advance(0)
+            self.assertEqual(sent, [wire.ExternalAnswer("7", encode(Accepted(0, 0)))])
+            node.pubsub.bus_message(wire.Congested("node1"))
+            node.pubsub.bus_message(asked)
+            self.reactor.advance(0)
+            self.assertEqual(len(sent), 1)
+            node.pubsub.bus_message(wire.Cleared("node1"))
+            self.reactor.advance(0)
+            self.assertEqual(len(sent), 2)
+            self.assertEqual(node.stats()["published_externally"], 2)
+            await self.leave(node.websockets.connection_factory.connections)
+            self.stop(node)
+            node.pubsub.bus_message(asked)
 
         asyncio.run(run())
 

@@ -15,6 +15,7 @@ Every message is one byte of kind, then its fields (fields.py)::
     S Restore   a retained topic as I know it
     Q Query     send me what a topic retains      T Retained  the answer, even if it is empty
     M PresenceUpdate     members through me       M PresenceUpdate     members through another node
+    E ExternalAnswer  of an external request      D ExternalRequest  publish for a process elsewhere
     G Goodbye   I am leaving                      J Joined, L Left     another node came or went
                                                   X Congested, Y Cleared   another node's queue
                                                               is full, has drained
@@ -23,14 +24,16 @@ A batch of publications is sent as two parts, which the broker forwards unopened
 (to the broker the destination, from the broker the origin) and the batch (batches.py). All other
 messages are one part.
 
-The messages about retained topics and presence (K T V S Q M) are in topic_messages.py. These
-modules do not know which process receives a message, nor what a frame contains.
+The messages about retained topics and presence (K T V S Q M) are in topic_messages.py, those of
+processes outside the cluster (D E) in external_requests.py. These modules do not know which process
+receives a message, nor what a frame contains.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from cluster.core.exceptions import WireError
+from cluster.core.wire.external_requests import ExternalAnswer, ExternalRequest
 from cluster.core.wire.fields import (
     FLAG,
     NAME,
@@ -58,6 +61,8 @@ __all__ = [
     "Arrive",
     "Cleared",
     "Congested",
+    "ExternalAnswer",
+    "ExternalRequest",
     "Goodbye",
     "Hello",
     "Joined",
@@ -79,7 +84,7 @@ __all__ = [
     "encode",
 ]
 
-VERSION = 5
+VERSION = 6
 """A broker rejects nodes of another version."""
 
 BATCH = b"P"
@@ -253,7 +258,7 @@ _KINDS: dict[bytes, type[Message]] = {
     for cls in (
         Hello, Welcome, Rejected, UnknownNode, Goodbye, Joined, Left, Congested, Cleared,
         NodeSubscriptions, Arrive, Withdraw, Refuse, Release, Retain, Acknowledged, Restore,
-        Retained, Query, PresenceUpdate,
+        Retained, Query, PresenceUpdate, ExternalRequest, ExternalAnswer,
     )
 }  # fmt: skip
 

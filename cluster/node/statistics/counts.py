@@ -15,13 +15,13 @@ from cluster.net.accepting.socket_limits import descriptor_limit, open_descripto
 if TYPE_CHECKING:  # these modules need Django, which the node loads when it starts
     from cluster.django.revocation import RevocableClients
     from cluster.node.assembly import HttpParts, WebSocketParts
-    from cluster.node.publish_socket import PublishSocket
+    from cluster.node.publishing.publications import ExternalPublications
 
 
 def statistics(
     websockets: WebSocketParts,
     http: HttpParts,
-    publish_socket: PublishSocket,
+    publications: ExternalPublications,
     revocable_clients: RevocableClients,
 ) -> dict[str, Any]:
     """Return all statistics of a node except ``ready``."""
@@ -54,7 +54,7 @@ def statistics(
         ),
         "messages_conflated": pubsub.subscriptions.conflated,
         "send_queue_bytes": sum(connection.queued_bytes for connection in factory.connections),
-        "published_externally": publish_socket.published,
+        "published_externally": publications.published,
         "bus_gaps": pubsub.batches.gaps,
         "bus_queue_bytes": pubsub.queued_bytes,
         "feed_clients": feeds.clients,

@@ -71,6 +71,8 @@ BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
     wire.PresenceUpdate: st.builds(
         wire.PresenceUpdate, NAME, st.booleans(), MEMBERSHIPS, MEMBERSHIPS
     ),
+    wire.ExternalRequest: st.builds(wire.ExternalRequest, TEXT, OCTETS),
+    wire.ExternalAnswer: st.builds(wire.ExternalAnswer, TEXT, OCTETS),
 }
 MESSAGES = st.one_of(*BY_CLASS.values())
 

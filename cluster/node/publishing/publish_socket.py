@@ -7,53 +7,27 @@ arrived, then sends Closing to each publisher, which continues with another node
 
 import os
 from collections import deque
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cluster.core.exceptions import NotPublished, WireError
+from cluster.core.exceptions import WireError
 from cluster.core.wire.external_publisher import (
-    Accepted,
     Closing,
     ExternalMessage,
     Greeting,
     MessageDecoder,
-    Publish,
     Rejection,
     encode,
 )
-from cluster.logs.rate_limit import LimitedLog
 from cluster.net.runtime_watch import SocketFileWatch, stop_listening
-from cluster.net.websocket.frames import (
-    BINARY,
-    TEXT,
-    binary_frame,
-    frame_payload,
-    is_utf8,
-    text_frame,
-)
+from cluster.node.publishing.publications import ExternalPublications, log_refused
 
 GOODBYE_TIMEOUT_S = 1.0
 """Seconds that a publisher has to read Closing, a few bytes that usually take microseconds."""
-
-
-class Publishes(Protocol):
-    """The methods of PubSub that the socket calls."""
-
-    @property
-    def full(self) -> bool:
-        """Whether publishers must pause."""
-
-    def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
-        """Queue a frame to all subscribers; returns (nodes, connections of this node)."""
-
-    def publish_retained(
-        self, topic: bytes, frame: bytes, depth: int, lifetime: int
-    ) -> tuple[int, int]:
-        """The same for a frame that the topic retains."""
 
 
 class PublishSocket:
@@ -61,10 +35,9 @@ class PublishSocket:
 
     log = Logger()
 
-    def __init__(self, path: str, pubsub: Publishes, reactor: Any) -> None:
-        self.published = 0
+    def __init__(self, path: str, publications: ExternalPublications, reactor: Any) -> None:
         self.site = ""
-        self.pubsub = pubsub
+        self.publications = publications
         self.connections: set[PublisherConnection] = set()
         self._path = path
         self._reactor = reactor
@@ -113,13 +86,8 @@ class PublishSocket:
         return closed.addBoth(lambda _: None)
 
 
-_log_refused = LimitedLog(Logger().warn, "publications of external publishers refused")
-
-
 class PublisherConnection(protocol.Protocol):
     """The connection of one external publisher."""
-
-    log = Logger()
 
     _paused = False
 
@@ -136,21 +104,17 @@ class PublisherConnection(protocol.Protocol):
         try:
             self._waiting += self._messages.feed(data)
         except WireError as error:
-            self._refuse(f"this is no publication: {error}")
+            reason = f"this is no publication: {error}"
+            log_refused(reason)
+            self._end(Rejection(reason))
             return
         self.proceed()
 
     def proceed(self) -> None:
         """Publish the queued publications, unless publishers must pause."""
-        pubsub = self._socket.pubsub
-        while self._waiting and not pubsub.full:
-            message = self._waiting.popleft()
-            reason = _error(message)
-            if reason:
-                self._refuse(reason)
-                return
-            assert isinstance(message, Publish)
-            answer = self._publish(pubsub, message)
+        publications = self._socket.publications
+        while self._waiting and not publications.full:
+            answer = publications.publish(self._waiting.popleft())
             if isinstance(answer, Rejection):
                 self._end(answer)
                 return
@@ -173,27 +137,6 @@ class PublisherConnection(protocol.Protocol):
         self._socket.connections.discard(self)
         if not self._gone.called:
             self._gone.callback(None)
-
-    def _publish(self, pubsub: Publishes, message: Publish) -> Accepted | Rejection:
-        topic, frame = message.topic, message.frame
-        try:
-            if message.depth:
-                done = pubsub.publish_retained(topic, frame, message.depth, message.lifetime)
-            else:
-                done = pubsub.publish(topic, frame)
-        except NotPublished as error:
-            return Rejection(str(error))
-        except Exception:
-            self.log.failure("a publication of an external publisher failed")
-            return Rejection("internal error; see the node's log")
-        self._socket.published += 1
-        return Accepted(*done)
-
-    def _refuse(self, reason: str) -> None:
-        _log_refused(
-            "", "a publication of an external publisher was refused: {reason}", reason=reason
-        )
-        self._end(Rejection(reason))
 
     def _answer(self, message: ExternalMessage) -> None:
         transport: Any = self.transport
@@ -219,21 +162,3 @@ class PublishFactory(protocol.Factory):
 
     def __init__(self, socket: PublishSocket) -> None:
         self.socket = socket
-
-
-def _error(message: ExternalMessage) -> str:
-    """Return why a message cannot be published, or an empty string if it can.
-
-    The frame is sent to clients unchanged, so it must be complete and valid.
-    """
-    if not isinstance(message, Publish):
-        return f"only nodes send {type(message).__name__}"
-    frame = message.frame
-    if len(frame) < 2 or frame[0] not in (TEXT, BINARY):
-        return "it has no frame"
-    payload, is_binary = frame_payload(frame)
-    if frame != (binary_frame if is_binary else text_frame)(payload):
-        return "its frame's length is wrong"
-    if not is_binary and not is_utf8(payload):
-        return "its text is not UTF-8"
-    return ""

@@ -23,7 +23,12 @@ from cluster.core.wire.external_publisher import (
     encode,
 )
 from cluster.net.websocket.frames import binary_frame, text_frame
-from cluster.node.publish_socket import GOODBYE_TIMEOUT_S, PublisherConnection, PublishSocket
+from cluster.node.publishing.publications import ExternalPublications
+from cluster.node.publishing.publish_socket import (
+    GOODBYE_TIMEOUT_S,
+    PublisherConnection,
+    PublishSocket,
+)
 
 HELLO = Publish(b"live", text_frame(b"hello"))
 
@@ -81,7 +86,8 @@ class PublishSocketTests(SynchronousTestCase):
         self.pubsub = RecordingPubSub()
         self.reactor = Reactor()
         path = os.path.join(self.folder, "publish-0.sock")
-        self.socket = PublishSocket(path, self.pubsub, self.reactor)
+        self.publications = ExternalPublications(self.pubsub)
+        self.socket = PublishSocket(path, self.publications, self.reactor)
 
     def connect(self) -> tuple[PublisherConnection, StringTransport]:
         if not self.reactor.ports:
@@ -117,7 +123,7 @@ class PublishSocketTests(SynchronousTestCase):
         self.assertEqual(
             self.pubsub.published, [(b"live", HELLO.frame), (b"chat", kept.frame, 15, 3_600_000)]
         )
-        self.assertEqual(self.socket.published, 2)
+        self.assertEqual(self.publications.published, 2)
 
     def test_the_socket_of_a_killed_process_is_replaced(self) -> None:
         with open(os.path.join(self.folder, "publish-0.sock"), "w"):
