@@ -3,16 +3,12 @@
 The broker forwards batches between nodes unopened. All other messages go to the Exchange, which
 returns what to send.
 
-A message for a node that does not read waits in a queue here. When the queue passes its high-water
-mark, the other nodes receive Congested and stop reading from their publishers. A node that still
-does not read is disconnected (``node_stalled``): its queue is dropped, and the other nodes are
-notified. When it reads again, the broker asks it for a new Hello, and the node detects a gap in the
-sequence numbers.
+Messages for a node that does not read wait in a queue (broker_queues.py).
 """
 
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +18,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cluster.broker_history import HistoryFile
+from cluster.broker_queues import RETRY_S, NodeQueues
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange, Outgoing
 from cluster.core.exceptions import WireError
-from cluster.core.water_marks import WaterMarks
 from cluster.core.wire.fields import NAME, is_name
 from cluster.logs.rate_limit import LimitedLog
 from cluster.net.accepting.socket_limits import descriptor_limit, open_descriptors
@@ -33,30 +29,8 @@ from cluster.net.bus_keys import BusKeys
 from cluster.net.runtime_watch import SocketFileWatch
 from cluster.net.zmq_socket import ZmqSocket, make_socket, monitor
 
-HIGH_WATER = 64 << 20
-LOW_WATER = 16 << 20
-"""Bytes in the queue of one node. Above the high-water mark the broker sends Congested to the other
-nodes, and below the low-water mark it sends Cleared."""
-
-STALLED = 4 * HIGH_WATER
-"""Bytes in the queue of one node above which the broker disconnects the node."""
-
-RETRY_S = 0.01
-"""Seconds between attempts to send queued messages. A ROUTER socket does not report which node is
-writable, so the broker has to try."""
-
 LAST_PROBE_S = 10.0
 """Seconds between the last two probes after a lost connection (see ``Broker._connection_lost``)."""
-
-
-class _Waiting:
-    """The queue of one node."""
-
-    __slots__ = ("marks", "messages")
-
-    def __init__(self) -> None:
-        self.messages: deque[list[bytes]] = deque()
-        self.marks = WaterMarks(HIGH_WATER, LOW_WATER)
 
 
 class Broker(Service):
@@ -96,10 +70,10 @@ class Broker(Service):
             self._history = HistoryFile(history, self._exchange, reactor, self._now)
         self._known: set[bytes] = set()
         self._asked: set[bytes] = set()
-        self._waiting: dict[bytes, _Waiting] = {}
-        self._retry_timer: Any = None
         self._probe_timer: Any = None
         self._dropped: Counter[str] = Counter()
+        self._queues = NodeQueues(self, reactor, self._dropped)
+        self._send = self._queues.send
         self._connections_refused = 0
         self._invalid = LimitedLog(self.log.warn, "invalid messages")
         self._refused = LimitedLog(self.log.warn, "refused connections")
@@ -123,7 +97,7 @@ class Broker(Service):
             self.ready.errback()
             return
         self.load_history()
-        self._link = ZmqSocket(self._reactor, socket, self._received)
+        self._link = self._queues.link = ZmqSocket(self._reactor, socket, self._received)
         self._monitor = monitor(
             self._reactor, socket, lambda: None, self._connection_lost, self._connection_refused
         )
@@ -159,10 +133,10 @@ class Broker(Service):
         if not self.running:  # the start has failed
             return
         super().stopService()
-        for call in (self._retry_timer, self._probe_timer):
-            if call is not None:
-                call.cancel()
-        self._retry_timer = self._probe_timer = None
+        self._queues.stop()
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+            self._probe_timer = None
         if self._file_watch is not None:
             self._file_watch.stop()
         self._monitor.close()
@@ -192,7 +166,7 @@ class Broker(Service):
             "nodes": len(self._exchange.nodes),
             "batches_forwarded": self._batches_forwarded,
             "bytes_forwarded": self._bytes_forwarded,
-            "queue_bytes": sum(waiting.marks.level for waiting in self._waiting.values()),
+            "queue_bytes": self._queues.size,
             "messages_dropped": dict(self._dropped),
             "connections_refused": self._connections_refused,
             "retained_evicted": self._exchange.retained.evicted,
@@ -229,7 +203,7 @@ class Broker(Service):
             self._invalid("", text, sender=sender, error=error)
             return
         if isinstance(message, wire.Hello):
-            self._drop_waiting(sender)
+            self._queues.drop(sender)
             self._asked.discard(sender)
             self.log.info("{node} joined", node=node)
         elif sender not in self._known:
@@ -240,8 +214,8 @@ class Broker(Service):
         self._known = {name.encode() for name in self._exchange.nodes}
         self._perform(outgoing)
         if isinstance(message, wire.Hello):
-            for name, waiting in list(self._waiting.items()):
-                if waiting.marks.full and name != sender:
+            for name in self._queues.congested():
+                if name != sender:
                     self._send([sender, wire.encode(wire.Congested(name.decode()))])
 
     def _connection_refused(self) -> None:
@@ -264,48 +238,29 @@ class Broker(Service):
                 encoded, data = message, wire.encode(message)
             self._send([node.encode(), data])
 
-    def _send(self, parts: list[bytes]) -> None:
-        node = parts[0]
-        waiting = self._waiting.get(node)
-        if waiting is None:
-            try:
-                if self._link.send(parts):
-                    return
-            except zmq.ZMQError:
-                if len(parts) == 3:
-                    self._dropped["node_gone"] += 1
-                self._leave(node)
-                return
-            waiting = self._waiting[node] = _Waiting()
-        waiting.messages.append(parts)
-        if waiting.marks.add(len(parts[-1])):
-            self._send_to_others(node, wire.Congested(node.decode()))
-        if waiting.marks.level > STALLED:
-            self.log.error("{node} does not read; disconnected", node=node.decode())
-            self._drop_waiting(node, "node_stalled")
-            self._leave(node)
-            # The broker asks for a Hello when an unknown node sends something. This node may send
-            # nothing, so queue the request now.
-            self._asked.discard(node)
-            self._waiting[node] = _Waiting()
-            self._ask_for_hello(node)
-        elif self._retry_timer is None:
-            self._retry_timer = self._reactor.callLater(RETRY_S, self._try_again)
+    # Events of the queues (broker_queues.Receiver).
 
-    def _try_again(self) -> None:
-        self._retry_timer = None
-        for node, waiting in list(self._waiting.items()):
-            try:
-                while waiting.messages and self._link.send(waiting.messages[0]):
-                    size = len(waiting.messages.popleft()[-1])
-                    if waiting.marks.remove(size):
-                        self._send_to_others(node, wire.Cleared(node.decode()))
-            except zmq.ZMQError:
-                self._leave(node)
-            if not waiting.messages and self._waiting.get(node) is waiting:
-                del self._waiting[node]
-        if self._waiting and self._retry_timer is None:
-            self._retry_timer = self._reactor.callLater(RETRY_S, self._try_again)
+    def node_congested(self, node: bytes, is_congested: bool) -> None:
+        name = node.decode()
+        self._send_to_others(node, wire.Congested(name) if is_congested else wire.Cleared(name))
+
+    def node_stalled(self, node: bytes) -> None:
+        self.log.error("{node} does not read; disconnected", node=node.decode())
+        self.node_unreachable(node)
+        # The broker asks for a Hello when an unknown node sends something. This node may send
+        # nothing, so queue the request now.
+        self._asked.add(node)
+        self._queues.queue([node, wire.encode(wire.UnknownNode())])
+
+    def node_unreachable(self, node: bytes) -> None:
+        """Remove a node that is gone or disconnected, and notify the others."""
+        self._queues.drop(node)
+        self._asked.discard(node)
+        self._known.discard(node)
+        outgoing = self._exchange.leave(node.decode(errors="replace"))
+        if outgoing:
+            self.log.info("{node} left", node=node.decode())
+        self._perform(outgoing)
 
     def _connection_lost(self) -> None:
         """Send probes to find the node whose connection was lost.
@@ -325,22 +280,6 @@ class Broker(Service):
             self._send([node, b""])
         if again_s <= LAST_PROBE_S:
             self._probe_timer = self._reactor.callLater(again_s, self._probe, 10 * again_s)
-
-    def _leave(self, node: bytes) -> None:
-        """Remove a node that is gone or disconnected, and notify the others."""
-        self._drop_waiting(node)
-        self._asked.discard(node)
-        self._known.discard(node)
-        outgoing = self._exchange.leave(node.decode(errors="replace"))
-        if outgoing:
-            self.log.info("{node} left", node=node.decode())
-        self._perform(outgoing)
-
-    def _drop_waiting(self, node: bytes, reason: str = "node_gone") -> None:
-        waiting = self._waiting.pop(node, None)
-        if waiting is not None and waiting.messages:
-            self._dropped[reason] += sum(len(parts) == 3 for parts in waiting.messages)
-            waiting.messages.clear()
 
     def _send_to_others(self, node: bytes, message: wire.Message) -> None:
         name = node.decode()

@@ -10,7 +10,7 @@ import zmq
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster import broker as module
+from cluster import broker_queues
 from cluster.broker import Broker
 from cluster.core import wire
 from cluster.core.wire.batches import encode_batch
@@ -228,7 +228,11 @@ class MalformedTests(LinksTestCase):
         self.assertEqual(broker._asked, {b"stranger"})
         stranger.stop()
         forgotten = self.until(lambda: not broker._asked)
-        self.patch(broker, "_leave", lambda node: (Broker._leave(broker, node), self.changed()))
+        self.patch(
+            broker,
+            "node_unreachable",
+            lambda node: (Broker.node_unreachable(broker, node), self.changed()),
+        )
         await forgotten
 
 
@@ -338,7 +342,7 @@ class LifeTests(LinksTestCase):
         """Otherwise trial reports the calls that are left in the reactor."""
         broker = self.start_broker()
         broker._connection_lost()
-        broker._retry_timer = reactor.callLater(1, self.fail, "not stopped")
+        broker._queues._retry_timer = reactor.callLater(1, self.fail, "not stopped")
 
     def test_an_address_that_cannot_be_bound(self) -> None:
         broker = Broker(f"ipc://{self.folder}/no/such/folder", reactor)
@@ -376,7 +380,7 @@ class UnreachableTests(SynchronousTestCase):
         self.clock = Clock()
         self.link = FakeLink()
         self.broker = Broker("ipc:///nowhere", self.clock)
-        self.broker._link = self.link  # type: ignore[assignment]
+        self.broker._queues.link = self.link  # type: ignore[assignment]
         for name in "abc":
             self.broker._received([name.encode(), wire.encode(wire.Hello())])
         self.link.sent.clear()
@@ -394,7 +398,7 @@ class UnreachableTests(SynchronousTestCase):
         self.broker._connection_lost()
         self.assertEqual(self.messages(), [])
         self.link.gone.add(b"b")
-        self.clock.advance(module.RETRY_S)
+        self.clock.advance(broker_queues.RETRY_S)
         left = wire.Left("b")
         self.assertEqual(sorted(self.messages()), [(b"a", left), (b"c", left)])
         self.broker._connection_lost()  # starts the probes again
@@ -428,7 +432,7 @@ class UnreachableTests(SynchronousTestCase):
         for _ in range(3):
             self.batch(10)
         self.link.gone.add(b"b")
-        self.clock.advance(module.RETRY_S)
+        self.clock.advance(broker_queues.RETRY_S)
         self.assertEqual([message for _, message in self.messages()], [wire.Left("b")] * 2)
         self.assertEqual(self.broker.stats()["messages_dropped"], {"node_gone": 3})
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -437,17 +441,17 @@ class UnreachableTests(SynchronousTestCase):
         self.link.full.add(b"b")
         for size in (1, 2):
             self.batch(size)
-        self.clock.advance(module.RETRY_S)
+        self.clock.advance(broker_queues.RETRY_S)
         self.link.full.clear()
         self.batch(3)
-        self.clock.advance(module.RETRY_S)
+        self.clock.advance(broker_queues.RETRY_S)
         self.batch(4)
         self.assertEqual([len(batch) for _, batch in self.messages()], [1, 2, 3, 4])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_node_that_joins_learns_which_nodes_are_congested(self) -> None:
-        self.patch(module, "HIGH_WATER", 100)
-        self.patch(module, "LOW_WATER", 10)
+        self.patch(broker_queues, "HIGH_WATER", 100)
+        self.patch(broker_queues, "LOW_WATER", 10)
         self.link.full |= {b"b", b"c"}
         self.batch(101)
         self.batch(50, destination=b"c")
@@ -463,7 +467,7 @@ class UnreachableTests(SynchronousTestCase):
         self.batch(5)
         self.link.full.clear()
         self.broker._received([b"b", wire.encode(wire.Hello())])
-        self.clock.advance(module.RETRY_S)
+        self.clock.advance(broker_queues.RETRY_S)
         to_b = [message for node, message in self.messages() if node == b"b"]
         self.assertEqual(len(to_b), 1)
         self.assertIsInstance(to_b[0], wire.Welcome)
@@ -471,16 +475,16 @@ class UnreachableTests(SynchronousTestCase):
     def test_a_node_disconnected_while_the_queues_are_sent(self) -> None:
         """When b has drained, c is sent Cleared and overflows; its last message must not be
         lost."""
-        self.patch(module, "HIGH_WATER", 100)
-        self.patch(module, "LOW_WATER", 10)
-        self.patch(module, "STALLED", 200)
+        self.patch(broker_queues, "HIGH_WATER", 100)
+        self.patch(broker_queues, "LOW_WATER", 10)
+        self.patch(broker_queues, "STALLED", 200)
         self.link.full |= {b"b", b"c"}
         self.batch(101)
         self.batch(195, destination=b"c")
         self.link.full.discard(b"b")
-        self.clock.advance(module.RETRY_S)
+        self.clock.advance(broker_queues.RETRY_S)
         self.assertIn((b"a", wire.Left("c")), self.messages())
         self.link.full.clear()
-        self.clock.advance(module.RETRY_S)
+        self.clock.advance(broker_queues.RETRY_S)
         self.assertEqual(self.messages(), [(b"c", wire.UnknownNode())])
         self.assertEqual(self.broker.stats()["queue_bytes"], 0)

@@ -41,7 +41,13 @@ FLOORS = (
     Floor("django", ("cluster.django",), ("core", "logs", "net")),
     Floor(
         "node",
-        ("cluster.node", "cluster.broker", "cluster.broker_history", "cluster.broker_requests"),
+        (
+            "cluster.node",
+            "cluster.broker",
+            "cluster.broker_history",
+            "cluster.broker_queues",
+            "cluster.broker_requests",
+        ),
         ("core", "logs", "net", "pubsub", "django"),
     ),
     # Messages reach nodes and the broker only through their control connections.

@@ -130,7 +130,7 @@ class BrokerTests(SynchronousTestCase):
     def test_a_broker_survives_and_serves(self, received: list[tuple[bytes, list[bytes]]]) -> None:
         broker = Broker("ipc:///nowhere", Clock())
         link = _Link()
-        broker._link = link  # type: ignore[assignment]
+        broker._queues.link = link  # type: ignore[assignment]
         for name in (b"a", b"b"):
             broker._received([name, wire.encode(wire.Hello())])
             broker._received([name, wire.encode(wire.NodeSubscriptions("", (b"t", b"u")))])
