@@ -253,6 +253,8 @@ class Node(Service):
     def _make_bus(self) -> Bus:
         # Unique for each process: to the broker, a killed node and its replacement are two nodes.
         name = f"{self.config.name}.{os.urandom(4).hex()}"
+        if self.config.machine:
+            name += f"@{self.config.machine}"
         if self.config.bus == "local":
             return LocalBus(name, self._reactor)
         keys = BusKeys.load(self.config.bus_keys, "node") if self.config.bus_keys else None

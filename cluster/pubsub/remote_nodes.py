@@ -205,12 +205,10 @@ class RemoteNodes:
         self._remember(node)
 
     def _replaces_others(self, name: str) -> None:
-        """A process has joined: those that had its place, whose name differs only behind the last
-        dot (node.node), are gone."""
-        place, dot, _ = name.rpartition(".")
-        for other in list(self.by_name.values()) if dot else ():
-            same_place = other.name.rpartition(".")[0] == place
-            if same_place and not other.present and other.name != name:
+        """A process has joined: those that had its place are gone."""
+        place = _place_of(name)
+        for other in list(self.by_name.values()) if place else ():
+            if not other.present and other.name != name and _place_of(other.name) == place:
                 self._synchronized(other.name)
                 self._gone(other)
 
@@ -256,3 +254,11 @@ class RemoteNodes:
         if full != self.full:
             self.full = full
             self.on_full(full)
+
+
+def _place_of(name: str) -> tuple[str, str] | None:
+    """What the names of the processes have in common that replace each other, one after the other:
+    the part before the last dot, and the machine (node.node). None if the name has no such part."""
+    node, _, machine = name.partition("@")
+    place, dot, _ = node.rpartition(".")
+    return (place, machine) if dot else None

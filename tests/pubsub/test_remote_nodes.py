@@ -67,6 +67,16 @@ class RemoteNodesTests(PubSubTestCase):
             self.pubsub.remote_nodes.names, ("a", "b", "node1.a", "node0.b", "node0.c")
         )
 
+    def test_a_place_is_one_of_a_machine(self) -> None:
+        """The names of machines have dots, too."""
+        for name in ("node0.a@x.org", "node0.a@y.org"):
+            self.receive(wire.Joined(name))
+            self.receive(wire.Left(name))
+        self.receive(wire.Joined("node0.b@y.org"))
+        self.assertEqual(
+            self.pubsub.remote_nodes.names, ("a", "b", "node0.a@x.org", "node0.b@y.org")
+        )
+
     def test_more_than_the_limit_is_dropped_for_a_node_that_is_away(self) -> None:
         self.patch(batches, "AWAY_LIMIT", 100)
         self.receive(wire.Left("a"))
