@@ -20,6 +20,7 @@ from cluster.supervisor.deferred_response import respond
 from cluster.supervisor.heartbeat import Statistics
 from cluster.supervisor.metrics import CONTENT_TYPE, exposition
 from cluster.supervisor.status.status_page import add_to
+from cluster.supervisor.status.uplink import degraded
 
 REQUEST_TIMEOUT_S = 30
 """Seconds until an idle connection to the admin port is closed. Prometheus scrapes every 15 s."""
@@ -75,7 +76,11 @@ class _Surveyed(Resource):
 class _Ready(_Surveyed):
     def page(self, statistics: Statistics) -> tuple[int, bytes, bytes]:
         missing = self.source.missing(statistics)
-        body = f"not ready: {'; '.join(missing)}\n" if missing else "ready\n"
+        if missing:
+            body = f"not ready: {'; '.join(missing)}\n"
+        else:  # a degraded cluster serves its clients, so a proxy shall not avoid it
+            reasons = degraded(statistics)
+            body = f"degraded: {'; '.join(reasons)}\n" if reasons else "ready\n"
         return 503 if missing else 200, b"text/plain; charset=utf-8", body.encode()
 
 

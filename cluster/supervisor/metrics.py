@@ -70,6 +70,22 @@ _GAUGES = {
         "Bytes of the file in which the broker records what topics retain; 0 without one",
         "",
     ),
+    "uplink_joined": (
+        "c10k_uplink_joined",
+        "1 if the broker is joined with those of the other machines, 0 if it is cut off",
+        "",
+    ),
+    "uplink_machines": ("c10k_uplink_machines", "Other machines that are joined", ""),
+    "uplink_queue_bytes": (
+        "c10k_uplink_queue_bytes",
+        "Bytes queued in the broker for other machines",
+        "",
+    ),
+    "uplink_round_trip_seconds": (
+        "c10k_uplink_round_trip_seconds",
+        "Seconds that the newest turn took to be written",
+        "",
+    ),
     "queue_bytes": ("c10k_broker_queue_bytes", "Bytes queued in the broker for slow nodes", ""),
 }
 _COUNTERS = {
@@ -152,6 +168,18 @@ _COUNTERS = {
     "log_lines_dropped": (
         "c10k_log_lines_dropped",
         "Lines of the log that were dropped because it was not read in time",
+        "",
+    ),
+    "uplink_turns": ("c10k_uplink_turns", "Turns that the broker wrote to the engine", ""),
+    "uplink_bytes": ("c10k_uplink_bytes", "Bytes that the broker wrote to the engine", ""),
+    "uplink_reconnects": (
+        "c10k_uplink_reconnects",
+        "How often the connections to the engine were lost and made again",
+        "",
+    ),
+    "uplink_generations": (
+        "c10k_uplink_generations",
+        "How often the engine had lost its data, so that the machines joined again",
         "",
     ),
     "bytes_forwarded": ("c10k_broker_bytes_forwarded", "Bytes that the broker forwarded", ""),

@@ -108,6 +108,15 @@ class AdminTests(SynchronousTestCase):
             self.get("/readyz"), (503, "not ready: broker is not running; node1 is starting\n")
         )
 
+    def test_readyz_is_200_if_the_cluster_is_cut_off_from_other_machines(self) -> None:
+        uplink = {
+            "machine": "a", "state": "cut off", "reason": "no answer", "seconds": 1.0,
+            "machines": [],
+        }  # fmt: skip
+        self.source.statistics = succeed({"broker": {"ready": True, "uplink": uplink}})
+        text = "degraded: cut off from the other machines: no answer\n"
+        self.assertEqual(self.get("/readyz"), (200, text))
+
     def test_other_paths_are_not_found(self) -> None:
         # A probe with a typo in its path must fail.
         for path in ("/ready", "//readyz", "/readyz/", "/readyz/x", "/healthz/x", "/favicon.ico"):

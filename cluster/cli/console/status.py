@@ -67,7 +67,7 @@ def _print(arguments: argparse.Namespace, render: Callable[[dict[str, Any]], str
         print_json(status)
     else:
         print(render(status))
-    return 0 if status["state"] == "ready" else EXIT_NOT_READY
+    return 0 if status["state"] in ("ready", "degraded") else EXIT_NOT_READY
 
 
 def run_top(arguments: argparse.Namespace) -> int:
@@ -88,6 +88,7 @@ def status_text(status: dict[str, Any]) -> str:
         status[name] for name in ("connections", "messages", "lost", "views", "handshakes")
     )
     reasons = "".join(f"\n  {reason}" for reason in status["reasons"])
+    uplink = status["uplink"]
     lines = [
         f"{status['state']}  {status['settings']}  {', '.join(status['urls'])}"
         f"  up {duration(status['uptime'])}{reasons}",
@@ -100,6 +101,7 @@ def status_text(status: dict[str, Any]) -> str:
         f"views        {views['busy']} busy, {views['waiting']} of {views['capacity']} waiting,"
         f" {views['refused']} refused",
         f"handshakes   {number(handshakes['rate'])}/s, refused {_counts(handshakes['refused'])}",
+        *([] if uplink is None else [_machines_text(uplink)]),
         "",
         processes_text(status["processes"]),
     ]
@@ -108,6 +110,12 @@ def status_text(status: dict[str, Any]) -> str:
     if status["events"]:
         lines += ["", *(event_line(event) for event in status["events"][:8])]
     return "\n".join(lines)
+
+
+def _machines_text(uplink: dict[str, Any]) -> str:
+    others = ", ".join(uplink["machines"]) or "no other"
+    state = f"{uplink['state']} for {duration(uplink['seconds'])}"
+    return f"machines     this one is {uplink['machine']}, {state}; others: {others}"
 
 
 def _counts(counts: dict[str, int]) -> str:

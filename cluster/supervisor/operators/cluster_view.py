@@ -20,6 +20,7 @@ from cluster.supervisor.operators.scaling import Scaling
 from cluster.supervisor.registration.roster import Roster
 from cluster.supervisor.status.document import ClusterInfo, ProcessState
 from cluster.supervisor.status.sampling import ClusterStatus
+from cluster.supervisor.status.uplink import degraded
 
 TOPICS = 15
 """Topics on the status page."""
@@ -159,7 +160,10 @@ class ClusterView:
         activity = self._activity()
         if activity:
             return activity, [each for each in missing if each != activity]
-        return ("not ready" if missing else "ready"), missing
+        if missing:
+            return "not ready", missing
+        reasons = degraded(statistics)
+        return ("degraded" if reasons else "ready"), reasons
 
     def info(self) -> ClusterInfo:
         config = self._config

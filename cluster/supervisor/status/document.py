@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cluster.supervisor.status.events import EventLog
 from cluster.supervisor.status.history import SECONDS, ClusterHistory
 from cluster.supervisor.status.process_usage import Usage
+from cluster.supervisor.status.uplink import uplink_of
 
 SPARKLINE_S = 120
 """Seconds that the page's small diagrams show."""
@@ -78,8 +79,8 @@ def status_document(
 
     Args:
         info: What the cluster is.
-        state: "ready", "not ready", "restarting" or "stopping".
-        reasons: Why it is not ready, as phrases.
+        state: "ready", "degraded", "not ready", "restarting" or "stopping".
+        reasons: Why it is degraded or not ready, as phrases.
         uptime: Seconds since the start of the supervisor.
         processes: The state of each process.
         statistics: The statistics of each process; None for one that does not answer.
@@ -108,6 +109,7 @@ def status_document(
         "version": info.version,
         "python": platform.python_version(),
         "loop": next((each["loop"] for each in nodes if "loop" in each), None),
+        "uplink": uplink_of(statistics),
         "connections": {
             "open": total("connections"),
             "capacity": info.capacity,

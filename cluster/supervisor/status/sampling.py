@@ -15,6 +15,7 @@ from cluster.supervisor.status.document import ClusterInfo, ProcessState, status
 from cluster.supervisor.status.events import EventLog
 from cluster.supervisor.status.history import ClusterHistory
 from cluster.supervisor.status.process_usage import Usage, usage_of
+from cluster.supervisor.status.uplink import UplinkEvents
 
 SAMPLE_S = 1.0
 
@@ -59,6 +60,7 @@ class ClusterStatus:
     ) -> None:
         self.events = EventLog()
         self.history = ClusterHistory()
+        self._uplink_events = UplinkEvents(self.record)
         self._source = source
         self._clock = clock
         self._now = now
@@ -123,6 +125,7 @@ class ClusterStatus:
     def _add(self, statistics: Statistics) -> None:
         now = self._clock.seconds()
         self.history.add(now, statistics)
+        self._uplink_events.add(statistics)
         for state in self._source.process_states():
             usage = None if state.pid is None else self._measure(state.pid)
             before = self._usage.pop(state.name, None)

@@ -70,7 +70,12 @@ function card(title, figure, more, level = "", values = null) {
   return made;
 }
 
-function cards({ connections, messages, lost, views, handshakes }) {
+function machines({ machine, state, seconds, machines }) {
+  const more = `${machine} · ${state} for ${duration(seconds)}${machines.length ? ` · others ${machines.join(", ")}` : ""}`;
+  return card("Machines", number(machines.length + 1), more, state === "joined" ? "" : "warn");
+}
+
+function cards({ connections, messages, lost, views, handshakes, uplink }) {
   const missing = Object.values(lost.by_reason).reduce((sum, count) => sum + count, 0);
   const feeds = `${number(connections.stream)} SSE · ${number(connections.poll)} poll`;
   return [
@@ -84,6 +89,7 @@ function cards({ connections, messages, lost, views, handshakes }) {
     ),
     card("Views waiting", number(views.waiting), `of ${number(views.capacity)} · ${number(views.refused)} refused`, views.refused ? "warn" : ""),
     card("Handshakes /s", number(handshakes.rate), joined(handshakes.refused) || "none refused"),
+    ...(uplink ? [machines(uplink)] : []),
   ];
 }
 
