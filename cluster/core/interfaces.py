@@ -219,8 +219,14 @@ class PubSub(Protocol):
     ) -> Callback:
         """Call ``take`` for each frame; see cluster.pubsub.subscriptions."""
 
-    def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
-        """Call the function with each frame, until the node stops."""
+    def listen(
+        self,
+        topic: bytes,
+        listener: Callable[[bytes], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Call the function with each frame, until the node stops, and ``lost`` when retained
+        frames are lost."""
 
 
 class Node(Protocol):

@@ -5,7 +5,9 @@ api/              publish, audiences, topics, ain_database: what any code may ca
 handshake/        who may connect: URLs, middleware, sessions, origins, limits; runs handlers
 feeds/            @feed: topics over server-sent events, long polling and WebSocket
 contrib/          the protocol of django-websocket-redis
-revocation        closes clients whose session or user changed; session_signals: by Django's signals
+revocation        tells all nodes whose session ended or which user changed
+session_signals   does so by Django's signals
+revocable_clients closes the clients of a node that this concerns
 request_context   the language, time zone and context variables that middleware made active
 conf              the C10K setting; conf_topics: its key TOPICS
 checks            system checks of manage.py check; deploy_checks: those of check --deploy

@@ -17,7 +17,10 @@ class ClusterConfig(AppConfig):
     def ready(self) -> None:
         from cluster.django import checks, revocation, session_signals
         from cluster.django.api import topics
+        from cluster.django.revocable_clients import revocable_clients
 
         checks.register()
         session_signals.connect()
-        topics.listen(revocation.TOPIC, revocation.revocable_clients.take)
+        topics.listen_from_start(
+            revocation.TOPIC, revocable_clients.take, lost=revocable_clients.lost
+        )

@@ -1,178 +1,46 @@
 """Close the clients of a session or user that may no longer be connected, on every node.
 
-Each node keeps its clients that came with a session or a user (``revocable_clients``). Code that
+Each node keeps its clients that came with a session or a user (revocable_clients.py). Code that
 ends a session, in any process, publishes a revocation (session_signals.py does so for Django's own
-signals), and every node closes the clients that it concerns. A revocation is JSON, signed with
-SECRET_KEY::
+signals), and every node closes the clients that it concerns.
 
-    {"session": digest}            the clients of this session
-    {"user": pk}                   all of this user
-    {"user": pk, "hash": digest}   all of this user that came with another password
-
-Session keys and password hashes are sent and kept as keyed digests only.
-
-Two races are closed here. A client whose session is being loaded while a revocation arrives is
-closed as soon as it is added, because a node remembers the latest revocations. And because Django
-sends ``user_logged_out`` before it deletes the session, a session that was revoked stays revoked.
+A revocation is published in two ways. As a message without history it reaches all nodes that are
+connected to this one at once, even if the broker, or what connects machines, is out of reach. As a
+message with history it reaches also a node that is cut off, when it is connected again: the topic
+retains HISTORY revocations for LIFETIME_S. A node that has been away for longer, or has missed
+more, closes all clients that came with a session or a user; they reconnect, and their sessions are
+checked (RevocableClients.lost).
 """
 
-from collections import deque
-from collections.abc import Callable
+import os
+import time
 from typing import Any
 
 from django.apps import apps
 from django.contrib import auth
-from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.utils.crypto import salted_hmac
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.core.exceptions import NotRunning
 from cluster.django.api import backends
+from cluster.django.api.history_settings import Kept
 from cluster.django.api.payloads import as_frame
 from cluster.django.api.publication import Counts, Publication
-from cluster.logs.rate_limit import LimitedLog
-
-CLOSE_REVOKED = 4401
-"""The session has ended: don't reconnect, ask the user to log in. (Compare HTTP's 401.)"""
-
-CLOSE_SESSION_CHANGED = 1012
-"""A session without a user has ended, as when a guest logs in: reconnect, with the new session."""
-
-REASON = "the session has ended"
+from cluster.django.revocable_clients import REMEMBERED, digest, sign
 
 TOPIC = b"c10k/revocations"
 
-REMEMBERED = 10_000
-"""Revocations that a node remembers: far more than arrive while a session is being loaded, or
-between the signal of a logout and the deletion of its session."""
+HISTORY = REMEMBERED
+"""Revocations that the topic retains, about 250 bytes each: 2.5 MB in each process at most. A site
+of 100,000 logouts a day makes as many in two hours."""
 
-Close = Callable[[int, str], None]
+LIFETIME_S = 24 * 3600
+"""How long they are retained: longer than an interruption that nobody mends."""
 
-_SALT = "c10k.revocation"
+_KEPT = Kept(HISTORY, LIFETIME_S * 1000)
 _log = Logger()
-_log_unsigned = LimitedLog(_log.warn, "ignored revocations")
-
-
-def digest(secret: str) -> str:
-    """A digest keyed with SECRET_KEY, so that it is the same in all processes of the site."""
-    return salted_hmac(_SALT, secret, algorithm="sha256").hexdigest()
-
-
-class _Client:
-    """A registered client; compared by identity."""
-
-    __slots__ = ("auth_hash", "close", "session", "user")
-
-    def __init__(self, session: str, user: str | None, auth_hash: str, close: Close) -> None:
-        self.session = session
-        self.user = user
-        self.auth_hash = auth_hash
-        self.close = close
-
-    def end(self) -> None:
-        if self.user is None:
-            self.close(CLOSE_SESSION_CHANGED, REASON)
-        else:
-            self.close(CLOSE_REVOKED, REASON)
-
-
-class RevocableClients:
-    """The clients of one node that a revocation may concern. Belongs to the reactor thread."""
-
-    def __init__(self) -> None:
-        self.revocations = 0  # of users; sessions once revoked stay so
-        self.closed_total = 0
-        self._sessions: dict[str, set[_Client]] = {}
-        self._users: dict[str, set[_Client]] = {}
-        self._latest: deque[tuple[int, str, str]] = deque(maxlen=REMEMBERED)
-        self._revoked_sessions: dict[str, None] = {}
-
-    def add(self, request: Any, close: Close) -> Callable[[], None]:
-        """Call ``close(code, reason)`` when the session or the user of the request is revoked.
-
-        Args:
-            request: The client's, after ``sessions.load``.
-            close: Closes the client; may be called before this returns.
-
-        Returns:
-            A function that the caller must call when the client is gone. It is idempotent.
-        """
-        key, user = request.session_cookie, request.user_key
-        if key is None and user is None:
-            return _nothing
-        client = _Client(
-            "" if key is None else digest(key),
-            user,
-            digest(request.auth_hash) if request.auth_hash else "",
-            close,
-        )
-        if self._was_revoked(client, request.revocations_seen):
-            self.closed_total += 1
-            client.end()
-            return _nothing
-        if request.revocations_seen < self.revocations - len(self._latest):
-            # More revocations have come since its session was loaded than this node remembers.
-            close(CLOSE_SESSION_CHANGED, "try again")
-            return _nothing
-        if client.session:
-            self._sessions.setdefault(client.session, set()).add(client)
-        if client.user is not None:
-            self._users.setdefault(client.user, set()).add(client)
-        return lambda: self._remove(client)
-
-    def is_revoked_session(self, key: str) -> bool:
-        """Whether this session was revoked recently, even if it can still be loaded."""
-        return bool(self._revoked_sessions) and digest(key) in self._revoked_sessions
-
-    def take(self, message: str | bytes) -> None:
-        """Close the clients that a revocation concerns; ignore a message that is not signed."""
-        try:
-            found = signing.loads(str(message), salt=_SALT)
-        except signing.BadSignature:
-            _log_unsigned("", "ignored a revocation that was not signed with this SECRET_KEY")
-            return
-        session, user, auth_hash = (found.get(name, "") for name in ("session", "user", "hash"))
-        if session:
-            if len(self._revoked_sessions) >= REMEMBERED:
-                del self._revoked_sessions[next(iter(self._revoked_sessions))]
-            self._revoked_sessions[session] = None
-            clients = self._sessions.get(session, ())
-        else:
-            self.revocations += 1
-            self._latest.append((self.revocations, user, auth_hash))
-            clients = self._users.get(user, ())
-        for client in tuple(clients):
-            if not auth_hash or client.auth_hash != auth_hash:
-                self._remove(client)
-                self.closed_total += 1
-                client.end()
-
-    def _was_revoked(self, client: _Client, seen: int) -> bool:
-        if client.session in self._revoked_sessions:
-            return True
-        if client.user is None or seen == self.revocations:
-            return False
-        return any(
-            number > seen and user == client.user and (not changed or changed != client.auth_hash)
-            for number, user, changed in self._latest
-        )
-
-    def _remove(self, client: _Client) -> None:
-        for index, key in ((self._sessions, client.session), (self._users, client.user)):
-            if not key:
-                continue
-            clients = index.get(key)
-            if clients is not None:
-                clients.discard(client)
-                if not clients:
-                    del index[key]
-
-
-revocable_clients = RevocableClients()
-"""Those of this process."""
 
 
 def revoke(*, user: Any = None, session_key: str | None = None, using: str | None = None) -> None:
@@ -223,37 +91,30 @@ def send(revocation: dict[str, str], using: str | None = None) -> None:
 
     Saving a user must not fail when no cluster is running; other errors are logged.
     """
-    signed = signing.dumps(revocation, salt=_SALT)
-
-    publication = Publication(TOPIC, as_frame(signed))
-
-    def publish() -> None:
-        try:
-            backends.current().publish(publication)
-        except NotRunning:
-            pass  # without a node there are no clients
-        except Exception:
-            _log.failure("a revocation could not be published")
-
-    def publish_later() -> None:
-        try:
-            backends.current().publish_later(publication, _published)
-        except NotRunning:
-            pass
-        except Exception:
-            _log.failure("a revocation could not be published")
-
     # Asked without opening a connection: a logout may come from code that has no database.
     if transaction.get_connection(using).in_atomic_block:
-        transaction.on_commit(publish_later, using=using, robust=True)
+        transaction.on_commit(lambda: _publish(revocation, wait=False), using=using, robust=True)
     else:
-        publish()
+        _publish(revocation, wait=True)
+
+
+def _publish(revocation: dict[str, str], wait: bool) -> None:
+    # The time of the commit: until then, clients may load what the transaction changes.
+    made = {"at": int(time.time() * 1000), "id": os.urandom(8).hex()}
+    frame = as_frame(sign({**revocation, **made}))
+    # The one without history first: it reaches the clients of this node at once.
+    for publication in (Publication(TOPIC, frame), Publication(TOPIC, frame, _KEPT)):
+        try:
+            if wait:
+                backends.current().publish(publication)
+            else:
+                backends.current().publish_later(publication, _published)
+        except NotRunning:
+            return  # without a node there are no clients
+        except Exception:
+            _log.failure("a revocation could not be published")
 
 
 def _published(answer: Counts | Exception) -> None:
     if isinstance(answer, Exception):
         _log.failure("a revocation could not be published", Failure(answer))
-
-
-def _nothing() -> None:
-    pass

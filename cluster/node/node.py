@@ -177,7 +177,7 @@ class Node(Service):
         """Return the statistics for the metrics page."""
         if not self._started:
             return {"ready": False}
-        from cluster.django.revocation import revocable_clients
+        from cluster.django.revocable_clients import revocable_clients
 
         counts = statistics(self.websockets, self.http, self.publications, revocable_clients)
         return {

@@ -242,8 +242,13 @@ class PubSub:
             topic, take, since=since, replay=replay, answer=answer, for_client=for_client
         )
 
-    def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
-        self.subscriptions.listen(topic, listener)
+    def listen(
+        self,
+        topic: bytes,
+        listener: Callable[[bytes], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        self.subscriptions.listen(topic, listener, lost)
 
     # The end of a turn.
 

@@ -163,9 +163,28 @@ class Subscriptions:
         self._admit_if_known(pending)
         return subscriber
 
-    def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
-        """Call the function with each frame, until the node stops."""
-        self.follow(topic, lambda frame, offset: listener(frame))
+    def listen(
+        self,
+        topic: bytes,
+        listener: Callable[[bytes], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Call the function with each frame, the retained ones first, until the node stops.
+
+        ``lost`` is called when frames are lost that the topic has retained.
+        """
+        if lost is None:
+            self.follow(topic, lambda frame, offset: listener(frame))
+            return
+        has_begun = False
+
+        def answer(recovered: bool, epoch: str, offset: int) -> None:
+            nonlocal has_begun
+            if has_begun and epoch:  # without an epoch, the topic has retained nothing
+                lost()
+            has_begun = True
+
+        self.follow(topic, lambda frame, offset: listener(frame), answer=answer)
 
     # For the exchange.
 

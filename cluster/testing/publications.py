@@ -126,7 +126,7 @@ class NodeWithoutClients:
     def members(self, topic: bytes) -> tuple[str, ...]:
         return ()
 
-    def listen(self, topic: bytes, listener: object) -> None:
+    def listen(self, topic: bytes, listener: object, lost: object = None) -> None:
         """Do nothing: there will be no messages."""
 
     def in_reactor(self, function: Callable[..., Any], *args: Any) -> Any:

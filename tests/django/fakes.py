@@ -163,7 +163,12 @@ class RecordingPubSub:
         )
         return self.receipt
 
-    def listen(self, topic: bytes, listener: Callable[[bytes], None]) -> None:
+    def listen(
+        self,
+        topic: bytes,
+        listener: Callable[[bytes], None],
+        lost: Callable[[], None] | None = None,
+    ) -> None:
         self.listeners.append((topic, listener))
 
     def subscribe(self, connection: Any, topic: bytes) -> None:

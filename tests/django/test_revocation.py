@@ -1,7 +1,9 @@
 """Which clients are closed when a session ends or a user changes."""
 
+import asyncio
 import json
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,11 +19,12 @@ from django.utils import timezone
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import NotRunning
-from cluster.django import revocation, session_signals
+from cluster.django import revocable_clients, revocation, session_signals
 from cluster.django.api import backends, topics
 from cluster.django.api.payloads import as_message
 from cluster.django.handshake import sessions
-from cluster.django.revocation import RevocableClients, digest, revoke
+from cluster.django.revocable_clients import MARGIN_MS, PROMPT_MS, RevocableClients, digest, sign
+from cluster.django.revocation import revoke
 from tests.django.fakes import RecordingNode
 from tests.django.handshake.test_sessions import COOKIES, request_of
 from tests.django.site import load_database
@@ -49,11 +52,22 @@ class RevocationTestCase(SynchronousTestCase):
         node = RecordingNode()
         self.patch(topics, "node", node)
         self.patch(node.pubsub, "publish", self.published)
+        self.patch(node.pubsub, "publish_retained", self.published_retained)
 
     def published(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         self.assertEqual(topic, revocation.TOPIC)
         message = str(as_message(frame))
         self.sent.append(message)
+        self.clients.take(message)
+        return 0, 0
+
+    def published_retained(
+        self, topic: bytes, frame: bytes, depth: int, lifetime: int
+    ) -> tuple[int, int]:
+        """The same revocation once more, for nodes that are cut off."""
+        self.assertEqual((topic, depth, lifetime), (revocation.TOPIC, 10_000, 86_400_000))
+        message = str(as_message(frame))
+        self.assertEqual(message, self.sent[-1])
         self.clients.take(message)
         return 0, 0
 
@@ -284,7 +298,7 @@ class RaceTests(RevocationTestCase):
         self.assertTrue(request_of(key).user.is_anonymous)
 
     def test_more_revocations_than_are_remembered(self) -> None:
-        self.patch(revocation, "REMEMBERED", 3)
+        self.patch(revocable_clients, "REMEMBERED", 3)
         clients = self.clients = RevocableClients()
         request = request_of(log_in(new_user())[1])
         request.revocations_seen = clients.revocations
@@ -295,7 +309,7 @@ class RaceTests(RevocationTestCase):
         self.assertEqual(Page(clients, request).code, 1012)
 
     def test_few_revoked_sessions_are_kept(self) -> None:
-        self.patch(revocation, "REMEMBERED", 3)
+        self.patch(revocable_clients, "REMEMBERED", 3)
         clients = self.clients = RevocableClients()
         for number in range(5):
             revoke(session_key=str(number))
@@ -316,6 +330,154 @@ class RevocableClientsTests(RevocationTestCase):
             self.clients.take(message)
         self.assertIsNone(page.code)
         self.assertEqual(self.clients.revocations, 0)
+
+
+class LateTests(RevocationTestCase):
+    """Revocations that reach a node long after they were made."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now_ms = 1_800_000_000_000
+        self.clients = RevocableClients(lambda: self.now_ms / 1000)
+        self.patch(sessions, "revocable_clients", self.clients)
+        self.user = new_user()
+
+    def late(self, **revocation: Any) -> str:
+        """The text of a revocation that is made now."""
+        return sign({"at": self.now_ms, "id": "1", **revocation})
+
+    def test_who_logged_in_again_after_it_stays(self) -> None:
+        before = self.page(log_in(self.user)[1])
+        self.now_ms += 60_000
+        late = self.late(user=str(self.user.pk))
+        self.now_ms += MARGIN_MS + 1
+        after = self.page(log_in(self.user)[1])
+        self.now_ms += 60_000
+        self.clients.take(late)
+        self.assertEqual((before.code, after.code), (4401, None))
+        self.assertEqual(self.clients.closed_total, 1)
+
+    def test_around_its_time_the_session_is_checked_again(self) -> None:
+        """The times are those of two clocks."""
+        before = self.page(log_in(self.user)[1])
+        late = self.late(user=str(self.user.pk))
+        self.now_ms += MARGIN_MS
+        after = self.page(log_in(self.user)[1])
+        self.clients.take(late)
+        self.assertEqual((before.code, after.code), (1012, 1012))
+        self.assertEqual(self.clients._users, {})
+
+    def test_a_prompt_one_concerns_all_clients(self) -> None:
+        """Whatever the clocks say: the order of arrival counts, as for a single node."""
+        for shift in (0, -PROMPT_MS, 60_000):
+            page = self.page(log_in(self.user)[1])
+            self.clients.take(
+                sign({"user": str(self.user.pk), "at": self.now_ms + shift, "id": str(shift)})
+            )
+            self.assertEqual(page.code, 4401)
+
+    def test_a_late_change_of_the_password(self) -> None:
+        """The user has changed the password twice, and logged in with the last one."""
+        late = self.late(user=str(self.user.pk), hash=digest("another password"))
+        self.now_ms += 60_000
+        page = self.page(log_in(self.user)[1])
+        self.clients.take(late)
+        self.assertIsNone(page.code)
+
+    def test_a_late_logout_closes_its_session_alone(self) -> None:
+        keys = [log_in(self.user)[1] for _ in range(2)]
+        late = self.late(session=digest(keys[0]))
+        self.now_ms += 3_600_000
+        first, second = map(self.page, keys)
+        self.clients.take(late)
+        self.assertEqual((first.code, second.code), (4401, None))
+
+    def test_while_a_session_is_loaded(self) -> None:
+        late = self.late(user=str(self.user.pk))
+        request_before = request_of(log_in(self.user)[1])
+        self.now_ms += 60_000
+        request_after = request_of(log_in(self.user)[1])
+        self.clients.take(late)
+        self.assertEqual(Page(self.clients, request_before).code, 1012)
+        self.assertIsNone(Page(self.clients, request_after).code)
+
+    def test_each_is_taken_once(self) -> None:
+        """It arrives twice, and the user may have logged in between."""
+        message = self.late(user=str(self.user.pk))
+        self.clients.take(message)
+        page = self.page(log_in(self.user)[1])
+        self.clients.take(message)
+        self.assertIsNone(page.code)
+        self.assertEqual(self.clients.revocations, 1)
+
+    def test_few_are_remembered(self) -> None:
+        self.patch(revocable_clients, "REMEMBERED", 3)
+        for number in range(5):
+            self.clients.take(self.late(user="no", id=str(number)))
+        self.assertEqual(len(self.clients._taken), 3)
+
+    def test_one_of_an_older_version(self) -> None:
+        """A process that was not restarted yet sends neither a time nor an ID."""
+        for _ in range(2):
+            page = self.page(log_in(self.user)[1])
+            self.clients.take(sign({"user": str(self.user.pk)}))
+            self.assertEqual(page.code, 4401)
+
+
+class LostTests(RevocationTestCase):
+    """A node was cut off for longer than revocations are retained."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.turns: list[Callable[[], None]] = []
+        self.clients.next_turn = self.turns.append
+
+    def turn(self) -> None:
+        turns, self.turns[:] = self.turns[:], []
+        for call in turns:
+            call()
+
+    def test_clients_with_a_session_reconnect(self) -> None:
+        pages = [self.page(log_in(new_user())[1]), self.page(guest()[1])]
+        anonymous = self.page("no such session")
+        self.clients.lost()
+        self.turn()
+        self.assertEqual([page.code for page in (*pages, anonymous)], [1012, 1012, None])
+        self.assertEqual((self.turns, self.clients.closed_total), ([], 2))
+        self.assert_nothing_kept()
+
+    def test_who_is_being_accepted_reconnects(self) -> None:
+        user = new_user()
+        request = request_of(log_in(user)[1])
+        revoke(user=-1)
+        self.clients.lost()
+        self.assertEqual(Page(self.clients, request).code, 1012)
+        self.assertIsNone(self.page(log_in(user)[1]).code)
+
+    def test_many_clients_take_several_turns(self) -> None:
+        self.patch(revocable_clients, "CLOSED_AT_ONCE", 2)
+        user = new_user()
+        _, key = log_in(user)
+        pages = [self.page(key) for _ in range(5)]
+        self.clients.lost()
+        self.assertEqual(sum(page.code == 1012 for page in pages), 2)
+        left = next(page for page in pages if page.code is None)
+        left.leave()
+        late = self.page(key)
+        for _ in range(3):
+            self.turn()
+        self.assertEqual(sum(page.code == 1012 for page in pages), 4)
+        self.assertEqual((left.code, late.code, self.turns), (None, None, []))
+
+    def test_in_an_event_loop(self) -> None:
+        page = self.page(guest()[1])
+
+        async def run() -> None:
+            RevocableClients().next_turn(self.clients.lost)
+            await asyncio.sleep(0)
+
+        asyncio.run(run())
+        self.assertEqual(page.code, 1012)
 
 
 class RevokeTests(RevocationTestCase):
@@ -342,7 +504,9 @@ class RevokeTests(RevocationTestCase):
         for one in (user, user.pk, str(user.pk)):
             revoke(user=one)
         published = [signing.loads(message, salt="c10k.revocation") for message in self.sent]
-        self.assertEqual(published, [{"user": str(user.pk)}] * 3)
+        self.assertEqual([each["user"] for each in published], [str(user.pk)] * 3)
+        self.assertEqual({*map(len, published)}, {3})
+        self.assertEqual(len({each["id"] for each in published}), 3)
 
 
 class PublishTests(SynchronousTestCase):
@@ -357,7 +521,9 @@ class PublishTests(SynchronousTestCase):
         user = new_user()
         self.assertEqual(node.pubsub.published, [])
         user.delete()
-        self.assertEqual([entry[0] for entry in node.pubsub.published], [revocation.TOPIC])
+        now, retained = node.pubsub.published
+        self.assertEqual(now, (revocation.TOPIC, retained[1]))
+        self.assertEqual(retained[2:], (revocation.HISTORY, revocation.LIFETIME_S * 1000, None))
 
     def test_without_a_cluster(self) -> None:
         """Saving a user must neither fail nor warn when no cluster is running."""
@@ -383,3 +549,8 @@ class PublishTests(SynchronousTestCase):
         self.patch(node.pubsub, "publish", fail)
         new_user().delete()
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(len(node.pubsub.published), 1, "the one with history")
+        self.patch(node.pubsub, "publish_retained", fail)
+        with transaction.atomic():
+            new_user().delete()
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)

@@ -48,6 +48,31 @@ class SubscribeTests(PubSubTestCase):
         self.assertEqual(self.flushed(), batches)  # the node still subscribes to the topic
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 3)
 
+    def test_a_listener_of_a_topic_with_history_learns_of_losses(self) -> None:
+        received: list[bytes] = []
+        self.pubsub.listen(b"t", received.append, lambda: received.append(b"lost"))
+        self.assertEqual(
+            self.flushed(), [wire.NodeSubscriptions("here", (b"t",)), wire.Query(b"t")]
+        )
+        self.pubsub.publish(b"t", b"1")  # waits for the answer
+        self.receive(wire.Retained(b"t", 0, 0, ()))
+        self.pubsub.batches.on_lost([ALL_TOPICS])  # of a topic that has retained nothing
+        self.receive(wire.Retained(b"t", 3, 1, (b"2",), "e"))
+        self.pubsub.batches.on_lost([ALL_TOPICS])  # none of the retained ones
+        self.assertEqual(received, [b"1", b"2"])
+        self.bus.down()
+        self.bus.up("first", "a", "b")
+        self.receive(wire.Retained(b"t", 3, 3, (b"2", b"3", b"4"), "e"))
+        self.assertEqual(received, [b"1", b"2", b"3", b"4"])
+        self.bus.down()
+        self.bus.up("first", "a", "b")
+        self.receive(wire.Retained(b"t", 3, 9, (b"7", b"8", b"9"), "e"))
+        self.assertEqual(received[4:], [b"lost", b"7", b"8", b"9"])
+        self.bus.down()
+        self.bus.up("second", "a", "b")
+        self.receive(wire.Retained(b"t", 3, 1, (b"1",), "other"))
+        self.assertEqual(received[8:], [b"lost", b"1"])
+
 
 class SkippingTests(PubSubTestCase):
     def setUp(self) -> None:

@@ -20,7 +20,7 @@ node: Node | None = None
 _attached: tuple[Node | None, int] = (None, 0)
 """The node that was attached last, and the thread of its event loop."""
 
-_listeners: list[tuple[bytes, Callable[[bytes], None]]] = []
+_listeners: list[tuple[bytes, Callable[[bytes], None], Callable[[], None] | None]] = []
 
 
 def running_node() -> Node:
@@ -53,13 +53,26 @@ def listen(topic: Topic, listener: Listener) -> None:
         topic: The name of the topic.
         listener: Called with each message: str for text, bytes for binary.
     """
+    listen_from_start(topic, listener)
+
+
+def listen_from_start(
+    topic: Topic, listener: Listener, lost: Callable[[], None] | None = None
+) -> None:
+    """The same for a topic with history of which no message may be missed.
+
+    Args:
+        topic: The name of the topic.
+        listener: Called with each message, the retained ones first.
+        lost: Called when messages that the topic has retained cannot be delivered to this node.
+    """
 
     def take(frame: bytes) -> None:
         listener(as_message(frame))
 
-    _listeners.append((as_topic(topic), take))
+    _listeners.append((as_topic(topic), take, lost))
     if node is not None:
-        node.pubsub.listen(as_topic(topic), take)
+        node.pubsub.listen(as_topic(topic), take, lost)
 
 
 def attach(running: Node) -> None:
@@ -67,8 +80,8 @@ def attach(running: Node) -> None:
     loop, when Django is loaded."""
     global node, _attached
     node, _attached = running, (running, threading.get_ident())
-    for topic, take in _listeners:
-        running.pubsub.listen(topic, take)
+    for topic, take, lost in _listeners:
+        running.pubsub.listen(topic, take, lost)
 
 
 def node_name() -> str:

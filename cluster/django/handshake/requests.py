@@ -53,6 +53,9 @@ class ReactorRequest(ASGIRequest):
     revocations_seen = -1
     """How many revocations this node had received before the user was looked for."""
 
+    loaded_at = 0
+    """When that was, in Unix milliseconds."""
+
     context: RequestContext | None = None
     """What middleware made active; None if none has run."""
 

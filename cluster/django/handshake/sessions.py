@@ -14,7 +14,7 @@ from django.utils.crypto import constant_time_compare
 from django.utils.module_loading import import_string
 
 from cluster.django.handshake.requests import ReactorRequest
-from cluster.django.revocation import revocable_clients
+from cluster.django.revocable_clients import revocable_clients
 
 
 def are_used() -> bool:
@@ -36,7 +36,7 @@ def may_have_one(cookies: str | None) -> bool:
 
 def begin(request: ReactorRequest) -> None:
     """Note which revocations precede the search for the request's user."""
-    request.revocations_seen = revocable_clients.revocations
+    revocable_clients.begin(request)
 
 
 def load(request: ReactorRequest) -> None:

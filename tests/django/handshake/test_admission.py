@@ -17,11 +17,11 @@ from django.urls import include, path
 from django.views.decorators.http import require_POST
 
 from cluster.core.exceptions import Disconnected
-from cluster.django import revocation
+from cluster.django import revocable_clients
 from cluster.django.api.database_threads import DatabasePool
 from cluster.django.handlers.handler_decorator import Accept, websocket
 from cluster.django.handshake import sessions
-from cluster.django.revocation import RevocableClients, digest
+from cluster.django.revocable_clients import RevocableClients, digest
 from cluster.net.websocket.autobahn_protocol import OPEN
 from tests.django.handshake.test_dispatcher import DispatcherTestCase, close
 from tests.django.site import load_database, load_site
@@ -251,7 +251,7 @@ class RevocationTests(AdmissionTestCase):
     def revoke(self, **revocation_: str) -> None:
         from django.core import signing
 
-        self.clients.take(signing.dumps(revocation_, salt=revocation._SALT))
+        self.clients.take(signing.dumps(revocation_, salt=revocable_clients._SALT))
 
     def test_an_open_connection_is_closed(self) -> None:
         user = new_user()
