@@ -13,6 +13,7 @@ The rules:
 """
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 EVERY_NODE = 0
 """Pass this as ``expected`` to wait for one party of each live node."""
@@ -92,6 +93,22 @@ class Barrier:
         """Mark the barrier as released; returns the tokens of each node."""
         self.released = True
         return {node: tuple(sorted(tokens)) for node, tokens in self._parties.items()}
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """All of it, as plain values for from_snapshot."""
+        parties = tuple((node, tuple(sorted(tokens))) for node, tokens in self._parties.items())
+        return (self.expected, self.released, self.restored, parties)
+
+    @classmethod
+    def from_snapshot(cls, values: tuple[Any, ...]) -> "Barrier":
+        """The barrier with this snapshot."""
+        expected, released, restored, parties = values
+        barrier = cls(expected)
+        barrier.released = released
+        barrier.restored = restored
+        barrier._parties = {node: set(tokens) for node, tokens in parties}
+        barrier._count = sum(map(len, barrier._parties.values()))
+        return barrier
 
     @property
     def count(self) -> int:

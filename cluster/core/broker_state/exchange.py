@@ -32,8 +32,7 @@ from cluster.core.routing import RoutingTable
 Outgoing: TypeAlias = list[tuple[str, wire.Message]]
 
 MAX_BARRIERS = 100_000
-"""Barriers at a time. It bounds the memory of an application that uses ever new barrier names and
-never leaves a barrier."""
+"""Barriers at a time, for applications that use ever new names and never leave a barrier."""
 
 EXPIRE_EVERY = 10_000
 """Milliseconds between two searches of all retained topics for expired frames, which free memory.
@@ -85,7 +84,7 @@ class Exchange:
             case wire.Retain():
                 return self._retain(node, message, now)
             case wire.Restore():
-                return self._restore(message, now)
+                return self.restore(message, now)
             case wire.Query(topic):
                 return [(node, self.history(topic, now) or wire.Retained(topic, 0, 0, ()))]
             case wire.PresenceUpdate():
@@ -97,7 +96,7 @@ class Exchange:
     def load(self, messages: Iterable[wire.Restore], now: int) -> None:
         """Take over what an earlier exchange has retained. Call it before any node joins."""
         for message in messages:
-            self._restore(message, now)
+            self.restore(message, now)
 
     def leave(self, node: str, ended: bool = False) -> Outgoing:
         """Remove a node that is gone; returns what to send because of it.
@@ -124,19 +123,24 @@ class Exchange:
         others = self.nodes
         self._nodes[node] = None
         self._last_numbers.pop(node, None)
-        outgoing.append((node, wire.Welcome(self.epoch, others)))
-        for other in others:
-            # A node that has not sent its subscriptions yet is left out, rather than sent as empty:
-            # the new node may remember its subscriptions from the previous broker.
-            if other in self._sent_subscriptions:
-                topics = self.subscriptions.topics(other)
-                outgoing.append((node, wire.NodeSubscriptions(other, topics)))
-            # Sent even if it is empty: the new node may remember members that have left meanwhile.
-            if other in self._sent_presence:
-                memberships = self.presence.memberships(other)
-                outgoing.append((node, wire.PresenceUpdate(other, True, memberships)))
-        outgoing += self._to_others(node, wire.Joined(node))
-        return outgoing
+        outgoing += self._welcome(node, others)
+        return outgoing + self._to_others(node, wire.Joined(node))
+
+    def _welcome(self, node: str, others: tuple[str, ...]) -> Outgoing:
+        state = (message for other in others for message in self.state_of(other))
+        return [(node, message) for message in (wire.Welcome(self.epoch, others), *state)]
+
+    def state_of(self, node: str) -> list[wire.Message]:
+        """What another node must receive about a live node, after Welcome or Joined."""
+        state: list[wire.Message] = []
+        # Nothing for a node that has not sent its subscriptions yet, rather than none: the receiver
+        # may remember its subscriptions from the previous broker.
+        if node in self._sent_subscriptions:
+            state.append(wire.NodeSubscriptions(node, self.subscriptions.topics(node)))
+        # Even if it is empty: the receiver may remember members that have left meanwhile.
+        if node in self._sent_presence:
+            state.append(wire.PresenceUpdate(node, True, self.presence.memberships(node)))
+        return state
 
     def _remove(self, node: str, ended: bool = False) -> Outgoing:
         del self._nodes[node]
@@ -246,19 +250,23 @@ class Exchange:
             outgoing.append((node, wire.Acknowledged(number)))
         return outgoing
 
-    def _restore(self, message: wire.Restore, now: int) -> Outgoing:
-        topic, offset = message.topic, message.offset
-        known = self.retained.get(topic)
-        if known is None and offset <= self.retained.floor:
-            return []  # the topic was evicted here; other frames may have these offsets since
-        if known is not None and not known.restored:
-            return []  # too late: this would replace frames that were numbered here
-        depth = max(1, message.depth)
-        if not self.retained.restore(
+    def lacks(self, message: wire.Restore) -> bool:
+        """Whether ``restore`` would have an effect."""
+        known = self.retained.get(message.topic)
+        if known is None:  # up to the floor, other frames may have these offsets since
+            return message.offset > self.retained.floor
+        # Frames that were numbered here must not be replaced.
+        return known.restored and message.offset > known.offset
+
+    def restore(self, message: wire.Restore, now: int) -> Outgoing:
+        """Take over a topic that another process knows; returns what to send to subscribers."""
+        if not self.lacks(message):
+            return []
+        topic, offset, depth = message.topic, message.offset, max(1, message.depth)
+        self.retained.restore(
             topic, depth, offset, message.frames, message.epochs, message.expires, now,
             message.sources,
-        ):  # fmt: skip
-            return []
+        )  # fmt: skip
         # Other nodes may have missed frames that only this node had received.
         history = self.history(topic, now)
         assert history is not None

@@ -26,137 +26,45 @@ Times are Unix times in milliseconds, which all processes share; 0 means never.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-Position = tuple[str, int]
-"""The epoch and the offset of a frame."""
+from cluster.core.broker_state.retained_topic import (
+    GAP as GAP,
+)
+from cluster.core.broker_state.retained_topic import (
+    NO_HISTORY as NO_HISTORY,
+)
+from cluster.core.broker_state.retained_topic import (
+    History as History,
+)
+from cluster.core.broker_state.retained_topic import (
+    Position as Position,
+)
+from cluster.core.broker_state.retained_topic import (
+    RetainedTopic as RetainedTopic,
+)
+from cluster.core.broker_state.retained_topic import (
+    format_position as format_position,
+)
+from cluster.core.broker_state.retained_topic import (
+    format_sources as format_sources,
+)
+from cluster.core.broker_state.retained_topic import (
+    parse_epochs as parse_epochs,
+)
+from cluster.core.broker_state.retained_topic import (
+    parse_position as parse_position,
+)
+from cluster.core.broker_state.retained_topic import (
+    parse_sources as parse_sources,
+)
 
 MAX_TOPICS = 10_000
 """Topics that are retained. It bounds the memory that a publisher can use with ever new topics."""
 
 MAX_BYTES = 256 << 20
 """Bytes of frames that are retained: 15 frames of 1,700 bytes in each of MAX_TOPICS topics."""
-
-GAP = b""
-"""Stands for frames that were refused. No encoded WebSocket frame is empty."""
-
-MAX_GAPS = 1000
-"""Gaps among the frames of a topic. It bounds the memory if ever more frames are refused."""
-
-MAX_PUBLISHERS = 128
-"""Publishers whose numbers a topic remembers; it forgets the least recent one. The numbers matter
-for seconds only, from the death of a broker to the start of the next one."""
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What a topic retains, as a subscriber receives it. The newest frame has the ``offset``.
-
-    ``recovered``: the frames are all that the subscriber missed. ``offsets`` are those of the
-    frames if there are gaps between them, else empty.
-    """
-
-    recovered: bool
-    epoch: str
-    offset: int
-    frames: tuple[bytes, ...] = ()
-    offsets: tuple[int, ...] = ()
-
-    def numbered(self) -> Iterator[tuple[bytes, int]]:
-        """Each frame with its offset."""
-        if self.offsets:
-            return zip(self.frames, self.offsets, strict=True)
-        first = self.offset - len(self.frames) + 1
-        return ((frame, first + index) for index, frame in enumerate(self.frames))
-
-
-NO_HISTORY = History(False, "", 0)
-"""The topic retains nothing, or this process does not know what it retains."""
-
-
-@dataclass(slots=True)
-class RetainedTopic:
-    """A topic's newest frames, oldest first. The newest has the ``offset``.
-
-    ``size``: the bytes of the frames. ``gaps``: how many of them are GAP. ``expires``: the times at
-    which the frames expire. ``earlier``: earlier epoch -> its last offset that is also valid in
-    ``epoch``. ``restored``: another process numbered the newest frame. ``published``: publisher ->
-    its number for its newest frame of this topic.
-    """
-
-    depth: int
-    offset: int = 0
-    frames: deque[bytes] = field(default_factory=deque)
-    epoch: str = ""
-    expires: deque[int] = field(default_factory=deque)
-    earlier: dict[str, int] = field(default_factory=dict)
-    restored: bool = False
-    published: dict[str, int] = field(default_factory=dict)
-    size: int = 0
-    gaps: int = 0
-
-    @property
-    def sources(self) -> str:
-        """``published`` as text; see format_sources."""
-        return format_sources(self.published)
-
-    def record_publishers(self, published: Mapping[str, int]) -> None:
-        """Record the publishers of newer frames, with their numbers."""
-        for publisher, number in published.items():
-            known = self.published.pop(publisher, 0)
-            self.published[publisher] = max(known, number)
-        while len(self.published) > MAX_PUBLISHERS:
-            del self.published[next(iter(self.published))]
-
-    @property
-    def epochs(self) -> str:
-        """The epoch, and the earlier ones that retained frames may belong to, as text."""
-        first = self.offset - len(self.frames)
-        earlier = (format_position(*each) for each in self.earlier.items() if each[1] >= first)
-        return " ".join((self.epoch, *earlier))
-
-    def after(self, epoch: str, offset: int) -> list[bytes] | None:
-        """All frames after a position; None if some of them are not retained any longer."""
-        first = self.offset - len(self.frames)  # the one before the oldest retained frame
-        last = self.offset if epoch == self.epoch else self.earlier.get(epoch, -1)
-        if not first <= offset <= last:
-            return None
-        return list(self.frames)[offset - first :]
-
-    def history(self, since: Position | None) -> History:
-        """The frames after a position. Without one, or if it is too old: all frames."""
-        missed = None if since is None else self.after(*since)
-        if missed is not None and not (self.gaps and GAP in missed):
-            return History(True, self.epoch, self.offset, tuple(missed))
-        if not self.gaps:
-            return History(False, self.epoch, self.offset, tuple(self.frames))
-        first = self.offset - len(self.frames) + 1
-        numbered = [(frame, first + at) for at, frame in enumerate(self.frames) if frame]
-        frames, offsets = zip(*numbered, strict=True)  # the oldest one is not a gap
-        return History(False, self.epoch, self.offset, frames, offsets)
-
-    def is_behind(self, since: Position | None) -> bool:
-        """Whether a position is that of a newer frame, which has not arrived here yet."""
-        return since is not None and since[0] == self.epoch and since[1] > self.offset
-
-    def trim(self, now: int) -> None:
-        """Drop frames beyond the depth, frames that have expired, and gaps before all others."""
-        frames, expires = self.frames, self.expires
-        while frames and (
-            len(frames) - self.gaps > self.depth
-            or 0 < expires[0] <= now
-            or frames[0] == GAP
-            or self.gaps > MAX_GAPS
-        ):
-            self.drop_oldest()
-
-    def drop_oldest(self) -> None:
-        """Drop the oldest frame. The topic must have one."""
-        frame = self.frames.popleft()
-        self.size -= len(frame)
-        self.gaps -= frame == GAP
-        self.expires.popleft()
 
 
 class RetainedFrames:
@@ -257,6 +165,20 @@ class RetainedFrames:
         """All topics, the least recently published first."""
         return tuple(self._topics)
 
+    def snapshot(self) -> Iterator[tuple[Any, ...]]:
+        """All of it, as records of plain values for restore_snapshot. Frames are not copied."""
+        yield (self.epoch, self.floor, self._epochs)
+        for topic, entry in self._topics.items():
+            yield (topic, *entry.snapshot())
+
+    def restore_snapshot(self, records: Iterable[tuple[Any, ...]]) -> None:
+        """Replace everything by what the records say."""
+        (self.epoch, self.floor, self._epochs), *topics = records
+        self._topics = OrderedDict(
+            (topic, RetainedTopic.from_snapshot(tuple(values))) for topic, *values in topics
+        )
+        self.size = sum(entry.size for entry in self._topics.values())
+
     def _entry(self, topic: bytes, depth: int) -> RetainedTopic:
         if depth < 1:
             raise ValueError(f"a topic retains at least 1 frame, not {depth}")
@@ -288,40 +210,3 @@ class RetainedFrames:
         before = entry.size
         entry.trim(now)
         self.size -= before - entry.size
-
-
-def format_position(epoch: str, offset: int) -> str:
-    """A position in a topic's history as text: "EPOCH:OFFSET"."""
-    return f"{epoch}:{offset}"
-
-
-def parse_position(text: str) -> Position:
-    """The (epoch, offset) of a position's text; raises ValueError."""
-    epoch, colon, offset = text.rpartition(":")
-    if not colon or not epoch.isalnum() or not offset.isdecimal() or not offset.isascii():
-        raise ValueError(f"a position looks like EPOCH:OFFSET, not {text[:80]!r}")
-    return epoch, int(offset[:20])
-
-
-def format_sources(published: Mapping[str, int]) -> str:
-    """Publishers with the numbers of their newest frames as text: "PUBLISHER:NUMBER …"."""
-    return " ".join(f"{publisher}:{number}" for publisher, number in published.items())
-
-
-def parse_sources(text: str) -> dict[str, int]:
-    """The publishers and numbers of format_sources' text; raises ValueError."""
-    published = {}
-    for source in text.split(" ") if text else ():
-        publisher, _, number = source.rpartition(":")
-        if not publisher or not number.isdecimal() or not number.isascii():
-            raise ValueError(f"a source looks like PUBLISHER:NUMBER, not {source[:80]!r}")
-        published[publisher] = int(number[:20])
-    return published
-
-
-def parse_epochs(text: str) -> tuple[str, dict[str, int]]:
-    """Epoch and earlier epochs of the text in RetainedTopic.epochs; raises ValueError."""
-    epoch, *earlier = text.split(" ")
-    if text and not epoch.isalnum():
-        raise ValueError(f"an epoch consists of letters and digits, unlike {epoch[:80]!r}")
-    return epoch, dict(map(parse_position, earlier))

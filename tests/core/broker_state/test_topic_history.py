@@ -4,10 +4,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.core.broker_state.retained_topic import MAX_GAPS, MAX_PUBLISHERS
 from cluster.core.broker_state.topic_history import (
     GAP,
-    MAX_GAPS,
-    MAX_PUBLISHERS,
     History,
     RetainedFrames,
     format_position,
