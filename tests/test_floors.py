@@ -38,6 +38,8 @@ FLOORS = (
     Floor("logs", ("cluster.logs",), ("core",)),
     Floor("net", ("cluster.net",), ("core", "logs")),
     Floor("pubsub", ("cluster.pubsub",), ("core", "logs", "net")),
+    # The broker's connections to other machines; nodes do not know them.
+    Floor("uplink", ("cluster.uplink",), ("core", "logs", "net")),
     Floor("django", ("cluster.django",), ("core", "logs", "net")),
     Floor(
         "node",
@@ -48,14 +50,14 @@ FLOORS = (
             "cluster.broker_queues",
             "cluster.broker_requests",
         ),
-        ("core", "logs", "net", "pubsub", "django"),
+        ("core", "logs", "net", "pubsub", "uplink", "django"),
     ),
     # Messages reach nodes and the broker only through their control connections.
     Floor("supervisor", ("cluster.supervisor",), ("core", "logs", "net")),
     Floor(
         "cli",
         ("cluster.cli", "cluster.__main__"),
-        ("core", "logs", "net", "pubsub", "django", "node", "supervisor"),
+        ("core", "logs", "net", "pubsub", "uplink", "django", "node", "supervisor"),
     ),
     # For tests of applications: a node in memory, in the process of the test.
     Floor(

@@ -77,7 +77,8 @@ class LockTests(TestCase):
 
     def test_the_demo_and_ci_have_what_the_project_needs(self) -> None:
         base, build = PROJECT["project"]["dependencies"], PROJECT["build-system"]["requires"]
-        self.assert_satisfied([*base, *build, *EXTRAS["uvloop"], *EXTRAS["swarm"]], "demo.txt")
+        demo = [*base, *build, *EXTRAS["uvloop"], *EXTRAS["redis"], *EXTRAS["swarm"]]
+        self.assert_satisfied(demo, "demo.txt")
         ci = [*base, *build, *EXTRAS["uvloop"], *EXTRAS["test"], *EXTRAS["types"]]
         self.assert_satisfied(ci, "ci.txt")
         self.assert_satisfied([*EXTRAS["docs"], *EXTRAS["lint"]], "tools.txt")

@@ -1,0 +1,10 @@
+"""The uplink of a machine's broker: the engine that it shares with other machines.
+
+url            parses `--bus`: where the engine is
+server         checks what the engine's server says of itself
+scripts        the Lua scripts, their keys and limits
+connection     one connection to Redis, and its errors as those of an engine
+redis_engine   RedisEngine: the engine on Redis
+lease          until when this machine is a member
+uplink         Uplink: the service that joins, writes, reads, and joins again
+"""

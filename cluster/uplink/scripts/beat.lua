@@ -1,0 +1,51 @@
+#!lua flags=allow-oom
+-- ARGV: generation, member, ID in the log and ID in its inbox up to which it has read, lease (ms).
+-- Returns the server's time in ms. It runs without memory, too: what it removes makes room.
+local generation, member, log_id, inbox_id = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local lease = tonumber(ARGV[5])
+
+local keys = current(generation)
+if not keys then return redis.error_reply(GENERATION) end
+if redis.call('HEXISTS', keys.alive, member) == 0 then return redis.error_reply(GONE) end
+
+local now = clock()
+local last = tonumber(redis.call('HGET', keys.state, 'last') or now)
+redis.call('HSET', keys.state, 'last', digits(now))
+
+-- After a jump all leases move with the clock: of all members, or none, the time seems to be over.
+local step = 0
+if now < last then
+  step = now - last
+elseif now - last > JUMP_MS then
+  step = now - last - BEAT_MS
+end
+if step ~= 0 then
+  for other, deadline in pairs(all(keys.alive)) do
+    redis.call('HSET', keys.alive, other, digits(deadline + step))
+  end
+end
+redis.call('HSET', keys.alive, member, digits(now + lease))
+
+local read = redis.call('HGET', keys.read, member)
+if not read or less(read, log_id) then redis.call('HSET', keys.read, member, log_id) end
+trim(keys, keys.inbox .. member, inbox_id, 'b:' .. member, 't:' .. member)
+
+local over, ended
+for other, deadline in pairs(all(keys.alive)) do
+  deadline = tonumber(deadline)
+  if deadline <= now and (not over or deadline < ended or (deadline == ended and other < over)) then
+    over, ended = other, deadline
+  end
+end
+if over then remove(keys, over, '') end
+
+local slowest
+for _, id in ipairs(redis.call('HVALS', keys.read)) do
+  if not slowest or less(id, slowest) then slowest = id end
+end
+trim(keys, keys.log, slowest, 'base', 'log')
+
+for _, key in ipairs({life, keys.alive, keys.read, keys.state, keys.log, keys.inbox .. member}) do
+  redis.call('EXPIRE', key, TTL_S)
+end
+return now

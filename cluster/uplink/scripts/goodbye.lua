@@ -1,0 +1,5 @@
+#!lua flags=allow-oom
+-- ARGV: generation, member. Nothing happens if the member is gone already.
+local keys = current(ARGV[1])
+if keys and redis.call('HEXISTS', keys.alive, ARGV[2]) == 1 then remove(keys, ARGV[2], '1') end
+return 1
