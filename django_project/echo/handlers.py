@@ -5,9 +5,13 @@
 /echo/async/        the same in a coroutine with recv and send, like most handlers
 /broadcast/NAME/    sends each message to all clients of this URL, on every node; with
                     ?role=publisher a client only sends, with ?role=subscriber it only receives
+/meeting/NAME/N/    waits until N clients are there, on any node, and sends each of them "met"; then
+                    it sends each message to all of them, also to its sender
 """
 
-from cluster import WebSocket, binary_frame, text_frame, websocket
+from cluster import BarrierRefused, WebSocket, binary_frame, text_frame, websocket
+
+TRY_AGAIN_LATER = 1013
 
 REPLIES = 3
 
@@ -58,3 +62,17 @@ async def broadcast(ws: WebSocket, name: str) -> None:
     else:
         async for _ in ws:
             pass
+
+
+@websocket
+async def meeting(ws: WebSocket, name: str, parties: int) -> None:
+    """A barrier, for load tests: a message after "met" reaches all parties."""
+    topic = f"meeting/{name}"
+    ws.subscribe(topic, replay=False)
+    try:
+        await ws.barrier(topic, max(1, parties), announce="met")
+    except BarrierRefused as error:
+        await ws.close(TRY_AGAIN_LATER, str(error))
+        return
+    async for message in ws:
+        ws.publish(topic, message)

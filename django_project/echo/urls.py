@@ -11,4 +11,5 @@ urlpatterns = [
     path("echo/", handlers.echo, name="echo"),
     path("echo/async/", handlers.echo_async, name="echo-async"),
     path("broadcast/<slug:name>/", handlers.broadcast, name="broadcast"),
+    path("meeting/<slug:name>/<int:parties>/", handlers.meeting, name="meeting"),
 ]

@@ -72,3 +72,16 @@ class RawEchoTests(SynchronousTestCase):
             async with connect("/echo/nowhere/"):
                 pass
         self.assertEqual(404, caught.exception.status)
+
+
+class MeetingTests(SynchronousTestCase):
+    @asynchronous
+    async def test_a_message_after_the_barrier_reaches_all_parties(self) -> None:
+        async with connect("/meeting/x/2/") as first, connect("/meeting/x/2/") as second:
+            for client in (first, second):
+                self.assertEqual("met", await client.receive())
+            await first.send("hello")
+            for client in (first, second):
+                self.assertEqual("hello", await client.receive())
+            async with connect("/meeting/x/2/") as late:
+                self.assertEqual(1013, (await late.closed()).code)

@@ -1,6 +1,7 @@
 """The WebSocket of websocket.py, by Autobahn."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,10 +56,12 @@ class AutobahnSocket(WebSocketClientProtocol):
         self._messages.put_nowait(lost)
 
 
-async def open_socket(url: str, *protocols: str) -> AutobahnSocket:
-    """Open a connection. Raises Lost."""
+async def open_socket(
+    url: str, *protocols: str, headers: Mapping[str, str] | None = None
+) -> AutobahnSocket:
+    """Open a connection. headers: further ones of the request. Raises Lost."""
     parts = urlsplit(url)
-    factory = WebSocketClientFactory(url, protocols=list(protocols))
+    factory = WebSocketClientFactory(url, protocols=list(protocols), headers=dict(headers or {}))
     factory.protocol = AutobahnSocket
     factory.setProtocolOptions(openHandshakeTimeout=CONNECT_SECONDS, closeHandshakeTimeout=1)
     loop = asyncio.get_running_loop()

@@ -8,12 +8,13 @@ sent after it.
 
 import asyncio
 import json
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
 from workers.drill.ledger import DoubleFaults, Ledger, unprotected
 from workers.drill.socket import Lost, Socket
-from workers.drill.websocket import reconnect
+from workers.drill.websocket import in_turn, reconnect
 
 ROOM = "drill"
 KEPT = 15  # messages that the room keeps
@@ -22,7 +23,7 @@ KEPT = 15  # messages that the room keeps
 class Member:
     """One member of the room. number: unique, from 0. room: all members."""
 
-    def __init__(self, url: str, number: int, room: "Room") -> None:
+    def __init__(self, urls: Sequence[str], number: int, room: "Room") -> None:
         self.ledgers: dict[int, Ledger] = {}  # the others' messages, by their author
         self.confirmed: dict[int, float] = {}  # number -> when it was confirmed
         self.sent = 0
@@ -30,7 +31,7 @@ class Member:
         self.entered = asyncio.Event()
         self._number = number
         self._room = room
-        self._url = f"{url}chat/{ROOM}/ws/"
+        self._urls = in_turn(urls, number)
         self._socket: Socket | None = None
         self._pending: set[int] = set()  # own messages that are not confirmed
         self._resent: set[int] = set()
@@ -38,7 +39,7 @@ class Member:
     async def run(self) -> None:
         """Receive until the task is cancelled."""
         while True:
-            socket = await reconnect(self._url)
+            socket = await reconnect(self._urls, f"chat/{ROOM}/ws/")
             self.connections += 1
             try:
                 while True:
@@ -112,12 +113,17 @@ class Member:
 
 
 class Room:
-    """Call `start`, then `stop`; `violations` has the result. rate: messages a second in all."""
+    """Call `start`, then `stop`; `violations` has the result.
 
-    def __init__(self, ws_url: str, members: int, rate: float, double_faults: DoubleFaults) -> None:
+    ws_urls: of the servers, among which the members divide. rate: messages a second in all.
+    """
+
+    def __init__(
+        self, ws_urls: Sequence[str], members: int, rate: float, double_faults: DoubleFaults
+    ) -> None:
         self.unprotected = 0
         self._double_faults = double_faults
-        self.members = [Member(ws_url, number, self) for number in range(members)]
+        self.members = [Member(ws_urls, number, self) for number in range(members)]
         self.violations: list[str] = []
         self._pause = 1 / rate
         self._tasks: list[asyncio.Task[None]] = []

@@ -39,7 +39,7 @@ class Drill:
         self._cluster = cluster
         without = options.without
         self._game = Game(
-            cluster.ws_url,
+            [cluster.ws_url],
             options.size,
             options.seed,
             options.rate,
@@ -47,13 +47,15 @@ class Drill:
             resume=without != "resuming",
         )
         self._feed = Feed(
-            cluster.url,
+            [cluster.url],
             options.clients,
             options.messages,
             cluster.double_faults,
             with_position=without != "positions",
         )
-        self._room = Room(cluster.ws_url, options.clients, options.messages, cluster.double_faults)
+        self._room = Room(
+            [cluster.ws_url], options.clients, options.messages, cluster.double_faults
+        )
         self._injected: list[dict[str, Any]] = []
         self._began = 0.0
         self._violations: list[str] = []

@@ -8,16 +8,17 @@ import asyncio
 import http.client
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from time import monotonic
 from urllib.parse import quote, urlencode, urlsplit
 
 from workers.drill.ledger import DoubleFaults, Ledger, unprotected
 from workers.drill.socket import Lost
-from workers.drill.websocket import reconnect
+from workers.drill.websocket import in_turn, reconnect
 
 TOPIC = "live"
+PATH = "live/events/"
 ANSWER_SECONDS = 3.0  # for the answer of a view
 RETRY_SECONDS = 0.2
 
@@ -25,18 +26,18 @@ RETRY_SECONDS = 0.2
 class Subscriber:
     """A client of the feed over WebSocket."""
 
-    def __init__(self, url: str, number: int, with_position: bool) -> None:
+    def __init__(self, urls: Sequence[str], number: int, with_position: bool) -> None:
         self.ledger = Ledger(f"feed client {number}")
         self.connections = 0
         self.subscribed = asyncio.Event()
-        self._url = url
+        self._urls = in_turn(urls, number // 2)  # both kinds of clients at each server
         self._with_position = with_position
         self._position = ""
 
     async def run(self) -> None:
         """Receive until the task is cancelled."""
         while True:
-            socket = await reconnect(self._address, "c10k.v1")
+            socket = await reconnect(self._urls, self._rest, "c10k.v1")
             self.connections += 1
             try:
                 while True:
@@ -47,10 +48,11 @@ class Subscriber:
                 socket.abort()
 
     @property
-    def _address(self) -> str:
+    def _rest(self) -> str:
+        """What follows the server's URL."""
         if not self._position or not self._with_position:
-            return self._url
-        return f"{self._url}?since={quote(f'{TOPIC}={self._position}', safe='')}"
+            return PATH
+        return f"{PATH}?since={quote(f'{TOPIC}={self._position}', safe='')}"
 
     def _received(self, said: dict[str, str]) -> None:
         self._position = said.get("id", self._position)
@@ -73,7 +75,7 @@ class SseSubscriber(Subscriber):
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _stream(self) -> None:
-        address = urlsplit(self._address.replace("ws", "http", 1))
+        address = urlsplit((next(self._urls) + self._rest).replace("ws", "http", 1))
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
         path = f"{address.path}?{address.query}" if address.query else address.path
         writer.write(
@@ -115,20 +117,21 @@ async def _lines(reader: asyncio.StreamReader, chunked: bool) -> AsyncIterator[s
 class Feed:
     """Call `start`, then `stop`; `violations` has the result.
 
+    urls: of the servers, among which the clients divide.
     double_faults: returns the times in which both the broker and a node were killed: (from, until).
     """
 
     def __init__(
         self,
-        url: str,
+        urls: Sequence[str],
         clients: int,
         rate: float,
         double_faults: DoubleFaults,
         with_position: bool = True,
     ) -> None:
-        ws_url = f"{url.replace('http', 'ws', 1)}live/events/"
+        ws_urls = [url.replace("http", "ws", 1) for url in urls]
         self.subscribers = [
-            (SseSubscriber if number % 2 else Subscriber)(ws_url, number, with_position)
+            (SseSubscriber if number % 2 else Subscriber)(ws_urls, number, with_position)
             for number in range(clients)
         ]
         self.confirmed: dict[int, float] = {}  # number -> when it was confirmed
@@ -136,7 +139,7 @@ class Feed:
         self.unprotected = 0
         self.violations: list[str] = []
         self._double_faults = double_faults
-        self._url = url
+        self._urls = in_turn(urls, 0)
         self._pause = 1 / rate
         self._tasks: list[asyncio.Task[None]] = []
         self._publishing: asyncio.Task[None] | None = None
@@ -157,7 +160,7 @@ class Feed:
         """Publish the next message; returns whether it was confirmed."""
         self.sent += 1
         number = self.sent
-        if await asyncio.to_thread(_post, self._url, str(number)):
+        if await asyncio.to_thread(_post, next(self._urls), str(number)):
             self.confirmed[number] = monotonic()
             return True
         return False

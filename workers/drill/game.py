@@ -10,11 +10,12 @@ import signal
 import struct
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
 from workers.drill.socket import Lost
-from workers.drill.websocket import reconnect
+from workers.drill.websocket import in_turn, reconnect
 from workers.life.patterns import random_start
 from workers.life.rules import next_generation
 
@@ -28,12 +29,12 @@ class Watcher:
     longest: seconds of the longest time without a new board.
     """
 
-    def __init__(self, url: str, size: int, seed: int) -> None:
+    def __init__(self, urls: Sequence[str], size: int, seed: int) -> None:
         self.step = -1
         self.boards = 0
         self.wrong = ""
         self.longest = 0.0
-        self._url = url
+        self._urls = in_turn(urls, 0)
         self._size = size
         self._expected = random_start(size, seed)
         self._expected_step = 0
@@ -43,7 +44,7 @@ class Watcher:
     async def watch(self) -> None:
         """Receive until the task is cancelled."""
         while True:
-            socket = await reconnect(f"{self._url}watcher/", "life.v2.bin")
+            socket = await reconnect(self._urls, "watcher/", "life.v2.bin")
             try:
                 while True:
                     message = await socket.receive()
@@ -86,19 +87,27 @@ class Watcher:
 class Game:
     """Call `start`, then `stop`; `violations` and `values` have the result.
 
-    stall: seconds without a step that are too long. resume: whether cells resume.
+    urls: of the servers, among which the cells divide. stall: seconds without a step that are too
+    long. resume: whether cells resume.
     """
 
     def __init__(
-        self, url: str, size: int, seed: int, rate: float, stall: float, resume: bool
+        self,
+        urls: Sequence[str],
+        size: int,
+        seed: int,
+        rate: float,
+        stall: float,
+        resume: bool,
     ) -> None:
-        self.watcher = Watcher(url, size, seed)
+        self.watcher = Watcher(urls, size, seed)
         self.values: dict[str, Any] = {}
         self.violations: list[str] = []
         self.ended = asyncio.Event()
         self._command = [
             *(sys.executable, "-m", "workers", "life", "--verify", "--json", "--events"),
-            *("--url", url, "--size", str(size), "--seed", str(seed), "--limit", str(rate)),
+            *(word for url in urls for word in ("--url", url)),
+            *("--size", str(size), "--seed", str(seed), "--limit", str(rate)),
             *("--stall-timeout", str(stall), *(() if resume else ("--no-resume",))),
         ]
         self._process: Any = None

@@ -12,7 +12,7 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 from workers.drill.socket import Lost, Socket
-from workers.drill.websocket import reconnect
+from workers.drill.websocket import in_turn, reconnect
 
 REQUEST_SECONDS = 10.0  # for the answer of a view
 STALLED_BYTES = 4096  # the receive buffer of a client that does not read
@@ -116,7 +116,7 @@ class Load:
                     await asyncio.sleep(PAUSE)
 
     async def _connect(self, path: str) -> Socket:
-        return await reconnect(self._ws_url + path)
+        return await reconnect(in_turn([self._ws_url], 0), path)
 
 
 def _get(url: str, path: str) -> int:

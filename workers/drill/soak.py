@@ -44,9 +44,11 @@ class Soak:
         self._options = options
         self._cluster = cluster
         self._load = Load(cluster.url, options.clients)
-        self._feed = Feed(cluster.url, 8, 2.0, cluster.double_faults)
-        self._room = Room(cluster.ws_url, 8, 2.0, cluster.double_faults)
-        self._game = Game(cluster.ws_url, options.size, 1, options.rate, STALL_SECONDS, resume=True)
+        self._feed = Feed([cluster.url], 8, 2.0, cluster.double_faults)
+        self._room = Room([cluster.ws_url], 8, 2.0, cluster.double_faults)
+        self._game = Game(
+            [cluster.ws_url], options.size, 1, options.rate, STALL_SECONDS, resume=True
+        )
         self._samples: list[Sample] = []
         self._growth: Growth | None = None
         self._began = monotonic()

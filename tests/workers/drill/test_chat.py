@@ -18,7 +18,7 @@ class Recording:
 
 class MemberTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.room = Room("ws://host/", 3, 1.0, lambda: [])
+        self.room = Room(["ws://host/"], 3, 1.0, lambda: [])
         self.member = self.room.members[0]
         self.socket: Any = Recording()
 

@@ -18,7 +18,7 @@ def snapshot(grid: Grid, step: int) -> bytes:
 
 class WatcherTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.watcher = Watcher("ws://host/", 6, seed=3)
+        self.watcher = Watcher(["ws://host/"], 6, seed=3)
         self.grids = [random_start(6, 3)]
         for _ in range(9):
             self.grids.append(next_generation(self.grids[-1], True))

@@ -1,0 +1,16 @@
+"""`make drill-machines`: several machines on one Redis, under random faults, checked by clients.
+
+command      the options, the course, and the summary of a drill
+faults       pure: which fault happens when, and when publications may be lost
+injector     performs the faults
+machine      a machine: a cluster that is killed as a whole and started again
+meetings     a meeting at a barrier misses nobody
+sessions     every socket of a logged-out session is closed
+redis        Redis servers and Sentinels that can be killed and stopped
+network      machines as network namespaces, whose links can be cut
+delay        a TCP proxy that delays what it forwards
+cleaner      removes namespaces and processes, however the drill ends
+
+The game, the feed and the chat are those of the package above. Run it with
+`python -m workers.drill.machines`.
+"""
