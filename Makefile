@@ -5,6 +5,9 @@
 #                 plays 50 steps and ends: exit 0 only if every step was right
 #   make drill    kills processes of a cluster at random for five minutes, and checks what clients
 #                 receive; SEED=7 MINUTES=5 SIZE=32 NODES=4 RATE=5; exit 0 if nothing was violated
+#   make drill-machines
+#                 the same for several machines on one Redis, whose links are cut, too;
+#                 SEED=7 MINUTES=5 MACHINES=2; as root in network namespaces, else on loopback
 #   make soak     mixed load with a rolling restart in the middle; MINUTES=20; memory must not grow
 #   make test     the tests on every Python from 3.11 to 3.14 on PATH, lint, types, the packages
 #   make lint     ruff's checks alone
@@ -29,7 +32,7 @@ DEMO = --size $(SIZE) --nodes $(NODES) --port $(PORT) $(if $(STEPS),--steps $(ST
 DRILL = --size $(SIZE) --nodes $(NODES) $(if $(SEED),--seed $(SEED)) \
 	$(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))
 
-.PHONY: demo drill soak test lint format types docs package lock clean
+.PHONY: demo drill drill-machines soak test lint format types docs package lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -37,6 +40,10 @@ demo: $(VENV)/.installed
 
 drill: $(VENV)/.installed
 	@exec $(VENV)/bin/python -m workers.drill $(DRILL)
+
+drill-machines: $(VENV)/.installed
+	@exec $(VENV)/bin/python -m workers.drill.machines $(if $(SEED),--seed $(SEED)) \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(MACHINES),--machines $(MACHINES))
 
 soak: $(VENV)/.installed
 	@exec $(VENV)/bin/python -m workers.drill.soak --nodes $(NODES) $(if $(MINUTES),--minutes $(MINUTES))

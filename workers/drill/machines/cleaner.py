@@ -38,6 +38,11 @@ class Cleaner:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """The process that removes everything."""
+        return self._process.pid
+
     def add(self, kind: str, what: object) -> None:
         """Remove something in the end. kind: "process", "netns" or "folder"."""
         assert self._process.stdin is not None

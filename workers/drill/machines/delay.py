@@ -35,6 +35,8 @@ class Delay:
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # the proxy ends; asyncio's callback would log this
         finally:
             for way in ways:
                 way.cancel()

@@ -34,8 +34,8 @@ DROP, RESET = "drop", "meta l4proto tcp reject with tcp reset"
 
 
 def loss(percent: int) -> str:
-    """The rule that drops this part of the packets."""
-    return f"numgen random mod 100 < {percent} drop"
+    """The rule that drops this part of the packets. percent: from 1."""
+    return f"numgen random mod 100 <= {percent - 1} drop"
 
 
 class Unavailable(Exception):
