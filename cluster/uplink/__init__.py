@@ -1,6 +1,7 @@
 """The uplink of a machine's broker: the engine that it shares with other machines.
 
 url            parses `--bus`: where the engine is
+probe          asks the engine before a cluster starts
 server         checks what the engine's server says of itself
 scripts        the Lua scripts, their keys and limits
 connection     one connection to Redis, and its errors as those of an engine

@@ -202,6 +202,8 @@ async def _discard(connection: Any) -> None:
 
 def engine_error(error: Exception) -> EngineError:
     """Return an error of redis-py as one of an engine, with a reason in a single line."""
+    if isinstance(error.__cause__, exceptions.RedisError):
+        error = error.__cause__  # redis-py wraps what a server answers during the handshake
     text = " ".join(str(error).split())
     code = text.partition(" ")[0]
     if isinstance(error, exceptions.AuthenticationError):

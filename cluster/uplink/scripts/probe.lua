@@ -1,0 +1,21 @@
+#!lua flags=no-writes
+-- ARGV: run, machine, owner, fingerprint.
+-- Fails as hello would fail now. Changes nothing.
+local run, machine, owner, fingerprint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+local known = redis.call('HMGET', life, 'run', 'generation', 'fingerprint')
+if not known[2] then return 'OK' end
+local keys, now = keys_of(known[2]), clock()
+local is_current = known[1] == run and exists(keys)
+for other, deadline in pairs(all(keys.alive)) do
+  if tonumber(deadline) > now then
+    if known[3] ~= fingerprint then
+      return redis.error_reply('FINGERPRINT another site uses the same keys')
+    end
+    local is_same = string.match(other, '^(.*)~') == machine
+    if is_current and is_same and redis.call('HGET', keys.state, 'o:' .. other) ~= owner then
+      return redis.error_reply('NAMETAKEN ' .. other .. ' is running')
+    end
+  end
+end
+return 'OK'
