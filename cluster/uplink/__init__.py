@@ -6,6 +6,6 @@ server         checks what the engine's server says of itself
 scripts        the Lua scripts, their keys and limits
 connection     one connection to Redis, and its errors as those of an engine
 redis_engine   RedisEngine: the engine on Redis
-lease          until when this machine is a member
+member         Member: writes, reads and beats, from one hello on
 uplink         Uplink: the service that joins, writes, reads, and joins again
 """

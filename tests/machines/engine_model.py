@@ -186,7 +186,7 @@ class ModelRedis:
             for other in same:
                 each = current.members[other]
                 if each.owner != owner and each.lease > self.now:
-                    raise NameTaken(f"machine {machine} is in use")
+                    raise NameTaken(f"another machine named {machine} is running")
             for other in same:
                 current.remove(self.now, other)
             id = current.add_log(self.now, JOINED, member)

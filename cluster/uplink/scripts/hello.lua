@@ -19,7 +19,7 @@ for _, deadline in pairs(alive) do
   is_running = is_running or tonumber(deadline) > now
 end
 if is_running and known[3] ~= fingerprint then
-  return redis.error_reply('FINGERPRINT another site uses the same keys')
+  return redis.error_reply('FINGERPRINT another site of the same name is running')
 end
 
 if not (is_running and known[1] == run and exists(keys)) then
@@ -38,7 +38,7 @@ if not alive[member] then
   for other, deadline in pairs(alive) do
     if string.match(other, '^(.*)~') == machine then
       if redis.call('HGET', keys.state, 'o:' .. other) ~= owner and tonumber(deadline) > now then
-        return redis.error_reply('NAMETAKEN ' .. other .. ' is running')
+        return redis.error_reply('NAMETAKEN another machine named ' .. machine .. ' is running')
       end
       table.insert(same, other)
     end
