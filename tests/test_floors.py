@@ -40,7 +40,7 @@ FLOORS = (
     Floor("pubsub", ("cluster.pubsub",), ("core", "logs", "net")),
     # The broker's connections to other machines; nodes do not know them.
     Floor("uplink", ("cluster.uplink",), ("core", "logs", "net")),
-    Floor("django", ("cluster.django",), ("core", "logs", "net")),
+    Floor("django", ("cluster.django",), ("core", "logs", "net", "uplink")),
     Floor(
         "node",
         (

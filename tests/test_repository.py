@@ -237,7 +237,7 @@ class ReferenceTests(TestCase):
     def test_reasons_of_dropped_messages(self) -> None:
         source = "".join(path.read_text() for path in (ROOT / "cluster").rglob("*.py"))
         reasons = set(re.findall(r'dropped\["(\w+)"\] [+=]', source))
-        reasons |= set(re.findall(r'_drop_waiting\([^)]*"(\w+)"\)', source))
+        reasons |= set(re.findall(r'(?:\.drop|_refuse_retained)\([^)]*"(\w+)"\)', source))
         page = section(REFERENCE / "metrics.md", "Why messages are dropped")
         named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", page, re.MULTILINE)))
         self.assertEqual(reasons, set(named))

@@ -9,8 +9,10 @@ revocation        tells all nodes whose session ended or which user changed
 session_signals   does so by Django's signals
 revocable_clients closes the clients of a node that this concerns
 request_context   the language, time zone and context variables that middleware made active
-conf              the C10K setting; conf_topics: its key TOPICS
-checks            system checks of manage.py check; deploy_checks: those of check --deploy
+conf              the C10K setting; conf_topics: its key TOPICS; conf_machines: its keys BUS,
+                  MACHINE and SITE
+checks            system checks of manage.py check; deploy_checks and bus_checks: those of check
+                  --deploy
 apps, management  the Django application and its commands
 
 Code on this floor reaches the node of its process through ``api.topics.node``.

@@ -1,6 +1,7 @@
 """System checks of ``manage.py check``, which also ``runserver`` and ``migrate`` run.
 
-They find what is wrong on any machine. deploy_checks.py has those of ``check --deploy``.
+They find what is wrong on any machine. deploy_checks.py and bus_checks.py have those of ``check
+--deploy``.
 docs/reference/commands.md lists them all.
 """
 
@@ -13,6 +14,7 @@ from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
 from cluster.django import conf
+from cluster.django.bus_checks import BUS_CHECKS
 from cluster.django.deploy_checks import DEPLOY_CHECKS
 
 
@@ -22,7 +24,7 @@ def register() -> None:
     checks.register(check_permission)
     checks.register(check_application_order)
     checks.register(check_skipped_middleware)
-    for check in DEPLOY_CHECKS:
+    for check in (*DEPLOY_CHECKS, *BUS_CHECKS):
         checks.register(check, checks.Tags.security, deploy=True)
 
 

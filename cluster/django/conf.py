@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.core.water_marks import HIGH_WATER, LOW_WATER
-from cluster.django import conf_topics
+from cluster.django import conf_machines, conf_topics
 from cluster.django.handshake.proxies import Proxies
 
 
@@ -50,6 +50,10 @@ STRINGS = Kind("a list of strings", _is_strings)
 TEXT = Kind("a string that is not empty", lambda value: isinstance(value, str) and value != "")
 
 
+MACHINE = Kind(conf_machines.MACHINE_WORDS, conf_machines.is_machine)
+SITE = Kind(conf_machines.SITE_WORDS, conf_machines.is_site)
+
+
 def optional(kind: Kind) -> Kind:
     """A kind that also allows None."""
     return Kind(f"{kind.words}, or None", lambda value: value is None or kind.fits(value))
@@ -64,6 +68,13 @@ def one_of(*values: str) -> Kind:
 _KEYS: dict[str, tuple[Any, Kind]] = {
     # Node processes; None: one for each core.
     "NODES": (None, optional(COUNT)),
+    # What connects the nodes; the URL of a Redis if the site has several machines. None: the
+    # cluster's own broker.
+    "BUS": (None, optional(TEXT)),
+    # The name of this machine, and the name of the site that all its machines share; None: the host
+    # name, and the name of the settings module.
+    "MACHINE": (None, optional(MACHINE)),
+    "SITE": (None, optional(SITE)),
     # Seconds between pings to a WebSocket client, and seconds for the answer to one.
     "PING_INTERVAL": (20.0, NUMBER),
     "PING_TIMEOUT": (30.0, NUMBER),

@@ -1,5 +1,7 @@
 """System checks of a site."""
 
+import importlib.util
+import os
 import resource
 from typing import Any
 
@@ -8,7 +10,11 @@ from django.core import checks as django_checks
 from django.test import override_settings
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.django import checks, deploy_checks
+from cluster.core.machines.engine import EngineUnusable
+from cluster.django import bus_checks, checks, deploy_checks
+from cluster.uplink import probe
+from cluster.uplink.server import Server
+from cluster.uplink.url import BusUrl
 from tests.django.site import load_site
 
 
@@ -229,3 +235,81 @@ class DeployTests(ChecksTestCase):
         for check in deploy_checks.DEPLOY_CHECKS:
             if check is not deploy_checks.check_database:
                 self.run_check(check, C10K={"NODES": "four"})
+
+
+class BusTests(ChecksTestCase):
+    """A site of several machines."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = Server("7.0.15", "run", ())
+        self.error: Exception | None = None
+        self.asked: list[str] = []
+
+        async def ask(url: BusUrl) -> Server:
+            self.asked.append(str(url))
+            if self.error is not None:
+                raise self.error
+            return self.server
+
+        self.patch(probe, "ask_server", ask)
+        self.patch(os, "environ", {"PATH": ""})
+
+    def check_bus(self, url: str | None) -> list[str]:
+        return self.run_check(bus_checks.check_bus, C10K={"BUS": url})
+
+    def test_a_site_on_one_machine(self) -> None:
+        for bus in (None, "zmq+ipc", "zmq+tcp://10.0.0.1:7000"):
+            self.assertEqual(self.check_bus(bus), [])
+        self.assertEqual(self.run_check(bus_checks.check_bus, C10K={"BUS": 5}), [])
+        self.assertEqual(self.asked, [])
+
+    def test_secrecy(self) -> None:
+        for url, found in (
+            ("redis://:swordfish@127.0.0.1", []),
+            ("redis://:swordfish@localhost", []),
+            ("redis://127.0.0.1", ["W013"]),
+            ("unix:///run/redis.sock", []),
+            ("redis://:swordfish@10.0.0.1", ["W013"]),
+            ("redis://redis.example.com", ["W013", "W013"]),
+            ("rediss://:swordfish@redis.example.com", []),
+            ("rediss://redis.example.com", ["W013"]),
+            ("redis+sentinel://:swordfish@10.0.0.1,127.0.0.1/m", ["W013"]),
+        ):
+            self.assertEqual(self.check_bus(url), found, url)
+            self.assertNotIn("swordfish", self.found)
+
+    def test_the_environment_comes_first(self) -> None:
+        os.environ["C10K_BUS"] = "redis://:swordfish@10.0.0.1"
+        self.assertEqual(self.check_bus("redis://:swordfish@127.0.0.1"), ["W013"])
+        self.assertIn("C10K_BUS", self.found)
+
+    def test_a_url_that_is_invalid(self) -> None:
+        self.assertEqual(self.check_bus("nats://swordfish@a"), ["W014"])
+        self.assertNotIn("swordfish", self.found)
+        self.assertEqual(self.asked, [])
+
+    def test_a_server_that_cannot_be_used(self) -> None:
+        self.error = EngineUnusable("Redis 6.2 is too old")
+        self.assertEqual(self.check_bus("unix:///run/redis.sock"), ["W014"])
+        self.assertIn("Redis 6.2 is too old", self.found)
+
+    def test_what_the_server_warns_of(self) -> None:
+        self.server = Server("7.0.15", "run", ("maxmemory-policy is allkeys-lru", "replicas"))
+        self.assertEqual(self.check_bus("unix:///run/redis.sock"), ["W014", "W014"])
+
+    def test_redis_py_is_needed(self) -> None:
+        self.patch(importlib.util, "find_spec", lambda name: None)
+        self.assertEqual(self.check_bus("unix:///run/redis.sock"), ["W014"])
+        self.assertIn("django-c10k[redis]", self.found)
+
+    def test_a_database_of_each_machine(self) -> None:
+        sqlite = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+        check = bus_checks.check_shared_database
+        from django.conf import settings
+
+        self.patch(settings, "DATABASES", sqlite)
+        self.assertEqual(self.run_check(check, C10K={}), [])
+        self.assertEqual(self.run_check(check, C10K={"BUS": "redis://127.0.0.1"}), ["W015"])
+        self.patch(settings, "DATABASES", {"default": {"ENGINE": "django.db.backends.postgresql"}})
+        self.assertEqual(self.run_check(check, C10K={"BUS": "redis://127.0.0.1"}), [])

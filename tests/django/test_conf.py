@@ -64,6 +64,16 @@ class CheckTests(SynchronousTestCase):
         self.assert_refused({"DRAIN_TIMEOUT": -1}, "a number, 0 or more, not -1")
         self.assert_refused({"DRAIN_TIMEOUT": False}, "a number, 0 or more, not False")
 
+    def test_names_of_machines_and_sites(self) -> None:
+        for value in ("a", "Web-1.example.com", "a_b", "a" * 63, None):
+            self.assertEqual(check({"MACHINE": value, "SITE": value}), [], value)
+        for value in ("", "-a", "a b", "a@b", "a{b}", "a" * 101, 5):
+            if value != "-a":
+                self.assert_refused({"SITE": value}, "SITE", "1 to 100 letters", repr(value))
+            self.assert_refused({"MACHINE": value}, "MACHINE", "1 to 63 letters", repr(value))
+        self.assert_refused({"BUS": 5}, "C10K['BUS'] must be a string")
+        self.assertEqual(check({"BUS": "redis://127.0.0.1"}), [])
+
     def test_lists(self) -> None:
         for value in ("https://a.example", [1], None, 5):
             self.assert_refused({"ALLOWED_ORIGINS": value}, "ALLOWED_ORIGINS", repr(value))
