@@ -59,6 +59,7 @@ _SCRIPT_ERRORS: dict[str, type[EngineError]] = {
     "NAMETAKEN": NameTaken,
     "FINGERPRINT": AnotherSite,
     "FULL": EngineFull,
+    "NOBODY": EngineRefused,
 }
 """How the errors of our scripts begin."""
 

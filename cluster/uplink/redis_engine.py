@@ -85,7 +85,8 @@ class RedisEngine:
         for warning in server.warnings:
             if warning not in self._warned:
                 self._warned.add(warning)
-                self.log.warn("{url}: {warning}", url=self._url, warning=warning)
+                # A field named "warning" would make the event one of Python's warnings.
+                self.log.warn("{url}: {problem}", url=self._url, problem=warning)
 
     async def close(self) -> None:
         """Disconnect. Idempotent."""

@@ -274,7 +274,7 @@ class ModelRedis:
     def outside(self, request: str, data: bytes, prefer: str = "") -> str:
         """Put an external request into the inbox of one member; returns the member.
 
-        Raises EngineUnavailable if there is none, EngineFull if no inbox has room.
+        Raises EngineRefused if there is none, EngineFull if no inbox has room.
         """
         self.calls["outside"] += 1
         if request in self.requests:
@@ -283,12 +283,12 @@ class ModelRedis:
         members = current.members if current is not None else {}
         alive = sorted(name for name, each in members.items() if each.lease > self.now)
         if not alive:
-            raise EngineUnavailable("no machine of this site runs")
-        first = self.order % len(alive)
+            raise EngineRefused("no machine of this site is running")
+        first = [name for name in alive if name.rpartition("~")[0] == prefer]
+        others = [name for name in alive if name not in first]
+        begin = self.order % len(others) if others else 0
         self.order += 1
-        turn = alive[first:] + alive[:first]
-        turn.sort(key=lambda name: name.rpartition("~")[0] != prefer)
-        for name in turn:
+        for name in first + others[begin:] + others[:begin]:
             inbox = members[name].inbox
             if inbox.unread <= self.inbox_bytes:
                 inbox.add(InboxEntry(inbox.new_id(self.now), EXTERNAL, request, "", data))
@@ -298,7 +298,8 @@ class ModelRedis:
         raise EngineFull("all inboxes are full")
 
     def _generation(self, generation: str) -> Generation:
-        if self.current is None or self.current.name != generation:
+        # A generation without members is over: Redis deletes empty hashes.
+        if self.current is None or self.current.name != generation or not self.current.members:
             raise GenerationChanged("another generation has begun")
         return self.current
 

@@ -1,0 +1,437 @@
+"""Uplinks with a real Redis, and what happens to it: killed, paused, full, failed over."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.logger import formatEvent, globalLogPublisher
+
+from cluster.core.machines.engine import LEASE_MS, START, Engine, EngineError, EngineUnavailable
+from cluster.uplink.redis_engine import RedisEngine
+from cluster.uplink.uplink import Uplink
+from cluster.uplink.url import BusUrl, parse_bus_url
+from tests.machines.fakes import RecordingGateway, RunningReactor
+from tests.machines.proxy import Proxy
+from tests.machines.redis_server import RedisServer, RedisTestCase, SentinelServer, free_port
+
+LEASE_S = LEASE_MS / 1000
+WAIT_S = 60.0
+
+
+class Machine:
+    """An uplink to Redis, with its gateway."""
+
+    def __init__(
+        self, url: str, name: str, owner: str = "", site: str = "site", fingerprint: str = "print"
+    ) -> None:
+        self.gateway = RecordingGateway()
+        self.delivered: list[Any] = []
+        self.uplink = Uplink(
+            RedisEngine(parse_bus_url(url), site, name),
+            self.gateway,
+            owner or f"owner of {name}",
+            fingerprint,
+            self.delivered.append,
+            RunningReactor(),
+            name,
+        )
+        self.gateway.uplink = self.uplink
+        self.uplink.startService()
+
+    @property
+    def state(self) -> str:
+        return str(self.uplink.stats()["state"])
+
+    @property
+    def reason(self) -> str:
+        return str(self.uplink.stats()["reason"])
+
+    def joins(self) -> int:
+        return sum(event[0] == "joined" for event in self.gateway.events)
+
+    async def stop(self) -> None:
+        task = self.uplink._task
+        if task is not None:
+            await self.uplink._stop(task)
+
+
+class UplinkTestCase(RedisTestCase):
+    """Runs tests that are coroutines on an event loop of their own, and stops all machines."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.machines: list[Machine] = []
+        self.proxies: list[Proxy] = []
+
+    def play(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            try:
+                await test()
+            finally:
+                for machine in self.machines:
+                    await machine.stop()
+                for proxy in self.proxies:
+                    await proxy.stop()
+
+        asyncio.run(run())
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    def machine(self, url: str, name: str, **arguments: str) -> Machine:
+        machine = Machine(url, name, **arguments)
+        self.machines.append(machine)
+        return machine
+
+    async def joined(self, url: str, *names: str) -> list[Machine]:
+        machines = [self.machine(url, name) for name in names]
+        await self.until(lambda: all(each.state == "joined" for each in machines))
+        return machines
+
+    async def proxy(self, server: RedisServer) -> tuple[Proxy, str]:
+        proxy = Proxy(server.port)
+        self.proxies.append(proxy)
+        return proxy, f"redis://127.0.0.1:{await proxy.start()}"
+
+
+class FaultTests(UplinkTestCase):
+    def test_two_connections_and_keys_that_expire(self) -> None:
+        server = self.start_redis()
+
+        async def test() -> None:
+            a, b = await self.joined(server.url, "A", "B")
+            a.gateway.put(b"log", (b.gateway.member, b"batch"))
+            await self.until(lambda: b.gateway.inbox and b.gateway.turns())
+            names = [line.partition(" name=")[2].split()[0]
+                     for line in server.cli("CLIENT", "LIST").splitlines()
+                     if " name=c10k" in line]  # fmt: skip
+            self.assertEqual(["c10k:A:R", "c10k:A:W", "c10k:B:R", "c10k:B:W"], sorted(names))
+            await asyncio.sleep(1.2)  # the next beat gives inboxes their time to live
+            for key in server.cli("KEYS", "*").splitlines():
+                self.assertTrue(key.startswith("c10k:{site/1}:"), key)
+                self.assertGreater(int(server.cli("TTL", key)), 0, key)
+
+        self.play(test)
+
+    def test_connections_are_killed(self) -> None:
+        server = self.start_redis()
+
+        async def test() -> None:
+            a, b = await self.joined(server.url, "A", "B")
+            for role in ("W", "R"):
+                reconnects = a.uplink.stats()["reconnects"]
+                for line in server.cli("CLIENT", "LIST").splitlines():
+                    if f"name=c10k:A:{role}" in line:
+                        server.cli("CLIENT", "KILL", "ID", line.split()[0].removeprefix("id="))
+                a.gateway.put(role.encode())
+                await self.until(lambda: role.encode() in b.gateway.turns())  # noqa: B023
+                await self.until(lambda: a.uplink.stats()["reconnects"] > reconnects)  # noqa: B023
+                await self.until(lambda: a.state == "joined")
+            self.assertEqual(1, a.joins())
+
+        self.play(test)
+
+    def test_the_answer_to_a_write_is_lost(self) -> None:
+        server = self.start_redis(tcp=True)
+
+        async def test() -> None:
+            proxy, url = await self.proxy(server)
+            (a,) = await self.joined(url, "A")
+            (b,) = await self.joined(server.url, "B")
+            for number in range(3):
+                reconnects = a.uplink.stats()["reconnects"]
+                proxy.lose_answers()
+                a.gateway.put(b"%d" % number, (b.gateway.member, b"%d" % number))
+                await self.until(lambda: proxy.lost > number)  # noqa: B023
+                proxy.resume()
+                await self.until(lambda: a.uplink.stats()["reconnects"] > reconnects)  # noqa: B023
+                proxy.lost = number + 1
+            a.gateway.put(b"end")
+            await self.until(lambda: b.gateway.turns()[-1:] == [b"end"])
+            self.assertEqual([b"0", b"1", b"2", b"end"], b.gateway.turns())
+            self.assertEqual([b"0", b"1", b"2"], [each.data for each in b.gateway.inbox])
+            self.assertEqual(1, a.joins())
+
+        self.play(test)
+
+    def test_scripts_are_forgotten(self) -> None:
+        server = self.start_redis()
+
+        async def test() -> None:
+            a, b = await self.joined(server.url, "A", "B")
+            server.cli("SCRIPT", "FLUSH")
+            a.gateway.put(b"log")
+            await self.until(lambda: b.gateway.turns() == [b"log"])
+            self.assertEqual(0, a.uplink.stats()["reconnects"])
+
+        self.play(test)
+
+    def test_redis_is_killed_and_restarted_empty(self) -> None:
+        server = self.start_redis()
+
+        async def test() -> None:
+            a, b = await self.joined(server.url, "A", "B")
+            server.kill()
+            await self.until(lambda: a.state == b.state == "interrupted")
+            server.start()
+            await self.until(lambda: a.joins() == b.joins() == 2)
+            await self.until(lambda: a.state == b.state == "joined")
+            a.gateway.put(b"again")
+            await self.until(lambda: b.gateway.turns() == [b"again"])
+
+        self.play(test)
+
+    def test_keys_are_evicted(self) -> None:
+        server = self.start_redis()
+
+        async def test() -> None:
+            a, b = await self.joined(server.url, "A", "B")
+            for number, part in enumerate(("log", "alive", "state", "read", "life"), 2):
+                pattern = "*life" if part == "life" else f"*:{part}"
+                server.cli("DEL", *server.cli("KEYS", pattern).splitlines())
+                await self.until(lambda: a.joins() == b.joins() == number)  # noqa: B023
+                await self.until(lambda: a.state == b.state == "joined")
+            a.gateway.put(b"again")
+            await self.until(lambda: b.gateway.turns()[-1:] == [b"again"])
+
+        self.play(test)
+
+    def test_redis_has_no_memory(self) -> None:
+        """Turns wait; beats still work, so nobody is removed, and what is read is trimmed."""
+        server = self.start_redis()
+
+        async def test() -> None:
+            a, b = await self.joined(server.url, "A", "B")
+            server.cli("CONFIG", "SET", "maxmemory", "1")
+            a.gateway.put(b"later", (b.gateway.member, b"later"))
+            await self.until(lambda: a.state == "interrupted")
+            self.assertIn("no memory left", a.reason)
+            await asyncio.sleep(LEASE_S + 1)
+            self.assertEqual("joined", b.state)
+            c = self.machine(server.url, "C")
+            await self.until(lambda: c.state == "joined")
+            server.cli("CONFIG", "SET", "maxmemory", "0")
+            await self.until(lambda: b.gateway.turns() == [b"later"])
+            self.assertEqual((1, 0), (a.joins(), a.uplink.stats()["reconnects"]))
+            self.assertEqual(("joined", ""), (a.state, a.reason))
+
+        self.play(test)
+
+    def test_too_few_replicas(self) -> None:
+        """A primary that is cut off takes no beats: the machine leaves by its own clock."""
+        server = self.start_redis()
+
+        async def test() -> None:
+            (a,) = await self.joined(server.url, "A")
+            server.cli("CONFIG", "SET", "min-replicas-to-write", "1")
+            await self.until(lambda: a.state == "interrupted")
+            self.assertIn("min-replicas-to-write", a.reason)
+            await self.until(lambda: a.state == "cut off")
+            await self.until(lambda: "min-replicas-to-write" in a.reason)
+            server.cli("CONFIG", "SET", "min-replicas-to-write", "0")
+            await self.until(lambda: a.state == "joined")
+            self.assertEqual(2, a.joins())
+
+        self.play(test)
+
+    def test_redis_is_paused_for_less_than_the_lease(self) -> None:
+        server = self.start_redis()
+
+        async def test() -> None:
+            a, b = await self.joined(server.url, "A", "B")
+            server.pause()
+            a.gateway.put(b"meanwhile")
+            await asyncio.sleep(2.0)
+            server.resume()
+            await self.until(lambda: b.gateway.turns() == [b"meanwhile"])
+            await self.until(lambda: a.state == b.state == "joined")
+            await asyncio.sleep(1.5)
+            self.assertEqual((1, 1), (a.joins(), b.joins()))
+
+        self.play(test)
+
+    def test_redis_is_paused_for_longer_than_the_lease(self) -> None:
+        server = self.start_redis(tcp=True)
+
+        async def test() -> None:
+            loop = asyncio.get_running_loop()
+            a, b = await self.joined(server.url, "A", "B")
+            server.pause()
+            since = loop.time()
+            await self.until(lambda: a.state == b.state == "cut off")
+            self.assertLess(loop.time() - since, LEASE_S + 0.5)
+            self.assertIn("no answer", a.reason)
+            await asyncio.sleep(2)
+            server.resume()
+            await self.until(lambda: a.state == b.state == "joined")
+            a.gateway.put(b"again")
+            await self.until(lambda: b.gateway.turns() == [b"again"])
+
+        self.play(test)
+
+    def test_a_network_that_forwards_nothing(self) -> None:
+        """The other machines remove the one that is cut off, which knows that itself."""
+        server = self.start_redis(tcp=True)
+
+        async def test() -> None:
+            loop = asyncio.get_running_loop()
+            proxy, url = await self.proxy(server)
+            (a,) = await self.joined(url, "A")
+            (b,) = await self.joined(server.url, "B")
+            proxy.stall()
+            since = loop.time()
+            await self.until(lambda: any(each.kind == "L" for each in b.gateway.log))
+            self.assertLess(loop.time() - since, 6.5)
+            self.assertEqual("cut off", a.state)
+            proxy.resume()
+            await self.until(lambda: a.state == "joined")
+
+        self.play(test)
+
+    def test_names_and_sites(self) -> None:
+        server = self.start_redis()
+
+        async def test() -> None:
+            (a,) = await self.joined(server.url, "A")
+            twice = self.machine(server.url, "A", owner="another")
+            await self.until(lambda: "another machine named A" in twice.reason)
+            stranger = self.machine(server.url, "S", fingerprint="another")
+            await self.until(lambda: "another site" in stranger.reason)
+            other = self.machine(server.url, "A", site="other", fingerprint="another")
+            await self.until(lambda: other.state == "joined")
+            self.assertEqual(1, a.joins())
+            self.assertEqual(("connecting", "connecting"), (twice.state, stranger.state))
+
+        self.play(test)
+
+    def test_a_wrong_password_is_nowhere_to_be_seen(self) -> None:
+        server = self.start_redis("--requirepass", "right")
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+
+        async def test() -> None:
+            url = server.url.replace("unix://", "unix://:wrong-secret@")
+            a = self.machine(url, "A")
+            await self.until(lambda: "the user or the password" in a.reason)
+            self.assertNotIn("secret", f"{a.reason} {a.uplink._engine!r} {a.uplink.stats()}")
+            b = self.machine(server.url, "B")
+            await self.until(lambda: "the user or the password" in b.reason)
+            await self.joined(server.url.replace("unix://", "unix://:right@"), "C")
+
+        self.play(test)
+        for event in events:
+            self.assertNotIn("secret", str(formatEvent(event)))
+
+    def test_a_cluster(self) -> None:
+        options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+        server = self.start_redis(*options, tcp=True)
+
+        async def test() -> None:
+            a = self.machine(server.url, "A")
+            await self.until(lambda: "cluster mode" in a.reason)
+
+        self.play(test)
+
+    def test_a_replica(self) -> None:
+        primary = self.start_redis(tcp=True)
+        replica = self.start_redis("--replicaof", f"127.0.0.1 {primary.port}", tcp=True, name="2")
+
+        async def test() -> None:
+            a = self.machine(replica.url, "A")
+            await self.until(lambda: "replica" in a.reason)
+            replica.cli("REPLICAOF", "NO", "ONE")
+            await self.until(lambda: a.state == "joined")
+            replica.cli("REPLICAOF", "127.0.0.1", str(primary.port))
+            await self.until(lambda: "replica" in a.reason)
+
+        self.play(test)
+
+
+class FailoverTests(UplinkTestCase):
+    def test_sentinel_promotes_a_replica(self) -> None:
+        primary = self.start_redis(tcp=True, name="1")
+        replica = self.start_redis("--replicaof", f"127.0.0.1 {primary.port}", tcp=True, name="2")
+        sentinel = SentinelServer(self.folder / "sentinel")
+        self.addCleanup(sentinel.stop)
+        sentinel.watch(primary)
+        dead = free_port()
+        url = f"redis+sentinel://127.0.0.1:{dead},127.0.0.1:{sentinel.port}/mymaster"
+
+        async def test() -> None:
+            a, b = await self.joined(url, "A", "B")
+            a.gateway.put(b"before")
+            await self.until(lambda: b.gateway.turns() == [b"before"])
+            await self.until(lambda: "slave0" in primary.cli("INFO", "replication"))
+            await self.until(lambda: "slaves=1" in sentinel.cli("INFO", "sentinel"))
+            primary.kill()
+            await self.until(lambda: "role:master" in replica.cli("INFO", "replication"))
+            await self.until(lambda: a.joins() == b.joins() == 2)
+            await self.until(lambda: a.state == b.state == "joined")
+            a.gateway.put(b"after")
+            await self.until(lambda: b.gateway.turns() == [b"before", b"after"])
+            self.assertEqual(1, a.uplink.stats()["generation_changes"])
+
+        self.play(test)
+
+    def test_a_service_that_no_sentinel_knows(self) -> None:
+        primary = self.start_redis(tcp=True, name="1")
+        sentinel = SentinelServer(self.folder / "sentinel")
+        self.addCleanup(sentinel.stop)
+        sentinel.watch(primary)
+
+        async def test() -> None:
+            a = self.machine(f"redis+sentinel://127.0.0.1:{sentinel.port}/another", "A")
+            await self.until(lambda: "no Sentinel knows" in a.reason)
+            b = self.machine(f"redis://127.0.0.1:{sentinel.port}", "B")
+            await self.until(lambda: "use redis+sentinel" in b.reason)
+
+        self.play(test)
+
+
+class EngineTests(UplinkTestCase):
+    """RedisEngine alone."""
+
+    def test_limits(self) -> None:
+        server = self.start_redis()
+
+        async def test() -> None:
+            from cluster.core.machines.engine import EngineFull, Turn
+
+            url = parse_bus_url(server.url)
+            engine = RedisEngine(url, "site", "A", inbox_bytes=1000, log_bytes=1000)
+            await engine.connect()
+            try:
+                joined = await engine.hello("A~1", "A", "owner", "print")
+                name, generation = joined.member, joined.generation
+                data = bytes(1000)
+                first = Turn(1, data, ((name, data),), (), joined.log_id)
+                self.assertEqual(frozenset(), await engine.write(generation, name, first))
+                second = Turn(2, b"", ((name, data),), (), joined.log_id)
+                self.assertEqual({name}, await engine.write(generation, name, second))
+                third = Turn(3, b"more", (), (), joined.log_id)
+                with self.assertRaises(EngineFull):
+                    await engine.write(generation, name, third)
+                log, inbox = await engine.read(generation, name, joined.log_id, START, 0)
+                await engine.beat(generation, name, log[-1].id, inbox[-1].id)
+                self.assertEqual(frozenset(), await engine.write(generation, name, third))
+                fourth = Turn(4, b"", ((name, data),), (), joined.log_id)
+                self.assertEqual(frozenset(), await engine.write(generation, name, fourth))
+            finally:
+                await engine.close()
+
+        self.play(test)
+
+    def test_not_connected(self) -> None:
+        async def test() -> None:
+            engine: Engine = RedisEngine(BusUrl((("127.0.0.1", free_port()),)), "site", "A")
+            with self.assertRaises(EngineUnavailable):
+                await engine.connect()
+            for call in (engine.hello("A~1", "A", "o", "f"), engine.goodbye("g", "A~1")):
+                with self.assertRaises(EngineError):
+                    await call
+            await engine.close()
+
+        self.play(test)
