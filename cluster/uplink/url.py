@@ -18,9 +18,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cluster.core.exceptions import ConfigurationError
 
-ENVIRONMENT = "C10K_BUS"
-"""The environment variable that holds the URL where an option or the settings must not."""
-
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
 
@@ -111,33 +108,6 @@ def parse_bus_url(text: str, source: str = "--bus") -> BusUrl:
     except ValueError as error:
         # urllib's texts may quote what it has parsed.
         raise ConfigurationError(f"{source}: this is not a valid {scheme}:// URL") from error
-
-
-def choose_bus_url(option: str, environment: Mapping[str, str], setting: str) -> BusUrl | None:
-    """Return the URL of the engine: of the option, the environment or the settings, in this order.
-
-    Args:
-        option: The value of ``--bus``, empty if it is not given.
-        environment: The variables of the environment.
-        setting: The value of ``C10K["BUS"]``, empty if it is not set.
-
-    Returns:
-        None if there is none: this machine is alone.
-
-    Raises:
-        ConfigurationError: The URL is invalid, or the option holds a password.
-    """
-    if option:
-        url = parse_bus_url(option, "--bus")
-        if url.has_secret:
-            raise ConfigurationError(
-                "--bus holds a password, which every user of this machine could read in the list"
-                f' of processes; set the environment variable {ENVIRONMENT} or C10K["BUS"] instead'
-            )
-        return url
-    if environment.get(ENVIRONMENT):
-        return parse_bus_url(environment[ENVIRONMENT], f"the environment variable {ENVIRONMENT}")
-    return parse_bus_url(setting, 'C10K["BUS"]') if setting else None
 
 
 def _parse(text: str, scheme: str, source: str) -> BusUrl:

@@ -6,10 +6,19 @@ from typing import Any
 
 from twisted.logger import formatEvent, globalLogPublisher
 
-from cluster.core.machines.engine import LEASE_MS, START, Engine, EngineError, EngineUnavailable
+from cluster.core.machines.engine import (
+    LEASE_MS,
+    START,
+    Engine,
+    EngineError,
+    EngineFull,
+    EngineUnavailable,
+    Turn,
+)
 from cluster.uplink.redis_engine import RedisEngine
 from cluster.uplink.uplink import Uplink
 from cluster.uplink.url import BusUrl, parse_bus_url
+from tests.e2e.test_tls import make_certificate
 from tests.machines.fakes import RecordingGateway, RunningReactor
 from tests.machines.proxy import Proxy
 from tests.machines.redis_server import RedisServer, RedisTestCase, SentinelServer, free_port
@@ -398,8 +407,6 @@ class EngineTests(UplinkTestCase):
         server = self.start_redis()
 
         async def test() -> None:
-            from cluster.core.machines.engine import EngineFull, Turn
-
             url = parse_bus_url(server.url)
             engine = RedisEngine(url, "site", "A", inbox_bytes=1000, log_bytes=1000)
             await engine.connect()
@@ -421,6 +428,32 @@ class EngineTests(UplinkTestCase):
                 self.assertEqual(frozenset(), await engine.write(generation, name, fourth))
             finally:
                 await engine.close()
+
+        self.play(test)
+
+    def test_tls(self) -> None:
+        key, certificate = make_certificate(self.folder)
+        port = free_port()
+        files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+        more = ("--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no")
+        self.start_redis("--tls-port", str(port), *files, *more)
+
+        async def test() -> None:
+            for url, reason in (
+                (f"rediss://localhost:{port}?ssl_ca_certs={certificate}", ""),
+                (f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}", "127.0.0.1"),
+                (f"rediss://localhost:{port}", "certificate"),
+            ):
+                engine = RedisEngine(parse_bus_url(url), "site", "A")
+                try:
+                    if reason:
+                        with self.assertRaises(EngineUnavailable) as caught:
+                            await engine.connect()
+                        self.assertIn(reason, str(caught.exception))
+                    else:
+                        await engine.connect()
+                finally:
+                    await engine.close()
 
         self.play(test)
 
