@@ -208,7 +208,7 @@ class RefusalTests(PortTestCase):
             self.connect()
         self.turns()
         self.port.stopListening()
-        self.assertEqual(lines[-1], "refused connections: … and 2 more (descriptors)")
+        self.assertIn("refused connections: … and 2 more (descriptors)", lines)
 
 
 class NoDescriptorTests(PortTestCase):
