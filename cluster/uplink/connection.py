@@ -10,6 +10,7 @@ import random
 import socket
 from typing import Any
 
+import hiredis
 from redis import exceptions
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
@@ -93,7 +94,8 @@ class RedisConnection:
         try:
             # redis-py's own limit would begin a task for each command.
             async with asyncio.timeout(seconds):
-                packed = connection.pack_command(*command)
+                # redis-py's own packer takes ten times as long.
+                packed = hiredis.pack_command(command)
                 await connection.send_packed_command(packed, check_health=False)
                 return await connection.read_response()
         except TimeoutError:

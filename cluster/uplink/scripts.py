@@ -1,8 +1,8 @@
 """The scripts that Redis runs, with the keys and the limits of one site.
 
-A script is a file in ``scripts/``, with ``shared.lua`` in front of it. All take the prefix of the
-site's keys as their only key. Clients call them by hash, and load them again when Redis has
-forgotten them (NOSCRIPT). Each may be sent again when its answer was lost.
+A script is a file in ``scripts/``, with ``shared.lua`` in front of it, except for ``write``. All
+take the prefix of the site's keys as their only key. Clients call them by hash, and load them again
+when Redis has forgotten them (NOSCRIPT). Each may be sent again when its answer was lost.
 """
 
 import hashlib
@@ -37,7 +37,8 @@ class Script(NamedTuple):
 @cache
 def script(name: str) -> Script:
     """Return a script: hello, beat, write, goodbye or outside."""
-    return compose((FOLDER / f"{name}.lua").read_text(), (FOLDER / "shared.lua").read_text())
+    shared = "" if name == "write" else (FOLDER / "shared.lua").read_text()
+    return compose((FOLDER / f"{name}.lua").read_text(), shared)
 
 
 def compose(text: str, shared: str) -> Script:

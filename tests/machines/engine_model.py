@@ -269,6 +269,8 @@ class ModelRedis:
         current = self.current
         if current is not None and current.name == generation and member in current.members:
             current.remove(self.now, member, ended=True)
+            if not current.members:  # the last one takes the generation with it
+                self.current, self.fingerprint, self.order = None, "", 0
             self._changed()
 
     def outside(self, request: str, data: bytes, prefer: str = "") -> str:
@@ -298,8 +300,7 @@ class ModelRedis:
         raise EngineFull("all inboxes are full")
 
     def _generation(self, generation: str) -> Generation:
-        # A generation without members is over: Redis deletes empty hashes.
-        if self.current is None or self.current.name != generation or not self.current.members:
+        if self.current is None or self.current.name != generation:
             raise GenerationChanged("another generation has begun")
         return self.current
 

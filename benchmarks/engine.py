@@ -1,0 +1,198 @@
+"""CPU time of a publication to another machine, in the writing gateway, Redis and the reading one.
+
+    python -m benchmarks.engine [--runs 3] [--json]
+
+Two uplinks and a Redis of their own run in one process each, connected by TCP. A publication has 1
+KiB. The writer has one turn in flight, with 1, 10 or 100 publications for the other machine. The
+gateways are replaced by ones that do nothing, so the figures are those of the engine alone. The
+command prints the CPU time of all threads in µs per publication, as the median of the runs.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, Any
+
+from benchmarks import command
+from benchmarks.link import cpu_seconds
+from cluster.core.machines.engine import START, InboxEntry, Joined, LogEntry, Turn
+from workers.cli.argument_types import positive
+
+TURNS = {1: 5_000, 10: 5_000, 100: 2_000}
+"""Publications in a turn -> turns in a run."""
+
+PUBLICATION_BYTES = 1024
+ROLES = ("writer", "Redis", "reader")
+READER = "reader"
+
+
+class Gateway:
+    """Writes turns of the same payload to the other machine, and counts the bytes that arrive."""
+
+    nodes = machines = ()
+    state = "joined"
+    queued_bytes = 0
+
+    def __init__(self, batch: int, turns: int) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.applied = self.read_inbox = START
+        self.received = 0
+        self._data = bytes(batch * PUBLICATION_BYTES)
+        self._turns = turns
+        self._number = 0
+        self._to = ""
+        self.go = False
+
+    def joined(self, joined: Joined, now: int) -> None:
+        print("ready", flush=True)
+        self._find(joined.members)
+
+    def cut_off(self) -> None:
+        raise RuntimeError("cut off")
+
+    def read(self, log: Sequence[LogEntry], inbox: Sequence[InboxEntry]) -> None:
+        if log:
+            self.applied = log[-1].id
+            self._find([each.member for each in log])
+        if inbox:
+            self.read_inbox = inbox[-1].id
+            self.received += sum(len(each.data) for each in inbox)
+            if self.received >= self._turns * len(self._data):
+                print(self.received // PUBLICATION_BYTES, flush=True)
+
+    def take_turn(self) -> Turn | None:
+        if not self.go or self._number >= self._turns:
+            return None
+        self._number += 1
+        return Turn(self._number, b"", ((self._to, self._data),), (), self.applied)
+
+    def turn_written(self, refused: frozenset[str]) -> None:
+        if refused:
+            self._turns += 1
+
+    def _find(self, members: Sequence[str]) -> None:
+        for member in members:
+            if member.startswith(READER):
+                self._to = member
+
+
+class Running:
+    """What an uplink needs of a reactor."""
+
+    def callWhenRunning(self, call: Any) -> None:
+        call()
+
+
+async def play(role: str, url: str, batch: int) -> None:
+    """Run one of the gateways: print "ready", write at "go", end with the standard input."""
+    from cluster.uplink.redis_engine import RedisEngine
+    from cluster.uplink.uplink import Uplink
+    from cluster.uplink.url import parse_bus_url
+
+    gateway = Gateway(batch, TURNS[batch])
+    engine = RedisEngine(parse_bus_url(url), "benchmark", role)
+    uplink = Uplink(engine, gateway, role, "", lambda result: None, Running(), role)
+    uplink.startService()
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    def read() -> None:
+        if sys.stdin.buffer.raw.read(100):  # type: ignore[attr-defined]
+            gateway.go = True
+            uplink.wake()
+        else:
+            loop.remove_reader(0)
+            ended.set_result(None)
+
+    loop.add_reader(0, read)
+    await ended
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _process(arguments: Sequence[str]) -> Iterator[tuple[int, IO[bytes], IO[bytes]]]:
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield process.pid, process.stdin, process.stdout
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.terminate()
+        process.wait(10)
+
+
+def measure(batch: int) -> dict[str, float]:
+    """Make one run; returns the CPU time in µs per publication, by role."""
+    redis = shutil.which("redis-server") or shutil.which("valkey-server")
+    if redis is None:
+        raise SystemExit("python -m benchmarks.engine: redis-server is not installed")
+    with ExitStack() as stack:
+        folder = tempfile.mkdtemp(prefix="c10k-engine-")
+        stack.callback(shutil.rmtree, folder)
+        port = _free_port()
+        pids, pipes = {}, {}
+        options = ["--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", folder]
+        pids["Redis"], *pipes["Redis"] = stack.enter_context(_process([redis, *options]))
+        for role in (READER, "writer"):
+            url = f"redis://127.0.0.1:{port}"
+            start = [sys.executable, "-m", "benchmarks.engine", "--play", role, url, str(batch)]
+            pids[role], *pipes[role] = stack.enter_context(_process(start))
+            if pipes[role][1].readline() != b"ready\n":
+                raise RuntimeError(f"the {role} did not start")
+        before = {role: cpu_seconds(pid) for role, pid in pids.items()}
+        pipes["writer"][0].write(b"go\n")
+        pipes["writer"][0].flush()
+        received = int(pipes[READER][1].readline())
+        return {role: (cpu_seconds(pids[role]) - before[role]) / received * 1e6 for role in ROLES}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = command.parser("engine", __doc__)
+    parser.add_argument(
+        "--runs", type=positive, default=3, metavar="N", help="runs of each, interleaved (3)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.play:
+        role, url, batch = options.play
+        with suppress(ImportError):
+            import uvloop
+
+            asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        asyncio.run(play(role, url, int(batch)))
+        return
+    runs = [{batch: measure(batch) for batch in TURNS} for _ in range(options.runs)]
+    result = {
+        batch: {
+            role: round(statistics.median(run[batch][role] for run in runs), 2) for role in ROLES
+        }
+        for batch in TURNS
+    }
+    if options.json:
+        print(json.dumps({"unit": "µs CPU a publication", "turns": result}))
+        return
+    print(f"µs CPU a publication of 1 KiB, median of {options.runs}")
+    print("publications a turn" + "".join(f"{role:>12}" for role in ROLES) + f"{'all':>12}")
+    for batch, row in result.items():
+        values = [*row.values(), sum(row.values())]
+        print(f"{batch:19}" + "".join(f"{value:12.2f}" for value in values))
+
+
+if __name__ == "__main__":
+    main()
