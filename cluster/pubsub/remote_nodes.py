@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 from cluster.core import wire
 from cluster.core.acknowledged_batches import ALL_TOPICS
+from cluster.core.machines.names import place_of
 from cluster.core.routing import RoutingTable
 from cluster.pubsub.batches import Batches, RemoteNode
 from cluster.pubsub.bus import Bus, Clock, Timer
@@ -205,10 +206,10 @@ class RemoteNodes:
         self._remember(node)
 
     def _replaces_others(self, name: str) -> None:
-        """A process has joined: those that had its place are gone."""
-        place = _place_of(name)
+        """A process has joined: those that had its place (core.machines.names) are gone."""
+        place = place_of(name)
         for other in list(self.by_name.values()) if place else ():
-            if not other.present and other.name != name and _place_of(other.name) == place:
+            if not other.present and other.name != name and place_of(other.name) == place:
                 self._synchronized(other.name)
                 self._gone(other)
 
@@ -254,11 +255,3 @@ class RemoteNodes:
         if full != self.full:
             self.full = full
             self.on_full(full)
-
-
-def _place_of(name: str) -> tuple[str, str] | None:
-    """What the names of the processes have in common that replace each other, one after the other:
-    the part before the last dot, and the machine (node.node). None if the name has no such part."""
-    node, _, machine = name.partition("@")
-    place, dot, _ = node.rpartition(".")
-    return (place, machine) if dot else None

@@ -126,7 +126,9 @@ class EngineError(Exception):
         ├── NameTaken           another gateway uses the name of this machine
         ├── AnotherSite         another site uses the same keys
         ├── EngineFull          the log has too much that is not read; try again later
-        └── EngineUnavailable   no connection, or no writes are taken; try again later
+        ├── EngineUnusable      the engine is not configured as it must be
+        └── EngineUnavailable   no connection; connect again later
+            └── EngineRefused   no writes are taken; try again later
     """
 
 
