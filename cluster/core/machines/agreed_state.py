@@ -16,18 +16,17 @@ those for ALL_NODES: they tell nodes of each other.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from cluster.core import wire
 from cluster.core.broker_state.barrier import Barrier
 from cluster.core.broker_state.exchange import Exchange, Outgoing
 from cluster.core.exceptions import WireError
+from cluster.core.machines.encodings.log_payloads import GATEWAY, Event, decode_log_payload
+from cluster.core.machines.encodings.plain_values import encode_value
 from cluster.core.machines.engine import JOINED, LEFT, LogEntry, log_time
-from cluster.core.machines.log_payloads import GATEWAY, Event, decode_log_payload
 from cluster.core.machines.membership import Membership
 from cluster.core.machines.names import machine_of, machine_of_member
-from cluster.core.machines.plain_values import encode_value
 from cluster.core.machines.snapshot_transfer import Record
 
 ALL_NODES = ""
@@ -42,6 +41,16 @@ class AgreedExchange(Exchange):
 
     def _to_others(self, node: str, message: wire.Message) -> Outgoing:
         return [(ALL_NODES, message)]
+
+    def __contains__(self, node: str) -> bool:
+        return node in self._nodes
+
+    def histories(self) -> Iterator[wire.Retained]:
+        """What each topic retains; frames that have expired may be among it."""
+        for topic in self.retained.topics():
+            history = self.history(topic, 0)  # time must not change the state here
+            if history is not None:
+                yield history
 
     def snapshot(self) -> list[Record]:
         """All of it as records of plain values for restore_snapshot. Frames are not copied."""
@@ -128,7 +137,7 @@ class AgreedState:
         state = cls("")
         try:
             members, *exchange = records
-            state.membership.restore_snapshot(members)  # type: ignore[arg-type]
+            state.membership.restore_snapshot(members)
             state.exchange.restore_snapshot(exchange)
         except (ValueError, TypeError, AttributeError) as error:
             raise WireError(f"not a snapshot: {error}") from error
@@ -140,9 +149,3 @@ class AgreedState:
         for record in self.snapshot():
             hash.update(encode_value(record))
         return hash.hexdigest()
-
-
-def is_about(message: Any) -> str:
-    """The node that a message for ALL_NODES tells the others about."""
-    node: str = message.node
-    return node

@@ -12,7 +12,7 @@ The rules:
 from collections import deque
 from collections.abc import Iterator
 
-from cluster.core.machines.inbox_payloads import (
+from cluster.core.machines.encodings.inbox_payloads import (
     RoutedBatch,
     SnapshotPiece,
     encode_batches,

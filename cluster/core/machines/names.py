@@ -2,9 +2,9 @@
 
 ::
 
-    node0.12         a node of a cluster without other machines: its slot or task, "." and its process
-    node0.12@A       the same on machine A
-    A~0f3c29b1       a member: one life of the gateway of machine A
+    node0.12      a node of a cluster on one machine: its slot or task, ".", its process
+    node0.12@A    a node of machine A
+    A~0f3c29b1    a member: one life of the gateway of machine A
 
 The name of a machine consists of letters, digits, ".", "_" and "-", so it may contain dots.
 """
@@ -12,7 +12,7 @@ The name of a machine consists of letters, digits, ".", "_" and "-", so it may c
 import re
 
 MACHINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
-"""What the name of a machine matches as a whole. 63 characters: the longest label of a host name."""
+"""What the whole name of a machine matches. The longest label of a host name has 63 characters."""
 
 
 def is_machine_name(name: str) -> bool:

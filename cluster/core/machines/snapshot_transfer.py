@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cluster.core.exceptions import WireError
-from cluster.core.machines.inbox_payloads import SnapshotPiece
-from cluster.core.machines.plain_values import decode_value, encode_value
+from cluster.core.machines.encodings.inbox_payloads import SnapshotPiece
+from cluster.core.machines.encodings.plain_values import decode_value, encode_value
 
 PIECE_BYTES = 1 << 20
 """Bytes of a piece: little enough that a turn with it is written in milliseconds."""

@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Collection, Iterator
 
 from cluster.core import wire
+from cluster.core.machines.encodings.inbox_payloads import RoutedBatch, SnapshotPiece
+from cluster.core.machines.encodings.log_payloads import GATEWAY, encode_event, encode_log_payload
 from cluster.core.machines.engine import Turn
-from cluster.core.machines.inbox_payloads import RoutedBatch, SnapshotPiece
 from cluster.core.machines.inbox_queue import InboxQueue
-from cluster.core.machines.log_payloads import encode_event, encode_log_payload
 
 LOG_BYTES = 1 << 20
 """Bytes of events in a turn, if it has more than one. Every gateway reads them in one piece."""
@@ -50,11 +50,12 @@ class TurnQueue:
         self.log_size += len(event[1])
 
     def drop_events(self) -> int:
-        """Drop the events that are not being written; returns their number."""
-        count = len(self._events)
-        self._events.clear()
+        """Drop the events of nodes that are not being written; returns their number."""
+        kept = [event for event in self._events if event[0] == GATEWAY.encode()]
+        count = len(self._events) - len(kept)
         self._taken += count
-        self.log_size = 0
+        self._events = deque(kept)
+        self.log_size = sum(len(message) for _, message in kept)
         return count
 
     def inbox(self, member: str) -> InboxQueue:
@@ -134,10 +135,19 @@ class TurnQueue:
                 self._inboxes[member] = self._inboxes.pop(member)  # the last one next time
         return payloads
 
-    def written(self, refused: Collection[str], now: int) -> list[str]:
-        """The turn was written; returns the members whose full queues have room again."""
+    def is_full(self, member: str) -> bool:
+        """Whether publishers must wait for a member."""
+        queue = self._inboxes.get(member)
+        return queue is not None and queue.marks.full
+
+    def written(self, refused: Collection[str], now: int) -> dict[str, tuple[tuple[str, str], ...]]:
+        """The turn was written, except to the inboxes that refused it.
+
+        Returns the members whose full queues have room again, each with the (origin, destination)
+        of the batches that it has lost meanwhile.
+        """
         turn, self._turn = self._turn, None
-        freed = []
+        freed = {}
         for member, _ in turn.inboxes if turn is not None else ():
             queue = self._inboxes.get(member)
             if queue is None:  # the member is gone
@@ -145,7 +155,8 @@ class TurnQueue:
             if member in refused:
                 queue.refused(now)
             elif queue.written():
-                freed.append(member)
+                freed[member] = tuple(queue.lost)
+                queue.lost.clear()
         return freed
 
     def retry(self) -> None:

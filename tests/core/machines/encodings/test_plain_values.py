@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import WireError
-from cluster.core.machines.plain_values import MAX_DEPTH, decode_value, encode_value
+from cluster.core.machines.encodings.plain_values import MAX_DEPTH, decode_value, encode_value
 
 LEAVES = st.binary() | st.text() | st.booleans() | st.integers(-(1 << 63), 1 << 63)
 VALUES = st.recursive(LEAVES, lambda each: st.lists(each, max_size=5).map(tuple), max_leaves=20)

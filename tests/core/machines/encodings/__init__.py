@@ -1,0 +1,1 @@
+"""Tests of cluster.core.machines.encodings."""
