@@ -34,7 +34,6 @@ from cluster.core.machines.engine import (
     Joined,
     LogEntry,
     Turn,
-    log_time,
 )
 from cluster.core.machines.inbox import Inbox
 from cluster.core.machines.local_nodes import LocalNodes
@@ -76,7 +75,6 @@ class Gateway:
         self._state = "alone"
         self._was_joined = False
         self._knows_others = False  # the nodes here have received those of other machines
-        self._time = 0  # of the engine
         self._hellos: Counter[str] = Counter()  # node -> its Hellos that are not applied yet
         self._restored: dict[bytes, int] = {}  # topic -> offset that the state has by this member
         self._notices: Outgoing = []
@@ -180,11 +178,10 @@ class Gateway:
         """This gateway is a member, with a new state."""
         self._clear()
         self._state = "joining"
-        self._time = log_time(joined.log_id)
         return self._begin() if self._replica.join(joined, now) else []
 
     def cut_off(self) -> Outgoing:
-        """This gateway is not a member any more. Its nodes go on alone until ``joined``."""
+        """This gateway is not a member any more. Its nodes continue alone until ``joined``."""
         outgoing: Outgoing = []
         if self._knows_others:
             # What the engine has acknowledged in the last seconds may be lost with it. So nodes
@@ -203,8 +200,6 @@ class Gateway:
         """
         messages: list[tuple[str, wire.Message | Batch]] = []
         if self._replica.member:
-            if not log and not inbox:
-                self._queue.retry()
             for message in inbox:
                 messages += self._read_inbox(message)
             messages += self._release()
@@ -218,19 +213,22 @@ class Gateway:
 
         If the engine was full or has not answered, write the same turn again.
         """
-        return self._queue.take(self.applied, self._time) if self._state == "joined" else None
+        return self._queue.take(self.applied) if self._state == "joined" else None
 
     def turn_written(self, refused: Collection[str]) -> Outgoing:
-        """The turn was written, except to the inboxes of these members."""
-        for member, lost in self._queue.written(refused, self._time).items():
+        """The turn was written, except to the inboxes of these members; call ``retry`` later."""
+        for member, lost in self._queue.written(refused).items():
             self._notices += self._view.congestion(machine_of_member(member), False)
             for origin, destination in lost:
                 self._notices += self._view.returned(origin, destination)
         return self.take_notices()
 
+    def retry(self) -> None:
+        """The next turn has again what inboxes have refused."""
+        self._queue.retry()
+
     def clock(self, engine: int, now: int) -> None:
         """The engine's time, and this machine's at the same moment, both in milliseconds."""
-        self._time = max(self._time, engine)
         self._replica.times.shift = engine - now
 
     def digest(self) -> str:
@@ -258,7 +256,6 @@ class Gateway:
 
     def _read_log(self, entry: LogEntry) -> Outgoing:
         answers, events, begins = self._replica.take_entry(entry)
-        self._time = max(self._time, log_time(entry.id))
         if begins:
             return self._begin()
         if entry.kind == LEFT:

@@ -2,11 +2,12 @@
 
 The rules:
 
-* one payload is written at a time. If the inbox refuses it, the same payload is written again;
+* one payload is written at a time. If the inbox refuses it, the same payload is written again
+  after ``retry``;
 * a batch is not written before the events of the log that its sender had queued before it;
 * batches wait in order. ``marks`` counts their bytes, so that the nodes of this machine pause their
-  publishers. Above LIMIT, batches are dropped. Nodes send a batch again that is not acknowledged,
-  when they are told that the other node has returned: ``lost`` has the pairs of nodes.
+  publishers. Above LIMIT, batches are dropped. A node sends what is not acknowledged again when
+  the other node returns, so ``lost`` has the pairs of nodes for which it must seem to return.
 """
 
 from collections import deque
@@ -32,9 +33,6 @@ PAYLOAD_BYTES = 1 << 20
 """Bytes of one payload, if it has more than one batch. So a refused one is not too long to write
 again, and a turn with payloads for many machines is not too long for the engine."""
 
-RETRY_MS = 50
-"""Milliseconds until a refused payload is written again."""
-
 
 class InboxQueue:
     """The batches and the snapshot for one member."""
@@ -43,7 +41,7 @@ class InboxQueue:
         self.marks = WaterMarks(HIGH_WATER, LOW_WATER)
         self.lost: dict[tuple[str, str], None] = {}
         """The (origin, destination) of batches that were dropped."""
-        self.retry_at = 0
+        self._is_refused = False
         self._batches: deque[tuple[int, RoutedBatch]] = deque()
         self._pieces: Iterator[SnapshotPiece] = iter(())
         self._payload = b""
@@ -68,9 +66,9 @@ class InboxQueue:
         """Send a snapshot. Its member has no nodes yet, so nothing else waits."""
         self._pieces = pieces
 
-    def payload(self, events: int, now: int) -> bytes:
+    def payload(self, events: int) -> bytes:
         """The next payload, after so many events are written; empty if there is none."""
-        if now < self.retry_at:
+        if self._is_refused:
             return b""
         if not self._payload:
             piece = next(self._pieces, None)
@@ -98,6 +96,10 @@ class InboxQueue:
         self._payload_count = 0
         return self.marks.remove(size)
 
-    def refused(self, now: int) -> None:
-        """The payload was not written; it is the next one again."""
-        self.retry_at = now + RETRY_MS
+    def refused(self) -> None:
+        """The payload was not written; it is the next one after ``retry``."""
+        self._is_refused = True
+
+    def retry(self) -> None:
+        """The inbox may have room now."""
+        self._is_refused = False

@@ -3,11 +3,11 @@
 The rules:
 
 * members are in the order in which they joined;
-* a member that has joined waits until it has the agreed state. It is *ready* as soon as it says so
-  in the log;
+* a member that has joined waits until it has the agreed state. It is *ready* from its first turn
+  in the log on;
 * the oldest ready member sends each waiting one a snapshot, once. If it leaves before the other one
   is ready, the next oldest ready member does that;
-* if no member is ready, the oldest one begins with an empty state, and then says that it is ready.
+* if no member is ready, the oldest one begins with an empty state, and then writes its first turn.
 """
 
 from collections.abc import Iterable

@@ -92,15 +92,15 @@ class TurnQueue:
         """The bytes that wait: events and batches."""
         return self.log_size + sum(queue.marks.level for queue in self._inboxes.values())
 
-    def take(self, after: str, now: int) -> Turn | None:
+    def take(self, after: str) -> Turn | None:
         """The next turn; None if nothing can be written, or the last turn is still written.
 
-        ``after`` is the ID of the last log entry that is applied, ``now`` the engine's time.
+        ``after`` is the ID of the last log entry that is applied.
         """
         if self._turn is not None:
             return None
         events = self._take_events()
-        inboxes = self._take_payloads(now)
+        inboxes = self._take_payloads()
         answers = []
         while self._answers and self._answers[0][0] <= self._taken:
             answers.append(self._answers.popleft()[1:])
@@ -122,13 +122,13 @@ class TurnQueue:
         self.log_size -= size
         return events
 
-    def _take_payloads(self, now: int) -> list[tuple[str, bytes]]:
+    def _take_payloads(self) -> list[tuple[str, bytes]]:
         payloads: list[tuple[str, bytes]] = []
         size = 0
         for member, queue in list(self._inboxes.items()):
             if size >= INBOX_BYTES:
                 break
-            payload = queue.payload(self._taken, now)
+            payload = queue.payload(self._taken)
             if payload:
                 payloads.append((member, payload))
                 size += len(payload)
@@ -140,7 +140,7 @@ class TurnQueue:
         queue = self._inboxes.get(member)
         return queue is not None and queue.marks.full
 
-    def written(self, refused: Collection[str], now: int) -> dict[str, tuple[tuple[str, str], ...]]:
+    def written(self, refused: Collection[str]) -> dict[str, tuple[tuple[str, str], ...]]:
         """The turn was written, except to the inboxes that refused it.
 
         Returns the members whose full queues have room again, each with the (origin, destination)
@@ -153,13 +153,13 @@ class TurnQueue:
             if queue is None:  # the member is gone
                 continue
             if member in refused:
-                queue.refused(now)
+                queue.refused()
             elif queue.written():
                 freed[member] = tuple(queue.lost)
                 queue.lost.clear()
         return freed
 
     def retry(self) -> None:
-        """Write refused payloads with the next turn: time has passed."""
+        """Write refused payloads with the next turn."""
         for queue in self._inboxes.values():
-            queue.retry_at = 0
+            queue.retry()
