@@ -135,6 +135,8 @@ class RecordingConnection:
         self.out: list[bytes] = []
         self.blocked = False
         self.lost: list[bytes] = []
+        self.histories: list[int] = []
+        """The numbers of frames that ``send_history`` was given."""
 
     def send_frame(self, frame: bytes) -> None:
         self.out.append(frame)
@@ -143,4 +145,5 @@ class RecordingConnection:
         self.lost.append(topic)
 
     def send_history(self, frames: Sequence[bytes]) -> None:
+        self.histories.append(len(frames))
         self.out.extend(frames)

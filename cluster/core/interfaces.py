@@ -4,6 +4,7 @@
 node connects their objects, and these protocols are the types of what it passes.
 
 Budget             the time that a turn of the event loop has
+LaterFrame         a frame that is not encoded yet
 Subscriber         a connection, for topics: frames are queued on it
 ClientConnection   a connection, for its handler
 Callback           a function that is subscribed to a topic
@@ -38,6 +39,16 @@ class Budget(Protocol):
         """Call a function, which makes a coroutine continue, in a later turn."""
 
 
+class LaterFrame(Protocol):
+    """A frame that is encoded when it is sent, and takes no memory before."""
+
+    def __len__(self) -> int:
+        """Roughly its length in bytes."""
+
+    def encode(self) -> bytes:
+        """The frame. It is called once."""
+
+
 class Subscriber(Protocol):
     """A connection, for topics. It is hashable by identity."""
 
@@ -57,7 +68,7 @@ class Subscriber(Protocol):
     def frames_lost(self, topic: bytes) -> None:
         """Frames of a topic are lost on the way to this node; those that follow are not."""
 
-    def send_history(self, frames: Sequence[bytes]) -> None:
+    def send_history(self, frames: Sequence[bytes | LaterFrame]) -> None:
         """Queue the frames of a topic's history. They are sent as the client reads, and do not
         count for the limit of its queue."""
 

@@ -174,13 +174,15 @@ class PubSub:
         learn that they have not received all.
         """
         if len(frame) > MAX_PUBLICATION:
-            self._refuse_retained(topic, depth, lifetime, "too_large")
+            self.dropped["too_large"] += 1
+            self._leave_gap(topic, depth, lifetime)
             raise NotPublished(
                 f"a publication of {len(frame):,} bytes is too long; the limit is"
                 f" {MAX_PUBLICATION:,}"
             )
         if self.batches.limit_reached:
-            self._refuse_retained(topic, depth, lifetime, "bus_queue_full")
+            self.dropped["bus_queue_full"] += 1
+            self._leave_gap(topic, depth, lifetime)
             raise NotPublished(
                 f"{self.queued_bytes >> 20} MiB of publications wait for the broker; this one is"
                 " refused"
@@ -195,8 +197,7 @@ class PubSub:
         nodes = len(self._remote_nodes_of(topic) or ())
         return nodes + self._has_subscribers_here(topic, connections), connections
 
-    def _refuse_retained(self, topic: bytes, depth: int, lifetime: int, reason: str) -> None:
-        self.dropped[reason] += 1
+    def _leave_gap(self, topic: bytes, depth: int, lifetime: int) -> None:
         self._retained_outbox.refused(topic, depth, lifetime)
         self._schedule()
 

@@ -261,11 +261,14 @@ class Subscriptions:
         new = self.history_cache.receive(message)
         if new is None:
             return
-        for frame, offset in new:
-            if frame == GAP:
-                self._frames_lost(topic)
-                continue
-            self.deliver(topic, frame, offset, skip if offset == message.offset else None)
+        if len(new) > 1 and skip is None and all(frame != GAP for frame, _ in new):
+            self._deliver_history(topic, new)
+        else:
+            for frame, offset in new:
+                if frame == GAP:
+                    self._frames_lost(topic)
+                    continue
+                self.deliver(topic, frame, offset, skip if offset == message.offset else None)
         special = self.special.get(topic)
         if special is not None and special.pending:
             # A message without new frames is the answer to a query. One with new frames may have
@@ -283,6 +286,24 @@ class Subscriptions:
                 self._frames_lost(topic)
 
     # Internal.
+
+    def _deliver_history(self, topic: bytes, new: list[tuple[bytes, int]]) -> None:
+        """Deliver many frames: connections send them as they read, like those of a cached topic."""
+        frames = [frame for frame, _ in new]
+        for connection in self.connections.get(topic) or ():
+            connection.send_history(frames)
+        special = self.special.get(topic)
+        if special is None:
+            return
+        for connection, skipped in special.skipping.items():
+            if connection.blocked:
+                self.conflated += len(frames)
+                skipped()
+            else:
+                connection.send_history(frames)
+        for frame, offset in new:
+            for subscriber in tuple(special.callbacks):
+                subscriber.take(frame, offset)
 
     def _frames_lost(self, topic: bytes) -> None:
         special = self.special.get(topic)

@@ -253,6 +253,20 @@ class RetainedTopicTests(PubSubTestCase):
             self.assertEqual(frames, [b"1", b"2", b"3"])
         self.assertEqual(third.out, [b"2", b"3"])
 
+    def test_the_first_subscribers_receive_a_history_as_they_read_too(self) -> None:
+        """It would be copied for each of them, and would count for the limits of their queues."""
+        first, skipping, blocked = self.subscribed(b"k"), RecordingConnection(), []
+        self.pubsub.subscribe_skipping(skipping, b"k", lambda: None)
+        slow = RecordingConnection()
+        self.pubsub.subscribe_skipping(slow, b"k", lambda: blocked.append(True))
+        slow.blocked = True
+        self.receive(wire.Retained(b"k", 3, 3, (b"1", b"2", b"3")))
+        self.receive(wire.Retained(b"k", 3, 4, (b"4",), full=False))
+        self.assertEqual((first.histories, skipping.histories), ([0, 3], [0, 3]))
+        self.assertEqual((first.out, skipping.out), ([b"1", b"2", b"3", b"4"],) * 2)
+        self.assertEqual((slow.out, blocked), ([], [True, True]))
+        self.assertEqual(self.pubsub.subscriptions.conflated, 4)
+
     def test_topics_without_subscribers_are_not_cached(self) -> None:
         connection = self.subscribed(b"k")
         self.receive(wire.Retained(b"k", 1, 1, (b"old",)))

@@ -11,7 +11,7 @@ from cluster.core.broker_state.topic_history import format_position
 from cluster.core.interfaces import Callback, Position, PubSub
 from cluster.django.api.payloads import as_topic
 from cluster.django.api.positions import NO_POSITION, parse_since
-from cluster.django.feeds.message_format import MessageMemo, encode, format_feed_position
+from cluster.django.feeds.message_format import encode, format_feed_position
 
 clients: Counter[str] = Counter()
 """Clients of feeds in this process, by kind: "websocket", "stream", "poll"."""
@@ -19,21 +19,20 @@ clients: Counter[str] = Counter()
 of_websockets: dict[object, "FeedSubscriptions"] = {}
 """The subscriptions of the clients of feeds over WebSocket, by their WebSocket."""
 
-_memo = MessageMemo()
-
 CallLater = Callable[[Callable[[], None]], object]
 """Calls a function in the reactor's next iteration."""
 
 
 class FeedClient(Protocol):
-    """A client on one of the transports. What it sends is encoded (message_format)."""
+    """A client on one of the transports. It encodes what it sends (message_format), the messages of
+    a history only as the client reads them."""
 
     def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
         """Send that a subscription is active, and the missed messages follow; or that messages are
         lost. ``at_once``: the client must know even if no message follows."""
 
-    def send_message(self, topic: str, message: bytes) -> None:
-        """Send a message of a topic."""
+    def send_message(self, topic: str, frame: bytes, position: str | None) -> None:
+        """Send a message of a topic. ``position`` is None without history."""
 
 
 class _Topic:
@@ -191,4 +190,4 @@ class FeedSubscriptions:
         """A topic has a message."""
         if position is not None:
             self.positions[name] = position
-        self._client.send_message(name, _memo.encode(name, frame, position))
+        self._client.send_message(name, frame, position)

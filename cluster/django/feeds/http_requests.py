@@ -108,6 +108,7 @@ class FeedRequests:
             settings["SEND_QUEUE_HIGH_WATER"],
             settings["STREAM_HEARTBEAT"],
             end_of_turn.schedule_published,
+            end_of_turn.budget,
         )
         end_of_turn.send_to_streams = self._streams.flush
         self._clients: dict[EventStream | LongPoll, tuple[str, str, str]] = {}
@@ -250,7 +251,7 @@ class FeedRequests:
             if kind == STREAM:
                 self.ended[reason] += 1
             if client.dropped:
-                why = "disconnected" if reason == "client" else reason
+                why = "slow_consumer" if reason == "slow_consumer" else "disconnected"
                 self.dropped[why] += client.dropped
 
         client: EventStream | LongPoll

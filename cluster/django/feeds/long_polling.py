@@ -12,6 +12,9 @@
 The response comes at once if the client missed messages, or if it did not know its position in a
 topic with history, so that it knows it from then on. Otherwise it comes with the first message, or
 when the time is over. Messages of topics without history are lost between two polls.
+
+A long history is sent in several responses: each ends when it has MAX_MESSAGES or MAX_BYTES, and
+says where the next one continues.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from cluster.django.feeds.feed_subscriptions import CallLater, FeedSubscriptions
-from cluster.django.feeds.message_format import encode_value
+from cluster.django.feeds.message_format import encode_shared, encode_value
 from cluster.django.feeds.web_request import WebRequest
 
 CONTENT_TYPE = b"application/json"
@@ -33,8 +36,8 @@ answers within milliseconds, unless it is being restarted."""
 
 MAX_MESSAGES = 1000
 MAX_BYTES = 1 << 20
-"""With so many messages the response does not wait for the history of a topic any longer, which is
-late because no broker is there."""
+"""With so many messages a response is complete, even if the history of a topic is late because no
+broker is there. The client polls again at once."""
 
 
 class LongPoll:
@@ -62,7 +65,7 @@ class LongPoll:
         self.sent = 0
         self.dropped = 0
         self.request = request
-        self._position: str | None = position  # until it has subscribed
+        self._position: str | None = position  # until it has subscribed, and when it is full
         self._answers: list[bytes] = []
         self._messages: list[bytes] = []
         self._octets = 0  # in _messages
@@ -90,18 +93,24 @@ class LongPoll:
     # Called by the subscriptions.
 
     def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
+        if self._is_full:
+            return  # the next poll asks again
         self._answers.append(answer)
         self._at_once |= at_once
         self._check()
 
-    def send_message(self, topic: str, message: bytes) -> None:
+    def send_message(self, topic: str, frame: bytes, position: str | None) -> None:
+        if self._is_full or self._ended is None:
+            return
+        message = encode_shared(topic, frame, position)
         self._messages.append(message)
         self._octets += len(message)
-        if self.subscriptions.waiting and not self._is_full:
-            self._is_full = len(self._messages) >= MAX_MESSAGES or self._octets >= MAX_BYTES
-            if self._is_full:
-                self._call_later(self.answer)
-        self._check()
+        if len(self._messages) >= MAX_MESSAGES or self._octets >= MAX_BYTES:
+            self._is_full = True
+            self._position = self.subscriptions.feed_position
+            self._call_later(self.answer)
+        else:
+            self._check()
 
     def close(self, code: int, reason: str) -> None:
         """Respond with what there is; the response to the next poll has the reason."""

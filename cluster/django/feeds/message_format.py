@@ -162,6 +162,10 @@ class MessageMemo:
         return known
 
 
+encode_shared = MessageMemo().encode
+"""Like encode_message; clients to which a message is sent at the same moment share it."""
+
+
 def format_feed_position(positions: Mapping[str, str]) -> str:
     """The position in a feed, made of those in its topics; topics without history have none."""
     return "&".join([f"{_quote(topic)}={position}" for topic, position in positions.items()])

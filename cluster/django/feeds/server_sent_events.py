@@ -34,9 +34,10 @@ from typing import Any
 from twisted.logger import Logger
 
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions
-from cluster.django.feeds.message_format import encode
+from cluster.django.feeds.message_format import encode, encode_shared
 from cluster.django.feeds.web_request import WebRequest
 from cluster.net.loop.timers import CoarseTimers, Timeout
+from cluster.net.loop.turn_budget import TurnBudget
 from cluster.net.unbuffered_output import write_directly
 
 CONTENT_TYPE = b"text/event-stream; charset=utf-8"
@@ -53,7 +54,7 @@ DATA = b"data: "
 
 PIECE = 65536
 """Bytes of output that are joined. A history may have megabytes, of which the client reads a few
-at a time."""
+at a time. So its messages are encoded in the piece in which they are sent."""
 
 UNREAD_S = 15.0
 """Seconds for which a client may not read its output, and two heartbeats at least."""
@@ -61,6 +62,25 @@ UNREAD_S = 15.0
 UNHEARD_S = 30
 """Seconds without an acknowledgement of TCP, after which the kernel ends the connection. It stands
 for the pongs of a WebSocket."""
+
+
+class _LaterEvent:
+    """A message of a topic's history, which is encoded when it is sent."""
+
+    __slots__ = ("_begin", "_frame", "_position", "_topic")
+
+    def __init__(self, begin: bytes, topic: str, frame: bytes, position: str | None) -> None:
+        self._begin = begin
+        self._topic = topic
+        self._frame = frame
+        self._position = position
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def encode(self) -> bytes:
+        message = encode_shared(self._topic, self._frame, self._position)
+        return b"".join((self._begin, DATA, message, b"\n\n"))
 
 
 class Streams:
@@ -71,6 +91,7 @@ class Streams:
         high_water: Bytes that may wait for a client that does not read.
         heartbeat: Seconds between comments.
         schedule: Asks for a call of ``flush``.
+        budget: That of the turns of the event loop.
     """
 
     _log = Logger()
@@ -81,10 +102,12 @@ class Streams:
         high_water: int,
         heartbeat: float,
         schedule: Callable[[], None],
+        budget: TurnBudget,
     ) -> None:
         self.timers = timers
         self.high_water = high_water
         self.heartbeat = heartbeat
+        self.budget = budget
         self._schedule = schedule
         self._waiting: list[EventStream] = []
 
@@ -117,8 +140,8 @@ class EventStream:
     """
 
     __slots__ = (
-        "_beats_unread", "_blocked", "_ended", "_heartbeat", "_history", "_messages", "_out",
-        "_queued", "_streams", "dropped", "request", "sent", "subscriptions",
+        "_beats_unread", "_blocked", "_continues", "_ended", "_heartbeat", "_history", "_later",
+        "_messages", "_out", "_queued", "_streams", "dropped", "request", "sent", "subscriptions",
     )  # fmt: skip
 
     def __init__(self, request: WebRequest, streams: Streams, ended: Callable[[str], None]) -> None:
@@ -128,11 +151,13 @@ class EventStream:
         self.request = request
         self._streams = streams
         self._ended: Callable[[str], None] | None = ended
-        self._out: list[bytes] = []
+        self._out: list[bytes | _LaterEvent] = []
         self._queued = 0
         self._messages = 0  # in _out
         self._blocked = False
         self._history = 0  # bytes of history in _out, which do not count for the limit
+        self._later = 0  # how many of its messages
+        self._continues = False  # in a later turn: the budget of this one is spent
         self._beats_unread = 0
         self._heartbeat: Timeout | None = None
 
@@ -160,19 +185,29 @@ class EventStream:
     def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
         self._put(self._id(), b"event: recovered\ndata: ", answer, b"\n\n")
 
-    def send_message(self, topic: str, message: bytes) -> None:
+    def send_message(self, topic: str, frame: bytes, position: str | None) -> None:
+        if self._ended is None:
+            return
         self._messages += 1
         if self.subscriptions.is_history:
-            self._history += len(message)
-        self._put(self._id(), DATA, message, b"\n\n")
+            self._history += len(frame)
+            self._later += 1
+            self._put(_LaterEvent(self._id(), topic, frame, position))
+        else:
+            self._put(self._id(), DATA, encode_shared(topic, frame, position), b"\n\n")
 
     def close(self, code: int, reason: str) -> None:
         """Send what is queued and the reason, then end the response.
 
-        If the node stops or restarts, a new random ``retry`` precedes the reason.
+        If the node stops or restarts, a new random ``retry`` precedes the reason. A history that is
+        not sent yet is not: the client receives it when it reconnects, with what came after it.
         """
         if self._ended is None:
             return
+        if self._later:
+            is_later = [isinstance(part, _LaterEvent) for part in self._out]
+            del self._out[is_later.index(True) :]
+            self._later = 0
         if code in RESTARTING:
             self._put(b"retry: %d\n" % random.randint(*RETRY_MS))
         self._put(b"event: close\ndata: ", encode(code=code, reason=reason), b"\n\n")
@@ -196,7 +231,7 @@ class EventStream:
     def resumeProducing(self) -> None:
         self._blocked = False
         self._beats_unread = 0
-        self._write()
+        self.flush()
 
     def stopProducing(self) -> None:
         """The transport is lost; ``lost`` follows."""
@@ -207,7 +242,7 @@ class EventStream:
         position = self.subscriptions.feed_position
         return b"id: %b\n" % position.encode() if position else b""
 
-    def _put(self, *parts: bytes) -> None:
+    def _put(self, *parts: bytes | _LaterEvent) -> None:
         if self._ended is None:
             return
         if not self._out and not self._blocked:
@@ -219,19 +254,27 @@ class EventStream:
 
     def flush(self) -> None:
         """Send the output, unless the client does not read."""
-        if not self._blocked:
+        if not self._blocked and not self._continues:
             self._write()
 
+    def _continue(self) -> None:
+        self._continues = False
+        self.flush()
+
     def _write(self) -> None:
-        """Write the output piece by piece, until the client does not read."""
+        """Write the output piece by piece, until the client does not read or the turn is spent."""
         while self._out and self._ended is not None and not self._blocked:
             if self._queued <= PIECE:
                 piece, self._out = self._out, []
             else:
                 piece = self._next_piece()
             self._write_piece(piece)
+            if self._out and not self._blocked and self._streams.budget.is_spent():
+                self._continues = True
+                self._streams.budget.later(self._continue)
+                return
 
-    def _next_piece(self) -> list[bytes]:
+    def _next_piece(self) -> "list[bytes | _LaterEvent]":
         size = count = 0
         while size < PIECE:
             size += len(self._out[count])
@@ -240,13 +283,17 @@ class EventStream:
         del self._out[:count]
         return piece
 
-    def _write_piece(self, piece: list[bytes]) -> None:
-        output = b"".join(piece)
-        self._queued -= len(output)
-        self._history = max(0, self._history - len(output))
+    def _write_piece(self, piece: "list[bytes | _LaterEvent]") -> None:
+        size = sum(map(len, piece))
+        self._queued -= size
+        self._history = max(0, self._history - size)
         messages = piece.count(DATA)
-        self._messages -= messages
-        self.sent += messages
+        parts = [each if isinstance(each, bytes) else each.encode() for each in piece]
+        later = sum(isinstance(each, _LaterEvent) for each in piece) if self._later else 0
+        self._later -= later
+        output = b"".join(parts)
+        self._messages -= messages + later
+        self.sent += messages + later
         request = self.request
         if not request.startedWriting:
             request.write(output)  # with the header

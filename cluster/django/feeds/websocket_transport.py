@@ -17,6 +17,7 @@ from cluster.django.feeds.message_format import (
     Unsubscribe,
     encode,
     encode_pong,
+    encode_shared,
     parse_feed_position,
     parse_request,
 )
@@ -41,6 +42,23 @@ async def serve(ws: WebSocket, *args: Any, **captured: Any) -> None:
         clients["websocket"] -= 1
         del of_websockets[ws]
         client.subscriptions.stop()
+
+
+class _LaterMessage:
+    """A message of a topic's history, which is encoded when it is sent (LaterFrame)."""
+
+    __slots__ = ("_frame", "_position", "_topic")
+
+    def __init__(self, topic: str, frame: bytes, position: str | None) -> None:
+        self._topic = topic
+        self._frame = frame
+        self._position = position
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def encode(self) -> bytes:
+        return FeedSocket.framed(self._topic, self._frame, self._position)
 
 
 class FeedSocket:
@@ -86,15 +104,21 @@ class FeedSocket:
     def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
         self._send(answer)
 
-    def send_message(self, topic: str, message: bytes) -> None:
-        known, frame = FeedSocket._framed
-        if known is not message:
-            frame = text_frame(message)
-            FeedSocket._framed = message, frame
+    def send_message(self, topic: str, frame: bytes, position: str | None) -> None:
         if self.subscriptions.is_history:
-            self._ws.send_history((frame,))
+            self._ws.send_history((_LaterMessage(topic, frame, position),))
         else:
-            self._ws.send_frame(frame)
+            self._ws.send_frame(self.framed(topic, frame, position))
+
+    @staticmethod
+    def framed(topic: str, frame: bytes, position: str | None) -> bytes:
+        """Encode a message, and frame it."""
+        message = encode_shared(topic, frame, position)
+        known, framed = FeedSocket._framed
+        if known is not message:
+            framed = text_frame(message)
+            FeedSocket._framed = message, framed
+        return framed
 
     def _send(self, message: bytes) -> None:
         self._ws.send_frame(text_frame(message))

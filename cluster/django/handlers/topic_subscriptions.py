@@ -176,6 +176,10 @@ class Subscriptions:
 def frames_to_replay(history: History, replay: Replay | bool) -> tuple[bytes, ...]:
     """The frames to send of what a topic retains."""
     if callable(replay):
-        messages = replay([as_message(frame) for frame in history.frames])
-        return tuple(as_frame(message) for message in messages)
+        messages = tuple(map(as_message, history.frames))
+        # All clients share the frame of a message that is sent as it is. The function receives a
+        # copy, because an identity is that of another object when the first one is gone.
+        frames = {id(each): frame for each, frame in zip(messages, history.frames, strict=True)}
+        chosen = replay(list(messages))
+        return tuple(frames.get(id(message)) or as_frame(message) for message in chosen)
     return history.frames if replay or history.recovered else ()

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from cluster.core.exceptions import Disconnected
-from cluster.core.interfaces import ClientConnection, PubSub
+from cluster.core.interfaces import ClientConnection, LaterFrame, PubSub
 from cluster.django.api.history_settings import kept_by_setting
 from cluster.django.api.json_messages import decode_json, encode_json
 from cluster.django.api.payloads import (
@@ -553,11 +553,11 @@ class WebSocket:
 
     # Called by feeds.
 
-    def send_history(self, frames: Sequence[bytes]) -> None:
+    def send_history(self, frames: Sequence[bytes | LaterFrame]) -> None:
         """Queue what a topic retains, which does not count for the limit of the send queue.
 
         Args:
-            frames: Encoded messages.
+            frames: Encoded messages, or some that are encoded when they are sent.
         """
         self._connection.send_history(frames)
 

@@ -6,6 +6,7 @@ message here either: what arrives is counted for each read, what leaves for each
 
 from collections.abc import Sequence
 
+from cluster.core.interfaces import LaterFrame
 from cluster.net.websocket.autobahn_protocol import CONNECTING, OPEN
 from cluster.net.websocket.connection import ServerConnection
 
@@ -64,7 +65,7 @@ class CountedConnection(ServerConnection):
             self.counts.bytes_out -= len(data)
         super().sendData(data, sync, chopsize)
 
-    def hold_history(self, frames: Sequence[bytes]) -> None:
+    def hold_history(self, frames: Sequence[bytes | LaterFrame]) -> None:
         self.counts.messages_out += len(frames)
         self.counts.bytes_out += sum(map(len, frames))
         super().hold_history(frames)

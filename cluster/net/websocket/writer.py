@@ -9,8 +9,8 @@ The rules:
   back when they have been sent. The rest and later frames are kept in ``_held``; above the
   high-water mark the client is disconnected;
 * a long or large queue is sent before the end of the turn, so that the mark holds at any time;
-* frames of a topic's history are shared by all its subscribers, and do not count for the mark. They
-  are sent piece by piece, as the client reads;
+* frames of a topic's history are shared by all its subscribers, or encoded when they are sent. They
+  do not count for the mark, and are sent piece by piece, as the client reads;
 * **sealed**: a Close frame is queued. It is the last one; later frames are dropped;
 * **discarded**: the connection is lost, or its socket refused a send. All frames are dropped.
 
@@ -25,6 +25,7 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
+from cluster.core.interfaces import LaterFrame
 from cluster.net.unbuffered_output import transport_bytes
 from cluster.net.websocket.connection_base import SLOW_CONSUMER, ConnectionBase
 
@@ -83,7 +84,7 @@ class FrameWriter(ConnectionBase):
     on_frames_lost: Callable[[bytes], None] | None = None
     """Called with a topic of which frames are lost; the application may set it."""
 
-    _held: "deque[tuple[bytes | memoryview, int]] | None" = None
+    _held: "deque[tuple[bytes | memoryview | LaterFrame, int]] | None" = None
     """Output that waits, and how many frames end in it. A memoryview continues what was begun."""
 
     _held_bytes = 0
@@ -133,19 +134,19 @@ class FrameWriter(ConnectionBase):
         if len(frame) > LARGE_FRAME:
             self.factory.end_of_turn.send_direct(self)
 
-    def send_history(self, frames: Sequence[bytes]) -> None:
+    def send_history(self, frames: Sequence[bytes | LaterFrame]) -> None:
         """Queue the frames of a topic's history, which do not count for the high-water mark."""
         if self.out is SINK:
             return
         if not self.blocked and sum(map(len, frames)) <= LARGE_FRAME:
             for frame in frames:
-                self.send_frame(frame)
+                self.send_frame(frame if isinstance(frame, bytes) else frame.encode())
             return
         self.hold_history(frames)
         if not self.blocked:
             self._continue_later()
 
-    def hold_history(self, frames: Sequence[bytes]) -> None:
+    def hold_history(self, frames: Sequence[bytes | LaterFrame]) -> None:
         """Hold the frames of a long history; they are sent piece by piece."""
         self._hold()
         self._hold_frames(frames)
@@ -214,7 +215,12 @@ class FrameWriter(ConnectionBase):
         if not self.blocked:
             self._write_held()
         if self._held:
-            self.transport.write(b"".join(data for data, _ in self._held))
+            self.transport.write(
+                b"".join(
+                    data if isinstance(data, bytes | memoryview) else data.encode()
+                    for data, _ in self._held
+                )
+            )
             self._drop_held()
         self._stop_producing()
         return self.socket is not None and not transport_bytes(self.transport)
@@ -293,12 +299,13 @@ class FrameWriter(ConnectionBase):
         self._hold_frames(out)
         out.clear()
 
-    def _hold_frames(self, frames: Sequence[bytes]) -> None:
+    def _hold_frames(self, frames: Sequence[bytes | LaterFrame]) -> None:
         if self._held is None:
             self._held = deque()
         count, size = len(frames), sum(map(len, frames))
         if count > 1 and size < SMALL_AVERAGE * count:
-            self._held.append((b"".join(frames), count))
+            encoded = [each if isinstance(each, bytes) else each.encode() for each in frames]
+            self._held.append((b"".join(encoded), count))
         else:
             self._held.extend((frame, 1) for frame in frames)
         self._held_bytes += size
@@ -316,6 +323,8 @@ class FrameWriter(ConnectionBase):
         room, frames = PIECE, 0
         while held and room:
             data, ending = held.popleft()
+            if not isinstance(data, bytes | memoryview):
+                data = self._encode(data)
             if len(data) > room:
                 view = memoryview(data)
                 held.appendleft((view[room:], ending))
@@ -329,6 +338,13 @@ class FrameWriter(ConnectionBase):
         if not held:
             self._drop_held()
         return b"".join(parts), frames
+
+    def _encode(self, frame: LaterFrame) -> bytes:
+        data = frame.encode()
+        more = len(data) - len(frame)
+        self._held_bytes += more
+        self._history_bytes += more
+        return data
 
     def _write_held(self) -> None:
         """Write the held output until the kernel or the transport is full, or the turn too long."""

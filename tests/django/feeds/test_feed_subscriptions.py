@@ -53,7 +53,7 @@ class FeedSubscriptionsTests(SynchronousTestCase):
         self.sent.append(f"{topic} {recovered} at {self.subscriptions.feed_position}")
         self.urgent.append(at_once)
 
-    def send_message(self, topic: str, message: bytes) -> None:
+    def send_message(self, topic: str, frame: bytes, position: str | None) -> None:
         self.sent.append(f"{topic} at {self.subscriptions.feed_position}")
 
     # The test.

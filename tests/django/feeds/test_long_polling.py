@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from cluster.django.feeds import long_polling
 from cluster.django.feeds.long_polling import GRACE_S, MAX_WAIT_S
@@ -143,6 +144,26 @@ class PollTests(FeedSiteTestCase):
             self.assertEqual(self.messages(missed), ["2", "3"])
             self.assertEqual(self.json(missed)["since"], f"one={self.epoch}:3")
             self.assertTrue(self.json(missed)["topics"][0]["recovered"])
+            self.lose(stream)
+
+        self.run_async(test)
+
+    def test_a_long_history_is_sent_in_several_responses(self) -> None:
+        async def test() -> None:
+            stream = await self.stream()
+            self.publish_kept("one", "1", "2", "3")
+            for limit, enough in (("MAX_MESSAGES", 2), ("MAX_BYTES", 80)):
+                before = getattr(long_polling, limit)
+                self.patch(long_polling, limit, enough)
+                first = await self.poll()
+                self.assertEqual(self.messages(first), ["1", "2"], limit)
+                since = self.json(first)["since"]
+                self.assertEqual(since, f"one={self.epoch}:2")
+                rest = await self.poll(f"/two/?since={quote(since)}")
+                self.assertEqual(self.messages(rest), ["3"], limit)
+                self.assertTrue(self.json(rest)["topics"][0]["recovered"])
+                self.assertEqual(self.json(rest)["since"], f"one={self.epoch}:3")
+                self.patch(long_polling, limit, before)
             self.lose(stream)
 
         self.run_async(test)

@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport
 from cluster.core.water_marks import HIGH_WATER
 from cluster.django.conf import DEFAULTS
 from cluster.django.feeds import server_sent_events
-from cluster.django.feeds.server_sent_events import RETRY_MS
+from cluster.django.feeds.server_sent_events import RETRY_MS, EventStream
 from cluster.net.loop.timers import BUCKET
 from cluster.net.unbuffered_output import write_directly
 from tests.django.feeds.feed_site import FeedSiteTestCase
@@ -292,6 +292,88 @@ class SlowTests(FeedSiteTestCase):
             self.assertTrue(300 <= sizes[0] < 600 < sizes[2] == sizes[3], sizes)
             messages = [each["message"][0] for each in self.answer(transport).messages]
             self.assertEqual(messages, ["x", "y", "z"])
+
+        self.run_async(test)
+
+    def recording_encoder(self) -> list[str | None]:
+        """The positions of the messages that are encoded, from now on."""
+        positions: list[str | None] = []
+        encode = server_sent_events.encode_shared
+
+        def recorded(topic: str, frame: bytes, position: str | None) -> bytes:
+            positions.append(position)
+            return encode(topic, frame, position)
+
+        self.patch(server_sent_events, "encode_shared", recorded)
+        return positions
+
+    async def paused_after_a_piece(self, encoded: list[str | None]) -> Any:
+        """A stream of a history of three messages, whose client has read one piece."""
+        self.patch(server_sent_events, "PIECE", 20)
+        self.addCleanup(self.pubsub.follow(b"one", lambda frame, offset: None).stop)
+        self.publish_kept("one", "x" * 350, "y" * 350, "z" * 350)
+        begin = EventStream.begin
+
+        def blocked(stream: EventStream) -> None:
+            begin(stream)
+            stream.pauseProducing()
+
+        self.patch(EventStream, "begin", blocked)
+        transport = await self.stream("/two/?topic=one")
+        self.assertEqual(encoded, [])
+        write = transport.write
+
+        def write_and_pause(data: bytes) -> None:
+            write(data)
+            transport.producer.pauseProducing()
+
+        transport.write = write_and_pause
+        while not encoded:
+            transport.producer.resumeProducing()
+        transport.write = write
+        self.assertEqual(encoded, [f"{self.epoch}:1"])
+        return transport
+
+    def test_a_history_is_encoded_as_the_client_reads(self) -> None:
+        async def test() -> None:
+            encoded = self.recording_encoder()
+            transport = await self.paused_after_a_piece(encoded)
+            self.publish("one", "w")
+            transport.producer.resumeProducing()
+            messages = [each["message"][0] for each in self.answer(transport).messages]
+            self.assertEqual(messages, ["x", "y", "z", "w"])
+            (client,) = self.feeds.open_clients
+            self.assertEqual((client.queued_bytes, client.sent), (0, 4))
+
+        self.run_async(test)
+
+    def test_a_history_that_is_not_sent_is_not_sent_with_the_close(self) -> None:
+        async def test() -> None:
+            encoded = self.recording_encoder()
+            transport = await self.paused_after_a_piece(encoded)
+            (client,) = self.feeds.open_clients
+            client.close(1012, "restart")
+            events = self.answer(transport).events
+            ids = [each["id"] for each in events if "id" in each]
+            self.assertEqual(ids[-1], f"one={self.epoch}:1")
+            self.assertEqual(events[-1]["event"], "close")
+            self.assertEqual(len(encoded), 1)
+            self.assertEqual(self.feeds.dropped, {"disconnected": 2})
+
+        self.run_async(test)
+
+    def test_a_long_history_gives_way_to_others(self) -> None:
+        async def test() -> None:
+            encoded = self.recording_encoder()
+            transport = await self.paused_after_a_piece(encoded)
+            budget = self.feeds._streams.budget
+            self.patch(budget, "is_spent", lambda: True)
+            transport.producer.resumeProducing()
+            self.assertEqual(len(encoded), 2)
+            self.publish("one", "w" * 900, "v" * 900)  # more than the limit of a slow client
+            self.turn()
+            messages = [each["message"][0] for each in self.answer(transport).messages]
+            self.assertEqual(messages, ["x", "y", "z", "w", "v"])
 
         self.run_async(test)
 

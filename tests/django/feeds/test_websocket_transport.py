@@ -1,5 +1,6 @@
 """A feed over WebSocket, in the message format c10k.v1."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,7 +8,7 @@ from django.test import override_settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster import publish
-from cluster.django.feeds import feed_subscriptions
+from cluster.django.feeds import feed_subscriptions, websocket_transport
 from cluster.testing import Refused, asynchronous, connect
 from tests.django.site import load_site
 
@@ -113,6 +114,31 @@ class FeedSocketTests(SynchronousTestCase):
             one._transport.send_to_server(request * 50)
             self.assertEqual(len(await self.receive(one, 100)), 100)
             self.assertLess(max(queued), 5 * len(message))
+
+    @asynchronous
+    async def test_a_history_is_encoded_as_the_client_reads(self) -> None:
+        encoded: list[str | None] = []
+        encode = websocket_transport.encode_shared
+
+        def recorded(topic: str, frame: bytes, position: str | None) -> bytes:
+            encoded.append(position)
+            return encode(topic, frame, position)
+
+        async with connect("/two/?topic=two", **V1) as other, connect("/two/?topic=", **V1) as one:
+            await self.receive(other, 1)
+            publish("two", "1" * 70_000)
+            publish("two", "2" * 70_000)
+            await self.receive(other, 2)
+            self.patch(websocket_transport, "encode_shared", recorded)
+            one._connection.pauseProducing()
+            await one.send_json({"subscribe": "two"})
+            for _ in range(10):
+                await asyncio.sleep(0)
+            self.assertEqual(encoded, [])
+            one._connection.resumeProducing()
+            _answer, *messages = await self.receive(one, 3)
+            self.assertEqual([each["message"][0] for each in messages], ["1", "2"])
+            self.assertEqual(len(encoded), 2)
 
     @asynchronous
     async def test_only_what_the_feed_allows(self) -> None:

@@ -9,9 +9,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
+from cluster.core.broker_state.topic_history import History
 from cluster.core.exceptions import Disconnected
 from cluster.django.api import history_settings
 from cluster.django.api.receipt import Receipt
+from cluster.django.handlers.topic_subscriptions import frames_to_replay
 from cluster.django.handlers.websocket import WebSocket
 from cluster.net.websocket.autobahn_protocol import OPEN
 from cluster.net.websocket.frames import frame_payload, text_frame
@@ -202,6 +204,14 @@ class HistoryTests(SubscriberTestCase):
         self.kept(2, b"1", b"2")
         self.kept(3, b"3")
         self.assertEqual(self.ws.connection.texts, ["1+2", "3"])
+
+    def test_clients_share_the_frames_of_messages_that_are_sent_unchanged(self) -> None:
+        frames = tuple(text_frame(bytes(200) + b"%d" % number) for number in range(3))
+        history = History(True, "e", 3, frames)
+        sent = frames_to_replay(history, lambda messages: [messages[2], "new", messages[0]])
+        self.assertIs(sent[0], frames[2])
+        self.assertEqual(sent[1], text_frame(b"new"))
+        self.assertIs(sent[2], frames[0])
 
     def test_a_topic_that_keeps_nothing(self) -> None:
         subscription = self.ws.subscribe("t", replay=lambda messages: [str(messages)])

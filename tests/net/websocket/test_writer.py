@@ -26,6 +26,22 @@ class BrokenSocket:
         raise BrokenPipeError
 
 
+class RecordingFrame:
+    """A frame that is encoded when it is sent, and records that. It is a little longer then."""
+
+    def __init__(self, number: int) -> None:
+        self.frame = binary_frame(bytes([number]) * 65_536)
+        self.is_encoded = False
+
+    def __len__(self) -> int:
+        return 65_000
+
+    def encode(self) -> bytes:
+        assert not self.is_encoded
+        self.is_encoded = True
+        return self.frame
+
+
 class SocketTests(TestCase):
     """Real sockets."""
 
@@ -312,6 +328,37 @@ class HistoryTests(TestCase):
         self.assertEqual(client.received, expected)
         self.assertEqual((connection.queued_bytes, connection.blocked), (0, False))
         self.assertEqual(self.server.end_of_turn.frames_sent - 1, len(history) + 11)
+
+    async def test_a_frame_may_be_encoded_when_it_is_sent(self) -> None:
+        client, connection = await self.server.client()
+        client.transport.pauseProducing()
+        later = [RecordingFrame(number) for number in range(200)]
+        connection.send_frame(text_frame(b"old"))
+        connection.send_history(later)
+        while not connection._producing:  # the kernel is full
+            await deferLater(reactor, 0, lambda: None)
+        encoded = sum(each.is_encoded for each in later)
+        self.assertTrue(0 < encoded < 190, encoded)
+        self.assertGreater(connection.queued_bytes, (190 - encoded) * len(later[0]))
+        expected = text_frame(b"old") + b"".join(each.frame for each in later) + text_frame(b"new")
+        connection.send_frame(text_frame(b"new"))
+        client.transport.resumeProducing()
+        await client.until(lambda: len(client.received) >= len(expected))
+        self.assertEqual(client.received, expected)
+        self.assertEqual((connection.queued_bytes, connection._history_bytes), (0, 0))
+
+    async def test_frames_are_encoded_before_a_close_too(self) -> None:
+        client, connection = await self.server.client()
+        client.transport.pauseProducing()
+        later = [RecordingFrame(number) for number in range(100)]
+        connection.send_history(later)
+        connection.close(1000)
+        client.transport.resumeProducing()
+        expected = b"".join(each.frame for each in later)
+        await client.until(lambda: len(client.received) >= len(expected) + 4)
+        self.assertEqual(client.received[: len(expected)], expected)
+        client.transport.abortConnection()
+        await self.server.next_end()
 
     async def test_newer_messages_count_for_the_mark(self) -> None:
         client, connection = await self.server.client()
