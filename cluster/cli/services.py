@@ -62,6 +62,7 @@ def _make_cluster(options: Options) -> Service:
         site_folder=site_folder(options.settings),
         log_format=options["log-format"],
         blocked_loop_timeout=options.site["BLOCKED_LOOP_TIMEOUT"],
+        admin_hosts=tuple(options.site["ADMIN_HOSTS"]),
         version=installed_version("django-c10k"),
     )
     if options["end-with-parent"]:

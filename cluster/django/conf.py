@@ -103,6 +103,8 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     "CLUSTER_PORT": (None, optional(COUNT)),
     # Origins besides the site's own that may open WebSockets, e.g. "https://app.example.com".
     "ALLOWED_ORIGINS": ((), STRINGS),
+    # Names by which the admin port may be addressed, besides those of the machine.
+    "ADMIN_HOSTS": ((), STRINGS),
     # Middleware of MIDDLEWARE that does not run for handshakes and feeds, by its dotted path.
     "SKIP_MIDDLEWARE": ((), STRINGS),
     # Seconds for a client's opening handshake or the header of its HTTP request.

@@ -6,7 +6,7 @@ A child that does not answer within a second is left out.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -19,6 +19,7 @@ from cluster.net.listening_sockets import claim
 from cluster.supervisor.deferred_response import respond
 from cluster.supervisor.heartbeat import Statistics
 from cluster.supervisor.metrics import CONTENT_TYPE, exposition
+from cluster.supervisor.status.host_check import Checked, HostNames
 from cluster.supervisor.status.status_page import add_to
 from cluster.supervisor.status.uplink import degraded
 
@@ -58,11 +59,11 @@ class _Text(Resource):
         return self._body
 
 
-class _Surveyed(Resource):
+class _Surveyed(Checked):
     """A page that is generated from the statistics of all children."""
 
-    def __init__(self, source: Source) -> None:
-        super().__init__()
+    def __init__(self, source: Source, hosts: HostNames) -> None:
+        super().__init__(hosts)
         self.source = source
 
     def render_GET(self, request: Request) -> int:
@@ -111,13 +112,13 @@ class _AdminSite(Site):
         pass
 
 
-def make_site(source: Source) -> Site:
-    """Return the factory for the admin port."""
+def make_site(source: Source, hosts: HostNames) -> Site:
+    """Return the factory for the admin port. /healthz, which has no content, answers to any name."""
     root: Any = Resource()
-    add_to(root, source.status_document)
+    add_to(root, source.status_document, hosts)
     root.putChild(b"healthz", _Text(b"ok\n"))
-    root.putChild(b"readyz", _Ready(source))
-    root.putChild(b"metrics", _Metrics(source))
+    root.putChild(b"readyz", _Ready(source, hosts))
+    root.putChild(b"metrics", _Metrics(source, hosts))
     site = _AdminSite(root, requestFactory=_AdminRequest, timeout=REQUEST_TIMEOUT_S)
     site.noisy = False
     site.displayTracebacks = False
@@ -130,12 +131,14 @@ class AdminPort:
     Args:
         wanted: The address.
         reactor: The reactor.
+        hosts: Names by which it may be addressed, besides those of this machine.
     """
 
-    def __init__(self, wanted: Address, reactor: Any) -> None:
+    def __init__(self, wanted: Address, reactor: Any, hosts: Sequence[str] = ()) -> None:
         self.address = wanted
         """The address, with its real port when it is claimed."""
         self._reactor = reactor
+        self._hosts = hosts
         self._socket: socket.socket | None = None
         self._port: Any = None
 
@@ -148,7 +151,7 @@ class AdminPort:
         """Answer requests."""
         assert self._socket is not None
         self._port = self._reactor.adoptStreamPort(
-            self._socket.fileno(), self.address.family, make_site(source)
+            self._socket.fileno(), self.address.family, make_site(source, HostNames(self._hosts))
         )
         self.close()  # the port has duplicated the descriptor
 

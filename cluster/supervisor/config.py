@@ -20,6 +20,7 @@ class SupervisorConfig:
         nodes: The number of nodes.
         listens: The addresses that each node serves.
         admin: The address of the admin port.
+        admin_hosts: Names by which it may be addressed, besides those of this machine.
         bus: "local", the endpoint of an external broker, or None for the cluster's own broker.
         node: The fields of a NodeConfig, without name and bus, and without those that each node
             reads from the settings when it starts.
@@ -45,4 +46,5 @@ class SupervisorConfig:
     site_folder: str = ""
     spare: bool = False
     version: str = ""
+    admin_hosts: Sequence[str] = ()
     command: Sequence[str] = field(default_factory=child_command)

@@ -80,7 +80,7 @@ class Supervisor(Service):
         self.roster = roster = Roster(config.nodes, own_broker=config.bus is None)
         self._certificates = Certificates(config.listens)
         self._slots = ListeningSlots(roster.nodes, config.listens, reactor)
-        self._admin_port = AdminPort(config.admin, reactor)
+        self._admin_port = AdminPort(config.admin, reactor, config.admin_hosts)
         self._announced = False
         self._stopped: Deferred[None] | None = None
         self.children = Children(

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.supervisor.admin_port import make_site
 from cluster.supervisor.heartbeat import Statistics
+from cluster.supervisor.status.host_check import HostNames
 
 NODE = {
     "ready": True,
@@ -76,13 +77,15 @@ class AdminTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.source = FixedSource()
 
-    def send(self, path: str, method: str = "GET") -> StringTransport:
-        site = make_site(self.source)
+    def send(
+        self, path: str, method: str = "GET", host: str = "Host: localhost\r\n"
+    ) -> StringTransport:
+        site = make_site(self.source, HostNames(["prometheus-target", ".Internal.example"]))
         site.reactor = Clock()
         transport = StringTransport()
         self.protocol = site.buildProtocol(None)
         self.protocol.makeConnection(transport)
-        request = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        request = f"{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n\r\n"
         self.protocol.dataReceived(request.encode())
         return transport
 
@@ -116,6 +119,32 @@ class AdminTests(SynchronousTestCase):
         self.source.statistics = succeed({"broker": {"ready": True, "uplink": uplink}})
         text = "degraded: cut off from the other machines: no answer\n"
         self.assertEqual(self.get("/readyz"), (200, text))
+
+    def test_hosts(self) -> None:
+        """A page elsewhere must not read them through a name that it lets resolve to this host."""
+        for host in (
+            "127.0.0.1:9000", "[::1]:9000", "prometheus-target:9000", "a.internal.example",
+            "internal.example:9000",
+        ):  # fmt: skip
+            for path in ("/metrics", "/readyz", "/healthz", "/status.json"):
+                self.source = FixedSource()
+                head = self.send(path, host=f"Host: {host}\r\n").value()
+                self.assertIn(b" 200 ", head.partition(b"\r\n")[0], (host, path))
+        for path in ("/metrics", "/readyz", "/", "/status.json"):
+            answer = self.send(path, host="Host: rebinding.example:9000\r\n").value()
+            self.assertIn(b" 403 ", answer.partition(b"\r\n")[0], path)
+            self.assertIn(b"ADMIN_HOSTS", answer)
+        answer = self.send("/healthz", host="Host: any.example\r\n").value()
+        self.assertIn(b" 200 ", answer.partition(b"\r\n")[0])
+
+    def test_a_probe_without_a_host(self) -> None:
+        site = make_site(self.source, HostNames())
+        site.reactor = Clock()
+        transport = StringTransport()
+        protocol = site.buildProtocol(None)
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"GET /readyz HTTP/1.0\r\n\r\n")
+        self.assertIn(b" 200 ", transport.value().partition(b"\r\n")[0])
 
     def test_other_paths_are_not_found(self) -> None:
         # A probe with a typo in its path must fail.

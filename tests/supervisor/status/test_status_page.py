@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -13,14 +14,18 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from cluster.supervisor.status import status_page
+from cluster.supervisor.status.host_check import HostNames
 
 
 class PagesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.document: Deferred[dict[str, Any]] = succeed({"state": "ready"})
-        self.patch(status_page, "own_names", lambda: frozenset({"box", "box.example"}))
+        self.patch(socket, "gethostname", lambda: "box")
+        self.patch(socket, "getfqdn", lambda: "box.example")
+        hosts = HostNames()
+        hosts._asking.join()
         root: Any = Resource()
-        status_page.add_to(root, lambda: self.document)
+        status_page.add_to(root, lambda: self.document, hosts)
         self.site: Any = Site(root)
         self.site.displayTracebacks = False
 
