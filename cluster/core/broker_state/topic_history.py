@@ -67,6 +67,11 @@ MAX_BYTES = 256 << 20
 """Bytes of frames that are retained: 15 frames of 1,700 bytes in each of MAX_TOPICS topics."""
 
 
+OWN_TOPICS = b"c10k/"
+"""How the topics of the cluster itself begin. They are evicted only after all others: an
+application with ever new topics must not evict the revocations that a node has missed."""
+
+
 class RetainedFrames:
     """Topic -> its newest frames. Topics that are first numbered here have this ``epoch``."""
 
@@ -192,15 +197,19 @@ class RetainedFrames:
             entry.depth = depth
         return entry
 
-    def _evict(self) -> None:
-        _, oldest = self._topics.popitem(last=False)
+    def _evict(self, spared: RetainedTopic | None = None) -> None:
+        candidates = (topic for topic, entry in self._topics.items() if entry is not spared)
+        first = next(candidates)
+        if first.startswith(OWN_TOPICS):
+            first = next((topic for topic in candidates if not topic.startswith(OWN_TOPICS)), first)
+        oldest = self._topics.pop(first)
         self.size -= oldest.size
         self.floor = max(self.floor, oldest.offset)
         self.evicted += 1
 
     def _make_room(self, newest: RetainedTopic) -> None:
         while self.size > self.max_bytes and len(self._topics) > 1:
-            self._evict()
+            self._evict(newest)
         while self.size > self.max_bytes and len(newest.frames) > 1:
             self.size -= len(newest.frames[0])
             newest.drop_oldest()

@@ -80,6 +80,22 @@ class RetainedTests(SynchronousTestCase):
         self.assertEqual(self.retained.topics(), (b"a", b"c"))
         self.assertEqual(self.retained.evicted, 1)
 
+    def test_topics_of_the_cluster_itself_are_evicted_last(self) -> None:
+        retained = RetainedFrames(2)
+        for topic in (b"c10k/revocations", b"a", b"b", b"c"):
+            retained.store(topic, 1, b"x")
+        self.assertEqual(retained.topics(), (b"c10k/revocations", b"c"))
+        retained = RetainedFrames(3, max_bytes=2)
+        for topic in (b"c10k/revocations", b"a", b"b"):
+            retained.store(topic, 1, b"x")
+        self.assertEqual(retained.topics(), (b"c10k/revocations", b"b"))
+        retained.store(b"b", 1, b"xx")
+        self.assertEqual((retained.topics(), retained.size), ((b"b",), 2))
+        retained = RetainedFrames(1)
+        retained.store(b"c10k/revocations", 1, b"x")
+        retained.store(b"a", 1, b"x")
+        self.assertEqual(retained.topics(), (b"a",))
+
     def test_topics_are_evicted_for_bytes_too(self) -> None:
         retained = RetainedFrames(max_bytes=10)
         for topic in (b"a", b"b", b"a"):
