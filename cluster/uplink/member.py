@@ -10,6 +10,7 @@ it was, and sends the turn whose answer was lost once more.
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -45,7 +46,7 @@ FIRST_DELAY_S, LAST_DELAY_S = 0.05, 1.0
 """Seconds before an attempt that follows a failure: twice as long each time."""
 
 FIRST_REFUSED_S, LAST_REFUSED_S = 0.02, 0.25
-"""Seconds before the next turn while inboxes are full: each turn sends again what they refused."""
+"""Seconds before what full inboxes have refused is written again."""
 
 
 class UplinkGateway(Protocol):
@@ -70,6 +71,8 @@ class UplinkGateway(Protocol):
     def read(self, log: Sequence[LogEntry], inbox: Sequence[InboxEntry]) -> Any: ...
     def take_turn(self) -> Turn | None: ...
     def turn_written(self, refused: frozenset[str]) -> Any: ...
+    def retry(self) -> None: ...
+    def clock(self, engine: int, now: int) -> None: ...
 
 
 class Backoff:
@@ -186,9 +189,13 @@ class Member:
             self._deliver(self._gateway.turn_written(refused))
             self._woken.set()
             if refused:
-                await asyncio.sleep(self._refused_delay.next())
+                loop.call_later(self._refused_delay.next(), self._retry)
             else:
                 self._refused_delay.reset()
+
+    def _retry(self) -> None:
+        self._gateway.retry()
+        self.wake()
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
@@ -201,11 +208,13 @@ class Member:
                 unread = 0
                 beat_due = now + BEAT_S
                 try:
-                    await self._engine.beat(*self._identity, gateway.applied, gateway.read_inbox)
+                    ids = gateway.applied, gateway.read_inbox
+                    engine_ms = await self._engine.beat(*self._identity, *ids)
                 except EngineRefused as error:
                     self._trouble("beat", str(error))
                     beat_due = now + BEAT_S / 4
                 else:
+                    gateway.clock(engine_ms, int(time.time() * 1000))
                     self.lease_until = now + LEASE_S
                     self._trouble("beat", "")
             wait_ms = max(1, round((beat_due - loop.time()) * 1000))

@@ -209,8 +209,9 @@ class ModelRedis:
             raise Gone(f"turn {turn.number} after {sender.turn}")
         if turn.log and current.log.unread > self.log_bytes:
             raise EngineFull("the log is full")
+        after = turn.after
         if turn.log:
-            current.add_log(self.now, TURN, member, turn.log)
+            after = current.add_log(self.now, TURN, member, turn.log)
         refused = set()
         for name, data in turn.inboxes:
             to = current.members.get(name)
@@ -218,7 +219,7 @@ class ModelRedis:
                 refused.add(name)
                 continue
             id = to.inbox.new_id(self.now)
-            to.inbox.add(InboxEntry(id, BATCHES, member, turn.after, data))
+            to.inbox.add(InboxEntry(id, BATCHES, member, after, data))
         for request, answer in turn.answers:
             self.answers.setdefault(request, []).append(answer)
         sender.turn = turn.number

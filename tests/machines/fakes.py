@@ -66,6 +66,12 @@ class RecordingGateway:
         log, inboxes = self.queue.popleft()
         return Turn(self.number, log, inboxes, (), self.applied)
 
+    def retry(self) -> None:
+        """Write what was refused again."""
+
+    def clock(self, engine: int, now: int) -> None:
+        """The engine's time and this machine's."""
+
     def turn_written(self, refused: frozenset[str]) -> Any:
         self.events.append(("written", refused))
         return "written"

@@ -51,6 +51,7 @@ if payload ~= '' then
     'd', payload, 't', values[3], 'e', '')
   if not id then return redis.error_reply('GENERATION the log was deleted') end
   change('log', before + #payload + ENTRY_BYTES)
+  after = id  -- what the inboxes get follows this entry
 end
 for i = 9, inboxes - 1, 2 do
   local key = site .. 'reply:' .. ARGV[i]
