@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # type checkers and editors do not evaluate __getattr__
     from cluster.django.handlers.handler_decorator import websocket as websocket
     from cluster.django.handlers.websocket import WebSocket as WebSocket
     from cluster.django.operations import operate as operate
-    from cluster.django.revocation import revoke as revoke
+    from cluster.django.revocation.revocations import revoke as revoke
     from cluster.net.websocket.frames import binary_frame as binary_frame
     from cluster.net.websocket.frames import text_frame as text_frame
 
@@ -57,7 +57,7 @@ _PUBLIC = {
     "Accept": "cluster.django.handlers.handler_decorator",
     "ain_database": "cluster.django.api.database_threads",
     "DatabaseQueueFull": "cluster.core.exceptions",
-    "revoke": "cluster.django.revocation",
+    "revoke": "cluster.django.revocation.revocations",
     "feed": "cluster.django.feeds.feed_decorator",
     "publish": "cluster.django.api.publishing",
     "Receipt": "cluster.django.api.receipt",

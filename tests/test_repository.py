@@ -16,7 +16,7 @@ from cluster import testing
 from cluster.cli import options, value_checks
 from cluster.django import conf
 from cluster.django.management.commands import publish
-from cluster.django.revocable_clients import CLOSE_REVOKED
+from cluster.django.revocation.revocable_clients import CLOSE_REVOKED
 from cluster.net.websocket import connection
 from cluster.supervisor.metrics import exposition
 

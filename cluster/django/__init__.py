@@ -4,10 +4,9 @@ handlers/         @websocket and the WebSocket object that handlers get
 api/              publish, audiences, topics, ain_database: what any code may call
 handshake/        who may connect: URLs, middleware, sessions, origins, limits; runs handlers
 feeds/            @feed: topics over server-sent events, long polling and WebSocket
+external/         publishing from processes that are not nodes
 contrib/          the protocol of django-websocket-redis
-revocation        tells all nodes whose session ended or which user changed
-session_signals   does so by Django's signals
-revocable_clients closes the clients of a node that this concerns
+revocation/       closes clients whose session or user changed
 request_context   the language, time zone and context variables that middleware made active
 conf              the C10K setting; conf_topics: its key TOPICS; conf_machines: its keys BUS,
                   MACHINE and SITE

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from cluster.django.api.database_threads import ain_database
 from cluster.django.handshake.requests import ReactorRequest
-from cluster.django.revocable_clients import CLOSE_REVOKED, CLOSE_SESSION_CHANGED, Close
+from cluster.django.revocation.revocable_clients import CLOSE_REVOKED, CLOSE_SESSION_CHANGED, Close
 from cluster.logs.rate_limit import LimitedLog
 from cluster.net.loop.timers import CoarseTimers, Timeout
 

@@ -177,7 +177,7 @@ class Node(Service):
         """Return the statistics for the metrics page."""
         if not self._started:
             return {"ready": False}
-        from cluster.django.revocable_clients import revocable_clients
+        from cluster.django.revocation.revocable_clients import revocable_clients
 
         counts = statistics(self.websockets, self.http, self.publications, revocable_clients)
         return {
@@ -290,7 +290,7 @@ class Node(Service):
             port = Port(self._reactor, sock, factory, self.websockets.sockets, tls)
             port.startListening()
             self._ports.append(port)
-        from cluster.django.api.node_lookup import site_name
+        from cluster.django.external.node_lookup import site_name
 
         site = site_name()
         self.external_requests.start(site)

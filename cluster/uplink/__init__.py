@@ -7,5 +7,6 @@ scripts        the Lua scripts, their keys and limits
 connection     one connection to Redis, and its errors as those of an engine
 redis_engine   RedisEngine: the engine on Redis
 member         Member: writes, reads and beats, from one hello on
+requests       external requests: processes without a node ask a machine to publish
 uplink         Uplink: the service that joins, writes, reads, and joins again
 """

@@ -13,8 +13,8 @@ from twisted.trial.unittest import TestCase
 
 from cluster.core.exceptions import NotRunning
 from cluster.core.wire.external_publisher import Accepted, Publish
-from cluster.django.api.external_publisher import ExternalPublisher
-from cluster.django.api.node_lookup import site_name
+from cluster.django.external.node_lookup import site_name
+from cluster.django.external.node_publisher import NodePublisher
 from cluster.net.running_clusters import running_clusters
 from cluster.net.websocket.frames import text_frame
 from tests.e2e.asking import statistics, until
@@ -66,7 +66,7 @@ class ExternalPublisherTests(TestCase):
         options = ("--nodes", "2", "--settings", "publisher_settings")
         self.cluster: Cluster = await start_cluster(self, *options, extra={"PYTHONPATH": path})
         environ = {"XDG_RUNTIME_DIR": str(self.cluster.runtime)}
-        self.publisher = ExternalPublisher(
+        self.publisher = NodePublisher(
             lambda: running_clusters(environ, os.getuid()), site=lambda: site_name("for tests")
         )
         self.addCleanup(self.publisher._disconnect)

@@ -14,8 +14,8 @@ from twisted.trial.unittest import TestCase
 
 from cluster.cli.console.main import main
 from cluster.core.wire.external_publisher import Accepted, Publish
-from cluster.django.api.external_publisher import ExternalPublisher
-from cluster.django.api.node_lookup import site_name
+from cluster.django.external.node_lookup import site_name
+from cluster.django.external.node_publisher import NodePublisher
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim
 from cluster.net.running_clusters import running_clusters
@@ -64,7 +64,7 @@ class StandaloneProcessesTests(TestCase):
         # Each node has a runtime folder with a publish socket.
         folders = [running_clusters({"XDG_RUNTIME_DIR": str(node.runtime)}, os.getuid())
                    for node in nodes]  # fmt: skip
-        publisher = ExternalPublisher(lambda: folders[0], site=lambda: site_name("tests"))
+        publisher = NodePublisher(lambda: folders[0], site=lambda: site_name("tests"))
         self.addCleanup(publisher._disconnect)
         receipt = await deferToThread(publisher.publish, Publish(b"live", text_frame(b"hello")))
         self.assertEqual(receipt, Accepted(0, 0))

@@ -23,7 +23,7 @@ from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.core.wire.external_publisher import Accepted, Greeting, Publish, encode
 from cluster.django.api import topics
 from cluster.django.api.database_threads import ain_database
-from cluster.django.api.node_lookup import site_name
+from cluster.django.external.node_lookup import site_name
 from cluster.django.handlers.handler_decorator import Handler
 from cluster.net.accepting.port import Port
 from cluster.net.loop import threads

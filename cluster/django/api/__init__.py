@@ -6,8 +6,6 @@ payloads               topics and messages, and what travels
 json_messages          values to JSON text and back
 publication, receipt   a message on its way, and what is known of it
 backends               where a process hands over its publications
-external_publisher     the backend of a process that is not a node
-node_lookup            finding a node of the running cluster, from such a process
 topics                 the node of this process; listen, members, abarrier
 topic_messages         the messages of a topic, for a coroutine
 history_settings       which topics retain their newest messages

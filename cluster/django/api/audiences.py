@@ -21,7 +21,7 @@ from cluster.django.api.payloads import NOT_GIVEN, Payload, as_topic, frame_of
 from cluster.django.api.publication import Publication
 from cluster.django.api.publishing import how_kept, publish_all
 from cluster.django.api.receipt import Receipt
-from cluster.django.revocable_clients import digest
+from cluster.django.revocation.revocable_clients import digest
 
 
 def broadcast_topic(facility: str) -> str:

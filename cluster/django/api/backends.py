@@ -1,7 +1,7 @@
 """Publish backends: where a process hands over what it publishes.
 
 * a node: its own topics, in the thread of its event loop (NodeBackend);
-* any other process: a node of the running cluster (external_publisher.ExternalBackend);
+* any other process: a node of the running cluster (cluster.django.external);
 * tests: the node in memory that a test's clients talk to (cluster.testing installs its backend when
   it is imported, as Django's test runner installs a mail backend).
 
@@ -76,9 +76,9 @@ def current() -> Backend:
         return NodeBackend(topics.node)
     if _installed is not None:
         return _installed
-    from cluster.django.api import external_publisher  # not needed in a node
+    from cluster.django.external import backend  # not needed in a node
 
-    return external_publisher.backend
+    return backend.backend
 
 
 def install(backend: Backend | None) -> Backend | None:

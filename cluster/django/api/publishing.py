@@ -88,7 +88,7 @@ def publish_all(
             _without_cluster(error)
         return receipt
     in_node = isinstance(backend, NodeBackend)
-    if not in_node and conf.load()["PUBLISH_WITHOUT_CLUSTER"] == "error":
+    if not in_node and _must_publish():
         backend.check()
     return publish_on_commit(publications, using)
 
@@ -141,7 +141,9 @@ class OnCommit:
 
     def _answered(self, answer: Counts | Exception) -> None:
         self._unanswered -= 1
-        if isinstance(answer, Exception):
+        if isinstance(answer, NotRunning) and not _must_publish():
+            _without_cluster(answer)
+        elif isinstance(answer, Exception):
             _log.error("publishing after a commit failed: %s", answer)
         else:
             count(self.receipt, *answer)
@@ -168,6 +170,11 @@ def how_kept(topic: bytes, retain: int | None, expire: float | None = None) -> K
 
 
 _has_warned = False
+
+
+def _must_publish() -> bool:
+    """Whether a message must not be dropped because no cluster is running."""
+    return bool(conf.load()["PUBLISH_WITHOUT_CLUSTER"] == "error")
 
 
 def _without_cluster(error: NotRunning) -> None:

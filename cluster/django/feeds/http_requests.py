@@ -47,7 +47,7 @@ from cluster.django.handshake.origins import check_host_and_origin, check_site
 from cluster.django.handshake.refusals import refusal_for
 from cluster.django.handshake.requests import ReactorRequest, from_web
 from cluster.django.handshake.url_resolver import NoHandler, find_view
-from cluster.django.revocable_clients import revocable_clients
+from cluster.django.revocation.revocable_clients import revocable_clients
 from cluster.logs.python_logging import FEED
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers

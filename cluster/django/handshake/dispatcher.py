@@ -35,7 +35,7 @@ from cluster.django.handshake.proxies import Proxies, forwarded
 from cluster.django.handshake.refusals import not_found
 from cluster.django.handshake.requests import ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import NoHandler, decode, find_handler, handler_of
-from cluster.django.revocable_clients import revocable_clients
+from cluster.django.revocation.revocable_clients import revocable_clients
 from cluster.logs.python_logging import WEBSOCKET
 from cluster.net.accepting.socket_limits import SocketLimits
 from cluster.net.websocket.autobahn_protocol import OPEN

@@ -14,7 +14,7 @@ from django.utils.crypto import constant_time_compare
 from django.utils.module_loading import import_string
 
 from cluster.django.handshake.requests import ReactorRequest
-from cluster.django.revocable_clients import revocable_clients
+from cluster.django.revocation.revocable_clients import revocable_clients
 
 
 def are_used() -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.net.accepting.socket_limits import descriptor_limit, open_descriptors
 
 if TYPE_CHECKING:  # these modules need Django, which the node loads when it starts
-    from cluster.django.revocable_clients import RevocableClients
+    from cluster.django.revocation.revocable_clients import RevocableClients
     from cluster.node.assembly import HttpParts, WebSocketParts
     from cluster.node.publishing.publications import ExternalPublications
 

@@ -11,11 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import NotRunning
 from cluster.django import conf, conf_topics
-from cluster.django.api import backends, external_publisher, history_settings, publishing, topics
+from cluster.django.api import backends, history_settings, publishing, topics
 from cluster.django.api.history_settings import Kept
 from cluster.django.api.publication import Counts, Done, Publication
 from cluster.django.api.publishing import publish, publish_all
 from cluster.django.api.receipt import Receipt
+from cluster.django.external import backend as external_backend
 from cluster.net.websocket.frames import binary_frame, text_frame
 from tests.django.fakes import RecordingNode
 from tests.django.site import load_database, load_site
@@ -168,7 +169,7 @@ class BackendTests(BackendTestCase):
 
     def test_without_any_it_is_the_external_publisher(self) -> None:
         with backends.installed(None):
-            self.assertIs(backends.current(), external_publisher.backend)
+            self.assertIs(backends.current(), external_backend.backend)
         self.assertIs(backends.current(), self.backend)
 
 
@@ -193,6 +194,24 @@ class WithoutClusterTests(BackendTestCase):
             self.backend.error = error
             publish("a", "b")
         self.assertEqual(len(logged.output), 2)
+
+    def test_a_publisher_that_learns_it_later(self) -> None:
+        def publish_later(publication: Publication, done: Done) -> None:
+            done(NotRunning("no machine of this site is connected"))
+
+        self.patch(self.backend, "publish_later", publish_later)
+        with SimpleTestCase().assertLogs("cluster.django", "WARNING") as logged:
+            with transaction.atomic():
+                publish("a", "b")
+            self.settings(PUBLISH_WITHOUT_CLUSTER="ignore")
+            with transaction.atomic():
+                publish("a", "b")
+        self.assertEqual(len(logged.output), 1)
+        self.assertIn("drops its messages: no machine of this site", logged.output[0])
+        self.settings(PUBLISH_WITHOUT_CLUSTER="error")
+        self.backend.error = None
+        with SimpleTestCase().assertLogs("cluster.django", "ERROR"), transaction.atomic():
+            publish("a", "b")
 
     def test_ignored(self) -> None:
         self.settings(PUBLISH_WITHOUT_CLUSTER="ignore")

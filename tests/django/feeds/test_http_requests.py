@@ -17,7 +17,7 @@ from cluster.django.conf import DEFAULTS
 from cluster.django.feeds import http_requests
 from cluster.django.feeds.server_sent_events import RETRY_MS, EventStream
 from cluster.django.handshake import admission
-from cluster.django.revocable_clients import CLOSE_REVOKED
+from cluster.django.revocation.revocable_clients import CLOSE_REVOKED
 from cluster.testing.cookies import cookie_header, log_in
 from tests.django.fakes import RecordingNode
 from tests.django.feeds import feed_site
@@ -353,7 +353,7 @@ class UserTests(FeedSiteTestCase):
         self.run_async(test)
 
     def test_the_session_ends(self) -> None:
-        from cluster.django.revocable_clients import revocable_clients, signing
+        from cluster.django.revocation.revocable_clients import revocable_clients, signing
 
         async def test() -> None:
             transport = await self.stream("/members/", self.cookie)
@@ -370,7 +370,7 @@ class UserTests(FeedSiteTestCase):
         self.run_async(test)
 
     def test_the_session_ends_while_its_client_is_being_accepted(self) -> None:
-        from cluster.django.revocable_clients import revocable_clients, signing
+        from cluster.django.revocation.revocable_clients import revocable_clients, signing
 
         call = admission.call_permission
 

@@ -17,11 +17,11 @@ from django.urls import include, path
 from django.views.decorators.http import require_POST
 
 from cluster.core.exceptions import Disconnected
-from cluster.django import revocable_clients
 from cluster.django.api.database_threads import DatabasePool
 from cluster.django.handlers.handler_decorator import Accept, websocket
 from cluster.django.handshake import sessions
-from cluster.django.revocable_clients import RevocableClients, digest
+from cluster.django.revocation import revocable_clients
+from cluster.django.revocation.revocable_clients import RevocableClients, digest
 from cluster.net.websocket.autobahn_protocol import OPEN
 from tests.django.handshake.test_dispatcher import DispatcherTestCase, close
 from tests.django.site import load_database, load_site

@@ -3,11 +3,12 @@
 from django.test import SimpleTestCase
 
 from cluster import Receipt, publish
-from cluster.django.api import backends, external_publisher
+from cluster.django.api import backends
+from cluster.django.external import backend
 
 
 class PlainTests(SimpleTestCase):
     def test_publish_reaches_no_cluster(self) -> None:
-        self.assertIsNot(external_publisher.backend, backends.current())
+        self.assertIsNot(backend.backend, backends.current())
         with self.assertNoLogs("cluster.django"):
             self.assertEqual(Receipt(0, 0), publish("news", "hello"))

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.sessions.management.commands.clearsessions import Command as Base
 
-from cluster.django.session_signals import only_expired_sessions
+from cluster.django.revocation.session_signals import only_expired_sessions
 
 
 class Command(Base):

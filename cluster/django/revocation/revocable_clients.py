@@ -17,7 +17,7 @@ meanwhile:
 * of a user's clients, a late revocation closes those whose session was loaded before it was made.
   The times are those of two machines, so a client that is within MARGIN_MS of it may reconnect, and
   its session is checked again;
-* each revocation is sent in two ways (revocation.py). The second one to arrive is ignored.
+* each revocation is sent in two ways (revocations.py). The second one to arrive is ignored.
 
 Two races are closed here. A client whose session is being loaded while a revocation arrives is
 closed as soon as it is added, because a node remembers the latest revocations. And because Django

@@ -1,4 +1,4 @@
-"""The external publisher: publishes from a process that is not a node.
+"""Publishes through a node on this host, from a process that is not a node.
 
 The process (a shell, a cron job, a worker of a task queue) connects to the publish socket of any
 node of the user's cluster and keeps that connection (core.wire.external_publisher has the
@@ -11,8 +11,6 @@ messages). The node answers each publication, in order.
 * Threads share the connection. A forked process makes its own.
 """
 
-import atexit
-import os
 import select
 import socket
 import threading
@@ -34,8 +32,8 @@ from cluster.core.wire.external_publisher import (
     Rejection,
     encode,
 )
-from cluster.django.api.node_lookup import NodeLookup, chosen_port, find_clusters, site_name
-from cluster.django.api.publication import Counts, Done, Publication
+from cluster.django.api.publication import Done
+from cluster.django.external.node_lookup import NodeLookup
 
 ANSWER_TIMEOUT_S = 10.0
 """A node stops reading while its queues are full, and answers when they have drained."""
@@ -60,7 +58,7 @@ class _Unanswered:
             self.done(self.answer)
 
 
-class ExternalPublisher:
+class NodePublisher:
     """A process's connection to a cluster, made when it is first needed.
 
     Args:
@@ -261,31 +259,3 @@ def _uncertain(reason: str) -> NotPublished:
 def _gone(error: OSError | str | None) -> NotPublished:
     why = error.strerror if isinstance(error, OSError) else error
     return _uncertain(f"the node went away before it answered{f' ({why})' if why else ''}")
-
-
-class ExternalBackend:
-    """Publishes through a node of the user's running cluster."""
-
-    def __init__(self, publisher: ExternalPublisher) -> None:
-        self._publisher = publisher
-
-    def check(self) -> None:
-        self._publisher.check()
-
-    def publish(self, publication: Publication) -> Counts:
-        return self._publisher.publish(_encodable(publication))
-
-    def publish_later(self, publication: Publication, done: Done) -> None:
-        self._publisher.publish_later(_encodable(publication), done)
-
-
-def _encodable(publication: Publication) -> Publish:
-    topic, frame, kept, _ = publication
-    return Publish(topic, frame, kept.depth, kept.lifetime)
-
-
-_publisher = ExternalPublisher(find_clusters, chosen_port, site_name)
-os.register_at_fork(after_in_child=_publisher.forget)
-atexit.register(_publisher.finish)
-backend = ExternalBackend(_publisher)
-"""The one of this process."""

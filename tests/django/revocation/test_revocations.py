@@ -18,13 +18,19 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.exceptions import NotRunning
-from cluster.django import revocable_clients, revocation, session_signals
+from cluster.core.exceptions import NotPublished, NotRunning
 from cluster.django.api import backends, topics
 from cluster.django.api.payloads import as_message
 from cluster.django.handshake import sessions
-from cluster.django.revocable_clients import MARGIN_MS, PROMPT_MS, RevocableClients, digest, sign
-from cluster.django.revocation import revoke
+from cluster.django.revocation import revocable_clients, revocations, session_signals
+from cluster.django.revocation.revocable_clients import (
+    MARGIN_MS,
+    PROMPT_MS,
+    RevocableClients,
+    digest,
+    sign,
+)
+from cluster.django.revocation.revocations import revoke
 from tests.django.fakes import RecordingNode
 from tests.django.handshake.test_sessions import COOKIES, request_of
 from tests.django.site import load_database
@@ -55,7 +61,7 @@ class RevocationTestCase(SynchronousTestCase):
         self.patch(node.pubsub, "publish_retained", self.published_retained)
 
     def published(self, topic: bytes, frame: bytes) -> tuple[int, int]:
-        self.assertEqual(topic, revocation.TOPIC)
+        self.assertEqual(topic, revocations.TOPIC)
         message = str(as_message(frame))
         self.sent.append(message)
         self.clients.take(message)
@@ -65,7 +71,7 @@ class RevocationTestCase(SynchronousTestCase):
         self, topic: bytes, frame: bytes, depth: int, lifetime: int
     ) -> tuple[int, int]:
         """The same revocation once more, for nodes that are cut off."""
-        self.assertEqual((topic, depth, lifetime), (revocation.TOPIC, 10_000, 86_400_000))
+        self.assertEqual((topic, depth, lifetime), (revocations.TOPIC, 10_000, 86_400_000))
         message = str(as_message(frame))
         self.assertEqual(message, self.sent[-1])
         self.clients.take(message)
@@ -522,8 +528,8 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual(node.pubsub.published, [])
         user.delete()
         now, retained = node.pubsub.published
-        self.assertEqual(now, (revocation.TOPIC, retained[1]))
-        self.assertEqual(retained[2:], (revocation.HISTORY, revocation.LIFETIME_S * 1000, None))
+        self.assertEqual(now, (revocations.TOPIC, retained[1]))
+        self.assertEqual(retained[2:], (revocations.HISTORY, revocations.LIFETIME_S * 1000, None))
 
     def test_without_a_cluster(self) -> None:
         """Saving a user must neither fail nor warn when no cluster is running."""
@@ -539,6 +545,46 @@ class PublishTests(SynchronousTestCase):
             new_user().delete()
             with transaction.atomic():
                 new_user().delete()
+
+    def test_machines_that_cannot_be_reached_are_logged(self) -> None:
+        """They may be cut off, and have clients."""
+
+        class NobodyConnected:
+            def publish(self, *_: object) -> None:
+                raise NotRunning("no machine of this site is connected to Redis at redis://a:1/0")
+
+            def publish_later(self, publication: object, done: Callable[[Any], None]) -> None:
+                done(NotRunning("no machine of this site is connected"))
+
+            check = publish
+
+        logged: list[str] = []
+        self.patch(topics, "node", None)
+        self.patch(revocations, "is_bus_named", lambda: True)
+        self.patch(
+            revocations,
+            "_log_unreached",
+            lambda key, text, **fields: logged.append(text.format(**fields)),
+        )
+        with backends.installed(NobodyConnected()):
+            revoke(user=-1)
+            with transaction.atomic():
+                revoke(user=-1)
+        where = "a revocation reached no machine: no machine of this site is connected"
+        self.assertEqual(logged, [f"{where} to Redis at redis://a:1/0", where, where])
+
+    def test_an_answer_that_comes_later_is_logged(self) -> None:
+        class Refusing:
+            def publish_later(self, publication: object, done: Callable[[Any], None]) -> None:
+                done((1, 1))
+                done(NotPublished("too much"))
+
+            check = publish = publish_later
+
+        self.patch(topics, "node", None)
+        with backends.installed(Refusing()), transaction.atomic():
+            revoke(user=-1)
+        self.assertEqual(len(self.flushLoggedErrors(NotPublished)), 2)
 
     def test_a_cluster_that_fails_is_logged(self) -> None:
         def fail(*args: Any, **kwargs: Any) -> None:

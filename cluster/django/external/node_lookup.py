@@ -147,7 +147,7 @@ def _not_running(port: int | None) -> str:
     where = "" if port is None else f" on port {port}"
     return (
         f"no cluster of this project is running{where}: start one with twistd c10k or manage.py"
-        " runserver"
+        " runserver, or name the Redis of a cluster on other machines in C10K['BUS']"
     )
 
 

@@ -25,10 +25,8 @@ from cluster.core.wire.external_publisher import (
     Rejection,
     encode,
 )
-from cluster.django.api import external_publisher, node_lookup
-from cluster.django.api.external_publisher import ExternalBackend, ExternalPublisher
-from cluster.django.api.history_settings import Kept
-from cluster.django.api.publication import Publication
+from cluster.django.external import node_lookup, node_publisher
+from cluster.django.external.node_publisher import NodePublisher
 
 Answer = Callable[[Publish], bytes]
 
@@ -105,7 +103,7 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.running = {8000: str(self.folder)}
         self.port: int | None = None
-        self.publisher = ExternalPublisher(lambda: self.running, lambda: self.port, lambda: "ours")
+        self.publisher = NodePublisher(lambda: self.running, lambda: self.port, lambda: "ours")
         self.addCleanup(self.publisher._disconnect)
         self.slot = 0
 
@@ -193,14 +191,14 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.assertEqual(len(node.received), 1, "sent again, it could arrive twice")
 
     def test_a_node_that_does_not_answer(self) -> None:
-        patience = external_publisher.ANSWER_TIMEOUT_S
-        self.patch(external_publisher, "ANSWER_TIMEOUT_S", 0.05)
+        patience = node_publisher.ANSWER_TIMEOUT_S
+        self.patch(node_publisher, "ANSWER_TIMEOUT_S", 0.05)
         answers = [b"\x05\0\0", number_of_nodes_is_the_depth(Publish(b"", b"", 3))]
         node = self.node(lambda _: answers.pop(0))
         error = self.assertRaises(NotPublished, self.publish)
         self.assertIn("did not answer", str(error))
         self.assertTrue(error.uncertain)
-        self.patch(external_publisher, "ANSWER_TIMEOUT_S", patience)
+        self.patch(node_publisher, "ANSWER_TIMEOUT_S", patience)
         self.assertEqual(self.publish(), Accepted(3, 1))
         self.assertEqual(len(node.connections), 2, "an answer to the first might still come")
 
@@ -315,21 +313,21 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.assertEqual((len(node.received), len(node.connections)), (120, 1))
 
     def test_a_forked_process_has_a_connection_of_its_own(self) -> None:
-        backend = ExternalBackend(self.publisher)
+        publish = self.publisher.publish
         os.register_at_fork(after_in_child=self.publisher.forget)
         node = self.node()
-        backend.publish(Publication(b"live", b"\x81\x02hi", Kept(1, 0)))
+        publish(Publish(b"live", b"\x81\x02hi", 1))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads
             child = os.fork()
         if child == 0:
             status = 1
             try:
-                status, _ = backend.publish(Publication(b"live", b"\x81\x02hi", Kept(2, 500)))
+                status, _ = publish(Publish(b"live", b"\x81\x02hi", 2, 500))
             finally:
                 os._exit(status)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 2)
-        backend.publish(Publication(b"live", b"\x81\x02hi", Kept(3, 0)))
+        publish(Publish(b"live", b"\x81\x02hi", 3))
         self.assertEqual(len(node.connections), 2)
         asked = [(m.depth, m.lifetime) for m in node.received if isinstance(m, Publish)]
         self.assertEqual(asked, [(1, 0), (2, 500), (3, 0)])
@@ -345,11 +343,11 @@ class ExternalPublisherTests(SynchronousTestCase):
         def interrupt(*args: object) -> None:
             raise Interrupted
 
-        receive = external_publisher._receive
+        receive = node_publisher._receive
         self.publisher._connected()
-        self.patch(external_publisher, "_receive", interrupt)
+        self.patch(node_publisher, "_receive", interrupt)
         self.assertRaises(Interrupted, self.publish, 1)
-        self.patch(external_publisher, "_receive", receive)
+        self.patch(node_publisher, "_receive", receive)
         self.assertEqual(self.publish(2), Accepted(2, 1))
         self.assertEqual(len(node.connections), 2)
 
@@ -396,7 +394,7 @@ class ExternalPublisherTests(SynchronousTestCase):
         self.assertEqual(answers, [Accepted(3, 1)])
 
     def test_the_end_of_the_process_does_not_wait_long(self) -> None:
-        self.patch(external_publisher, "EXIT_TIMEOUT_S", 0.05)
+        self.patch(node_publisher, "EXIT_TIMEOUT_S", 0.05)
         may_end = threading.Event()
         self.node(lambda _: encode(Accepted(1, 1)) if may_end.wait(PATIENCE_S) else b"")
         self.addCleanup(may_end.set)

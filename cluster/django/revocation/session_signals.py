@@ -27,8 +27,8 @@ from django.contrib.auth.signals import user_logged_out
 from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
 
-from cluster.django.revocable_clients import digest
-from cluster.django.revocation import revoke, send
+from cluster.django.revocation.revocable_clients import digest
+from cluster.django.revocation.revocations import revoke, send
 
 _COOKIES = "django.contrib.sessions.backends.signed_cookies"
 

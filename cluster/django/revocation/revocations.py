@@ -28,7 +28,9 @@ from cluster.django.api import backends
 from cluster.django.api.history_settings import Kept
 from cluster.django.api.payloads import as_frame
 from cluster.django.api.publication import Counts, Publication
-from cluster.django.revocable_clients import REMEMBERED, digest, sign
+from cluster.django.external.engine_requests import is_bus_named
+from cluster.django.revocation.revocable_clients import REMEMBERED, digest, sign
+from cluster.logs.rate_limit import LimitedLog
 
 TOPIC = b"c10k/revocations"
 
@@ -41,6 +43,7 @@ LIFETIME_S = 24 * 3600
 
 _KEPT = Kept(HISTORY, LIFETIME_S * 1000)
 _log = Logger()
+_log_unreached = LimitedLog(_log.error, "revocations that reached no machine")
 
 
 def revoke(*, user: Any = None, session_key: str | None = None, using: str | None = None) -> None:
@@ -89,7 +92,7 @@ def _primary_key(user: Any) -> str:
 def send(revocation: dict[str, str], using: str | None = None) -> None:
     """Publish a revocation when the transaction on ``using``, if there is one, commits.
 
-    Saving a user must not fail when no cluster is running; other errors are logged.
+    Saving a user must not fail when no cluster is running. What goes wrong is logged.
     """
     # Asked without opening a connection: a logout may come from code that has no database.
     if transaction.get_connection(using).in_atomic_block:
@@ -109,12 +112,21 @@ def _publish(revocation: dict[str, str], wait: bool) -> None:
                 backends.current().publish(publication)
             else:
                 backends.current().publish_later(publication, _published)
-        except NotRunning:
-            return  # without a node there are no clients
+        except NotRunning as error:
+            _reached_no_machine(error)
+            return
         except Exception:
             _log.failure("a revocation could not be published")
 
 
 def _published(answer: Counts | Exception) -> None:
-    if isinstance(answer, Exception):
+    if isinstance(answer, NotRunning):
+        _reached_no_machine(answer)
+    elif isinstance(answer, Exception):
         _log.failure("a revocation could not be published", Failure(answer))
+
+
+def _reached_no_machine(error: NotRunning) -> None:
+    """Without a cluster there are no clients. But machines that are cut off have some."""
+    if is_bus_named():
+        _log_unreached("", "a revocation reached no machine: {error}", error=error)
