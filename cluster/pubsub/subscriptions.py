@@ -169,22 +169,22 @@ class Subscriptions:
         listener: Callable[[bytes], None],
         lost: Callable[[], None] | None = None,
     ) -> None:
-        """Call the function with each frame, the retained ones first, until the node stops.
+        """Call the function with each frame, also with retained ones, until the node stops.
 
-        ``lost`` is called when frames are lost that the topic has retained.
+        It does not wait for the history, which may be out of reach: that is delivered when it
+        arrives. ``lost`` is called when frames are lost that the topic has retained.
         """
-        if lost is None:
-            self.follow(topic, lambda frame, offset: listener(frame))
-            return
-        has_begun = False
 
         def answer(recovered: bool, epoch: str, offset: int) -> None:
-            nonlocal has_begun
-            if has_begun and epoch:  # without an epoch, the topic has retained nothing
+            if epoch and lost is not None:  # without an epoch, the topic has retained nothing
                 lost()
-            has_begun = True
 
-        self.follow(topic, lambda frame, offset: listener(frame), answer=answer)
+        subscriber = CallbackSubscriber(
+            topic, lambda frame, offset: listener(frame), self.history_cache, answer=answer
+        )
+        self._add_callback(subscriber)
+        for frame, offset in self.history_cache.history(topic, None).numbered():
+            subscriber.take(frame, offset)
 
     # For the exchange.
 

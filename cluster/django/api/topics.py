@@ -63,7 +63,7 @@ def listen_from_start(
 
     Args:
         topic: The name of the topic.
-        listener: Called with each message, the retained ones first.
+        listener: Called with each message, also with those that the topic has retained.
         lost: Called when messages that the topic has retained cannot be delivered to this node.
     """
 
