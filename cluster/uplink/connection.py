@@ -221,6 +221,8 @@ def engine_error(error: Exception) -> EngineError:
         return EngineUnavailable("Redis is loading its data")
     if code in _SCRIPT_ERRORS:
         return _SCRIPT_ERRORS[code](text.partition(" ")[2])
+    if code == "UNBLOCKED":
+        return EngineUnavailable("this Redis has become a replica")
     if code in _REFUSALS:
         return EngineRefused(_REFUSALS[code])
     if isinstance(error, exceptions.ResponseError):

@@ -11,12 +11,14 @@ it was, and sends the turn whose answer was lost once more.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from cluster.core.broker_state.exchange import Outgoing
 from cluster.core.machines.engine import (
     LEASE_MS,
     START,
+    Deliveries,
     Engine,
     EngineFull,
     EngineRefused,
@@ -36,8 +38,8 @@ nothing more above 8 MiB (scripts.INBOX_BYTES)."""
 
 LEASE_S = LEASE_MS / 1000
 
-SLICE = 16
-"""Entries that are applied at a time; then the time is checked."""
+SLICE, SLICE_BYTES = 16, 1 << 16
+"""Entries, or bytes in them, that are applied at a time; then the time is checked."""
 
 TURN_S = 0.005
 """Seconds of work with entries before the event loop serves others."""
@@ -46,7 +48,7 @@ FIRST_DELAY_S, LAST_DELAY_S = 0.05, 1.0
 """Seconds before an attempt that follows a failure: twice as long each time."""
 
 FIRST_REFUSED_S, LAST_REFUSED_S = 0.02, 0.25
-"""Seconds before what full inboxes have refused is written again."""
+"""Seconds before a full inbox is tried again, with up to 1 MiB each time."""
 
 
 class UplinkGateway(Protocol):
@@ -66,13 +68,17 @@ class UplinkGateway(Protocol):
     def queued_bytes(self) -> int: ...
     @property
     def dropped(self) -> Any: ...
-    def joined(self, joined: Joined, now: int) -> Any: ...
-    def cut_off(self) -> Any: ...
-    def read(self, log: Sequence[LogEntry], inbox: Sequence[InboxEntry]) -> Any: ...
+    def joined(self, joined: Joined, now: int) -> Outgoing: ...
+    def cut_off(self) -> Outgoing: ...
+    def read(self, log: Sequence[LogEntry], inbox: Sequence[InboxEntry]) -> Deliveries: ...
     def take_turn(self) -> Turn | None: ...
-    def turn_written(self, refused: frozenset[str]) -> Any: ...
+    def turn_written(self, refused: frozenset[str]) -> Outgoing: ...
     def retry(self) -> None: ...
     def clock(self, engine: int, now: int) -> None: ...
+
+
+class LeaseOver(Gone):
+    """There was no beat for the length of the lease, by the clock of this machine."""
 
 
 class Backoff:
@@ -101,7 +107,7 @@ class Member:
         engine: The engine, connected.
         gateway: The gateway, which has been given ``joined``.
         joined: The answer to hello.
-        deliver: Called with what the gateway returns.
+        deliver: Called with what the gateway has for the nodes.
         trouble: Called with "write" or "beat", and with the reason why the engine refuses it; the
             reason is empty when it does no longer.
         now: The loop's time when hello was sent.
@@ -112,7 +118,7 @@ class Member:
         engine: Engine,
         gateway: UplinkGateway,
         joined: Joined,
-        deliver: Callable[[Any], None],
+        deliver: Callable[[Deliveries], None],
         trouble: Callable[[str, str], None],
         now: float,
     ) -> None:
@@ -126,7 +132,9 @@ class Member:
         self._turn: Turn | None = None
         self._woken = asyncio.Event()
         self._woken.set()
-        self._refused_delay = Backoff(FIRST_REFUSED_S, LAST_REFUSED_S)
+        self._retry_delay = Backoff(FIRST_REFUSED_S, LAST_REFUSED_S)
+        self._retry_timer: asyncio.TimerHandle | None = None
+        self._is_retried = False
         self._ending = False
         self.lease_until = now + LEASE_S
         self.turns = 0
@@ -138,7 +146,8 @@ class Member:
         self._woken.set()
 
     async def run(self) -> None:
-        """Write, read and beat. Raises EngineError when that ends: Gone if the lease is over."""
+        """Write, read and beat, until that ends with EngineError."""
+        self._retry()
         tasks = [
             asyncio.ensure_future(each) for each in (self._write(), self._read(), self._watch())
         ]
@@ -147,6 +156,9 @@ class Member:
             for task in done:
                 task.result()
         finally:
+            if self._retry_timer is not None:
+                self._retry_timer.cancel()
+                self._retry_timer = None
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -186,16 +198,20 @@ class Member:
             self.bytes += len(turn.log) + sum(len(each[1]) for each in turn.inboxes)
             delay.reset()
             self._trouble("write", "")
-            self._deliver(self._gateway.turn_written(refused))
+            self._deliver(Deliveries([*self._gateway.turn_written(refused)], []))
             self._woken.set()
-            if refused:
-                loop.call_later(self._refused_delay.next(), self._retry)
-            else:
-                self._refused_delay.reset()
+            if refused and self._retry_timer is None:
+                self._retry_timer = loop.call_later(self._retry_delay.next(), self._retry)
+            elif not refused and self._is_retried:
+                self._retry_delay.reset()
+            self._is_retried = False
 
     def _retry(self) -> None:
+        """Have the next turn try again what inboxes have refused."""
+        self._retry_timer = None
+        self._is_retried = True
         self._gateway.retry()
-        self.wake()
+        self._woken.set()
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
@@ -207,15 +223,17 @@ class Member:
             if now >= beat_due or unread >= BEAT_BYTES:
                 unread = 0
                 beat_due = now + BEAT_S
+                sent = time.time()
                 try:
-                    ids = gateway.applied, gateway.read_inbox
-                    engine_ms = await self._engine.beat(*self._identity, *ids)
+                    engine_ms = await self._engine.beat(
+                        *self._identity, gateway.applied, gateway.read_inbox
+                    )
                 except EngineRefused as error:
                     self._trouble("beat", str(error))
                     beat_due = now + BEAT_S / 4
                 else:
-                    gateway.clock(engine_ms, int(time.time() * 1000))
                     self.lease_until = now + LEASE_S
+                    gateway.clock(engine_ms, round((sent + time.time()) * 500))
                     self._trouble("beat", "")
             wait_ms = max(1, round((beat_due - loop.time()) * 1000))
             try:
@@ -235,21 +253,20 @@ class Member:
         """Pass the entries to the gateway, the log first, without holding up the event loop."""
         loop = asyncio.get_running_loop()
         until = loop.time() + TURN_S
-        for begin in range(0, len(log) + len(inbox), SLICE):
-            if loop.time() >= until:
-                await asyncio.sleep(0)
-                until = loop.time() + TURN_S
-            log_slice = log[begin : begin + SLICE]
-            room = SLICE - len(log_slice)
-            first = max(0, begin - len(log))
-            inbox_slice = inbox[first : first + room]
-            # Entries are passed once, also if this task is cancelled between two slices.
-            if log_slice:
-                self._log_id = log_slice[-1].id
-            if inbox_slice:
-                self._inbox_id = inbox_slice[-1].id
-            self._deliver(self._gateway.read(log_slice, inbox_slice))
-            self._woken.set()
+        for entries, is_log in ((log, True), (inbox, False)):
+            for slice in _slices(entries):
+                if loop.time() >= until:
+                    await asyncio.sleep(0)
+                    until = loop.time() + TURN_S
+                # Before the gateway has them: they are passed once, whatever happens then.
+                if is_log:
+                    self._log_id = slice[-1].id
+                    result = self._gateway.read(slice, ())
+                else:
+                    self._inbox_id = slice[-1].id
+                    result = self._gateway.read((), slice)
+                self._deliver(result)
+                self._woken.set()
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -259,4 +276,16 @@ class Member:
 
     def _check_lease(self, now: float) -> None:
         if now >= self.lease_until:
-            raise Gone(f"no beat for {LEASE_S:g} s")
+            raise LeaseOver(f"no beat for {LEASE_S:g} s")
+
+
+def _slices(entries: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Divide entries into what is applied without a look at the time."""
+    begin = size = 0
+    for end, entry in enumerate(entries, 1):
+        size += len(entry.data)
+        if end - begin >= SLICE or size >= SLICE_BYTES:
+            yield entries[begin:end]
+            begin, size = end, 0
+    if begin < len(entries):
+        yield entries[begin:]

@@ -168,7 +168,7 @@ class RedisEngine:
     async def beat(self, generation: str, member: str, log_id: str, inbox_id: str) -> int:
         """Renew the lease: see Engine."""
         reader = self._checked(self._reader)
-        arguments = (generation, member, log_id, inbox_id, LEASE_MS)
+        arguments = (generation, member, log_id, inbox_id, LEASE_MS, self._limits[1])
         return int(await reader.run(self._script("beat"), *arguments))
 
     async def goodbye(self, generation: str, member: str) -> None:

@@ -20,15 +20,15 @@ from twisted.logger import Logger
 
 from cluster.core.machines.engine import (
     AnotherSite,
+    Deliveries,
     Engine,
     EngineError,
     EngineUnavailable,
     EngineUnusable,
-    Gone,
     NameTaken,
 )
 from cluster.logs.rate_limit import LimitedLog
-from cluster.uplink.member import Backoff, Member, UplinkGateway
+from cluster.uplink.member import Backoff, LeaseOver, Member, UplinkGateway
 
 OPERATOR_S = 5.0
 """Seconds before the next attempt when only an operator can help, or another machine's lease must
@@ -47,7 +47,7 @@ class Uplink(Service):
         owner: A token that the next gateway of this machine has, too, when the supervisor replaces
             this one. Another owner cannot take the machine's name while this one lives.
         fingerprint: What tells this site from another one under the same keys.
-        deliver: Called with what the gateway returns, to send it to the nodes.
+        deliver: Called with what the gateway has for the nodes. Send it in order.
         reactor: The reactor; it must be one on asyncio's event loop.
         machine: The name of this machine.
     """
@@ -60,7 +60,7 @@ class Uplink(Service):
         gateway: UplinkGateway,
         owner: str,
         fingerprint: str,
-        deliver: Callable[[Any], None],
+        deliver: Callable[[Deliveries], None],
         reactor: Any,
         machine: str,
     ) -> None:
@@ -144,7 +144,7 @@ class Uplink(Service):
 
     async def _stop(self, task: "asyncio.Task[None]") -> None:
         member = self._member
-        if member is not None and self._state == "joined":
+        if member is not None and self._state in ("joining", "joined"):
             member.end()
             await asyncio.wait([task], timeout=STOP_S)
         task.cancel()
@@ -158,22 +158,26 @@ class Uplink(Service):
         """Join, and join again, until the service stops."""
         while not self._stopping:
             self._member = member = await self._join()
-            error: EngineError
             try:
                 await self._keep(member)
                 return
-            except EngineError as reason:
-                error = reason
+            except LeaseOver as error:
+                self._cut_off(str(error))
+            except EngineError as error:
+                # Nodes need not notice if the next hello succeeds at once.
+                self._now_in("joining", str(error))
             except Exception as bug:
                 self.log.failure("the uplink failed and joins again", _failure_of(bug))
-                error = EngineUnavailable(f"an error of c10k: {bug!r}")
+                self._cut_off(f"an error of c10k: {bug!r}")
                 await asyncio.sleep(Backoff().next())
             self._turns += member.turns
             self._bytes += member.bytes
             self._member = None
             self._troubles.clear()
-            self._now_in("cut off", str(error))
-            self._deliver(self._gateway.cut_off())
+
+    def _cut_off(self, reason: str) -> None:
+        self._now_in("cut off", reason)
+        self._deliver(Deliveries([*self._gateway.cut_off()], []))
 
     async def _join(self) -> Member:
         """Become a member, however long it takes."""
@@ -191,11 +195,11 @@ class Uplink(Service):
                 hello = self._engine.hello(name, self._machine, self._owner, self._fingerprint)
                 joined = await hello
             except (EngineUnusable, NameTaken, AnotherSite) as error:
-                self._now_in(self._state, str(error))
+                self._not_joined(str(error))
                 connected = not isinstance(error, EngineUnusable)
                 await asyncio.sleep(OPERATOR_S)
             except EngineError as error:
-                self._now_in(self._state, str(error))
+                self._not_joined(str(error))
                 connected = False
                 await asyncio.sleep(backoff.next())
             else:
@@ -204,9 +208,16 @@ class Uplink(Service):
         if joined.generation != self._generation:
             self._generations += 1
             self._generation = joined.generation
-        self._deliver(self._gateway.joined(joined, int(time.time() * 1000)))
+        outgoing = self._gateway.joined(joined, int(time.time() * 1000))
+        self._deliver(Deliveries([*outgoing], []))
         self._show()
         return Member(self._engine, self._gateway, joined, self._delivered, self._trouble, now)
+
+    def _not_joined(self, reason: str) -> None:
+        if self._state == "joining":
+            self._cut_off(reason)
+        else:
+            self._now_in(self._state, reason)
 
     async def _keep(self, member: Member) -> None:
         """Stay a member; connect again while the lease runs. Returns when the service stops."""
@@ -222,7 +233,7 @@ class Uplink(Service):
                 async with asyncio.timeout_at(member.lease_until):
                     await self._connect_again()
             except TimeoutError:
-                raise Gone(self._reason) from None
+                raise LeaseOver(self._reason) from None
             self._reconnects += 1
             self._trouble("connection", "")
 
@@ -245,8 +256,8 @@ class Uplink(Service):
             except EngineError as error:
                 self._warn("goodbye", "no goodbye to the other machines: {error}", error=error)
 
-    def _delivered(self, result: Any) -> None:
-        self._deliver(result)
+    def _delivered(self, deliveries: Deliveries) -> None:
+        self._deliver(deliveries)
         if self._state == "joining":
             self._show()
 
@@ -271,7 +282,7 @@ class Uplink(Service):
         if state != self._state:
             self._since = time.time()
         self._state, self._reason = state, reason
-        if state in ("joining", "joined"):
+        if state in ("joining", "joined") and not reason:
             text = "{state} the other machines as {member}: {machines}"
             others = ", ".join(self._gateway.machines) or "there is no other"
             self._info(state, text, state=state, member=self._name, machines=others)

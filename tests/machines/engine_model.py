@@ -42,6 +42,7 @@ from cluster.core.machines.engine import (
 
 BEAT_MS = 1_000
 JUMP_MS = 3_000
+STALLED_MS = 10_000
 ENTRY_BYTES = 64
 INBOX_BYTES = 8 << 20
 LOG_BYTES = 64 << 20
@@ -82,6 +83,7 @@ class Member:
     owner: str
     joined: str
     read: str
+    progress: int
     turn: int = 0
     refused: frozenset[str] = frozenset()
     inbox: Stream = field(default_factory=Stream)
@@ -190,7 +192,7 @@ class ModelRedis:
             for other in same:
                 current.remove(self.now, other)
             id = current.add_log(self.now, JOINED, member)
-            current.members[member] = Member(self.now + LEASE_MS, owner, id, id)
+            current.members[member] = Member(self.now + LEASE_MS, owner, id, id, self.now)
         self._changed()
         found = current.members[member]
         order = sorted(current.members, key=lambda name: log_order(current.members[name].joined))
@@ -254,7 +256,8 @@ class ModelRedis:
         found = self._member(current, member)
         current.follow_clock(self.now)
         found.lease = self.now + LEASE_MS
-        found.read = max(found.read, log_id, key=log_order)
+        if log_order(log_id) > log_order(found.read):
+            found.read, found.progress = log_id, self.now
         found.inbox.trim(inbox_id)
         over = [
             (each.lease, name) for name, each in current.members.items() if each.lease <= self.now
@@ -262,7 +265,13 @@ class ModelRedis:
         if over:
             current.remove(self.now, min(over)[1])
             self._changed()
-        current.log.trim(min((each.read for each in current.members.values()), key=log_order))
+        read, slowest = min((log_order(m.read), name) for name, m in current.members.items())
+        current.log.trim(f"{read[0]}-{read[1]}")
+        stalled = self.now - current.members[slowest].progress > STALLED_MS
+        if not over and current.log.unread > self.log_bytes and stalled:
+            current.remove(self.now, slowest)
+            self._end_if_empty()
+            self._changed()
         return self.now
 
     def goodbye(self, generation: str, member: str) -> None:
@@ -270,8 +279,7 @@ class ModelRedis:
         current = self.current
         if current is not None and current.name == generation and member in current.members:
             current.remove(self.now, member, ended=True)
-            if not current.members:  # the last one takes the generation with it
-                self.current, self.fingerprint, self.order = None, "", 0
+            self._end_if_empty()
             self._changed()
 
     def outside(self, request: str, data: bytes, prefer: str = "") -> str:
@@ -309,6 +317,11 @@ class ModelRedis:
         if member not in current.members:
             raise Gone(f"{member} was removed")
         return current.members[member]
+
+    def _end_if_empty(self) -> None:
+        """The last member takes the generation with it."""
+        if self.current is not None and not self.current.members:
+            self.current, self.fingerprint, self.order = None, "", 0
 
     def _changed(self) -> None:
         waiting, self.waiting = self.waiting, []

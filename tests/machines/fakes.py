@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from cluster.core.machines.engine import START, InboxEntry, Joined, LogEntry, Turn
+from cluster.core.machines.engine import START, Deliveries, InboxEntry, Joined, LogEntry, Turn
 
 
 class RecordingGateway:
@@ -27,7 +27,7 @@ class RecordingGateway:
         self.log: list[LogEntry] = []
         self.inbox: list[InboxEntry] = []
         self.queue: deque[tuple[bytes, tuple[tuple[str, bytes], ...]]] = deque()
-        self.number = 0
+        self.number = self.retries = self.engine_time = 0
         self.member = ""
         self.uplink: Any = None
 
@@ -42,12 +42,12 @@ class RecordingGateway:
         self.member = joined.member
         self.machines = tuple(each.partition("~")[0] for each in joined.members[:-1])
         self.applied, self.read_inbox, self.number = joined.log_id, START, 0
-        return "joined"
+        return []
 
     def cut_off(self) -> Any:
         self.events.append(("cut off",))
         self.state = "cut off"
-        return "cut off"
+        return []
 
     def read(self, log: Sequence[LogEntry], inbox: Sequence[InboxEntry]) -> Any:
         self.log += log
@@ -57,7 +57,7 @@ class RecordingGateway:
             self.applied = log[-1].id
         if inbox:
             self.read_inbox = inbox[-1].id
-        return "read"
+        return Deliveries([], [])
 
     def take_turn(self) -> Turn | None:
         if not self.queue:
@@ -66,15 +66,15 @@ class RecordingGateway:
         log, inboxes = self.queue.popleft()
         return Turn(self.number, log, inboxes, (), self.applied)
 
-    def retry(self) -> None:
-        """Write what was refused again."""
-
-    def clock(self, engine: int, now: int) -> None:
-        """The engine's time and this machine's."""
-
     def turn_written(self, refused: frozenset[str]) -> Any:
         self.events.append(("written", refused))
-        return "written"
+        return []
+
+    def retry(self) -> None:
+        self.retries += 1
+
+    def clock(self, engine: int, now: int) -> None:
+        self.engine_time = engine
 
     def turns(self) -> list[bytes]:
         """The payloads of the turns in the log."""

@@ -20,10 +20,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-SERVERS = ("redis-server", "valkey-server")
-SERVER = next((path for name in SERVERS if (path := shutil.which(name))), None)
+VALKEY = shutil.which("valkey-server")
+SERVER = shutil.which("redis-server") or VALKEY
 CLIENT = shutil.which("redis-cli") or shutil.which("valkey-cli")
 MISSING = None if SERVER and CLIENT else "redis-server is not installed"
+NO_VALKEY = None if VALKEY and CLIENT else "valkey-server is not installed"
 START_S = 60
 
 
@@ -128,13 +129,14 @@ class RedisTestCase(TestCase):
 
     skip = MISSING
     timeout = 120
+    program = SERVER
 
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="c10k-redis-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
     def start_redis(self, *arguments: str, tcp: bool = False, name: str = "redis") -> RedisServer:
-        server = RedisServer(self.folder / name, tcp)
+        server = RedisServer(self.folder / name, tcp, self.program)
         self.addCleanup(server.stop)
         server.start(*arguments)
         return server

@@ -17,7 +17,7 @@ from cluster.uplink.scripts import Script, compose, script, site_prefix
 from cluster.uplink.url import parse_bus_url
 from tests import profiles  # noqa: F401
 from tests.machines.engine_model import ModelEngine, ModelRedis
-from tests.machines.redis_server import RedisServer, RedisTestCase
+from tests.machines.redis_server import NO_VALKEY, VALKEY, RedisServer, RedisTestCase
 
 INBOX_BYTES, LOG_BYTES = 300, 900
 MACHINES = ("A", "B", "C")
@@ -243,22 +243,50 @@ class ModelTests(RedisTestCase):
         super().setUp()
         self.server = self.start_redis()
 
-    @given(beginnings, st.lists(steps, min_size=10, max_size=50))
-    def examples(self, beginning: list[Any], steps: list[Any]) -> None:
-        async def play() -> None:
+    def play(self, steps: list[Any]) -> list[Any]:
+        """Do the steps on both sides and compare; returns what came of them."""
+
+        async def play() -> list[Any]:
             both = Play(self.server.url)
             await both.connect()
             try:
                 done = []
-                for step in [*beginning, *steps]:
+                for step in steps:
                     model, real = await both.step(*step)
                     done.append((step, model))
                     self.assertEqual(model, real, f"model, Redis after {done}")
                     self.assertEqual("", await both.check(), f"model, Redis after {done}")
+                return [result for _, result in done]
             finally:
                 await both.close()
 
-        asyncio.run(play())
+        return asyncio.run(play())
+
+    @given(beginnings, st.lists(steps, min_size=10, max_size=50))
+    def examples(self, beginning: list[Any], steps: list[Any]) -> None:
+        self.play([*beginning, *steps])
 
     def test_redis_does_what_the_model_does(self) -> None:
         self.examples()
+
+    def test_a_member_that_does_not_read_cannot_keep_the_log_full(self) -> None:
+        hellos = [("hello", name, "o", "s") for name in MACHINES[:2]]
+        writes = [("write", "A", 1, bytes(600), [], b"")] * 2
+        second = [("tick", 1000), ("read", "A"), ("beat", "A", 0), ("beat", "B", 0)]
+        results = self.play([*hellos, *writes, *10 * second, *writes[:1]])
+        self.assertEqual("EngineFull", results[-1])
+        for beating in "AB":
+            end = [("tick", 2000), *(("beat", each, 0) for each in (beating, "B", "A"))]
+            results = self.play([*hellos, *writes, *10 * second, *end, *writes[:1]])
+            self.assertEqual(["Gone", []], [results[-3], results[-1]])
+
+    def test_the_last_member_may_be_the_one_that_does_not_read(self) -> None:
+        writes = [("write", "A", 1, bytes(600), [], b"")] * 2
+        second = [("tick", 1000), ("beat", "A", 0)]
+        results = self.play([("hello", "A", "o", "s"), *writes, *12 * second])
+        self.assertEqual("GenerationChanged", results[-1])
+
+
+class ValkeyTests(ModelTests):
+    skip = NO_VALKEY
+    program = VALKEY

@@ -21,7 +21,15 @@ from cluster.uplink.url import BusUrl, parse_bus_url
 from tests.e2e.test_tls import make_certificate
 from tests.machines.fakes import RecordingGateway, RunningReactor
 from tests.machines.proxy import Proxy
-from tests.machines.redis_server import RedisServer, RedisTestCase, SentinelServer, free_port
+from tests.machines.redis_server import (
+    NO_VALKEY,
+    VALKEY,
+    RedisServer,
+    RedisTestCase,
+    SentinelServer,
+    free_port,
+)
+from tests.once import once
 
 LEASE_S = LEASE_MS / 1000
 WAIT_S = 60.0
@@ -105,6 +113,7 @@ class UplinkTestCase(RedisTestCase):
         return proxy, f"redis://127.0.0.1:{await proxy.start()}"
 
 
+@once
 class FaultTests(UplinkTestCase):
     def test_two_connections_and_keys_that_expire(self) -> None:
         server = self.start_redis()
@@ -359,6 +368,7 @@ class FaultTests(UplinkTestCase):
         self.play(test)
 
 
+@once
 class FailoverTests(UplinkTestCase):
     def test_sentinel_promotes_a_replica(self) -> None:
         primary = self.start_redis(tcp=True, name="1")
@@ -468,3 +478,8 @@ class EngineTests(UplinkTestCase):
             await engine.close()
 
         self.play(test)
+
+
+class ValkeyTests(EngineTests):
+    skip = NO_VALKEY
+    program = VALKEY

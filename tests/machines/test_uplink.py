@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.machines.engine import EngineUnusable
+from cluster.core.machines.engine import Deliveries, EngineUnusable
 from cluster.uplink import member
 from cluster.uplink.uplink import Uplink
 from tests.machines.engine_model import ModelEngine, ModelRedis
@@ -75,7 +75,7 @@ class UplinkTests(SynchronousTestCase):
             self.assertEqual([b"one"], a.gateway.turns())
             self.assertEqual([b"one"], b.gateway.turns())
             self.assertEqual([b"batch"], [each.data for each in b.gateway.inbox])
-            self.assertEqual(["joined", "read", "written"], a.delivered[:3])
+            self.assertEqual({Deliveries}, {type(each) for each in a.delivered})
             stats = a.uplink.stats()
             self.assertEqual((1, 8), (stats["turns"], stats["bytes"]))
 
@@ -178,6 +178,26 @@ class UplinkTests(SynchronousTestCase):
             await self.until(lambda: len(a.joins()) == 2)
             self.assertEqual(1, len(b.joins()))
             self.assertEqual(0, a.uplink.stats()["generation_changes"])
+            self.assertNotIn(("cut off",), a.gateway.events)
+
+        self.play(test)
+
+    def test_a_removed_member_that_cannot_join_at_once_is_cut_off(self) -> None:
+        async def test() -> None:
+            (a,) = await self.joined("A")
+            assert self.server.current is not None
+            self.server.current.remove(self.server.now, a.gateway.member)
+            a.engine.lose_before("hello")
+            await self.until(lambda: len(a.joins()) == 2)
+            self.assertEqual(1, a.gateway.events.count(("cut off",)))
+
+        self.play(test)
+
+    def test_the_clock_of_the_engine(self) -> None:
+        async def test() -> None:
+            (a,) = await self.joined("A")
+            await asyncio.sleep(10)
+            self.assertLess(self.server.now - a.gateway.engine_time, 1100)
 
         self.play(test)
 
@@ -227,15 +247,22 @@ class UplinkTests(SynchronousTestCase):
 
         self.play(test)
 
-    def test_a_full_inbox_does_not_make_the_writer_busy(self) -> None:
+    def test_a_full_inbox_is_tried_again_later(self) -> None:
         async def test() -> None:
             (a,) = await self.joined("A")
-            begun = self.server.calls["write"]
-            again = lambda: a.gateway.put(b"", ("gone~1", b"batch"))  # noqa: E731
+            begun, retry = self.server.calls["write"], a.gateway.retry
+
+            def again() -> None:
+                retry()
+                a.gateway.put(b"", ("gone~1", b"batch"))
+
             a.gateway.retry = again  # type: ignore[method-assign]
-            again()
-            await asyncio.sleep(10)
-            self.assertIn(self.server.calls["write"] - begun, range(10, 100))
+            a.gateway.put(b"", ("gone~1", b"batch"))
+            for number in range(100):
+                await asyncio.sleep(0.1)
+                a.gateway.put(b"%d" % number)
+            await self.until(lambda: a.gateway.turns()[-1:] == [b"99"])
+            self.assertTrue(30 < self.server.calls["write"] - begun - 100 < 100)
 
         self.play(test)
 

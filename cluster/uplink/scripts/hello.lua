@@ -49,7 +49,7 @@ if not alive[member] then
   redis.call('HSET', keys.alive, member, digits(now + lease))
   redis.call('HSET', keys.read, member, id)
   redis.call('HSET', keys.state, 'o:' .. member, owner, 'j:' .. member, id, 'n:' .. member, 0,
-    't:' .. member, 0, 'b:' .. member, 0)
+    't:' .. member, 0, 'b:' .. member, 0, 'p:' .. member, digits(now))
   for _, key in ipairs({life, keys.alive, keys.read, keys.state, keys.log}) do
     redis.call('EXPIRE', key, TTL_S)
   end

@@ -5,7 +5,8 @@
 --   GEN:read    hash: member -> the last ID of the log that it has applied
 --   GEN:state   hash: last (time of the last beat), creator, log and base (bytes that were ever added
 --               to and removed from the log), and for each member M: o:M owner, j:M ID of its Joined,
---               n:M number of its last turn, f:M inboxes that refused it, t:M and b:M (bytes of its inbox)
+--               n:M number of its last turn, f:M inboxes that refused it, t:M and b:M (bytes that were
+--               ever added to and removed from its inbox), p:M when it has last read from the log
 --   GEN:log     stream: k (J, L or T), m member, d payload, t bytes that were added before, e (of L)
 --   GEN:in:M    stream: k (B or X), m sender, d payload, t bytes that were added before, a ("after")
 --   request:ID  string: which member has the external request; reply:ID  list: its answer
@@ -18,6 +19,7 @@ local REPLY_TTL_S = 60       -- seconds that a request and its answer are kept
 local ENTRY_BYTES = 64       -- what an entry counts beside its payload
 local BEAT_MS = 1000         -- milliseconds between two beats of a member
 local JUMP_MS = 3000         -- the clock has jumped if it moved more between any two beats
+local STALLED_MS = 10000     -- milliseconds without reading after which a member may not fill the log
 
 local site = KEYS[1]
 local life = site .. 'life'
@@ -99,7 +101,7 @@ local function remove(keys, member, ended)
   redis.call('HDEL', keys.alive, member)
   redis.call('HDEL', keys.read, member)
   redis.call('HDEL', keys.state, 'o:' .. member, 'j:' .. member, 'n:' .. member, 'f:' .. member,
-    't:' .. member, 'b:' .. member)
+    't:' .. member, 'b:' .. member, 'p:' .. member)
   redis.call('UNLINK', keys.inbox .. member)
   add_log(keys, 'L', member, '', ended)
 end
@@ -111,4 +113,11 @@ local function trim(keys, stream, id, field, total)
   local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   local base = first and first[2][8] or redis.call('HGET', keys.state, total)
   redis.call('HSET', keys.state, field, base)
+end
+
+-- The last member takes the generation with it.
+local function end_if_empty(keys)
+  if redis.call('EXISTS', keys.alive) == 0 then
+    redis.call('UNLINK', keys.read, keys.state, keys.log, life)
+  end
 end
