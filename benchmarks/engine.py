@@ -4,7 +4,7 @@
 
 Two uplinks and a Redis of their own run in one process each, connected by TCP. A publication has 1
 KiB. The writer has one turn in flight, with 1, 10 or 100 publications for the other machine. The
-gateways are replaced by ones that do nothing, so the figures are those of the engine alone. The
+gateways are replaced by ones that do nothing, so the results are those of the engine alone. The
 command prints the CPU time of all threads in µs per publication, as the median of the runs.
 """
 

@@ -61,7 +61,7 @@ class Numbers:
         return self._known.setdefault(value, len(self._known))
 
 
-class Place:
+class Known:
     """What a machine knows: its member and generation, and the IDs that it has read."""
 
     def __init__(self, name: str) -> None:
@@ -77,53 +77,53 @@ class Side:
 
     def __init__(self, engines: dict[str, Engine]) -> None:
         self.engines = engines
-        self.places = {name: Place(name) for name in engines}
+        self.known = {name: Known(name) for name in engines}
         self.generations = Numbers()
 
     async def hello(self, name: str, owner: str, fingerprint: str) -> Any:
-        place = self.places[name]
-        place.lives += 1
-        member = f"{name}~{place.lives:08x}"
+        known = self.known[name]
+        known.lives += 1
+        member = f"{name}~{known.lives:08x}"
         joined = await self.engines[name].hello(member, name, owner, fingerprint)
-        place.member, place.generation = member, joined.generation
-        place.log, place.inbox, place.number = [joined.log_id], [START], 0
+        known.member, known.generation = member, joined.generation
+        known.log, known.inbox, known.number = [joined.log_id], [START], 0
         again = await self.engines[name].hello(member, name, owner, fingerprint)
         assert again == joined, (again, joined)
         return self.generations(joined.generation), joined.created, joined.members
 
     async def write(self, name: str, step: int, log: bytes, to: list[str], data: bytes) -> Any:
-        place = self.places[name]
-        number = max(1, place.number + step)
-        inboxes = tuple((self.places[each].member, data) for each in to)
+        known = self.known[name]
+        number = max(1, known.number + step)
+        inboxes = tuple((self.known[each].member, data) for each in to)
         answers = ((f"request {number}", data),) if data else ()
-        turn = Turn(number, log, inboxes, answers, place.log[-1])
-        refused = await self.engines[name].write(place.generation, place.member, turn)
-        place.number = max(place.number, number)
-        again = await self.engines[name].write(place.generation, place.member, turn)
+        turn = Turn(number, log, inboxes, answers, known.log[-1])
+        refused = await self.engines[name].write(known.generation, known.member, turn)
+        known.number = max(known.number, number)
+        again = await self.engines[name].write(known.generation, known.member, turn)
         assert again == refused, (again, refused)
         return sorted(refused)
 
     async def read(self, name: str) -> Any:
-        place = self.places[name]
+        known = self.known[name]
         log, inbox = await self.engines[name].read(
-            place.generation, place.member, place.log[-1], place.inbox[-1], 0
+            known.generation, known.member, known.log[-1], known.inbox[-1], 0
         )
-        place.log += [each.id for each in log]
-        place.inbox += [each.id for each in inbox]
+        known.log += [each.id for each in log]
+        known.inbox += [each.id for each in inbox]
         return (
             [(each.kind, each.member, each.data, each.ended) for each in log],
             [(each.kind, each.member, each.after != "", each.data) for each in inbox],
         )
 
     async def beat(self, name: str, back: int) -> Any:
-        place = self.places[name]
-        log_id = place.log[max(0, len(place.log) - 1 - back)]
-        inbox_id = place.inbox[max(0, len(place.inbox) - 1 - back)]
-        return await self.engines[name].beat(place.generation, place.member, log_id, inbox_id)
+        known = self.known[name]
+        log_id = known.log[max(0, len(known.log) - 1 - back)]
+        inbox_id = known.inbox[max(0, len(known.inbox) - 1 - back)]
+        return await self.engines[name].beat(known.generation, known.member, log_id, inbox_id)
 
     async def goodbye(self, name: str) -> Any:
-        place = self.places[name]
-        await self.engines[name].goodbye(place.generation, place.member)
+        known = self.known[name]
+        await self.engines[name].goodbye(known.generation, known.member)
 
 
 names = st.sampled_from(MACHINES)
