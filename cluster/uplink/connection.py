@@ -6,11 +6,13 @@ for that to the next command.
 """
 
 import asyncio
+import os
 import random
 import socket
+import ssl
+from collections.abc import Callable
 from typing import Any
 
-import hiredis
 from redis import exceptions
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
@@ -30,6 +32,12 @@ from cluster.core.machines.engine import (
 )
 from cluster.uplink.scripts import Script
 from cluster.uplink.url import BusUrl
+
+_pack: Callable[[tuple[Any, ...]], bytes] | None
+try:
+    from hiredis import pack_command as _pack
+except ImportError:
+    _pack = None
 
 CONNECT_S = 3.0
 """Seconds for a connection with its handshake: a lease must not end because one server of several
@@ -94,8 +102,8 @@ class RedisConnection:
         try:
             # redis-py's own limit would begin a task for each command.
             async with asyncio.timeout(seconds):
-                # redis-py's own packer takes ten times as long.
-                packed = hiredis.pack_command(command)
+                # redis-py's own packer takes several times as long.
+                packed = _pack(command) if _pack else connection.pack_command(*command)
                 await connection.send_packed_command(packed, check_health=False)
                 return await connection.read_response()
         except TimeoutError:
@@ -176,6 +184,7 @@ async def open_connection(
         "socket_timeout": None,
         "socket_connect_timeout": CONNECT_S,
     }
+    where = url.path if address is None else f"{address[0]}:{address[1]}"
     connection: Any = None
     try:
         async with asyncio.timeout(CONNECT_S):
@@ -188,14 +197,28 @@ async def open_connection(
             await connection.connect()
     except TimeoutError:
         await _discard(connection)
-        raise EngineUnavailable(f"no answer for {CONNECT_S:g} s") from None
+        raise EngineUnavailable(f"no answer of {where} for {CONNECT_S:g} s") from None
     except (exceptions.RedisError, OSError) as error:
         await _discard(connection)
-        raise engine_error(error) from error
+        found, reason = engine_error(error), _reason(error.__context__)
+        if type(found) is EngineUnavailable and reason:
+            raise EngineUnavailable(f"cannot connect to {where}: {reason}") from error
+        raise found from error
     except BaseException:
         await _discard(connection)
         raise
     return RedisConnection(connection, prefix)
+
+
+def _reason(cause: BaseException | None) -> str:
+    """Why a connection failed, in the system's words: redis-py's text repeats the address."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return f"no TLS: {cause.reason}"
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+    return ""
 
 
 async def _discard(connection: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cluster.core.machines.engine import (
     AnotherSite,
@@ -33,6 +34,10 @@ from cluster.uplink.member import Backoff, LeaseOver, Member, UplinkGateway
 OPERATOR_S = 5.0
 """Seconds before the next attempt when only an operator can help, or another machine's lease must
 end first."""
+
+BRIEF_S = 1.0
+"""Seconds below which a membership is brief. After one, the next attempt has to wait, because the
+reason may be there again at once, and each attempt is logged to all machines."""
 
 STOP_S = 2.0
 """Seconds that a service which stops has to write what is queued, and for its goodbye."""
@@ -140,7 +145,7 @@ class Uplink(Service):
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.log.failure("the uplink ended", _failure_of(error))
+            self.log.failure("the uplink ended", Failure(error))
 
     async def _stop(self, task: "asyncio.Task[None]") -> None:
         member = self._member
@@ -156,8 +161,11 @@ class Uplink(Service):
 
     async def _run(self) -> None:
         """Join, and join again, until the service stops."""
+        loop = asyncio.get_running_loop()
+        backoff = Backoff()
         while not self._stopping:
             self._member = member = await self._join()
+            begun = loop.time()
             try:
                 await self._keep(member)
                 return
@@ -167,13 +175,17 @@ class Uplink(Service):
                 # Nodes need not notice if the next hello succeeds at once.
                 self._now_in("joining", str(error))
             except Exception as bug:
-                self.log.failure("the uplink failed and joins again", _failure_of(bug))
+                self.log.failure("the uplink failed and joins again")
                 self._cut_off(f"an error of c10k: {bug!r}")
-                await asyncio.sleep(Backoff().next())
             self._turns += member.turns
             self._bytes += member.bytes
             self._member = None
             self._troubles.clear()
+            if loop.time() - begun >= BRIEF_S:
+                backoff.reset()
+            else:
+                self._not_joined(self._reason)
+                await asyncio.sleep(backoff.next())
 
     def _cut_off(self, reason: str) -> None:
         self._now_in("cut off", reason)
@@ -288,9 +300,3 @@ class Uplink(Service):
             self._info(state, text, state=state, member=self._name, machines=others)
         else:
             self._warn(state, "uplink {state}: {reason}", state=state, reason=reason)
-
-
-def _failure_of(error: BaseException) -> Any:
-    from twisted.python.failure import Failure
-
-    return Failure(error)

@@ -470,8 +470,11 @@ class EngineTests(UplinkTestCase):
     def test_not_connected(self) -> None:
         async def test() -> None:
             engine: Engine = RedisEngine(BusUrl((("127.0.0.1", free_port()),)), "site", "A")
-            with self.assertRaises(EngineUnavailable):
+            with self.assertRaises(EngineUnavailable) as caught:
                 await engine.connect()
+            self.assertRegex(
+                str(caught.exception), r"^cannot connect to 127.0.0.1:\d+: Connection refused$"
+            )
             for call in (engine.hello("A~1", "A", "o", "f"), engine.goodbye("g", "A~1")):
                 with self.assertRaises(EngineError):
                     await call

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.machines.engine import Deliveries, EngineUnusable
+from cluster.core.machines.engine import Deliveries, EngineUnusable, Gone
 from cluster.uplink import member
 from cluster.uplink.uplink import Uplink
 from tests.machines.engine_model import ModelEngine, ModelRedis
@@ -174,11 +174,31 @@ class UplinkTests(SynchronousTestCase):
         async def test() -> None:
             a, b = await self.joined("A", "B")
             assert self.server.current is not None
+            await asyncio.sleep(1.5)
             self.server.current.remove(self.server.now, a.gateway.member)
             await self.until(lambda: len(a.joins()) == 2)
             self.assertEqual(1, len(b.joins()))
             self.assertEqual(0, a.uplink.stats()["generation_changes"])
             self.assertNotIn(("cut off",), a.gateway.events)
+
+        self.play(test)
+
+    def test_a_member_that_is_removed_again_and_again(self) -> None:
+        """Each attempt is logged to all machines, so there is not one after the other."""
+
+        async def test() -> None:
+            (a,) = await self.joined("A")
+
+            def remove(*arguments: Any) -> Any:
+                raise Gone("the state cannot be used")
+
+            a.gateway.read = remove  # type: ignore[method-assign]
+            since = self.server.now
+            for each in range(10):
+                await self.until(lambda: len(a.joins()) > each)  # noqa: B023
+                a.gateway.put(b"something to read")
+            await self.until(lambda: len(a.joins()) > 10)
+            self.assertGreater(self.server.now - since, 3000)
 
         self.play(test)
 
