@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from benchmarks import command
 from benchmarks.link import cpu_seconds
-from cluster.core.machines.engine import START, InboxEntry, Joined, LogEntry, Turn
+from cluster.core.machines.engine import START, Deliveries, InboxEntry, Joined, LogEntry, Turn
 from workers.cli.argument_types import positive
 
 TURNS = {1: 5_000, 10: 5_000, 100: 2_000}
@@ -52,14 +52,15 @@ class Gateway:
         self._to = ""
         self.go = False
 
-    def joined(self, joined: Joined, now: int) -> None:
+    def joined(self, joined: Joined, now: int) -> list[Any]:
         print("ready", flush=True)
         self._find(joined.members)
+        return []
 
-    def cut_off(self) -> None:
+    def cut_off(self) -> list[Any]:
         raise RuntimeError("cut off")
 
-    def read(self, log: Sequence[LogEntry], inbox: Sequence[InboxEntry]) -> None:
+    def read(self, log: Sequence[LogEntry], inbox: Sequence[InboxEntry]) -> Deliveries:
         if log:
             self.applied = log[-1].id
             self._find([each.member for each in log])
@@ -68,6 +69,7 @@ class Gateway:
             self.received += sum(len(each.data) for each in inbox)
             if self.received >= self._turns * len(self._data):
                 print(self.received // PUBLICATION_BYTES, flush=True)
+        return Deliveries([], [])
 
     def take_turn(self) -> Turn | None:
         if not self.go or self._number >= self._turns:
@@ -75,9 +77,16 @@ class Gateway:
         self._number += 1
         return Turn(self._number, b"", ((self._to, self._data),), (), self.applied)
 
-    def turn_written(self, refused: frozenset[str]) -> None:
+    def turn_written(self, refused: frozenset[str]) -> list[Any]:
         if refused:
             self._turns += 1
+        return []
+
+    def retry(self) -> None:
+        """Nothing is kept."""
+
+    def clock(self, engine: int, now: int) -> None:
+        """The time is not used."""
 
     def _find(self, members: Sequence[str]) -> None:
         for member in members:
@@ -88,8 +97,11 @@ class Gateway:
 class Running:
     """What an uplink needs of a reactor."""
 
-    def callWhenRunning(self, call: Any) -> None:
-        call()
+    def callWhenRunning(self, call: Any, *arguments: Any) -> None:
+        call(*arguments)
+
+    def callLater(self, seconds: float, call: Any) -> None:
+        asyncio.get_running_loop().call_later(seconds, call)
 
 
 async def play(role: str, url: str, batch: int) -> None:

@@ -91,7 +91,8 @@ class Uplink(Service):
     def startService(self) -> None:
         super().startService()
         self._stopping = False
-        self._reactor.callWhenRunning(self._begin)
+        # Reactors call this when they start, shortly before asyncio's loop runs.
+        self._reactor.callWhenRunning(self._reactor.callLater, 0, self._begin)
 
     def stopService(self) -> "Deferred[None]":
         """Say goodbye if this machine has no nodes any more, and disconnect.

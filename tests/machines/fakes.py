@@ -82,10 +82,13 @@ class RecordingGateway:
 
 
 class RunningReactor:
-    """The only method of a reactor that an uplink calls."""
+    """The methods of a reactor that an uplink calls."""
 
-    def callWhenRunning(self, call: Callable[[], object]) -> None:
-        call()
+    def callWhenRunning(self, call: Callable[..., object], *arguments: Any) -> None:
+        call(*arguments)
+
+    def callLater(self, seconds: float, call: Callable[..., object], *arguments: Any) -> Any:
+        return asyncio.get_running_loop().call_later(seconds, call, *arguments)
 
 
 class _Selector(selectors.DefaultSelector):
