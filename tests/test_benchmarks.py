@@ -15,6 +15,7 @@ from benchmarks import (
     broadcast,
     command,
     echo,
+    engine,
     environments,
     fast_path,
     floods,
@@ -46,7 +47,7 @@ from benchmarks.servers import (
     kernel_kb,
 )
 
-MEASURING: Any = [broadcast, echo, handshakes, idle, fast_path, history, life, link]
+MEASURING: Any = [broadcast, echo, engine, handshakes, idle, fast_path, history, life, link]
 MEASURING += [floods, restart, slow_views, spare, storm, watchers]
 
 
@@ -78,6 +79,7 @@ class CommandTests(SynchronousTestCase):
             (watchers, "--rate 0"),
             (history, "--runs 0"),
             (link, "--runs 0"),
+            (engine, "--runs 0"),
         ):
             said = io.StringIO()
             with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as ended:
