@@ -13,7 +13,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 import cluster
 from cluster import testing
-from cluster.cli import options, value_checks
+from cluster.cli import broker_options, options, value_checks
 from cluster.django import conf
 from cluster.django.management.commands import publish
 from cluster.django.revocation.revocable_clients import CLOSE_REVOKED
@@ -106,7 +106,7 @@ class DocumentsTests(TestCase):
 
     def test_the_long_options_of_commands_exist(self) -> None:
         known = {"pidfile", "logfile"}
-        for parser in (options.Options(), options.NodeOptions(), options.BrokerOptions()):
+        for parser in (options.Options(), options.NodeOptions(), broker_options.BrokerOptions()):
             known |= long_options(parser)
         for page in documents():
             for words in commands("twistd", str(page.relative_to(ROOT))):
@@ -198,7 +198,7 @@ class ReferenceTests(TestCase):
         self.assert_options("c10k-node", options.NodeOptions())
 
     def test_options_of_a_broker(self) -> None:
-        self.assert_options("c10k-broker", options.BrokerOptions())
+        self.assert_options("c10k-broker", broker_options.BrokerOptions())
 
     def test_environment_of_the_demo_project(self) -> None:
         source = "".join(path.read_text() for path in (ROOT / "django_project").glob("*.py"))
@@ -212,7 +212,7 @@ class ReferenceTests(TestCase):
 
     def test_system_checks(self) -> None:
         folder = ROOT / "cluster" / "django"
-        source = "".join(path.read_text() for path in folder.glob("*checks.py"))
+        source = "".join(path.read_text() for path in folder.rglob("*_checks.py"))
         ids = set(re.findall(r"c10k\.[EW]\d{3}", source))
         self.assertTrue(ids)
         page = section(REFERENCE / "commands.md", "System checks")

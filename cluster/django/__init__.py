@@ -10,8 +10,7 @@ revocation/       closes clients whose session or user changed
 request_context   the language, time zone and context variables that middleware made active
 conf              the C10K setting; conf_topics: its key TOPICS; conf_machines: its keys BUS,
                   MACHINE and SITE
-checks            system checks of manage.py check; deploy_checks and bus_checks: those of check
-                  --deploy
+system_checks/    what manage.py check reports, and check --deploy
 apps, management  the Django application and its commands
 
 Code on this floor reaches the node of its process through ``api.topics.node``.

@@ -15,12 +15,12 @@ class ClusterConfig(AppConfig):
     verbose_name = "c10k"
 
     def ready(self) -> None:
-        from cluster.django import checks
         from cluster.django.api import topics
         from cluster.django.revocation import revocations, session_signals
         from cluster.django.revocation.revocable_clients import revocable_clients
+        from cluster.django.system_checks import site_checks
 
-        checks.register()
+        site_checks.register()
         session_signals.connect()
         topics.listen_from_start(
             revocations.TOPIC, revocable_clients.take, lost=revocable_clients.lost

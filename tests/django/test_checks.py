@@ -11,7 +11,7 @@ from django.test import override_settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.machines.engine import EngineUnusable
-from cluster.django import bus_checks, checks, deploy_checks
+from cluster.django.system_checks import bus_checks, deploy_checks, site_checks
 from cluster.uplink import probe
 from cluster.uplink.server import Server
 from cluster.uplink.url import BusUrl
@@ -35,9 +35,9 @@ class ChecksTestCase(SynchronousTestCase):
 class SettingTests(ChecksTestCase):
     def test_errors_of_the_setting(self) -> None:
         wrong = {"PING_INTERVALL": 5, "WSGI_THREADS": 0}
-        self.assertEqual(self.run_check(checks.check_setting, C10K=wrong), ["E001", "E001"])
+        self.assertEqual(self.run_check(site_checks.check_setting, C10K=wrong), ["E001", "E001"])
         self.assertIn("PING_INTERVALL", self.found)
-        self.assertEqual(self.run_check(checks.check_setting, C10K={}), [])
+        self.assertEqual(self.run_check(site_checks.check_setting, C10K={}), [])
 
     def test_the_permission_function_of_audiences(self) -> None:
         for path, expected in (
@@ -48,9 +48,9 @@ class SettingTests(ChecksTestCase):
             ("allowed", ["E002"]),
             ("django_project.settings.DEBUG", ["E002"]),
         ):
-            found = self.run_check(checks.check_permission, C10K={"AUDIENCE_PERMISSION": path})
+            found = self.run_check(site_checks.check_permission, C10K={"AUDIENCE_PERMISSION": path})
             self.assertEqual(expected, found, path)
-        self.assertEqual([], self.run_check(checks.check_permission, C10K="no dict"))
+        self.assertEqual([], self.run_check(site_checks.check_permission, C10K="no dict"))
 
     def test_order_of_applications(self) -> None:
         class Config:
@@ -59,11 +59,11 @@ class SettingTests(ChecksTestCase):
 
         names = ["django.contrib.staticfiles", "cluster.django"]
         self.patch(apps, "get_app_configs", lambda: map(Config, names))
-        self.assertEqual(checks.check_application_order()[0].id, "c10k.W001")
+        self.assertEqual(site_checks.check_application_order()[0].id, "c10k.W001")
         names.reverse()
-        self.assertEqual(checks.check_application_order(), [])
+        self.assertEqual(site_checks.check_application_order(), [])
         names.pop()
-        self.assertEqual(checks.check_application_order(), [])
+        self.assertEqual(site_checks.check_application_order(), [])
 
     def test_django_runs_them(self) -> None:
         with override_settings(C10K={"UNKNOWN": 1, "PROXY_TIMEOUT": 30}):

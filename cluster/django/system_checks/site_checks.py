@@ -1,8 +1,6 @@
 """System checks of ``manage.py check``, which also ``runserver`` and ``migrate`` run.
 
-They find what is wrong on any machine. deploy_checks.py and bus_checks.py have those of ``check
---deploy``.
-docs/reference/commands.md lists them all.
+They find what is wrong on any machine. docs/reference/commands.md lists all checks.
 """
 
 from collections.abc import Mapping
@@ -14,8 +12,8 @@ from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
 from cluster.django import conf
-from cluster.django.bus_checks import BUS_CHECKS
-from cluster.django.deploy_checks import DEPLOY_CHECKS
+from cluster.django.system_checks.bus_checks import BUS_CHECKS
+from cluster.django.system_checks.deploy_checks import DEPLOY_CHECKS
 
 
 def register() -> None:
