@@ -1,9 +1,7 @@
 """The broker: a ROUTER socket around core.broker_state.exchange.
 
 The broker forwards batches between nodes unopened. All other messages go to the Exchange, which
-returns what to send.
-
-Messages for a node that does not read wait in a queue (broker_queues.py).
+returns what to send. Messages for a node that does not read wait in a queue (broker_queues.py).
 """
 
 import os
@@ -17,7 +15,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from cluster.broker_history import HistoryFile
+from cluster.broker_history import HistoryFile, State
 from cluster.broker_queues import RETRY_S, NodeQueues
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange, Outgoing
@@ -39,7 +37,8 @@ class Broker(Service):
     With ``keys``, as tcp needs them, only nodes with the right key can connect. With ``history``,
     the path of a file, the next broker continues with what topics retain (broker_history.py).
     ``ready`` fires when the socket is bound; it fails with the reason if binding is impossible.
-    Retained frames expire by ``unix_time``, in seconds: nodes compare it with theirs.
+    Retained frames expire by ``unix_time``, in seconds: nodes compare it with theirs. ``exchange``
+    is the state; broker_uplink.py has one that other machines share.
     """
 
     log = Logger()
@@ -54,6 +53,7 @@ class Broker(Service):
         keys: BusKeys | None = None,
         history: str = "",
         unix_time: Callable[[], float] = time.time,
+        exchange: State | None = None,
     ) -> None:
         if keys is None and not address.startswith("ipc://"):
             raise ValueError(f"a broker at {address} needs keys: any user could connect")
@@ -64,7 +64,7 @@ class Broker(Service):
         self.ready: Deferred[None] = Deferred()
         self._reactor = reactor
         self._unix_time = unix_time
-        self._exchange = Exchange(os.urandom(8).hex())
+        self._exchange = Exchange(os.urandom(8).hex()) if exchange is None else exchange
         self._history: HistoryFile | None = None
         if history:
             self._history = HistoryFile(history, self._exchange, reactor, self._now)
@@ -129,9 +129,9 @@ class Broker(Service):
             self._history.load()
             self._exchange.on_retained = self._history.record
 
-    def stopService(self) -> None:
+    def stopService(self) -> "Deferred[Any] | None":
         if not self.running:  # the start has failed
-            return
+            return None
         super().stopService()
         self._queues.stop()
         if self._probe_timer is not None:
@@ -144,6 +144,7 @@ class Broker(Service):
         self._close_context()
         if self._history is not None:
             self._history.stop()
+        return None
 
     def _close_context(self) -> None:
         if self._authentication is not None:
@@ -185,12 +186,12 @@ class Broker(Service):
                 self._ask_for_hello(sender)
                 return
             destination = parts[1][1:]
-            if destination not in self._known:
+            if destination in self._known:
+                self._batches_forwarded += 1
+                self._bytes_forwarded += len(parts[2])
+                self._send([destination, wire.BATCH + sender, parts[2]])
+            elif not self.forward(sender, destination, parts[2]):
                 self._dropped["node_gone"] += 1
-                return
-            self._batches_forwarded += 1
-            self._bytes_forwarded += len(parts[2])
-            self._send([destination, wire.BATCH + sender, parts[2]])
             return
         try:
             if len(parts) != 2:
@@ -210,13 +211,26 @@ class Broker(Service):
             self._dropped["unknown_sender"] += 1
             self._ask_for_hello(sender)
             return
-        outgoing = self._exchange.receive(node, message, self._now())
-        self._known = {name.encode() for name in self._exchange.nodes}
+        outgoing = self.process(node, message)
+        self._know_nodes()
         self._perform(outgoing)
         if isinstance(message, wire.Hello):
             for name in self._queues.congested():
                 if name != sender:
                     self._send([sender, wire.encode(wire.Congested(name.decode()))])
+
+    def _know_nodes(self) -> None:
+        self._known = {name.encode() for name in self._exchange.nodes}
+
+    # What a broker with an uplink does otherwise.
+
+    def forward(self, origin: bytes, destination: bytes, data: bytes) -> bool:
+        """Forward a batch to a node that is not here; returns False if it is not known."""
+        return False
+
+    def process(self, node: str, message: wire.Message) -> Outgoing:
+        """Process a message of a node; returns what to send because of it."""
+        return self._exchange.receive(node, message, self._now())
 
     def _connection_refused(self) -> None:
         self._connections_refused += 1

@@ -20,14 +20,15 @@ are only here. The rules:
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 
 from cluster.core import wire
-from cluster.core.broker_state.exchange import Exchange
+from cluster.core.broker_state.exchange import Outgoing
+from cluster.core.broker_state.topic_history import RetainedFrames
 from cluster.core.exceptions import WireError
 from cluster.pubsub.history_cache import HistoryCache
 
@@ -45,6 +46,26 @@ RETRY_S = 10.0
 """Seconds until a file that could not be written is begun again."""
 
 
+class State(Protocol):
+    """The state of a broker: an Exchange (core.broker_state), or a Gateway (core.machines)."""
+
+    on_retained: Callable[[wire.Retained], object]
+
+    @property
+    def nodes(self) -> tuple[str, ...]: ...
+
+    @property
+    def retained(self) -> RetainedFrames: ...
+
+    def receive(self, node: str, message: wire.Message, now: int = 0) -> Outgoing: ...
+
+    def leave(self, node: str, ended: bool = False) -> Outgoing: ...
+
+    def load(self, messages: Iterable[wire.Restore], now: int) -> None: ...
+
+    def history(self, topic: bytes, now: int) -> wire.Retained | None: ...
+
+
 class HistoryFile:
     """Call ``load`` once, then ``record`` for each message that changes what a topic retains.
 
@@ -57,7 +78,7 @@ class HistoryFile:
 
     log = Logger()
 
-    def __init__(self, path: str, exchange: Exchange, clock: Any, now: Callable[[], int]) -> None:
+    def __init__(self, path: str, exchange: State, clock: Any, now: Callable[[], int]) -> None:
         self.size = 0
         self.errors = 0
         self._path = path

@@ -14,7 +14,7 @@ Dropped batches are counted. Other messages are not: the node receives them agai
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import zmq

@@ -49,6 +49,7 @@ FLOORS = (
             "cluster.broker_history",
             "cluster.broker_queues",
             "cluster.broker_requests",
+            "cluster.broker_uplink",
         ),
         ("core", "logs", "net", "pubsub", "uplink", "django"),
     ),

@@ -14,8 +14,8 @@ class NodeConfig:
         name: The node's name, unique on its bus.
         settings: The Django settings module.
         bus: "local" for the only node, otherwise the ZeroMQ endpoint of the broker.
-        machine: The name of this machine, if other machines belong to the site; it is the end of the
-            node's name on the bus. Empty for a site on one machine.
+        machine: The name of this machine, with which the node's name on the bus ends, if other
+            machines belong to the site; empty for a site on one machine.
         bus_keys: Folder with the keys for a broker on tcp; empty for others.
         ping_interval: Seconds between pings to a WebSocket client.
         ping_timeout: Seconds that a client has to answer a ping.
