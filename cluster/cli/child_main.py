@@ -4,21 +4,27 @@
 command line from the site's settings, which may have changed since the supervisor started.
 
 SIGHUP, which restarts the cluster if the supervisor receives it, is logged and has no effect here.
+
+``broker --fingerprint`` prints a hash of the code that a broker runs. A rolling restart compares it
+with that of the running broker, and leaves that broker alone if they are equal: replacing it
+interrupts the link between the nodes.
 """
 
 import argparse
+import hashlib
 import importlib
+import importlib.metadata
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.logger import globalLogBeginner
 
 from cluster.cli.child import EXIT_ORPHANED, EXIT_STOPPED, Child, ChildService
-from cluster.cli.fingerprint import code_fingerprint
 from cluster.cli.log_signals import handle_log_signals
 from cluster.cli.process_setup import (
     ignore_signals,
@@ -38,6 +44,9 @@ FINGERPRINT_S = 30
 """Seconds after which ``--fingerprint`` is given up; the supervisor waits for it."""
 
 STDERR = 2
+
+LIBRARIES = ("Twisted", "pyzmq")
+"""Distributions whose release is part of the fingerprint."""
 
 
 def make_node(
@@ -67,9 +76,37 @@ def make_broker(config: dict[str, Any], _: list[tuple[int, int, str, str]]) -> C
     """Create the cluster's own broker."""
     from twisted.internet import reactor
 
+    if "uplink" in config:
+        from cluster.broker_uplink import make_gateway
+
+        return make_gateway(config["address"], reactor, config["uplink"], config["history"])
     from cluster.broker import Broker
 
     return Broker(config["address"], reactor, history=config["history"])
+
+
+def code_fingerprint(has_uplink: bool = False) -> str:
+    """Import the broker, and return a hash of the files of c10k that are loaded now.
+
+    It includes the releases of Python and of libraries.
+    """
+    importlib.import_module("cluster.broker")
+    libraries, scripts = list(LIBRARIES), list[Path]()
+    if has_uplink:
+        importlib.import_module("cluster.broker_uplink")
+        libraries.append("redis")
+        scripts = sorted(Path(__file__).parents[1].rglob("*.lua"))
+    digest = hashlib.sha256(sys.version.encode())
+    for library in libraries:
+        digest.update(importlib.metadata.version(library).encode())
+    for name, loaded in sorted(sys.modules.items()):
+        path = getattr(loaded, "__file__", None)
+        if name.partition(".")[0] == "cluster" and path:
+            digest.update(name.encode())
+            digest.update(Path(path).read_bytes())
+    for script in scripts:
+        digest.update(script.read_bytes())
+    return digest.hexdigest()
 
 
 def log_to_supervisor(process: str, log_format: str, descriptor: int) -> ProcessLog:
@@ -100,6 +137,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--fingerprint", action="store_true", help="print the fingerprint of the code, and exit"
     )
+    parser.add_argument("--uplink", action="store_true", help="a broker that has an uplink")
     parser.add_argument("--spare", metavar="SETTINGS", help="load this site, and wait for a slot")
     parser.add_argument("--log-format", choices=sorted(FORMATS), default="text")
     parser.add_argument("--log-descriptor", type=int, default=1, help="the pipe for the log")
@@ -116,7 +154,7 @@ def main(argv: Sequence[str]) -> NoReturn:
     # Ctrl-C sends SIGINT to the whole process group, but the supervisor stops each child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     is_node = arguments.kind == "node"
-    if is_node:
+    if is_node or arguments.uplink:
         install_asyncio_reactor()
     process = f"node{arguments.slot}" if is_node else "broker"
     if arguments.spare:
@@ -146,7 +184,7 @@ def main(argv: Sequence[str]) -> NoReturn:
         )
         stop_on_first_signal(main_loop, child.stop)
     else:
-        fingerprint = code_fingerprint("cluster.broker")
+        fingerprint = code_fingerprint(arguments.uplink)
         if arguments.fingerprint:
             print(fingerprint, file=sys.__stdout__, flush=True)
             os._exit(EXIT_STOPPED)

@@ -1,4 +1,4 @@
-"""The command lines of ``twistd c10k``, ``c10k-node`` and ``c10k-broker``.
+"""The command lines of ``twistd c10k`` and ``c10k-node``.
 
 Each option is declared once, with its unit and default, and checked in ``postOptions``. Errors such
 as a busy port, a missing settings module or a broker that does not run are reported there as a
@@ -9,34 +9,32 @@ parsed values are in ``options.listens``, ``options.admin``, ``options.bus`` and
 ``options.node_config()``; the mapping keeps the texts.
 """
 
-import ipaddress
 import os
 import re
-import sys
 from typing import Any, ClassVar
 
-from cluster.cli.parsing import ClusterOptions
 from cluster.cli.site_options import (
     BUS_KEYS,
-    LOG_FORMAT,
+    MACHINE,
     NODE_FLAGS,
     NODE_PARAMETERS,
     SiteOptions,
 )
 from cluster.cli.value_checks import (
     NODE_FIELDS,
-    bus_answers,
     check_bus_keys,
-    check_socket_path,
     default_of,
     parse_bus,
     probe_bus,
+    probe_uplink,
+    uplink_config,
 )
 from cluster.core.exceptions import ConfigurationError
+from cluster.django.conf_machines import bus_of, is_uplink, machine_name
 from cluster.net.addresses import Address, first_port, parse_address
 from cluster.net.listening_sockets import probe
 from cluster.net.runtime_directory import broker_address
-from cluster.supervisor.config import MAX_NODES
+from cluster.supervisor.config import MAX_NODES, UplinkConfig
 
 
 class Options(SiteOptions):
@@ -57,11 +55,15 @@ class Options(SiteOptions):
         [
             "bus",
             None,
-            "zmq+ipc",
-            "what connects the nodes: zmq+ipc (the cluster's own broker), or a broker that"
-            " twistd c10k-broker runs: zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT",
+            None,
+            "what connects the nodes: zmq+ipc (the cluster's own broker), a broker that"
+            " twistd c10k-broker runs: zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT, or the Redis that"
+            " several machines share: redis://HOST:PORT, rediss://HOST:PORT (with TLS) or"
+            " redis+sentinel://HOST,HOST,HOST/NAME; a URL with a password only in the environment"
+            " or the settings [default: $C10K_BUS, C10K['BUS'], or zmq+ipc]",
         ],
         BUS_KEYS,
+        MACHINE,
         [
             "admin",
             None,
@@ -98,9 +100,21 @@ class Options(SiteOptions):
         if self["nodes"] is None and self.site["NODES"] is None:
             self["nodes"] = str(min(MAX_NODES, len(os.sched_getaffinity(0))))
         self.nodes = self.number("nodes", 1, MAX_NODES)
-        bus = parse_bus(self["bus"])
-        # A single node needs no broker, unless --bus names one that other nodes use, too.
-        self.bus: str | None = "local" if bus is None and self.nodes == 1 else bus
+        text, source = self.given_bus("zmq+ipc")
+        self.uplink: UplinkConfig | None = None
+        bus = None
+        if is_uplink(text):
+            self.uplink = uplink_config(text, source, self["machine"], self.settings, self.site)
+        else:
+            bus = parse_bus(text, source)
+            if self["machine"] is not None:
+                raise ConfigurationError(
+                    "--machine is for a cluster that shares a Redis with other machines:"
+                    " --bus redis://HOST:PORT"
+                )
+        # A single node needs no broker, unless other nodes are connected to it, too.
+        is_alone = bus is None and self.uplink is None and self.nodes == 1
+        self.bus: str | None = "local" if is_alone else bus
         self.bus_keys = check_bus_keys(bus, self["bus-keys"], "node")
         self.check_site_options()
         self.restart_spread = self.seconds("restart-spread", may_be_zero=True)
@@ -108,6 +122,8 @@ class Options(SiteOptions):
         probe(self.admin)
         if bus is not None:
             probe_bus(bus)
+        if self.uplink is not None:
+            probe_uplink(self.uplink)
 
     def given_node_config(self) -> dict[str, Any]:
         """Return the fields of a NodeConfig that do not depend on the node or on C10K.
@@ -159,79 +175,48 @@ class NodeOptions(SiteOptions):
         [
             "bus",
             None,
-            "local",
+            None,
             "what connects the nodes: local (this is the only one), or a broker that"
             " twistd c10k-broker runs: zmq+ipc (this user's), zmq+ipc:///PATH or"
-            " zmq+tcp://ADDRESS:PORT",
+            " zmq+tcp://ADDRESS:PORT [default: $C10K_BUS, C10K['BUS'], or local]",
         ],
         BUS_KEYS,
+        MACHINE,
         *NODE_PARAMETERS,
     ]
     optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS
 
-    @staticmethod
-    def installed_reactor() -> object:
-        """The installed reactor, from twistd's --reactor; None if no reactor is installed yet."""
-        return sys.modules.get("twisted.internet.reactor")
-
     def postOptions(self) -> None:
-        reactor = self.installed_reactor()
-        if reactor is not None and not hasattr(reactor, "_asyncioEventloop"):
-            raise ConfigurationError(
-                f"a node needs the asyncio reactor, not {type(reactor).__name__}:"
-                " leave --reactor out, or write twistd --reactor asyncio c10k-node"
-            )
+        self.check_reactor("a node", "c10k-node")
         name = self["name"]
         if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
             raise ConfigurationError(
                 "--name must be 1 to 63 letters, digits, dots, hyphens or underscores,"
                 f" not {name!r}"
             )
+        self.load_settings()
+        text, source = self.given_bus("local")
+        if is_uplink(text):
+            raise ConfigurationError(
+                f"{source} is the engine of several machines, to which a broker connects: give this"
+                " node --bus with the address of that broker (twistd c10k-broker --uplink)"
+            )
         bus = "local"
-        if self["bus"] != "local":
-            bus = parse_bus(self["bus"]) or broker_address(os.environ, os.getuid())
+        if text != "local":
+            bus = parse_bus(text, source) or broker_address(os.environ, os.getuid())
         self.bus = bus
         self.bus_keys = check_bus_keys(bus, self["bus-keys"], "node")
-        self.load_settings()
+        self.machine = self._machine()
         self.check_site_options()
         if bus != "local":
             probe_bus(bus)
 
+    def node_config(self, name: str, bus: str) -> dict[str, Any]:
+        """Return the fields of a NodeConfig."""
+        return {**super().node_config(name, bus), "machine": self.machine}
 
-class BrokerOptions(ClusterOptions):
-    """``twistd c10k-broker``: the broker, for use under another process supervisor."""
-
-    synopsis = "[options]"
-    longdesc = "Runs the broker that c10k-node processes, or c10k --bus, connect to."
-    optParameters: ClassVar[list[list[Any]]] = [
-        [
-            "bus",
-            None,
-            "zmq+ipc",
-            "where to listen: zmq+ipc (a socket in this user's runtime folder), zmq+ipc:///PATH or"
-            " zmq+tcp://ADDRESS:PORT",
-        ],
-        BUS_KEYS,
-        LOG_FORMAT,
-    ]
-
-    def postOptions(self) -> None:
-        bus = self.bus = parse_bus(self["bus"])
-        self.bus_keys = check_bus_keys(bus, self["bus-keys"], "broker")
-        if bus is None:
-            return
-        if bus.startswith("tcp://"):
-            host, _, port = bus.removeprefix("tcp://").rpartition(":")
-            host = host.strip("[]")
-            try:
-                ipaddress.ip_address(host)
-            except ValueError:
-                raise ConfigurationError(
-                    f"--bus {self['bus']}: a broker listens on an IP address, not on {host!r}"
-                ) from None
-            probe(Address(self["bus"], "tcp", host, int(port)))
-            return
-        check_socket_path(bus.removeprefix("ipc://"))
-        if bus_answers(bus):
-            # ZeroMQ would bind nevertheless, and replace the other broker's socket file.
-            raise ConfigurationError(f"another broker listens at {bus}")
+    def _machine(self) -> str:
+        """The name of this machine; empty if no other machine belongs to the site."""
+        if self["machine"] is None and not is_uplink(bus_of(self.site, os.environ)[0]):
+            return ""
+        return machine_name(self["machine"], "--machine", self.site)

@@ -48,6 +48,20 @@ class ClusterOptions(usage.Options):
         # twistd would print its own usage above the message.
         sys.exit(f"{self.parent.subCommand}: {message}")
 
+    @staticmethod
+    def installed_reactor() -> object:
+        """The installed reactor, from twistd's --reactor; None if no reactor is installed yet."""
+        return sys.modules.get("twisted.internet.reactor")
+
+    def check_reactor(self, what: str, command: str) -> None:
+        """Raise ConfigurationError if another reactor than the asyncio reactor is installed."""
+        reactor = self.installed_reactor()
+        if reactor is not None and not hasattr(reactor, "_asyncioEventloop"):
+            raise ConfigurationError(
+                f"{what} needs the asyncio reactor, not {type(reactor).__name__}:"
+                f" leave --reactor out, or write twistd --reactor asyncio {command}"
+            )
+
     def opt_version(self) -> None:
         """Display the version and exit."""
         print(f"c10k {installed_version('django-c10k')}")

@@ -8,19 +8,20 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 from zlib import crc32
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.cli import process_setup
+from cluster.cli.broker_options import BrokerOptions
 from cluster.cli.log_signals import handle_log_signals
-from cluster.cli.options import BrokerOptions, NodeOptions, Options
+from cluster.cli.options import NodeOptions, Options
 from cluster.cli.parsing import installed_version
 from cluster.cli.startup_errors import explain_failed_start
 from cluster.cli.twistd_log import LoggedService, log_of_twistd
@@ -55,6 +56,7 @@ def _make_cluster(options: Options) -> Service:
         listens=options.listens,
         admin=options.admin,
         bus=options.bus,
+        uplink=options.uplink,
         node=options.given_node_config(),
         drain_timeout=options.drain_timeout,
         restart_spread=options.restart_spread,
@@ -85,6 +87,8 @@ def _make_node(options: NodeOptions) -> Service:
 
 
 def _make_broker(options: BrokerOptions) -> Service:
+    if options.uplink is not None and "twisted.internet.reactor" not in sys.modules:
+        process_setup.install_asyncio_reactor()
     from twisted.internet import reactor
 
     log = _prepare(options, reactor, "c10k-broker")
@@ -258,7 +262,14 @@ class StandaloneBroker(Service):
             self._watch = RuntimeWatch(self._runtime, self._reactor)
             address, history = self._runtime.broker, self._runtime.history
         keys = BusKeys.load(folder, "broker") if folder else None
-        self._broker = Broker(address, self._reactor, keys, history)
+        uplink = self._options.uplink
+        if uplink is None:
+            self._broker = Broker(address, self._reactor, keys, history)
+        else:
+            from cluster.broker_uplink import make_gateway
+
+            config = asdict(uplink)
+            self._broker = make_gateway(address, self._reactor, config, history, keys)
         # Start only when the reactor runs: a start that fails stops the reactor.
         self._reactor.callWhenRunning(self._start)
 
@@ -274,12 +285,16 @@ class StandaloneBroker(Service):
     def _failed(self, failure: Failure) -> None:
         _end_failed_start(self.log, self._reactor, "c10k-broker", failure)
 
-    def stopService(self) -> None:
+    def stopService(self) -> "Deferred[Any]":
+        """Stop, after a goodbye to the other machines if there are any."""
         super().stopService()
-        self._broker.stopService()
+        return maybeDeferred(self._broker.stopService).addBoth(self._clean_up)
+
+    def _clean_up(self, result: Any) -> Any:
         if self._runtime is not None and self._watch is not None:
             self._watch.stop()
             self._runtime.release()
+        return result
 
 
 cluster = Tap(Options, _make_cluster)

@@ -1,5 +1,6 @@
 """The options that several command lines have, and the checks of those of c10k and c10k-node."""
 
+import os
 from typing import Any
 
 from cluster.cli.parsing import ClusterOptions, log_format
@@ -13,6 +14,7 @@ from cluster.cli.value_checks import (
     default_of,
 )
 from cluster.core.exceptions import ConfigurationError
+from cluster.django.conf_machines import bus_of
 from cluster.django.handshake.proxies import Proxies, split_names
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import probe
@@ -29,14 +31,16 @@ LOG_FORMAT: list[Any] = [
     log_format,
 ]
 
+SETTINGS: list[Any] = [
+    "settings",
+    None,
+    None,
+    f"Django settings module [default: $DJANGO_SETTINGS_MODULE, or {DEFAULT_SETTINGS}]",
+]
+
 NODE_PARAMETERS = [
     LOG_FORMAT,
-    [
-        "settings",
-        None,
-        None,
-        f"Django settings module [default: $DJANGO_SETTINGS_MODULE, or {DEFAULT_SETTINGS}]",
-    ],
+    SETTINGS,
     *[
         [name, None, None, f"{text} {default_of(name)}"]
         for name, text in (
@@ -71,6 +75,15 @@ BUS_KEYS = [
 ]
 
 
+MACHINE: list[Any] = [
+    "machine",
+    None,
+    None,
+    "the name of this machine, if several share an engine [default: C10K['MACHINE'], or the host"
+    " name]",
+]
+
+
 class SiteOptions(ClusterOptions):
     """The base class of the options of ``c10k`` and ``c10k-node``."""
 
@@ -91,6 +104,14 @@ class SiteOptions(ClusterOptions):
         """Set ``settings`` (the module's name) and ``site`` (its C10K setting with defaults)."""
         self.settings = check_settings(self["settings"])
         self.site = cluster_setting(self.settings)
+
+    def given_bus(self, default: str) -> tuple[str, str]:
+        """Return the text of the bus, and its source for error messages: from the command line,
+        the environment or the site's settings. Call ``load_settings`` first."""
+        if self["bus"] is not None:
+            return self["bus"], "--bus"
+        text, source = bus_of(self.site, os.environ)
+        return (text, source) if text else (default, "--bus")
 
     def given(self, name: str) -> tuple[str, str]:
         """Return the value of an option: from the command line, else from the site's settings."""

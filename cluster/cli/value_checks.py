@@ -10,16 +10,22 @@ import re
 import resource
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.cli.startup_errors import INSTALLED, error_line
 from cluster.core.exceptions import ConfigurationError
 from cluster.django import conf
+from cluster.django.conf_machines import machine_name, site_fingerprint, site_name
 from cluster.net.addresses import Address, unix_path_fits
 from cluster.net.bus_keys import BusKeys
 from cluster.net.listening_sockets import connection_capacity
 from cluster.supervisor.certificates import Certificates
+from cluster.supervisor.config import UplinkConfig
+
+if TYPE_CHECKING:  # it is imported only for a site of several machines
+    from cluster.uplink.url import BusUrl
 
 DEFAULT_SETTINGS = "django_project.settings"
 
@@ -47,21 +53,26 @@ def default_of(name: str) -> str:
     return f"[default: C10K[{key!r}], or {conf.DEFAULTS[key]:.0f}]"
 
 
-def parse_bus(text: str) -> str | None:
-    """Return the ZeroMQ endpoint in ``--bus``, or None for the one that needs no address."""
+def parse_bus(text: str, source: str = "--bus") -> str | None:
+    """Return the ZeroMQ endpoint in the text of a bus, or None for the one that needs no address.
+
+    ``source`` names the option or setting for error messages.
+    """
     if text == "zmq+ipc":
         return None
     path = text.removeprefix("zmq+ipc://")
     if path != text:
         if not path.startswith("/"):
-            raise ConfigurationError(f"--bus {text}: the path must begin with / (zmq+ipc:///PATH)")
+            raise ConfigurationError(
+                f"{source} {text}: the path must begin with / (zmq+ipc:///PATH)"
+            )
         if not unix_path_fits(path):
-            raise ConfigurationError(f"--bus {text}: a Unix socket's path has at most 107 bytes")
+            raise ConfigurationError(f"{source} {text}: a Unix socket's path has at most 107 bytes")
         return f"ipc://{path}"
     match = re.fullmatch(r"zmq\+tcp://(\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(\d{1,5})", text, re.ASCII)
     if match is None or not 0 < int(match[2]) <= 65535:
         raise ConfigurationError(
-            f"--bus must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT, not {text!r}"
+            f"{source} must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT, not {text!r}"
         )
     host = "127.0.0.1" if match[1] == "localhost" else match[1]
     return f"tcp://{host}:{match[2]}"
@@ -207,3 +218,59 @@ def check_descriptors() -> None:
 def check_certificate(address: Address) -> None:
     """Raise ConfigurationError if the key or certificate of an ssl address cannot be used."""
     Certificates([address]).read()
+
+
+def uplink_config(
+    url: str,
+    source: str,
+    machine: str | None,
+    settings: str,
+    site: Mapping[str, Any],
+    name: str | None = None,
+) -> UplinkConfig:
+    """Return how the broker of this machine reaches the others.
+
+    Args:
+        url: The URL of the engine.
+        source: Where it comes from, for error messages: an option's must not have a password.
+        machine: The value of ``--machine``.
+        settings: The name of the settings module, which check_settings has accepted.
+        site: Its C10K setting with defaults.
+        name: The value of ``--site``, which overrides the name in the setting.
+
+    Raises:
+        ConfigurationError: A value cannot be used, or redis-py is not installed.
+    """
+    if _parse(url, source).has_secret and source.startswith("--"):
+        raise ConfigurationError(
+            f"{source} must not have a password, which all users of this machine could read in the"
+            " list of processes: put the URL into C10K['BUS'] or the environment variable"
+            f" C10K_BUS, and leave {source} out"
+        )
+    return UplinkConfig(
+        url,
+        machine_name(machine, "--machine", site),
+        name or site_name(site, settings),
+        site_fingerprint(importlib.import_module(settings).SECRET_KEY),
+    )
+
+
+def probe_uplink(config: UplinkConfig) -> None:
+    """Raise ConfigurationError if the engine answers, and this machine cannot join."""
+    from cluster.uplink.probe import probe
+
+    url = _parse(config.url, "the URL of the engine")
+    probe(url, config.site, config.machine, config.owner, config.fingerprint)
+
+
+def _parse(url: str, source: str) -> "BusUrl":
+    from cluster.uplink.url import parse_bus_url
+
+    parsed = parse_bus_url(url, source)
+    try:
+        importlib.import_module("redis")
+    except ImportError:
+        raise ConfigurationError(
+            f"{source} needs redis-py: pip install 'django-c10k[redis]'"
+        ) from None
+    return parsed

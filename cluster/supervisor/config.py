@@ -1,5 +1,6 @@
 """The configuration of a cluster, which the command line sets."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,25 @@ nothing, and each is another Django process."""
 
 
 @dataclass(frozen=True, slots=True)
+class UplinkConfig:
+    """How the broker reaches those of other machines.
+
+    Attributes:
+        url: The URL of the engine, which may contain a password: keep it out of logs.
+        machine: The name of this machine.
+        site: The name of the site, the same on all machines.
+        fingerprint: Tells the site from another one of the same name.
+        owner: Tells this cluster from another one with the same machine name.
+    """
+
+    url: str = field(repr=False)
+    machine: str
+    site: str
+    fingerprint: str = field(repr=False)
+    owner: str = field(default_factory=lambda: secrets.token_hex(8), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SupervisorConfig:
     """The configuration of a cluster.
 
@@ -22,6 +42,7 @@ class SupervisorConfig:
         admin: The address of the admin port.
         admin_hosts: Names by which it may be addressed, besides those of this machine.
         bus: "local", the endpoint of an external broker, or None for the cluster's own broker.
+        uplink: How that broker reaches other machines; None for a site on one machine.
         node: The fields of a NodeConfig, without name and bus, and without those that each node
             reads from the settings when it starts.
         drain_timeout: Seconds that nodes have to drain when the cluster stops.
@@ -40,6 +61,7 @@ class SupervisorConfig:
     bus: str | None
     node: dict[str, Any]
     drain_timeout: float
+    uplink: UplinkConfig | None = None
     restart_spread: float = 10.0
     log_format: str = "text"
     blocked_loop_timeout: float = 30.0

@@ -47,7 +47,7 @@ from cluster.supervisor.operators.admin_source import AdminSource
 from cluster.supervisor.operators.cluster_view import ClusterView
 from cluster.supervisor.operators.scaling import Scaling
 from cluster.supervisor.registration.control_socket import ControlSocket
-from cluster.supervisor.registration.launcher import Launcher
+from cluster.supervisor.registration.launcher import Launcher, broker_arguments
 from cluster.supervisor.registration.registry import Registry
 from cluster.supervisor.registration.roster import BROKER, Roster
 from cluster.supervisor.restarting import broker_code
@@ -295,7 +295,8 @@ class Supervisor(Service):
     def _is_broker_current(self) -> Awaitable[bool]:
         link = self._heartbeat.link(BROKER)
         fingerprint = None if link is None else link.fingerprint
-        return broker_code.is_current(self._reactor, self.config.command, fingerprint)
+        arguments = broker_arguments(self.config)
+        return broker_code.is_current(self._reactor, self.config.command, arguments, fingerprint)
 
     def use_log(self, log: ProcessLog) -> None:
         """Write the output of the children to this log. Call it before the start."""

@@ -19,7 +19,7 @@ class CommandLineTests(SynchronousTestCase):
         """A rolling restart waits for it."""
         code = (
             "import time; from cluster.cli import child_main; child_main.FINGERPRINT_S = 1;"
-            " child_main.code_fingerprint = lambda module: time.sleep(60);"
+            " child_main.code_fingerprint = lambda has_uplink: time.sleep(60);"
             " child_main.main(['broker', '--fingerprint'])"
         )
         ended = subprocess.run([sys.executable, "-c", code], timeout=50)

@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.cli.options import BrokerOptions, NodeOptions, Options
+from cluster.cli.broker_options import BrokerOptions
+from cluster.cli.options import NodeOptions, Options
 from cluster.cli.parsing import ClusterOptions
 from cluster.net.addresses import parse_address
 from cluster.net.bus_keys import make_keys

@@ -20,7 +20,9 @@ class StandaloneBrokerTests(SynchronousTestCase):
         ended: list[Any] = []
         self.patch(process_setup, "exit_with_failure", lambda *given: ended.append(given))
         reactor = MemoryReactorClock()
-        options: Any = SimpleNamespace(bus=f"ipc://{self.mktemp()}/no/such/folder", bus_keys="")
+        options: Any = SimpleNamespace(
+            bus=f"ipc://{self.mktemp()}/no/such/folder", bus_keys="", uplink=None
+        )
         broker = StandaloneBroker(options, reactor)
         broker.startService()
         self.assertEqual(ended, [])  # a reactor that is not running cannot be stopped

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.core.exceptions import ConfigurationError, OperationFailed
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim, probe
-from cluster.supervisor.config import SupervisorConfig
+from cluster.supervisor.config import SupervisorConfig, UplinkConfig
 from cluster.supervisor.control_connection.commands import BROKER_SLOT, RegistrationRefused
 from cluster.supervisor.heartbeat_pipe import DESCRIPTOR, STACKS_SIGNAL
 from cluster.supervisor.registration.registry import Registry
@@ -39,6 +39,7 @@ class SupervisorTestCase(SynchronousTestCase):
         listen: str = "",
         site_folder: str = "",
         spare: bool = False,
+        uplink: UplinkConfig | None = None,
     ) -> Supervisor:
         config = SupervisorConfig(
             nodes=nodes,
@@ -49,6 +50,7 @@ class SupervisorTestCase(SynchronousTestCase):
             drain_timeout=10.0,
             site_folder=site_folder,
             spare=spare,
+            uplink=uplink,
             command=["child"],
         )
         supervisor = Supervisor(config, self.reactor, self.given_up.append)
@@ -63,8 +65,9 @@ class SupervisorTestCase(SynchronousTestCase):
         bus: str | None = None,
         site_folder: str = "",
         spare: bool = False,
+        uplink: UplinkConfig | None = None,
     ) -> Supervisor:
-        supervisor = self.make(nodes, bus, site_folder=site_folder, spare=spare)
+        supervisor = self.make(nodes, bus, site_folder=site_folder, spare=spare, uplink=uplink)
         supervisor.privilegedStartService()
         supervisor.startService()
         self.addCleanup(self.finish, supervisor)
@@ -172,6 +175,20 @@ class StartTests(SupervisorTestCase):
         self.register(supervisor, BROKER_SLOT)
         self.assertTrue(self.config["address"].startswith("ipc://"))
         self.assertEqual(supervisor.registry.listening_sockets(BROKER_SLOT), [])
+
+    def test_a_broker_with_an_uplink_receives_the_url_over_its_private_connection(self) -> None:
+        uplink = UplinkConfig("redis://:swordfish@redis", "a", "shop", "fingerprint")
+        supervisor = self.start(1, uplink=uplink)
+        broker, node = (each.args for each in self.reactor.live())
+        self.assertIn("--uplink", broker)
+        self.assertNotIn("--uplink", node)
+        self.assertNotIn("swordfish", " ".join([*broker, *node, repr(supervisor.config)]))
+        self.register(supervisor, BROKER_SLOT)
+        given = self.config["uplink"]
+        self.assertEqual((given["url"], given["machine"]), ("redis://:swordfish@redis", "a"))
+        self.register(supervisor, 0)
+        self.assertEqual(self.config["machine"], "a")
+        self.assertNotIn("uplink", self.config)
 
     def test_unknown_processes_are_refused(self) -> None:
         supervisor = self.start()

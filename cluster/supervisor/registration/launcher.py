@@ -11,6 +11,12 @@ from cluster.supervisor.registration.control_socket import ControlSocket
 from cluster.supervisor.registration.roster import BROKER, Roster
 
 
+def broker_arguments(config: SupervisorConfig) -> list[str]:
+    """What the command line of a broker has that depends on the configuration. The URL of the
+    engine is not part of it, because all users of the machine can see it."""
+    return [] if config.uplink is None else ["--uplink"]
+
+
 class Launcher:
     """Call ``add`` when the control socket listens.
 
@@ -39,7 +45,7 @@ class Launcher:
         common = ["--control", self._control.runtime.control, "--log-format", config.log_format]
         common += ["--log-descriptor", str(LOG_DESCRIPTOR)]
         if name == BROKER:
-            return ["broker", *common]
+            return ["broker", *common, *broker_arguments(config)]
         if name == SPARE:
             return ["node", *common, "--spare", config.node["settings"]]
         return ["node", *common, "--slot", str(self._roster.slot_of(name))]

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -127,18 +128,21 @@ class Registry:
 
     def _broker_config(self) -> dict[str, Any]:
         runtime = self._owner.control.runtime
+        uplink = self._config.uplink
         return {
             "address": runtime.broker,
             "history": runtime.history,
             "drain_timeout": self._config.drain_timeout,
+            **({} if uplink is None else {"uplink": asdict(uplink)}),
         }
 
     def _node_config(self, name: str, slot: int, pid: int) -> dict[str, Any]:
-        runtime = self._owner.control.runtime
+        runtime, uplink = self._owner.control.runtime, self._config.uplink
         return {
             **self._config.node,
             "name": name,
             "bus": runtime.broker if self._roster.broker else self._config.bus,
+            **({} if uplink is None else {"machine": uplink.machine}),
             "publish_socket": runtime.publish_socket(slot, pid),
         }
 

@@ -3,7 +3,7 @@
 The broker reports it in its statistics, as ``uplink``::
 
     machine    the name of this machine
-    state      "joined", or "alone" (not joined yet), "joining", "cut off"
+    state      "joined", or "connecting", "joining", "interrupted", "cut off"
     reason     why it is not joined, as a phrase; may be empty
     seconds    how long it has been in this state
     machines   the names of the other machines
@@ -20,8 +20,9 @@ from cluster.supervisor.heartbeat import Statistics
 JOINED = "joined"
 
 _PHRASES = {
-    "alone": "not connected to the other machines yet",
+    "connecting": "not joined with the other machines yet",
     "joining": "joining the other machines",
+    "interrupted": "interrupted on the way to the other machines",
     "cut off": "cut off from the other machines",
 }
 

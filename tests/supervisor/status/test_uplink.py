@@ -28,8 +28,9 @@ class DegradedTests(SynchronousTestCase):
 
     def test_the_reason_is_named(self) -> None:
         for state, reason, phrase in (
-            ("alone", "", "not connected to the other machines yet"),
+            ("connecting", "", "not joined with the other machines yet"),
             ("joining", "", "joining the other machines"),
+            ("interrupted", "x", "interrupted on the way to the other machines: x"),
             ("cut off", "no answer", "cut off from the other machines: no answer"),
         ):
             self.assertEqual(degraded(sample(state, reason=reason)), [phrase])
@@ -52,7 +53,7 @@ class UplinkEventsTests(SynchronousTestCase):
         return self.recorded
 
     def test_a_start_is_one_event(self) -> None:
-        samples = ({"broker": None}, sample("alone"), sample("joined", "c", "b"))
+        samples = ({"broker": None}, sample("connecting"), sample("joined", "c", "b"))
         self.assertEqual(self.add(*samples), [("info", "joined the other machines: b, c")])
 
     def test_the_first_machine(self) -> None:
