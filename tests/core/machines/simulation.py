@@ -60,7 +60,8 @@ class Node:
         self.view = {name: set() for name in message.nodes}
         kept = self.kept
         if kept is not None:
-            self.say(wire.Restore(TOPIC, kept.depth, kept.offset, kept.frames, kept.epochs))
+            fields = (kept.depth, kept.offset, kept.frames, kept.epochs, (), kept.sources)
+            self.say(wire.Restore(TOPIC, *fields))
         self.say(wire.NodeSubscriptions(self.name, tuple(sorted(self.wanted))))
         self.say(wire.PresenceUpdate(self.name, True, ((b"t", self.name),)))
         for parties, is_released in ((self.released, True), (self.waiting, False)):
@@ -88,7 +89,10 @@ class Machine:
         if before is not None:
             kept = [before.history(topic, 0) for topic in before.retained.topics()]
             restores = [
-                wire.Restore(each.topic, each.depth, each.offset, each.frames, each.epochs)
+                wire.Restore(
+                    each.topic, each.depth, each.offset, each.frames, each.epochs, each.expires,
+                    each.sources,
+                )
                 for each in kept
                 if each is not None
             ]
