@@ -1,4 +1,4 @@
-"""Several machines with real PubSubs: SimulatedMachines, whose nodes are PubSubs on simulated links.
+"""SimulatedMachines whose nodes are real PubSubs on simulated links.
 
 ``settle`` lets the faults stop. Then each subscriber must have received each publication for it,
 once and in order, or it was notified of a loss after the publication. That holds for all

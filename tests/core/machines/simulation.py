@@ -83,14 +83,19 @@ class Machine:
         self.start()
 
     def start(self) -> None:
-        before = self.gateway if self.lives else None
+        before: Gateway | None = getattr(self, "gateway", None)
         self.lives += 1
-        self.gateway = Gateway(self.name, f"{self.name}{self.lives}")
+        self.gateway: Gateway = Gateway(self.name, f"{self.name}{self.lives}")
         if before is not None:
             kept = [before.history(topic, 0) for topic in before.retained.topics()]
             restores = [
                 wire.Restore(
-                    each.topic, each.depth, each.offset, each.frames, each.epochs, each.expires,
+                    each.topic,
+                    each.depth,
+                    each.offset,
+                    each.frames,
+                    each.epochs,
+                    each.expires,
                     each.sources,
                 )
                 for each in kept
@@ -444,8 +449,8 @@ class SimulatedMachines:
         wanted = {node.name: node.wanted for node in self.nodes}
         for node in self.nodes:
             assert node.welcomed
-            others = {name: wanted[name] for name in names - {node.name}}
-            assert node.view == others, (node.name, node.view, others)
+            views = {name: wanted[name] for name in names - {node.name}}
+            assert node.view == views, (node.name, node.view, views)
             assert not node.unacknowledged
             kept = gateways[0].retained.get(TOPIC)
             if kept is not None:
