@@ -11,8 +11,10 @@ are only here. The rules:
   disk). What was not written yet is sent again by the nodes, which keep it longer
   (pubsub.history_outbox);
 * when the file has become much larger than what is retained, another one is written beside it with
-  all topics, a few at a time, and then takes its place. So the loop never waits for long, and the
-  file is complete at any time;
+  all topics, a few frames at a time, and then takes its place. So the loop never waits for long,
+  and the file is complete at any time. A long topic takes several records; the frames that it
+  receives meanwhile come last, and those that it drops before they are written are left out;
+* the whole file is read at once: the broker serves nobody before it knows the history;
 * a file that cannot be written, because the disk is full or the folder is gone, is given up, and
   begun again RETRY_S later. Meanwhile topics without subscribers are not safe: ``errors`` counts
   it, and the log says it.
@@ -22,13 +24,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Protocol
 
 from twisted.logger import Logger
 
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Outgoing
-from cluster.core.broker_state.topic_history import RetainedFrames
+from cluster.core.broker_state.topic_history import Position, RetainedFrames
 from cluster.core.exceptions import WireError
 from cluster.pubsub.history_cache import HistoryCache
 
@@ -38,9 +41,9 @@ FLUSH_S = 0.05
 SLACK_BYTES = 16 << 20
 """The file is written again when it has more than this and twice the bytes that are retained."""
 
-SLICE_BYTES = 256 << 10
+SLICE_BYTES = 1 << 20
 SLICE_S = 0.01
-"""Bytes of topics that are written at a time to the new file, and seconds between two times."""
+"""Bytes of frames that are written at a time to the new file, and seconds between two times."""
 
 RETRY_S = 10.0
 """Seconds until a file that could not be written is begun again."""
@@ -90,6 +93,8 @@ class HistoryFile:
         self._new_size = 0
         # The topics that the new file does not have yet; the next one is the last.
         self._missing: dict[bytes, None] = {}
+        # How far the new file has the next one: the epoch and the offset of a frame.
+        self._written: Position = "", 0
         self._unwritten: list[wire.Retained] = []
         self._flush_timer: Any = None
         self._slice_timer: Any = None
@@ -186,6 +191,7 @@ class HistoryFile:
             return
         self._new_size = 0
         self._missing = dict.fromkeys(reversed(self._exchange.retained.topics()))
+        self._written = "", 0
         self._write_slice()
 
     def _write_slice(self) -> None:
@@ -193,10 +199,13 @@ class HistoryFile:
         records: list[bytes] = []
         size = 0
         while self._missing and size < SLICE_BYTES:
-            topic, _ = self._missing.popitem()
-            history = self._exchange.history(topic, self._now())
-            if history is not None:
-                records.append(_record(history))
+            topic = next(reversed(self._missing))
+            part = self._next_part(topic)
+            if part is None:
+                del self._missing[topic]
+                self._written = "", 0
+            else:
+                records.append(_record(part))
                 size += len(records[-1])
         try:
             self._new_size += _write(self._new_file, b"".join(records))
@@ -207,6 +216,36 @@ class HistoryFile:
             self._failed(error)
             return
         self._slice_timer = self._clock.callLater(SLICE_S, self._write_slice)
+
+    def _next_part(self, topic: bytes) -> wire.Retained | None:
+        """The next frames of a topic for the new file; None if it has all."""
+        entry = self._exchange.retained.get(topic, self._now())
+        if entry is None or self._written == (entry.epoch, entry.offset):
+            return None
+        first = entry.offset - len(entry.frames)  # the offset before the oldest frame
+        epoch, written = self._written
+        is_continued = epoch == entry.epoch and first <= written < entry.offset
+        start = written - first if is_continued else 0
+        frames: list[bytes] = []
+        size = 0
+        for frame in islice(entry.frames, start, None):
+            frames.append(frame)
+            size += len(frame)
+            if size >= SLICE_BYTES:
+                break
+        end = start + len(frames)
+        expires = tuple(islice(entry.expires, start, end))
+        self._written = entry.epoch, first + end
+        return wire.Retained(
+            topic,
+            entry.depth,
+            first + end,
+            tuple(frames),
+            entry.epochs,
+            expires if any(expires) else (),
+            entry.sources,
+            full=not is_continued,
+        )
 
     def _complete(self) -> None:
         os.replace(f"{self._path}.new", self._path)

@@ -102,10 +102,40 @@ class HistoryFileTests(SynchronousTestCase):
             for number, (topic, depth, lifetime) in enumerate(publications):
                 process.publish(topic, b"%d/%d" % (life, number), depth, lifetime)
                 process.clock.advance(data.draw(st.sampled_from([0.0, 0.005, 0.05])))
-            process.clock.pump([module.FLUSH_S, module.SLICE_S])
+            process.clock.pump([module.FLUSH_S, *[module.SLICE_S] * 20])
             expected = process.state()
             time = process.time - 1_000
             process.kill()
+
+    def test_a_long_topic_is_written_in_pieces(self) -> None:
+        """In one piece, a topic of 64 MB blocked the broker for some 100 ms."""
+        self.patch(module, "SLICE_BYTES", 1_000)
+        first = Process("9f", self.path)
+        for number in range(20):
+            first.publish(b"t", b"%2d" % number * 250, depth=10)
+        first.publish(b"u")
+        written: list[int] = []
+        write = module._write
+
+        def recorded(descriptor: int, data: bytes) -> int:
+            written.append(len(data))
+            return write(descriptor, data)
+
+        self.patch(module, "_write", recorded)
+        first.file.begin_again()
+        first.clock.advance(module.SLICE_S)
+        for number in range(20, 23):  # the oldest are dropped before they are written
+            first.publish(b"t", b"%2d" % number * 250, depth=10)
+        first.flush()
+        self.assertLess(max(written), 4_000)
+        self.assertEqual(first.file._missing, {})
+        first.kill()
+        second = Process("a0", self.path)
+        self.assertEqual(second.state(), first.state())
+        known = second.exchange.retained.get(b"t")
+        assert known is not None
+        self.assertEqual(known.after("9f", 20), [b"%2d" % number * 250 for number in (20, 21, 22)])
+        second.file.stop()
 
     def test_the_file_is_private_and_stays_small(self) -> None:
         self.patch(module, "SLACK_BYTES", 10_000)

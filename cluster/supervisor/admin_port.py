@@ -113,7 +113,7 @@ class _AdminSite(Site):
 
 
 def make_site(source: Source, hosts: HostNames) -> Site:
-    """Return the factory for the admin port. /healthz, which has no content, answers to any name."""
+    """Return the factory for the admin port. /healthz has no content, and answers to any name."""
     root: Any = Resource()
     add_to(root, source.status_document, hosts)
     root.putChild(b"healthz", _Text(b"ok\n"))

@@ -7,7 +7,9 @@ for a second, because a deploy may be writing them, the waiting children start.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from twisted.internet.task import LoopingCall
@@ -27,6 +29,13 @@ MAX_FILES = 5000
 
 MAX_ENTRIES = 10_000
 """Files and folders that are found, at most, such as the uploads of a site."""
+
+MAX_IN_FOLDER = 1000
+"""Files and folders in one folder, of which the first are found. No folder has so much code, and
+one with uploads must not hide the others."""
+
+FOLDER_ENTRIES = 10
+"""Entries for which a folder counts, because to open it takes longer than to read an entry."""
 
 Snapshot = dict[str, tuple[int, int]]
 """The time of change in nanoseconds, and the size, of each file."""
@@ -96,15 +105,10 @@ class CodeChanges:
         found: Snapshot = {}
         for path in self._search_path:
             _add(found, path)
-        entries = 0
-        for folder, names, files in os.walk(self._folder) if self._folder else ():
-            entries += len(names) + len(files)
-            names[:] = [name for name in names if _has_code(folder, name)]
-            for name in files:
-                if name.endswith(SUFFIXES):
-                    _add(found, os.path.join(folder, name))
-            if len(found) > MAX_FILES or entries > MAX_ENTRIES:
-                break
+        folders = deque([self._folder] if self._folder else ())
+        left = MAX_ENTRIES
+        while folders and left > 0 and len(found) <= MAX_FILES:
+            left -= _look_into(folders.popleft(), folders, found)
         return found
 
     def _broken(self, failure: Failure) -> None:
@@ -114,6 +118,23 @@ class CodeChanges:
 def _has_code(folder: str, name: str) -> bool:
     is_environment = os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
     return not (name.startswith(".") or name in SKIPPED or is_environment)
+
+
+def _look_into(folder: str, folders: "deque[str]", found: Snapshot) -> int:
+    """Add a folder's files to ``found``, its folders to ``folders``; returns the entries seen."""
+    entries = FOLDER_ENTRIES
+    try:
+        with os.scandir(folder) as listing:
+            for entry in islice(listing, MAX_IN_FOLDER):
+                entries += 1
+                if entry.is_dir(follow_symlinks=False):
+                    if _has_code(folder, entry.name):
+                        folders.append(entry.path)
+                elif entry.name.endswith(SUFFIXES):
+                    _add(found, entry.path)
+    except OSError:  # gone, or not readable
+        pass
+    return entries
 
 
 def _add(found: Snapshot, path: str) -> None:

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -104,14 +106,33 @@ class CodeChangesTests(SynchronousTestCase):
         for number in range(30):
             (self.folder / f"project/uploads{number}").mkdir()
         visited: list[str] = []
-        walk = os.walk
+        scandir = os.scandir
 
-        def recording(top: str) -> Iterator[tuple[str, list[str], list[str]]]:
-            for each in walk(top):
-                visited.append(each[0])
-                yield each
+        def recording(path: str) -> Any:
+            visited.append(path)
+            return scandir(path)
 
-        self.patch(code_changes.os, "walk", recording)
+        self.patch(code_changes.os, "scandir", recording)
         self.patch(code_changes, "MAX_ENTRIES", 5)
         self.changes.watch()
         self.assertEqual(len(visited), 1)
+
+    def test_a_huge_folder_is_not_listed_whole_and_hides_no_other(self) -> None:
+        uploads = self.folder / "project/site/a"
+        uploads.mkdir()
+        for number in range(300):
+            (uploads / f"{number}.jpg").touch()
+        listed: list[str] = []
+        scandir = os.scandir
+
+        @contextmanager
+        def recording(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+            with scandir(path) as entries:
+                yield (listed.append(entry.path) or entry for entry in entries)
+
+        self.patch(code_changes.os, "scandir", recording)
+        self.patch(code_changes, "MAX_IN_FOLDER", 100)
+        for name in ("site/b", "site/0"):
+            (self.folder / "project" / name).mkdir()
+            self.assertTrue(self.starts_after(lambda: self.write(f"{name}/new.py")))  # noqa: B023
+        self.assertEqual(len({path for path in listed if path.startswith(f"{uploads}/")}), 100)
