@@ -250,6 +250,59 @@ class MachinesTests(MachinesTestCase):
         await self.enter(a, "ada")
         await self.message(bob, "+ada")
 
+    async def test_a_machine_that_is_killed_and_started_again(self) -> None:
+        a, b = await self.start_both()
+        bob, _ = await self.enter(b, "bob")
+        await self.enter(a, "ada")
+        await self.message(bob, "+ada")
+        a.kill(signal.SIGKILL)
+        await a.end()
+        again = await self.start("a")  # the name is free when the lease has ended
+        await self.message(bob, "-ada")
+        await self.readyz(again, "ready")
+        await self.enter(again, "ann")
+        await self.message(bob, "+ann")
+
+
+@once
+class StandaloneTests(MachinesTestCase):
+    """Brokers and nodes without a supervisor."""
+
+    def launch(self, *arguments: str) -> Program:
+        program = Program()
+        command = twistd("-n", "--pidfile=", *arguments)
+        extra = {**self.state, "DJANGO_SETTINGS_MODULE": SETTINGS}
+        start_program(self, program, command, uuid.uuid4().hex, extra=extra)
+        return program
+
+    async def test_a_node_of_a_broker_with_an_uplink(self) -> None:
+        bus = ("--bus", f"zmq+ipc://{self.folder}/b.ipc")
+        broker = self.launch("c10k-broker", *bus, "--uplink", self.redis.url, "--machine", "b")
+        await broker.line("c10k-broker ready")
+        listen = ("--listen", "tcp:0:interface=127.0.0.1")
+        stranger = self.launch("c10k-node", *bus, *listen)
+        await stranger.line("rejected this node: the broker of machine b accepts only nodes that")
+        stranger.kill()
+        node = self.launch("c10k-node", *bus, *listen, "--machine", "b")
+        port = int((await node.line(r"c10k-node ready: http://127.0.0.1:(\d+)/"))[1])
+        cluster = await self.start("a", nodes=1)
+        await self.readyz(cluster, "ready")
+        ada, _ = await self.enter(cluster, "ada")
+        bob = await connect(reactor, f"ws://127.0.0.1:{port}/room/x/?me=bob")
+        self.addCleanup(self.leave, bob)
+        await self.message(ada, "+bob")
+        bob.send("hello")
+        await self.message(ada, "hello")
+        node.kill()
+        await node.end()
+        await self.message(ada, "-bob")
+        broker.kill()
+        await broker.end()
+        self.assertNotIn("Traceback", broker.text + node.text)
+        await statistics_until(
+            cluster, lambda found: found.get("broker") == 0, "c10k_uplink_machines"
+        )
+
 
 @once
 class StartTests(MachinesTestCase):

@@ -88,7 +88,7 @@ def status_text(status: dict[str, Any]) -> str:
         status[name] for name in ("connections", "messages", "lost", "views", "handshakes")
     )
     reasons = "".join(f"\n  {reason}" for reason in status["reasons"])
-    uplink = status["uplink"]
+    uplink = status.get("uplink")  # a supervisor of an earlier release has none
     lines = [
         f"{status['state']}  {status['settings']}  {', '.join(status['urls'])}"
         f"  up {duration(status['uptime'])}{reasons}",
