@@ -31,8 +31,10 @@ from cluster.uplink.scripts import INBOX_BYTES, LOG_BYTES, Script, script, site_
 from cluster.uplink.server import Server, examine, parse_info
 from cluster.uplink.url import BusUrl
 
-READ_ENTRIES = 64
-"""Entries of the log, and of the inbox, in one answer: a turn of a gateway is one entry of each."""
+READ_ENTRIES, READ_BYTES = 64, 1 << 20
+"""Entries of the log, and of the inbox, in one answer, and about how many bytes. A turn of a
+gateway is one entry of each. On a slow network a large answer would hold up the beats, so fewer
+entries are read at a time while they are large."""
 
 
 class RedisEngine:
@@ -62,7 +64,7 @@ class RedisEngine:
         self._reader: RedisConnection | None = None
         self._run = ""  # of the server that the connections lead to
         self._joined_run = ""  # of that which has answered hello
-        self._count = READ_ENTRIES
+        self._count = 4
         self._warned: set[str] = set()
 
     def __repr__(self) -> str:
@@ -152,10 +154,8 @@ class RedisEngine:
                 *command, log_key, inbox_key, log_id, inbox_id, seconds=ANSWER_S + wait_ms / 1000
             )
         except EngineUnavailable:
-            # If the network is too slow for so many entries, fewer arrive in time.
-            self._count = max(1, self._count // 4)
+            self._count = 1
             raise
-        self._count = min(READ_ENTRIES, self._count * 2)
         log: list[LogEntry] = []
         inbox: list[InboxEntry] = []
         for key, entries in streams or ():
@@ -163,6 +163,11 @@ class RedisEngine:
                 log = [_log_entry(id, fields) for id, fields in entries]
             else:
                 inbox = [_inbox_entry(id, fields) for id, fields in entries]
+        size = sum(len(each.data) for each in log) + sum(len(each.data) for each in inbox)
+        if size > READ_BYTES:
+            self._count = max(1, self._count // 2)
+        elif size < READ_BYTES // 4:
+            self._count = min(READ_ENTRIES, self._count * 2)
         return log, inbox
 
     async def beat(self, generation: str, member: str, log_id: str, inbox_id: str) -> int:

@@ -15,6 +15,7 @@ from cluster.core.machines.engine import (
     EngineUnavailable,
     Turn,
 )
+from cluster.uplink import redis_engine
 from cluster.uplink.redis_engine import RedisEngine
 from cluster.uplink.uplink import Uplink
 from cluster.uplink.url import BusUrl, parse_bus_url
@@ -436,6 +437,33 @@ class EngineTests(UplinkTestCase):
                 self.assertEqual(frozenset(), await engine.write(generation, name, third))
                 fourth = Turn(4, b"", ((name, data),), (), joined.log_id)
                 self.assertEqual(frozenset(), await engine.write(generation, name, fourth))
+            finally:
+                await engine.close()
+
+        self.play(test)
+
+    def test_large_entries_are_read_a_few_at_a_time(self) -> None:
+        """A large answer would hold up the beats on a slow network."""
+        self.patch(redis_engine, "READ_BYTES", 20_000)
+        server = self.start_redis()
+
+        async def test() -> None:
+            engine = RedisEngine(parse_bus_url(server.url), "site", "A")
+            await engine.connect()
+            try:
+                joined = await engine.hello("A~1", "A", "owner", "print")
+                for number in range(1, 201):
+                    data = bytes(100 if number <= 100 else 5000)
+                    turn = Turn(number, data, ((joined.member, data),), (), joined.log_id)
+                    await engine.write(joined.generation, joined.member, turn)
+                ids, sizes = (joined.log_id, START), []
+                while not sizes or sizes[-1]:
+                    log, inbox = await engine.read(joined.generation, joined.member, *ids, 0)
+                    sizes.append(sum(len(each.data) for each in (*log, *inbox)))
+                    ids = (log[-1].id, inbox[-1].id) if log else ids
+                self.assertEqual(2 * 100 * 5100, sum(sizes))
+                self.assertLess(len([size for size in sizes if size > 20_000]), 8)
+                self.assertLess(len(sizes), 80)
             finally:
                 await engine.close()
 
