@@ -8,5 +8,6 @@ connection     one connection to Redis, and its errors as those of an engine
 redis_engine   RedisEngine: the engine on Redis
 member         Member: writes, reads and beats, from one hello on
 requests       external requests: processes without a node ask a machine to publish
+state          UplinkState: what operators see, and the log
 uplink         Uplink: the service that joins, writes, reads, and joins again
 """

@@ -5,7 +5,7 @@
          │            v            v
          └──────── cut off: removed, or no beat for the lease: the next hello is a new member's
 
-Local publish/subscribe does not need the uplink. Each change is logged with its reason.
+Local publish/subscribe does not need the uplink. The states are in state.py.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from cluster.core.machines.engine import (
     EngineUnusable,
     NameTaken,
 )
-from cluster.logs.rate_limit import LimitedLog
 from cluster.uplink.member import Backoff, LeaseOver, Member, UplinkGateway
+from cluster.uplink.state import UplinkState
 
 OPERATOR_S = 5.0
 """Seconds before the next attempt when only an operator can help, or another machine's lease must
@@ -77,15 +77,10 @@ class Uplink(Service):
         self._reactor = reactor
         self._machine = machine
         self._member: Member | None = None
-        self._name = self._generation = ""
+        self._generation = ""
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        self._state = "connecting"
-        self._reason = ""
-        self._since = time.time()
-        self._troubles: dict[str, str] = {}
-        self._info = LimitedLog(self.log.info, "changes of the uplink")
-        self._warn = LimitedLog(self.log.warn, "problems of the uplink")
+        self._state = UplinkState(gateway)
         self._reconnects = self._generations = self._turns = self._bytes = 0
 
     def startService(self) -> None:
@@ -97,8 +92,7 @@ class Uplink(Service):
     def stopService(self) -> "Deferred[None]":
         """Say goodbye if this machine has no nodes any more, and disconnect.
 
-        Returns:
-            Fires when that is done, or has taken STOP_S.
+        Returns a Deferred that fires when that is done, or has taken STOP_S.
         """
         super().stopService()
         self._stopping = True
@@ -115,18 +109,16 @@ class Uplink(Service):
     def stats(self) -> dict[str, Any]:
         """Return the statistics.
 
-        ``state`` is "connecting" (never joined yet), "joining", "joined", "interrupted" (still a
-        member, but the engine cannot be reached or takes no writes) or "cut off"; ``reason`` says
-        why, or is empty; ``since`` is Unix time in seconds. ``round_trip_ms`` is how long the last
-        turn took to be written.
+        ``state`` is one of those in state.py, ``reason`` says why or is empty, ``since`` is Unix
+        time in seconds. ``round_trip_ms`` is how long the last turn took to be written.
         """
         member = self._member
         return {
-            "state": self._state,
-            "reason": self._reason,
-            "since": self._since,
+            "state": self._state.name,
+            "reason": self._state.reason,
+            "since": self._state.since,
             "machine": self._machine,
-            "member": self._name,
+            "member": self._state.member,
             "generation": self._generation,
             "machines": tuple(self._gateway.machines),
             "turns": self._turns + (member.turns if member else 0),
@@ -150,47 +142,53 @@ class Uplink(Service):
 
     async def _stop(self, task: "asyncio.Task[None]") -> None:
         member = self._member
-        if member is not None and self._state in ("joining", "joined"):
+        if member is not None and self._state.name in ("joining", "joined"):
             member.end()
             await asyncio.wait([task], timeout=STOP_S)
         task.cancel()
         await asyncio.wait([task], timeout=STOP_S)
         self._task = None
         await self._engine.close()
-        self._info.stop()
-        self._warn.stop()
+        self._state.stop()
 
     async def _run(self) -> None:
         """Join, and join again, until the service stops."""
         loop = asyncio.get_running_loop()
         backoff = Backoff()
         while not self._stopping:
-            self._member = member = await self._join()
             begun = loop.time()
             try:
-                await self._keep(member)
+                self._member = await self._join()
+                begun = loop.time()
+                await self._keep(self._member)
                 return
             except LeaseOver as error:
                 self._cut_off(str(error))
             except EngineError as error:
                 # Nodes need not notice if the next hello succeeds at once.
-                self._now_in("joining", str(error))
+                self._state.change("joining", str(error))
             except Exception as bug:
                 self.log.failure("the uplink failed and joins again")
                 self._cut_off(f"an error of c10k: {bug!r}")
-            self._turns += member.turns
-            self._bytes += member.bytes
-            self._member = None
-            self._troubles.clear()
+            if self._member is not None:
+                self._turns += self._member.turns
+                self._bytes += self._member.bytes
+                self._member = None
             if loop.time() - begun >= BRIEF_S:
                 backoff.reset()
             else:
-                self._not_joined(self._reason)
+                self._not_joined(self._state.reason)
                 await asyncio.sleep(backoff.next())
 
     def _cut_off(self, reason: str) -> None:
-        self._now_in("cut off", reason)
-        self._deliver(Deliveries([*self._gateway.cut_off()], []))
+        was_cut_off = self._state.name == "cut off"
+        self._state.change("cut off", reason)
+        if was_cut_off:
+            return
+        try:
+            self._deliver(Deliveries([*self._gateway.cut_off()], []))
+        except Exception:
+            self.log.failure("the nodes do not know that they are cut off")
 
     async def _join(self) -> Member:
         """Become a member, however long it takes."""
@@ -217,20 +215,21 @@ class Uplink(Service):
                 await asyncio.sleep(backoff.next())
             else:
                 break
-        self._name = name
         if joined.generation != self._generation:
             self._generations += 1
             self._generation = joined.generation
         outgoing = self._gateway.joined(joined, int(time.time() * 1000))
         self._deliver(Deliveries([*outgoing], []))
-        self._show()
-        return Member(self._engine, self._gateway, joined, self._delivered, self._trouble, now)
+        self._state.joined(name)
+        return Member(
+            self._engine, self._gateway, joined, self._delivered, self._state.trouble, now
+        )
 
     def _not_joined(self, reason: str) -> None:
-        if self._state == "joining":
+        if self._state.name == "joining":
             self._cut_off(reason)
         else:
-            self._now_in(self._state, reason)
+            self._state.change(self._state.name, reason)
 
     async def _keep(self, member: Member) -> None:
         """Stay a member; connect again while the lease runs. Returns when the service stops."""
@@ -238,7 +237,7 @@ class Uplink(Service):
             try:
                 await member.run()
             except EngineUnavailable as error:
-                self._trouble("connection", str(error))
+                self._state.trouble("connection", str(error))
             else:
                 await self._leave(member)
                 return
@@ -246,9 +245,9 @@ class Uplink(Service):
                 async with asyncio.timeout_at(member.lease_until):
                     await self._connect_again()
             except TimeoutError:
-                raise LeaseOver(self._reason) from None
+                raise LeaseOver(self._state.reason) from None
             self._reconnects += 1
-            self._trouble("connection", "")
+            self._state.trouble("connection", "")
 
     async def _connect_again(self) -> None:
         backoff = Backoff()
@@ -258,7 +257,7 @@ class Uplink(Service):
                 await self._engine.connect()
                 return
             except (EngineUnavailable, EngineUnusable) as error:
-                self._trouble("connection", str(error))
+                self._state.trouble("connection", str(error))
                 await asyncio.sleep(backoff.next())
 
     async def _leave(self, member: Member) -> None:
@@ -267,37 +266,9 @@ class Uplink(Service):
             try:
                 await member.goodbye()
             except EngineError as error:
-                self._warn("goodbye", "no goodbye to the other machines: {error}", error=error)
+                self.log.warn("no goodbye to the other machines: {error}", error=error)
 
     def _delivered(self, deliveries: Deliveries) -> None:
         self._deliver(deliveries)
-        if self._state == "joining":
-            self._show()
-
-    def _trouble(self, what: str, reason: str) -> None:
-        """Note why something is refused now, or that it is not any more if the reason is empty."""
-        if reason:
-            self._troubles[what] = reason
-        elif self._troubles.pop(what, None) is None:
-            return
-        self._show()
-
-    def _show(self) -> None:
-        """Set the state of a member."""
-        if self._troubles:
-            self._now_in("interrupted", next(iter(self._troubles.values())))
-        else:
-            self._now_in("joined" if self._gateway.state == "joined" else "joining", "")
-
-    def _now_in(self, state: str, reason: str) -> None:
-        if (state, reason) == (self._state, self._reason):
-            return
-        if state != self._state:
-            self._since = time.time()
-        self._state, self._reason = state, reason
-        if state in ("joining", "joined") and not reason:
-            text = "{state} the other machines as {member}: {machines}"
-            others = ", ".join(self._gateway.machines) or "there is no other"
-            self._info(state, text, state=state, member=self._name, machines=others)
-        else:
-            self._warn(state, "uplink {state}: {reason}", state=state, reason=reason)
+        if self._state.name == "joining":
+            self._state.look()

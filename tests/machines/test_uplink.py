@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.machines.engine import Deliveries, EngineUnusable, Gone
@@ -248,6 +249,60 @@ class UplinkTests(SynchronousTestCase):
             self.assertEqual(("connecting", "wrong password"), (a.state, a.reason))
             ModelEngine.connect = connect  # type: ignore[method-assign]
             await self.until(lambda: a.state == "joined")
+
+        self.play(test)
+
+    def test_errors_of_c10k_do_not_end_the_uplink(self) -> None:
+        async def test() -> None:
+            (a,) = await self.joined("A")
+            connect, cut_off, failures = a.engine.connect, a.gateway.cut_off, [1, 2]
+
+            async def fail() -> None:
+                if failures:
+                    raise KeyError(failures.pop())
+                await connect()
+
+            def fail_too() -> Any:
+                cut_off()
+                raise IndexError("one more")
+
+            a.engine.connect = fail  # type: ignore[method-assign]
+            a.gateway.cut_off = fail_too  # type: ignore[method-assign]
+            self.server.restart()
+            await self.until(lambda: len(a.joins()) == 2 and a.state == "joined")
+
+        self.play(test)
+        self.assertEqual(2, len(self.flushLoggedErrors(KeyError)))
+        self.assertEqual(1, len(self.flushLoggedErrors(IndexError)))
+
+    def test_changes_are_logged_in_a_single_line_each(self) -> None:
+        lines: list[str] = []
+
+        def observe(event: Any) -> None:
+            if event.get("log_namespace", "").startswith("cluster.uplink"):
+                lines.append(str(formatEvent(event)))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+
+        async def test() -> None:
+            (b,) = await self.joined("B")
+            (a,) = await self.joined("A")
+            a.engine.refusal = "no route"
+            await self.until(lambda: a.state == "cut off")
+            await asyncio.sleep(60)
+            a.engine.refusal = ""
+            await self.until(lambda: a.state == "joined")
+            self.assertEqual(
+                [
+                    f"joined the other machines as {b.gateway.member}: there is no other",
+                    f"joined the other machines as {a.joins()[0]}: B",
+                    "uplink interrupted: no route",
+                    "uplink cut off: no route",
+                    f"joined the other machines as {a.joins()[1]}: B",
+                ],
+                lines,
+            )
 
         self.play(test)
 
