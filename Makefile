@@ -3,6 +3,8 @@
 #   make demo     the Game of Life on four nodes, until Ctrl-C
 #   make demo STEPS=50 SIZE=32 NODES=4 PORT=8000 RATE=10
 #                 plays 50 steps and ends: exit 0 only if every step was right
+#   make demo MACHINES=2
+#                 one game over two clusters with a Redis between them; needs redis-server
 #   make drill    kills processes of a cluster at random for five minutes, and checks what clients
 #                 receive; SEED=7 MINUTES=5 SIZE=32 NODES=4 RATE=5; exit 0 if nothing was violated
 #   make drill-machines
@@ -27,7 +29,7 @@ SIZE ?= 32
 NODES ?= 4
 PORT ?= 8000
 DEMO = --size $(SIZE) --nodes $(NODES) --port $(PORT) $(if $(STEPS),--steps $(STEPS)) \
-	$(if $(RATE),--rate $(RATE))
+	$(if $(RATE),--rate $(RATE)) $(if $(MACHINES),--machines $(MACHINES))
 
 DRILL = --size $(SIZE) --nodes $(NODES) $(if $(SEED),--seed $(SEED)) \
 	$(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))

@@ -9,7 +9,7 @@ cli/           what the subcommands share: options, limits, one run of the react
 load/          `swarm echo`, `idle`, `broadcast` and `storm`
 life/          `swarm life`: the Game of Life with one client for each cell
 __main__       the `swarm` program
-demo           `make demo`: starts a cluster and a game on it
+demo/          `make demo`: starts one or several clusters, and a game on them
 drill/         `make drill`: kills processes of a cluster, and checks what clients receive
 
 A package imports only from the packages above it in this list.

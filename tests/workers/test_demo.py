@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers import demo
+from workers.demo import command, programs
 
 
 class EndedSwarm:
@@ -32,7 +32,7 @@ class WatchTests(SynchronousTestCase):
         async def main() -> tuple[bool, int | None]:
             died = asyncio.create_task(die())
             swarm: Any = EndedSwarm(status)
-            returned = await demo.watch(died, swarm)
+            returned = await command.watch([died], swarm)
             return died.done(), returned
 
         return asyncio.run(main())
@@ -42,7 +42,7 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual(self.watch(turns=10, status=1), (True, 1))
 
     def test_a_swarm_that_fails_on_a_running_cluster_returns_its_status(self) -> None:
-        self.patch(demo, "DEATH_SECONDS", 0.01)
+        self.patch(command, "DEATH_SECONDS", 0.01)
         self.assertEqual(self.watch(turns=None, status=2), (False, 2))
 
     def test_success(self) -> None:
@@ -62,8 +62,8 @@ while True:
 class ProgramTests(SynchronousTestCase):
     def test_ctrl_c_does_not_interrupt_the_ending(self) -> None:
         async def run(started: "asyncio.Future[Any]", ending: "asyncio.Future[None]") -> None:
-            command = (sys.executable, "-c", SLOW_TO_END)
-            async with demo.program("the cluster", command, 30, stdout=PIPE) as process:
+            slow = (sys.executable, "-c", SLOW_TO_END)
+            async with programs.program("the cluster", slow, 30, stdout=PIPE) as process:
                 await process.stdout.readline()
                 started.set_result(process)
                 task = asyncio.create_task(process.stdout.readline())

@@ -19,15 +19,8 @@ from time import monotonic
 from typing import Any, Protocol, TextIO
 
 from workers.cli.argument_types import positive
-from workers.demo import (
-    CLUSTER_END_SECONDS,
-    READY,
-    START_SECONDS,
-    Failed,
-    program,
-    quoted,
-    twistd_command,
-)
+from workers.demo.machines import CLUSTER_END_SECONDS, READY, START_SECONDS, twistd_command
+from workers.demo.programs import Failed, program, quoted
 
 READY_PROCESS = re.compile(r"(\w+) ready \(process (\d+)\)")
 LAST_LINES = 8

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 
 from workers.cli.argument_types import positive, rate
-from workers.demo import Failed
+from workers.demo.programs import Failed
 from workers.drill.chat import Room
 from workers.drill.cluster import verdict
 from workers.drill.feed import Feed

@@ -10,7 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TextIO
 
-from workers.demo import DRAIN_SECONDS, Failed, twistd_command
+from workers.demo.machines import DRAIN_SECONDS, twistd_command
+from workers.demo.programs import Failed
 from workers.drill.cluster import Cluster
 from workers.drill.machines.cleaner import kill_all_in
 from workers.drill.machines.network import Namespace, Network
