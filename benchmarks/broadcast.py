@@ -22,14 +22,14 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import command, environments, load, measurements
 from benchmarks.measurements import Measurements
 from benchmarks.servers import Candidate, Failed, Server, channels, cluster
-from benchmarks.subscribers import PATH, Audience, message
+from benchmarks.subscribers import PATH, PLAIN, Audience, Dialect, message, open_connections
 from workers.cli.argument_types import positive, seconds
 
 WARM_UP_WITHIN = 30.0  # seconds
@@ -45,7 +45,7 @@ class Plan:
     seconds: float
 
 
-def publish(sock: socket.socket, rate: float, seconds: float) -> int:
+def publish(sock: socket.socket, rate: float, seconds: float, dialect: Dialect = PLAIN) -> int:
     """Send numbered messages at a steady rate; returns their number."""
     count = max(1, round(rate * seconds))
     start = time.monotonic()
@@ -53,26 +53,39 @@ def publish(sock: socket.socket, rate: float, seconds: float) -> int:
         pause = start + (number - 1) / rate - time.monotonic()
         if pause > 0:
             time.sleep(pause)
-        load.send_all(sock, load.client_frame(message(number, time.monotonic())))
+        load.send_all(sock, dialect.frame(message(number, time.monotonic())))
     return count
 
 
-def broadcast(server: Server, others: Sequence[Server], plan: Plan) -> Measurements:
-    """Make one run; the CPU time of `others` is added to the server's."""
-    with Audience(server.port, plan.subscribers, plan.processes) as audience:
-        audience.hear(60)
-        (publisher,) = load.connect(server.port, f"{PATH}?role=publisher", 1)
+def broadcast(
+    servers: Sequence[Server], others: Sequence[Server], plan: Plan, dialect: Dialect = PLAIN
+) -> Measurements:
+    """Make one run with an equal number of subscribers at each server; the publisher is at the
+    first one. The CPU time is that of all `servers` and `others`."""
+    with ExitStack() as stack:
+        share, rest = divmod(plan.subscribers, len(servers))
+        audiences = [
+            stack.enter_context(
+                Audience(server.port, share + (number < rest), plan.processes, dialect)
+            )
+            for number, server in enumerate(servers)
+        ]
+        for audience in audiences:
+            audience.hear(60)
+        (publisher,) = open_connections(servers[0].port, dialect, "publisher", 1)
         with publisher:
             deadline = time.monotonic() + WARM_UP_WITHIN
-            while not audience.ready() and time.monotonic() < deadline:
-                load.send_all(publisher, load.client_frame(message(0, 0)))
+            while time.monotonic() < deadline and not all(each.ready() for each in audiences):
+                load.send_all(publisher, dialect.frame(message(0, 0)))
                 time.sleep(0.2)
-            audience.hear(1)
-            before = sum(each.cpu() for each in (server, *others))
-            sent = publish(publisher, plan.rate, plan.seconds)
-            audience.expect(sent)
-            heard = audience.hear(300)
-            used = sum(each.cpu() for each in (server, *others)) - before
+            for audience in audiences:
+                audience.hear(1)
+            before = sum(each.cpu() for each in (*servers, *others))
+            sent = publish(publisher, plan.rate, plan.seconds, dialect)
+            for audience in audiences:
+                audience.expect(sent)
+            heard = [found for audience in audiences for found in audience.hear(300)]
+            used = sum(each.cpu() for each in (*servers, *others)) - before
     latencies = sorted(latency for *_, part in heard for latency in part)
     received = sum(part for part, *_ in heard)
     return {
@@ -130,7 +143,7 @@ def measure(candidate: Candidate, folder: Path, plan: Plan) -> Measurements:
             candidate = replace(candidate, environment={**candidate.environment, **url})
         with Server(candidate, folder) as server:
             try:
-                return broadcast(server, [store] if store is not None else [], plan)
+                return broadcast([server], [store] if store is not None else [], plan)
             except Failed as error:
                 raise Failed(f"{error}\n{server.output()[-2000:]}") from error
 

@@ -22,6 +22,7 @@ REQUIREMENTS: Mapping[str, Sequence[str]] = {
     "websockets": ("websockets", "uvloop"),
     "picows": ("picows", "uvloop"),
     "channels": ("channels", "channels-redis", "daphne", "uvicorn[standard]"),
+    "socketio": ("python-socketio", "redis[hiredis]", "uvicorn[standard]"),
 }
 """Competitor -> the requirements that pip installs for it."""
 
@@ -32,6 +33,10 @@ REPORTED: Mapping[str, Sequence[str]] = {
     "channels": (
         *("channels", "channels-redis", "daphne", "uvicorn", "uvloop", "httptools", "websockets"),
         *("redis", "Django", "twisted", "autobahn"),
+    ),
+    "socketio": (
+        *("python-socketio", "python-engineio", "redis", "hiredis", "uvicorn", "uvloop"),
+        *("httptools", "websockets"),
     ),
 }
 

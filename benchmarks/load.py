@@ -92,10 +92,12 @@ def connect(
     at_once: int = 100,
     timeout: float = 60.0,
     extensions: str = "",
+    greeting: bool = False,
 ) -> list[socket.socket]:
     """Open `count` WebSockets, `at_once` handshakes at a time; raises Failed on a timeout.
 
-    The caller closes them.
+    The caller closes them. greeting: the server sends a frame before it has received one; it stays
+    unread.
     """
     request = upgrade_request(port, path, extensions)
     source = f"127.0.0.{2 + next(_groups) % 200}"
@@ -118,7 +120,8 @@ def connect(
                         sock.send(request)
                         poll.modify(fd, select.EPOLLIN)
                         continue
-                    answer += sock.recv(RECEIVE)  # raises the error of the connection, if any
+                    # Raises the error of the connection, if any.
+                    answer += _header(sock) if greeting else sock.recv(RECEIVE)
                     if _is_open(bytes(answer)):
                         poll.unregister(fd)
                         del pending[fd]
@@ -129,6 +132,12 @@ def connect(
             raise Failed(f"connection {len(opened) + 1} of {count}: {error}") from error
         raise
     return opened
+
+
+def _header(sock: socket.socket) -> bytes:
+    """Receive no more than the rest of the answer's header."""
+    end = sock.recv(RECEIVE, socket.MSG_PEEK).find(b"\r\n\r\n")
+    return sock.recv(end + 4 if end >= 0 else RECEIVE)
 
 
 def connect_only(port: int, count: int) -> list[socket.socket]:

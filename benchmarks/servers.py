@@ -64,20 +64,32 @@ def competitor(name: str, python: str, module: str, *arguments: str, path: str =
 
 def channels(server: str, python: str, workers: int, path: str, redis: str = "") -> Candidate:
     """Return the Channels site on "uvicorn" or "Daphne"; ready when all workers are."""
+    environment = {"CHANNELS_REDIS": redis} if redis else {}
     if server == "uvicorn":
-        command = [python, "-m", "uvicorn", "benchmarks.competitors.channels_site:application"]
-        command += ["--host", "127.0.0.1", "--port", "0", "--backlog", "4096", "--no-access-log"]
-        started, port = "startup complete", r"running on http://[^:]+:(\d+)"
-    else:
-        command = [python, "-m", "benchmarks.competitors.daphne_channels"]
-        started, port = "Listening on TCP", r"listening on ws://[^:]+:(\d+)/"
+        name = "uvicorn + Channels" + (" + Redis" if redis else "")
+        return uvicorn(name, python, workers, "channels_site", path, environment)
     return Candidate(
         f"{server} + Channels" + (" + Redis" if redis else ""),
-        (*command, "--workers", str(workers)),
-        rf"(?s)\A(?=(?:.*?{started}){{{workers}}}).*{port}",
+        (python, "-m", "benchmarks.competitors.daphne_channels", "--workers", str(workers)),
+        _all_ready(workers, "Listening on TCP", r"listening on ws://[^:]+:(\d+)/"),
         path,
-        {"CHANNELS_REDIS": redis} if redis else {},
+        environment,
     )
+
+
+def uvicorn(
+    name: str, python: str, workers: int, module: str, path: str, environment: Mapping[str, str]
+) -> Candidate:
+    """Return an ASGI application of benchmarks.competitors; ready when all workers are."""
+    command = [python, "-m", "uvicorn", f"benchmarks.competitors.{module}:application"]
+    command += ["--host", "127.0.0.1", "--port", "0", "--backlog", "4096", "--no-access-log"]
+    command += ["--workers", str(workers)]
+    ready = _all_ready(workers, "startup complete", r"running on http://[^:]+:(\d+)")
+    return Candidate(name, command, ready, path, environment)
+
+
+def _all_ready(workers: int, started: str, port: str) -> str:
+    return rf"(?s)\A(?=(?:.*?{started}){{{workers}}}).*{port}"
 
 
 class Server:

@@ -1,7 +1,7 @@
 """The subscribers of a broadcast: processes of plain sockets that record the messages.
 
 A message has 24 bytes: its number and the time at which it was sent, from the monotonic clock of
-the machine.
+the machine. A Dialect says how a protocol over WebSocket wraps it.
 """
 
 import multiprocessing
@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import load
 from benchmarks.servers import Failed
@@ -19,9 +19,80 @@ from benchmarks.servers import Failed
 PATH = "/broadcast/benchmark/"
 NUMBER, CLOCK = slice(0, 8), slice(9, 24)
 PAYLOAD = 24  # bytes
-FRAME = 2 + PAYLOAD
 QUIET_S = 3.0  # seconds without a delivery after which the missing messages count as lost
 FORK = multiprocessing.get_context("fork")
+
+
+class Dialect(NamedTuple):
+    """What frames a server sends and expects.
+
+    Attributes:
+        path: The URL of publisher and subscribers, with an open query string.
+        start: What a client sends when it is connected; empty: nothing.
+        started: How the server's answer to it begins.
+        sent: The text around a message that a publisher sends.
+        received: The text around a message that a subscriber receives.
+        ping: A message of the server that must be answered; empty: none.
+        pong: The answer.
+    """
+
+    path: str
+    start: bytes = b""
+    started: bytes = b""
+    sent: tuple[bytes, bytes] = (b"", b"")
+    received: tuple[bytes, bytes] = (b"", b"")
+    ping: bytes = b""
+    pong: bytes = b""
+
+    def frame(self, message: bytes) -> bytes:
+        """Encode a message of a publisher."""
+        return load.client_frame(message.join(self.sent))
+
+
+PLAIN = Dialect(f"{PATH}?")
+
+# Engine.IO 4 and Socket.IO 5: a digit for the type of each packet.
+# https://socket.io/docs/v4/engine-io-protocol/, https://socket.io/docs/v4/socket-io-protocol/
+SOCKET_IO = Dialect(
+    "/socket.io/?EIO=4&transport=websocket&",
+    start=b"40",
+    started=b"40",
+    sent=(b'42["publish","', b'"]'),
+    received=(b'42["message","', b'"]'),
+    ping=b"2",
+    pong=b"3",
+)
+
+
+def open_connections(port: int, dialect: Dialect, role: str, count: int) -> list[socket.socket]:
+    """Open `count` connections as "publisher" or "subscriber", ready for messages.
+
+    Raises Failed. The caller closes them.
+    """
+    sockets = load.connect(
+        port, f"{dialect.path}role={role}", count, at_once=20, greeting=bool(dialect.start)
+    )
+    try:
+        for sock in sockets if dialect.start else ():
+            _start(sock, dialect)
+    except BaseException:
+        load.close(sockets)
+        raise
+    return sockets
+
+
+def _start(sock: socket.socket, dialect: Dialect) -> None:
+    """Exchange the first messages of a connection."""
+    sock.send(load.client_frame(dialect.start))
+    received = b""
+    while True:
+        load.wait_for(sock, 30)
+        part = sock.recv(load.RECEIVE)
+        frames, received = load.split_frames(received + part)
+        if any(payload.startswith(dialect.started) for _, payload in frames):
+            return
+        if not part:
+            raise Failed("the server closed a connection at its start")
 
 
 def message(number: int, now: float) -> bytes:
@@ -32,7 +103,11 @@ def message(number: int, now: float) -> bytes:
 class Subscribers:
     """Connections that record the number, order and latency of messages."""
 
-    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], dialect: Dialect = PLAIN) -> None:
+        before, after = map(len, dialect.received)
+        self._length = before + PAYLOAD + after
+        self._message = slice(before, before + PAYLOAD)
+        self._dialect = dialect
         self.received = 0
         self.disorder = 0
         self.disconnected = 0
@@ -54,8 +129,8 @@ class Subscribers:
             return False
         if fd in self._left:
             received = self._left.pop(fd) + received
-        if len(received) == FRAME and received[1] == PAYLOAD:  # the usual case, which is faster
-            self.count(fd, received[2:], now)
+        if len(received) == self._length + 2 and received[1] == self._length:
+            self.count(fd, received[2:][self._message], now)  # the usual case, which is faster
             return True
         frames, rest = load.split_frames(received)
         if rest:
@@ -63,8 +138,10 @@ class Subscribers:
         for opcode, payload in frames:
             if opcode == load.PING:
                 self._by_fd[fd].send(load.client_frame(payload, load.PONG))
-            elif opcode == load.TEXT:
-                self.count(fd, payload, now)
+            elif opcode == load.TEXT and len(payload) == self._length:
+                self.count(fd, payload[self._message], now)
+            elif payload and payload == self._dialect.ping:
+                self._by_fd[fd].send(load.client_frame(self._dialect.pong))
         return True  # after a Close frame the connection ends
 
     def count(self, fd: int, payload: bytes, now: float) -> None:
@@ -85,12 +162,12 @@ class Subscribers:
         return self.received, self.disorder, self.disconnected, self.latencies
 
 
-def subscribe(port: int, count: int, talk: Connection) -> None:
+def subscribe(port: int, count: int, talk: Connection, dialect: Dialect = PLAIN) -> None:
     """Run a process of subscribers: it sends "open", "warm", and after "measure N" its results."""
     load.in_child()
     try:
-        sockets = load.connect(port, f"{PATH}?role=subscriber", count, at_once=20)
-        subscribers = Subscribers(sockets)
+        sockets = open_connections(port, dialect, "subscriber", count)
+        subscribers = Subscribers(sockets, dialect)
         with select.epoll() as poll:
             for sock in sockets:
                 poll.register(sock, select.EPOLLIN)
@@ -123,13 +200,14 @@ def subscribe(port: int, count: int, talk: Connection) -> None:
 class Audience:
     """The processes of subscribers, as a context manager."""
 
-    def __init__(self, port: int, count: int, processes: int) -> None:
+    def __init__(self, port: int, count: int, processes: int, dialect: Dialect = PLAIN) -> None:
         self._talks: list[Connection] = []
         self._processes: list[Any] = []
         for number in range(processes):
             share = count // processes + (number < count % processes)
             ours, theirs = FORK.Pipe()
-            process = FORK.Process(target=subscribe, args=(port, share, theirs), daemon=True)
+            arguments = port, share, theirs, dialect
+            process = FORK.Process(target=subscribe, args=arguments, daemon=True)
             process.start()
             theirs.close()
             self._talks.append(ours)

@@ -5,6 +5,7 @@ autobahn_life     the relay of the Game of Life in Autobahn on Twisted
 channels_site     echo and broadcast in Django Channels, for uvicorn and Daphne
 daphne_channels   starts Daphne with several processes
 picows_echo       echo in picows on uvloop
+socketio_site     broadcast in python-socketio, for uvicorn
 websockets_echo   echo in `websockets` on asyncio
 websockets_life   the relay of the Game of Life in `websockets` on asyncio
 

@@ -1,0 +1,30 @@
+"""A python-socketio site: one room, to which a client's "publish" sends its text as "message".
+
+Its processes are connected by the Redis at $SOCKETIO_REDIS, as in the section "Using a Message
+Queue" of python-socketio's documentation. Without it the site serves one process.
+"""
+
+import os
+from typing import Any
+
+import socketio
+
+REDIS = os.environ.get("SOCKETIO_REDIS")
+ROOM = "broadcast"
+
+manager = socketio.AsyncRedisManager(REDIS) if REDIS else None
+server = socketio.AsyncServer(async_mode="asgi", client_manager=manager)
+
+
+@server.event
+async def connect(sid: str, environ: dict[str, Any]) -> None:
+    if "role=publisher" not in environ["QUERY_STRING"]:
+        await server.enter_room(sid, ROOM)
+
+
+@server.event
+async def publish(sid: str, text: str) -> None:
+    await server.emit("message", text, room=ROOM)
+
+
+application = socketio.ASGIApp(server)
