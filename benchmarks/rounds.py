@@ -2,12 +2,21 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from benchmarks.measurements import Measurements, shown
-from benchmarks.servers import Candidate, Failed
+from benchmarks.servers import Failed
+
+
+class Named(Protocol):
+    """What is measured: a Candidate, or something else with a name."""
+
+    @property
+    def name(self) -> str: ...
+
 
 T = TypeVar("T")
+N = TypeVar("N", bound=Named)
 
 
 def turns(whose: Sequence[T], rounds: int) -> Iterator[tuple[int, T]]:
@@ -31,9 +40,9 @@ class Results(dict[str, list[Measurements]]):
 
 
 def measured(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[N],
     rounds: int,
-    measure: Callable[[Candidate], Measurements],
+    measure: Callable[[N], Measurements],
 ) -> Results:
     """Call `measure` for each candidate in each round; progress goes to standard error.
 
@@ -56,7 +65,7 @@ def measured(
     return results
 
 
-def chosen(candidates: Sequence[Candidate], only: str) -> list[Candidate]:
+def chosen(candidates: Sequence[N], only: str) -> list[N]:
     """Return the candidates that --only selects; raises Failed if there are none."""
     found = [candidate for candidate in candidates if only.lower() in candidate.name.lower()]
     if not found:

@@ -26,13 +26,15 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A server to measure. `ready` finds the port in its output; clients connect to `path`."""
+    """A server to measure. `ready` finds the port in its output; clients connect to `path`. `root`
+    is the checkout with its code."""
 
     name: str
     command: Sequence[str]
     ready: str
     path: str = "/"
     environment: Mapping[str, str] = field(default_factory=dict)
+    root: Path = ROOT
 
 
 def cluster(
@@ -98,7 +100,8 @@ class Server:
     def __init__(self, candidate: Candidate, folder: Path) -> None:
         self._candidate = candidate
         self._output = folder / f"{re.sub(r'[^a-z0-9]+', '-', candidate.name.lower())}.log"
-        paths = [str(ROOT), str(ROOT / "twistd_plugins"), os.environ.get("PYTHONPATH", "")]
+        root = candidate.root
+        paths = [str(root), str(root / "twistd_plugins"), os.environ.get("PYTHONPATH", "")]
         # A separate runtime folder, so that other clusters of this user are not affected.
         self._environment = dict(
             os.environ,
@@ -114,7 +117,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=ROOT,
+                cwd=self._candidate.root,
                 env=self._environment,
                 start_new_session=True,  # Ctrl-C signals only the benchmark, which stops them
             )
