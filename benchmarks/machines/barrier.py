@@ -1,6 +1,6 @@
 """The time of a barrier's release: from the last arrival until each of two parties knows it.
 
-Two clients meet at a barrier again and again, one at each machine. The second one arrives when its
+Two clients meet at a barrier repeatedly, one at each machine. The second one arrives when its
 handshake is complete; the time ends when both have received the message of the release.
 """
 
@@ -23,7 +23,7 @@ WARM_UP = 10  # meetings
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Case:
     """machines: how many; delay_ms: how long Redis takes to answer, beside its own time."""
 
     name: str
@@ -31,24 +31,24 @@ class Place:
     delay_ms: float = 0.0
 
 
-PLACES = (
-    Place("1 machine × 4 nodes", 1),
-    Place("2 machines × 2 nodes", 2),
-    Place("2 machines × 2 nodes, Redis 10 ms away", 2, 10.0),
+CASES = (
+    Case("1 machine × 4 nodes", 1),
+    Case("2 machines × 2 nodes", 2),
+    Case("2 machines × 2 nodes, Redis 10 ms away", 2, 10.0),
 )
 
 
-def measure(place: Place, meetings: int, folder: Path) -> Measurements:
-    """Make one run of one place."""
+def measure(case: Case, meetings: int, folder: Path) -> Measurements:
+    """Make one run of one case."""
     with ExitStack() as stack:
-        if place.machines == 1:
+        if case.machines == 1:
             server = stack.enter_context(Server(cluster(4), folder))
             return _meet([server, server], meetings, 0.0)
         store = stack.enter_context(redis(folder))
         url = url_of(store)
-        if place.delay_ms:
-            url = stack.enter_context(delayed(store, place.delay_ms))
-        servers = stack.enter_context(machines(place.machines, 2, url, folder))
+        if case.delay_ms:
+            url = stack.enter_context(delayed(store, case.delay_ms))
+        servers = stack.enter_context(machines(case.machines, 2, url, folder))
         return _meet(servers, meetings, round_trip_ms(int(url.rpartition(":")[2])))
 
 

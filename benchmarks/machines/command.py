@@ -70,10 +70,8 @@ def runs(options: argparse.Namespace) -> tuple[list[Run], command.Versions]:
         for site in (*broadcast.CLUSTERS, *broadcast.COMPETITORS):
             name = f"broadcast: {site.name}, {rate:g}/s"
             found.append(Run(name, partial(broadcast.measure, site, plan(rate), options.cache)))
-    for place in barrier.PLACES:
-        found.append(
-            Run(f"barrier: {place.name}", partial(barrier.measure, place, options.meetings))
-        )
+    for case in barrier.CASES:
+        found.append(Run(f"barrier: {case.name}", partial(barrier.measure, case, options.meetings)))
     for one in alone.candidates(options.before):
         found.append(Run(f"alone: {one.name}", partial(alone.measure, one, plan(ALONE_RATE))))
 

@@ -32,9 +32,11 @@ TOKEN = "C10K_DEMO_TOKEN"
 async def play(options: argparse.Namespace) -> None:
     """Play one game on all clusters. Raises Failed unless the swarm has verified all steps."""
     wanted = names_and_ports(options.machines, options.port)
-    each = f"{options.nodes} node{'s' * (options.nodes != 1)}"
-    several = f"{options.machines} clusters of {each} and a Redis between them"
-    print(f"Starting {several if options.machines > 1 else f'a cluster of {each}'} ...", flush=True)
+    nodes = f"{options.nodes} node{'s' * (options.nodes != 1)}"
+    several = f"{options.machines} clusters of {nodes} and a Redis between them"
+    print(
+        f"Starting {several if options.machines > 1 else f'a cluster of {nodes}'} ...", flush=True
+    )
     token = secrets.token_urlsafe(12)
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(redis()) if options.machines > 1 else ""
