@@ -42,6 +42,9 @@ class Subscriber:
     def send_frame(self, frame: bytes) -> None:
         self.out.append(frame)
 
+    def send_history(self, frames: Sequence[bytes]) -> None:
+        """No topic of this has a history."""
+
 
 def play(role: str, address: str, batch: int) -> None:
     """Run one of the processes: print "ready", start at "go", end with its standard input."""

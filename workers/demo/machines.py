@@ -16,7 +16,7 @@ import urllib.request
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
@@ -34,7 +34,7 @@ LAST_LINES = 5  # of a program's output, to show why it has failed
 
 READY = re.compile(r"c10k ready: (http\S+?/)[ ,].*?\((.*)\)")
 ADMIN = re.compile(r"admin (http\S+)")
-REDIS_READY = re.compile("Ready to accept connections")
+REDIS_READY = re.compile("(?i)ready to accept connections")
 REDIS_SERVERS = ("redis-server", "valkey-server")
 
 
@@ -132,7 +132,11 @@ async def redis() -> AsyncIterator[str]:
         async with program("Redis", command, REDIS_END_SECONDS, stdout=PIPE, stderr=STDOUT) as run:
             assert run.stdout is not None
             last: deque[str] = deque(maxlen=LAST_LINES)
-            if await read(run.stdout, last, REDIS_READY) is None:
+            ready = None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(START_SECONDS):
+                    ready = await read(run.stdout, last, REDIS_READY)
+            if ready is None:
                 raise Failed("Redis did not start" + quoted(last))
             reading = asyncio.create_task(read(run.stdout, last))  # so that its pipe stays empty
             try:
