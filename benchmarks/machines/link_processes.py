@@ -108,7 +108,7 @@ def _broker(reactor: Any, arguments: argparse.Namespace) -> Callable[..., None]:
             reactor.callLater(ATTEMPT_S, look)
 
     look()
-    return lambda name: _say(broker.stats()["uplink"]["turns"])
+    return lambda name: _say(broker.stats()["uplink_turns"])
 
 
 def _node(reactor: Any, arguments: argparse.Namespace) -> tuple[Any, list[Any]]:
