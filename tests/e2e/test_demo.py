@@ -14,6 +14,7 @@ from tests.e2e.processes import (
     TEST_TIMEOUT_S,
     Program,
     command_line,
+    kill_if_there,
     marked_processes,
     process_end,
     start_program,
@@ -24,6 +25,15 @@ from tests.once import once
 URL = r"The Game of Life:     (http://127\.0\.0\.1:\d+/)"
 
 
+def redis_of(demo: Program) -> list[int]:
+    """Return the process of the demo's Redis. It overwrites its environment, so it has no mark."""
+    try:
+        children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid for pid in map(int, children) if "redis-server" in command_line(pid)]
+
+
 class DemoTestCase(TestCase):
     timeout = TEST_TIMEOUT_S
 
@@ -32,7 +42,13 @@ class DemoTestCase(TestCase):
         demo = Program()
         command = [sys.executable, "-m", "workers.demo", "--nodes", "2", "--size", "8", *arguments]
         start_program(self, demo, command, self.mark, extra=extra)
+        self.addCleanup(self.kill_all, demo)
         return demo
+
+    def kill_all(self, demo: Program) -> None:
+        """After a failure there may be clusters, a swarm and a Redis."""
+        for pid in [*redis_of(demo), *marked_processes(self.mark)]:
+            kill_if_there(pid, signal.SIGKILL)
 
     def supervisor(self) -> int:
         """Return the process of the demo's twistd."""
@@ -121,9 +137,7 @@ class MachinesTests(DemoTestCase):
             each for each in map(command_line, marked_processes(self.mark)) if "c10k" in each
         ]
         self.assertEqual(2, sum(" --machine " in each for each in supervisors), supervisors)
-        # Redis overwrites its environment, so it has no mark.
-        children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
-        (redis,) = [pid for pid in map(int, children) if "redis-server" in command_line(pid)]
+        (redis,) = redis_of(demo)
         ended = process_end(redis)
         demo.kill(signal.SIGINT)
         await self.ended(demo, 0)
