@@ -112,6 +112,11 @@ class HistoryCache:
             return []
         first = message.offset - len(frames) + 1
         numbered = [(frame, first + index) for index, frame in enumerate(frames)]
+        # Several frames after a fault: those that this node alone had received may be among them,
+        # because their publishers have sent them again. The subscribers have them.
+        delivered = self._renumbered(kept, known, message)
+        if delivered:
+            numbered = _without(numbered, delivered)
         if kept is None and not uncertain and len(frames) > 1 and GAP in frames:
             # The answer to a new subscription: its subscribers came after the gaps.
             return [(frame, offset) for frame, offset in numbered if frame != GAP]
@@ -139,6 +144,15 @@ class HistoryCache:
             return min(kept.offset, earlier[kept.epoch])
         return 0
 
+    def _renumbered(
+        self, kept: RetainedTopic | None, known: int, message: wire.Retained
+    ) -> Counter[bytes]:
+        """The known frames after ``known`` that an epoch which continues theirs does not have."""
+        if kept is None or kept.offset <= known or self._is_unrelated(kept, message):
+            return Counter()
+        frames = list(kept.frames)[known - kept.offset :]
+        return Counter(frame for frame in frames if frame != GAP)
+
     def restores(self) -> Iterator[wire.Restore]:
         """All cached topics, for a broker that may not know them."""
         for topic in self._retained.topics():
@@ -149,3 +163,16 @@ class HistoryCache:
                 yield wire.Restore(
                     topic, entry.depth, entry.offset, frames, entry.epochs, times, entry.sources
                 )
+
+
+def _without(
+    numbered: list[tuple[bytes, int]], delivered: Counter[bytes]
+) -> list[tuple[bytes, int]]:
+    """Leave out frames that were delivered, each as often as it was."""
+    left = []
+    for frame, offset in numbered:
+        if delivered[frame]:
+            delivered[frame] -= 1
+        else:
+            left.append((frame, offset))
+    return left

@@ -96,6 +96,13 @@ class HistoryCacheTests(SynchronousTestCase):
         received = [self.cache.receive(each) for each in (first, again, other)]
         self.assertEqual(received, [[(b"x", 1)], [], [(b"y", 2)]])
 
+    def test_frames_that_were_sent_again_among_others_are_not_delivered_again(self) -> None:
+        """The previous broker had sent them to this node only; the next one numbers them again."""
+        self.cache.receive(message(3, b"1", b"2", b"3"))
+        new = self.cache.receive(message(5, b"other", b"3", b"2", b"3", epochs="f e:1"))
+        self.assertEqual(new, [(b"other", 2), (b"3", 5)])
+        self.assertEqual(self.history(), History(False, "f", 5, (b"3", b"2", b"3")))
+
     def test_a_gap_is_returned_to_those_who_were_subscribed(self) -> None:
         self.assertEqual(self.cache.receive(message(1, GAP)), [(GAP, 1)])
         self.assertEqual(self.cache.receive(message(2, b"2", full=False)), [(b"2", 2)])
