@@ -1,0 +1,220 @@
+"""Nodes of one site on any bus, for the tests that all buses must pass (conformance.py).
+
+A Place is the PubSub of one node. A PlacesTestCase starts places as its bus needs them. Where the
+bus has machines, two places are on the same one only if there are more places than machines.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from cluster.pubsub.local_bus import LocalBus
+from cluster.pubsub.pubsub import PubSub
+from tests.fakes import RecordingConnection
+from tests.pubsub.links import Frames, LinksTestCase, _ObservedReceiver, reactor
+
+POLL_S = 0.005
+
+
+class Place:
+    """PubSub on a bus, flushed in each turn in which something is published."""
+
+    def __init__(self, bus: Any, changed: Callable[[], None]) -> None:
+        self.bus = bus
+        self.published: list[Any] = []
+        self.pubsub = PubSub(bus, self.published, self._schedule, reactor)
+        self._changed = changed
+        self._scheduled: Any = None
+        bus.start(_ObservedReceiver(self.pubsub, changed))
+
+    def connect(self, *topics: bytes) -> RecordingConnection:
+        """Return a connection that is subscribed to these topics."""
+        connection = RecordingConnection()
+        connection.out = Frames(self._changed)
+        for topic in topics:
+            self.pubsub.subscribe(connection, topic)
+        return connection
+
+    def follow(self, topic: bytes, since: tuple[str, int] | None = None) -> "Following":
+        """Subscribe a function, which resumes at a position if one is given."""
+        return Following(self, topic, since)
+
+    def arrive(self, name: str, expected: int) -> "Arrival":
+        """Arrive at a barrier; ``expected`` 0: one party of each node."""
+        return Arrival(self, name, expected)
+
+    def stop(self) -> None:
+        """Leave the site, as a node that was stopped."""
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+        self.pubsub.stop()
+
+    def _schedule(self) -> None:
+        if self._scheduled is None:
+            self._scheduled = reactor.callLater(0, self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = None
+        self.published.clear()  # connections of tests send nothing
+        self.pubsub.flush()
+        self._changed()
+
+
+class Following:
+    """A function that follows a topic: what it was called with."""
+
+    def __init__(self, place: Place, topic: bytes, since: tuple[str, int] | None) -> None:
+        self.frames: list[bytes] = []
+        self.offsets: list[int] = []
+        self.answers: list[tuple[bool, str, int]] = []
+        self._place = place
+        self.subscriber = place.pubsub.follow(topic, self._take, since=since, answer=self._answer)
+
+    @property
+    def position(self) -> tuple[str, int]:
+        """The position after the last frame."""
+        return self.subscriber.epoch, self.offsets[-1]
+
+    def _take(self, frame: bytes, offset: int) -> None:
+        self.frames.append(frame)
+        self.offsets.append(offset)
+        self._place._changed()
+
+    def _answer(self, recovered: bool, epoch: str, offset: int) -> None:
+        self.answers.append((recovered, epoch, offset))
+        self._place._changed()
+
+
+class Arrival:
+    """A party of a barrier: whether it was released, or why it was refused."""
+
+    def __init__(self, place: Place, name: str, expected: int) -> None:
+        self.released = False
+        self.refused = ""
+        self.when_released: Callable[[], None] = lambda: None
+        self._place = place
+        self.name = name
+        self.token = place.pubsub.barriers.arrive(name, expected, self._released, self._refused)
+
+    def leave(self) -> None:
+        self._place.pubsub.barriers.leave(self.name, self.token)
+
+    def _released(self) -> None:
+        self.released = True
+        self.when_released()
+        self._place._changed()
+
+    def _refused(self, reason: str) -> None:
+        self.refused = reason
+        self._place._changed()
+
+
+class PlacesTestCase(LinksTestCase):
+    """The base class of the buses."""
+
+    is_shared = True
+    """Whether two places are two nodes."""
+
+    _looking: Any = None
+    _polling: Any = None
+
+    def changed(self) -> None:
+        """Test the conditions in the next turn: a condition may publish, which is a change."""
+        if self._looking is None:
+            self._looking = reactor.callLater(0, self._look)
+            self.addCleanup(self._stop_looking)
+
+    def polled(self, is_so: Callable[[], object]) -> Callable[[], bool]:
+        """Test a condition that has no event every few milliseconds; it may publish something."""
+
+        def poll() -> bool:
+            if is_so():
+                return True
+            if self._polling is None or not self._polling.active():
+                self._polling = reactor.callLater(POLL_S, self.changed)
+            return False
+
+        return poll
+
+    def _look(self) -> None:
+        self._looking = None
+        super().changed()
+
+    def _stop_looking(self) -> None:
+        for call in (self._looking, self._polling):
+            if call is not None and call.active():
+                call.cancel()
+        self._looking = None
+
+    async def start_site(self) -> None:
+        """Start what nodes connect to."""
+        raise NotImplementedError
+
+    def make_bus(self, name: str, number: int) -> Any:
+        """Return the bus of a node, which is the ``number``-th place."""
+        raise NotImplementedError
+
+    async def restart_engine(self) -> None:
+        """End what is between the nodes without notice, and start it again without its data."""
+        raise NotImplementedError
+
+    def stop_engine(self) -> None:
+        """Let everything between the nodes stand still, until ``continue_engine``."""
+        raise NotImplementedError
+
+    def continue_engine(self) -> None:
+        raise NotImplementedError
+
+    async def places(self, count: int) -> list[Place]:
+        """Start nodes, and wait until they know each other."""
+        await self.start_site()
+        places = []
+        for number in range(count):
+            place = Place(self.make_bus(self.node_name(number), number), self.changed)
+            self.addCleanup(place.stop)
+            places.append(place)
+        await self.until(lambda: all(self.knows(place, count) for place in places))
+        return places
+
+    def node_name(self, number: int) -> str:
+        return f"node{number}"
+
+    def knows(self, place: Place, count: int) -> bool:
+        nodes = place.pubsub.remote_nodes
+        return bool(place.bus.is_up and len(nodes.names) == count - 1 and nodes.all_synchronized)
+
+
+class LocalPlaces(PlacesTestCase):
+    """A cluster of one node: all places are the same one."""
+
+    is_shared = False
+
+    async def start_site(self) -> None:
+        """There is nothing to start."""
+
+    async def places(self, count: int) -> list[Place]:
+        place = Place(LocalBus("node0", reactor), self.changed)
+        self.addCleanup(place.stop)
+        return [place] * count
+
+
+class ZmqPlaces(PlacesTestCase):
+    """Nodes on the broker of one machine, over real sockets."""
+
+    async def start_site(self) -> None:
+        self.broker = self.start_broker()
+
+    def make_bus(self, name: str, number: int) -> Any:
+        from cluster.pubsub.zmq_bus import ZmqBus
+
+        return ZmqBus(name, self.address, reactor)
+
+    async def restart_engine(self) -> None:
+        self.stop_broker(self.broker)
+        self.broker = self.start_broker()
+
+    def stop_engine(self) -> None:
+        reactor.removeReader(self.broker._link)
+
+    def continue_engine(self) -> None:
+        self.broker._link.start()
