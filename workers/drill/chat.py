@@ -172,6 +172,11 @@ class Room:
             for author in self.authors(member._number)
         )
 
+    @property
+    def is_violated(self) -> bool:
+        """Whether a rule is violated already, before the end."""
+        return any(ledger.twice for member in self.members for ledger in member.ledgers.values())
+
     def cancel(self) -> None:
         """End all clients."""
         for task in self._tasks:

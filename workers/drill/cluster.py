@@ -85,13 +85,11 @@ class Cluster:
             if any(since <= at <= until for at in self._node_kills)
         ]
 
-    async def wait_ready(self) -> None:
+    async def wait_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until the cluster serves. Raises Failed."""
         ended = asyncio.ensure_future(self.ended.wait())
         ready = asyncio.ensure_future(self._ready.wait())
-        await asyncio.wait(
-            {ended, ready}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait({ended, ready}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         ready.cancel()
         if not self._ready.is_set():

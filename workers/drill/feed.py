@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import monotonic
 from urllib.parse import quote, urlencode, urlsplit
 
-from workers.drill.ledger import DoubleFaults, Ledger, unprotected
+from workers.drill.ledger import DoubleFaults, Ledger, Positions, unprotected
 from workers.drill.socket import Lost
 from workers.drill.websocket import in_turn, reconnect
 
@@ -26,12 +26,15 @@ RETRY_SECONDS = 0.2
 class Subscriber:
     """A client of the feed over WebSocket."""
 
-    def __init__(self, urls: Sequence[str], number: int, with_position: bool) -> None:
+    def __init__(
+        self, urls: Sequence[str], number: int, with_position: bool, positions: Positions
+    ) -> None:
         self.ledger = Ledger(f"feed client {number}")
         self.connections = 0
         self.subscribed = asyncio.Event()
         self._urls = in_turn(urls, number // 2)  # both kinds of clients at each server
         self._with_position = with_position
+        self._positions = positions
         self._position = ""
 
     async def run(self) -> None:
@@ -62,7 +65,9 @@ class Subscriber:
                 self.ledger.announced()
             self.subscribed.set()
         elif "message" in said:
-            self.ledger.received(int(said["message"]))
+            number = int(said["message"])
+            self.ledger.received(number)
+            self._positions.received(self._position, number)
 
 
 class SseSubscriber(Subscriber):
@@ -129,9 +134,12 @@ class Feed:
         double_faults: DoubleFaults,
         with_position: bool = True,
     ) -> None:
+        self.positions = Positions()
         ws_urls = [url.replace("http", "ws", 1) for url in urls]
         self.subscribers = [
-            (SseSubscriber if number % 2 else Subscriber)(ws_urls, number, with_position)
+            (SseSubscriber if number % 2 else Subscriber)(
+                ws_urls, number, with_position, self.positions
+            )
             for number in range(clients)
         ]
         self.confirmed: dict[int, float] = {}  # number -> when it was confirmed
@@ -182,8 +190,14 @@ class Feed:
         ledgers = [one.ledger for one in self.subscribers]
         lost = unprotected(self.confirmed, ledgers, self._double_faults())
         self.unprotected = len(lost)
+        self.violations += self.positions.violations
         for ledger in ledgers:
             self.violations += ledger.violations(self.confirmed.keys() - lost)
+
+    @property
+    def is_violated(self) -> bool:
+        """Whether a rule is violated already, before the end."""
+        return bool(self.positions.violations) or any(one.ledger.twice for one in self.subscribers)
 
     def cancel(self) -> None:
         """End all clients."""
@@ -196,6 +210,7 @@ class Feed:
         return {
             "clients": len(self.subscribers),
             "confirmed": len(self.confirmed),
+            "positions": self.positions.count,
             "received": sum(one.ledger.count for one in self.subscribers),
             "reconnected": sum(one.connections - 1 for one in self.subscribers),
             "losses_announced": sum(one.ledger.gaps for one in self.subscribers),

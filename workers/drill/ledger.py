@@ -37,6 +37,11 @@ class Ledger:
         """How many messages have been received."""
         return len(self._numbers)
 
+    @property
+    def twice(self) -> str:
+        """The messages that were received twice, as a line; empty if there are none."""
+        return f"{self.name} received twice: {_some(self._twice)}" if self._twice else ""
+
     def knows(self, number: int) -> bool:
         """Whether a message has been received."""
         return number in self._known
@@ -60,7 +65,7 @@ class Ledger:
         """Return what is wrong, one line each. confirmed: the numbers that must have arrived."""
         found = []
         if self._twice:
-            found.append(f"{self.name} received twice: {_some(self._twice)}")
+            found.append(self.twice)
         missing = set(confirmed) - self._known - self._excused_numbers()
         if missing:
             found.append(f"{self.name} missed without notice: {_some(sorted(missing))}")
@@ -74,6 +79,29 @@ class Ledger:
             after = self._numbers[index] if index < len(self._numbers) else before + 1
             excused.update(range(before + 1, after))
         return excused
+
+
+class Positions:
+    """The positions of messages in the history of one topic, as all clients receive them.
+
+    Call `received` with each message. No two messages may have the same position: a client that
+    resumes there would miss one of them.
+    """
+
+    def __init__(self) -> None:
+        self.violations: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def count(self) -> int:
+        """How many positions are known."""
+        return len(self._numbers)
+
+    def received(self, position: str, number: int) -> None:
+        """A client has received a message with its position."""
+        known = self._numbers.setdefault(position, number)
+        if known != number:
+            self.violations.append(f"feed: messages {known} and {number} are both at {position}")
 
 
 def unprotected(

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.drill.ledger import Ledger, unprotected
+from workers.drill.ledger import Ledger, Positions, unprotected
 
 
 class LedgerTests(SynchronousTestCase):
@@ -48,6 +48,16 @@ class LedgerTests(SynchronousTestCase):
     def test_many_numbers_are_shortened(self) -> None:
         (found,) = self.ledger().violations(range(1, 100))
         self.assertTrue(found.endswith("9, 10 …, 99 in all"), found)
+
+
+class PositionsTests(SynchronousTestCase):
+    def test_two_messages_at_one_position(self) -> None:
+        positions = Positions()
+        for position, number in (("a-1", 7), ("a-2", 8), ("a-1", 7), ("b-2", 8)):
+            positions.received(position, number)
+        self.assertEqual((positions.violations, positions.count), ([], 3))
+        positions.received("a-2", 9)
+        self.assertEqual(positions.violations, ["feed: messages 8 and 9 are both at a-2"])
 
 
 class UnprotectedTests(SynchronousTestCase):

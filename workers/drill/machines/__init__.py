@@ -6,6 +6,7 @@ injector     performs the faults
 machine      a machine: a cluster that is killed as a whole and started again
 meetings     a meeting at a barrier misses nobody
 sessions     every socket of a logged-out session is closed
+agreement    in the end all machines have the same history and the same members
 redis        Redis servers and Sentinels that can be killed and stopped
 network      machines as network namespaces, whose links can be cut
 delay        a TCP proxy that delays what it forwards

@@ -21,6 +21,7 @@ from workers.drill.chat import Room
 from workers.drill.cluster import verdict
 from workers.drill.feed import Feed
 from workers.drill.game import Game
+from workers.drill.machines.agreement import disagreements
 from workers.drill.machines.faults import KINDS, Fault, possible, schedule
 from workers.drill.machines.injector import Injector
 from workers.drill.machines.machine import Machine, create_users
@@ -36,10 +37,10 @@ from workers.drill.machines.redis import Engine, NoServer
 from workers.drill.machines.sessions import PASSWORD, Sessions
 
 REDIS, REPLICA, SENTINEL = "redis", "replica", "sentinel"
-CALM_SECONDS = 5.0  # after the last fault, in which the game must advance
+CALM_SECONDS = 8.0  # after the last fault, in which the game must advance
 PATIENCE_SECONDS = 20.0  # for the last messages of feed and chat
-CLOSED_SECONDS = 5.0  # for the sockets of logged-out sessions, after the last fault
 REPORT_EVERY = 10.0  # seconds between two lines of progress
+LOOK_SECONDS = 0.5  # between two looks for a violation
 DOUBLE = "lost_in_double_faults"
 
 DESCRIPTION = """\
@@ -71,6 +72,7 @@ class Drill:
         self._machines = machines
         urls = [machine.url for machine in machines]
         ws_urls = [url.replace("http", "ws", 1) for url in urls]
+        self._ws_urls = dict(zip((machine.name for machine in machines), ws_urls, strict=True))
         self._injector = Injector(network, machines, engine, self._say)
         double_faults = self._injector.disturbances.double_faults
         self._game = Game(
@@ -79,7 +81,13 @@ class Drill:
         self._feed = Feed(urls, options.clients, options.messages, double_faults)
         self._room = Room(ws_urls, options.clients, options.messages, double_faults)
         self._meetings = Meetings(ws_urls, 2 * len(machines) + 1)
-        self._sessions = Sessions({machine.name: machine.url for machine in machines})
+        disturbances = self._injector.disturbances
+        self._sessions = Sessions(
+            {machine.name: machine.url for machine in machines},
+            options.seed,
+            lambda: disturbances.calm_since,
+        )
+        self._live = (self._feed, self._room, self._meetings, self._sessions)
         self._began = 0.0
         self._ended = 0.0
         self._violations: list[str] = []
@@ -97,20 +105,22 @@ class Drill:
             reporting = asyncio.create_task(self._report())
             course = asyncio.create_task(self._course())
             ended = asyncio.create_task(game.ended.wait())
+            violated = asyncio.create_task(self._violated())
             try:
-                await asyncio.wait([course, ended], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([course, ended, violated], return_when=asyncio.FIRST_COMPLETED)
                 if course.done():
                     course.result()  # an error must not look like the end of the drill
             finally:
-                for task in (reporting, course, ended):
+                for task in (reporting, course, ended, violated):
                     task.cancel()
                 await self._injector.end()
             self._ended = monotonic()
             self._say("the faults are over; checking")
-            await self._sessions.stop(CLOSED_SECONDS)
+            await self._sessions.stop()
             await self._meetings.stop()
             await game.stop()
             await asyncio.gather(feed.stop(PATIENCE_SECONDS), room.stop(PATIENCE_SECONDS))
+            self._violations += await disagreements(self._ws_urls, feed.sent)
         finally:
             game.kill()
             for part in (feed, room, self._meetings, self._sessions):
@@ -124,12 +134,22 @@ class Drill:
             # A fault whose predecessor took longer than planned is late, and all others with it.
             await asyncio.sleep(max(0.0, self._began + fault.at - monotonic()))
             await self._inject(fault)
-        rest = self._began + options.minutes * 60 - monotonic()
-        await asyncio.sleep(max(0.0, rest) + CALM_SECONDS)
+        await asyncio.sleep(max(0.0, self._began + options.minutes * 60 - monotonic()))
+        step = self._game.watcher.step
+        await asyncio.sleep(CALM_SECONDS)
+        if self._game.watcher.step == step:
+            self._violations.append(
+                f"the game did not advance in the last {CALM_SECONDS:.0f} s, without a fault"
+            )
 
     async def _inject(self, fault: Fault) -> None:
         if monotonic() - self._began < self._options.minutes * 60:
             await self._injector.perform(fault)
+
+    async def _violated(self) -> None:
+        """Wait for a violation: the drill ends early, so that the logs end near its cause."""
+        while not self._injector.violations and not any(part.is_violated for part in self._live):
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _report(self) -> None:
         while True:
@@ -199,7 +219,8 @@ def lines(summary: dict[str, Any]) -> list[str]:
         f"meetings: {meetings['held']} of {meetings['parties']} parties missed nobody, "
         f"{meetings['interrupted']} more lost a party",
         f"sessions: {sessions['logged_out']} logged out; their {sessions['sockets']} sockets were "
-        f"closed after at most {sessions['longest']} s",
+        f"closed after at most {sessions['longest']} s, and {sessions['longest_calm']} s after the "
+        "end of a fault",
     ]
     return found + verdict(summary)
 

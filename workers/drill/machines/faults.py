@@ -112,6 +112,13 @@ class Disturbances:
             self._times.append((self._since, at + margin))
             self._since = None
 
+    @property
+    def calm_since(self) -> float | None:
+        """The time since which there was no fault; None during one."""
+        if self._since is not None:
+            return None
+        return self._times[-1][1] if self._times else 0.0
+
     def killed(self, at: float) -> None:
         """A node was killed."""
         self._kills.append(at)

@@ -19,6 +19,8 @@ from workers.drill.machines.network import Namespace, Network
 SITE_PORT, ADMIN_PORT = 8000, 9000
 END_SECONDS = DRAIN_SECONDS + 7.0
 ANSWER_SECONDS = 2.0
+START_SECONDS = 180.0
+"""For a cluster to serve: all machines share the processors of this host, and start together."""
 LINE_BYTES = 1 << 20  # the longest line of a log
 
 
@@ -76,7 +78,7 @@ class Machine:
         assert process.stdout is not None
         self.cluster.supervisor = process.pid
         self.cluster.reading = asyncio.create_task(self.cluster.read(process.stdout))
-        await self.cluster.wait_ready()
+        await self.cluster.wait_ready(START_SECONDS)
 
     async def kill(self) -> None:
         """Kill all processes at once, as a loss of power does."""

@@ -1,24 +1,30 @@
 """Meetings in a drill: at a barrier, clients of all machines wait for each other.
 
-When the barrier is released, each party sends its number, and all of them must receive it: the
-subscriptions of all parties are in force on every machine before any party continues. A party whose
-connection is closed has been notified of a loss; the others need not receive its number.
+When the barrier is released, each party sends a few messages, and all of them must receive each of
+these once, and in the order of their sender: the subscriptions of all parties are in force on every
+machine before any party continues. A party whose connection is closed has been notified of a loss;
+then the meeting is over.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
 
 from workers.drill.socket import Lost, Socket
 from workers.drill.websocket import in_turn, reconnect
 
-PAUSE_SECONDS = 0.5
+ROUNDS = 5
+ROUND_SECONDS = 0.1
+"""Each party sends so many messages, and so far apart, so that faults happen during a meeting."""
+
+PAUSE_SECONDS = 0.2  # between two meetings
 MEETING_SECONDS = 60.0
-"""For all parties to meet, and to receive all numbers: longer than any fault of a drill."""
+"""For all parties to meet, and to receive all messages: longer than any fault of a drill."""
 
 
 class Party:
-    """One client of one meeting. received: the numbers that it has received, in their order."""
+    """One client of one meeting. received: the messages that it has received."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -61,6 +67,11 @@ class Meetings:
         if self._task is not None:
             await self._task
 
+    @property
+    def is_violated(self) -> bool:
+        """Whether a rule is violated already, before the end."""
+        return bool(self.violations)
+
     def cancel(self) -> None:
         """End all clients."""
         if self._task is not None:
@@ -79,14 +90,15 @@ class Meetings:
         path = f"meeting/drill-{number}/{size}/"
         tasks = [asyncio.create_task(party.run(self._urls, path)) for party in parties]
         try:
-            if not await self._all(parties, lambda party: party.met.is_set(), tasks):
+            if not await self._all(parties, lambda party: party.met.is_set()):
                 self.violations.append(f"the parties of meeting {number} did not meet")
                 return
-            for party in parties:
-                assert party.socket is not None or party.lost.is_set()
-                if party.socket is not None:
-                    party.socket.send(str(party.number))
-            await self._all(parties, lambda party: len(party.received) >= size, tasks)
+            for round_number in range(ROUNDS):
+                for party in parties:
+                    if party.socket is not None:
+                        party.socket.send(f"{party.number}.{round_number}")
+                await asyncio.sleep(ROUND_SECONDS)
+            await self._all(parties, lambda party: len(party.received) >= size * ROUNDS)
             self._check(number, parties)
         finally:
             for task in tasks:
@@ -97,9 +109,7 @@ class Meetings:
                 if party.socket is not None:
                     party.socket.abort()
 
-    async def _all(
-        self, parties: list[Party], is_so: Callable[[Party], bool], tasks: list[asyncio.Task[None]]
-    ) -> bool:
+    async def _all(self, parties: list[Party], is_so: Callable[[Party], bool]) -> bool:
         """Wait until each party is so, or one has lost its connection; returns False if neither
         happens in time."""
         try:
@@ -113,22 +123,22 @@ class Meetings:
         return True
 
     def _check(self, number: int, parties: list[Party]) -> None:
-        connected = [party for party in parties if not party.lost.is_set()]
+        is_complete = not any(party.lost.is_set() for party in parties)
         self.values["received"] += sum(len(party.received) for party in parties)
-        if len(connected) < len(parties):
-            self.values["interrupted"] += 1
-        else:
-            self.values["held"] += 1
+        self.values["held" if is_complete else "interrupted"] += 1
+        expected = {f"{party.number}.{each}" for party in parties for each in range(ROUNDS)}
         for party in parties:
-            if len(set(party.received)) < len(party.received):
-                self.violations.append(
-                    f"meeting {number}, party {party.number} received twice: {party.received}"
-                )
-        if len(connected) < len(parties):
-            return
-        for party in connected:
-            missing = {str(other.number) for other in parties} - set(party.received)
-            if missing:
-                self.violations.append(
-                    f"meeting {number}, party {party.number} missed {', '.join(sorted(missing))}"
-                )
+            for other in parties:
+                own = [each for each in party.received if each.startswith(f"{other.number}.")]
+                if own != sorted(own):
+                    self.violations.append(
+                        f"meeting {number}, party {party.number} received out of order: {own}"
+                    )
+            twice = [message for message, times in Counter(party.received).items() if times > 1]
+            missing = expected.difference(party.received) if is_complete else ()
+            for wrong, what in ((twice, "received twice"), (missing, "missed")):
+                if wrong:
+                    self.violations.append(
+                        f"meeting {number}, party {party.number} {what}: "
+                        + ", ".join(sorted(wrong))
+                    )

@@ -1,12 +1,15 @@
 """Logouts in a drill: every socket of a session that was logged out must be closed.
 
-A user logs in and opens a socket at each machine. Then the user logs out at one of them, at any
-time, also while another machine is cut off. A socket may close earlier, by a fault.
+A user logs in and opens sockets at each machine. Later the user logs out at one of them, perhaps
+while another machine is cut off, which learns of it when it is connected again. A socket may close
+earlier, by a fault.
 """
 
 import asyncio
 import http.client
+import random
 import re
+from collections.abc import Callable
 from itertools import count
 from time import monotonic
 from urllib.parse import urlencode, urlsplit
@@ -18,7 +21,13 @@ PASSWORD = "drill"
 USERS = ("ada", "alan", "grace")
 PATH = "chat/drill-sessions/ws/"
 ANSWER_SECONDS = 5.0
-PAUSE_SECONDS = 3.0
+STAY_SECONDS = (1.0, 8.0)
+"""Between login and logout, from and to: so that faults begin in between."""
+
+LOOK_SECONDS = 0.05
+
+CLOSED_SECONDS = 5.0
+"""For the sockets to be closed, after the logout and after all machines are joined again."""
 
 
 class Visit:
@@ -28,7 +37,7 @@ class Visit:
         self.number = number
         self.sockets = sockets
         self.at = monotonic()
-        self.closed_after: float | None = None
+        self.is_late = False
 
     @property
     def open(self) -> list[str]:
@@ -37,83 +46,118 @@ class Visit:
 
 
 class Sessions:
-    """Call `start`, then `stop`; `violations` has the result. urls: machine -> base URL."""
+    """Call `start`, then `stop`; `violations` has the result.
 
-    def __init__(self, urls: dict[str, str], sockets_each: int = 2) -> None:
+    urls: machine -> base URL. calm_since: returns the time since which there was no fault, None
+    during one.
+    """
+
+    def __init__(
+        self,
+        urls: dict[str, str],
+        seed: int,
+        calm_since: Callable[[], float | None],
+        sockets_each: int = 2,
+    ) -> None:
         self.violations: list[str] = []
         self._urls = urls
+        self._dice = random.Random(seed)
+        self._calm_since = calm_since
         self._sockets_each = sockets_each
-        self._visits: list[Visit] = []
-        self._task: asyncio.Task[None] | None = None
-        self._failed = 0
+        self._numbers = count(1)
+        self._open: list[Visit] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._counts = {"logged_out": 0, "not_logged_out": 0, "sockets": 0}
+        self._longest = 0.0
+        self._longest_calm = 0.0
 
     def start(self) -> None:
         """Let users come and go."""
-        self._task = asyncio.create_task(self._run())
+        self._tasks = [asyncio.create_task(self._visits(user)) for user in USERS[:2]]
+        self._tasks.append(asyncio.create_task(self._watch()))
+
+    @property
+    def is_violated(self) -> bool:
+        """Whether a rule is violated already, before the end."""
+        return bool(self.violations)
 
     def cancel(self) -> None:
         """End all clients."""
-        if self._task is not None:
-            self._task.cancel()
-        for visit in self._visits:
-            for _, socket in visit.sockets:
-                socket.abort()
+        for task in self._tasks:
+            task.cancel()
+        for visit in self._open:
+            _abort(visit.sockets)
 
-    async def stop(self, patience: float) -> None:
-        """Begin no more visits, and check. patience: seconds for the sockets to be closed, when
-        all faults are over."""
-        if self._task is not None:
-            self._task.cancel()
-        deadline = monotonic() + patience
-        while any(visit.open for visit in self._visits) and monotonic() < deadline:
-            self._look()
-            await asyncio.sleep(0.05)
-        self._look()
-        for visit in self._visits:
-            if visit.open:
-                machines = ", ".join(sorted(set(visit.open)))
-                self.violations.append(
-                    f"session {visit.number} was logged out, and is still connected at {machines}"
-                )
+    async def stop(self) -> None:
+        """Begin no more visits, and check. Call it when all faults are over."""
+        *visits, watching = self._tasks
+        for task in visits:
+            task.cancel()
+        while any(not visit.is_late for visit in self._open) and not watching.done():
+            await asyncio.sleep(LOOK_SECONDS)
+        if watching.done():
+            watching.result()
         self.cancel()
-
-    def _look(self) -> None:
-        for visit in self._visits:
-            if visit.closed_after is None and not visit.open:
-                visit.closed_after = monotonic() - visit.at
 
     @property
     def values(self) -> dict[str, float]:
-        """The counts for the summary."""
-        times = [visit.closed_after for visit in self._visits if visit.closed_after is not None]
+        """The counts for the summary. longest: seconds until the sockets of a session were closed;
+        longest_calm: the same after the end of all faults."""
         return {
-            "logged_out": len(self._visits),
-            "not_logged_out": self._failed,
-            "sockets": sum(len(visit.sockets) for visit in self._visits),
-            "longest": round(max(times, default=0.0), 2),
+            **self._counts,
+            "longest": round(self._longest, 2),
+            "longest_calm": round(self._longest_calm, 2),
         }
 
-    async def _run(self) -> None:
+    async def _watch(self) -> None:
+        """See when the sockets are closed, and whether that is too late."""
+        while True:
+            now, calm_since = monotonic(), self._calm_since()
+            for visit in self._open[:]:
+                due_since = None if calm_since is None else max(calm_since, visit.at)
+                if not visit.open:
+                    self._open.remove(visit)
+                    self._longest = max(self._longest, now - visit.at)
+                    if due_since is not None:
+                        self._longest_calm = max(self._longest_calm, now - due_since)
+                elif due_since is not None and now - due_since > CLOSED_SECONDS:
+                    if not visit.is_late:
+                        machines = ", ".join(sorted(set(visit.open)))
+                        self.violations.append(
+                            f"session {visit.number} was logged out, and is still connected at"
+                            f" {machines}"
+                        )
+                    visit.is_late = True
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _visits(self, user: str) -> None:
         names = list(self._urls)
-        for number in count(1):
-            user, machine = USERS[number % len(USERS)], names[number % len(names)]
+        while True:
+            number = next(self._numbers)
             sockets: list[tuple[str, Socket]] = []
             try:
-                cookie = await asyncio.to_thread(log_in, self._urls[machine], user)
-                sockets = await self._open(cookie)
-                machine = names[(number // len(names)) % len(names)]
-                await asyncio.to_thread(log_out, self._urls[machine], cookie)
-                self._visits.append(Visit(number, sockets))
+                url = self._urls[self._dice.choice(names)]
+                cookie = await asyncio.to_thread(log_in, url, user)
+                sockets = await self._open_sockets(cookie)
+                await asyncio.sleep(self._dice.uniform(*STAY_SECONDS))
+                visit = Visit(number, sockets)
+                url = self._urls[self._dice.choice(names)]
+                await asyncio.to_thread(log_out, url, cookie)
+                self._logged_out(visit)
             except (OSError, http.client.HTTPException, Lost):
-                self._failed += 1  # a fault; whether the user is logged out is not known
-                for _, socket in sockets:
-                    socket.abort()
-            deadline = monotonic() + PAUSE_SECONDS
-            while monotonic() < deadline:
-                self._look()
-                await asyncio.sleep(0.05)
+                self._counts["not_logged_out"] += 1  # a fault: whether it was is not known
+                _abort(sockets)
+                await asyncio.sleep(STAY_SECONDS[0])
+            except asyncio.CancelledError:
+                _abort(sockets)
+                raise
 
-    async def _open(self, cookie: str) -> list[tuple[str, Socket]]:
+    def _logged_out(self, visit: Visit) -> None:
+        self._counts["logged_out"] += 1
+        self._counts["sockets"] += len(visit.sockets)
+        self._open.append(visit)
+
+    async def _open_sockets(self, cookie: str) -> list[tuple[str, Socket]]:
         """Open sockets at all machines, and wait until their handlers answer. Raises Lost."""
         sockets: list[tuple[str, Socket]] = []
         try:
@@ -125,10 +169,14 @@ class Sessions:
                     async with asyncio.timeout(ANSWER_SECONDS):
                         await socket.receive()
         except (Lost, TimeoutError) as error:
-            for _, socket in sockets:
-                socket.abort()
+            _abort(sockets)
             raise Lost(str(error)) from None
         return sockets
+
+
+def _abort(sockets: list[tuple[str, Socket]]) -> None:
+    for _, socket in sockets:
+        socket.abort()
 
 
 def log_in(url: str, user: str) -> str:

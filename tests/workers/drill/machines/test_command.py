@@ -49,7 +49,13 @@ class CommandTests(SynchronousTestCase):
             "feed": COUNTS,
             "chat": {**COUNTS, "lost_in_double_faults": 2},
             "meetings": {"parties": 5, "held": 40, "interrupted": 3, "received": 1000},
-            "sessions": {"logged_out": 20, "not_logged_out": 1, "sockets": 80, "longest": 9.5},
+            "sessions": {
+                "logged_out": 20,
+                "not_logged_out": 1,
+                "sockets": 80,
+                "longest": 9.5,
+                "longest_calm": 0.2,
+            },
         }
         text = "\n".join(lines(summary))
         self.assertIn("2 machines × 2 nodes as namespaces, seed 7", text)
