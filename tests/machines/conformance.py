@@ -8,7 +8,7 @@ have arrived before it.
 from typing import Any
 
 from cluster.pubsub import batches, remote_nodes
-from tests.machines.places import Place, PlacesTestCase
+from tests.machines.bus_sites import SiteNode, SiteTestCase
 from tests.pubsub.links import reactor
 
 DEPTH = 100  # frames that a topic retains in these tests
@@ -16,7 +16,7 @@ EVERY_NODE = 0
 ROUNDS = 10  # meetings at barriers, each of them a race
 
 
-class Conformance(PlacesTestCase):
+class Conformance(SiteTestCase):
     """The tests of all buses. Subclasses add the bus."""
 
     async def receives(self, frames: list[bytes], *expected: bytes) -> None:
@@ -25,10 +25,10 @@ class Conformance(PlacesTestCase):
         self.assertEqual(frames, list(expected))
 
     def nodes_of(self, count: int) -> int:
-        """How many nodes so many places are."""
+        """How many nodes so many nodes are."""
         return count if self.is_shared else 1
 
-    async def settled(self, publisher: Place, topic: bytes, *frames: list[bytes]) -> None:
+    async def settled(self, publisher: SiteNode, topic: bytes, *frames: list[bytes]) -> None:
         """Wait until all subscribers are known, then forget what showed it."""
         fence = b"fence of " + topic
         await self.until(self.polled(lambda: self._fenced(publisher, topic, fence, frames)))
@@ -39,7 +39,7 @@ class Conformance(PlacesTestCase):
             each.clear()
 
     def _fenced(
-        self, publisher: Place, topic: bytes, fence: bytes, frames: tuple[list[bytes], ...]
+        self, publisher: SiteNode, topic: bytes, fence: bytes, frames: tuple[list[bytes], ...]
     ) -> bool:
         publisher.pubsub.publish(topic, fence)
         return all(fence in each for each in frames)
@@ -47,14 +47,14 @@ class Conformance(PlacesTestCase):
     # Plain topics
 
     async def test_frames_arrive_once_and_in_the_order_of_their_publisher(self) -> None:
-        a, b, c = await self.places(3)
+        a, b, c = await self.start_nodes(3)
         topic = self.topic("order")
-        received = [place.connect(topic).out for place in (a, b, c)]
-        for place in (a, b, c):
-            await self.settled(place, topic, *received)
+        received = [node.connect(topic).out for node in (a, b, c)]
+        for node in (a, b, c):
+            await self.settled(node, topic, *received)
         for number in range(300):
-            for name, place in ((b"a", a), (b"b", b)):
-                place.pubsub.publish(topic, b"%s %d" % (name, number))
+            for name, node in ((b"a", a), (b"b", b)):
+                node.pubsub.publish(topic, b"%s %d" % (name, number))
             if number % 30 == 29:
                 await self.turn()
         for frames in received:
@@ -66,7 +66,7 @@ class Conformance(PlacesTestCase):
                 )
 
     async def test_a_topic_reaches_its_subscribers_only(self) -> None:
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         one, other = self.topic("one"), self.topic("other")
         subscriber, neighbour = b.connect(one, other), b.connect(other)
         await self.settled(a, one, subscriber.out)
@@ -79,7 +79,7 @@ class Conformance(PlacesTestCase):
         await self.receives(subscriber.out, b"1", b"3")
 
     async def test_a_publisher_need_not_receive_its_own_frame(self) -> None:
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         topic = self.topic("echo")
         own, neighbour, far = a.connect(topic), a.connect(topic), b.connect(topic)
         await self.settled(a, topic, own.out, neighbour.out, far.out)
@@ -90,7 +90,7 @@ class Conformance(PlacesTestCase):
             await self.receives(other.out, b"1", b"2")
 
     async def test_receipts_count_nodes_and_connections(self) -> None:
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         topic = self.topic("receipt")
         self.assertEqual(a.pubsub.publish(topic, b"nobody"), (0, 0))
         far = b.connect(topic)
@@ -99,26 +99,26 @@ class Conformance(PlacesTestCase):
         self.assertEqual(a.pubsub.publish(topic, b"1"), (1, here))
         near = a.connect(topic)
         self.assertEqual(a.pubsub.publish(topic, b"2"), (self.nodes_of(2), here + 1))
-        for place, connection in ((b, far), (a, near)):
-            place.pubsub.drop(connection)
+        for node, connection in ((b, far), (a, near)):
+            node.pubsub.drop(connection)
         await self.until(self.polled(lambda: a.pubsub.publish(topic, b"3") == (0, 0)))
 
     # Topics with history
 
     async def test_all_subscribers_receive_retained_frames_in_the_same_order(self) -> None:
-        a, b, c = await self.places(3)
+        a, b, c = await self.start_nodes(3)
         topic = self.topic("retained")
-        followings = [place.follow(topic) for place in (a, b, c)]
-        await self.until(lambda: all(each.answers for each in followings))
+        readers = [node.follow(topic) for node in (a, b, c)]
+        await self.until(lambda: all(each.answers for each in readers))
         for number in range(40):
-            for name, place in ((b"a", a), (b"b", b), (b"c", c)):
-                place.pubsub.publish_retained(topic, b"%s %d" % (name, number), DEPTH)
+            for name, node in ((b"a", a), (b"b", b), (b"c", c)):
+                node.pubsub.publish_retained(topic, b"%s %d" % (name, number), DEPTH)
             if number % 10 == 9:
                 await self.turn()
-        await self.until(lambda: all(len(each.frames) >= 120 for each in followings))
-        first = followings[0]
+        await self.until(lambda: all(len(each.frames) >= 120 for each in readers))
+        first = readers[0]
         self.assertEqual(len(set(first.frames)), 120)
-        for each in followings:
+        for each in readers:
             self.assertEqual(each.frames, first.frames)
             self.assertEqual(each.offsets, list(range(first.offsets[0], first.offsets[0] + 120)))
             self.assertEqual(each.subscriber.epoch, first.subscriber.epoch)
@@ -127,7 +127,7 @@ class Conformance(PlacesTestCase):
             self.assertEqual(own, [b"%s %d" % (name, number) for number in range(40)])
 
     async def test_a_publisher_need_not_receive_its_own_retained_frame(self) -> None:
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         topic = self.topic("retained-echo")
         own, far = a.connect(topic), b.connect(topic)
         a.pubsub.publish_retained(topic, b"1", DEPTH, skip=own)
@@ -135,15 +135,15 @@ class Conformance(PlacesTestCase):
         await self.receives(own.out, b"2")
         await self.receives(far.out, b"1", b"2")
 
-    async def test_a_subscriber_resumes_at_another_place(self) -> None:
-        a, b = await self.places(2)
+    async def test_a_subscriber_resumes_at_another_node(self) -> None:
+        a, b = await self.start_nodes(2)
         topic = self.topic("roaming")
-        follower = a.follow(topic)
+        reader = a.follow(topic)
         for number in range(1, 6):
             a.pubsub.publish_retained(topic, b"%d" % number, DEPTH)
-        await self.until(lambda: len(follower.frames) == 5)
-        epoch, offset = follower.position
-        follower.subscriber.stop()
+        await self.until(lambda: len(reader.frames) == 5)
+        epoch, offset = reader.position
+        reader.subscriber.stop()
         resumed = b.follow(topic, since=(epoch, offset - 2))
         await self.until(lambda: len(resumed.frames) == 2)
         self.assertEqual(resumed.frames, [b"4", b"5"])
@@ -155,7 +155,7 @@ class Conformance(PlacesTestCase):
         self.assertEqual((back.frames, back.answers[0][0]), ([], True))
 
     async def test_a_position_that_is_not_known_is_not_recovered(self) -> None:
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         topic = self.topic("unknown-position")
         for number in range(3):
             a.pubsub.publish_retained(topic, b"%d" % number, 2)
@@ -169,7 +169,7 @@ class Conformance(PlacesTestCase):
             self.assertFalse(resumed.answers[0][0])
 
     async def test_retained_frames_expire(self) -> None:
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         topic = self.topic("expiry")
         a.pubsub.publish_retained(topic, b"short", DEPTH, lifetime=1)
         a.pubsub.publish_retained(topic, b"long", DEPTH, lifetime=600_000)
@@ -187,14 +187,14 @@ class Conformance(PlacesTestCase):
     # Barriers
 
     async def test_everything_published_after_a_barrier_reaches_all_parties(self) -> None:
-        places = await self.places(3)
+        nodes = await self.start_nodes(3)
         for number in range(ROUNDS):
             topic = self.topic(f"meeting-{number}")
             parties = []
-            for index, place in enumerate(places):
-                frames = place.connect(topic).out
-                arrival = place.arrive(topic.decode(), len(places))
-                arrival.when_released = self._publishing(place, topic, b"%d" % index)
+            for index, node in enumerate(nodes):
+                frames = node.connect(topic).out
+                arrival = node.arrive(topic.decode(), len(nodes))
+                arrival.when_released = self._publishing(node, topic, b"%d" % index)
                 parties.append((frames, arrival))
             await self.until(lambda parties=parties: all(len(frames) >= 3 for frames, _ in parties))
             for frames, arrival in parties:
@@ -202,11 +202,11 @@ class Conformance(PlacesTestCase):
                 self.assertEqual(sorted(frames), [b"0", b"1", b"2"])
 
     @staticmethod
-    def _publishing(place: Place, topic: bytes, frame: bytes) -> Any:
-        return lambda: place.pubsub.publish(topic, frame)
+    def _publishing(node: SiteNode, topic: bytes, frame: bytes) -> Any:
+        return lambda: node.pubsub.publish(topic, frame)
 
     async def test_a_barrier_waits_for_its_parties_and_refuses_more(self) -> None:
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         name = self.topic("barrier").decode()
         early, leaving = a.arrive(name, 2), b.arrive(self.topic("left").decode(), 2)
         leaving.leave()
@@ -219,9 +219,9 @@ class Conformance(PlacesTestCase):
         await self.until(lambda: bool(refused.refused))
 
     async def test_a_barrier_of_every_node_waits_for_all(self) -> None:
-        a, b, c = await self.places(3)
+        a, b, c = await self.start_nodes(3)
         name = self.topic("every-node").decode()
-        arrivals = [place.arrive(name, EVERY_NODE) for place in (a, b)]
+        arrivals = [node.arrive(name, EVERY_NODE) for node in (a, b)]
         if self.is_shared:
             fence = c.arrive(self.topic("every-node-fence").decode(), 1)
             await self.until(lambda: fence.released)
@@ -232,7 +232,7 @@ class Conformance(PlacesTestCase):
     # Presence
 
     async def test_members_join_and_leave(self) -> None:
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         topic = self.topic("presence")
         changes: list[tuple[str, bool]] = []
         b.pubsub.presence.watch(topic, lambda *change: self._changed(changes, change))
@@ -275,14 +275,14 @@ class NodesConformance(Conformance):
     """Those of a bus with several nodes, and something between them that may fail."""
 
     async def test_a_barrier_of_every_node_does_not_wait_for_one_that_left(self) -> None:
-        a, b, c = await self.places(3)
+        a, b, c = await self.start_nodes(3)
         name = self.topic("left-node").decode()
-        arrivals = [place.arrive(name, EVERY_NODE) for place in (a, b)]
+        arrivals = [node.arrive(name, EVERY_NODE) for node in (a, b)]
         c.stop()
         await self.until(lambda: all(each.released for each in arrivals))
 
     async def test_the_members_of_a_node_leave_with_it(self) -> None:
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         topic = self.topic("presence-of-a-node")
         a.pubsub.presence.join(topic, "ada")
         await self.until(lambda: b.pubsub.presence.members(topic) == ("ada",))
@@ -293,7 +293,7 @@ class NodesConformance(Conformance):
         self.patch(batches, "HIGH_WATER", 100_000)
         self.patch(batches, "LOW_WATER", 10_000)
         self.patch(batches, "STALLED_S", 600.0)
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         topic = self.topic("back-pressure")
         frames = b.connect(topic).out
         await self.settled(a, topic, frames)
@@ -312,17 +312,17 @@ class NodesConformance(Conformance):
 
     async def test_everything_arrives_once_although_the_engine_starts_again(self) -> None:
         self.patch(remote_nodes, "REJOIN_TIMEOUT_S", 60.0)
-        a, b = await self.places(2)
+        a, b = await self.start_nodes(2)
         plain, retained = self.topic("restart"), self.topic("restart-retained")
-        frames, followings = b.connect(plain).out, [each.follow(retained) for each in (a, b)]
+        frames, readers = b.connect(plain).out, [each.follow(retained) for each in (a, b)]
         await self.settled(a, plain, frames)
         a.pubsub.presence.join(plain, "ada")
         await self.until(lambda: b.pubsub.presence.members(plain) == ("ada",))
         for number in range(10):
             a.pubsub.publish(plain, b"%d" % number)
             a.pubsub.publish_retained(retained, b"%d" % number, DEPTH)
-        await self.until(lambda: all(len(each.frames) == 10 for each in followings))
-        position = followings[1].position
+        await self.until(lambda: all(len(each.frames) == 10 for each in readers))
+        position = readers[1].position
         barrier = self.topic("restart-barrier").decode()
         waiting = a.arrive(barrier, 2)
         restarted = self.restart_engine()
@@ -335,7 +335,7 @@ class NodesConformance(Conformance):
             a.pubsub.publish_retained(retained, b"%d" % number, DEPTH)
         expected = [b"%d" % number for number in range(30)]
         await self.receives(frames, *expected)
-        for each in followings:
+        for each in readers:
             await self.receives(each.frames, *expected)
         # Positions, presence and barriers outlive the engine, too.
         resumed = a.follow(retained, since=position)

@@ -1,28 +1,28 @@
 """The tests that every bus must pass, once for each bus."""
 
+from tests.machines.bus_sites import LocalSite, ZmqSite
 from tests.machines.conformance import Conformance, NodesConformance
-from tests.machines.model_places import ModelPlaces
-from tests.machines.places import LocalPlaces, ZmqPlaces
-from tests.machines.redis_places import RedisPlaces, ValkeyPlaces
+from tests.machines.model_site import ModelSite
+from tests.machines.redis_site import RedisSite, ValkeySite
 
 
-class LocalTests(LocalPlaces, Conformance):
+class LocalTests(LocalSite, Conformance):
     """One node without a broker."""
 
 
-class ZmqTests(ZmqPlaces, NodesConformance):
+class ZmqTests(ZmqSite, NodesConformance):
     """Nodes of one machine."""
 
 
-class ModelTests(ModelPlaces, NodesConformance):
+class ModelTests(ModelSite, NodesConformance):
     """Nodes of two machines, without sockets."""
 
 
-class RedisTests(RedisPlaces, NodesConformance):
+class RedisTests(RedisSite, NodesConformance):
     """Nodes of two machines on Redis, as they are in production."""
 
 
-class ValkeyTests(ValkeyPlaces, NodesConformance):
+class ValkeyTests(ValkeySite, NodesConformance):
     """The same on Valkey."""
 
 

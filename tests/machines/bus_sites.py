@@ -1,7 +1,7 @@
 """Nodes of one site on any bus, for the tests that all buses must pass (conformance.py).
 
-A Place is the PubSub of one node. A PlacesTestCase starts places as its bus needs them. Where the
-bus has machines, two places are on the same one only if there are more places than machines.
+A SiteNode is the PubSub of one node. A SiteTestCase starts nodes as its bus needs them. Where the
+bus has machines, two nodes are on the same one only if there are more nodes than machines.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.pubsub.links import Frames, LinksTestCase, _ObservedReceiver, reactor
 POLL_S = 0.005
 
 
-class Place:
+class SiteNode:
     """PubSub on a bus, flushed in each turn in which something is published."""
 
     def __init__(self, bus: Any, changed: Callable[[], None]) -> None:
@@ -34,9 +34,9 @@ class Place:
             self.pubsub.subscribe(connection, topic)
         return connection
 
-    def follow(self, topic: bytes, since: tuple[str, int] | None = None) -> "Following":
+    def follow(self, topic: bytes, since: tuple[str, int] | None = None) -> "TopicReader":
         """Subscribe a function, which resumes at a position if one is given."""
-        return Following(self, topic, since)
+        return TopicReader(self, topic, since)
 
     def arrive(self, name: str, expected: int) -> "Arrival":
         """Arrive at a barrier; ``expected`` 0: one party of each node."""
@@ -60,15 +60,15 @@ class Place:
         self._changed()
 
 
-class Following:
+class TopicReader:
     """A function that follows a topic: what it was called with."""
 
-    def __init__(self, place: Place, topic: bytes, since: tuple[str, int] | None) -> None:
+    def __init__(self, node: SiteNode, topic: bytes, since: tuple[str, int] | None) -> None:
         self.frames: list[bytes] = []
         self.offsets: list[int] = []
         self.answers: list[tuple[bool, str, int]] = []
-        self._place = place
-        self.subscriber = place.pubsub.follow(topic, self._take, since=since, answer=self._answer)
+        self._node = node
+        self.subscriber = node.pubsub.follow(topic, self._take, since=since, answer=self._answer)
 
     @property
     def position(self) -> tuple[str, int]:
@@ -78,42 +78,42 @@ class Following:
     def _take(self, frame: bytes, offset: int) -> None:
         self.frames.append(frame)
         self.offsets.append(offset)
-        self._place._changed()
+        self._node._changed()
 
     def _answer(self, recovered: bool, epoch: str, offset: int) -> None:
         self.answers.append((recovered, epoch, offset))
-        self._place._changed()
+        self._node._changed()
 
 
 class Arrival:
     """A party of a barrier: whether it was released, or why it was refused."""
 
-    def __init__(self, place: Place, name: str, expected: int) -> None:
+    def __init__(self, node: SiteNode, name: str, expected: int) -> None:
         self.released = False
         self.refused = ""
         self.when_released: Callable[[], None] = lambda: None
-        self._place = place
+        self._node = node
         self.name = name
-        self.token = place.pubsub.barriers.arrive(name, expected, self._released, self._refused)
+        self.token = node.pubsub.barriers.arrive(name, expected, self._released, self._refused)
 
     def leave(self) -> None:
-        self._place.pubsub.barriers.leave(self.name, self.token)
+        self._node.pubsub.barriers.leave(self.name, self.token)
 
     def _released(self) -> None:
         self.released = True
         self.when_released()
-        self._place._changed()
+        self._node._changed()
 
     def _refused(self, reason: str) -> None:
         self.refused = reason
-        self._place._changed()
+        self._node._changed()
 
 
-class PlacesTestCase(LinksTestCase):
+class SiteTestCase(LinksTestCase):
     """The base class of the buses."""
 
     is_shared = True
-    """Whether two places are two nodes."""
+    """Whether `start_nodes` starts several nodes, or one that it returns several times."""
 
     _looking: Any = None
     _polling: Any = None
@@ -151,7 +151,7 @@ class PlacesTestCase(LinksTestCase):
         raise NotImplementedError
 
     def make_bus(self, name: str, number: int) -> Any:
-        """Return the bus of a node, which is the ``number``-th place."""
+        """Return the bus of the node with this name and number."""
         raise NotImplementedError
 
     async def restart_engine(self) -> None:
@@ -165,40 +165,40 @@ class PlacesTestCase(LinksTestCase):
     def continue_engine(self) -> None:
         raise NotImplementedError
 
-    async def places(self, count: int) -> list[Place]:
+    async def start_nodes(self, count: int) -> list[SiteNode]:
         """Start nodes, and wait until they know each other."""
         await self.start_site()
-        places = []
+        nodes = []
         for number in range(count):
-            place = Place(self.make_bus(self.node_name(number), number), self.changed)
-            self.addCleanup(place.stop)
-            places.append(place)
-        await self.until(lambda: all(self.knows(place, count) for place in places))
-        return places
+            node = SiteNode(self.make_bus(self.node_name(number), number), self.changed)
+            self.addCleanup(node.stop)
+            nodes.append(node)
+        await self.until(lambda: all(self.knows(node, count) for node in nodes))
+        return nodes
 
     def node_name(self, number: int) -> str:
         return f"node{number}"
 
-    def knows(self, place: Place, count: int) -> bool:
-        nodes = place.pubsub.remote_nodes
-        return bool(place.bus.is_up and len(nodes.names) == count - 1 and nodes.all_synchronized)
+    def knows(self, node: SiteNode, count: int) -> bool:
+        nodes = node.pubsub.remote_nodes
+        return bool(node.bus.is_up and len(nodes.names) == count - 1 and nodes.all_synchronized)
 
 
-class LocalPlaces(PlacesTestCase):
-    """A cluster of one node: all places are the same one."""
+class LocalSite(SiteTestCase):
+    """A cluster of one node."""
 
     is_shared = False
 
     async def start_site(self) -> None:
         """There is nothing to start."""
 
-    async def places(self, count: int) -> list[Place]:
-        place = Place(LocalBus("node0", reactor), self.changed)
-        self.addCleanup(place.stop)
-        return [place] * count
+    async def start_nodes(self, count: int) -> list[SiteNode]:
+        node = SiteNode(LocalBus("node0", reactor), self.changed)
+        self.addCleanup(node.stop)
+        return [node] * count
 
 
-class ZmqPlaces(PlacesTestCase):
+class ZmqSite(SiteTestCase):
     """Nodes on the broker of one machine, over real sockets."""
 
     async def start_site(self) -> None:

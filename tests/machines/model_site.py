@@ -7,8 +7,8 @@ from typing import Any
 from cluster.core import wire
 from cluster.core.machines.engine import Batch, Deliveries, GenerationChanged, Gone
 from cluster.core.machines.gateway import Gateway
+from tests.machines.bus_sites import SiteTestCase
 from tests.machines.engine_model import ModelRedis
-from tests.machines.places import PlacesTestCase
 from tests.pubsub.links import reactor
 
 MACHINES = "AB"
@@ -70,7 +70,7 @@ class ModelBus:
 class ModelMachine:
     """A gateway, what connects it with the engine, and the buses of its nodes."""
 
-    def __init__(self, name: str, site: "ModelSite") -> None:
+    def __init__(self, name: str, site: "ModelMachines") -> None:
         self.name = name
         self.site = site
         self.gateway = Gateway(name, f"epoch of {name}")
@@ -131,7 +131,7 @@ class ModelMachine:
                 self.buses[node].deliver(message)
 
 
-class ModelSite:
+class ModelMachines:
     """Machines on one engine. Each turn of the event loop every machine does what it can."""
 
     def __init__(self) -> None:
@@ -161,11 +161,11 @@ class ModelSite:
             machine.step()
 
 
-class ModelPlaces(PlacesTestCase):
+class ModelSite(SiteTestCase):
     """Two machines on an engine in memory."""
 
     async def start_site(self) -> None:
-        self.site = ModelSite()
+        self.site = ModelMachines()
         self.addCleanup(self.site.stop)
         self.site.wake()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.e2e.processes import environment, twistd
-from tests.machines.places import PlacesTestCase
+from tests.machines.bus_sites import SiteTestCase
 from tests.machines.redis_server import MISSING, RedisServer
 from tests.pubsub.links import reactor
 from workers.drill.machines.cleaner import Cleaner
@@ -57,7 +57,7 @@ class Machines:
         self._cleaner.add("process", process.pid)
 
 
-class RedisPlaces(PlacesTestCase):
+class RedisSite(SiteTestCase):
     """Two machines on Redis, or on the server that ``program`` names."""
 
     program = "redis-server"
@@ -100,7 +100,7 @@ class RedisPlaces(PlacesTestCase):
             os.kill(process.pid, signal.SIGCONT)
 
 
-class ValkeyPlaces(RedisPlaces):
+class ValkeySite(RedisSite):
     """The same on Valkey."""
 
     program = "valkey-server"
