@@ -1,7 +1,10 @@
 """Uplinks with a real Redis, and what happens to it: killed, paused, full, failed over."""
 
 import asyncio
+import re
+import subprocess
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from twisted.logger import formatEvent, globalLogPublisher
@@ -23,6 +26,7 @@ from tests.e2e.test_tls import make_certificate
 from tests.machines.fakes import RecordingGateway, RunningReactor
 from tests.machines.proxy import Proxy
 from tests.machines.redis_server import (
+    CLIENT,
     NO_VALKEY,
     VALKEY,
     RedisServer,
@@ -32,6 +36,7 @@ from tests.machines.redis_server import (
 )
 from tests.once import once
 
+ROOT = Path(__file__).parent.parent.parent
 LEASE_S = LEASE_MS / 1000
 WAIT_S = 60.0
 
@@ -255,6 +260,29 @@ class FaultTests(UplinkTestCase):
 
         self.play(test)
 
+    def test_redis_is_busy_with_a_script_of_another_client(self) -> None:
+        server = self.start_redis("--busy-reply-threshold", "50")
+
+        async def test() -> None:
+            a, b = await self.joined(server.url, "A", "B")
+            endless = subprocess.Popen(
+                [str(CLIENT), "-s", server.path, "EVAL", "while true do end", "0"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                a.gateway.put(b"later")
+                await self.until(lambda: "busy with a script" in a.reason)
+                server.cli("SCRIPT", "KILL")
+            finally:
+                endless.kill()
+                endless.wait()
+            await self.until(lambda: b.gateway.turns() == [b"later"])
+            await self.until(lambda: a.state == b.state == "joined")
+            self.assertEqual((1, 1), (a.joins(), b.joins()))
+
+        self.play(test)
+
     def test_redis_is_paused_for_less_than_the_lease(self) -> None:
         server = self.start_redis()
 
@@ -322,6 +350,25 @@ class FaultTests(UplinkTestCase):
             await self.until(lambda: other.state == "joined")
             self.assertEqual(1, a.joins())
             self.assertEqual(("connecting", "connecting"), (twice.state, stranger.state))
+
+        self.play(test)
+
+    def test_a_user_who_may_do_nothing_else(self) -> None:
+        """The user of deploy/machines/redis.conf."""
+        config = (ROOT / "deploy" / "machines" / "redis.conf").read_text()
+        found = re.search(r"^# +user (c10k .*>(\S+) .*)$", config, re.MULTILINE)
+        assert found is not None
+        server = self.start_redis()
+        server.cli("ACL", "SETUSER", *found[1].split())
+        server.cli("ACL", "SETUSER", "default", "off")
+
+        async def test() -> None:
+            url = server.url.replace("unix://", f"unix://c10k:{found[2]}@")
+            a, b = await self.joined(url, "A", "B")
+            a.gateway.put(b"log", (b.gateway.member, b"batch"))
+            await self.until(lambda: b.gateway.inbox and b.gateway.turns())
+            await asyncio.sleep(1.2)  # until the next beat
+            self.assertEqual(("joined", "joined"), (a.state, b.state))
 
         self.play(test)
 
