@@ -326,8 +326,8 @@ class PubSub:
                     self._schedule()
             case wire.PresenceUpdate():
                 self.presence.received(message)
-            case wire.Joined(name):
-                self.remote_nodes.joined(name)
+            case wire.Joined(name, returning):
+                self.remote_nodes.joined(name, returning)
             case wire.Left():
                 self.remote_nodes.left(message)
             case wire.ExternalRequest(request_id, data):

@@ -84,8 +84,8 @@ class RemoteNodes:
     def bus_up(self, welcome: wire.Welcome) -> None:
         """The bus carries batches again. Nodes that are not in ``welcome`` may join later."""
         self._stop_expecting()
-        if welcome.epoch == self.epoch and not all(map(self._is_known, welcome.nodes)):
-            # A node has joined while only this one was cut off, and did not know of it.
+        if self.epoch and not all(map(self._is_known, welcome.nodes)):
+            # A node has joined while this one was cut off, and did not know of it.
             self.batches.on_lost([ALL_TOPICS])
         for name, node in self.by_name.items():
             node.subscriptions_are_old = True  # it sends the present ones again
@@ -133,10 +133,16 @@ class RemoteNodes:
         (self._congested.add if is_congested else self._congested.discard)(name)
         self._congestion_changed()
 
-    def joined(self, name: str) -> RemoteNode:
-        """A node has joined: send the batches that it has not acknowledged."""
+    def joined(self, name: str, returning: bool = False) -> RemoteNode:
+        """A node has joined: send the batches that it has not acknowledged.
+
+        ``returning``: it was there before.
+        """
         node = self.by_name.get(name)
         if node is None:
+            if returning and name not in self._left:
+                # It and this one were there, but cut off from each other.
+                self.batches.on_lost([ALL_TOPICS])
             node = self._left.pop(name, None)
             if node is None:
                 node = RemoteNode(name)

@@ -64,6 +64,7 @@ class ZmqBus:
         self._up = False
         self._hello_due = False
         self._awaiting_welcome = False
+        self._was_up = False
         self._receiver: BusReceiver | None = None
 
     def start(self, receiver: BusReceiver) -> None:
@@ -144,7 +145,8 @@ class ZmqBus:
     def _send_hello(self) -> None:
         self._down()
         # ZeroMQ may refuse messages shortly after the handshake; _writable then tries again.
-        self._hello_due = not self._link.send([wire.encode(wire.Hello())])
+        hello = wire.Hello(returning=self._was_up)
+        self._hello_due = not self._link.send([wire.encode(hello)])
         self._awaiting_welcome = True
 
     def _lost(self) -> None:
@@ -206,7 +208,7 @@ class ZmqBus:
         if isinstance(message, wire.Welcome):
             if self._awaiting_welcome:
                 self._awaiting_welcome = False
-                self._up = True
+                self._up = self._was_up = True
                 self._receiver.bus_up(message)
         elif isinstance(message, wire.UnknownNode):
             self._send_hello()

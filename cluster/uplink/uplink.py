@@ -180,9 +180,9 @@ class Uplink(Service):
                 self._not_joined(self._state.reason)
                 await asyncio.sleep(backoff.next())
 
-    def _cut_off(self, reason: str) -> None:
+    def _cut_off(self, reason: str, state: str = "cut off") -> None:
         was_cut_off = self._state.name == "cut off"
-        self._state.change("cut off", reason)
+        self._state.change(state, reason)
         if was_cut_off:
             return
         try:
@@ -228,6 +228,8 @@ class Uplink(Service):
     def _not_joined(self, reason: str) -> None:
         if self._state.name == "joining":
             self._cut_off(reason)
+        elif self._state.name == "connecting":  # new nodes wait for this or for the first hello
+            self._cut_off(reason, "connecting")
         else:
             self._state.change(self._state.name, reason)
 

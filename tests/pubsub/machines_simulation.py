@@ -82,7 +82,7 @@ class PubSubNode:
             self.is_up = False
             self.pubsub.bus_down()
         self.awaits_welcome = True
-        self.up.append(wire.Hello())
+        self.up.append(wire.Hello(returning=self.was_up))
 
     def receive(self, item: Any) -> None:
         if isinstance(item, Batch):

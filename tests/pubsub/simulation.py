@@ -174,8 +174,9 @@ class SimulatedCluster:
         """Connect the link (again), and send Hello first."""
         node = self.nodes[name]
         welcomed = any(isinstance(item, wire.Welcome) for item in node.bus.to_node)
-        if not node.bus.is_up and not welcomed and wire.Hello() not in node.bus.to_broker:
-            node.bus.to_broker.append(wire.Hello())
+        hello = wire.Hello(returning=bool(node.pubsub.remote_nodes.epoch))
+        if not node.bus.is_up and not welcomed and hello not in node.bus.to_broker:
+            node.bus.to_broker.append(hello)
 
     def cut(self, name: str, noticed: bool) -> None:
         """Lose a link with its messages; the broker may notice only when the next Hello arrives."""

@@ -67,6 +67,23 @@ class RemoteNodesTests(PubSubTestCase):
             self.pubsub.remote_nodes.names, ("a", "b", "node1.a", "node0.b", "node0.c")
         )
 
+    def test_nodes_that_were_cut_off_from_each_other_have_lost_messages(self) -> None:
+        """Neither knew of the other, so neither has counted what it could not send."""
+        connection = self.subscribed(b"t")
+        self.receive(wire.Joined("new"), wire.Joined("a", returning=True))
+        self.assertEqual(connection.lost, [])
+        self.receive(wire.Joined("old", returning=True))
+        self.assertEqual(connection.lost, [b"t"])
+
+    def test_another_broker_has_nodes_that_this_one_did_not_know(self) -> None:
+        connection = self.subscribed(b"t")
+        self.bus.down()
+        self.bus.up("second", "a", "b")
+        self.assertEqual(connection.lost, [])
+        self.bus.down()
+        self.bus.up("third", "a", "b", "unknown")
+        self.assertEqual(connection.lost, [b"t"])
+
     def test_a_place_is_one_of_a_machine(self) -> None:
         """The names of machines have dots, too."""
         for name in ("node0.a@x.org", "node0.a@y.org"):

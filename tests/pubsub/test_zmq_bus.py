@@ -7,7 +7,7 @@ from typing import Any
 import zmq
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster import broker as broker_module
+from cluster import broker_queues
 from cluster.core import wire
 from cluster.core.wire.batches import encode_batch
 from cluster.net import zmq_socket
@@ -129,8 +129,8 @@ class BackpressureTests(LinksTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(zmq_socket, "HIGH_WATER_MESSAGES", 10)
-        self.patch(broker_module, "HIGH_WATER", 2_000_000)  # more than kernel and ZeroMQ queue
-        self.patch(broker_module, "LOW_WATER", 100_000)
+        self.patch(broker_queues, "HIGH_WATER", 2_000_000)  # more than kernel and ZeroMQ queue
+        self.patch(broker_queues, "LOW_WATER", 100_000)
 
     async def flood(self, until: Any, may_send: Any = lambda: True) -> int:
         """Send batches to b while ``may_send()``, until ``until()``; returns their number."""
@@ -178,7 +178,7 @@ class BackpressureTests(LinksTestCase):
         self.assertEqual(c_receiver.events, [congested, wire.Joined("d"), cleared])
 
     async def test_a_node_that_does_not_read_is_disconnected_and_rejoins(self) -> None:
-        self.patch(broker_module, "STALLED", 4_000_000)
+        self.patch(broker_queues, "STALLED", 4_000_000)
         broker = self.start_broker()
         (self.a, a_receiver), (b, b_receiver) = await self.buses("a", "b")
         pause(b)
@@ -217,10 +217,11 @@ class AnotherBrokerTests(LinksTestCase):
         socket.bind(self.address)
         return socket
 
-    async def hello(self, socket: "zmq.Socket[bytes]") -> None:
+    async def hello(self, socket: "zmq.Socket[bytes]", returning: bool = False) -> None:
         """Wait for a Hello, while the reactor runs."""
         await self.until(lambda: self.has_message(socket))
-        self.assertEqual(socket.recv_multipart(), [b"a", wire.encode(wire.Hello())])
+        hello = wire.Hello(returning=returning)
+        self.assertEqual(socket.recv_multipart(), [b"a", wire.encode(hello)])
 
     def has_message(self, socket: "zmq.Socket[bytes]") -> bool:
         if socket.poll(0):
@@ -250,7 +251,7 @@ class AnotherBrokerTests(LinksTestCase):
         socket = self.bind()
         bus, receiver = self.start_bus("a")
         await self.welcomed(socket, wire.UnknownNode())
-        await self.hello(socket)
+        await self.hello(socket, returning=True)
         self.assertFalse(bus.is_up)
         self.assertEqual(receiver.events, [wire.Welcome("x", ("b",)), "down"])
         socket.send_multipart([b"a", wire.encode(wire.Welcome("x", ()))])
@@ -287,7 +288,7 @@ class AnotherBrokerTests(LinksTestCase):
         second = self.bind()
         connections = second.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self.assertTrue(connections.poll(60_000))
-        await self.hello(second)
+        await self.hello(second, returning=True)
         for message in (wire.Welcome("y", ()), wire.Joined("c")):
             second.send_multipart([b"a", wire.encode(message)])
         await self.until(lambda: wire.Joined("c") in receiver.events)

@@ -124,7 +124,7 @@ class Exchange:
         self._nodes[node] = None
         self._last_numbers.pop(node, None)
         outgoing += self._welcome(node, others)
-        return outgoing + self._to_others(node, wire.Joined(node))
+        return outgoing + self._to_others(node, wire.Joined(node, message.returning))
 
     def _welcome(self, node: str, others: tuple[str, ...]) -> Outgoing:
         state = (message for other in others for message in self.state_of(other))

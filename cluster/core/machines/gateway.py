@@ -13,8 +13,8 @@ The rules:
 * batches wait for one machine each (inbox_queue.py), and are held until the log that their sender
   had applied is applied here (inbox.py).
 
-``state`` is "alone" before the first member, "joining" until the member has the agreed state,
-"joined", and "cut off" after ``cut_off``.
+``state`` is "joining" until a member has the agreed state, then "joined"; after ``cut_off`` it is
+"alone" if there has been no member yet, else "cut off".
 """
 
 from collections import Counter
@@ -52,8 +52,8 @@ class Gateway:
 
     A broker uses it as its Exchange. The shell that carries the turns does this:
 
-    * it calls ``joined`` after ``hello``. It calls ``cut_off`` when the lease is over, or if the
-      engine says Gone or GenerationChanged and ``hello`` does not succeed at once;
+    * it calls ``joined`` after ``hello``, and ``cut_off`` when the lease is over, the engine says
+      Gone, or ``hello`` does not succeed at once;
     * it reads what comes after ``applied`` and ``read_inbox``, passes it to ``read``, and both IDs
       to ``beat``. What was read, and the result of a turn, must not reach the gateway if ``joined``
       or ``cut_off`` was called meanwhile. ``read`` raises Gone as the engine does;
@@ -72,7 +72,7 @@ class Gateway:
         self._local = LocalNodes(machine, epoch, self._view.for_welcome)
         self._queue = TurnQueue()
         self._inbox = Inbox(self.dropped)
-        self._state = "alone"
+        self._state = "joining"
         self._was_joined = False
         self._knows_others = False  # the nodes here have received those of other machines
         self._hellos: Counter[str] = Counter()  # node -> its Hellos that are not applied yet
@@ -178,6 +178,7 @@ class Gateway:
         """This gateway is a member, with a new state."""
         self._clear()
         self._state = "joining"
+        self._local.hold()
         return self._begin() if self._replica.join(joined, now) else []
 
     def cut_off(self) -> Outgoing:
@@ -191,7 +192,7 @@ class Gateway:
         self._state = "cut off" if self._was_joined else "alone"
         self._replica.leave()
         self._clear()
-        return outgoing
+        return [*outgoing, *self._admit()]
 
     def read(self, log: Sequence[LogEntry], inbox: Sequence[InboxEntry]) -> Deliveries:
         """Process what was read, in order. Entries that were read before have no effect.
@@ -303,7 +304,11 @@ class Gateway:
         for restore in self._replica.missing:
             self._queue.add_event(GATEWAY, restore)
             self._restored[restore.topic] = restore.offset
-        return self._local.reset()
+        return [*self._local.reset(), *self._admit()]
+
+    def _admit(self) -> Outgoing:
+        hellos = self._local.admit()
+        return [each for node, hello in hellos for each in self.receive(node, hello)]
 
     def _clear(self) -> None:
         """Drop what waits to be written, and what is held. Nodes send it again."""

@@ -7,7 +7,9 @@ The rules:
 * to a node, an agreed state that was replaced is a broker that was replaced. ``reset`` asks all
   nodes for Hello, and each then sends everything again: subscriptions, presence, arrivals, what it
   retains, and what was not acknowledged. Its messages before the Hello are ignored;
-* Welcome has the nodes of all machines, and is followed by their subscriptions and presence.
+* Welcome has the nodes of all machines, and is followed by their subscriptions and presence;
+* a new node waits for Welcome while this machine joins. Otherwise each node that starts together
+  with its machine would come twice, and the second time as one that the others have missed.
 """
 
 from collections.abc import Callable
@@ -57,6 +59,7 @@ class LocalNodes:
         self._remote = remote
         self._resets = 0
         self._asked: set[str] = set()
+        self._waiting: dict[str, wire.Hello] | None = {}
         self._exchange = LocalExchange(f"{epoch}x0", remote)
 
     def __contains__(self, node: str) -> bool:
@@ -75,6 +78,9 @@ class LocalNodes:
                 reason = f"the name of node {node} does not end with @{self._machine}"
                 return [(node, wire.Rejected(reason))], None
             self._asked.discard(node)
+            if self._waiting is not None and node not in self._exchange:
+                self._waiting[node] = message
+                return [], None
         elif node not in self._exchange:
             if node in self._asked:
                 return [], None
@@ -93,6 +99,8 @@ class LocalNodes:
     def leave(self, node: str, ended: bool) -> tuple[Outgoing, wire.Message | None]:
         """Remove a node that is gone; returns as ``receive`` does."""
         self._asked.discard(node)
+        if self._waiting is not None:
+            self._waiting.pop(node, None)
         event = wire.Left(node, ended) if node in self._exchange else None
         return self._exchange.leave(node, ended), event
 
@@ -103,3 +111,13 @@ class LocalNodes:
         self._asked.update(names)
         self._exchange = LocalExchange(f"{self._epoch}x{self._resets}", self._remote)
         return [(node, wire.UnknownNode()) for node in names]
+
+    def hold(self) -> None:
+        """Let new nodes wait for Welcome."""
+        if self._waiting is None:
+            self._waiting = {}
+
+    def admit(self) -> list[tuple[str, wire.Hello]]:
+        """Let new nodes wait no longer. Returns the Hellos of those that wait: receive them now."""
+        waiting, self._waiting = self._waiting or {}, None
+        return list(waiting.items())

@@ -101,11 +101,21 @@ class _NodeMessage(Message):
 
 @dataclass(frozen=True, slots=True)
 class Hello(Message):
-    """A node introduces itself. The broker answers Welcome or Rejected."""
+    """A node introduces itself. The broker answers Welcome or Rejected.
+
+    ``returning``: it has received a Welcome before, and may have published since.
+    """
 
     KIND: ClassVar[bytes] = b"H"
-    LAYOUT: ClassVar[tuple[Codec, ...]] = (NUMBER,)
+    LAYOUT: ClassVar[tuple[Codec, ...]] = (NUMBER, FLAG)
     version: int = VERSION
+    returning: bool = False
+
+    @classmethod
+    def from_fields(cls, fields: list[bytes]) -> Self:
+        if fields and NUMBER.decode(fields[0]) != VERSION:
+            return cls(NUMBER.decode(fields[0]))  # so that the answer says why it is rejected
+        return super(Hello, cls).from_fields(fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +160,13 @@ class Goodbye(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Joined(_NodeMessage):
-    """Another node has joined."""
+class Joined(Message):
+    """Another node has joined. ``returning`` is that of its Hello."""
 
     KIND: ClassVar[bytes] = b"J"
+    LAYOUT: ClassVar[tuple[Codec, ...]] = (NAME, FLAG)
+    node: str
+    returning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,7 @@ class SimulatedMachines:
                 assert other not in node.view
                 node.view[other] = set()
             case wire.Left(other):
-                del node.view[other]
+                node.view.pop(other, None)  # it may have joined again while the machine did
             case wire.NodeSubscriptions(other, added, removed):
                 node.view[other] = node.view[other] - set(removed) | set(added)
             case wire.Release(barrier, tokens):
@@ -286,7 +286,9 @@ class SimulatedMachines:
 
     def hello(self, machine: Machine) -> None:
         """Say hello, if the machine is no member."""
-        if machine.joined is None and not machine.deaf:
+        if machine.joined is None and machine.deaf:
+            self.deliver(machine, machine.gateway.cut_off())
+        elif machine.joined is None:
             machine.until = self.server.now + 5000
             name = f"{machine.name}~{self.started:04x}{self.server.calls['hello']:04x}"
             machine.joined = self.server.hello(name, machine.name, machine.name, "site")
@@ -306,7 +308,7 @@ class SimulatedMachines:
         if machine.joined is None or machine.deaf:
             return False
         if machine.run != self.server.runs:
-            self.removed(machine)
+            self.removed(machine, is_cut_off=False)  # hello may succeed at once
             return False
         return True
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.core import wire
 from cluster.core.exceptions import WireError
 from cluster.core.wire import messages as module
-from cluster.core.wire.fields import LIMIT, encode_fields
+from cluster.core.wire.fields import LIMIT, NUMBER, encode_fields
 from cluster.core.wire.topic_messages import MAX_RESTORED
 
 TEXT = st.text(max_size=12)
@@ -49,12 +49,12 @@ def kept_frames(cls: type[wire.Message]) -> st.SearchStrategy[wire.Message]:
 
 
 BY_CLASS: dict[type[wire.Message], st.SearchStrategy[wire.Message]] = {
-    wire.Hello: st.builds(wire.Hello, NUMBERS),
+    wire.Hello: st.builds(wire.Hello, st.just(wire.VERSION), st.booleans()),
     wire.Welcome: st.builds(wire.Welcome, TEXT, NAMES),
     wire.Rejected: st.builds(wire.Rejected, TEXT),
     wire.UnknownNode: st.builds(wire.UnknownNode),
     wire.Goodbye: st.builds(wire.Goodbye),
-    wire.Joined: st.builds(wire.Joined, NAME),
+    wire.Joined: st.builds(wire.Joined, NAME, st.booleans()),
     wire.Left: st.builds(wire.Left, NAME, st.booleans()),
     wire.Congested: st.builds(wire.Congested, NAME),
     wire.Cleared: st.builds(wire.Cleared, NAME),
@@ -167,7 +167,8 @@ class WireTests(SynchronousTestCase):
 
     def test_a_wrong_number_of_fields_is_a_wire_error(self) -> None:
         self.assertRefused(b"G" + encode_fields([b""]), "1 fields instead of 0")
-        self.assertRefused(b"J" + encode_fields([]), "0 fields instead of 1")
+        self.assertRefused(b"J" + encode_fields([]), "0 fields instead of 2")
+        self.assertRefused(b"H" + encode_fields([]), "0 fields instead of 2")
         self.assertRefused(b"A" + encode_fields([b"game"]), "1 fields instead of 4")
         self.assertRefused(b"W" + encode_fields([]), "a welcome without an epoch")
         self.assertRefused(b"I" + encode_fields([b"node1"]), "subscriptions without a node")
@@ -176,8 +177,15 @@ class WireTests(SynchronousTestCase):
         self.assertRefused(b"Q" + encode_fields([]), "0 fields instead of 1")
         self.assertRefused(b"M" + encode_fields([b"n", bytes(8)]), "a presence update of 2 fields")
 
+    def test_a_node_of_another_version_can_be_rejected(self) -> None:
+        """Whatever else its Hello has."""
+        for fields in ([NUMBER.encode(5)], [NUMBER.encode(wire.VERSION + 1), b"more", b"fields"]):
+            hello = wire.decode(b"H" + encode_fields(fields))
+            self.assertEqual(hello, wire.Hello(NUMBER.decode(fields[0])))
+
     def test_invalid_fields_are_wire_errors(self) -> None:
-        self.assertRefused(b"J" + encode_fields([b"\xff"]), "not the name of a node: b'\\xff'")
+        name = encode_fields([b"\xff", bytes(8)])
+        self.assertRefused(b"J" + name, "not the name of a node: b'\\xff'")
         self.assertRefused(b"U" + encode_fields([b"\xff"]), "not UTF-8: b'\\xff'")
         self.assertRefused(b"H" + encode_fields([b"1"]), "a number of 1 bytes")
         self.assertRefused(b"B" + encode_fields([b"game", b"123"]), "tokens of 3 bytes")
