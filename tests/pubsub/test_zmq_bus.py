@@ -188,7 +188,7 @@ class BackpressureTests(LinksTestCase):
         self.assertGreater(stats["messages_dropped"]["node_stalled"], 10)
         self.assertLess(stats["queue_bytes"], 1000)
         unpause(b)  # it receives the request for a Hello, although it sends nothing
-        await self.until(lambda: wire.Joined("b") in a_receiver.events)
+        await self.until(lambda: wire.Joined("b", returning=True) in a_receiver.events)
         await self.until(lambda: isinstance(b_receiver.events[-1], wire.Welcome))
         self.assertEqual(b_receiver.events[-2], "down")
         self.assertTrue(b.is_up)
