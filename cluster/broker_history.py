@@ -24,6 +24,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -219,31 +220,30 @@ class HistoryFile:
 
     def _next_part(self, topic: bytes) -> wire.Retained | None:
         """The next frames of a topic for the new file; None if it has all."""
-        entry = self._exchange.retained.get(topic, self._now())
-        if entry is None or self._written == (entry.epoch, entry.offset):
+        kept = self._exchange.history(topic, self._now())
+        if kept is None or self._written == (kept.epochs, kept.offset):
             return None
-        first = entry.offset - len(entry.frames)  # the offset before the oldest frame
-        epoch, written = self._written
-        is_continued = epoch == entry.epoch and first <= written < entry.offset
+        first = kept.offset - len(kept.frames)  # the offset before the oldest frame
+        epochs, written = self._written
+        is_continued = epochs == kept.epochs and first <= written < kept.offset
         start = written - first if is_continued else 0
         frames: list[bytes] = []
         size = 0
-        for frame in islice(entry.frames, start, None):
+        for frame in islice(kept.frames, start, None):
             frames.append(frame)
             size += len(frame)
             if size >= SLICE_BYTES:
                 break
         end = start + len(frames)
-        expires = tuple(islice(entry.expires, start, end))
-        self._written = entry.epoch, first + end
-        return wire.Retained(
-            topic,
-            entry.depth,
-            first + end,
-            tuple(frames),
-            entry.epochs,
-            expires if any(expires) else (),
-            entry.sources,
+        self._written = kept.epochs, first + end
+        return replace(
+            kept,
+            # Not that of the topic: what was written before may have frames that the topic has lost
+            # since, and the next publication says the depth anyway.
+            depth=end or kept.depth,
+            offset=first + end,
+            frames=tuple(frames),
+            expires=kept.expires[start:end],
             full=not is_continued,
         )
 

@@ -15,6 +15,7 @@ from cluster import broker_history as module
 from cluster.broker_history import HistoryFile
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange
+from cluster.core.machines.gateway import Gateway
 from tests import profiles  # noqa: F401  (loads it)
 from tests.pubsub.links import LinksTestCase
 
@@ -106,6 +107,36 @@ class HistoryFileTests(SynchronousTestCase):
             expected = process.state()
             time = process.time - 1_000
             process.kill()
+
+    def test_a_topic_that_loses_frames_while_it_is_written(self) -> None:
+        """Pieces that were written before do not bring them back."""
+        self.patch(module, "SLACK_BYTES", 300)
+        self.patch(module, "SLICE_BYTES", 1)
+        first = Process("9f", self.path)
+        for number, (depth, seconds) in enumerate(
+            [(1, 0.05), (1, 0), (3, 0.05), (1, 0.05), (1, 0), (3, 0.005)]
+        ):
+            first.publish(b"t", b"%d" % number, depth, 0 if number in (1, 4, 5) else 5_000)
+            first.clock.advance(seconds)
+        first.flush()
+        first.kill()
+        second = Process("a0", self.path)
+        self.assertEqual(second.state(), first.state())
+        second.file.stop()
+
+    def test_the_state_that_several_machines_share_is_not_changed(self) -> None:
+        """Only the log changes it, not the clock of one machine."""
+        clock, time = Clock(), 1_000
+        gateway = Gateway("a", "9f")
+        file = HistoryFile(str(self.path), gateway, clock, lambda: time)
+        gateway.load([wire.Restore(b"t", 3, 2, (b"1", b"2"), "9f", (2_000, 0))], time)
+        before = gateway.digest()
+        time = 5_000
+        file.begin_again()
+        clock.pump([module.SLICE_S] * 10)
+        self.assertEqual(gateway.digest(), before)
+        self.assertGreater(file.size, 0)
+        file.stop()
 
     def test_a_long_topic_is_written_in_pieces(self) -> None:
         """In one piece, a topic of 64 MB blocked the broker for some 100 ms."""
