@@ -44,6 +44,10 @@ class NodeConfig:
     access_log: bool = False
     publish_socket: str = ""
 
+    def with_machine(self, name: str) -> str:
+        """A name of this node, followed by that of its machine if there are several."""
+        return f"{name}@{self.machine}" if self.machine else name
+
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:

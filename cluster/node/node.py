@@ -104,7 +104,7 @@ class Node(Service):
     @property
     def node_name(self) -> str:
         """The name for people, the same for the replacement of this process."""
-        return self.config.name
+        return self.config.with_machine(self.config.name)
 
     @property
     def pubsub(self) -> PubSub:
@@ -252,9 +252,7 @@ class Node(Service):
 
     def _make_bus(self) -> Bus:
         # Unique for each process: to the broker, a killed node and its replacement are two nodes.
-        name = f"{self.config.name}.{os.urandom(4).hex()}"
-        if self.config.machine:
-            name += f"@{self.config.machine}"
+        name = self.config.with_machine(f"{self.config.name}.{os.urandom(4).hex()}")
         if self.config.bus == "local":
             return LocalBus(name, self._reactor)
         keys = BusKeys.load(self.config.bus_keys, "node") if self.config.bus_keys else None

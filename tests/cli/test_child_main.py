@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +26,21 @@ class CommandLineTests(SynchronousTestCase):
         )
         ended = subprocess.run([sys.executable, "-c", code], timeout=50)
         self.assertEqual(ended.returncode, -signal.SIGALRM)
+
+    def test_the_fingerprint_of_a_broker_with_an_uplink_has_its_scripts(self) -> None:
+        found = set()
+        with TemporaryDirectory() as folder:
+            for uplink, script in (("", "a"), ("True", "a"), ("True", "a"), ("True", "b")):
+                Path(folder, "x.lua").write_text(script)
+                # In a process of its own, because the fingerprint is that of what is loaded.
+                code = (
+                    "from pathlib import Path; from cluster.cli import child_main;"
+                    f" Path.rglob = lambda self, pattern: [Path({folder!r}, 'x.lua')];"
+                    f" print(child_main.code_fingerprint({uplink}))"
+                )
+                command = [sys.executable, "-c", code]
+                found.add(subprocess.check_output(command, text=True, timeout=50))
+        self.assertEqual(len(found), 3)
 
     def test_the_command_line_is_parsed(self) -> None:
         arguments = parse_arguments(["node", "--control", "/run/c", "--slot", "3"])

@@ -311,6 +311,7 @@ class StartTests(MachinesTestCase):
         cluster = await self.start("a", nodes=1)
         body = await self.readyz(cluster, "degraded")
         self.assertIn("not joined with the other machines yet", body)
+        self.assertIn("[broker#warn] uplink connecting: ", cluster.text)
         self.redis.start()
         await self.readyz(cluster, "ready")
 

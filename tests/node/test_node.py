@@ -141,6 +141,13 @@ class NodeTests(SynchronousTestCase):
         transport.protocol.dataReceived(data.replace(b"/ws", b"/worker/"))
         return transport.protocol, transport
 
+    def test_the_machine_is_part_of_its_names(self) -> None:
+        for machine, name in (("", "node0"), ("web-1.example.com", "node0@web-1.example.com")):
+            node = self.make(machine=machine)
+            self.assertEqual(node.node_name, name)
+            bus = node._make_bus().name
+            self.assertRegex(bus, "^" + name.replace("node0", r"node0\.[0-9a-f]{8}") + "$")
+
     def test_start_and_stop(self) -> None:
         node = self.make()
         self.assertFalse(node.is_ready())

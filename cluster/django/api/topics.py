@@ -88,7 +88,8 @@ def node_name() -> str:
     """The name of this process's node, for people.
 
     Returns:
-        ``node0``, ``node1`` and so on. The replacement of a node that has died has its name.
+        ``node0``, ``node1`` and so on; ``node0@MACHINE`` if the site has several machines. The
+        replacement of a node that has died has its name.
 
     Raises:
         NotRunning: This process is not a node.

@@ -83,6 +83,10 @@ function refresh() {
 // The map.
 
 const pids = new Map(); // process → its last ID
+let machine = ""; // "@" and the name of this machine, if the site has several
+
+/** The name of a node of this machine among those of all machines. */
+const owner = (name) => name + machine;
 
 async function loadStatus() {
   try {
@@ -94,7 +98,8 @@ async function loadStatus() {
   setTimeout(loadStatus, STATUS_MS);
 }
 
-function show({ state, uptime, urls, processes }) {
+function show({ state, uptime, urls, processes, uplink }) {
+  machine = uplink ? `@${uplink.machine}` : "";
   const supervisor = { name: "supervisor", state: state === "stopping" ? "stopping" : "ready" };
   fill(element("supervisor"), supervisor, [["up", duration(uptime)], ["at", urls[0] ?? ""]], false);
   const nodes = processes.filter(({ kind }) => kind === "node");
@@ -109,7 +114,7 @@ function show({ state, uptime, urls, processes }) {
   while (list.childElementCount > nodes.length) list.lastElementChild.remove();
   nodes.forEach((node, at) => {
     const card = list.children[at] ?? list.appendChild(Object.assign(document.createElement("div"), { className: "process" }));
-    card.style.setProperty("--tint", tintOf(owners.index(node.name)));
+    card.style.setProperty("--tint", tintOf(owners.index(owner(node.name))));
     const facts = [["clients", number(node.connections)], ["msg/s", number(node.out)], ["memory", megabytes(node.rss)]];
     fill(card, node, facts, true);
   });
@@ -120,7 +125,7 @@ function show({ state, uptime, urls, processes }) {
 function follow({ name, state, pid }) {
   const before = pids.get(name);
   if (before !== undefined && pid !== before) {
-    incidents.lost(name, before, owners.lose(name), seconds());
+    incidents.lost(name, before, owners.lose(owner(name)), seconds());
     refresh();
   }
   if (state === "ready") incidents.ready(name, pid, seconds());
@@ -175,7 +180,7 @@ async function post(path, fields) {
 
 async function kill(process) {
   const pid = pids.get(process);
-  incidents.lost(process, pid, owners.lose(process), seconds());
+  incidents.lost(process, pid, owners.lose(owner(process)), seconds());
   refresh();
   const { error, status } = await post("kill/", { process, pid, token });
   // The node that is killed may be the one that received the request.
