@@ -187,8 +187,8 @@ class SimulatedMachines:
 
     def meet(self) -> None:
         """All nodes subscribe, then arrive at a barrier that waits for all of them."""
-        self.meetings += 1
         nodes = self.nodes
+        self.meetings += 1
         self.present = {node.name: self.faults for node in nodes}
         for node in nodes:
             barrier = f"meeting {self.meetings}"
