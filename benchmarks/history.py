@@ -19,7 +19,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from benchmarks import command
-from cluster.broker import Broker
+from cluster.broker.broker import Broker
 from cluster.core import wire
 from workers.cli.argument_types import positive
 

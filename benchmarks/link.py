@@ -68,7 +68,7 @@ def play(role: str, address: str, batch: int) -> None:
 
 
 def _forward(reactor: Any, address: str, batch: int) -> Callable[[], None]:
-    from cluster.broker import Broker
+    from cluster.broker.broker import Broker
 
     Broker(address, reactor).startService()
     print("ready", flush=True)

@@ -6,7 +6,7 @@ The packages, from the highest floor to the lowest. Each imports only from lower
     4  cli          the command lines; what twistd, manage.py and the supervisor start
     3  supervisor   keeps the processes alive and answers operators
        node         the process that serves HTTP and WebSocket
-       broker       the process that routes between nodes; broker_history: its file
+       broker       the process that routes between nodes
        testing      a node in memory, for tests of applications
     2  django       what Django developers use
        pubsub       topics, barriers and presence of one node, on any bus

@@ -43,14 +43,7 @@ FLOORS = (
     Floor("django", ("cluster.django",), ("core", "logs", "net", "uplink")),
     Floor(
         "node",
-        (
-            "cluster.node",
-            "cluster.broker",
-            "cluster.broker_history",
-            "cluster.broker_queues",
-            "cluster.broker_requests",
-            "cluster.broker_uplink",
-        ),
+        ("cluster.node", "cluster.broker"),
         ("core", "logs", "net", "pubsub", "uplink", "django"),
     ),
     # Messages reach nodes and the broker only through their control connections.

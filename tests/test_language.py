@@ -55,7 +55,7 @@ DEMO_AND_DOCS = (
 )
 
 CODE = (
-    "cluster/broker.py", "cluster/cli", "cluster/core", "cluster/net", "cluster/node",
+    "cluster/broker", "cluster/cli", "cluster/core", "cluster/net", "cluster/node",
     "cluster/pubsub", "cluster/supervisor", "cluster/testing", "workers", "benchmarks",
     "django_project", "tests/cli", "tests/core", "tests/django_project", "tests/e2e", "tests/js",
     "tests/net", "tests/node", "tests/pubsub", "tests/supervisor", "tests/testing", "tests/workers",

@@ -89,7 +89,7 @@ def _say(what: object) -> None:
 
 
 def _broker(reactor: Any, arguments: argparse.Namespace) -> Callable[..., None]:
-    from cluster.broker_uplink import make_gateway
+    from cluster.broker.gateway_broker import make_gateway
 
     config = {
         "url": arguments.redis,

@@ -77,10 +77,10 @@ def make_broker(config: dict[str, Any], _: list[tuple[int, int, str, str]]) -> C
     from twisted.internet import reactor
 
     if "uplink" in config:
-        from cluster.broker_uplink import make_gateway
+        from cluster.broker.gateway_broker import make_gateway
 
         return make_gateway(config["address"], reactor, config["uplink"], config["history"])
-    from cluster.broker import Broker
+    from cluster.broker.broker import Broker
 
     return Broker(config["address"], reactor, history=config["history"])
 
@@ -90,10 +90,10 @@ def code_fingerprint(has_uplink: bool = False) -> str:
 
     It includes the releases of Python and of libraries.
     """
-    importlib.import_module("cluster.broker")
+    importlib.import_module("cluster.broker.broker")
     libraries, scripts = list(LIBRARIES), list[Path]()
     if has_uplink:
-        importlib.import_module("cluster.broker_uplink")
+        importlib.import_module("cluster.broker.gateway_broker")
         libraries.append("redis")
         scripts = sorted(Path(__file__).parents[1].rglob("*.lua"))
     digest = hashlib.sha256(sys.version.encode())

@@ -252,7 +252,7 @@ class StandaloneBroker(Service):
         self._watch: RuntimeWatch | None = None
 
     def startService(self) -> None:
-        from cluster.broker import Broker
+        from cluster.broker.broker import Broker
 
         super().startService()
         listening_sockets.raise_descriptor_limit()
@@ -266,7 +266,7 @@ class StandaloneBroker(Service):
         if uplink is None:
             self._broker = Broker(address, self._reactor, keys, history)
         else:
-            from cluster.broker_uplink import make_gateway
+            from cluster.broker.gateway_broker import make_gateway
 
             config = asdict(uplink)
             self._broker = make_gateway(address, self._reactor, config, history, keys)

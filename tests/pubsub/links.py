@@ -11,7 +11,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from cluster.broker import Broker
+from cluster.broker.broker import Broker
 from cluster.core import wire
 from cluster.net import zmq_socket
 from cluster.net.bus_keys import BusKeys

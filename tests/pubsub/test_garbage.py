@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.broker import Broker
+from cluster.broker.broker import Broker
 from cluster.core import wire
 from cluster.core.wire.batches import encode_acknowledgement, encode_batch
 from cluster.core.wire.fields import LIMIT, encode_fields

@@ -7,7 +7,7 @@ from typing import Any
 import zmq
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster import broker_queues
+from cluster.broker import queues
 from cluster.core import wire
 from cluster.core.wire.batches import encode_batch
 from cluster.net import zmq_socket
@@ -129,8 +129,8 @@ class BackpressureTests(LinksTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(zmq_socket, "HIGH_WATER_MESSAGES", 10)
-        self.patch(broker_queues, "HIGH_WATER", 2_000_000)  # more than kernel and ZeroMQ queue
-        self.patch(broker_queues, "LOW_WATER", 100_000)
+        self.patch(queues, "HIGH_WATER", 2_000_000)  # more than kernel and ZeroMQ queue
+        self.patch(queues, "LOW_WATER", 100_000)
 
     async def flood(self, until: Any, may_send: Any = lambda: True) -> int:
         """Send batches to b while ``may_send()``, until ``until()``; returns their number."""
@@ -178,7 +178,7 @@ class BackpressureTests(LinksTestCase):
         self.assertEqual(c_receiver.events, [congested, wire.Joined("d"), cleared])
 
     async def test_a_node_that_does_not_read_is_disconnected_and_rejoins(self) -> None:
-        self.patch(broker_queues, "STALLED", 4_000_000)
+        self.patch(queues, "STALLED", 4_000_000)
         broker = self.start_broker()
         (self.a, a_receiver), (b, b_receiver) = await self.buses("a", "b")
         pause(b)

@@ -23,7 +23,7 @@ from cluster.core.water_marks import WaterMarks
 
 HIGH_WATER = 64 << 20
 LOW_WATER = 16 << 20
-"""Bytes for one machine, as for a node that does not read (cluster.broker_queues)."""
+"""Bytes for one machine, as for a node that does not read (cluster.broker.queues)."""
 
 LIMIT = 4 * HIGH_WATER
 """Bytes for one machine above which batches are dropped. Nodes pause their publishers long before,

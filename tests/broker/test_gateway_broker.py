@@ -8,13 +8,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.broker_uplink import GatewayBroker
+from cluster.broker.gateway_broker import GatewayBroker
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange, Outgoing
 from cluster.core.machines.engine import Batch, Deliveries
 from cluster.core.wire.external_publisher import Closing, encode
+from tests.broker.test_broker import FakeLink
 from tests.pubsub.links import LinksTestCase, reactor
-from tests.test_broker import FakeLink
 
 
 class FakeGateway(Exchange):

@@ -10,8 +10,8 @@ import zmq
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster import broker_queues
-from cluster.broker import Broker
+from cluster.broker import queues
+from cluster.broker.broker import Broker
 from cluster.core import wire
 from cluster.core.wire.batches import encode_batch
 from cluster.net.bus_keys import BusKeys, make_keys
@@ -398,7 +398,7 @@ class UnreachableTests(SynchronousTestCase):
         self.broker._connection_lost()
         self.assertEqual(self.messages(), [])
         self.link.gone.add(b"b")
-        self.clock.advance(broker_queues.RETRY_S)
+        self.clock.advance(queues.RETRY_S)
         left = wire.Left("b")
         self.assertEqual(sorted(self.messages()), [(b"a", left), (b"c", left)])
         self.broker._connection_lost()  # starts the probes again
@@ -432,7 +432,7 @@ class UnreachableTests(SynchronousTestCase):
         for _ in range(3):
             self.batch(10)
         self.link.gone.add(b"b")
-        self.clock.advance(broker_queues.RETRY_S)
+        self.clock.advance(queues.RETRY_S)
         self.assertEqual([message for _, message in self.messages()], [wire.Left("b")] * 2)
         self.assertEqual(self.broker.stats()["messages_dropped"], {"node_gone": 3})
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -441,17 +441,17 @@ class UnreachableTests(SynchronousTestCase):
         self.link.full.add(b"b")
         for size in (1, 2):
             self.batch(size)
-        self.clock.advance(broker_queues.RETRY_S)
+        self.clock.advance(queues.RETRY_S)
         self.link.full.clear()
         self.batch(3)
-        self.clock.advance(broker_queues.RETRY_S)
+        self.clock.advance(queues.RETRY_S)
         self.batch(4)
         self.assertEqual([len(batch) for _, batch in self.messages()], [1, 2, 3, 4])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_node_that_joins_learns_which_nodes_are_congested(self) -> None:
-        self.patch(broker_queues, "HIGH_WATER", 100)
-        self.patch(broker_queues, "LOW_WATER", 10)
+        self.patch(queues, "HIGH_WATER", 100)
+        self.patch(queues, "LOW_WATER", 10)
         self.link.full |= {b"b", b"c"}
         self.batch(101)
         self.batch(50, destination=b"c")
@@ -467,7 +467,7 @@ class UnreachableTests(SynchronousTestCase):
         self.batch(5)
         self.link.full.clear()
         self.broker._received([b"b", wire.encode(wire.Hello())])
-        self.clock.advance(broker_queues.RETRY_S)
+        self.clock.advance(queues.RETRY_S)
         to_b = [message for node, message in self.messages() if node == b"b"]
         self.assertEqual(len(to_b), 1)
         self.assertIsInstance(to_b[0], wire.Welcome)
@@ -475,16 +475,16 @@ class UnreachableTests(SynchronousTestCase):
     def test_a_node_disconnected_while_the_queues_are_sent(self) -> None:
         """When b has drained, c is sent Cleared and overflows; its last message must not be
         lost."""
-        self.patch(broker_queues, "HIGH_WATER", 100)
-        self.patch(broker_queues, "LOW_WATER", 10)
-        self.patch(broker_queues, "STALLED", 200)
+        self.patch(queues, "HIGH_WATER", 100)
+        self.patch(queues, "LOW_WATER", 10)
+        self.patch(queues, "STALLED", 200)
         self.link.full |= {b"b", b"c"}
         self.batch(101)
         self.batch(195, destination=b"c")
         self.link.full.discard(b"b")
-        self.clock.advance(broker_queues.RETRY_S)
+        self.clock.advance(queues.RETRY_S)
         self.assertIn((b"a", wire.Left("c")), self.messages())
         self.link.full.clear()
-        self.clock.advance(broker_queues.RETRY_S)
+        self.clock.advance(queues.RETRY_S)
         self.assertEqual(self.messages(), [(b"c", wire.UnknownNode())])
         self.assertEqual(self.broker.stats()["queue_bytes"], 0)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster import broker_history as module
-from cluster.broker_history import HistoryFile
+from cluster.broker import history_file as module
+from cluster.broker.history_file import HistoryFile
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange
 from cluster.core.machines.gateway import Gateway

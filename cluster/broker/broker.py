@@ -1,7 +1,7 @@
 """The broker: a ROUTER socket around core.broker_state.exchange.
 
 The broker forwards batches between nodes unopened. All other messages go to the Exchange, which
-returns what to send. Messages for a node that does not read wait in a queue (broker_queues.py).
+returns what to send. Messages for a node that does not read wait in a queue (queues.py).
 """
 
 import os
@@ -15,8 +15,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from cluster.broker_history import HistoryFile, State
-from cluster.broker_queues import RETRY_S, NodeQueues
+from cluster.broker.history_file import HistoryFile, State
+from cluster.broker.queues import RETRY_S, NodeQueues
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange, Outgoing
 from cluster.core.exceptions import WireError
@@ -35,10 +35,10 @@ class Broker(Service):
     """Binds ``address`` ("ipc:///run/…/broker.ipc" or "tcp://127.0.0.1:7000") when it starts.
 
     With ``keys``, as tcp needs them, only nodes with the right key can connect. With ``history``,
-    the path of a file, the next broker continues with what topics retain (broker_history.py).
+    the path of a file, the next broker continues with what topics retain (history_file.py).
     ``ready`` fires when the socket is bound; it fails with the reason if binding is impossible.
     Retained frames expire by ``unix_time``, in seconds: nodes compare it with theirs. ``exchange``
-    is the state; broker_uplink.py has one that other machines share.
+    is the state; gateway_broker.py has one that other machines share.
     """
 
     log = Logger()
@@ -252,7 +252,7 @@ class Broker(Service):
                 encoded, data = message, wire.encode(message)
             self._send([node.encode(), data])
 
-    # Events of the queues (broker_queues.Receiver).
+    # Events of the queues (queues.Receiver).
 
     def node_congested(self, node: bytes, is_congested: bool) -> None:
         name = node.decode()

@@ -5,7 +5,7 @@ decides to the engine and back. The broker
 
 * accepts only nodes whose names end with ``@MACHINE``, so that names are unique on all machines;
 * passes batches for nodes of other machines to the gateway unopened;
-* passes the requests of publishers that run on no machine to its nodes (broker_requests.py);
+* passes the requests of publishers that run on no machine to its nodes (external_requests.py);
 * says goodbye to the other machines when it stops after its nodes. When it is replaced while they
   run, they stay known there until the next broker of the same owner takes over.
 """
@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from cluster.broker import Broker
-from cluster.broker_requests import ExternalRequests
+from cluster.broker.broker import Broker
+from cluster.broker.external_requests import ExternalRequests
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Outgoing
 from cluster.core.machines.engine import Batch, Deliveries

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.broker_requests import ExternalRequests
+from cluster.broker.external_requests import ExternalRequests
 from cluster.core import wire
 from cluster.core.wire.external_publisher import Closing, encode
 
