@@ -39,7 +39,11 @@ class Proxy:
         self._mode = "forward"
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        except OSError:  # what is behind the proxy is down
+            writer.close()
+            return
         both = (self._copy(reader, up_writer, False), self._copy(up_reader, writer, True))
         tasks = [asyncio.ensure_future(each) for each in both]
         self._tasks.update(tasks)
