@@ -124,7 +124,7 @@ class Server:
         try:
             self.port = self._port()
             self.url = f"ws://127.0.0.1:{self.port}"
-            admin = re.search(r"admin (\S+)", self.output())
+            admin = re.search(r"admin (http\S+)", self.output())
             self.admin_url = admin[1] if admin else ""
         except BaseException:
             self.__exit__()
