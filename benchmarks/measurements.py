@@ -46,10 +46,14 @@ def shown(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def table(rows: Mapping[str, Mapping[str, float]], corner: str = "") -> str:
+def _cell(value: float | str) -> str:
+    return value if isinstance(value, str) else shown(value)
+
+
+def table(rows: Mapping[str, Mapping[str, float | str]], corner: str = "") -> str:
     """Return a table in GitHub's Markdown, which is also aligned for the terminal."""
     columns = list(next(iter(rows.values())))
-    cells = [[name, *(shown(row[column]) for column in columns)] for name, row in rows.items()]
+    cells = [[name, *(_cell(row[column]) for column in columns)] for name, row in rows.items()]
     head = [corner, *columns]
     widths = [max(len(line[at]) for line in [head, *cells]) for at in range(len(head))]
 
