@@ -2,7 +2,7 @@
 
 docs/benchmarks/NAME.json is the output of `python -m benchmarks.NAME --json`. In docs/benchmarks.md
 the table of its results replaces the text between `<!-- NAME -->` and `<!-- end -->`. The blocks
-`machine` and `versions` are generated from all files.
+`machine` and `versions` are generated from all files. machines.json fills several blocks.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import command
+from benchmarks.capacity import costs_of, rows
 from benchmarks.measurements import table
 from benchmarks.servers import ROOT
 
@@ -97,9 +98,53 @@ def life(found: Found) -> str:
     )
 
 
+def machines_link(found: Found) -> str:
+    return table(found["parts"]["link"]["medians"])
+
+
+def machines_broadcast(found: Found) -> str:
+    """Return the table, with CPU times relative to those of one machine at the same rate."""
+    part = found["parts"]["broadcast"]
+    ratios = part["ratios"]["µs CPU a delivery"]
+    lines = {}
+    for site, row in part["medians"].items():
+        rate = site.rpartition(", ")[2]
+        ours = next(name for name in ratios if name.endswith(f", {rate}"))
+        shown = {name: _number(value) for name, value in row.items()}
+        del shown["deliveries"], shown["CPU s"]
+        lines[site] = {**shown, "times the cluster": _number(ratios[site][ours])}
+    return table(lines)
+
+
+def machines_barrier(found: Found) -> str:
+    return table(found["parts"]["barrier"]["medians"])
+
+
+def machines_alone(found: Found) -> str:
+    return table(found["parts"]["alone"]["medians"])
+
+
+def machines_engine(found: Found) -> str:
+    return table(found["parts"]["engine"]["medians"])
+
+
+def machines_subscribing(found: Found) -> str:
+    return table(found["parts"]["subscribing"]["medians"])
+
+
+def machines_capacity(found: Found) -> str:
+    return table(rows(costs_of(found)))
+
+
 TABLES: Mapping[str, Callable[[Found], str]] = {
-    name.__name__: name for name in (echo, handshakes, idle, broadcast, storm, slow_views, life)
+    name.__name__: name
+    for name in (
+        *(echo, handshakes, idle, broadcast, storm, slow_views, life),
+        *(machines_link, machines_broadcast, machines_barrier, machines_alone, machines_engine),
+        *(machines_subscribing, machines_capacity),
+    )
 }
+"""By the name of the block. The file has the same name, or that of its first word."""
 
 
 def machine(found: Mapping[str, Found]) -> str:
@@ -127,13 +172,18 @@ def filled(page: str, found: Mapping[str, Found]) -> str:
             text = machine(found)
         elif name == "versions":
             text = versions(found)
-        elif name in found and name in TABLES:
-            text = TABLES[name](found[name])
+        elif name in TABLES and (of := _file(name, found)):
+            text = TABLES[name](found[of])
         else:
             return match[0]
         return f"{match[1]}{text}{match[3]}"
 
     return BLOCK.sub(block, page)
+
+
+def _file(block: str, found: Mapping[str, Found]) -> str:
+    """Return the name of the JSON file of a block; empty if there is none."""
+    return next((name for name in (block, block.partition("_")[0]) if name in found), "")
 
 
 def all_found(folder: Path = FOUND) -> dict[str, Found]:
