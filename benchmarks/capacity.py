@@ -168,9 +168,9 @@ class Use:
 def use(costs: Costs, load: Workload, machines: int, every: float) -> Use:
     """Compute what all parts need if each broker writes once in `every` seconds."""
     others = machines - 1
+    reached = load.wanting(machines * NODES)
+    remote_nodes = reached * others / machines
     publishers = machines if load.is_everywhere else 1
-    nodes = load.wanting(machines * NODES)
-    remote_nodes = nodes * others / machines
     remote = load.wanting(machines) * others / machines  # machines
     batches = load.publications * remote_nodes  # of one publishing machine
     in_a_write = 1 - (1 - remote / others) ** max(1.0, load.publications * every)
@@ -192,7 +192,7 @@ def use(costs: Costs, load: Workload, machines: int, every: float) -> Use:
         + changes * costs.learn
     )
     node = (
-        load.publications / NODES * nodes * (costs.publish + costs.receive * incoming)
+        load.publications / NODES * reached * (costs.publish + costs.receive * incoming)
         + load.deliveries * costs.deliver
         + changes * costs.node_learns
     )
