@@ -123,6 +123,8 @@ class GatewayBroker(Broker):
 
     def deliver(self, deliveries: Deliveries | Outgoing) -> None:
         """Send the nodes what the gateway has for them, in order."""
+        if not self.running:  # the last turn is being written
+            return
         self._know_nodes()
         if isinstance(deliveries, Deliveries):
             messages, external = deliveries

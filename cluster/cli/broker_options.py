@@ -59,11 +59,11 @@ class BrokerOptions(ClusterOptions):
     ]
 
     def postOptions(self) -> None:
-        self.uplink = self._uplink()
         bus = self.bus = parse_bus(self["bus"])
         self.bus_keys = check_bus_keys(bus, self["bus-keys"], "broker")
         if bus is not None:
             self._check_address(bus)
+        self.uplink = self._uplink(_held(bus))
         if self.uplink is not None:
             probe_uplink(self.uplink)
 
@@ -84,7 +84,7 @@ class BrokerOptions(ClusterOptions):
             # ZeroMQ would bind nevertheless, and replace the other broker's socket file.
             raise ConfigurationError(f"another broker listens at {bus}")
 
-    def _uplink(self) -> UplinkConfig | None:
+    def _uplink(self, held: str) -> UplinkConfig | None:
         """How this broker reaches other machines. Only then does it need the site's settings."""
         text, source = self["uplink"], "--uplink"
         if text is not None:
@@ -105,4 +105,14 @@ class BrokerOptions(ClusterOptions):
         self.check_reactor("a broker with --uplink", "c10k-broker")
         settings = check_settings(self["settings"])
         site = cluster_setting(settings)
-        return uplink_config(text, source, self["machine"], settings, site, name)
+        return uplink_config(text, source, self["machine"], settings, site, name, held)
+
+
+def _held(bus: str | None) -> str:
+    """What only one broker of this host can have: its address. A path has the number of its folder,
+    because containers may have the same path."""
+    if bus is not None and not bus.startswith("ipc://"):
+        return bus
+    base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"  # as in net.runtime_directory
+    status = os.stat(base if bus is None else os.path.dirname(bus.removeprefix("ipc://")))
+    return f"{bus} {status.st_dev}:{status.st_ino}"

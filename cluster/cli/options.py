@@ -101,19 +101,14 @@ class Options(SiteOptions):
             self["nodes"] = str(min(MAX_NODES, len(os.sched_getaffinity(0))))
         self.nodes = self.number("nodes", 1, MAX_NODES)
         text, source = self.given_bus("zmq+ipc")
-        self.uplink: UplinkConfig | None = None
-        bus = None
-        if is_uplink(text):
-            self.uplink = uplink_config(text, source, self["machine"], self.settings, self.site)
-        else:
-            bus = parse_bus(text, source)
-            if self["machine"] is not None:
-                raise ConfigurationError(
-                    "--machine is for a cluster that shares a Redis with other machines:"
-                    " --bus redis://HOST:PORT"
-                )
+        bus = None if is_uplink(text) else parse_bus(text, source)
+        if not is_uplink(text) and self["machine"] is not None:
+            raise ConfigurationError(
+                "--machine is for a cluster that shares a Redis with other machines:"
+                " --bus redis://HOST:PORT"
+            )
         # A single node needs no broker, unless other nodes are connected to it, too.
-        is_alone = bus is None and self.uplink is None and self.nodes == 1
+        is_alone = bus is None and not is_uplink(text) and self.nodes == 1
         self.bus: str | None = "local" if is_alone else bus
         self.bus_keys = check_bus_keys(bus, self["bus-keys"], "node")
         self.check_site_options()
@@ -122,8 +117,14 @@ class Options(SiteOptions):
         probe(self.admin)
         if bus is not None:
             probe_bus(bus)
-        if self.uplink is not None:
-            probe_uplink(self.uplink)
+        self.uplink = self._uplink(text, source) if is_uplink(text) else None
+
+    def _uplink(self, url: str, source: str) -> UplinkConfig:
+        held = self.admin.host_port if self.admin.port else ""
+        machine = self["machine"]
+        config = uplink_config(url, source, machine, self.settings, self.site, held=held)
+        probe_uplink(config)
+        return config
 
     def given_node_config(self) -> dict[str, Any]:
         """Return the fields of a NodeConfig that do not depend on the node or on C10K.

@@ -4,10 +4,12 @@ The functions raise ConfigurationError, with one sentence for the user, for a va
 used. They have no side effects, except that ``check_settings`` imports the settings module.
 """
 
+import hashlib
 import importlib
 import os
 import re
 import resource
+import secrets
 import socket
 import sys
 from collections.abc import Mapping
@@ -227,6 +229,7 @@ def uplink_config(
     settings: str,
     site: Mapping[str, Any],
     name: str | None = None,
+    held: str = "",
 ) -> UplinkConfig:
     """Return how the broker of this machine reaches the others.
 
@@ -237,6 +240,7 @@ def uplink_config(
         settings: The name of the settings module, which check_settings has accepted.
         site: Its C10K setting with defaults.
         name: The value of ``--site``, which overrides the name in the setting.
+        held: A socket address that only one cluster or broker of this host can have.
 
     Raises:
         ConfigurationError: A value cannot be used, or redis-py is not installed.
@@ -252,7 +256,26 @@ def uplink_config(
         machine_name(machine, "--machine", site),
         name or site_name(site, settings),
         site_fingerprint(importlib.import_module(settings).SECRET_KEY),
+        owner_of(held),
     )
+
+
+def owner_of(held: str) -> str:
+    """What tells a cluster from another one with the same machine name.
+
+    The next cluster at the same address of this host has the same. So it takes over the name at
+    once when this one was killed, instead of waiting for the end of its lease. Without an address,
+    or a Linux that tells hosts and containers apart, each cluster has another one.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        network = os.stat("/proc/self/ns/net").st_ino
+    except OSError:
+        held = ""
+    if not held:
+        return secrets.token_hex(8)
+    text = f"{boot}{network} {os.getuid()} {held}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def probe_uplink(config: UplinkConfig) -> None:

@@ -96,6 +96,7 @@ class GatewayBrokerTests(SynchronousTestCase):
         self.broker, self.gateway, self.uplink = make_broker("ipc:///nowhere", Clock())
         self.link = FakeLink()
         self.broker._queues.link = self.link  # type: ignore[assignment]
+        self.broker.running = True
         self.join("x@a", "y@a")
 
     def join(self, *nodes: str) -> None:
@@ -259,6 +260,7 @@ class LifeTests(LinksTestCase):
         self.assertEqual(uplink.calls, {"start": 1})
         stopped = broker.stopService()
         self.assertNoResult(stopped)
+        uplink.deliver([("x@a", wire.Left("n@b"))])  # what the last turn returns
         uplink.stopped.callback(None)
         self.successResultOf(stopped)
         self.assertEqual(uplink.calls["stop"], 1)

@@ -4,6 +4,7 @@ import importlib
 import os
 import socket
 import sys
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.python.usage import UsageError
@@ -74,9 +75,16 @@ class ClusterTests(UplinkTestCase):
         self.assertEqual((uplink.url, uplink.machine), (URL, "c"))
         self.assertEqual(self.parse("--bus", "zmq+ipc", "--nodes", "1").bus, "local")
 
-    def test_two_clusters_have_different_owners_and_one_site_the_same_fingerprint(self) -> None:
+    def test_the_next_cluster_at_an_address_has_the_same_owner(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        ports = (f"tcp:{port}", f"tcp:{port}", f"tcp:{port}:interface=127.0.0.2", "tcp:0", "tcp:0")
+        owners = [self.parse("--bus", URL, "--admin", each).uplink.owner for each in ports]
+        self.assertEqual(owners[0], owners[1])
+        self.assertEqual(len(set(owners)), 4)
+
+    def test_a_site_has_the_same_fingerprint_everywhere(self) -> None:
         one, other = self.parse("--bus", URL).uplink, self.parse("--bus", URL).uplink
-        self.assertNotEqual(one.owner, other.owner)
         self.assertEqual(one.fingerprint, other.fingerprint)
         self.patch(sys.modules["django_project.settings"], "SECRET_KEY", "another")
         self.assertNotEqual(one.fingerprint, self.parse("--bus", URL).uplink.fingerprint)
@@ -164,6 +172,16 @@ class BrokerTests(UplinkTestCase):
         uplink = parsed.uplink
         self.assertEqual((uplink.url, uplink.machine, uplink.site), (URL, "a", "shop"))
         self.assertEqual(self.probed, [uplink])
+
+    def test_the_next_broker_at_an_address_has_the_same_owner(self) -> None:
+        with TemporaryDirectory() as one, TemporaryDirectory() as other:
+            owners = []
+            for bus in ("zmq+ipc", f"zmq+ipc://{one}/b.ipc", f"zmq+ipc://{other}/b.ipc"):
+                first: Any = self.parse("--uplink", URL, "--bus", bus)
+                second: Any = self.parse("--uplink", URL, "--bus", bus)
+                self.assertEqual(first.uplink.owner, second.uplink.owner)
+                owners.append(first.uplink.owner)
+        self.assertEqual(len(set(owners)), 3)
 
     def test_the_url_of_the_environment_and_of_the_settings(self) -> None:
         self.environ(SECRET)
