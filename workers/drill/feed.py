@@ -66,7 +66,7 @@ class Subscriber:
             self.subscribed.set()
         elif "message" in said:
             number = int(said["message"])
-            self.ledger.received(number)
+            self.ledger.received(number, self._position)
             self._positions.received(self._position, number)
 
 

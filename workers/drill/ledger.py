@@ -22,9 +22,9 @@ class Ledger:
         self.name = name
         self.gaps = 0  # announced
         self._numbers: list[int] = []
-        self._known: set[int] = set()
+        self._known: dict[int, str] = {}  # number -> where it was received
         self._excused: set[int] = set()  # indexes of numbers before which a gap was announced
-        self._twice: list[int] = []
+        self._twice: list[str] = []
         self._replayed = False  # after an announced loss a client receives all that is kept
 
     @property
@@ -46,14 +46,15 @@ class Ledger:
         """Whether a message has been received."""
         return number in self._known
 
-    def received(self, number: int) -> None:
-        """A message has arrived."""
+    def received(self, number: int, position: str = "") -> None:
+        """A message has arrived. position: in the history of its topic, for the violation."""
         if number not in self._known:
-            self._known.add(number)
+            self._known[number] = position
             self._numbers.append(number)
             self._replayed = False
         elif not self._replayed:
-            self._twice.append(number)
+            known = self._known[number]
+            self._twice.append(f"{number} at {known}, {position}" if position else str(number))
 
     def announced(self) -> None:
         """The client is notified that messages before the next one may be missing."""
@@ -66,9 +67,10 @@ class Ledger:
         found = []
         if self._twice:
             found.append(self.twice)
-        missing = set(confirmed) - self._known - self._excused_numbers()
+        missing = set(confirmed) - self._known.keys() - self._excused_numbers()
         if missing:
-            found.append(f"{self.name} missed without notice: {_some(sorted(missing))}")
+            numbers = [str(number) for number in sorted(missing)]
+            found.append(f"{self.name} missed without notice: {_some(numbers)}")
         return found
 
     def _excused_numbers(self) -> set[int]:
@@ -122,6 +124,6 @@ def unprotected(
     }
 
 
-def _some(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:10]))
+def _some(numbers: list[str]) -> str:
+    shown = ", ".join(numbers[:10])
     return f"{shown} …, {len(numbers)} in all" if len(numbers) > 10 else shown

@@ -31,6 +31,12 @@ class LedgerTests(SynchronousTestCase):
     def test_a_message_that_arrives_twice(self) -> None:
         self.assertEqual(self.ledger(1, 2, 2).violations({1, 2}), ["client received twice: 2"])
 
+    def test_the_positions_of_a_message_that_arrives_twice(self) -> None:
+        ledger = self.ledger()
+        ledger.received(2, "a:1")
+        ledger.received(2, "b:1")
+        self.assertEqual(ledger.twice, "client received twice: 2 at a:1, b:1")
+
     def test_an_announced_loss_is_none(self) -> None:
         ledger = self.ledger(1, 2, None, 5, 7)
         self.assertEqual(ledger.violations({1, 2, 3, 4, 5, 7}), [])
