@@ -6,7 +6,7 @@ broker, which does not know it. Expired frames are never returned.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from cluster.core import wire
 from cluster.core.broker_state.topic_history import (
@@ -97,7 +97,7 @@ class HistoryCache:
             message.epochs,
             (*times_before, *times),
             self._now(),
-            format_sources(published | sources),
+            format_sources(_newest(published, sources)),
         )
         if uncertain and (new > len(frames) or self._is_unrelated(kept, message)):
             self._dropped["history_gap"] += max(1, new - len(frames))
@@ -163,6 +163,14 @@ class HistoryCache:
                 yield wire.Restore(
                     topic, entry.depth, entry.offset, frames, entry.epochs, times, entry.sources
                 )
+
+
+def _newest(published: Mapping[str, int], sources: Mapping[str, int]) -> dict[str, int]:
+    """The last number of each publisher: another broker may know less than this node."""
+    newest = dict(published)
+    for publisher, number in sources.items():
+        newest[publisher] = max(newest.pop(publisher, 0), number)
+    return newest
 
 
 def _without(

@@ -103,6 +103,15 @@ class HistoryCacheTests(SynchronousTestCase):
         self.assertEqual(new, [(b"other", 2), (b"3", 5)])
         self.assertEqual(self.history(), History(False, "f", 5, (b"3", b"2", b"3")))
 
+    def test_a_broker_that_knows_less_does_not_hide_that_a_frame_was_sent_again(self) -> None:
+        for offset, frame in ((1, b"1"), (2, b"2")):
+            source = f"a:{offset}"
+            self.cache.receive(wire.Retained(b"t", 3, offset, (frame,), "e", (), source))
+        state = wire.Retained(b"t", 3, 2, (b"1", b"x"), "f e:1", (), "a:1 b:1")
+        again = wire.Retained(b"t", 3, 3, (b"2",), "f e:1", (), "a:2", full=False)
+        received = [self.cache.receive(each) for each in (state, again)]
+        self.assertEqual(received, [[(b"x", 2)], []])
+
     def test_a_gap_is_returned_to_those_who_were_subscribed(self) -> None:
         self.assertEqual(self.cache.receive(message(1, GAP)), [(GAP, 1)])
         self.assertEqual(self.cache.receive(message(2, b"2", full=False)), [(b"2", 2)])
