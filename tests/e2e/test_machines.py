@@ -26,6 +26,7 @@ from tests.e2e.processes import (
 from tests.e2e.wsclient import Client, connect
 from tests.machines.redis_server import RedisServer, RedisTestCase
 from tests.once import once
+from tests.test_monitoring import all_metrics
 
 SETTINGS = "tests.e2e.machines_site"
 PASSWORD = "swordfish"
@@ -152,6 +153,9 @@ class MachinesTests(MachinesTestCase):
                 [machine, "joined", [other]],
             )
             self.assertNotIn("Traceback", cluster.text)
+        page = (await get(a.admin_url + "metrics"))[1]
+        used = {name for name in all_metrics() if name.startswith("c10k_uplink_")}
+        self.assertEqual(used - set(re.findall(r"^(c10k_uplink_\w+){", page, re.MULTILINE)), set())
         a.kill()
         await a.end()
         await statistics_until(b, lambda found: found.get("broker") == 0, "c10k_uplink_machines")
