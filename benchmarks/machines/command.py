@@ -61,7 +61,9 @@ def runs(options: argparse.Namespace) -> tuple[list[Run], command.Versions]:
     def plan(rate: float) -> Plan:
         return Plan(options.subscribers, 1, rate, options.seconds)
 
-    found = [Run(f"link: {name}", partial(link.publications, name)) for name in LOADS]
+    found = [Run(f"link: {name}", partial(link.publications, name, 2)) for name in LOADS]
+    for name in LOADS:
+        found.append(Run(f"link: {name}, one machine", partial(link.publications, name, 1)))
     name = f"subscribing: {SUBSCRIPTIONS:,} topics"
     found.append(Run(name, partial(link.subscriptions, SUBSCRIPTIONS)))
     for each in engine.LOADS:

@@ -3,7 +3,8 @@
 A publisher's node, its broker, Redis, the broker of the other machine and a receiver's node run in
 one process each. The publisher sends batches of publications as a node does at the end of a turn of
 its event loop, to 1,000 topics that the receiver's node wants. The broker writes what gathers
-during one write in the next one, so more batches travel together when there are more.
+during one write in the next one, so more batches travel together when there are more. For
+comparison, the same with both nodes on one machine, without a Redis.
 """
 
 import subprocess
@@ -53,11 +54,14 @@ class Link:
 
     def __init__(self, processes: dict[str, Process], redis_pid: int) -> None:
         self.processes = processes
-        self._pids = {name: redis_pid if name == "Redis" else processes[name].pid for name in PARTS}
+        self._pids = {name: process.pid for name, process in processes.items()}
+        if redis_pid:
+            self._pids["Redis"] = redis_pid
 
     def cpu(self) -> dict[str, float]:
-        """Return the CPU time of each part so far, in seconds."""
-        return {name: cpu_seconds(pid) for name, pid in self._pids.items()}
+        """Return the CPU time of each part so far, in seconds; 0 for one that is not there."""
+        pids = self._pids
+        return {name: cpu_seconds(pids[name]) if name in pids else 0.0 for name in PARTS}
 
     def rss_kb(self, name: str) -> float:
         """Return the resident memory of a part in KB."""
@@ -69,23 +73,24 @@ class Link:
 
 
 @contextmanager
-def link(folder: Path) -> Iterator[Link]:
+def link(folder: Path, machines: int = 2) -> Iterator[Link]:
     """Start the processes; the publisher knows the subscriptions of the receiver."""
     with ExitStack() as stack:
-        server = stack.enter_context(redis(folder))
+        server = stack.enter_context(redis(folder)) if machines > 1 else None
         processes = {}
+        there = "B" if server else "A"
         for name, role, machine in (
             ("broker A", "broker", "A"),
-            ("broker B", "broker", "B"),
-            ("receiver", "receiver", "B"),
+            *([("broker B", "broker", "B")] if server else []),
+            ("receiver", "receiver", there),
             ("publisher", "publisher", "A"),
         ):
             address = f"ipc://{folder}/broker-{machine}.ipc"
-            arguments = [role, machine, address, "--redis", url_of(server)]
+            arguments = [role, machine, address, "--redis", url_of(server) if server else ""]
             process = processes[name] = stack.enter_context(_process(arguments))
             if process.answer() != "ready":
                 raise Failed(f"the {name} did not start")
-        yield Link(processes, server.pids()[0])
+        yield Link(processes, server.pids()[0] if server else 0)
 
 
 @contextmanager
@@ -101,10 +106,10 @@ def _process(arguments: list[str]) -> Iterator[Process]:
             process.stdin.close()
 
 
-def publications(name: str, folder: Path) -> Measurements:
+def publications(name: str, machines: int, folder: Path) -> Measurements:
     """Make one run of a load; returns µs of CPU a publication, in all and by part."""
     load = LOADS[name]
-    with link(folder) as found:
+    with link(folder, machines) as found:
         before, turns = found.cpu(), found.turns()
         found.processes["publisher"].tell(f"publish {name}")
         received = int(found.processes["receiver"].answer())
@@ -115,7 +120,7 @@ def publications(name: str, folder: Path) -> Measurements:
     return {
         "µs CPU a publication": sum(used.values()) / received * 1e6,
         **{part: used[part] / received * 1e6 for part in PARTS},
-        "publications a write": received / max(1, turns),
+        "publications a write": received / turns if turns else 0.0,
     }
 
 

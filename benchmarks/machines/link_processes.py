@@ -8,7 +8,7 @@ Each prints "ready", reads commands, one a line, and ends with its standard inpu
 
     publish LOAD        publisher: send the publications of LOAD
     subscribe FROM TO   publisher: subscribe to so many topics of its own
-    turns               broker: print the number of turns that it has written
+    turns               broker: print the number of turns that it has written; 0 without a Redis
 
 The receiver prints a line with the number of publications at the end of a load, and after `know
 TOPIC` another one when it knows that the publisher's node wants this topic.
@@ -89,6 +89,12 @@ def _say(what: object) -> None:
 
 
 def _broker(reactor: Any, arguments: argparse.Namespace) -> Callable[..., None]:
+    if not arguments.redis:
+        from cluster.broker.broker import Broker
+
+        Broker(arguments.address, reactor).startService()
+        _say("ready")
+        return lambda name: _say(0)
     from cluster.broker.gateway_broker import make_gateway
 
     config = {
