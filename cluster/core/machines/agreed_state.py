@@ -49,8 +49,8 @@ class AgreedExchange(Exchange):
         """What each topic retains; frames that have expired may be among it."""
         for topic in self.retained.topics():
             history = self.history(topic, 0)  # time must not change the state here
-            if history is not None:
-                yield history
+            assert history is not None
+            yield history
 
     def snapshot(self) -> list[Record]:
         """All of it as records of plain values for restore_snapshot. Frames are not copied."""

@@ -66,13 +66,15 @@ class Gateway:
 
     def __init__(self, machine: str, epoch: str) -> None:
         self.machine = machine
+        self.state = "joining"
         self.dropped: Counter[str] = Counter()
-        self._replica = Replica(epoch, self.dropped)
+        self.on_retained: Callable[[wire.Retained], object] = lambda message: None
+        """Called with new frames of a topic, or with all that it retains, if this has changed."""
+        self._replica = Replica(epoch, self.dropped, lambda message: self.on_retained(message))
         self._view = RemoteView(machine, self._replica, self._is_congested, lambda: self.nodes)
         self._local = LocalNodes(machine, epoch, self._view.for_welcome)
         self._queue = TurnQueue()
         self._inbox = Inbox(self.dropped)
-        self._state = "joining"
         self._was_joined = False
         self._knows_others = False  # the nodes here have received those of other machines
         self._hellos: Counter[str] = Counter()  # node -> its Hellos that are not applied yet
@@ -90,11 +92,6 @@ class Gateway:
     def machines(self) -> tuple[str, ...]:
         """The other machines that are members."""
         return tuple(each for each in self._replica.members if each != self.machine)
-
-    @property
-    def state(self) -> str:
-        """See the module."""
-        return self._state
 
     @property
     def applied(self) -> str:
@@ -115,15 +112,6 @@ class Gateway:
     def retained(self) -> RetainedFrames:
         """What is retained; its times are the engine's."""
         return self._replica.state.exchange.retained
-
-    @property
-    def on_retained(self) -> Callable[[wire.Retained], object]:
-        """Called with new frames of a topic, or with all that it retains, if this has changed."""
-        return self._replica.on_retained
-
-    @on_retained.setter
-    def on_retained(self, call: Callable[[wire.Retained], object]) -> None:
-        self._replica.on_retained = call
 
     def receive(self, node: str, message: wire.Message, now: int = 0) -> Outgoing:
         """Process a message of a node of this machine."""
@@ -167,7 +155,7 @@ class Gateway:
 
     def answer(self, request: str, data: bytes) -> None:
         """Answer an external request."""
-        if self._state == "joined":
+        if self.state == "joined":
             self._queue.add_answer(request, data)
         else:
             self.dropped["external_answers"] += 1
@@ -177,7 +165,7 @@ class Gateway:
     def joined(self, joined: Joined, now: int) -> Outgoing:
         """This gateway is a member, with a new state."""
         self._clear()
-        self._state = "joining"
+        self.state = "joining"
         self._local.hold()
         return self._begin() if self._replica.join(joined, now) else []
 
@@ -189,7 +177,7 @@ class Gateway:
             # must send it again, and they decide now what that is (pubsub.history_outbox).
             outgoing += [*self._view.left(), *self._local.reset()]
             self._knows_others = False
-        self._state = "cut off" if self._was_joined else "alone"
+        self.state = "cut off" if self._was_joined else "alone"
         self._replica.leave()
         self._clear()
         return [*outgoing, *self._admit()]
@@ -207,14 +195,14 @@ class Gateway:
             for entry in log:
                 messages += self._read_log(entry)
                 messages += self._release()
-        return Deliveries(messages, self._inbox.requests() if self._state == "joined" else [])
+        return Deliveries(messages, self._inbox.requests() if self.state == "joined" else [])
 
     def take_turn(self) -> Turn | None:
         """What must be written now, at once. None if there is nothing, or a turn is being written.
 
         If the engine was full or has not answered, write the same turn again.
         """
-        return self._queue.take(self.applied) if self._state == "joined" else None
+        return self._queue.take(self.applied) if self.state == "joined" else None
 
     def turn_written(self, refused: Collection[str]) -> Outgoing:
         """The turn was written, except to the inboxes of these members; call ``retry`` later."""
@@ -239,7 +227,7 @@ class Gateway:
     # The log and the inbox.
 
     def _log(self, node: str, event: wire.Message) -> Outgoing:
-        if self._state != "joined":
+        if self.state != "joined":
             return []
         if isinstance(event, wire.Restore):
             event = self._replica.times.to_log(event)
@@ -297,7 +285,7 @@ class Gateway:
 
     def _begin(self) -> Outgoing:
         """This member has the agreed state: tell the others, and ask all nodes for theirs."""
-        self._state = "joined"
+        self.state = "joined"
         self._was_joined = self._knows_others = True
         self._queue.ready = True
         self._restored = {}

@@ -51,11 +51,15 @@ class Step(NamedTuple):
 
 class Replica:
     """``epoch`` marks the offsets of the first state, which has no nodes. ``ignored`` counts the
-    entries that were ignored, by reason."""
+    entries that were ignored, by reason. ``on_retained`` is called with what topics retain, if it
+    has changed, in the times of this machine."""
 
-    def __init__(self, epoch: str, ignored: Counter[str]) -> None:
-        self.on_retained: Callable[[wire.Retained], object] = lambda message: None
-        """Called with what topics retain, if it has changed, in the times of this machine."""
+    def __init__(
+        self,
+        epoch: str,
+        ignored: Counter[str],
+        on_retained: Callable[[wire.Retained], object],
+    ) -> None:
         self.times = ShiftedTimes()
         self.state = AgreedState(epoch)
         self.member = ""
@@ -65,6 +69,7 @@ class Replica:
         """The last entry that was taken."""
         self.missing: list[wire.Restore] = []
         self._ignored = ignored
+        self._on_retained = on_retained
         self._joining: Joining | None = None
         self._shift = 0
         self._served: set[str] = set()
@@ -145,7 +150,7 @@ class Replica:
         return True
 
     def _report(self, history: wire.Retained) -> None:
-        self.on_retained(self.times.to_nodes(history))
+        self._on_retained(self.times.to_nodes(history))
 
     def _set_members(self) -> None:
         members = self.state.membership.members

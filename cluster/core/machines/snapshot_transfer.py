@@ -30,10 +30,12 @@ def divide(log_id: str, records: Iterable[Record]) -> Iterator[SnapshotPiece]:
     for record in records:
         data = encode_value(record)
         waiting += len(data).to_bytes(4, "little") + data
-        while len(waiting) > PIECE_BYTES:
-            yield SnapshotPiece(log_id, number, False, bytes(waiting[:PIECE_BYTES]))
-            del waiting[:PIECE_BYTES]
+        at = 0
+        while len(waiting) - at > PIECE_BYTES:
+            yield SnapshotPiece(log_id, number, False, bytes(waiting[at : at + PIECE_BYTES]))
+            at += PIECE_BYTES
             number += 1
+        del waiting[:at]
     yield SnapshotPiece(log_id, number, True, bytes(waiting))
 
 

@@ -189,7 +189,7 @@ class SimulatedMachines:
         """All nodes subscribe, then arrive at a barrier that waits for all of them."""
         nodes = self.nodes
         self.meetings += 1
-        self.present = {node.name: self.faults for node in nodes}
+        self.present = dict.fromkeys([node.name for node in nodes], self.faults)
         for node in nodes:
             barrier = f"meeting {self.meetings}"
             self.subscribe(node, f"{barrier} {node.name}".encode())
