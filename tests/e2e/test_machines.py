@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import uuid
@@ -15,9 +16,11 @@ from twisted.internet.task import deferLater
 from tests.e2e.asking import LOOK_AGAIN_S, get, get_until, statistics_until
 from tests.e2e.processes import (
     PATIENCE_S,
+    ROOT,
     TEST_TIMEOUT_S,
     Cluster,
     Program,
+    environment,
     reactor,
     start_cluster,
     start_program,
@@ -40,10 +43,12 @@ class MachinesTestCase(RedisTestCase):
         self.state = {"C10K_STATE_DIR": str(Path(self.mktemp()).absolute())}
         self.redis: RedisServer = self.start_redis()
 
-    async def start(self, machine: str, *options: str, nodes: int = 2, bus: str = "") -> Cluster:
+    async def start(
+        self, machine: str, *options: str, nodes: int = 2, bus: str = "", **extra: str
+    ) -> Cluster:
         return await start_cluster(
             self, "--nodes", str(nodes), "--settings", SETTINGS, "--machine", machine, *options,
-            extra={**self.state, "C10K_BUS": bus or self.redis.url},
+            extra={**self.state, "C10K_BUS": bus or self.redis.url, **extra},
         )  # fmt: skip
 
     async def start_both(self) -> tuple[Cluster, Cluster]:
@@ -253,6 +258,33 @@ class MachinesTests(MachinesTestCase):
         self.assertEqual(a.pids["broker"], before)
         await self.enter(a, "ada")
         await self.message(bob, "+ada")
+
+    async def test_a_broker_with_new_code_takes_over(self) -> None:
+        copy = self.folder / "code"
+        shutil.copytree(ROOT / "cluster", copy / "cluster")
+        path = os.pathsep.join([str(copy), environment("")["PYTHONPATH"]])
+        # Without PYTHONSAFEPATH, the current folder would precede the copy.
+        a = await self.start("a", PYTHONPATH=path, PYTHONSAFEPATH="1")
+        b = await self.start("b")
+        bob, _ = await self.enter(b, "bob")
+        ada, _ = await self.enter(a, "ada")
+        await self.message(bob, "+ada")
+        ada.send("before")
+        await self.message(bob, "before")
+        with (copy / "cluster" / "uplink" / "scripts" / "beat.lua").open("a") as script:
+            script.write("\n-- another version\n")
+        before, done = a.pids["broker"], a.line("restarted 2 nodes")
+        a.kill(signal.SIGHUP)
+        self.assertNotIn("has not changed", (await done).string)
+        self.assertNotEqual(a.pids["broker"], before)
+        await self.readyz(a, "ready")
+        ann, entered = await self.enter(a, "ann")
+        self.assertEqual(entered["history"], ["before"])
+        await self.message(bob, "+ann")
+        ann.send("after")
+        await self.message(bob, "after")
+        events = [each["text"] for each in (await self.status(b))["events"]]
+        self.assertNotIn("machine a is gone", events)
 
     async def test_a_machine_that_is_killed_and_started_again(self) -> None:
         a, b = await self.start_both()
