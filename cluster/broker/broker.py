@@ -206,7 +206,6 @@ class Broker(Service):
         if isinstance(message, wire.Hello):
             self._queues.drop(sender)
             self._asked.discard(sender)
-            self.log.info("{node} joined", node=node)
         elif sender not in self._known:
             self._dropped["unknown_sender"] += 1
             self._ask_for_hello(sender)
@@ -214,7 +213,8 @@ class Broker(Service):
         outgoing = self.process(node, message)
         self._know_nodes()
         self._perform(outgoing)
-        if isinstance(message, wire.Hello):
+        if isinstance(message, wire.Hello) and sender in self._known:
+            self.log.info("{node} joined", node=node)
             for name in self._queues.congested():
                 if name != sender:
                     self._send([sender, wire.encode(wire.Congested(name.decode()))])
