@@ -22,7 +22,7 @@ from workers.drill.cluster import verdict
 from workers.drill.feed import Feed
 from workers.drill.game import Game
 from workers.drill.machines.agreement import disagreements
-from workers.drill.machines.faults import KINDS, Fault, possible, schedule
+from workers.drill.machines.faults import KINDS, PAUSE, Fault, possible, schedule
 from workers.drill.machines.injector import Injector
 from workers.drill.machines.machine import Machine, create_users
 from workers.drill.machines.meetings import Meetings
@@ -131,8 +131,9 @@ class Drill:
     async def _course(self) -> None:
         options = self._options
         for fault in schedule(options.seed, options.minutes * 60, options.kinds):
-            # A fault whose predecessor took longer than planned is late, and all others with it.
-            await asyncio.sleep(max(0.0, self._began + fault.at - monotonic()))
+            # A fault whose predecessor took longer than planned is late. Between them all machines
+            # are joined for a while, so that what waited is written.
+            await asyncio.sleep(max(PAUSE[0], self._began + fault.at - monotonic()))
             await self._inject(fault)
         await asyncio.sleep(max(0.0, self._began + options.minutes * 60 - monotonic()))
         step = self._game.watcher.step

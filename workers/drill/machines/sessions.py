@@ -140,10 +140,9 @@ class Sessions:
                 cookie = await asyncio.to_thread(log_in, url, user)
                 sockets = await self._open_sockets(cookie)
                 await asyncio.sleep(self._dice.uniform(*STAY_SECONDS))
-                visit = Visit(number, sockets)
                 url = self._urls[self._dice.choice(names)]
                 await asyncio.to_thread(log_out, url, cookie)
-                self._logged_out(visit)
+                self._logged_out(Visit(number, sockets))
             except (OSError, http.client.HTTPException, Lost):
                 self._counts["not_logged_out"] += 1  # a fault: whether it was is not known
                 _abort(sockets)
