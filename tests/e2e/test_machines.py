@@ -211,11 +211,10 @@ class MachinesTests(MachinesTestCase):
         ada.send("after")
         before: list[Any] = []
         await self.message(bob, "after", before)
-        self.assertEqual([each for each in before if each != "+ada"][-1:], ["meanwhile"])
-        self.assertEqual(before.count("meanwhile"), 1)
+        # Members of the machine may leave, but they return.
+        self.assertEqual([each for each in before if each[0] not in "+-"], ["meanwhile"])
+        self.assertNotEqual([each for each in before if each[1:] == "ada"][-1:], ["-ada"])
         await self.readyz(a, "ready")
-        # Nobody has left, because the next broker of the same owner has taken over.
-        self.assertNotIn("-ada", before)
 
     async def test_a_redis_that_is_killed_and_restarted_empty(self) -> None:
         a, b = await self.start_both()
