@@ -99,6 +99,7 @@ class Disturbances:
     def __init__(self) -> None:
         self._times: list[tuple[float, float]] = []
         self._since: float | None = None
+        self._calm_since = 0.0
         self._kills: list[float] = []
 
     def began(self, at: float, margin: float) -> None:
@@ -111,13 +112,12 @@ class Disturbances:
         if self._since is not None:
             self._times.append((self._since, at + margin))
             self._since = None
+            self._calm_since = at
 
     @property
     def calm_since(self) -> float | None:
         """The time since which there was no fault; None during one."""
-        if self._since is not None:
-            return None
-        return self._times[-1][1] if self._times else 0.0
+        return self._calm_since if self._since is None else None
 
     def killed(self, at: float) -> None:
         """A node was killed."""
