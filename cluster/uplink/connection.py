@@ -162,7 +162,8 @@ async def find_server(url: BusUrl) -> Address | None:
     except (exceptions.RedisError, OSError) as error:
         raise engine_error(error) from error
     finally:
-        await sentinel.aclose()
+        for client in sentinel.sentinels:
+            await client.aclose()
     return host, port
 
 
