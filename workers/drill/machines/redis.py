@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -144,7 +145,7 @@ class Proxy:
         self._process = subprocess.Popen(
             server.host.command(
                 [
-                    *("python3", "-m", "workers.drill.machines.delay"),
+                    *(sys.executable, "-m", "workers.drill.machines.delay"),
                     *(self.address, str(self.port), *target),
                 ]
             ),
