@@ -378,3 +378,12 @@ class MembershipTests(GatewayTestCase):
         self.server.goodbye(joined.generation, joined.member)
         self.run_all()
         self.assertEqual((other.state, other.digest()), ("joined", self.b.digest()))
+
+    def test_a_member_begins_if_all_that_have_the_state_are_gone(self) -> None:
+        other = Gateway("C", "ec")
+        self.hello(other)
+        for gateway in (self.a, self.b):
+            joined = self.members.pop(gateway)
+            self.server.goodbye(joined.generation, joined.member)
+        self.read(other)
+        self.assertEqual((other.state, other.machines), ("joined", ()))
