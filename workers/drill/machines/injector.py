@@ -17,7 +17,7 @@ MARGIN_SECONDS = 1.0
 """Before a fault, messages may not have been sent yet; after it, not all have arrived."""
 
 JOIN_SECONDS = 30.0
-"""For all machines to be connected again after a fault."""
+"""For all machines to be connected again after a fault, when their processes serve."""
 
 FAILOVER_SECONDS = 20.0  # for Sentinel to promote the replica
 

@@ -21,6 +21,7 @@ END_SECONDS = DRAIN_SECONDS + 7.0
 ANSWER_SECONDS = 2.0
 START_SECONDS = 180.0
 """For a cluster to serve: all machines share the processors of this host, and start together."""
+READY, DEGRADED = "ready", "degraded"  # how /readyz answers when all processes serve
 LINE_BYTES = 1 << 20  # the longest line of a log
 
 
@@ -106,19 +107,25 @@ class Machine:
         """Return what /readyz answers; empty if nothing does."""
         return await _get(self.host.address, self.admin_port, "/readyz")
 
-    async def is_joined(self) -> bool:
-        """Whether all of its processes serve, and the engine connects it with the others."""
-        answer = await self.readiness()
-        return answer.startswith("ready") and "degraded" not in answer
-
     async def wait_joined(self, seconds: float) -> bool:
-        """Wait until `is_joined`; returns False after so many seconds without that."""
-        deadline = monotonic() + seconds
-        while not await self.is_joined():
-            if monotonic() > deadline:
+        """Wait until all of its processes serve, and the engine connects it with the others.
+
+        Returns False if it is cut off for so many seconds while its processes serve, or if they do
+        not serve in time, which depends on this host.
+        """
+        too_late = monotonic() + START_SECONDS
+        cut_off_since: float | None = None
+        while True:
+            answer, now = await self.readiness(), monotonic()
+            if answer.startswith(READY):
+                return True
+            if not answer.startswith(DEGRADED):
+                cut_off_since = None
+            elif cut_off_since is None:
+                cut_off_since = now
+            if now > too_late or (cut_off_since is not None and now > cut_off_since + seconds):
                 return False
             await asyncio.sleep(0.1)
-        return True
 
 
 def site_environment(folder: Path) -> dict[str, str]:
