@@ -12,13 +12,15 @@ rooms           each client is one of 50 in a room, sends a message a minute, an
                 minutes; the members of a room are spread over all machines
 one topic       ten messages a second from one machine to all clients of the site
 
-A broker writes at once, unless Redis is still busy with its last write. So Redis is never more than
-busy: writes become rarer and larger, and messages take longer. "writes every ms" is the shortest
-time between two writes of one broker with which Redis needs at most 70 % of a core.
+A broker writes at once, unless it or Redis is still busy with its last write. So neither is more
+than busy: writes become rarer and larger, and messages take longer. "writes every ms" is the
+shortest time between two writes of one broker with which Redis and brokers need at most 70 % of a
+core each.
 
-A part saturates at 70 % of a core; Redis, if it needs more than that with a write every 100 ms; a
-node also if it needs 1,000 MB for the subscriptions of other nodes. "carries, times" says how many
-times the messages of the workload the site carries before the first part saturates.
+A part saturates at 70 % of a core; Redis and brokers, if they need more than that with a write
+every 100 ms; a node also if it needs 1,000 MB for the subscriptions of other nodes. "carries,
+times" says how many times the messages of the workload the site carries before the first part
+saturates.
 """
 
 import argparse
@@ -202,13 +204,19 @@ def use(costs: Costs, load: Workload, machines: int, every: float) -> Use:
 
 
 def shortest_interval(costs: Costs, load: Workload, machines: int) -> float:
-    """The shortest time between writes with which Redis is not saturated; LONGEST_S if it is."""
+    """The shortest time between writes with which neither Redis nor a broker is saturated;
+    LONGEST_S if one is."""
+
+    def fits(every: float) -> bool:
+        found = use(costs, load, machines, every)
+        return max(found.redis, found.broker) <= CORE
+
     shortest, longest = SHORTEST_S, LONGEST_S
-    if use(costs, load, machines, shortest).redis <= CORE:
+    if fits(shortest):
         return shortest
     for _ in range(30):
         middle = math.sqrt(shortest * longest)
-        if use(costs, load, machines, middle).redis <= CORE:
+        if fits(middle):
             longest = middle
         else:
             shortest = middle
@@ -217,9 +225,9 @@ def shortest_interval(costs: Costs, load: Workload, machines: int) -> float:
 
 def fullness(costs: Costs, load: Workload, machines: int) -> dict[str, float]:
     """Return the load of each part; at 1 it is saturated."""
-    found = use(costs, load, machines, shortest_interval(costs, load, machines))
+    found = use(costs, load, machines, LONGEST_S)
     return {
-        "Redis": use(costs, load, machines, LONGEST_S).redis / CORE,
+        "Redis": found.redis / CORE,
         "broker": found.broker / CORE,
         "node": found.node / CORE,
         "node's memory": found.node_mb / NODE_MB,
