@@ -105,15 +105,18 @@ class Side:
 
     async def read(self, name: str) -> Any:
         known = self.known[name]
-        log, inbox = await self.engines[name].read(
-            known.generation, known.member, known.log[-1], known.inbox[-1], 0
-        )
-        known.log += [each.id for each in log]
-        known.inbox += [each.id for each in inbox]
-        return (
-            [(each.kind, each.member, each.data, each.ended) for each in log],
-            [(each.kind, each.member, each.after != "", each.data) for each in inbox],
-        )
+        entries: list[Any] = []
+        messages: list[Any] = []
+        while True:  # an engine may return a part of what there is
+            log, inbox = await self.engines[name].read(
+                known.generation, known.member, known.log[-1], known.inbox[-1], 0
+            )
+            known.log += [each.id for each in log]
+            known.inbox += [each.id for each in inbox]
+            entries += [(each.kind, each.member, each.data, each.ended) for each in log]
+            messages += [(each.kind, each.member, each.after != "", each.data) for each in inbox]
+            if not log and not inbox:
+                return entries, messages
 
     async def beat(self, name: str, back: int) -> Any:
         known = self.known[name]
