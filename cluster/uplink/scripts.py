@@ -10,9 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-VERSION = 1
-"""The version of the keys and of the entries in the streams. Another one has other keys, so that
-machines with different versions do not see each other."""
+from cluster.core import wire
+
+VERSION = f"1.{wire.VERSION}"
+"""The version of the keys and of the entries in the streams, and that of the messages in them.
+Another one has other keys, so that machines with different versions do not see each other."""
 
 INBOX_BYTES = 8 << 20
 """Unread bytes in an inbox above which it takes nothing more: the senders keep it, and pause their

@@ -20,6 +20,7 @@ from cluster.core.machines.engine import (
 )
 from cluster.uplink import redis_engine
 from cluster.uplink.redis_engine import RedisEngine
+from cluster.uplink.scripts import site_prefix
 from cluster.uplink.uplink import Uplink
 from cluster.uplink.url import BusUrl, parse_bus_url
 from tests.e2e.test_tls import make_certificate
@@ -149,7 +150,7 @@ class FaultTests(UplinkTestCase):
             self.assertEqual(["c10k:A:R", "c10k:A:W", "c10k:B:R", "c10k:B:W"], sorted(names))
             await asyncio.sleep(1.2)  # the next beat gives inboxes their time to live
             for key in server.cli("KEYS", "*").splitlines():
-                self.assertTrue(key.startswith("c10k:{site/1}:"), key)
+                self.assertTrue(key.startswith(site_prefix("site")), key)
                 self.assertGreater(int(server.cli("TTL", key)), 0, key)
 
         self.play(test)
