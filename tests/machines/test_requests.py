@@ -14,6 +14,7 @@ from cluster.uplink.requests import NoAnswer, NoMachine, RequestConnection
 from cluster.uplink.scripts import script, site_prefix
 from cluster.uplink.url import parse_bus_url
 from tests.machines.redis_server import RedisServer, RedisTestCase, SentinelServer, free_port
+from tests.once import once
 
 PATIENCE_S = 60
 SITE = "tests"
@@ -84,6 +85,7 @@ class RequestTestCase(RedisTestCase):
         return connection.ask(str(number), b"%d" % number, prefer, time.monotonic() + seconds)
 
 
+@once
 class RequestTests(RequestTestCase):
     def test_a_machine_answers(self) -> None:
         server = self.start_redis()
