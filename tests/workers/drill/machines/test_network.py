@@ -28,9 +28,11 @@ SKIPPED = why_unavailable() or ("" if installed() else "redis-server is not inst
 ANSWER_SECONDS = "0.5"
 END_SECONDS = 30.0
 
+# A shell lets its background commands ignore SIGINT, and what they start inherits that.
 PROGRAM = """
-import sys
+import signal, sys
 from workers.drill.machines.network import open_network
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with open_network(["a", "b"]) as network:
     print(network["a"].namespace, network.cleaner.pid, flush=True)
     sys.stdin.read()
