@@ -22,19 +22,19 @@ MACHINES, PROCESSES = 2, 2
 class Site:
     """A site on one or several machines.
 
-    library: the competitor, empty for this project. layer: of Channels.
+    competitor: its name in benchmarks.environments, empty for this project. layer: of Channels.
     """
 
     name: str
     machines: int = MACHINES
     processes: int = PROCESSES
-    library: str = ""
+    competitor: str = ""
     layer: str = ""
 
     def server(self, redis_url: str, cache: Path) -> Candidate:
-        """Return the server of one machine; installs the library if it is missing."""
-        python = environments.python_for(self.library, cache)
-        if self.library == "socketio":
+        """Return the server of one machine; installs its libraries if they are missing."""
+        python = environments.python_for(self.competitor, cache)
+        if self.competitor == "socketio":
             environment = {"SOCKETIO_REDIS": redis_url}
             return uvicorn(self.name, python, self.processes, "socketio_site", "", environment)
         candidate = channels("uvicorn", python, self.processes, PATH, redis=redis_url)
@@ -48,9 +48,9 @@ CLUSTERS = (
     Site(f"1 machine × {TOTAL} nodes", 1, TOTAL),
 )
 COMPETITORS = (
-    Site("Channels (core)", library="channels", layer="core"),
-    Site("Channels (pubsub)", library="channels", layer="pubsub"),
-    Site("python-socketio", library="socketio"),
+    Site("Channels (core)", competitor="channels", layer="core"),
+    Site("Channels (pubsub)", competitor="channels", layer="pubsub"),
+    Site("python-socketio", competitor="socketio"),
 )
 
 
@@ -62,7 +62,7 @@ def measure(site: Site, plan: Plan, cache: Path, folder: Path) -> Measurements:
             return broadcast([server], [], plan)
         store = stack.enter_context(redis(folder))
         url = url_of(store)
-        if not site.library:
+        if not site.competitor:
             servers = stack.enter_context(machines(site.machines, site.processes, url, folder))
             return broadcast(servers, [store], plan)
         server = site.server(url, cache)
@@ -70,7 +70,7 @@ def measure(site: Site, plan: Plan, cache: Path, folder: Path) -> Measurements:
             stack.enter_context(Server(replace(server, name=f"{site.name} {number}"), folder))
             for number in range(site.machines)
         ]
-        dialect = SOCKET_IO if site.library == "socketio" else PLAIN
+        dialect = SOCKET_IO if site.competitor == "socketio" else PLAIN
         try:
             return broadcast(servers, [store], plan, dialect)
         except Failed as error:

@@ -78,14 +78,14 @@ def runs(options: argparse.Namespace) -> tuple[list[Run], command.Versions]:
         found.append(Run(f"alone: {one.name}", partial(alone.measure, one, plan(ALONE_RATE))))
 
     selected = rounds.chosen(found, options.only)
-    libraries = {
-        site.library
+    competitors = {
+        site.competitor
         for site in broadcast.COMPETITORS
         if any(run.name.startswith(f"broadcast: {site.name},") for run in selected)
     }
     versions = {
-        library: environments.versions(library, environments.python_for(library, options.cache))
-        for library in sorted(libraries)
+        name: environments.versions(name, environments.python_for(name, options.cache))
+        for name in sorted(competitors)
     }
     return selected, versions
 
