@@ -1,6 +1,6 @@
 """The processes of a link over two machines: a node and a broker with an uplink on each.
 
-    python -m benchmarks.machines.link_processes broker A ADDRESS --redis URL --folder DIR
+    python -m benchmarks.machines.link_processes broker A ADDRESS --redis URL
     python -m benchmarks.machines.link_processes publisher A ADDRESS
     python -m benchmarks.machines.link_processes receiver B ADDRESS
 
