@@ -149,9 +149,7 @@ class Subscriptions:
         """
         subscriber = CallbackSubscriber(topic, take, self.history_cache, for_client, answer)
         if since is None and replay and answer is None:
-            self._add_callback(subscriber)
-            for frame, offset in self.history_cache.history(topic, None).numbered():
-                subscriber.take(frame, offset)
+            self._begin_at_once(subscriber)
             return subscriber
 
         def admit(history: History, frames: list[bytes]) -> None:
@@ -182,9 +180,7 @@ class Subscriptions:
         subscriber = CallbackSubscriber(
             topic, lambda frame, offset: listener(frame), self.history_cache, answer=answer
         )
-        self._add_callback(subscriber)
-        for frame, offset in self.history_cache.history(topic, None).numbered():
-            subscriber.take(frame, offset)
+        self._begin_at_once(subscriber)
 
     # For the exchange.
 
@@ -350,6 +346,12 @@ class Subscriptions:
         if topic not in self._pending:
             special.pending = False
             self.table.remove_if_empty(topic, special)
+
+    def _begin_at_once(self, subscriber: CallbackSubscriber) -> None:
+        """Begin with the frames that are cached, without waiting for others."""
+        self._add_callback(subscriber)
+        for frame, offset in self.history_cache.history(subscriber.topic, None).numbered():
+            subscriber.take(frame, offset)
 
     def _add_callback(self, subscriber: CallbackSubscriber) -> None:
         special = self.table.special_of(subscriber.topic)
