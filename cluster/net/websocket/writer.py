@@ -140,7 +140,7 @@ class FrameWriter(ConnectionBase):
             return
         if not self.blocked and sum(map(len, frames)) <= LARGE_FRAME:
             for frame in frames:
-                self.send_frame(frame if isinstance(frame, bytes) else frame.encode())
+                self.send_frame(_encoded(frame))
             return
         self.hold_history(frames)
         if not self.blocked:
@@ -149,8 +149,9 @@ class FrameWriter(ConnectionBase):
     def hold_history(self, frames: Sequence[bytes | LaterFrame]) -> None:
         """Hold the frames of a long history; they are sent piece by piece."""
         self._hold()
+        before = self._held_bytes
         self._hold_frames(frames)
-        self._history_bytes += sum(map(len, frames))
+        self._history_bytes += self._held_bytes - before
 
     # Called at the end of the turn.
 
@@ -214,14 +215,8 @@ class FrameWriter(ConnectionBase):
         self.send = None
         if not self.blocked:
             self._write_held()
-        if self._held:
-            self.transport.write(
-                b"".join(
-                    data if isinstance(data, bytes | memoryview) else data.encode()
-                    for data, _ in self._held
-                )
-            )
-            self._drop_held()
+        while self._held:
+            self.transport.write(self._next_piece()[0])
         self._stop_producing()
         return self.socket is not None and not transport_bytes(self.transport)
 
@@ -304,8 +299,9 @@ class FrameWriter(ConnectionBase):
             self._held = deque()
         count, size = len(frames), sum(map(len, frames))
         if count > 1 and size < SMALL_AVERAGE * count:
-            encoded = [each if isinstance(each, bytes) else each.encode() for each in frames]
-            self._held.append((b"".join(encoded), count))
+            joined = b"".join([_encoded(each) for each in frames])
+            size = len(joined)  # the length of a LaterFrame is rough
+            self._held.append((joined, count))
         else:
             self._held.extend((frame, 1) for frame in frames)
         self._held_bytes += size
@@ -374,3 +370,7 @@ class FrameWriter(ConnectionBase):
         self.out = SINK
         self.send = None
         self._drop_held()
+
+
+def _encoded(frame: bytes | LaterFrame) -> bytes:
+    return frame if isinstance(frame, bytes) else frame.encode()

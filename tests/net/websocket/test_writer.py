@@ -29,12 +29,12 @@ class BrokenSocket:
 class RecordingFrame:
     """A frame that is encoded when it is sent, and records that. It is a little longer then."""
 
-    def __init__(self, number: int) -> None:
-        self.frame = binary_frame(bytes([number]) * 65_536)
+    def __init__(self, number: int, size: int = 65_536) -> None:
+        self.frame = binary_frame(bytes([number]) * size)
         self.is_encoded = False
 
     def __len__(self) -> int:
-        return 65_000
+        return len(self.frame) * 9 // 10
 
     def encode(self) -> bytes:
         assert not self.is_encoded
@@ -345,6 +345,17 @@ class HistoryTests(TestCase):
         client.transport.resumeProducing()
         await client.until(lambda: len(client.received) >= len(expected))
         self.assertEqual(client.received, expected)
+        self.assertEqual((connection.queued_bytes, connection._history_bytes), (0, 0))
+
+    async def test_small_frames_are_encoded_at_once_and_counted_exactly(self) -> None:
+        client, connection = await self.server.client()
+        client.transport.pauseProducing()
+        later = [RecordingFrame(number % 256, 50) for number in range(1000)]
+        connection.send_history(later)
+        waiting = sum(len(each.frame) for each in later)
+        self.assertEqual((connection.queued_bytes, connection._history_bytes), (waiting, waiting))
+        client.transport.resumeProducing()
+        await client.until(lambda: len(client.received) >= waiting)
         self.assertEqual((connection.queued_bytes, connection._history_bytes), (0, 0))
 
     async def test_frames_are_encoded_before_a_close_too(self) -> None:
