@@ -73,8 +73,10 @@ def parse_bus(text: str, source: str = "--bus") -> str | None:
         return f"ipc://{path}"
     match = re.fullmatch(r"zmq\+tcp://(\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(\d{1,5})", text, re.ASCII)
     if match is None or not 0 < int(match[2]) <= 65535:
+        # The URL of an engine whose scheme is misspelt may hold a password.
+        shown = "" if "@" in text or "?" in text else f", not {text!r}"
         raise ConfigurationError(
-            f"{source} must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT, not {text!r}"
+            f"{source} must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT{shown}"
         )
     host = "127.0.0.1" if match[1] == "localhost" else match[1]
     return f"tcp://{host}:{match[2]}"

@@ -104,11 +104,13 @@ class ClusterTests(UplinkTestCase):
             ("nats://a", "nats:// is not supported"),
         ):
             self.assert_refused(because, *FREE, "--bus", url)
-        self.environ("redis://:swordfish@a/b/c")
-        options = self.kind()
-        error = self.assertRaises(UsageError, options.parseOptions, list(FREE))
-        self.assertIn("C10K_BUS", str(error))
-        self.assertNotIn("swordfish", str(error))
+        misspelt = ("reddis://:swordfish@a", "reddis://a?password=swordfish")
+        for url in ("redis://:swordfish@a/b/c", *misspelt):
+            self.environ(url)
+            options = self.kind()
+            error = self.assertRaises(UsageError, options.parseOptions, list(FREE))
+            self.assertIn("C10K_BUS", str(error))
+            self.assertNotIn("swordfish", str(error))
 
     def test_invalid_names_are_refused(self) -> None:
         for name in ("", "a b", "-a", "a@b", "a" * 64, "ä"):
