@@ -21,6 +21,7 @@ from cluster.core.machines.engine import (
     EngineRefused,
     EngineUnavailable,
 )
+from cluster.core.machines.names import machine_of_member
 from cluster.uplink.connection import CONNECT_S, SENTINEL_S, engine_error
 from cluster.uplink.scripts import INBOX_BYTES, script, site_prefix
 from cluster.uplink.url import BusUrl
@@ -83,7 +84,8 @@ class RequestConnection:
                 is_connected = True
                 if not member:
                     member = self._place(connection, deadline, arguments)
-                return self._answer(connection, deadline, request_id), _machine_of(member)
+                answer = self._answer(connection, deadline, request_id)
+                return answer, machine_of_member(member.decode())
             except (EngineUnavailable, EngineFull, NoMachine) as error:
                 if isinstance(error, EngineUnavailable) and not isinstance(error, EngineRefused):
                     may_be_sent |= is_connected
@@ -196,7 +198,3 @@ class RequestConnection:
         except MasterNotFoundError:
             raise EngineUnavailable(f"no Sentinel knows a primary named {url.service}") from None
         return host, port
-
-
-def _machine_of(member: bytes) -> str:
-    return member.decode().rpartition("~")[0]

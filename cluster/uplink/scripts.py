@@ -23,9 +23,6 @@ publishers."""
 LOG_BYTES = 64 << 20
 """Unread bytes in the log above which no machine can write to it."""
 
-REPLY_TTL_S = 60
-"""Seconds for which the answer to an external request is kept (as in shared.lua)."""
-
 FOLDER = Path(__file__).parent / "scripts"
 
 
@@ -38,7 +35,7 @@ class Script(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """Return a script: hello, beat, write, goodbye or outside."""
+    """Return a script: hello, probe, write, beat, goodbye or outside."""
     shared = "" if name == "write" else (FOLDER / "shared.lua").read_text()
     return compose((FOLDER / f"{name}.lua").read_text(), shared)
 
