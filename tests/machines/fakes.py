@@ -1,4 +1,4 @@
-"""A gateway that records, and an event loop whose time passes only when it waits."""
+"""A machine whose gateway records, and an event loop whose time passes only when it waits."""
 
 import asyncio
 import selectors
@@ -6,7 +6,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from cluster.core.machines.engine import START, Deliveries, InboxEntry, Joined, LogEntry, Turn
+from cluster.core.machines.engine import (
+    START,
+    Deliveries,
+    Engine,
+    InboxEntry,
+    Joined,
+    LogEntry,
+    Turn,
+)
+from cluster.uplink.uplink import Uplink
 
 
 class RecordingGateway:
@@ -89,6 +98,52 @@ class RunningReactor:
 
     def callLater(self, seconds: float, call: Callable[..., object], *arguments: Any) -> Any:
         return asyncio.get_running_loop().call_later(seconds, call, *arguments)
+
+
+class Machine:
+    """A machine's uplink to an engine, which is started, with a gateway that records.
+
+    `delivered` has what the nodes would get.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        owner: str = "",
+        fingerprint: str = "fingerprint",
+        nodes: Sequence[str] = (),
+    ) -> None:
+        self.gateway = RecordingGateway(nodes)
+        self.delivered: list[Deliveries] = []
+        self.uplink = Uplink(
+            engine,
+            self.gateway,
+            owner or f"owner of {name}",
+            fingerprint,
+            self.delivered.append,
+            RunningReactor(),
+            name,
+        )
+        self.gateway.uplink = self.uplink
+        self.uplink.startService()
+
+    @property
+    def state(self) -> str:
+        return str(self.uplink.stats()["state"])
+
+    @property
+    def reason(self) -> str:
+        return str(self.uplink.stats()["reason"])
+
+    def joins(self) -> list[str]:
+        """The members that this machine became."""
+        return [event[1].member for event in self.gateway.events if event[0] == "joined"]
+
+    async def stop(self) -> None:
+        task = self.uplink._task
+        if task is not None:
+            await self.uplink._stop(task)
 
 
 class _Selector(selectors.DefaultSelector):

@@ -9,41 +9,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.machines.engine import Deliveries, EngineUnusable, Gone
 from cluster.uplink import member
-from cluster.uplink.uplink import Uplink
 from tests.machines.engine_model import ModelEngine, ModelRedis
-from tests.machines.fakes import RecordingGateway, RunningReactor, run_instantly
+from tests.machines.fakes import Machine, run_instantly
 
 
-class Machine:
-    """An uplink with its engine and gateway."""
+class ModelMachine(Machine):
+    """A machine with an engine in memory."""
 
     def __init__(self, server: ModelRedis, name: str, owner: str = "", nodes: Any = ()) -> None:
         self.engine = ModelEngine(server)
-        self.gateway = RecordingGateway(nodes)
-        self.delivered: list[Any] = []
-        self.uplink = Uplink(
-            self.engine,
-            self.gateway,
-            owner or f"owner of {name}",
-            "site",
-            self.delivered.append,
-            RunningReactor(),
-            name,
-        )
-        self.gateway.uplink = self.uplink
-        self.uplink.startService()
-
-    @property
-    def state(self) -> str:
-        return str(self.uplink.stats()["state"])
-
-    @property
-    def reason(self) -> str:
-        return str(self.uplink.stats()["reason"])
-
-    def joins(self) -> list[str]:
-        """The members that this machine became."""
-        return [event[1].member for event in self.gateway.events if event[0] == "joined"]
+        super().__init__(self.engine, name, owner, nodes=nodes)
 
 
 class UplinkTests(SynchronousTestCase):
@@ -63,8 +38,8 @@ class UplinkTests(SynchronousTestCase):
         while not condition():
             await asyncio.sleep(0.001)
 
-    async def joined(self, *names: str) -> list[Machine]:
-        machines = [Machine(self.server, name) for name in names]
+    async def joined(self, *names: str) -> list[ModelMachine]:
+        machines = [ModelMachine(self.server, name) for name in names]
         await self.until(lambda: all(each.state == "joined" for each in machines))
         return machines
 
@@ -225,7 +200,7 @@ class UplinkTests(SynchronousTestCase):
     def test_a_name_that_is_taken(self) -> None:
         async def test() -> None:
             (a,) = await self.joined("A")
-            other = Machine(self.server, "A", "another owner")
+            other = ModelMachine(self.server, "A", "another owner")
             await asyncio.sleep(60)
             self.assertEqual("connecting", other.state)
             self.assertIn("another machine named A", other.reason)
@@ -244,7 +219,7 @@ class UplinkTests(SynchronousTestCase):
                 raise EngineUnusable("wrong password")
 
             self.patch(ModelEngine, "connect", refuse)
-            a = Machine(self.server, "A")
+            a = ModelMachine(self.server, "A")
             await asyncio.sleep(1)
             self.assertEqual(("connecting", "wrong password"), (a.state, a.reason))
             ModelEngine.connect = connect  # type: ignore[method-assign]
@@ -402,11 +377,11 @@ class UplinkTests(SynchronousTestCase):
     def test_stop_with_nodes_leaves_the_place_to_the_next_gateway(self) -> None:
         async def test() -> None:
             (b,) = await self.joined("B")
-            a = Machine(self.server, "A", nodes=("node0.1@A",))
+            a = ModelMachine(self.server, "A", nodes=("node0.1@A",))
             await self.until(lambda: a.state == "joined")
             await a.uplink._stop(a.uplink._task)  # type: ignore[arg-type]
             self.assertNotIn("goodbye", a.engine.calls)
-            again = Machine(self.server, "A")
+            again = ModelMachine(self.server, "A")
             await self.until(lambda: again.state == "joined")
             await self.until(lambda: len(b.gateway.log) == 3)
             self.assertEqual(["J", "L", "J"], [each.kind for each in b.gateway.log])
@@ -415,7 +390,7 @@ class UplinkTests(SynchronousTestCase):
 
     def test_stop_while_the_engine_is_out_of_reach(self) -> None:
         async def test() -> None:
-            a = Machine(self.server, "A")
+            a = ModelMachine(self.server, "A")
             a.engine.refusal = "no route"
             await asyncio.sleep(1)
             await a.uplink._stop(a.uplink._task)  # type: ignore[arg-type]
