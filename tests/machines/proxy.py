@@ -60,7 +60,7 @@ class Proxy:
     ) -> None:
         while data := await reader.read(1 << 16):
             if self._mode == "stall":
-                await asyncio.sleep(3600)
+                await asyncio.Event().wait()  # until ``stop``
             if self._mode == "lose" and are_answers:
                 self.lost += 1
                 return

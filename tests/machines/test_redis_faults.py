@@ -76,6 +76,15 @@ class UplinkTestCase(RedisTestCase):
             while not condition():
                 await asyncio.sleep(0.005)
 
+    async def beat(self, *machines: Machine) -> None:
+        """Wait until Redis has answered another beat of each machine."""
+        before = [each.gateway.engine_time for each in machines]
+        await self.until(
+            lambda: all(
+                each.gateway.engine_time > time for each, time in zip(machines, before, strict=True)
+            )
+        )
+
     def assert_not_interrupted(self, *counts: int) -> None:
         """All are 0, unless this host is so busy that Redis or the test was late."""
         if self.late_s < 0.5:
@@ -110,7 +119,7 @@ class FaultTests(UplinkTestCase):
                      for line in server.cli("CLIENT", "LIST").splitlines()
                      if " name=c10k" in line]  # fmt: skip
             self.assertEqual(["c10k:A:R", "c10k:A:W", "c10k:B:R", "c10k:B:W"], sorted(names))
-            await asyncio.sleep(1.2)  # the next beat gives inboxes their time to live
+            await self.beat(a, b)  # it gives inboxes their time to live
             for key in server.cli("KEYS", "*").splitlines():
                 self.assertTrue(key.startswith(site_prefix("site")), key)
                 self.assertGreater(int(server.cli("TTL", key)), 0, key)
@@ -272,7 +281,7 @@ class FaultTests(UplinkTestCase):
             server.resume()
             await self.until(lambda: b.gateway.turns() == [b"meanwhile"])
             await self.until(lambda: a.state == b.state == "joined")
-            await asyncio.sleep(1.5)
+            await self.beat(a, b)
             self.assert_not_interrupted(len(a.joins()) - 1, len(b.joins()) - 1)
 
         self.play(test)
@@ -345,7 +354,7 @@ class FaultTests(UplinkTestCase):
             a, b = await self.joined(url, "A", "B")
             a.gateway.put(b"log", (b.gateway.member, b"batch"))
             await self.until(lambda: b.gateway.inbox and b.gateway.turns())
-            await asyncio.sleep(1.2)  # until the next beat
+            await self.beat(a, b)
             self.assertEqual(("joined", "joined"), (a.state, b.state))
 
         self.play(test)
