@@ -7,17 +7,18 @@ import asyncio
 import importlib.util
 import ipaddress
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.core.machines.engine import EngineError
 from cluster.django import conf
 from cluster.django.conf_machines import bus_of, is_uplink
-from cluster.uplink.url import BusUrl, parse_bus_url
+
+if TYPE_CHECKING:  # it is imported only for a site of several machines
+    from cluster.uplink.url import BusUrl
 
 
 def check_bus(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -25,6 +26,8 @@ def check_bus(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     text, source = _bus()
     if not is_uplink(text):
         return []
+    from cluster.uplink.url import parse_bus_url
+
     try:
         url = parse_bus_url(text, source)
     except ConfigurationError as error:
@@ -39,7 +42,7 @@ def _bus() -> tuple[str, str]:
     return bus_of(conf.DEFAULTS | dict(given), os.environ)
 
 
-def _secrecy(url: BusUrl, source: str) -> list[CheckMessage]:
+def _secrecy(url: "BusUrl", source: str) -> list[CheckMessage]:
     found = []
     others = [host for host, _ in url.hosts if not _is_loopback(host)]
     if others and url.tls is None:
@@ -64,10 +67,11 @@ def _secrecy(url: BusUrl, source: str) -> list[CheckMessage]:
     return found
 
 
-def _server(url: BusUrl, source: str) -> list[CheckMessage]:
+def _server(url: "BusUrl", source: str) -> list[CheckMessage]:
     if importlib.util.find_spec("redis") is None:
         hint = "pip install 'django-c10k[redis]'; the cluster does not start without it."
         return [_warning(f"{source} needs redis-py, which is not installed.", hint, "c10k.W014")]
+    from cluster.core.machines.engine import EngineError
     from cluster.uplink.probe import ask_server
 
     try:
