@@ -5,4 +5,5 @@ node_publisher     publishes through a node's Unix socket
 node_lookup        finds a node of the running cluster
 engine_publisher   publishes through the engine that the machines of the site share
 engine_requests    that engine, as the settings name it
+unanswered         publications without an answer, and the errors that both publishers report
 """

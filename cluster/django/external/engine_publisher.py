@@ -31,6 +31,7 @@ from cluster.core.wire.external_publisher import (
     encode,
 )
 from cluster.django.api.publication import Done
+from cluster.django.external.unanswered import Unanswered, refused, uncertain
 
 ANSWER_TIMEOUT_S = 5.0
 """Seconds for a request. A machine that has lost Redis is back, or has been removed, by then; a
@@ -74,17 +75,6 @@ class Asks(Protocol):
         """Disconnect; the next request connects again."""
 
 
-class _Waiting:
-    """A publication without an answer."""
-
-    __slots__ = ("answer", "data", "done")
-
-    def __init__(self, data: bytes, done: Done | None) -> None:
-        self.data = data
-        self.done = done
-        self.answer: Accepted | Exception | None = None
-
-
 class EnginePublisher:
     """A process's publisher through the engine.
 
@@ -103,9 +93,9 @@ class EnginePublisher:
         self._engine: Asks | None = None
         self._machine = ""
         self._hopeless_until = 0.0
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Unanswered] = deque()
         self._waiting_bytes = 0
-        self._asking: list[_Waiting] = []  # those of the request that is on its way
+        self._asking: list[Unanswered] = []  # those of the request that is on its way
         self._queue = threading.Lock()  # the old ones may be held by a thread that was not forked
         self._sending = threading.Lock()
         self._wake = threading.Event()
@@ -123,20 +113,18 @@ class EnginePublisher:
         answered, ConfigurationError if the engine cannot be used, ValueError if the message is too
         long.
         """
-        mine = _Waiting(encode(publication), None)
+        mine = Unanswered(encode(publication), None)
         self._add(mine)
         while mine.answer is None:
             self._send_some(lambda: mine.answer is None)
-        if isinstance(mine.answer, Exception):
-            raise mine.answer
-        return mine.answer
+        return mine.result()
 
     def publish_later(self, publication: Publish, done: Done) -> None:
         """Send soon, and call ``done`` with the answer, which may be an error, in any thread.
 
         Raises ValueError if the message is too long.
         """
-        self._add(_Waiting(encode(publication), done))
+        self._add(Unanswered(encode(publication), done))
         while self._waiting_bytes > MAX_LATER_BYTES:
             self._send_some(lambda: True)
         self._wake.set()
@@ -158,7 +146,7 @@ class EnginePublisher:
             self._sending.release()
             while self._waiting and time.monotonic() < until:
                 self._send_some(lambda: True)
-        _finish(self._asking, _uncertain("the process ended before a machine answered"))
+        _finish(self._asking, uncertain("the process ended before a machine answered"))
         while left := self._take():
             _finish(left, NotPublished("the process ended before the message was sent"))
 
@@ -169,14 +157,14 @@ class EnginePublisher:
             while self._waiting:
                 self._send_some(lambda: True)
 
-    def _add(self, waiting: _Waiting) -> None:
+    def _add(self, waiting: Unanswered) -> None:
         with self._queue:
             self._waiting.append(waiting)
             self._waiting_bytes += len(waiting.data)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Unanswered]:
         """The publications of the next request."""
-        taken: list[_Waiting] = []
+        taken: list[Unanswered] = []
         size = 0
         with self._queue:
             while self._waiting and len(taken) < REQUEST_PUBLICATIONS:
@@ -192,8 +180,8 @@ class EnginePublisher:
 
         The callbacks are called without a lock: they may log, and a log handler may publish.
         """
-        taken: list[_Waiting] = []
-        answer: ClusterError = _uncertain("interrupted before a machine answered")
+        taken: list[Unanswered] = []
+        answer: ClusterError = uncertain("interrupted before a machine answered")
         try:
             with self._sending:
                 if is_wanted():
@@ -221,7 +209,7 @@ class EnginePublisher:
         is_hopeless = time.monotonic() < self._hopeless_until
         return QUICK_TIMEOUT_S if is_hopeless else ANSWER_TIMEOUT_S
 
-    def _request(self, publications: list[_Waiting]) -> ClusterError:
+    def _request(self, publications: list[Unanswered]) -> ClusterError:
         """Answer the publications, in one request, or in more if machines have no node.
 
         Returns the answer to those that have none.
@@ -243,7 +231,7 @@ class EnginePublisher:
                         raise NotPublished("no machine has a node that publishes")
                     time.sleep(PAUSE_S)
         except WireError as error:
-            return _uncertain(f"the answer of a machine makes no sense: {error}")
+            return uncertain(f"the answer of a machine makes no sense: {error}")
         except ClusterError as error:
             self._machine = ""
             if patience == ANSWER_TIMEOUT_S and time.monotonic() + PAUSE_S >= deadline:
@@ -252,7 +240,9 @@ class EnginePublisher:
         return NotPublished("it has no answer")  # none is left
 
 
-def _answered(publications: list[_Waiting], answers: Sequence[ExternalMessage]) -> list[_Waiting]:
+def _answered(
+    publications: list[Unanswered], answers: Sequence[ExternalMessage]
+) -> list[Unanswered]:
     """Give publications their answers; returns those that another machine may publish."""
     last = answers[-1] if answers else None
     for number, publication in enumerate(publications):
@@ -261,7 +251,7 @@ def _answered(publications: list[_Waiting], answers: Sequence[ExternalMessage]) 
             case Accepted() if number < len(answers):
                 publication.answer = answer
             case Rejection(reason):
-                publication.answer = NotPublished(f"the cluster refused a publication: {reason}")
+                publication.answer = refused(reason)
             case Closing():
                 return publications[number:]
             case _:
@@ -269,15 +259,9 @@ def _answered(publications: list[_Waiting], answers: Sequence[ExternalMessage]) 
     return []
 
 
-def _finish(publications: Sequence[_Waiting], answer: ClusterError) -> None:
+def _finish(publications: Sequence[Unanswered], answer: ClusterError) -> None:
     """Report the answers; ``answer`` is that of publications without one."""
     for publication in publications:
         if publication.answer is None:
             publication.answer = answer
-        done, publication.done = publication.done, None
-        if done is not None:
-            done(publication.answer)
-
-
-def _uncertain(reason: str) -> NotPublished:
-    return NotPublished(f"{reason}; the message may have been published", uncertain=True)
+        publication.report()

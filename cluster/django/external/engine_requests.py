@@ -9,6 +9,7 @@ import os
 from cluster.core.exceptions import ClusterError, ConfigurationError, NotPublished, NotRunning
 from cluster.core.machines.engine import EngineError, EngineUnusable
 from cluster.django.conf_machines import bus_of, is_uplink, site_name
+from cluster.django.external.unanswered import uncertain
 
 
 def is_bus_named() -> bool:
@@ -65,10 +66,7 @@ class EngineRequests:
             return NotRunning(f"no machine of this site is connected to {self._where}")
         if isinstance(error, self._requests.NoAnswer):
             reason = f" ({error})" if str(error) else ""
-            return NotPublished(
-                f"{self._where}: no machine answered{reason}; the message may have been published",
-                uncertain=True,
-            )
+            return uncertain(f"{self._where}: no machine answered{reason}")
         if isinstance(error, EngineUnusable):
             return ConfigurationError(f"{self._where}: {error}")
         return NotPublished(f"{self._where}: {error}")

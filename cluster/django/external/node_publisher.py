@@ -34,28 +34,13 @@ from cluster.core.wire.external_publisher import (
 )
 from cluster.django.api.publication import Done
 from cluster.django.external.node_lookup import NodeLookup
+from cluster.django.external.unanswered import Unanswered, refused, uncertain
 
 ANSWER_TIMEOUT_S = 10.0
 """A node stops reading while its queues are full, and answers when they have drained."""
 
 EXIT_TIMEOUT_S = 1.0
 """How long a process that ends waits for answers that nobody has read."""
-
-
-class _Unanswered:
-    """A publication that was sent and has no answer yet."""
-
-    __slots__ = ("answer", "data", "done")
-
-    def __init__(self, data: bytes, done: Done | None) -> None:
-        self.data = data
-        self.done = done
-        self.answer: Accepted | Exception | None = None
-
-    def report(self) -> None:
-        """Call ``done``. Not with the lock held: it may log, and a log handler may publish."""
-        if self.done is not None and self.answer is not None:
-            self.done(self.answer)
 
 
 class NodePublisher:
@@ -81,8 +66,8 @@ class NodePublisher:
         self._lock = threading.Lock()  # the old one may be held by a thread that was not forked
         self._socket: socket.socket | None = None
         self._decoder = MessageDecoder()
-        self._unanswered: deque[_Unanswered] = deque()
-        self._answered: list[_Unanswered] = []
+        self._unanswered: deque[Unanswered] = deque()
+        self._answered: list[Unanswered] = []
 
     def check(self) -> None:
         """Raise NotRunning or ConfigurationError if nothing could be published now."""
@@ -95,14 +80,12 @@ class NodePublisher:
         Raises NotRunning if no cluster of this site is running, ConfigurationError if several are,
         NotPublished if the node refuses or does not answer, ValueError if the message is too long.
         """
-        mine = _Unanswered(encode(publication), None)
+        mine = Unanswered(encode(publication), None)
         with self._locked():
             self._send(mine)
             while mine.answer is None:
                 self._read_answers(ANSWER_TIMEOUT_S)
-        if isinstance(mine.answer, Exception):
-            raise mine.answer
-        return mine.answer
+        return mine.result()
 
     def publish_later(self, publication: Publish, done: Done) -> None:
         """Send, and do not wait for the answer, with which ``done`` is called some time.
@@ -110,7 +93,7 @@ class NodePublisher:
         Raises what publish raises before it waits; then ``done`` is not called.
         """
         with self._locked():
-            self._send(_Unanswered(encode(publication), done))
+            self._send(Unanswered(encode(publication), done))
             self._read_answers(0)
 
     def finish(self) -> None:
@@ -123,7 +106,7 @@ class NodePublisher:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock; report the answers that came meanwhile when it is released."""
-        answered: list[_Unanswered] = []
+        answered: list[Unanswered] = []
         try:
             with self._lock:
                 try:
@@ -136,11 +119,11 @@ class NodePublisher:
 
     # With the lock held.
 
-    def _finish(self, publication: _Unanswered, answer: Accepted | Exception) -> None:
+    def _finish(self, publication: Unanswered, answer: Accepted | Exception) -> None:
         publication.answer = answer
         self._answered.append(publication)
 
-    def _send(self, publication: _Unanswered) -> None:
+    def _send(self, publication: Unanswered) -> None:
         """Send a publication; to another node if this one turns out to be gone."""
         while True:
             connected = self._connected()
@@ -177,13 +160,13 @@ class NodePublisher:
         except BlockingIOError:
             return
         except TimeoutError:
-            self._end(_uncertain(f"the node did not answer within {timeout_s:.0f} s"))
+            self._end(uncertain(f"the node did not answer within {timeout_s:.0f} s"))
             return
         except OSError as error:
             self._end(_gone(error))
             return
         except WireError as error:
-            self._end(_uncertain(f"the node's answer makes no sense: {error}"))
+            self._end(uncertain(f"the node's answer makes no sense: {error}"))
             return
         except BaseException:
             self._end(_gone("interrupted"))
@@ -195,8 +178,7 @@ class NodePublisher:
                 case Accepted() if self._unanswered:
                     self._finish(self._unanswered.popleft(), message)
                 case Rejection(reason) if self._unanswered:
-                    rejected = f"the cluster refused a publication: {reason}"
-                    self._finish(self._unanswered.popleft(), NotPublished(rejected))
+                    self._finish(self._unanswered.popleft(), refused(reason))
                     self._send_elsewhere()
                     return
                 case Closing():
@@ -204,7 +186,7 @@ class NodePublisher:
                     return
                 case _:
                     kind = type(message).__name__
-                    self._end(_uncertain(f"the node's answer makes no sense: {kind}"))
+                    self._end(uncertain(f"the node's answer makes no sense: {kind}"))
                     return
 
     def _send_elsewhere(self) -> None:
@@ -252,10 +234,6 @@ def _is_readable(connected: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _uncertain(reason: str) -> NotPublished:
-    return NotPublished(f"{reason}; the message may have been published", uncertain=True)
-
-
 def _gone(error: OSError | str | None) -> NotPublished:
     why = error.strerror if isinstance(error, OSError) else error
-    return _uncertain(f"the node went away before it answered{f' ({why})' if why else ''}")
+    return uncertain(f"the node went away before it answered{f' ({why})' if why else ''}")
