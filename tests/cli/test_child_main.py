@@ -20,8 +20,8 @@ class CommandLineTests(SynchronousTestCase):
     def test_a_fingerprint_that_takes_too_long_is_given_up(self) -> None:
         """A rolling restart waits for it."""
         code = (
-            "import time; from cluster.cli import child_main; child_main.FINGERPRINT_S = 1;"
-            " child_main.code_fingerprint = lambda has_uplink: time.sleep(60);"
+            "import signal; from cluster.cli import child_main; child_main.FINGERPRINT_S = 1;"
+            " child_main.code_fingerprint = lambda has_uplink: signal.pause();"
             " child_main.main(['broker', '--fingerprint'])"
         )
         ended = subprocess.run([sys.executable, "-c", code], timeout=50)
@@ -41,6 +41,20 @@ class CommandLineTests(SynchronousTestCase):
                 command = [sys.executable, "-c", code]
                 found.add(subprocess.check_output(command, text=True, timeout=50))
         self.assertEqual(len(found), 3)
+
+    def test_a_site_on_one_machine_imports_nothing_for_others(self) -> None:
+        """Neither at the start of a node nor of a broker, nor to read their command lines."""
+        for code in (
+            "import cluster.cli.services",
+            "import cluster.cli.child_main as m; m.code_fingerprint()",
+            "import cluster.cli.child_main as m; m.load_site('django_project.settings')",
+        ):
+            code += "; import sys; print(*sys.modules)"
+            command = [sys.executable, "-c", code]
+            loaded = subprocess.check_output(command, text=True, timeout=50).split()
+            self.assertIn("cluster", loaded)
+            unneeded = [name for name in loaded if name.startswith(("redis", "cluster.uplink"))]
+            self.assertEqual(unneeded, [], code)
 
     def test_the_command_line_is_parsed(self) -> None:
         arguments = parse_arguments(["node", "--control", "/run/c", "--slot", "3"])
