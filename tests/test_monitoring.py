@@ -39,6 +39,16 @@ def metrics_of(text: str) -> set[str]:
     return {re.sub("_bucket$", "", name) for name in _METRIC.findall(text)}
 
 
+def reasons_with_an_alert() -> set[str]:
+    """Why messages are dropped, without the reasons that C10kMessagesLost leaves out."""
+    table = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    table = table.partition("## Why messages are dropped")[2].partition("\n## ")[0]
+    left_out = re.search(r'reason!~"([^"]+)"', (RULES / "alerts.yml").read_text())
+    assert left_out is not None
+    names = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    return {name for name in names if not re.fullmatch(left_out[1], name)}
+
+
 def alerts() -> list[str]:
     return re.findall(r"- alert: (\w+)", (RULES / "alerts.yml").read_text())
 
@@ -80,6 +90,12 @@ class MetricsTests(SynchronousTestCase):
         types = re.findall(r"^# TYPE (\S+)", exposition({}, {}).decode(), re.MULTILINE)
         self.assertGreater(len(all_metrics()), 20)
         self.assertEqual(all_metrics() - set(types), set())
+
+    def test_losses_with_an_alert_are_shown_before_the_first_one(self) -> None:
+        page = exposition({"node0": {"messages_dropped": {}}}, {}).decode()
+        shown = re.findall(r'^c10k_messages_dropped_total\{.*reason="(\w+)"', page, re.MULTILINE)
+        self.assertIn("bus_queue_full", reasons_with_an_alert())
+        self.assertEqual(reasons_with_an_alert() - set(shown), set())
 
     def test_panels_do_not_overlap(self) -> None:
         taken: set[tuple[int, int]] = set()

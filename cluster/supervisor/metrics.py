@@ -189,7 +189,7 @@ _COUNTERS = {
 _HISTOGRAMS = {
     "turn_seconds": (
         "c10k_turn_seconds",
-        "How long an event waits for the event loop, measured ten times a second",
+        "How long an event waits for the event loop, sampled",
     ),
     "fanout_latency_seconds": (
         "c10k_fanout_latency_seconds",
@@ -210,6 +210,7 @@ _DROP_REASONS = (
     "node_stalled",
     "slow_consumer",
     "slow_handler",
+    "too_large",
     "unknown_sender",
 )
 _END_REASONS = ("exit status 0", "exit status 1", "SIGKILL")
