@@ -4,5 +4,4 @@ broker              Broker: the ROUTER socket to the nodes
 queues              messages for nodes that do not read
 history_file        the file with what topics retain
 gateway_broker      GatewayBroker: the broker of one of several machines
-external_requests   requests of publishers that run on no machine
 """

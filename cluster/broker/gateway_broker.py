@@ -3,9 +3,9 @@
 Its state is a Gateway (core.machines), and an Uplink (cluster.uplink) carries what the gateway
 decides to the engine and back. The broker
 
-* accepts only nodes whose names end with ``@MACHINE``, so that names are unique on all machines;
 * passes batches for nodes of other machines to the gateway unopened;
-* passes the requests of publishers that run on no machine to its nodes (external_requests.py);
+* passes requests of publishers that run on no machine to its nodes in turn
+  (node.publishing.external_requests), and their answers back;
 * says goodbye to the other machines when it stops after its nodes. When it is replaced while they
   run, they stay known there until the next broker of the same owner takes over.
 """
@@ -19,11 +19,11 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from cluster.broker.broker import Broker
-from cluster.broker.external_requests import ExternalRequests
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Outgoing
 from cluster.core.machines.engine import Batch, Deliveries
 from cluster.core.machines.gateway import Gateway
+from cluster.core.wire.external_publisher import Closing, encode
 from cluster.net.bus_keys import BusKeys
 from cluster.uplink.redis_engine import RedisEngine
 from cluster.uplink.uplink import Uplink
@@ -47,7 +47,6 @@ class GatewayBroker(Broker):
     """A broker with an uplink; see Broker for its other arguments.
 
     Args:
-        machine: The name of this machine.
         gateway: The state.
         make_uplink: Called with the function that takes what the gateway has for the nodes.
     """
@@ -56,7 +55,6 @@ class GatewayBroker(Broker):
         self,
         address: str,
         reactor: Any,
-        machine: str,
         gateway: Gateway,
         make_uplink: Callable[[Callable[[Any], None]], UplinkService],
         keys: BusKeys | None = None,
@@ -64,14 +62,9 @@ class GatewayBroker(Broker):
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(address, reactor, keys, history, unix_time, gateway)
-        self._machine = machine
         self._gateway = gateway
         self._uplink = make_uplink(self.deliver)
-        self._requests = ExternalRequests(
-            lambda: gateway.nodes,
-            lambda node, message: self._perform([(node, message)]),
-            self._answer,
-        )
+        self._requests_passed_on = 0
 
     def startService(self) -> None:
         super().startService()
@@ -99,14 +92,8 @@ class GatewayBroker(Broker):
 
     def process(self, node: str, message: wire.Message) -> Outgoing:
         if isinstance(message, wire.ExternalAnswer):
-            self._requests.answered(message)
+            self._answer(message.id, message.data)
             return []
-        if isinstance(message, wire.Hello) and not node.endswith(f"@{self._machine}"):
-            reason = (
-                f"the broker of machine {self._machine} accepts only nodes that have --machine"
-                f" {self._machine}, not {node}"
-            )
-            return [(node, wire.Rejected(reason))]
         outgoing = super().process(node, message)
         self._uplink.wake()
         return outgoing
@@ -141,7 +128,17 @@ class GatewayBroker(Broker):
                     self._asked.add(node.encode())
                 waiting.append((node, message))
         self._perform(waiting)
-        self._requests.received(external)
+        for request_id, data in external:
+            self._pass_on(request_id, data)
+
+    def _pass_on(self, request_id: str, data: bytes) -> None:
+        nodes = self._gateway.nodes
+        if not nodes:  # the publisher must use another machine
+            self._answer(request_id, encode(Closing()))
+            return
+        node = nodes[self._requests_passed_on % len(nodes)]
+        self._requests_passed_on += 1
+        self._perform([(node, wire.ExternalRequest(request_id, data))])
 
     def _send_batch(self, node: bytes, batch: Batch) -> None:
         if node in self._known:
@@ -193,4 +190,4 @@ def make_gateway(
         owner, fingerprint = uplink["owner"], uplink["fingerprint"]
         return Uplink(engine, gateway, owner, fingerprint, deliver, reactor, machine)
 
-    return GatewayBroker(address, reactor, machine, gateway, make_uplink, keys, history)
+    return GatewayBroker(address, reactor, gateway, make_uplink, keys, history)

@@ -2,6 +2,8 @@
 
 The rules:
 
+* the name of a node ends with ``@MACHINE``, so that names are unique on all machines. Others are
+  rejected;
 * joining, subscriptions and presence of the nodes of this machine take effect at once, without the
   log. So they reach each other, whatever happens to the engine and to other machines;
 * to a node, an agreed state that was replaced is a broker that was replaced. ``reset`` asks all
@@ -75,7 +77,10 @@ class LocalNodes:
         """Process a message; returns what to send, and what must be written to the log."""
         if isinstance(message, wire.Hello):
             if machine_of(node) != self._machine:
-                reason = f"the name of node {node} does not end with @{self._machine}"
+                reason = (
+                    f"the broker of machine {self._machine} accepts only nodes that have --machine"
+                    f" {self._machine}, not {node}"
+                )
                 return [(node, wire.Rejected(reason))], None
             self._asked.discard(node)
             if self._waiting is not None and node not in self._exchange:

@@ -71,11 +71,11 @@ class LocalNodesTests(SynchronousTestCase):
         self.assertIsNone(event)
 
     def test_nodes_of_other_machines_are_rejected(self) -> None:
-        for name in ("x.1", REMOTE):
+        for name in ("x.1", REMOTE, "x.1@A.b", "A", "x@x@A"):
             ((node, answer),), event = self.nodes.receive(name, wire.Hello())
             assert isinstance(answer, wire.Rejected)
             self.assertEqual((node, event), (name, None))
-            self.assertIn("does not end with @A", answer.reason)
+            self.assertIn("--machine A", answer.reason)
 
     def test_nodes_of_another_version_are_rejected(self) -> None:
         other = wire.Hello(wire.VERSION + 1)
