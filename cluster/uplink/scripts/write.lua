@@ -3,7 +3,7 @@
 -- payload of the log (empty: none), how many answers, each answer as request ID and payload, and for
 -- each inbox its member and payload.
 -- Returns the members whose inboxes refused; sent again, it returns the same and changes nothing. The
--- server runs all of this script or nothing: it is refused at its begin if memory is short.
+-- server runs all of this script or nothing: it is refused at its start if memory is short.
 --
 -- Each turn runs it, so it has few calls, and nothing of shared.lua: to define those functions would
 -- take a fifth of its time. The keys and entries are described there. A member has the field n:MEMBER
