@@ -135,6 +135,22 @@ class UplinkTests(SynchronousTestCase):
 
         self.play(test)
 
+    def test_an_engine_that_answers_again_is_joined_within_a_second(self) -> None:
+        async def test() -> None:
+            machines = await self.joined("A", "B")
+            for each in machines:
+                each.engine.refusal = "no route"
+            await asyncio.sleep(60)
+            self.assertEqual({"cut off"}, {each.state for each in machines})
+            self.server.restart()
+            since = self.server.now
+            for each in machines:
+                each.engine.refusal = ""
+            await self.until(lambda: all(each.state == "joined" for each in machines))
+            self.assertLessEqual(self.server.now - since, 1_010)
+
+        self.play(test)
+
     def test_another_one_is_promoted(self) -> None:
         async def test() -> None:
             a, b = await self.joined("A", "B")
