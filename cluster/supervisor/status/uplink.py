@@ -8,8 +8,8 @@ The broker reports it in its statistics, as ``uplink``::
     seconds    how long it has been in this state
     machines   the names of the other machines
 
-A cluster that is not joined is *degraded*: it serves, but its nodes do not hear those of other
-machines.
+A cluster that is not joined is *degraded*: it serves, but what its nodes publish does
+not reach those of other machines, nor the other way round.
 """
 
 from collections.abc import Callable, Mapping
