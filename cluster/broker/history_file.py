@@ -32,7 +32,8 @@ from twisted.logger import Logger
 
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Outgoing
-from cluster.core.broker_state.topic_history import Position, RetainedFrames
+from cluster.core.broker_state.retained_topic import Position
+from cluster.core.broker_state.topic_history import RetainedFrames
 from cluster.core.exceptions import WireError
 from cluster.pubsub.history_cache import HistoryCache
 

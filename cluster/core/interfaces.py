@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from cluster.core.broker_state.topic_history import History as History
-from cluster.core.broker_state.topic_history import Position as Position
+from cluster.core.broker_state.retained_topic import History as History
+from cluster.core.broker_state.retained_topic import Position as Position
 
 Take = Callable[[bytes, int], None]
 """Called with a frame and its offset, which is 0 for a topic that retains nothing."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 
-from cluster.core.broker_state.topic_history import History
+from cluster.core.broker_state.retained_topic import History
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.history_cache import HistoryCache
 

@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from cluster.core import wire
-from cluster.core.broker_state.topic_history import (
+from cluster.core.broker_state.retained_topic import (
     GAP,
     NO_HISTORY,
     History,
     Position,
-    RetainedFrames,
     RetainedTopic,
     format_sources,
     parse_epochs,
     parse_sources,
 )
+from cluster.core.broker_state.topic_history import RetainedFrames
 
 
 class HistoryCache:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cluster.core import wire
-from cluster.core.broker_state.topic_history import GAP
+from cluster.core.broker_state.retained_topic import GAP
 from cluster.core.interfaces import Subscriber
 
 GRACE_S = 5.0

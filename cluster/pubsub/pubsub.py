@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.broker_state.topic_history import Position
+from cluster.core.broker_state.retained_topic import Position
 from cluster.core.exceptions import NotPublished
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.batches import MAX_PUBLICATION

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from cluster.core import wire
 from cluster.core.acknowledged_batches import ALL_TOPICS
-from cluster.core.broker_state.topic_history import GAP, History, Position
+from cluster.core.broker_state.retained_topic import GAP, History, Position
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.callback_subscribers import CallbackSubscriber, SpecialSubscribers
 from cluster.pubsub.history_cache import HistoryCache

@@ -13,7 +13,7 @@ or want to know their position must wait until this node knows what the topic re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cluster.core.broker_state.topic_history import NO_HISTORY, History, Position, RetainedTopic
+from cluster.core.broker_state.retained_topic import NO_HISTORY, History, Position, RetainedTopic
 
 WAITING_FRAMES = 1000
 """Frames that are queued for one pending subscriber. The exchange answers in milliseconds, so there

@@ -5,7 +5,7 @@ from collections import Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
-from cluster.core.broker_state.topic_history import GAP, NO_HISTORY, History
+from cluster.core.broker_state.retained_topic import GAP, NO_HISTORY, History
 from cluster.pubsub.history_cache import HistoryCache
 
 

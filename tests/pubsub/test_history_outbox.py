@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.broker_state.topic_history import GAP
+from cluster.core.broker_state.retained_topic import GAP
 from cluster.pubsub import history_outbox as module
 from cluster.pubsub.history_outbox import GRACE_S, HistoryOutbox
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.broker_state.topic_history import GAP
+from cluster.core.broker_state.retained_topic import GAP
 from cluster.core.exceptions import NotPublished
 from cluster.pubsub.batches import HIGH_WATER, MAX_PUBLICATION
 from cluster.pubsub.remote_nodes import AWAY_S, REJOIN_TIMEOUT_S

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.broker_state.topic_history import MAX_TOPICS, History
+from cluster.core.broker_state.retained_topic import History
+from cluster.core.broker_state.topic_history import MAX_TOPICS
 from cluster.pubsub import waiting_for_history
 from tests.fakes import RecordingConnection
 from tests.pubsub.node_case import PubSubTestCase

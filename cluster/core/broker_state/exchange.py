@@ -26,7 +26,8 @@ from typing import TypeAlias
 from cluster.core import wire
 from cluster.core.broker_state.barrier import Barrier
 from cluster.core.broker_state.presence import PresenceTable
-from cluster.core.broker_state.topic_history import RetainedFrames, format_sources
+from cluster.core.broker_state.retained_topic import format_sources
+from cluster.core.broker_state.topic_history import RetainedFrames
 from cluster.core.routing import RoutingTable
 
 Outgoing: TypeAlias = list[tuple[str, wire.Message]]

@@ -29,36 +29,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from cluster.core.broker_state.retained_topic import (
-    GAP as GAP,
-)
-from cluster.core.broker_state.retained_topic import (
-    NO_HISTORY as NO_HISTORY,
-)
-from cluster.core.broker_state.retained_topic import (
-    History as History,
-)
-from cluster.core.broker_state.retained_topic import (
-    Position as Position,
-)
-from cluster.core.broker_state.retained_topic import (
-    RetainedTopic as RetainedTopic,
-)
-from cluster.core.broker_state.retained_topic import (
-    format_position as format_position,
-)
-from cluster.core.broker_state.retained_topic import (
-    format_sources as format_sources,
-)
-from cluster.core.broker_state.retained_topic import (
-    parse_epochs as parse_epochs,
-)
-from cluster.core.broker_state.retained_topic import (
-    parse_position as parse_position,
-)
-from cluster.core.broker_state.retained_topic import (
-    parse_sources as parse_sources,
-)
+from cluster.core.broker_state.retained_topic import GAP, RetainedTopic, parse_epochs, parse_sources
 
 MAX_TOPICS = 10_000
 """Topics that are retained. It bounds the memory that a publisher can use with ever new topics."""

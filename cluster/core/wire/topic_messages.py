@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import ClassVar, Self
 
 from cluster.core.broker_state.presence import Membership
-from cluster.core.broker_state.topic_history import parse_epochs, parse_sources
+from cluster.core.broker_state.retained_topic import parse_epochs, parse_sources
 from cluster.core.exceptions import WireError
 from cluster.core.wire.fields import FLAG, LIMIT, NAME, NUMBER, TEXT, TOKENS, Codec, Message
 
@@ -19,7 +19,7 @@ class Retain(Message):
     """Publish a frame to all subscribers, the sender's included, and retain it.
 
     The topic retains its newest ``depth`` frames, this one for ``lifetime`` milliseconds (0:
-    without limit). An empty frame stands for some that the node refused (topic_history.GAP).
+    without limit). An empty frame stands for some that the node refused (retained_topic.GAP).
     ``number`` counts the node's retained publications 1, 2, 3, …, so that the exchange recognizes
     one that is sent again; 0: the node does not send it again.
     """

@@ -1,6 +1,6 @@
 """Positions in the history of a topic, as clients send them."""
 
-from cluster.core.broker_state.topic_history import parse_position
+from cluster.core.broker_state.retained_topic import parse_position
 from cluster.core.interfaces import Position
 
 NO_POSITION: Position = ("", 0)

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from typing import Self
 
-from cluster.core.broker_state.topic_history import format_position
+from cluster.core.broker_state.retained_topic import format_position
 from cluster.core.exceptions import MessagesLost, TooSlow
 from cluster.core.interfaces import Callback, Position
 from cluster.django import conf

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from cluster.core.broker_state.topic_history import format_position
+from cluster.core.broker_state.retained_topic import format_position
 from cluster.core.interfaces import Callback, Position, PubSub
 from cluster.django.api.payloads import as_topic
 from cluster.django.api.positions import NO_POSITION, parse_since

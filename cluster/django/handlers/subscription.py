@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import Any, Self
 
-from cluster.core.broker_state.topic_history import format_position
+from cluster.core.broker_state.retained_topic import format_position
 from cluster.core.interfaces import ClientConnection
 from cluster.django.api.topics import set_result
 from cluster.django.handlers.giving_way import give_way

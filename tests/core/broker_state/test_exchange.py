@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.core import wire
 from cluster.core.broker_state.barrier import EVERY_NODE
 from cluster.core.broker_state.exchange import Exchange, Outgoing
-from cluster.core.broker_state.topic_history import GAP
+from cluster.core.broker_state.retained_topic import GAP
 from tests.core.broker_state.simulation import SimulatedCluster
 
 

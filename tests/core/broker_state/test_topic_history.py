@@ -4,17 +4,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.core.broker_state.retained_topic import MAX_GAPS, MAX_PUBLISHERS
-from cluster.core.broker_state.topic_history import (
+from cluster.core.broker_state.retained_topic import (
     GAP,
+    MAX_GAPS,
+    MAX_PUBLISHERS,
     History,
-    RetainedFrames,
     format_position,
     format_sources,
     parse_epochs,
     parse_position,
     parse_sources,
 )
+from cluster.core.broker_state.topic_history import RetainedFrames
 
 TOPICS = st.sampled_from([b"a", b"b", b"c", b"d"])
 DEPTHS = st.integers(1, 4)

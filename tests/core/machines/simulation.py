@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.broker_state.topic_history import parse_epochs
+from cluster.core.broker_state.retained_topic import parse_epochs
 from cluster.core.machines.engine import Batch, EngineError, EngineFull, Joined, Turn
 from cluster.core.machines.gateway import Gateway
 from cluster.core.machines.names import machine_of

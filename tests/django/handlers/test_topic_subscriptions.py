@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core import wire
-from cluster.core.broker_state.topic_history import History
+from cluster.core.broker_state.retained_topic import History
 from cluster.core.exceptions import Disconnected
 from cluster.django.api import history_settings
 from cluster.django.api.receipt import Receipt
