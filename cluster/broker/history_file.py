@@ -128,6 +128,9 @@ class HistoryFile:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush()
+        self._close()
+
+    def _close(self) -> None:
         if self._slice_timer is not None:
             self._slice_timer.cancel()
             self._slice_timer = None
@@ -274,13 +277,7 @@ class HistoryFile:
         self._begin()
 
     def _give_up(self) -> None:
-        if self._slice_timer is not None:
-            self._slice_timer.cancel()
-            self._slice_timer = None
-        for descriptor in (self._file, self._new_file):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._file = self._new_file = -1
+        self._close()
         self.size = 0
         for path in (self._path, f"{self._path}.new"):
             with suppress(OSError):  # it is gone, or the folder cannot be written
