@@ -6,7 +6,7 @@ broker, which does not know it. Expired frames are never returned.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from cluster.core import wire
 from cluster.core.broker_state.retained_topic import (
@@ -114,9 +114,8 @@ class HistoryCache:
         numbered = [(frame, first + index) for index, frame in enumerate(frames)]
         # Several frames after a fault: those that this node alone had received may be among them,
         # because their publishers have sent them again. The subscribers have them.
-        delivered = self._renumbered(kept, known, message)
-        if delivered:
-            numbered = _without(numbered, delivered)
+        if kept is not None and kept.offset > known and not self._is_unrelated(kept, message):
+            numbered = _without(numbered, list(kept.frames)[known - kept.offset :])
         if kept is None and not uncertain and len(frames) > 1 and GAP in frames:
             # The answer to a new subscription: its subscribers came after the gaps.
             return [(frame, offset) for frame, offset in numbered if frame != GAP]
@@ -144,15 +143,6 @@ class HistoryCache:
             return min(kept.offset, earlier[kept.epoch])
         return 0
 
-    def _renumbered(
-        self, kept: RetainedTopic | None, known: int, message: wire.Retained
-    ) -> Counter[bytes]:
-        """The known frames after ``known`` that an epoch which continues theirs does not have."""
-        if kept is None or kept.offset <= known or self._is_unrelated(kept, message):
-            return Counter()
-        frames = list(kept.frames)[known - kept.offset :]
-        return Counter(frame for frame in frames if frame != GAP)
-
     def restores(self) -> Iterator[wire.Restore]:
         """All cached topics, for a broker that may not know them."""
         for topic in self._retained.topics():
@@ -174,13 +164,14 @@ def _newest(published: Mapping[str, int], sources: Mapping[str, int]) -> dict[st
 
 
 def _without(
-    numbered: list[tuple[bytes, int]], delivered: Counter[bytes]
+    numbered: list[tuple[bytes, int]], delivered: Iterable[bytes]
 ) -> list[tuple[bytes, int]]:
-    """Leave out frames that were delivered, each as often as it was."""
+    """Leave out frames that were delivered, each as often as it was. Gaps stay."""
+    counts = Counter(frame for frame in delivered if frame != GAP)
     left = []
     for frame, offset in numbered:
-        if delivered[frame]:
-            delivered[frame] -= 1
+        if counts[frame]:
+            counts[frame] -= 1
         else:
             left.append((frame, offset))
     return left

@@ -27,7 +27,6 @@ GRACE_S = 5.0
 GRACE_BYTES = 8 << 20
 """Bytes of acknowledged publications that are kept: about a second of a busy node's traffic."""
 
-
 MAX_GAPS = 10_000
 """Topics with a gap that is not acknowledged; the exchange does not retain more topics."""
 
