@@ -1,6 +1,7 @@
 """A cluster of its own for a drill: `twistd c10k` on a free port, whose processes can be killed.
 
-`carry_out` makes a drill or a soak test on it: signals, errors, the summary, the exit status.
+`carry_out` is the course of every drill: signals, errors, the summary, the exit status. A drill or
+a soak test on one cluster is a `Check`, which `check_cluster` makes and runs.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, Protocol, TextIO
@@ -155,11 +156,17 @@ class Check(Protocol):
 Make = Callable[[argparse.Namespace, Cluster], Check]
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that both programs have."""
+def add_common_arguments(parser: argparse.ArgumentParser, nodes: int = 4) -> None:
+    """Add the options that all programs have. nodes: the default of --nodes."""
     add = parser.add_argument
-    add("--nodes", type=positive, default=4, metavar="N", help="node processes (4)")
-    add("--log", type=argparse.FileType("w"), metavar="FILE", help="keep the cluster's log")
+    add(
+        "--nodes",
+        type=positive,
+        default=nodes,
+        metavar="N",
+        help=f"node processes of a cluster ({nodes})",
+    )
+    add("--log", type=argparse.FileType("w"), metavar="FILE", help="keep the log of all processes")
     add("--json", action="store_true", help="print the summary as one JSON object")
 
 
@@ -172,16 +179,17 @@ def verdict(summary: dict[str, Any]) -> list[str]:
 def carry_out(
     name: str,
     options: argparse.Namespace,
-    make: Make,
+    check: Coroutine[Any, Any, dict[str, Any]],
     lines: Callable[[dict[str, Any]], list[str]],
 ) -> int:
-    """Make a check on a new cluster, and print its summary; returns the exit status.
+    """Run a check, and print the summary that it returns; returns the exit status.
 
-    name: of the program, for its errors. lines: returns the summary as text.
+    name: of the program, for its errors. check: may raise Failed; SIGINT and SIGTERM cancel it.
+    lines: returns the summary as text.
     """
     logging.disable(logging.WARNING)  # Autobahn logs connections that were lost, which is the point
     try:
-        summary = asyncio.run(_check(options, make))
+        summary = asyncio.run(_cancelled_by_signals(check))
     except Failed as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
         return 1
@@ -191,11 +199,16 @@ def carry_out(
     return 0 if summary["verified"] else 1
 
 
-async def _check(options: argparse.Namespace, make: Make) -> dict[str, Any]:
+async def _cancelled_by_signals(check: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await check
+
+
+async def check_cluster(options: argparse.Namespace, make: Make) -> dict[str, Any]:
+    """Make a check on a new cluster, and run it; returns its summary. Raises Failed."""
     async with running_cluster(options.nodes, options.log) as cluster:
         check = make(options, cluster)
         await check.run()

@@ -4,18 +4,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.drill import soak
+from tests.workers.drill.summaries import CLIENTS
 from workers.drill.cluster import Cluster
 from workers.drill.command import lines, parse_arguments
-
-COUNTS = {
-    "clients": 2,
-    "confirmed": 1000,
-    "received": 2000,
-    "reconnected": 3,
-    "losses_announced": 0,
-    "lost_in_double_faults": 0,
-}
 
 
 class CommandTests(SynchronousTestCase):
@@ -38,16 +29,7 @@ class CommandTests(SynchronousTestCase):
             "seconds": 305.0,
             "injected": [{"killed": "node2"}, {"killed": "broker"}, {"killed": "node0"}],
             "outages": {"node": {"longest": 1.5}, "broker": {"longest": 0.6}},
-            "life": {
-                "size": 32,
-                "compared": 1500,
-                "resumed": 512,
-                "longest_stall": 1.7,
-                "boards_compared": 1200,
-                "longest_without_board": 2.1,
-            },
-            "feed": COUNTS,
-            "chat": {**COUNTS, "lost_in_double_faults": 2},
+            **CLIENTS,
         }
         text = "\n".join(lines(summary))
         self.assertIn("2 nodes and 1 brokers killed in 305 s, seed 7", text)
@@ -63,9 +45,3 @@ class ClusterTests(SynchronousTestCase):
         cluster.pids["node0"] = 1 << 22  # above every process's number
         self.assertIsNone(cluster.kill("node0"))
         self.assertEqual((cluster.pids, cluster.double_faults()), ({}, []))
-
-
-class SoakTests(SynchronousTestCase):
-    def test_a_soak_test_lasts_twenty_minutes(self) -> None:
-        options = soak.parse_arguments([])
-        self.assertEqual((options.minutes, options.nodes, options.no_restart), (20, 4, False))

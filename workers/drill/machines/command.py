@@ -2,46 +2,44 @@
 
 import argparse
 import asyncio
-import json
-import logging
-import random
-import signal
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-from workers.cli.argument_types import positive, rate
-from workers.demo.programs import Failed
+from workers.cli.argument_types import positive
 from workers.drill.chat import Room
-from workers.drill.cluster import verdict
+from workers.drill.clients import (
+    Clients,
+    Progress,
+    add_drill_arguments,
+    client_lines,
+    parse_drill_arguments,
+)
+from workers.drill.cluster import add_common_arguments, carry_out, verdict
 from workers.drill.feed import Feed
 from workers.drill.game import Game
 from workers.drill.machines.agreement import disagreements
-from workers.drill.machines.faults import KINDS, PAUSE, Fault, possible, schedule
+from workers.drill.machines.faults import KINDS, PAUSE, possible, schedule
 from workers.drill.machines.injector import Injector
 from workers.drill.machines.machine import Machine, create_users
 from workers.drill.machines.meetings import Meetings
 from workers.drill.machines.network import (
     Network,
-    Unavailable,
     open_loopback,
     open_network,
     why_unavailable,
 )
-from workers.drill.machines.redis import Engine, NoServer
+from workers.drill.machines.redis import Engine
 from workers.drill.machines.sessions import PASSWORD, Sessions
 
 REDIS, REPLICA, SENTINEL = "redis", "replica", "sentinel"
 CALM_SECONDS = 8.0  # after the last fault, in which the game must advance
 PATIENCE_SECONDS = 20.0  # for the last messages of feed and chat
-REPORT_EVERY = 10.0  # seconds between two lines of progress
 LOOK_SECONDS = 0.5  # between two looks for a violation
-DOUBLE = "lost_in_double_faults"
 
 DESCRIPTION = """\
 Start several machines, each with a cluster of its own, on one Redis; kill, stop and disconnect them
@@ -73,38 +71,38 @@ class Drill:
         urls = [machine.url for machine in machines]
         ws_urls = [url.replace("http", "ws", 1) for url in urls]
         self._ws_urls = dict(zip((machine.name for machine in machines), ws_urls, strict=True))
-        self._injector = Injector(network, machines, engine, self._say)
-        double_faults = self._injector.disturbances.double_faults
-        self._game = Game(
-            ws_urls, options.size, options.seed, options.rate, options.stall, resume=True
-        )
-        self._feed = Feed(urls, options.clients, options.messages, double_faults)
-        self._room = Room(ws_urls, options.clients, options.messages, double_faults)
-        self._meetings = Meetings(ws_urls, 2 * len(machines) + 1)
+        self._progress = Progress()
+        self._injector = Injector(network, machines, engine, self._progress.say)
         disturbances = self._injector.disturbances
+        double_faults = disturbances.double_faults
+        self._clients = Clients(
+            Game(ws_urls, options.size, options.seed, options.rate, options.stall, resume=True),
+            Feed(urls, options.clients, options.messages, double_faults),
+            Room(ws_urls, options.clients, options.messages, double_faults),
+        )
+        self._meetings = Meetings(ws_urls, 2 * len(machines) + 1)
         self._sessions = Sessions(
             {machine.name: machine.url for machine in machines},
             options.seed,
             lambda: disturbances.calm_since,
         )
-        self._live = (self._feed, self._room, self._meetings, self._sessions)
-        self._began = 0.0
-        self._ended = 0.0
+        self._live = (self._clients.feed, self._clients.room, self._meetings, self._sessions)
+        self._seconds = 0.0
         self._violations: list[str] = []
 
     async def run(self) -> None:
         """Inject the faults, then check."""
-        game, feed, room = self._game, self._feed, self._room
+        clients, progress = self._clients, self._progress
         try:
             await self._injector.wait_joined("the start")
-            await asyncio.gather(feed.start(), room.start(), game.start())
+            await clients.start()
             self._meetings.start()
             self._sessions.start()
-            self._say("the game runs; the faults begin")
-            self._began = monotonic()
-            reporting = asyncio.create_task(self._report())
+            progress.say("the game runs; the faults begin")
+            progress.begin()
+            reporting = asyncio.create_task(progress.repeat(self._report))
             course = asyncio.create_task(self._course())
-            ended = asyncio.create_task(game.ended.wait())
+            ended = asyncio.create_task(clients.game.ended.wait())
             violated = asyncio.create_task(self._violated())
             try:
                 await asyncio.wait([course, ended, violated], return_when=asyncio.FIRST_COMPLETED)
@@ -114,81 +112,61 @@ class Drill:
                 for task in (reporting, course, ended, violated):
                     task.cancel()
                 await self._injector.end()
-            self._ended = monotonic()
-            self._say("the faults are over; checking")
+            self._seconds = progress.seconds
+            progress.say("the faults are over; checking")
             await self._sessions.stop()
             await self._meetings.stop()
-            await game.stop()
-            await asyncio.gather(feed.stop(PATIENCE_SECONDS), room.stop(PATIENCE_SECONDS))
-            self._violations += await disagreements(self._ws_urls, feed.sent)
+            await clients.stop(PATIENCE_SECONDS)
+            self._violations += await disagreements(self._ws_urls, clients.feed.sent)
         finally:
-            game.kill()
-            for part in (feed, room, self._meetings, self._sessions):
-                part.cancel()
-        for checked in (self._injector, game, feed, room, self._meetings, self._sessions):
+            clients.kill()
+            self._meetings.cancel()
+            self._sessions.cancel()
+        for checked in (self._injector, clients, self._meetings, self._sessions):
             self._violations += checked.violations
 
     async def _course(self) -> None:
-        options = self._options
-        for fault in schedule(options.seed, options.minutes * 60, options.kinds):
+        options, progress, watcher = self._options, self._progress, self._clients.game.watcher
+        seconds = options.minutes * 60
+        for fault in schedule(options.seed, seconds, options.kinds):
             # A fault whose predecessor took longer than planned is late. Between them all machines
             # are joined for a while, so that what waited is written.
-            await asyncio.sleep(max(PAUSE[0], self._began + fault.at - monotonic()))
-            await self._inject(fault)
-        await asyncio.sleep(max(0.0, self._began + options.minutes * 60 - monotonic()))
-        step = self._game.watcher.step
+            await asyncio.sleep(max(PAUSE[0], fault.at - progress.seconds))
+            if progress.seconds < seconds:
+                await self._injector.perform(fault)
+        await asyncio.sleep(max(0.0, seconds - progress.seconds))
+        step = watcher.step
         await asyncio.sleep(CALM_SECONDS)
-        if self._game.watcher.step == step:
+        if watcher.step == step:
             self._violations.append(
                 f"the game did not advance in the last {CALM_SECONDS:.0f} s, without a fault"
             )
-
-    async def _inject(self, fault: Fault) -> None:
-        if monotonic() - self._began < self._options.minutes * 60:
-            await self._injector.perform(fault)
 
     async def _violated(self) -> None:
         """Wait for a violation: the drill ends early, so that the logs end near its cause."""
         while not self._injector.violations and not any(part.is_violated for part in self._live):
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _report(self) -> None:
-        while True:
-            await asyncio.sleep(REPORT_EVERY)
-            feed, room = self._feed.values, self._room.values
-            self._say(
-                f"step {self._game.watcher.step:,}; feed: {feed['received']:,} received; "
-                f"chat: {room['received']:,} received; meetings: {self._meetings.values['held']}; "
-                f"logouts: {self._sessions.values['logged_out']}"
-            )
-
-    def _say(self, text: str) -> None:
-        at = monotonic() - self._began if self._began else 0.0
-        print(f"{at:6.1f} s  {text}", file=sys.stderr, flush=True)
+    def _report(self) -> str:
+        return (
+            f"{self._clients.progress()}; meetings: {self._meetings.values['held']}; "
+            f"logouts: {self._sessions.values['logged_out']}"
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return the result, as for --json."""
-        game, watcher = self._game.values, self._game.watcher
-        keys = ("steps", "compared", "resumed", "losses", "asked", "longest_stall")
         return {
             "verified": not self._violations,
             "violations": self._violations,
             "seed": self._options.seed,
-            "seconds": round(self._ended - self._began, 1),
+            "seconds": round(self._seconds, 1),
             "machines": len(self._machines),
             "nodes": self._options.nodes,
             "network": "namespaces" if self._network.can_cut else "loopback",
             "sentinel": self._options.sentinel,
             "injected": self._injector.injected,
             "longest_join": round(self._injector.longest_join, 1),
-            "life": {
-                "size": self._options.size,
-                **{key: game.get(key) for key in keys},
-                "boards_compared": watcher.boards,
-                "longest_without_board": round(watcher.longest, 2),
-            },
-            "feed": self._feed.values,
-            "chat": self._room.values,
+            **self._clients.summary(self._options.size),
             "meetings": self._meetings.values,
             "sessions": self._sessions.values,
         }
@@ -196,7 +174,7 @@ class Drill:
 
 def lines(summary: dict[str, Any]) -> list[str]:
     """Return the summary as text."""
-    life, meetings, sessions = summary["life"], summary["meetings"], summary["sessions"]
+    meetings, sessions = summary["meetings"], summary["sessions"]
     counts = Counter(fault["kind"] for fault in summary["injected"])
     faults = ", ".join(f"{count} × {kind}" for kind, count in sorted(counts.items()))
     found = [
@@ -204,19 +182,7 @@ def lines(summary: dict[str, Any]) -> list[str]:
         f"{summary['seed']}, {summary['seconds']:.0f} s",
         f"injected: {faults or 'nothing'}; all machines joined again after at most "
         f"{summary['longest_join']} s",
-        f"life: {life['compared']} generations of {life['size']}×{life['size']} equal the oracle; "
-        f"{life['resumed']} connections resumed; longest time without a step "
-        f"{life['longest_stall']} s; {life['boards_compared']} boards of a watcher compared",
-    ]
-    for name in ("feed", "chat"):
-        values = summary[name]
-        found.append(
-            f"{name}: {values['confirmed']:,} messages confirmed, {values['received']:,} received "
-            f"by {values['clients']} clients, which reconnected {values['reconnected']} times; "
-            f"{values['losses_announced']} losses announced"
-            + (f", {values[DOUBLE]} lost in double faults" if values.get(DOUBLE) else "")
-        )
-    found += [
+        *client_lines(summary),
         f"meetings: {meetings['held']} of {meetings['parties']} parties missed nobody, "
         f"{meetings['interrupted']} more lost a party",
         f"sessions: {sessions['logged_out']} logged out; their {sessions['sockets']} sockets were "
@@ -236,21 +202,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         + f". {EPILOG}",
     )
     add = parser.add_argument
-    add("--seed", type=int, metavar="N", help="repeat a drill; default: random")
-    add("--minutes", type=rate, default=5.0, metavar="N", help="duration of the faults (5)")
+    add_drill_arguments(parser, size=16, steps=4.0, stall=45.0, clients=8)
     add("--machines", type=positive, default=2, metavar="N", help="machines (2)")
-    add("--nodes", type=positive, default=2, metavar="N", help="node processes of each (2)")
-    add("--size", type=positive, default=16, metavar="N", help="rows and columns of the game (16)")
-    add("--rate", type=rate, default=4.0, metavar="RATE", help="steps a second at most (4)")
-    add(
-        "--stall",
-        type=rate,
-        default=45.0,
-        metavar="SECONDS",
-        help="longest time without a step (45)",
-    )
-    add("--clients", type=positive, default=8, metavar="N", help="of feed and chat, each (8)")
-    add("--messages", type=rate, default=2.0, metavar="RATE", help="a second in each of them (2)")
     add(
         "--faults",
         metavar="KINDS",
@@ -263,13 +216,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="one Redis, which can be emptied and slowed down, instead of two with Sentinels",
     )
     add("--loopback", action="store_true", help="no namespaces, even as root")
-    add("--log", type=argparse.FileType("w"), metavar="FILE", help="keep the logs of all machines")
-    add("--json", action="store_true", help="print the summary as one JSON object")
-    options = parser.parse_args(arguments)
-    if options.seed is None:
-        options.seed = random.randrange(1 << 16)
-    if options.messages <= 0:
-        parser.error("--messages must be above 0")
+    add_common_arguments(parser, nodes=2)
+    options = parse_drill_arguments(parser, arguments)
     options.kinds = None if options.faults is None else options.faults.split(",")
     for kind in options.kinds or ():
         if kind not in KINDS:
@@ -303,12 +251,7 @@ def _names(options: argparse.Namespace) -> list[str]:
     return [f"m{number}" for number in range(1, options.machines + 1)]
 
 
-async def carry_out(options: argparse.Namespace) -> dict[str, Any]:
-    """Carry out a drill; returns its summary. Raises Failed, NoServer, Unavailable."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+async def _drill(options: argparse.Namespace) -> dict[str, Any]:
     with networked(options) as (network, engine, folder):
         await create_users(folder, PASSWORD)
         machines = [
@@ -328,18 +271,9 @@ async def carry_out(options: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a drill with these arguments; returns the exit status."""
     options = parse_arguments(arguments)
-    logging.disable(logging.WARNING)  # Autobahn logs connections that were lost, which is the point
     print(
         f"Drill with seed {options.seed}: starting {options.machines} machines ...",
         file=sys.stderr,
         flush=True,
     )
-    try:
-        summary = asyncio.run(carry_out(options))
-    except (Failed, NoServer, Unavailable) as error:
-        print(f"drill-machines: {error}", file=sys.stderr, flush=True)
-        return 1
-    except asyncio.CancelledError:
-        return 128 + signal.SIGINT
-    print(json.dumps(summary) if options.json else "\n".join(lines(summary)), flush=True)
-    return 0 if summary["verified"] else 1
+    return carry_out("drill-machines", options, _drill(options), lines)

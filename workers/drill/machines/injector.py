@@ -25,7 +25,7 @@ FAILOVER_SECONDS = 20.0  # for Sentinel to promote the replica
 class Injector:
     """Call `perform` with each fault. say: receives one line for each.
 
-    injected: what was done. slow_joins: how long machines took to join again, if that was too long.
+    injected: what was done. longest_join: seconds until all machines were joined again, at most.
     """
 
     def __init__(

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from workers.demo.programs import Failed
 from workers.drill.machines.cleaner import Cleaner
 
 PREFIX = "c10k-"
@@ -38,7 +39,7 @@ def loss(percent: int) -> str:
     return f"numgen random mod 100 <= {percent - 1} drop"
 
 
-class Unavailable(Exception):
+class Unavailable(Failed):
     """This host cannot have namespaces; the text says why."""
 
 

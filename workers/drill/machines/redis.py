@@ -21,6 +21,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, BinaryIO
 
+from workers.demo.programs import Failed
 from workers.drill.machines.network import Host, Network
 
 PORT, SENTINEL_PORT, PROXY_PORT = 6379, 26379, 6380
@@ -37,7 +38,7 @@ FAILOVER_MS = 5000
 SERVERS = ("redis-server", "valkey-server")
 
 
-class NoServer(Exception):
+class NoServer(Failed):
     """Redis is not installed, or does not start; the text says which."""
 
 

@@ -4,16 +4,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.workers.drill.summaries import CLIENTS
 from workers.drill.machines.command import lines, parse_arguments
-
-COUNTS = {
-    "clients": 2,
-    "confirmed": 1000,
-    "received": 2000,
-    "reconnected": 3,
-    "losses_announced": 0,
-    "lost_in_double_faults": 0,
-}
 
 
 class CommandTests(SynchronousTestCase):
@@ -39,15 +31,7 @@ class CommandTests(SynchronousTestCase):
             "network": "namespaces",
             "injected": [{"kind": "cut"}, {"kind": "failover"}, {"kind": "cut"}],
             "longest_join": 3.2,
-            "life": {
-                "size": 16,
-                "compared": 1500,
-                "resumed": 512,
-                "longest_stall": 1.7,
-                "boards_compared": 1200,
-            },
-            "feed": COUNTS,
-            "chat": {**COUNTS, "lost_in_double_faults": 2},
+            **CLIENTS,
             "meetings": {"parties": 5, "held": 40, "interrupted": 3, "received": 1000},
             "sessions": {
                 "logged_out": 20,

@@ -4,7 +4,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.drill.memory import MARGIN_BYTES, Growth, Sample, growth, sample
+from workers.drill.soak.memory import MARGIN_BYTES, Growth, Sample, growth, sample
 
 MIB = 1 << 20
 

@@ -13,16 +13,22 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any
 
 from workers.cli.argument_types import positive, rate
 from workers.drill.chat import Room
-from workers.drill.cluster import Cluster, add_common_arguments, carry_out, verdict
+from workers.drill.clients import Clients, Progress
+from workers.drill.cluster import (
+    Cluster,
+    add_common_arguments,
+    carry_out,
+    check_cluster,
+    verdict,
+)
 from workers.drill.feed import Feed
 from workers.drill.game import Game
-from workers.drill.load import Load
-from workers.drill.memory import MARGIN, MARGIN_BYTES, Growth, Sample, growth, sample
+from workers.drill.soak.load import Load
+from workers.drill.soak.memory import MARGIN, MARGIN_BYTES, Growth, Sample, growth, sample
 
 SAMPLE_EVERY = 5.0  # seconds
 REPORT_EVERY = 12  # samples between two lines of progress
@@ -44,57 +50,49 @@ class Soak:
         self._options = options
         self._cluster = cluster
         self._load = Load(cluster.url, options.clients)
-        self._feed = Feed([cluster.url], 8, 2.0, cluster.double_faults)
-        self._room = Room([cluster.ws_url], 8, 2.0, cluster.double_faults)
-        self._game = Game(
-            [cluster.ws_url], options.size, 1, options.rate, STALL_SECONDS, resume=True
+        self._clients = Clients(
+            Game([cluster.ws_url], options.size, 1, options.rate, STALL_SECONDS, resume=True),
+            Feed([cluster.url], 8, 2.0, cluster.double_faults),
+            Room([cluster.ws_url], 8, 2.0, cluster.double_faults),
         )
+        self._progress = Progress()
         self._samples: list[Sample] = []
         self._growth: Growth | None = None
-        self._began = monotonic()
         self._violations: list[str] = []
 
     async def run(self) -> None:
         """Load the cluster, restart it in the middle, and check."""
         seconds = self._options.minutes * 60
         try:
-            await asyncio.gather(self._feed.start(), self._room.start(), self._game.start())
+            await self._clients.start()
             self._load.start()
-            self._began = monotonic()
+            self._progress.begin()
             restarted = self._options.no_restart
-            while self._at < seconds and not self._cluster.ended.is_set():
-                if not restarted and self._at >= seconds / 2:
+            while self._progress.seconds < seconds and not self._cluster.ended.is_set():
+                if not restarted and self._progress.seconds >= seconds / 2:
                     restarted = True
-                    self._say("rolling restart (SIGHUP)")
+                    self._progress.say("rolling restart (SIGHUP)")
                     os.kill(self._cluster.supervisor, signal.SIGHUP)
                 self._sample()
                 await asyncio.sleep(SAMPLE_EVERY)
             if self._cluster.ended.is_set():
                 self._violations.append("the cluster has ended")
-            await self._game.stop()
-            await asyncio.gather(
-                self._feed.stop(PATIENCE_SECONDS), self._room.stop(PATIENCE_SECONDS)
-            )
+            await self._clients.stop(PATIENCE_SECONDS)
         finally:
             self._load.cancel()
-            self._game.kill()
-            self._feed.cancel()
-            self._room.cancel()
-        for part in (self._load, self._game, self._feed, self._room):
-            self._violations += part.violations
+            self._clients.kill()
+        self._violations += self._load.violations + self._clients.violations
         self._check_memory(seconds)
-
-    @property
-    def _at(self) -> float:
-        return monotonic() - self._began
 
     def _sample(self) -> None:
         pids = {**self._cluster.pids, "supervisor": self._cluster.supervisor}
-        self._samples.append(sample(self._at, pids))
+        self._samples.append(sample(self._progress.seconds, pids))
         if len(self._samples) % REPORT_EVERY == 1:
             newest = self._samples[-1]
             sizes = ", ".join(f"{kind} {size / MIB:.0f}" for kind, size in newest.sizes.items())
-            self._say(f"{newest.total / MIB:.0f} MiB ({sizes}); step {self._game.watcher.step:,}")
+            self._progress.say(
+                f"{newest.total / MIB:.0f} MiB ({sizes}); step {self._clients.game.watcher.step:,}"
+            )
 
     def _check_memory(self, seconds: float) -> None:
         try:
@@ -105,9 +103,6 @@ class Soak:
         if grown.is_too_much:
             before, after = grown.before / MIB, grown.after / MIB
             self._violations.append(f"memory has grown from {before:.0f} to {after:.0f} MiB")
-
-    def _say(self, text: str) -> None:
-        print(f"{self._at:6.0f} s  {text}", file=sys.stderr, flush=True)
 
     def summary(self) -> dict[str, Any]:
         """Return the result, as for --json."""
@@ -121,10 +116,10 @@ class Soak:
             else {"settled": grown.before // MIB, "end": grown.after // MIB},
             "samples": [[round(one.at), one.total // MIB] for one in self._samples],
             "load": dict(self._load.counts),
-            "feed": self._feed.values,
-            "chat": self._room.values,
+            "feed": self._clients.feed.values,
+            "chat": self._clients.room.values,
             "life": {
-                key: self._game.values.get(key)
+                key: self._clients.game.values.get(key)
                 for key in ("steps", "compared", "resumed", "longest_stall")
             },
         }
@@ -161,8 +156,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a soak test with these arguments; returns the exit status."""
     options = parse_arguments(arguments)
     print(f"Soak test of {options.minutes:g} minutes: starting ...", file=sys.stderr, flush=True)
-    return carry_out("soak", options, Soak, lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return carry_out("soak", options, check_cluster(options, Soak), lines)
