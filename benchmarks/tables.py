@@ -8,6 +8,7 @@ the table of its results replaces the text between `<!-- NAME -->` and `<!-- end
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,8 @@ def life(found: Found) -> str:
     )
 
 
-def machines_link(found: Found) -> str:
-    return table(found["parts"]["link"]["medians"])
+def _medians(part: str, found: Found) -> str:
+    return table(found["parts"][part]["medians"])
 
 
 def machines_broadcast(found: Found) -> str:
@@ -116,33 +117,22 @@ def machines_broadcast(found: Found) -> str:
     return table(lines)
 
 
-def machines_barrier(found: Found) -> str:
-    return table(found["parts"]["barrier"]["medians"])
-
-
-def machines_alone(found: Found) -> str:
-    return table(found["parts"]["alone"]["medians"])
-
-
-def machines_engine(found: Found) -> str:
-    return table(found["parts"]["engine"]["medians"])
-
-
-def machines_subscribing(found: Found) -> str:
-    return table(found["parts"]["subscribing"]["medians"])
-
-
 def machines_capacity(found: Found) -> str:
     return table(rows(costs_of(found)))
 
 
 TABLES: Mapping[str, Callable[[Found], str]] = {
-    name.__name__: name
-    for name in (
-        *(echo, handshakes, idle, broadcast, storm, slow_views, life),
-        *(machines_link, machines_broadcast, machines_barrier, machines_alone, machines_engine),
-        *(machines_subscribing, machines_capacity),
-    )
+    **{
+        each.__name__: each
+        for each in (
+            *(echo, handshakes, idle, broadcast, storm, slow_views, life),
+            *(machines_broadcast, machines_capacity),
+        )
+    },
+    **{
+        f"machines_{part}": partial(_medians, part)
+        for part in ("link", "barrier", "alone", "engine", "subscribing")
+    },
 }
 """By the name of the block. The file has the same name, or that of its first word."""
 
