@@ -8,6 +8,7 @@ from cluster.cli.parsing import ClusterOptions
 from cluster.cli.site_options import BUS_KEYS, LOG_FORMAT, MACHINE, SETTINGS
 from cluster.cli.value_checks import (
     bus_answers,
+    but_not,
     check_bus_keys,
     check_settings,
     check_socket_path,
@@ -89,7 +90,7 @@ class BrokerOptions(ClusterOptions):
         text, source = self["uplink"], "--uplink"
         if text is not None:
             if not is_uplink(text):
-                raise ConfigurationError(f"--uplink must be redis://HOST:PORT, not {text!r}")
+                raise ConfigurationError(f"--uplink must be redis://HOST:PORT{but_not(text)}")
         else:
             given = self["settings"]
             site = {"BUS": None} if given is None else cluster_setting(check_settings(given))

@@ -10,7 +10,6 @@ parsed values are in ``options.listens``, ``options.admin``, ``options.bus`` and
 """
 
 import os
-import re
 from typing import Any, ClassVar
 
 from cluster.cli.site_options import (
@@ -30,7 +29,13 @@ from cluster.cli.value_checks import (
     uplink_config,
 )
 from cluster.core.exceptions import ConfigurationError
-from cluster.django.conf_machines import bus_of, is_uplink, machine_name
+from cluster.django.conf_machines import (
+    MACHINE_WORDS,
+    bus_of,
+    is_machine,
+    is_uplink,
+    machine_name,
+)
 from cluster.net.addresses import Address, first_port, parse_address
 from cluster.net.listening_sockets import probe
 from cluster.net.runtime_directory import broker_address
@@ -101,14 +106,15 @@ class Options(SiteOptions):
             self["nodes"] = str(min(MAX_NODES, len(os.sched_getaffinity(0))))
         self.nodes = self.number("nodes", 1, MAX_NODES)
         text, source = self.given_bus("zmq+ipc")
-        bus = None if is_uplink(text) else parse_bus(text, source)
-        if not is_uplink(text) and self["machine"] is not None:
+        has_uplink = is_uplink(text)
+        bus = None if has_uplink else parse_bus(text, source)
+        if self["machine"] is not None and not has_uplink:
             raise ConfigurationError(
                 "--machine is for a cluster that shares a Redis with other machines:"
                 " --bus redis://HOST:PORT"
             )
         # A single node needs no broker, unless other nodes are connected to it, too.
-        is_alone = bus is None and not is_uplink(text) and self.nodes == 1
+        is_alone = bus is None and not has_uplink and self.nodes == 1
         self.bus: str | None = "local" if is_alone else bus
         self.bus_keys = check_bus_keys(bus, self["bus-keys"], "node")
         self.check_site_options()
@@ -117,7 +123,7 @@ class Options(SiteOptions):
         probe(self.admin)
         if bus is not None:
             probe_bus(bus)
-        self.uplink = self._uplink(text, source) if is_uplink(text) else None
+        self.uplink = self._uplink(text, source) if has_uplink else None
 
     def _uplink(self, url: str, source: str) -> UplinkConfig:
         held = self.admin.host_port if self.admin.port else ""
@@ -190,11 +196,8 @@ class NodeOptions(SiteOptions):
     def postOptions(self) -> None:
         self.check_reactor("a node", "c10k-node")
         name = self["name"]
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
-            raise ConfigurationError(
-                "--name must be 1 to 63 letters, digits, dots, hyphens or underscores,"
-                f" not {name!r}"
-            )
+        if name is not None and not is_machine(name):  # machines and nodes have the same rule
+            raise ConfigurationError(f"--name must be {MACHINE_WORDS}, not {name!r}")
         self.load_settings()
         text, source = self.given_bus("local")
         if is_uplink(text):

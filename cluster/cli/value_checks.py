@@ -55,6 +55,14 @@ def default_of(name: str) -> str:
     return f"[default: C10K[{key!r}], or {conf.DEFAULTS[key]:.0f}]"
 
 
+def but_not(bus: str) -> str:
+    """Return ", not 'BUS'", the end of an error message about a bus.
+
+    It is empty for a text that may hold a password: a URL of an engine whose scheme is misspelt.
+    """
+    return "" if "@" in bus or "?" in bus else f", not {bus!r}"
+
+
 def parse_bus(text: str, source: str = "--bus") -> str | None:
     """Return the ZeroMQ endpoint in the text of a bus, or None for the one that needs no address.
 
@@ -73,10 +81,8 @@ def parse_bus(text: str, source: str = "--bus") -> str | None:
         return f"ipc://{path}"
     match = re.fullmatch(r"zmq\+tcp://(\[[0-9a-fA-F:.]+\]|[^:/\[\]]+):(\d{1,5})", text, re.ASCII)
     if match is None or not 0 < int(match[2]) <= 65535:
-        # The URL of an engine whose scheme is misspelt may hold a password.
-        shown = "" if "@" in text or "?" in text else f", not {text!r}"
         raise ConfigurationError(
-            f"{source} must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT{shown}"
+            f"{source} must be zmq+ipc, zmq+ipc:///PATH or zmq+tcp://ADDRESS:PORT{but_not(text)}"
         )
     host = "127.0.0.1" if match[1] == "localhost" else match[1]
     return f"tcp://{host}:{match[2]}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cluster.core.exceptions import ConfigurationError
+from cluster.core.machines.names import is_machine_name
 
 MACHINE_WORDS = (
     "1 to 63 letters, digits, dots, hyphens or underscores, beginning with a letter or a digit"
@@ -79,9 +80,7 @@ def machine_name(given: str | None, source: str, site: Mapping[str, Any]) -> str
 
 def is_machine(name: object) -> bool:
     """Whether this can be the name of a machine."""
-    return (
-        isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) is not None
-    )
+    return isinstance(name, str) and is_machine_name(name)
 
 
 def is_site(name: object) -> bool:

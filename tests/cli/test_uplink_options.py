@@ -199,12 +199,15 @@ class BrokerTests(UplinkTestCase):
     def test_what_is_refused(self) -> None:
         for arguments, because in (
             (("--uplink", SECRET), "--uplink must not have a password"),
-            (("--uplink", "zmq+ipc"), "--uplink must be redis://HOST:PORT"),
+            (("--uplink", "zmq+ipc"), "--uplink must be redis://HOST:PORT, not 'zmq+ipc'"),
             (("--machine", "a"), "--machine is for a broker with --uplink"),
             (("--site", "a"), "--site is for a broker with --uplink"),
             (("--uplink", URL, "--site", "a{b}"), "--site must be 1 to 100 letters"),
         ):
             self.assert_refused(because, *arguments)
+        misspelt = ["--uplink", "reddis://:swordfish@a"]
+        error = self.assertRaises(UsageError, self.kind().parseOptions, misspelt)
+        self.assertEqual(str(error), "--uplink must be redis://HOST:PORT")
 
     def test_another_reactor_than_asyncio_is_refused(self) -> None:
         class OtherReactor(BrokerOptions):
