@@ -6,7 +6,7 @@ subscribers that had subscribed when the machines came to rest the last time. Pu
 ended are an exception.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -17,8 +17,8 @@ from cluster.pubsub.batches import ACKNOWLEDGE_S
 from cluster.pubsub.pubsub import PubSub
 from cluster.pubsub.remote_nodes import AWAY_S, REJOIN_TIMEOUT_S
 from tests.core.machines.simulation import Machine, SimulatedMachines
+from tests.pubsub.simulation import RETAINED, SimulatedBus
 
-RETAINED = b"retained"
 DEPTH = 10_000
 
 
@@ -43,36 +43,17 @@ class Subscriber:
         self.losses.append(self.site.moment)
 
 
-class PubSubNode:
+class PubSubNode(SimulatedBus):
     """A node on a simulated link; this object is its Bus, too."""
 
     def __init__(self, name: str, clock: Clock) -> None:
-        self.name = name
-        self.dropped: Counter[str] = Counter()
-        self.is_up = False
+        super().__init__(name)
         self.was_up = False
         self.awaits_welcome = False
-        self.queued_bytes = 0
-        self.up: deque[Any] = deque()
-        self.down: deque[Any] = deque()
         self.pubsub = PubSub(self, [], lambda: None, clock, clock.seconds)
         self.subscribers: list[Subscriber] = []
         self.members: set[tuple[bytes, str]] = set()
         self.number = 0
-
-    def start(self, receiver: Any) -> None:
-        raise AssertionError("the simulation sends Hello")
-
-    def stop(self) -> None:
-        self.is_up = False
-
-    def send(self, message: wire.Message) -> None:
-        if self.is_up:
-            self.up.append(message)
-
-    def send_batch(self, node: str, data: bytes) -> None:
-        assert self.is_up, "a bus that is down takes no batches"
-        self.up.append((node, data))
 
     def say(self, *messages: wire.Message) -> None:
         self.up += messages

@@ -25,15 +25,15 @@ Publication = tuple[str, int]
 
 
 class SimulatedBus:
-    """A Bus whose link is two queues."""
+    """A Bus whose link is two queues: ``up`` to the broker, and ``down`` to the node."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.dropped: Counter[str] = Counter()
         self.is_up = False
         self.queued_bytes = 0
-        self.to_broker: deque[Any] = deque()
-        self.to_node: deque[Any] = deque()
+        self.up: deque[Any] = deque()
+        self.down: deque[Any] = deque()
 
     def start(self, receiver: Any) -> None:
         raise AssertionError("the simulation sends Hello")
@@ -43,11 +43,11 @@ class SimulatedBus:
 
     def send(self, message: wire.Message) -> None:
         if self.is_up:
-            self.to_broker.append(message)
+            self.up.append(message)
 
     def send_batch(self, node: str, data: bytes) -> None:
         assert self.is_up, "a bus that is down takes no batches"
-        self.to_broker.append((node, data))
+        self.up.append((node, data))
 
 
 class SimulatedNode:
@@ -173,10 +173,10 @@ class SimulatedCluster:
     def connect(self, name: str) -> None:
         """Connect the link (again), and send Hello first."""
         node = self.nodes[name]
-        welcomed = any(isinstance(item, wire.Welcome) for item in node.bus.to_node)
+        welcomed = any(isinstance(item, wire.Welcome) for item in node.bus.down)
         hello = wire.Hello(returning=bool(node.pubsub.remote_nodes.epoch))
-        if not node.bus.is_up and not welcomed and hello not in node.bus.to_broker:
-            node.bus.to_broker.append(hello)
+        if not node.bus.is_up and not welcomed and hello not in node.bus.up:
+            node.bus.up.append(hello)
 
     def cut(self, name: str, noticed: bool) -> None:
         """Lose a link with its messages; the broker may notice only when the next Hello arrives."""
@@ -273,7 +273,7 @@ class SimulatedCluster:
 
     def carry_up(self, name: str, count: int = 1) -> None:
         """Deliver messages of a node to the broker, which processes them as cluster.broker does."""
-        queue = self.nodes[name].bus.to_broker
+        queue = self.nodes[name].bus.up
         for _ in range(min(count, len(queue))):
             item = queue.popleft()
             if isinstance(item, wire.Retain):
@@ -281,7 +281,7 @@ class SimulatedCluster:
             elif isinstance(item, wire.Message):
                 self._answer(self.exchange.receive(name, item))
             elif name in self.exchange.nodes and item[0] in self.exchange.nodes:
-                self.nodes[item[0]].bus.to_node.append((name, item[1]))
+                self.nodes[item[0]].bus.down.append((name, item[1]))
 
     def _retained(self, name: str, message: wire.Retain) -> None:
         kept = self.exchange.retained.get(RETAINED)
@@ -294,8 +294,8 @@ class SimulatedCluster:
     def carry_down(self, name: str, count: int = 1) -> None:
         """Deliver messages of the broker to a node."""
         node = self.nodes[name]
-        for _ in range(min(count, len(node.bus.to_node))):
-            item = node.bus.to_node.popleft()
+        for _ in range(min(count, len(node.bus.down))):
+            item = node.bus.down.popleft()
             if isinstance(item, tuple):
                 node.pubsub.bus_batch(*item)
             elif isinstance(item, wire.Welcome):
@@ -307,7 +307,7 @@ class SimulatedCluster:
 
     def take_away_a_batch(self, name: str) -> None:
         """Lose a batch between the broker and a node, although no link breaks."""
-        queue = self.nodes[name].bus.to_node
+        queue = self.nodes[name].bus.down
         for index, item in enumerate(queue):
             if isinstance(item, tuple):
                 del queue[index]
@@ -477,21 +477,21 @@ class SimulatedCluster:
     def _answer(self, outgoing: list[tuple[str, wire.Message]]) -> None:
         for name, message in outgoing:
             if name in self.nodes:
-                self.nodes[name].bus.to_node.append(message)
+                self.nodes[name].bus.down.append(message)
 
     def _travel(self) -> None:
         while True:
             for node in self.nodes.values():
                 node.pubsub.flush()
-            if not any(node.bus.to_broker or node.bus.to_node for node in self.nodes.values()):
+            if not any(node.bus.up or node.bus.down for node in self.nodes.values()):
                 return
             for name, node in self.nodes.items():
-                self.carry_up(name, len(node.bus.to_broker))
-                self.carry_down(name, len(node.bus.to_node))
+                self.carry_up(name, len(node.bus.up))
+                self.carry_down(name, len(node.bus.down))
 
     def _break(self, node: SimulatedNode) -> None:
-        node.bus.to_broker.clear()
-        node.bus.to_node.clear()
+        node.bus.up.clear()
+        node.bus.down.clear()
         if node.bus.is_up:
             node.bus.is_up = False
             node.pubsub.bus_down()
