@@ -188,7 +188,13 @@ class NodeOptions(SiteOptions):
             " zmq+tcp://ADDRESS:PORT [default: $C10K_BUS, C10K['BUS'], or local]",
         ],
         BUS_KEYS,
-        MACHINE,
+        [
+            "machine",
+            None,
+            None,
+            "the name of the broker's machine, if that broker has an --uplink [default: none, or if"
+            " the site's bus is a Redis: C10K['MACHINE'], or the host name]",
+        ],
         *NODE_PARAMETERS,
     ]
     optFlags: ClassVar[list[list[Any]]] = NODE_FLAGS

@@ -271,7 +271,8 @@ class NodeTests(OptionsTestCase):
     def test_a_node_is_alone_by_default(self) -> None:
         options = self.parse(*FREE)
         assert isinstance(options, NodeOptions)
-        self.assertEqual(options.bus, "local")
+        self.assertEqual((options.bus, options.machine), ("local", ""))
+        self.assertIn("has an --uplink [default: none", " ".join(str(options).split()))
 
     def test_names_with_other_characters_are_refused(self) -> None:
         self.assertEqual(self.parse(*FREE, "--name", "web-1.eu")["name"], "web-1.eu")
