@@ -145,7 +145,7 @@ class NameTaken(EngineError):
 
 
 class AnotherSite(EngineError):
-    """The keys belong to a site with another fingerprint, or to another version of the uplink."""
+    """The keys belong to a site with another fingerprint."""
 
 
 class EngineFull(EngineError):

@@ -110,8 +110,8 @@ class Meetings:
                     party.socket.abort()
 
     async def _all(self, parties: list[Party], is_so: Callable[[Party], bool]) -> bool:
-        """Wait until each party is so, or one has lost its connection; returns False if neither
-        happens in time."""
+        """Wait until ``is_so`` holds for each party, or one has lost its connection; returns False
+        if neither happens in time."""
         try:
             async with asyncio.timeout(MEETING_SECONDS):
                 while not all(map(is_so, parties)):

@@ -35,7 +35,7 @@ DROP, RESET = "drop", "meta l4proto tcp reject with tcp reset"
 
 
 def loss(percent: int) -> str:
-    """The rule that drops this part of the packets. percent: from 1."""
+    """The rule of nftables that drops so many percent of the packets, 1 to 100, at random."""
     return f"numgen random mod 100 <= {percent - 1} drop"
 
 
