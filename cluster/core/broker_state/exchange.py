@@ -61,6 +61,10 @@ class Exchange:
         self._expire_at = 0
         self._last_numbers: dict[str, int] = {}  # node -> its last retained publication, or RESEND
 
+    def __contains__(self, node: str) -> bool:
+        """Whether a node is live."""
+        return node in self._nodes
+
     @property
     def nodes(self) -> tuple[str, ...]:
         """The live nodes, in the order in which they joined."""
@@ -73,7 +77,7 @@ class Exchange:
             self.retained.expire(now)
         if isinstance(message, wire.Hello):
             return self._hello(node, message)
-        if node not in self._nodes:
+        if node not in self:
             return [(node, wire.UnknownNode())]
         match message:
             case wire.NodeSubscriptions(_, added, removed):
@@ -104,7 +108,7 @@ class Exchange:
 
         ``ended``: it will not return.
         """
-        if node not in self._nodes:
+        if node not in self:
             return []
         outgoing = self._remove(node, ended)
         for name, barrier in self._barriers.items():
@@ -120,7 +124,7 @@ class Exchange:
             return [*self.leave(node), (node, wire.Rejected(reason))]
         # A live node sends Hello again after its link was lost, because messages may be lost.
         # It has not left, and ``leave`` could release barriers without it, so do not call that.
-        outgoing = self._remove(node) if node in self._nodes else []
+        outgoing = self._remove(node) if node in self else []
         others = self.nodes
         self._nodes[node] = None
         self._last_numbers.pop(node, None)

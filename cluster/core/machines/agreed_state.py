@@ -42,9 +42,6 @@ class AgreedExchange(Exchange):
     def _to_others(self, node: str, message: wire.Message) -> Outgoing:
         return [(ALL_NODES, message)]
 
-    def __contains__(self, node: str) -> bool:
-        return node in self._nodes
-
     def histories(self) -> Iterator[wire.Retained]:
         """What each topic retains; frames that have expired may be among it."""
         for topic in self.retained.topics():

@@ -37,9 +37,6 @@ class LocalExchange(Exchange):
         super().__init__(epoch)
         self._remote = remote
 
-    def __contains__(self, node: str) -> bool:
-        return node in self._nodes
-
     def _welcome(self, node: str, others: tuple[str, ...]) -> Outgoing:
         remote = self._remote()
         messages: list[wire.Message] = [wire.Welcome(self.epoch, (*others, *remote))]
