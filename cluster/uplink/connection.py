@@ -29,6 +29,7 @@ from cluster.core.machines.engine import (
     GenerationChanged,
     Gone,
     NameTaken,
+    NoMachine,
 )
 from cluster.uplink.scripts import Script
 from cluster.uplink.url import BusUrl
@@ -68,7 +69,7 @@ _SCRIPT_ERRORS: dict[str, type[EngineError]] = {
     "NAMETAKEN": NameTaken,
     "FINGERPRINT": AnotherSite,
     "FULL": EngineFull,
-    "NOBODY": EngineRefused,
+    "NOBODY": NoMachine,
 }
 """How the errors of our scripts begin."""
 

@@ -16,10 +16,11 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from cluster.core.machines.engine import (
-    EngineError,
     EngineFull,
     EngineRefused,
     EngineUnavailable,
+    NoAnswer,
+    NoMachine,
 )
 from cluster.core.machines.names import machine_of_member
 from cluster.uplink.connection import CONNECT_S, SENTINEL_S, engine_error
@@ -34,14 +35,6 @@ SEND_S = 3.0
 
 LATE_S = 0.5
 """Seconds by which Redis may be late with saying that there is no answer."""
-
-
-class NoMachine(EngineError):
-    """No machine of the site is connected to the engine."""
-
-
-class NoAnswer(EngineError):
-    """The request may have reached a machine, but no answer came in time."""
 
 
 class RequestConnection:
@@ -138,9 +131,6 @@ class RequestConnection:
         except exceptions.NoScriptError:
             raise
         except exceptions.ResponseError as error:
-            code, _, text = str(error).partition(" ")
-            if code == "NOBODY":
-                raise NoMachine(text) from error
             found = engine_error(error)
             if isinstance(found, EngineUnavailable):  # such as a replica, after a failover
                 self.close()

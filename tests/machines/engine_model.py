@@ -36,6 +36,7 @@ from cluster.core.machines.engine import (
     Joined,
     LogEntry,
     NameTaken,
+    NoMachine,
     Turn,
     log_order,
 )
@@ -285,7 +286,7 @@ class ModelRedis:
     def outside(self, request: str, data: bytes, prefer: str = "") -> str:
         """Put an external request into the inbox of one member; returns the member.
 
-        Raises EngineRefused if there is none, EngineFull if no inbox has room.
+        Raises NoMachine if there is none, EngineFull if no inbox has room.
         """
         self.calls["outside"] += 1
         if request in self.requests:
@@ -294,7 +295,7 @@ class ModelRedis:
         members = current.members if current is not None else {}
         alive = sorted(name for name, each in members.items() if each.lease > self.now)
         if not alive:
-            raise EngineRefused("no machine of this site is running")
+            raise NoMachine("no machine of this site is running")
         first = [name for name in alive if name.rpartition("~")[0] == prefer]
         others = [name for name in alive if name not in first]
         begin = self.order % len(others) if others else 0

@@ -8,9 +8,16 @@ from typing import Any
 import redis
 from twisted.trial.unittest import TestCase
 
-from cluster.core.machines.engine import EngineError, EngineFull, EngineUnavailable, EngineUnusable
+from cluster.core.machines.engine import (
+    EngineError,
+    EngineFull,
+    EngineUnavailable,
+    EngineUnusable,
+    NoAnswer,
+    NoMachine,
+)
 from cluster.uplink import requests
-from cluster.uplink.requests import NoAnswer, NoMachine, RequestConnection
+from cluster.uplink.requests import RequestConnection
 from cluster.uplink.scripts import script, site_prefix
 from cluster.uplink.url import parse_bus_url
 from tests.machines.redis_server import RedisServer, RedisTestCase, SentinelServer, free_port

@@ -15,6 +15,7 @@ from cluster.core.machines.engine import (
     GenerationChanged,
     Gone,
     NameTaken,
+    NoMachine,
 )
 from cluster.uplink.connection import engine_error
 from cluster.uplink.scripts import FOLDER, VERSION, script, site_prefix
@@ -104,6 +105,7 @@ class ErrorTests(SynchronousTestCase):
             (exceptions.ResponseError("NAMETAKEN x"), NameTaken),
             (exceptions.ResponseError("FINGERPRINT x"), AnotherSite),
             (exceptions.ResponseError("FULL x"), EngineFull),
+            (exceptions.ResponseError("NOBODY x"), NoMachine),
         ]
         for error, kind in errors:
             found = engine_error(error)

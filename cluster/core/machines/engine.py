@@ -127,6 +127,8 @@ class EngineError(Exception):
         ├── AnotherSite         another site uses the same keys
         ├── EngineFull          the log has too much that is not read; try again later
         ├── EngineUnusable      the engine is not configured as it must be
+        ├── NoMachine           no machine takes an external request
+        ├── NoAnswer            no machine answered an external request
         └── EngineUnavailable   no connection; connect again later
             └── EngineRefused   no writes are taken; try again later
     """
@@ -154,6 +156,14 @@ class EngineFull(EngineError):
 
 class EngineUnusable(EngineError):
     """The engine cannot be used as it is configured; the text says what to change."""
+
+
+class NoMachine(EngineError):
+    """No machine of the site is connected, so none has received the external request."""
+
+
+class NoAnswer(EngineError):
+    """A machine may have received the external request, but no answer came in time."""
 
 
 class EngineUnavailable(EngineError):

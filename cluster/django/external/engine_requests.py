@@ -7,7 +7,7 @@ does not have it.
 import os
 
 from cluster.core.exceptions import ClusterError, ConfigurationError, NotPublished, NotRunning
-from cluster.core.machines.engine import EngineError, EngineUnusable
+from cluster.core.machines.engine import EngineError, EngineUnusable, NoAnswer, NoMachine
 from cluster.django.conf_machines import bus_of, is_uplink, site_name
 from cluster.django.external.unanswered import uncertain
 
@@ -30,7 +30,7 @@ class EngineRequests:
 
         text, source = _bus()
         try:
-            from cluster.uplink import requests
+            from cluster.uplink.requests import RequestConnection
             from cluster.uplink.url import parse_bus_url
         except ModuleNotFoundError:
             raise ConfigurationError(
@@ -43,8 +43,7 @@ class EngineRequests:
         if not name:
             raise ConfigurationError("C10K['SITE'] must name the site: there is no settings module")
         self._where = f"Redis at {url}"
-        self._requests = requests
-        self._connection = requests.RequestConnection(url, name)
+        self._connection = RequestConnection(url, name)
 
     def ask(self, request_id: str, data: bytes, prefer: str, deadline: float) -> tuple[bytes, str]:
         try:
@@ -62,9 +61,9 @@ class EngineRequests:
         self._connection.close()
 
     def _error_of(self, error: EngineError) -> ClusterError:
-        if isinstance(error, self._requests.NoMachine):
+        if isinstance(error, NoMachine):
             return NotRunning(f"no machine of this site is connected to {self._where}")
-        if isinstance(error, self._requests.NoAnswer):
+        if isinstance(error, NoAnswer):
             reason = f" ({error})" if str(error) else ""
             return uncertain(f"{self._where}: no machine answered{reason}")
         if isinstance(error, EngineUnusable):

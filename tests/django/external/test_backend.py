@@ -9,13 +9,19 @@ from django.test import override_settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import ClusterError, ConfigurationError, NotPublished, NotRunning
-from cluster.core.machines.engine import EngineError, EngineFull, EngineUnusable
+from cluster.core.machines.engine import (
+    EngineError,
+    EngineFull,
+    EngineUnusable,
+    NoAnswer,
+    NoMachine,
+)
 from cluster.core.wire.external_publisher import Accepted, Publish
 from cluster.django.api.history_settings import Kept
 from cluster.django.api.publication import Counts, Done, Publication
 from cluster.django.external.backend import ExternalBackend
 from cluster.django.external.engine_requests import EngineRequests, is_bus_named
-from cluster.uplink.requests import NoAnswer, NoMachine, RequestConnection
+from cluster.uplink.requests import RequestConnection
 from tests.django.site import load_site
 
 PUBLICATION = Publication(b"live", b"\x81\x02hi", Kept(3, 500))
