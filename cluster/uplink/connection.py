@@ -1,4 +1,4 @@
-"""One connection to Redis, with redis-py, and its errors as those of an engine.
+"""One connection to Redis, with redis-py, on asyncio's event loop.
 
 A connection has one command in flight, and a limit of time for each. When the time is over, or
 when the caller is cancelled, the connection is closed: an answer that arrives later would be taken
@@ -6,10 +6,7 @@ for that to the next command.
 """
 
 import asyncio
-import os
-import random
 import socket
-import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -19,30 +16,16 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 
-from cluster.core.machines.engine import (
-    AnotherSite,
-    EngineError,
-    EngineFull,
-    EngineRefused,
-    EngineUnavailable,
-    EngineUnusable,
-    GenerationChanged,
-    Gone,
-    NameTaken,
-    NoMachine,
-)
+from cluster.core.machines.engine import EngineUnavailable
+from cluster.uplink.redis_errors import connect_error, ends_connection, engine_error
 from cluster.uplink.scripts import Script
-from cluster.uplink.url import BusUrl
+from cluster.uplink.url import CONNECT_S, BusUrl
 
 _pack: Callable[[tuple[Any, ...]], bytes] | None
 try:
     from hiredis import pack_command as _pack
 except ImportError:
     _pack = None
-
-CONNECT_S = 3.0
-"""Seconds for a connection with its handshake: a lease must not end because one server of several
-does not answer."""
 
 ANSWER_S = 3.0
 """Seconds without the answer to a command after which the connection is regarded as lost. Shorter
@@ -51,9 +34,6 @@ than the lease (5 s), so that there is time to connect again before it ends."""
 BYTES_PER_S = 1 << 20
 """The slowest network that is supported: a command has a second more for each MiB that it sends."""
 
-SENTINEL_S = 1.0
-"""Seconds for one Sentinel, before the next one is asked."""
-
 _KEEPALIVE = {
     name: value
     for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
@@ -61,23 +41,6 @@ _KEEPALIVE = {
 }
 """The kernel closes a connection whose other side is gone after 11 s: the answers' limit of time is
 shorter, but a connection that only waits has no answer due."""
-
-_SCRIPT_ERRORS: dict[str, type[EngineError]] = {
-    "GENERATION": GenerationChanged,
-    "GONE": Gone,
-    "NUMBER": Gone,
-    "NAMETAKEN": NameTaken,
-    "FINGERPRINT": AnotherSite,
-    "FULL": EngineFull,
-    "NOBODY": NoMachine,
-}
-"""How the errors of our scripts begin."""
-
-_REFUSALS = {
-    "NOREPLICAS": "Redis has fewer replicas than min-replicas-to-write",
-    "MISCONF": "Redis takes no writes, because it could not save its data to its disk",
-    "BUSY": "Redis is busy with a script of another client",
-}
 
 
 class RedisConnection:
@@ -113,9 +76,7 @@ class RedisConnection:
             raise
         except (exceptions.RedisError, OSError) as error:
             found = engine_error(error)
-            if isinstance(found, EngineUnavailable | EngineUnusable) and not isinstance(
-                found, EngineRefused
-            ):
+            if ends_connection(found):
                 await self.close()
             raise found from error
 
@@ -147,15 +108,8 @@ async def find_server(url: BusUrl) -> Address | None:
     """
     if not url.service:
         return url.hosts[0] if url.hosts else None
-    options: dict[str, Any] = {
-        **url.sentinel_credentials(),
-        "ssl": url.tls is not None,
-        "socket_timeout": SENTINEL_S,
-        "socket_connect_timeout": SENTINEL_S,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    # Another one is first each time, so that one that does not answer does not delay each attempt.
-    sentinel = Sentinel(random.sample(url.hosts, len(url.hosts)), sentinel_kwargs=options)
+    options = {**url.sentinel_options(), "retry": Retry(NoBackoff(), 0)}
+    sentinel = Sentinel(url.shuffled_hosts(), sentinel_kwargs=options)
     try:
         host, port = await sentinel.discover_master(url.service)
     except MasterNotFoundError:
@@ -180,9 +134,7 @@ async def open_connection(
         name: What ``CLIENT LIST`` shows.
     """
     options: dict[str, Any] = {
-        **url.credentials(),
-        "client_name": name,
-        "protocol": 2,
+        **url.server_options(name),
         "socket_timeout": None,
         "socket_connect_timeout": CONNECT_S,
     }
@@ -202,54 +154,13 @@ async def open_connection(
         raise EngineUnavailable(f"no answer of {where} for {CONNECT_S:g} s") from None
     except (exceptions.RedisError, OSError) as error:
         await _discard(connection)
-        found, reason = engine_error(error), _reason(error.__context__)
-        if type(found) is EngineUnavailable and reason:
-            raise EngineUnavailable(f"cannot connect to {where}: {reason}") from error
-        raise found from error
+        raise connect_error(error, where) from error
     except BaseException:
         await _discard(connection)
         raise
     return RedisConnection(connection, prefix)
 
 
-def _reason(cause: BaseException | None) -> str:
-    """Why a connection failed, in the system's words: redis-py's text repeats the address."""
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {cause.verify_message}"
-    if isinstance(cause, ssl.SSLError):
-        return f"no TLS: {cause.reason}"
-    if isinstance(cause, OSError) and cause.errno:
-        return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
-    return ""
-
-
 async def _discard(connection: Any) -> None:
     if connection is not None:
         await connection.disconnect(nowait=True)
-
-
-def engine_error(error: Exception) -> EngineError:
-    """Return an error of redis-py as one of an engine, with a reason in a single line."""
-    if isinstance(error.__cause__, exceptions.RedisError):
-        error = error.__cause__  # redis-py wraps what a server answers during the handshake
-    text = " ".join(str(error).split())
-    code = text.partition(" ")[0]
-    if isinstance(error, exceptions.AuthenticationError):
-        return EngineUnusable(f"Redis refuses the user or the password: {text}")
-    if isinstance(error, exceptions.NoPermissionError):
-        return EngineUnusable(f"Redis does not permit what the uplink needs: {text}")
-    if isinstance(error, exceptions.OutOfMemoryError):
-        return EngineRefused("Redis has no memory left (OOM); raise its maxmemory")
-    if isinstance(error, exceptions.ReadOnlyError):
-        return EngineUnavailable("this Redis has become a replica")
-    if isinstance(error, exceptions.BusyLoadingError):
-        return EngineUnavailable("Redis is loading its data")
-    if code in _SCRIPT_ERRORS:
-        return _SCRIPT_ERRORS[code](text.partition(" ")[2])
-    if code == "UNBLOCKED":
-        return EngineUnavailable("this Redis has become a replica")
-    if code in _REFUSALS:
-        return EngineRefused(_REFUSALS[code])
-    if isinstance(error, exceptions.ResponseError):
-        return EngineUnavailable(f"unexpected answer of Redis: {text}")
-    return EngineUnavailable(text or type(error).__name__)

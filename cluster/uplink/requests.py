@@ -23,9 +23,9 @@ from cluster.core.machines.engine import (
     NoMachine,
 )
 from cluster.core.machines.names import machine_of_member
-from cluster.uplink.connection import CONNECT_S, SENTINEL_S, engine_error
+from cluster.uplink.redis_errors import connect_error, ends_connection, engine_error
 from cluster.uplink.scripts import INBOX_BYTES, script, site_prefix
-from cluster.uplink.url import BusUrl
+from cluster.uplink.url import CONNECT_S, BusUrl
 
 PAUSE_S = 0.1
 """Seconds between two attempts."""
@@ -130,14 +130,11 @@ class RequestConnection:
             return connection.read_response()
         except exceptions.NoScriptError:
             raise
-        except exceptions.ResponseError as error:
+        except (exceptions.RedisError, OSError) as error:
             found = engine_error(error)
-            if isinstance(found, EngineUnavailable):  # such as a replica, after a failover
+            if ends_connection(found):  # such as a replica, after a failover
                 self.close()
             raise found from error
-        except (exceptions.RedisError, OSError) as error:
-            self.close()
-            raise engine_error(error) from error
         except BaseException:  # a task queue may interrupt anywhere
             self.close()
             raise
@@ -150,24 +147,24 @@ class RequestConnection:
     def _connect(self, seconds: float) -> Any:
         url = self._url
         options: dict[str, Any] = {
-            **url.credentials(),
-            "client_name": "c10k-publisher",
-            "protocol": 2,
+            **url.server_options("c10k-publisher"),
             "socket_timeout": SEND_S,
             "socket_connect_timeout": min(CONNECT_S, seconds),
             "retry": Retry(NoBackoff(), 0),  # ``ask`` repeats what may be repeated
         }
+        where = url.path
         try:
             if url.path:
                 unix: Any = UnixDomainSocketConnection  # mypy takes it for an abstract class
                 connection: Any = unix(path=url.path, **options)
             else:
                 host, port = self._address()
+                where = f"{host}:{port}"
                 kind = Connection if url.tls is None else SSLConnection
                 connection = kind(host=host, port=port, socket_keepalive=True, **options)
             connection.connect()
         except (exceptions.RedisError, OSError) as error:
-            raise engine_error(error) from error
+            raise connect_error(error, where) from error
         return connection
 
     def _address(self) -> tuple[str, int]:
@@ -175,16 +172,12 @@ class RequestConnection:
         url = self._url
         if not url.service:
             return url.hosts[0]
-        options: dict[str, Any] = {
-            **url.sentinel_credentials(),
-            "ssl": url.tls is not None,
-            "socket_timeout": SENTINEL_S,
-            "socket_connect_timeout": SENTINEL_S,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        sentinel: Any = Sentinel(list(url.hosts), sentinel_kwargs=options)
+        options = {**url.sentinel_options(), "retry": Retry(NoBackoff(), 0)}
+        sentinel: Any = Sentinel(url.shuffled_hosts(), sentinel_kwargs=options)
         try:
             host, port = sentinel.discover_master(url.service)
         except MasterNotFoundError:
             raise EngineUnavailable(f"no Sentinel knows a primary named {url.service}") from None
+        except (exceptions.RedisError, OSError) as error:
+            raise engine_error(error) from error
         return host, port

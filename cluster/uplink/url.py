@@ -11,6 +11,7 @@ The syntax is redis-py's, and Sentinel's servers are a list::
 A URL may hold a password, so a BusUrl shows itself without user, password and parameters.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,13 @@ from cluster.core.exceptions import ConfigurationError
 
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
+
+CONNECT_S = 3.0
+"""Seconds for a connection with its handshake: a lease must not end because one server of several
+does not answer."""
+
+SENTINEL_S = 1.0
+"""Seconds for one Sentinel, before the next one is asked."""
 
 _SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
 _WORDS = "redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://"
@@ -64,22 +72,35 @@ class BusUrl:
         """Whether the URL holds a password, which must not be in the list of processes."""
         return bool(self.password or self.sentinel_password)
 
-    def credentials(self) -> dict[str, Any]:
-        """redis-py's arguments that a connection to the server needs besides its address."""
+    def server_options(self, name: str) -> dict[str, Any]:
+        """redis-py's arguments for a connection to the server, without address and limits of time.
+
+        Args:
+            name: What ``CLIENT LIST`` shows.
+        """
         return {
             "db": self.db,
             "username": self.username or None,
             "password": self.password or None,
+            "client_name": name,
+            "protocol": 2,
             **(self.tls or {}),
         }
 
-    def sentinel_credentials(self) -> dict[str, Any]:
+    def sentinel_options(self) -> dict[str, Any]:
         """redis-py's arguments for a connection to a Sentinel."""
         return {
             "username": self.sentinel_username or None,
             "password": self.sentinel_password or None,
+            "ssl": self.tls is not None,
+            "socket_timeout": SENTINEL_S,
+            "socket_connect_timeout": SENTINEL_S,
             **(self.tls or {}),
         }
+
+    def shuffled_hosts(self) -> list[tuple[str, int]]:
+        """``hosts`` in a random order, so that one without an answer delays only some attempts."""
+        return random.sample(self.hosts, len(self.hosts))
 
 
 def parse_bus_url(text: str, source: str = "--bus") -> BusUrl:

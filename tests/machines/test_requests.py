@@ -246,8 +246,11 @@ class WithoutRedisTests(TestCase):
     def test_redis_is_not_there(self) -> None:
         connection = RequestConnection(parse_bus_url(f"redis://127.0.0.1:{free_port()}"), SITE)
         before = time.monotonic()
-        with self.assertRaises(EngineUnavailable):
+        with self.assertRaises(EngineUnavailable) as caught:
             connection.ask("1", b"", "", before + 0.5)
+        self.assertRegex(
+            str(caught.exception), r"^cannot connect to 127.0.0.1:\d+: Connection refused$"
+        )
         self.assertGreater(time.monotonic() - before, 0.3)
         with self.assertRaises(EngineUnavailable):
             connection.check(before)

@@ -17,7 +17,7 @@ from cluster.core.machines.engine import (
     NameTaken,
     NoMachine,
 )
-from cluster.uplink.connection import engine_error
+from cluster.uplink.redis_errors import engine_error
 from cluster.uplink.scripts import FOLDER, VERSION, script, site_prefix
 from cluster.uplink.server import examine, parse_info
 

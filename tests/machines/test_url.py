@@ -33,9 +33,15 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(("mymaster", 2, None), (url.service, url.db, url.tls))
         url = parse_bus_url("rediss+sentinel://u:p@a/m?sentinel_username=su&sentinel_password=sp")
         self.assertEqual(("u", "p"), (url.username, url.password))
-        self.assertEqual("su", url.sentinel_credentials()["username"])
-        self.assertEqual("sp", url.sentinel_credentials()["password"])
-        self.assertEqual("p", url.credentials()["password"])
+        self.assertEqual("su", url.sentinel_options()["username"])
+        self.assertEqual("sp", url.sentinel_options()["password"])
+        self.assertEqual("p", url.server_options("name")["password"])
+
+    def test_each_sentinel_is_the_first_one_to_be_asked(self) -> None:
+        url = parse_bus_url("redis+sentinel://a,b,c/mymaster")
+        orders = [url.shuffled_hosts() for _ in range(200)]
+        self.assertEqual(set(url.hosts), {order[0] for order in orders})
+        self.assertEqual({url.hosts}, {tuple(sorted(order)) for order in orders})
 
     def test_tls(self) -> None:
         path = Path(self.mktemp())
