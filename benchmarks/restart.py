@@ -21,9 +21,7 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -34,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import command, load
-from benchmarks.restart_load import VIEW, Load, Observed
+from benchmarks.restart_load import Load, Observed
 from benchmarks.servers import ROOT, Failed, Server, cluster
 from workers.cli.argument_types import positive
 
@@ -42,9 +40,6 @@ SETTLE_S = 1.0
 """Seconds of load before and after each restart."""
 
 START_WITHIN_S = 10.0
-
-WRK = ("-t1", "-c16", "-d600s", "--timeout", "10s")
-"""wrk's arguments. It is interrupted at the end of the round, and prints its result then."""
 
 NGINX = """
 worker_processes 1;
@@ -120,47 +115,15 @@ def restart(folder: Path) -> str:
     return done.stdout.strip()
 
 
-class Wrk:
-    """wrk on a view, from the start of the block to its end; then ``failures`` and ``requests``."""
-
-    def __init__(self, port: int) -> None:
-        program = shutil.which("wrk")
-        if program is None:
-            raise Failed("wrk is not installed (apt-get install wrk)")
-        self._command = [program, *WRK, f"http://127.0.0.1:{port}{VIEW}"]
-        self.failures: list[str] = []
-        self.requests = 0
-
-    def __enter__(self) -> "Wrk":
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGINT)
-        output, _ = self._process.communicate(timeout=START_WITHIN_S)
-        found = re.search(r"(\d+) requests in", output)
-        self.requests = int(found[1]) if found else 0
-        # wrk prints these lines only if there is something to report.
-        self.failures = re.findall(r"(?:Socket errors|Non-2xx or 3xx responses): .*", output)
-        if not self.requests:
-            self.failures.append("no request succeeded")
-
-
 async def one_round(port: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Restart once under load; returns what was observed."""
-    if not options.wrk:
-        return await _one_round(port, folder, options)
-    with Wrk(port) as wrk:
-        observed = await _one_round(port, folder, options)
-    observed["counts"]["requests of wrk"] = wrk.requests
-    observed["failures"] += len(wrk.failures)
-    observed["first failures"] += [f"wrk: {each}" for each in wrk.failures]
-    return observed
-
-
-async def _one_round(port: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     clients = Load(
-        port, options.connectors, options.holders, options.requesters, options.subscribers
+        port,
+        options.connectors,
+        options.holders,
+        options.requesters,
+        options.subscribers,
+        with_wrk=options.wrk,
     )
     await clients.start()
     await asyncio.sleep(SETTLE_S)

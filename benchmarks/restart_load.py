@@ -7,6 +7,9 @@ at once; everything else that ends a connection early is a failure.
 import asyncio
 import itertools
 import json
+import re
+import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -16,6 +19,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks.servers import Failed
+
 ECHO, VIEW, CHAT = "/echo/async/", "/test/wsgi/", "/chat/drill/ws/"
 SERVICE_RESTART = 1012
 PATIENCE_S = 30.0
@@ -24,6 +29,9 @@ SAY_EVERY_S = 0.1
 
 LOCAL_ADDRESSES = 50
 """Clients connect from so many loopback addresses: a node limits the connections of one."""
+
+WRK = ("-t1", "-c16", "-d600s", "--timeout", "10s")
+"""wrk's arguments. It is interrupted at the end of the round, and prints its result then."""
 
 
 @dataclass
@@ -59,11 +67,21 @@ class Load:
         holders: WebSockets that stay open.
         requesters: HTTP connections that request a view repeatedly.
         subscribers: Members of the chat's room.
+        with_wrk: Whether wrk requests the view, too. Raises Failed if it is not installed.
     """
 
     def __init__(
-        self, port: int, connectors: int, holders: int, requesters: int, subscribers: int
+        self,
+        port: int,
+        connectors: int,
+        holders: int,
+        requesters: int,
+        subscribers: int,
+        with_wrk: bool = False,
     ) -> None:
+        self._wrk = shutil.which("wrk") if with_wrk else ""
+        if self._wrk is None:
+            raise Failed("wrk is not installed (apt-get install wrk)")
         self.observed = Observed()
         self._port = port
         self._sizes = connectors, holders, requesters, subscribers
@@ -90,6 +108,8 @@ class Load:
             self._run(self._connect_repeatedly())
         for _ in range(requesters):
             self._run(self._request_repeatedly())
+        if self._wrk:
+            self._run(self._request_with(self._wrk))
         if subscribers:
             self._publisher = asyncio.ensure_future(self._say())
 
@@ -253,3 +273,23 @@ class Load:
                     return
         finally:
             writer.close()
+
+    async def _request_with(self, wrk: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            wrk, *WRK, f"http://127.0.0.1:{self._port}{VIEW}", stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            await self._stop.wait()
+            if process.returncode is None:
+                process.send_signal(signal.SIGINT)
+            output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        found = re.search(r"(\d+) requests in", output.decode())
+        self.observed.counts["requests of wrk"] = int(found[1]) if found else 0
+        # wrk prints these lines only if there is something to report.
+        for line in re.findall(r"(?:Socket errors|Non-2xx or 3xx responses): .*", output.decode()):
+            self.observed.failed("wrk", line)
+        if not self.observed.counts["requests of wrk"]:
+            self.observed.failed("wrk", "no request succeeded")

@@ -58,7 +58,8 @@ class LoadTests(SynchronousTestCase):
 
     timeout = TEST_TIMEOUT_S
 
-    def restart(self, *options: str) -> None:
+    def restart(self, *options: str) -> str:
+        """Run the benchmark; returns what it prints."""
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
             status = benchmark.main(
@@ -66,6 +67,7 @@ class LoadTests(SynchronousTestCase):
                  "--connectors", "10", "--requesters", "4", "--subscribers", "5", *options]
             )  # fmt: skip
         self.assertEqual(status, 0, output.getvalue())
+        return output.getvalue()
 
     def test_nothing_is_refused_reset_or_missed(self) -> None:
         self.restart()
@@ -74,6 +76,11 @@ class LoadTests(SynchronousTestCase):
         if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None:
             raise SkipTest("nginx is not installed (apt-get install nginx)")
         self.restart("--nginx")
+
+    def test_nothing_is_refused_or_reset_under_full_load(self) -> None:
+        if shutil.which("wrk") is None:
+            raise SkipTest("wrk is not installed (apt-get install wrk)")
+        self.assertRegex(self.restart("--wrk"), r"[1-9][\d,]*  requests of wrk\n")
 
 
 @once
