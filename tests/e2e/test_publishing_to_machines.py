@@ -5,9 +5,7 @@ forwarder, which the test interrupts.
 """
 
 import json
-import shutil
 import sys
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -16,7 +14,6 @@ from typing import Any
 import redis
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
-from twisted.trial.unittest import TestCase
 
 from cluster.django.revocation.revocable_clients import MARGIN_MS
 from cluster.uplink.scripts import site_prefix
@@ -30,7 +27,7 @@ from tests.e2e.processes import (
     start_program,
 )
 from tests.e2e.wsclient import Client, connect
-from tests.machines.redis_server import MISSING, RedisServer
+from tests.machines.redis_server import RedisTestCase
 from tests.once import once
 
 PREFIX = site_prefix("django_project.settings")
@@ -65,16 +62,11 @@ class Forwarder(ProxyFactory):
 
 
 @once
-class MachinesTests(TestCase):
+class MachinesTests(RedisTestCase):
     timeout = TEST_TIMEOUT_S
-    skip = MISSING
 
     async def start(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="c10k-redis-"))
-        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        self.redis = RedisServer(folder, tcp=True)
-        self.addCleanup(self.redis.stop)
-        self.redis.start()
+        self.redis = self.start_redis(tcp=True)
         self.client = redis.Redis(port=self.redis.port)
         self.addCleanup(self.client.close)
         self.forwarder = Forwarder(self.redis.port)
