@@ -30,12 +30,15 @@ async def get(url: str, timeout: float = PATIENCE_S) -> tuple[int, str]:
     return response.code, body.decode()
 
 
-async def get_until(url: str, status: int, timeout: float = PATIENCE_S) -> str:
-    """Repeat the request until the status is ``wanted``; returns the body."""
+async def get_until(url: str, status: int, timeout: float = PATIENCE_S, *, begins: str = "") -> str:
+    """Repeat the request until it is answered with a status and a body that begins so.
+
+    Returns the body.
+    """
     deadline = reactor.seconds() + timeout
     while True:
         code, body = await get(url)
-        if code == status:
+        if code == status and body.startswith(begins):
             return body
         if reactor.seconds() > deadline:
             raise AssertionError(f"{url} still answers {code} after {timeout} s: {body}")
