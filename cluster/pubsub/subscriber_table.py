@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from cluster.core.interfaces import Subscriber
 from cluster.core.routing import RoutingTable
-from cluster.pubsub.callback_subscribers import SpecialSubscribers
+from cluster.pubsub.callback_subscribers import CallbackSubscriber, SpecialSubscribers
 
 
 class SubscriberTable:
@@ -52,6 +52,19 @@ class SubscriberTable:
             return False
         self.remove_if_empty(topic, special)
         return True
+
+    def add_callback(self, subscriber: CallbackSubscriber) -> None:
+        """Subscribe a function until its ``stop`` is called."""
+        special = self.special_of(subscriber.topic)
+        special.callbacks[subscriber] = None
+        special.clients += subscriber.for_client
+        subscriber.leave = lambda: self._remove_callback(subscriber)
+
+    def _remove_callback(self, subscriber: CallbackSubscriber) -> None:
+        special = self.special.get(subscriber.topic)
+        if special is not None and special.callbacks.pop(subscriber, True) is None:
+            special.clients -= subscriber.for_client
+            self.remove_if_empty(subscriber.topic, special)
 
     def special_of(self, topic: bytes) -> SpecialSubscribers:
         """The special subscribers of a topic, for adding one.

@@ -153,7 +153,7 @@ class Subscriptions:
             return subscriber
 
         def admit(history: History, frames: list[bytes]) -> None:
-            self._add_callback(subscriber)
+            self.table.add_callback(subscriber)
             subscriber.begin(history, frames, replay)
 
         pending = PendingSubscriber(topic, since, admit)
@@ -349,18 +349,6 @@ class Subscriptions:
 
     def _begin_at_once(self, subscriber: CallbackSubscriber) -> None:
         """Begin with the frames that are cached, without waiting for others."""
-        self._add_callback(subscriber)
+        self.table.add_callback(subscriber)
         for frame, offset in self.history_cache.history(subscriber.topic, None).numbered():
             subscriber.take(frame, offset)
-
-    def _add_callback(self, subscriber: CallbackSubscriber) -> None:
-        special = self.table.special_of(subscriber.topic)
-        special.callbacks[subscriber] = None
-        special.clients += subscriber.for_client
-        subscriber.leave = lambda: self._remove_callback(subscriber)
-
-    def _remove_callback(self, subscriber: CallbackSubscriber) -> None:
-        special = self.special.get(subscriber.topic)
-        if special is not None and special.callbacks.pop(subscriber, True) is None:
-            special.clients -= subscriber.for_client
-            self.table.remove_if_empty(subscriber.topic, special)

@@ -1,7 +1,11 @@
 """The wanted topics, and the changes for the other nodes."""
 
+from collections import Counter
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.pubsub.callback_subscribers import CallbackSubscriber
+from cluster.pubsub.history_cache import HistoryCache
 from cluster.pubsub.subscriber_table import SubscriberTable
 from tests.fakes import RecordingConnection
 
@@ -28,6 +32,17 @@ class SubscriberTableTests(SynchronousTestCase):
         self.assertFalse(self.table.remove_skipping(self.connection, b"t"))
         self.assertEqual(self.table.take_changes(), ((), (b"t",)))
         self.assertEqual((self.unwanted, self.scheduled), ([b"t"], 2))
+        self.assertNotIn(b"t", self.table)
+
+    def test_a_function_subscribes_until_it_is_stopped(self) -> None:
+        cache = HistoryCache(lambda: 0, Counter())
+        subscriber = CallbackSubscriber(b"t", lambda frame, offset: None, cache, for_client=True)
+        self.table.add_callback(subscriber)
+        self.assertEqual(self.table.take_changes(), ((b"t",), ()))
+        self.assertEqual(self.table.special[b"t"].connections, 1)
+        for _ in range(2):
+            subscriber.stop()
+        self.assertEqual(self.table.take_changes(), ((), (b"t",)))
         self.assertNotIn(b"t", self.table)
 
     def test_the_last_change_of_a_topic_replaces_earlier_ones(self) -> None:
