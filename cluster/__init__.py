@@ -1,7 +1,7 @@
 """c10k: real-time Django by a cluster of Twisted processes.
 
-The packages, from the highest floor to the lowest. Each imports only from lower floors, and
-``testing`` also from ``node``::
+The packages, from the highest floor to the lowest. Each imports only from lower floors, except
+that ``testing`` imports from ``node``, and ``django`` from ``uplink``::
 
     4  cli          the command lines; what twistd, manage.py and the supervisor start
     3  supervisor   keeps the processes alive and answers operators
@@ -10,6 +10,7 @@ The packages, from the highest floor to the lowest. Each imports only from lower
        testing      a node in memory, for tests of applications
     2  django       what Django developers use
        pubsub       topics, barriers and presence of one node, on any bus
+       uplink       connects a broker with those of other machines
     1  net          sockets: WebSocket connections, ZeroMQ, the event loop
     0  core         decisions without I/O
        logs         lines of the log, the threads that write them, Python's logging

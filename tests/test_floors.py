@@ -5,6 +5,7 @@ TYPE_CHECKING: an import that is not always executed is a dependency, too.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -237,6 +238,17 @@ class FloorsTests(TestCase):
                 if len(modules) > MAX_MODULES:
                     crowded[str(folder.relative_to(ROOT))] = len(modules)
         self.assertEqual({}, crowded)
+
+    def test_the_docstring_of_a_package_names_its_modules(self) -> None:
+        missing = {}
+        for package in (ROOT / "cluster").rglob("__init__.py"):
+            docstring = ast.get_docstring(ast.parse(package.read_text()))
+            modules = {path.stem for path in package.parent.glob("*.py")}
+            modules |= {path.parent.name for path in package.parent.glob("*/__init__.py")}
+            unnamed = modules - {"__init__", "__main__", *re.findall(r"\w+", docstring or "")}
+            if docstring and unnamed:  # Django's folders of commands and migrations have none
+                missing[str(package.parent.relative_to(ROOT))] = unnamed
+        self.assertEqual({}, missing)
 
     def test_only_composition_roots_import_a_reactor(self) -> None:
         reactors = [

@@ -1,6 +1,7 @@
 """Floor 0: the cluster's decisions, without any I/O.
 
 broker_state/          the broker's state: subscriptions, barriers, retained topics, presence
+machines/              what the brokers of several machines agree on
 wire/                  the messages between processes <-> bytes
 routing                RoutingTable: topic -> subscribers
 acknowledged_batches   batches between two nodes: kept until acknowledged, delivered once

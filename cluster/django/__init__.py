@@ -7,6 +7,9 @@ feeds/            @feed: topics over server-sent events, long polling and WebSoc
 external/         publishing from processes that are not nodes
 contrib/          the protocol of django-websocket-redis
 revocation/       closes clients whose session or user changed
+client_expiry     closes clients whose session expired, or who are connected for too long
+operations        what the command c10k does, for views
+models, admin     who is connected, in Django's admin
 request_context   the language, time zone and context variables that middleware made active
 conf              the C10K setting; conf_topics: its key TOPICS; conf_machines: its keys BUS,
                   MACHINE and SITE

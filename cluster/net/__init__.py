@@ -6,6 +6,7 @@ protocol_detection   chooses WebSocket or HTTP for a connection, by its first re
 accepting/           accepts connections, and limits how many sockets a node holds
 addresses            parses the addresses to listen on from options
 listening_sockets    listening sockets that processes share; the limit of descriptors
+connection_filter    keeps new connections away from a socket that is about to be closed
 tls                  the TLS versions and ciphers of ssl: addresses
 unix_listener        the listening socket of a unix: address, its file and its lock
 unbuffered_output    writes that bypass Twisted's buffers

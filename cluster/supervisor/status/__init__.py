@@ -5,6 +5,8 @@ history         samples of all processes, one a second, for the last five minute
 events          what happened: starts, ends, restarts
 process_usage   CPU time and memory of a process
 document        the content of /status.json
+uplink          the connection to other machines, as operators see it
+host_check      the names by which the admin port may be addressed
 status_page     the resources of the admin port
 static/         the page, which shows the document
 """
