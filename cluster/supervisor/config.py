@@ -1,6 +1,5 @@
 """The configuration of a cluster, which the command line sets."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +28,7 @@ class UplinkConfig:
     machine: str
     site: str
     fingerprint: str = field(repr=False)
-    owner: str = field(default_factory=lambda: secrets.token_hex(8), repr=False)
+    owner: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

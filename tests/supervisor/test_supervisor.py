@@ -177,7 +177,7 @@ class StartTests(SupervisorTestCase):
         self.assertEqual(supervisor.registry.listening_sockets(BROKER_SLOT), [])
 
     def test_a_broker_with_an_uplink_receives_the_url_over_its_private_connection(self) -> None:
-        uplink = UplinkConfig("redis://:swordfish@redis", "a", "shop", "fingerprint")
+        uplink = UplinkConfig("redis://:swordfish@redis", "a", "shop", "fingerprint", "owner")
         supervisor = self.start(1, uplink=uplink)
         broker, node = (each.args for each in self.reactor.live())
         self.assertIn("--uplink", broker)
