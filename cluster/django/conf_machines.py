@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.core.machines.names import is_machine_name
+from cluster.uplink.url import SCHEMES
 
 MACHINE_WORDS = (
     "1 to 63 letters, digits, dots, hyphens or underscores, beginning with a letter or a digit"
@@ -18,13 +19,11 @@ MACHINE_WORDS = (
 
 SITE_WORDS = "1 to 100 letters, digits, dots, hyphens or underscores"
 
-_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix", "nats")
-
 
 def is_uplink(bus: str) -> bool:
     """Whether the text of a bus is the URL of an engine that several machines share."""
     scheme, separator, _ = bus.partition("://")
-    return separator != "" and scheme in _SCHEMES
+    return separator != "" and scheme in SCHEMES
 
 
 def bus_of(site: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, str]:

@@ -29,7 +29,11 @@ does not answer."""
 SENTINEL_S = 1.0
 """Seconds for one Sentinel, before the next one is asked."""
 
-_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
+_SUPPORTED = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
+
+SCHEMES = (*_SUPPORTED, "nats")
+"""Those of engines. ``parse_bus_url`` says why one of them is not supported."""
+
 _WORDS = "redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://"
 
 _PARAMETERS = {"db", "username", "password"}
@@ -122,7 +126,7 @@ def parse_bus_url(text: str, source: str = "--bus") -> BusUrl:
             f"{source}: nats:// is not supported, because NATS keeps no log that all machines can"
             f" read in the same order; use Redis 7.0 or newer, or Valkey"
         )
-    if scheme not in _SCHEMES:
+    if scheme not in _SUPPORTED:
         raise ConfigurationError(f"{source}: {scheme}:// is not supported; use {_WORDS}")
     try:
         return _parse(text, scheme, source)
