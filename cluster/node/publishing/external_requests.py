@@ -72,10 +72,11 @@ class ExternalRequests:
             self._answer(request_id, encode(Closing()))
             return
         try:
-            greeting, *publications = MessageDecoder().feed(data)
-        except (WireError, ValueError) as error:
+            messages = deque(MessageDecoder().feed(data))
+        except WireError as error:
             self._refuse(request_id, f"this is no request: {error}")
             return
+        greeting = messages.popleft() if messages else None
         if not isinstance(greeting, Greeting):
             self._refuse(request_id, "this is no request: it has no greeting")
         elif greeting.version != VERSION:
@@ -94,7 +95,7 @@ class ExternalRequests:
             self._refuse(request_id, f"{self._waiting_bytes >> 20} MiB of requests wait already")
         else:
             deadline = self._clock.seconds() + PAUSE_S
-            self._waiting.append(_Request(request_id, deque(publications), len(data), deadline))
+            self._waiting.append(_Request(request_id, messages, len(data), deadline))
             self._waiting_bytes += len(data)
             self.resume()
 

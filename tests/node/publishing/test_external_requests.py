@@ -59,7 +59,7 @@ class ExternalRequestsTests(SynchronousTestCase):
         self.assertEqual(self.answers, [("1", [Rejection("it has no frame"), Accepted(2, 5)])])
 
     def test_invalid_requests(self) -> None:
-        self.refused(b"", "this is no request")
+        self.refused(b"", "this is no request: it has no greeting")
         self.refused(b"GET / HTTP/1.1\r\n\r\n", "this is no request")
         self.refused(encode(HELLO), "no greeting")
         self.refused(request(HELLO, version=VERSION + 1), f"uses version {VERSION + 1}")
