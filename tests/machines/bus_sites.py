@@ -8,31 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.pubsub.local_bus import LocalBus
-from cluster.pubsub.pubsub import PubSub
-from tests.fakes import RecordingConnection
-from tests.pubsub.links import Frames, LinksTestCase, _ObservedReceiver, reactor
+from tests.pubsub.links import BusNode, LinksTestCase, reactor
 
 POLL_S = 0.005
 
 
-class SiteNode:
-    """PubSub on a bus, flushed in each turn in which something is published."""
-
-    def __init__(self, bus: Any, changed: Callable[[], None]) -> None:
-        self.bus = bus
-        self.published: list[Any] = []
-        self.pubsub = PubSub(bus, self.published, self._schedule, reactor)
-        self._changed = changed
-        self._scheduled: Any = None
-        bus.start(_ObservedReceiver(self.pubsub, changed))
-
-    def connect(self, *topics: bytes) -> RecordingConnection:
-        """Return a connection that is subscribed to these topics."""
-        connection = RecordingConnection()
-        connection.out = Frames(self._changed)
-        for topic in topics:
-            self.pubsub.subscribe(connection, topic)
-        return connection
+class SiteNode(BusNode):
+    """A node of a site."""
 
     def follow(self, topic: bytes, since: tuple[str, int] | None = None) -> "TopicReader":
         """Subscribe a function, which resumes at a position if one is given."""
@@ -41,23 +23,6 @@ class SiteNode:
     def arrive(self, name: str, expected: int) -> "Arrival":
         """Arrive at a barrier; ``expected`` 0: one party of each node."""
         return Arrival(self, name, expected)
-
-    def stop(self) -> None:
-        """Leave the site, as a node that was stopped."""
-        if self._scheduled is not None:
-            self._scheduled.cancel()
-            self._scheduled = None
-        self.pubsub.stop()
-
-    def _schedule(self) -> None:
-        if self._scheduled is None:
-            self._scheduled = reactor.callLater(0, self._flush)
-
-    def _flush(self) -> None:
-        self._scheduled = None
-        self.published.clear()  # connections of tests send nothing
-        self.pubsub.flush()
-        self._changed()
 
 
 class TopicReader:

@@ -51,25 +51,27 @@ class _ObservedReceiver:
         return call
 
 
-class LinkedNode:
-    """PubSub on a ZmqBus, flushed in each turn in which something is published."""
+class BusNode:
+    """PubSub on a bus, flushed in each turn in which something is published."""
 
-    def __init__(self, name: str, address: str, changed: Callable[[], None]) -> None:
-        self.bus = ZmqBus(name, address, reactor)
-        self.pubsub = PubSub(self.bus, [], self._schedule, reactor)
+    def __init__(self, bus: Any, changed: Callable[[], None]) -> None:
+        self.bus = bus
+        self.published: list[Any] = []
+        self.pubsub = PubSub(bus, self.published, self._schedule, reactor)
         self._changed = changed
         self._scheduled: Any = None
-        self.bus.start(_ObservedReceiver(self.pubsub, changed))
+        bus.start(_ObservedReceiver(self.pubsub, changed))
 
-    def subscribe(self, *topics: bytes) -> list[bytes]:
-        """Subscribe; returns the list to which arriving frames are added."""
+    def connect(self, *topics: bytes) -> RecordingConnection:
+        """Return a connection that is subscribed to these topics."""
         connection = RecordingConnection()
         connection.out = Frames(self._changed)
         for topic in topics:
             self.pubsub.subscribe(connection, topic)
-        return connection.out
+        return connection
 
     def stop(self) -> None:
+        """Leave the bus, as a node that was stopped."""
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
@@ -81,8 +83,22 @@ class LinkedNode:
 
     def _flush(self) -> None:
         self._scheduled = None
+        self.published.clear()  # connections of tests send nothing
         self.pubsub.flush()
         self._changed()
+
+
+class LinkedNode(BusNode):
+    """A node on a ZmqBus."""
+
+    bus: ZmqBus
+
+    def __init__(self, name: str, address: str, changed: Callable[[], None]) -> None:
+        super().__init__(ZmqBus(name, address, reactor), changed)
+
+    def subscribe(self, *topics: bytes) -> list[bytes]:
+        """Subscribe; returns the list to which arriving frames are added."""
+        return self.connect(*topics).out
 
 
 class Stranger:
