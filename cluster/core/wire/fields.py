@@ -19,7 +19,6 @@ import re
 import sys
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
 from typing import Any, ClassVar, NamedTuple, Self
 
 from cluster.core.exceptions import WireError
@@ -41,7 +40,6 @@ def encode_fields(items: Sequence[bytes]) -> bytes:
 
 def decode_fields(data: bytes, start: int = 0) -> list[bytes]:
     """Decode the list at ``data[start:]``; raises WireError unless the lengths add up exactly."""
-    lengths = array("I")
     head = start + 4
     if len(data) < head:
         raise WireError(f"{len(data)} bytes are too short for fields from byte {start} on")
@@ -49,13 +47,18 @@ def decode_fields(data: bytes, start: int = 0) -> list[bytes]:
     body = head + 4 * count
     if len(data) < body:
         raise WireError(f"{count} fields announced in {len(data) - start} bytes")
-    lengths.frombytes(data[head:body])
+    lengths = array("I", data[head:body])
     if _BIG_ENDIAN:
         lengths.byteswap()
-    ends = list(accumulate(lengths, initial=body))
-    if ends[-1] != len(data):
-        raise WireError(f"fields end at {ends[-1]}, the message at {len(data)}")
-    return [data[a:b] for a, b in pairwise(ends)]
+    fields = []
+    at = body
+    for length in lengths:
+        end = at + length
+        fields.append(data[at:end])
+        at = end
+    if at != len(data):
+        raise WireError(f"fields end at {at}, the message at {len(data)}")
+    return fields
 
 
 class Codec(NamedTuple):
