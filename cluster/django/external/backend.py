@@ -7,6 +7,8 @@ names one.
 
 import atexit
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from cluster.core.exceptions import NotRunning
 from cluster.core.wire.external_publisher import Publish
@@ -15,6 +17,8 @@ from cluster.django.external.engine_publisher import EnginePublisher
 from cluster.django.external.engine_requests import EngineRequests, is_bus_named
 from cluster.django.external.node_lookup import chosen_port, find_clusters, site_name
 from cluster.django.external.node_publisher import NodePublisher
+
+Answer = TypeVar("Answer")
 
 
 class ExternalBackend:
@@ -25,30 +29,24 @@ class ExternalBackend:
         self._engine = engine
 
     def check(self) -> None:
-        try:
-            self._nodes.check()
-        except NotRunning:
-            if not is_bus_named():
-                raise
-            self._engine.check()
+        self._first(lambda publisher: publisher.check())
 
     def publish(self, publication: Publication) -> Counts:
         message = _encodable(publication)
-        try:
-            return self._nodes.publish(message)
-        except NotRunning:
-            if not is_bus_named():
-                raise
-        return self._engine.publish(message)
+        return self._first(lambda publisher: publisher.publish(message))
 
     def publish_later(self, publication: Publication, done: Done) -> None:
         message = _encodable(publication)
+        self._first(lambda publisher: publisher.publish_later(message, done))
+
+    def _first(self, call: Callable[[NodePublisher | EnginePublisher], Answer]) -> Answer:
+        """Call with the nodes of this host, or with the engine if no cluster is running here."""
         try:
-            self._nodes.publish_later(message, done)
+            return call(self._nodes)
         except NotRunning:
             if not is_bus_named():
                 raise
-            self._engine.publish_later(message, done)
+        return call(self._engine)
 
 
 def _encodable(publication: Publication) -> Publish:
