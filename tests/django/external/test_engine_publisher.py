@@ -138,14 +138,15 @@ class EnginePublisherTests(SynchronousTestCase):
         self.assertIs(self.assertRaises(ConfigurationError, self.publisher.check), error)
 
     def test_an_answer_that_makes_no_sense(self) -> None:
-        for answer in ([], [Greeting("ours")], [Accepted(1, 1)] * 2):
+        for answer in ([], [Greeting("ours")]):
             self.engine.answer = lambda _, answer=answer: answer  # type: ignore[misc]
-            if len(answer) == 2:
-                self.assertEqual(self.publish(), Accepted(1, 1))  # more than enough
-                continue
             error = self.assertRaises(NotPublished, self.publish)
             self.assertIn("makes no sense", str(error))
             self.assertTrue(error.uncertain)
+
+    def test_more_answers_than_publications(self) -> None:
+        self.engine.answer = lambda _: [Accepted(1, 1)] * 2
+        self.assertEqual(self.publish(), Accepted(1, 1))
 
     def test_another_machine_publishes_what_one_has_not(self) -> None:
         self.patch(engine_publisher, "PAUSE_S", 0)
