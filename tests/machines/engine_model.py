@@ -40,6 +40,7 @@ from cluster.core.machines.engine import (
     Turn,
     log_order,
 )
+from cluster.core.machines.names import machine_of_member
 
 BEAT_MS = 1_000
 JUMP_MS = 3_000
@@ -185,7 +186,7 @@ class ModelRedis:
             self.fingerprint = fingerprint
             self.known_run = self.runs
         if member not in current.members:
-            same = [name for name in sorted(current.members) if name.rpartition("~")[0] == machine]
+            same = [name for name in sorted(current.members) if machine_of_member(name) == machine]
             for other in same:
                 each = current.members[other]
                 if each.owner != owner and each.lease > self.now:
@@ -296,7 +297,7 @@ class ModelRedis:
         alive = sorted(name for name, each in members.items() if each.lease > self.now)
         if not alive:
             raise NoMachine("no machine of this site is running")
-        first = [name for name in alive if name.rpartition("~")[0] == prefer]
+        first = [name for name in alive if machine_of_member(name) == prefer]
         others = [name for name in alive if name not in first]
         begin = self.order % len(others) if others else 0
         self.order += 1

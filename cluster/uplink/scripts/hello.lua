@@ -36,7 +36,7 @@ end
 if not alive[member] then
   local same = {}
   for other, deadline in pairs(alive) do
-    if string.match(other, '^(.*)~') == machine then
+    if machine_of(other) == machine then
       if redis.call('HGET', keys.state, 'o:' .. other) ~= owner and tonumber(deadline) > now then
         return redis.error_reply('NAMETAKEN another machine named ' .. machine .. ' is running')
       end

@@ -12,7 +12,7 @@ local now = clock()
 local preferred, members = {}, {}
 for member, deadline in pairs(keys and all(keys.alive) or {}) do
   if tonumber(deadline) > now then
-    table.insert(string.match(member, '^(.*)~') == prefer and preferred or members, member)
+    table.insert(machine_of(member) == prefer and preferred or members, member)
   end
 end
 if #members + #preferred == 0 then

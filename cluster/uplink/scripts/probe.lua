@@ -12,7 +12,7 @@ for other, deadline in pairs(all(keys.alive)) do
     if known[3] ~= fingerprint then
       return redis.error_reply('FINGERPRINT another site uses the same keys')
     end
-    local is_same = string.match(other, '^(.*)~') == machine
+    local is_same = machine_of(other) == machine
     if is_current and is_same and redis.call('HGET', keys.state, 'o:' .. other) ~= owner then
       return redis.error_reply('NAMETAKEN ' .. other .. ' is running')
     end

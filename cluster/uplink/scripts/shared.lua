@@ -73,6 +73,11 @@ local function parts(id)
   return tonumber(milliseconds), tonumber(number)
 end
 
+-- As core.machines.names.machine_of_member.
+local function machine_of(member)
+  return string.match(member, '^(.*)~')
+end
+
 local function less(one, other)
   local one_ms, one_number = parts(one)
   local other_ms, other_number = parts(other)
