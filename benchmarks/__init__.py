@@ -10,16 +10,22 @@ fast_path     CPU time of one message in a server of one process: the fast path,
 life          one Game of Life on this cluster and on other servers
 slow_views    the latency of WebSockets while slow views run
 link          CPU time of a publication on its way to another node
+engine        CPU time of a publication on its way to another machine: the uplinks and Redis alone
+machines      several machines that share a Redis
+capacity      what 10, 50 and 200 machines carry, computed from the results of machines
+replay        memory, and the latency of others, while a node replays a long history
 watchers      CPU time of the watchers of a game
 spare         the time until a killed node is back, with and without a spare process
 restart       a rolling restart under load, which must lose nothing
 
 competitors   the servers that are compared with the cluster
 slow_site     the site of slow_views
+replay_site   the site of replay
 servers       starts, measures and stops server processes
 environments  virtual environments with the competitors' libraries
 load          the clients
 restart_load  the clients of restart
+roles         the processes of link and engine, and their CPU time
 subscribers   the processes that receive a broadcast
 command       the common parts of the commands: options, one comparison from start to report
 rounds        the order in which candidates are measured

@@ -8,24 +8,17 @@ gateways are replaced by ones that do nothing, so the results are those of the e
 command prints the CPU time of all threads in µs per publication, as the median of the runs.
 """
 
-import argparse
 import asyncio
-import json
 import shutil
 import socket
-import statistics
-import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, Any
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
-from benchmarks import command
-from benchmarks.link import cpu_seconds
+from benchmarks import command, roles
 from cluster.core.machines.engine import START, Deliveries, InboxEntry, Joined, LogEntry, Turn
-from workers.cli.argument_types import positive
 
 TURNS = {1: 5_000, 10: 5_000, 100: 2_000}
 """Publications in a turn -> turns in a run."""
@@ -135,75 +128,35 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def _process(arguments: Sequence[str]) -> Iterator[tuple[int, IO[bytes], IO[bytes]]]:
-    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        yield process.pid, process.stdin, process.stdout
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.terminate()
-        process.wait(10)
-
-
 def measure(batch: int) -> dict[str, float]:
     """Make one run; returns the CPU time in µs per publication, by role."""
     redis = shutil.which("redis-server") or shutil.which("valkey-server")
     if redis is None:
         raise SystemExit("python -m benchmarks.engine: redis-server is not installed")
-    with ExitStack() as stack:
-        folder = tempfile.mkdtemp(prefix="c10k-engine-")
-        stack.callback(shutil.rmtree, folder)
+    with roles.roles() as running:
         port = _free_port()
-        pids, pipes = {}, {}
-        options = ["--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", folder]
-        pids["Redis"], *pipes["Redis"] = stack.enter_context(_process([redis, *options]))
+        options = ["--port", str(port), "--save", "", "--bind", "127.0.0.1"]
+        start = [redis, *options, "--dir", str(running.folder)]
+        running.start("Redis", start, is_ours=False)
         for role in (READER, "writer"):
             url = f"redis://127.0.0.1:{port}"
             start = [sys.executable, "-m", "benchmarks.engine", "--play", role, url, str(batch)]
-            pids[role], *pipes[role] = stack.enter_context(_process(start))
-            if pipes[role][1].readline() != b"ready\n":
-                raise RuntimeError(f"the {role} did not start")
-        before = {role: cpu_seconds(pid) for role, pid in pids.items()}
-        pipes["writer"][0].write(b"go\n")
-        pipes["writer"][0].flush()
-        received = int(pipes[READER][1].readline())
-        return {role: (cpu_seconds(pids[role]) - before[role]) / received * 1e6 for role in ROLES}
+            running.start(role, start)
+        return running.measure("writer", READER, batch * TURNS[batch])
+
+
+def play_with_uvloop(role: str, url: str, batch: int) -> None:
+    """Run one of the gateways as a broker does: with uvloop, if it is installed."""
+    with suppress(ImportError):
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(play(role, url, batch))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = command.parser("engine", __doc__)
-    parser.add_argument(
-        "--runs", type=positive, default=3, metavar="N", help="runs of each, interleaved (3)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.play:
-        role, url, batch = options.play
-        with suppress(ImportError):
-            import uvloop
-
-            asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-        asyncio.run(play(role, url, int(batch)))
-        return
-    runs = [{batch: measure(batch) for batch in TURNS} for _ in range(options.runs)]
-    result = {
-        batch: {
-            role: round(statistics.median(run[batch][role] for run in runs), 2) for role in ROLES
-        }
-        for batch in TURNS
-    }
-    if options.json:
-        print(json.dumps({"unit": "µs CPU a publication", "turns": result}))
-        return
-    print(f"µs CPU a publication of 1 KiB, median of {options.runs}")
-    print("publications a turn" + "".join(f"{role:>12}" for role in ROLES) + f"{'all':>12}")
-    for batch, row in result.items():
-        values = [*row.values(), sum(row.values())]
-        print(f"{batch:19}" + "".join(f"{value:12.2f}" for value in values))
+    roles.main(parser, arguments, play_with_uvloop, measure, ("turns", list(TURNS)), ROLES)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,11 @@ the receiver has a connection that subscribes to each. The command prints the CP
 threads in µs per publication, as the median of the runs.
 """
 
-import argparse
-import json
-import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from benchmarks import command
-from workers.cli.argument_types import positive
+from benchmarks import command, roles
 
 BATCHES = {1: 30_000, 10: 200_000, 100: 400_000}
 """Publications in a batch -> publications in a run."""
@@ -145,71 +136,19 @@ def _receive(reactor: Any, address: str, batch: int) -> Callable[[], None]:
     return lambda: None
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of all threads of a process, in nanosecond resolution."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
-
-
-@contextmanager
-def _process(role: str, address: str, batch: int) -> Iterator[tuple[int, IO[bytes], IO[bytes]]]:
-    command = [sys.executable, "-m", "benchmarks.link", "--play", role, address, str(batch)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        yield process.pid, process.stdin, process.stdout
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait(10)
-
-
 def measure(batch: int) -> dict[str, float]:
     """Make one run; returns the CPU time in µs per publication, by role."""
-    with ExitStack() as stack:
-        folder = tempfile.mkdtemp(prefix="c10k-link-")
-        stack.callback(shutil.rmtree, folder)
-        address = f"ipc://{folder}/broker.ipc"
-        pids, pipes = {}, {}
+    with roles.roles() as running:
+        address = f"ipc://{running.folder}/broker.ipc"
         for role in ("broker", "receiver", "publisher"):
-            pids[role], *pipes[role] = stack.enter_context(_process(role, address, batch))
-            if pipes[role][1].readline() != b"ready\n":
-                raise RuntimeError(f"the {role} did not start")
-        before = {role: cpu_seconds(pid) for role, pid in pids.items()}
-        pipes["publisher"][0].write(b"go\n")
-        pipes["publisher"][0].flush()
-        received = int(pipes["receiver"][1].readline())
-        if received < BATCHES[batch]:
-            raise RuntimeError(f"{received} of {BATCHES[batch]} publications received")
-        return {role: (cpu_seconds(pids[role]) - before[role]) / received * 1e6 for role in ROLES}
+            start = [sys.executable, "-m", "benchmarks.link", "--play", role, address, str(batch)]
+            running.start(role, start)
+        return running.measure("publisher", "receiver", BATCHES[batch])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = command.parser("link", __doc__)
-    parser.add_argument(
-        "--runs", type=positive, default=3, metavar="N", help="runs of each, interleaved (3)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.play:
-        role, address, batch = options.play
-        play(role, address, int(batch))
-        return
-    runs = [{batch: measure(batch) for batch in BATCHES} for _ in range(options.runs)]
-    result = {
-        batch: {
-            role: round(statistics.median(run[batch][role] for run in runs), 2) for role in ROLES
-        }
-        for batch in BATCHES
-    }
-    if options.json:
-        print(json.dumps({"unit": "µs CPU a publication", "batches": result}))
-        return
-    print(f"µs CPU a publication, median of {options.runs}")
-    print("publications a batch" + "".join(f"{role:>12}" for role in ROLES))
-    for batch, row in result.items():
-        print(f"{batch:19}" + "".join(f"{value:12.2f}" for value in row.values()))
+    roles.main(parser, arguments, play, measure, ("batches", list(BATCHES)), ROLES)
 
 
 if __name__ == "__main__":

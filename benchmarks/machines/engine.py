@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.broadcast import redis
-from benchmarks.link import cpu_seconds
 from benchmarks.machines.bus import url_of
 from benchmarks.measurements import Measurements
+from benchmarks.roles import cpu_seconds
 
 WAIT_MS = 1000
 IDLE_S = 3.0

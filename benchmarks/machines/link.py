@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from benchmarks.broadcast import redis
-from benchmarks.link import cpu_seconds
 from benchmarks.machines.bus import url_of
 from benchmarks.machines.link_processes import LOADS, OWN_TOPIC
 from benchmarks.measurements import Measurements
+from benchmarks.roles import cpu_seconds
 from benchmarks.servers import PAGE_KB, ROOT, Failed
 
 PARTS = ("publisher", "broker A", "Redis", "broker B", "receiver")
