@@ -1,10 +1,7 @@
 """Tests of cluster.supervisor.status.uplink."""
 
-from typing import Any
-
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.cli.console.status import _machines_text
 from cluster.supervisor.heartbeat import Statistics
 from cluster.supervisor.status.uplink import UplinkEvents, degraded, uplink_of
 
@@ -74,13 +71,3 @@ class UplinkEventsTests(SynchronousTestCase):
     def test_a_cluster_that_starts_without_the_engine(self) -> None:
         cut = sample("cut off", reason="refused")
         self.assertEqual(self.add(cut), [("warn", "cut off from the other machines: refused")])
-
-
-class ConsoleTests(SynchronousTestCase):
-    def test_the_machines_are_one_line(self) -> None:
-        for machines, others in ((("b", "c"), "b, c"), ((), "no other")):
-            statistics: Any = sample("joined", *machines)
-            self.assertEqual(
-                _machines_text(statistics["broker"]["uplink"]),
-                f"machines     this one is a, joined for 12 s; others: {others}",
-            )
