@@ -1,4 +1,4 @@
-"""What Redis refuses and how connections fail, as errors of an engine with a reason in one line."""
+"""What Redis refuses, and how connections fail, as errors of an engine with a one-line reason."""
 
 import os
 import ssl

@@ -1,6 +1,7 @@
 """Tests of cluster.uplink.probe against a real Redis."""
 
 import asyncio
+from pathlib import Path
 
 from cluster.core.exceptions import ConfigurationError
 from cluster.uplink import probe as module
@@ -8,6 +9,8 @@ from cluster.uplink.probe import ask_server, probe
 from cluster.uplink.redis_engine import RedisEngine
 from cluster.uplink.url import BusUrl, parse_bus_url
 from tests.machines.redis_server import RedisTestCase, free_port
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 class ProbeTests(RedisTestCase):
@@ -95,3 +98,14 @@ class ProbeTests(RedisTestCase):
         self.server.cli("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
         (warning,) = asyncio.run(ask_server(self.url)).warnings
         self.assertIn("allkeys-lru", warning)
+
+    def test_the_configuration_for_a_site_on_several_machines(self) -> None:
+        """That of deploy/machines, at another address."""
+        config = ROOT / "deploy" / "machines" / "redis.conf"
+        here = ("--bind", "127.0.0.1", "--port", "0")
+        server = self.start_redis("--include", str(config), *here, name="deployed")
+        url = parse_bus_url(f"unix://:CHANGE-ME@{server.path}")
+        self.assertEqual(asyncio.run(ask_server(url)).warnings, ())
+        answer = server.ask("--no-auth-warning", "-a", "CHANGE-ME", "CONFIG", "GET", "maxmemory")
+        self.assertEqual(answer.split(), ["maxmemory", str(512 << 20)])
+        self.assertIn("NOAUTH", server.ask("DBSIZE"))
