@@ -8,12 +8,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from tests.e2e.asking import LOOK_AGAIN_S, get, until
+from tests.e2e.asking import get, until
 from tests.e2e.processes import TEST_TIMEOUT_S, Program, reactor, start_cluster, start_program
 from tests.e2e.wsclient import Closed, connect
 from tests.once import once
@@ -87,11 +86,13 @@ class ApplicationErrorTests(TestCase):
         extra = {"LOG_SITE": f"file:{path}"}
         cluster = await start_cluster(self, "--nodes", "1", *SITE, extra=extra)
         await fail_everywhere(cluster.base_url)
-        records: list[dict[str, Any]] = []
-        while len(records) < len(ORIGINS):
-            await deferLater(reactor, LOOK_AGAIN_S, lambda: None)
-            lines = path.read_text().splitlines()
-            records = [each for each in map(json.loads, lines) if each["exception"]]
+
+        def failures() -> list[dict[str, Any]]:
+            records = map(json.loads, path.read_text().splitlines())
+            return [each for each in records if each["exception"]]
+
+        await until(lambda: len(failures()) >= len(ORIGINS), path.read_text)
+        records = failures()
         by_path = {each["path"]: each for each in records}
         for where, logger in (
             ("/view/", "django.request"),

@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from tests.e2e.asking import LOOK_AGAIN_S, get, metrics, ready, statistics
+from tests.e2e.asking import LOOK_AGAIN_S, get, metrics, ready, statistics_until
 from tests.e2e.processes import (
     PATIENCE_S,
     TEST_TIMEOUT_S,
@@ -97,8 +97,7 @@ class BlockedLogTests(TestCase):
         # The handler prints more lines than the queues of both processes can have.
         client = await connect(reactor, f"ws{cluster.base_url[4:]}noise/")
         self.assertEqual((await client.closed).code, 1000)
-        while not sum((await statistics(cluster, DROPPED)).values()):
-            await deferLater(reactor, LOOK_AGAIN_S, lambda: None)
+        await statistics_until(cluster, lambda found: sum(found.values()), DROPPED)
         noted = cluster.line(r"#warn\] … [\d,]+ lines of the log were dropped")
         transport.resumeProducing()
         await noted

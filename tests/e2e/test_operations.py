@@ -10,12 +10,11 @@ import uuid
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from cluster.net.addresses import parse_address
 from cluster.net.listening_sockets import claim
-from tests.e2e.asking import get, get_until, metrics, ready
+from tests.e2e.asking import get, get_until, metrics, ready, until
 from tests.e2e.processes import (
     PATIENCE_S,
     TEST_TIMEOUT_S,
@@ -255,10 +254,14 @@ class OperationsTests(TestCase):
         self.addCleanup(clean_up)
         await start.end()
         self.assertEqual(start.status, 0, start.text)
-        while not (match := re.search(r"c10k ready: .*admin (http\S+)", log.read_text())):
-            self.assertTrue(start.processes(), log.read_text())
-            await deferLater(reactor, 0.05, lambda: None)
-        await ready(match[1])
+
+        def admin_url() -> str:
+            match = re.search(r"c10k ready: .*admin (http\S+)", log.read_text())
+            self.assertTrue(match or start.processes(), log.read_text())
+            return match[1] if match else ""
+
+        await until(admin_url, log.read_text)
+        await ready(admin_url())
         supervisor = int(pidfile.read_text())
         ended = process_end(supervisor)
         os.kill(supervisor, signal.SIGTERM)

@@ -9,7 +9,6 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
 from cluster.net.addresses import parse_address
@@ -65,9 +64,12 @@ class SupervisordTests(TestCase):
         """Return the supervisor's process ID, the admin URL and the port of the n-th start."""
         log = self.folder / "c10k.log"
         pattern = r"c10k ready: http://127.0.0.1:(\d+)/ .*admin (\S+)"
-        while len(found := re.findall(pattern, log.read_text() if log.exists() else "")) < number:
-            await deferLater(reactor, 0.05, lambda: None)
-        port, admin = found[-1]
+
+        def text() -> str:
+            return log.read_text() if log.exists() else ""
+
+        await asking.until(lambda: len(re.findall(pattern, text())) >= number, text)
+        port, admin = re.findall(pattern, text())[-1]
         (supervisor,) = [pid for pid in marked_processes(self.mark) if "c10k " in command_line(pid)]
         return supervisor, admin, int(port)
 
