@@ -82,7 +82,8 @@ class GatewayBroker(Broker):
     # Messages of the nodes.
 
     def forward(self, origin: bytes, destination: bytes, data: bytes) -> bool:
-        if not self._gateway.send_batch(origin.decode(), destination.decode("latin-1"), data):
+        name = destination.decode("latin-1")  # no name of a node if it is not ASCII
+        if not self._gateway.send_batch(origin.decode(), name, data):
             return False
         self._batches_forwarded += 1
         self._bytes_forwarded += len(data)
