@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cluster.core.exceptions import ConfigurationError
-from cluster.core.machines.names import is_machine_name
-from cluster.uplink.url import SCHEMES
+from cluster.core.machines.names import SCHEMES, is_machine_name
 
 MACHINE_WORDS = (
     "1 to 63 letters, digits, dots, hyphens or underscores, beginning with a letter or a digit"

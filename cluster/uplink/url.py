@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cluster.core.exceptions import ConfigurationError
+from cluster.core.machines.names import SUPPORTED_SCHEMES
 
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
@@ -28,11 +29,6 @@ does not answer."""
 
 SENTINEL_S = 1.0
 """Seconds for one Sentinel, before the next one is asked."""
-
-_SUPPORTED = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
-
-SCHEMES = (*_SUPPORTED, "nats")
-"""Those of engines. ``parse_bus_url`` says why one of them is not supported."""
 
 _WORDS = "redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://"
 
@@ -126,7 +122,7 @@ def parse_bus_url(text: str, source: str = "--bus") -> BusUrl:
             f"{source}: nats:// is not supported, because NATS keeps no log that all machines can"
             f" read in the same order; use Redis 7.0 or newer, or Valkey"
         )
-    if scheme not in _SUPPORTED:
+    if scheme not in SUPPORTED_SCHEMES:
         raise ConfigurationError(f"{source}: {scheme}:// is not supported; use {_WORDS}")
     try:
         return _parse(text, scheme, source)

@@ -1,4 +1,4 @@
-"""Names of nodes and members.
+"""Names of nodes and members, and the schemes in the URLs of engines.
 
 ::
 
@@ -13,6 +13,11 @@ import re
 
 MACHINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 """What the whole name of a machine matches. The longest label of a host name has 63 characters."""
+
+SUPPORTED_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
+
+SCHEMES = (*SUPPORTED_SCHEMES, "nats")
+"""Those of engines. ``uplink.url.parse_bus_url`` says why one of them is not supported."""
 
 
 def is_machine_name(name: str) -> bool:
