@@ -43,6 +43,13 @@ HIGH_WATER_MESSAGES = 1000
 """Messages that ZeroMQ queues for each connection and direction. Above that ``send`` returns False,
 and the caller queues messages itself, where it counts bytes and can pause their sources."""
 
+_NOBLOCK = int(zmq.NOBLOCK)
+_NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_POLLIN = int(zmq.POLLIN)
+_POLLOUT = int(zmq.POLLOUT)
+# Plain integers: ``&`` and ``|`` of the enumerations that pyzmq defines are Python calls, several
+# for each message.
+
 _log = Logger()
 
 
@@ -114,15 +121,18 @@ class ZmqSocket:
         Raises:
             zmq.ZMQError: A ROUTER has no connection with this identity (EHOSTUNREACH).
         """
+        send = self._socket.send
         try:
-            self._socket.send_multipart(parts, zmq.NOBLOCK)
-        except zmq.Again:
+            for part in parts[:-1]:
+                send(part, _NOBLOCK_MORE)
+            send(parts[-1], _NOBLOCK)
+        except zmq.Again:  # at the first part, or not at all
             self._wants_write = self._writable is not None
             return False
         finally:
             # A send, even a refused one, may consume the edge that signalled another event.
-            if self._pending is None and int(self._socket.getsockopt(zmq.EVENTS)) & (
-                zmq.POLLIN | zmq.POLLOUT if self._wants_write else zmq.POLLIN
+            if self._pending is None and self._events() & (
+                _POLLIN | _POLLOUT if self._wants_write else _POLLIN
             ):
                 self._look_again()
         return True
@@ -134,7 +144,7 @@ class ZmqSocket:
         receive = self._socket.recv_multipart
         for _ in range(BATCH):
             try:
-                parts = receive(zmq.NOBLOCK)
+                parts = receive(_NOBLOCK)
             except zmq.Again:
                 break
             try:
@@ -143,11 +153,14 @@ class ZmqSocket:
                 _log.failure("handling a ZeroMQ message failed")
             if self.is_closed():
                 return
-        events = int(self._socket.getsockopt(zmq.EVENTS))
-        if self._writable is not None and self._wants_write and events & zmq.POLLOUT:
+        events = self._events()
+        if self._writable is not None and self._wants_write and events & _POLLOUT:
             self._wants_write = False
             self._writable()
-        if not self.is_closed() and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            if self.is_closed():
+                return
+            events = self._events()
+        if events & _POLLIN:
             self._look_again()
 
     def drain(self) -> None:
@@ -177,6 +190,9 @@ class ZmqSocket:
             self._pending = None
         self._reactor.removeReader(self)
         self._socket.close(linger=linger_ms)
+
+    def _events(self) -> int:
+        return int(self._socket.getsockopt(zmq.EVENTS))
 
     def _look_again(self) -> None:
         if self._pending is None:

@@ -24,6 +24,7 @@ class FakeSocket:
     def __init__(self) -> None:
         self.messages: deque[list[bytes]] = deque()
         self.sent: list[list[bytes]] = []
+        self.parts: list[bytes] = []
         self.room = 100
         self.error: Exception | None = None
         self.lingers: list[int] = []
@@ -33,13 +34,17 @@ class FakeSocket:
             return 42
         return (zmq.POLLIN if self.messages else 0) | (zmq.POLLOUT if self.room else 0)
 
-    def send_multipart(self, parts: list[bytes], flags: int) -> None:
-        if self.error is not None:
-            raise self.error
-        if not self.room:
-            raise zmq.Again
-        self.room -= 1
-        self.sent.append(parts)
+    def send(self, part: bytes, flags: int) -> None:
+        assert flags & zmq.NOBLOCK
+        self.parts.append(part)
+        if len(self.parts) == 1:  # ZeroMQ accepts all parts of a message or none
+            if self.error is not None or not self.room:
+                self.parts = []
+                raise self.error or zmq.Again
+            self.room -= 1
+        if not flags & zmq.SNDMORE:
+            self.sent.append(self.parts)
+            self.parts = []
 
     def recv_multipart(self, flags: int) -> list[bytes]:
         if not self.messages:
