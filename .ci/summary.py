@@ -1,8 +1,8 @@
 """Counts what passed and failed in ``make test`` and ``make demo``.
 
-``python3 .ci/summary.py --demo passed LOG`` reads the output of tox. It prints a line for each
-environment and, as the last line, "N passed, N failed, N skipped". The exit status is 1 if anything
-failed.
+``python3 .ci/summary.py --demo passed LOG`` reads the output of tox. It prints the end of the
+report of each test that failed, a line for each environment and, as the last line, "N passed, N
+failed, N skipped". The exit status is 1 if anything failed.
 
 Every test counts as one. Lint, types and the other environments without tests of their own, the
 coverage's limit and the demo count as one each.
@@ -22,6 +22,10 @@ RAN = re.compile(r"Ran (\d+) tests? in ")
 RESULT = re.compile(r"(PASSED|FAILED) \((.*)\)")
 COUNT = re.compile(r"(\w+)=(\d+)")
 ENVIRONMENT = re.compile(r"  ([a-z0-9-]+): (OK|FAIL|SKIP)")
+# Trial's report of a failure is between a line of "=" and the next such line or a line of "-".
+REPORT_START, REPORT_END = "=" * 79, "-" * 79
+REPORTED = re.compile(r"\[(FAIL|ERROR|SUCCESS!\?!)\]")
+REPORT_LINES = 30
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Summary:
     failed: int = 0
     skipped: int = 0
     lines: list[str] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
 
     def last_line(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
@@ -47,9 +52,17 @@ def summarize(log: Iterable[str], demo: str) -> Summary:
     summary = Summary()
     environment, ran, is_trial_seen = "", 0, False
     failures: Counter[str] = Counter()
+    report: list[str] | None = None
     for coloured in log:
         line = COLOUR.sub("", coloured).rstrip()
-        if match := COMMAND.match(line):
+        if line in (REPORT_START, REPORT_END):
+            if report and REPORTED.fullmatch(report[0]):
+                head = f"{environment} {report[0]}"
+                summary.reports += ["", head, *report[1:][-REPORT_LINES:]]
+            report = [] if line == REPORT_START else None
+        elif report is not None:
+            report.append(line)
+        elif match := COMMAND.match(line):
             environment = match[1]
         elif match := RAN.match(line):
             ran = int(match[1])
@@ -92,7 +105,7 @@ def main() -> int:
     options = parser.parse_args()
     with options.log.open(errors="replace") as log:
         summary = summarize(log, options.demo)
-    print(*summary.lines, summary.last_line(), sep="\n")
+    print(*summary.reports, *summary.lines, summary.last_line(), sep="\n")
     return 1 if summary.failed else 0
 
 

@@ -31,6 +31,38 @@ py311: exit 1 (4.20 seconds) /c10k> trial tests pid=17
   py311: FAIL code 1 (7.50=setup[3.30]+cmd[4.20] seconds)
 """
 
+RULE, END, LONG = "=" * 79, "-" * 79, "a line\n" * 40
+REPORTS = f"""\
+py311: commands[0]> trial tests
+tests.core.test_a
+  Test
+    test_a ... [FAIL]
+
+{RULE}
+[FAIL]
+Traceback (most recent call last):
+  a line
+twisted.trial.unittest.FailTest: 1 != 2
+
+tests.core.test_a.Test.test_a
+{RULE}
+[SKIPPED]
+No Valkey here
+
+tests.core.test_a.Test.test_c
+{RULE}
+[ERROR]
+Traceback (most recent call last):
+{LONG}builtins.KeyError: 7
+
+tests.core.test_a.Test.test_b
+{END}
+Ran 3 tests in 0.512s
+
+FAILED (failures=1, errors=1, skips=1)
+  py311: FAIL code 1 (7.50=setup[3.30]+cmd[4.20] seconds)
+"""
+
 
 class SummaryTests(TestCase):
     def read(self, log: str, demo: str = "passed") -> tuple[int, list[str]]:
@@ -79,3 +111,17 @@ class SummaryTests(TestCase):
         status, lines = self.read("pip: no such package\n")
         self.assertEqual((1, "1 passed, 1 failed, 0 skipped"), (status, lines[-1]))
         self.assertIn("trial did not run", lines)
+
+    def test_failed_tests_have_their_reports(self) -> None:
+        """The last lines of each: which test, and what it expected."""
+        status, lines = self.read(REPORTS)
+        self.assertEqual(1, status)
+        self.assertIn("py311 [FAIL]", lines)
+        expected = ["twisted.trial.unittest.FailTest: 1 != 2", "", "tests.core.test_a.Test.test_a"]
+        start = lines.index(expected[0])
+        self.assertEqual(expected, lines[start : start + 3])
+        self.assertIn("builtins.KeyError: 7", lines)
+        self.assertIn("tests.core.test_a.Test.test_b", lines)
+        self.assertNotIn("No Valkey here", lines)
+        self.assertLess(len(lines), 50)
+        self.assertEqual("1 passed, 2 failed, 1 skipped", lines[-1])
