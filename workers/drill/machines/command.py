@@ -229,7 +229,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def networked(options: argparse.Namespace) -> Iterator[tuple[Network, Engine, Path]]:
     """Make the network and the engine, and a folder for all; remove them in the end."""
     engine_hosts = [REDIS, REPLICA, SENTINEL] if options.sentinel else [REDIS]
-    names = [*_names(options), *engine_hosts]
+    names = [*machine_names(options), *engine_hosts]
     reason = "--loopback was given" if options.loopback else why_unavailable()
     with ExitStack() as stack:
         network: Network
@@ -247,7 +247,7 @@ def networked(options: argparse.Namespace) -> Iterator[tuple[Network, Engine, Pa
         yield network, engine, folder
 
 
-def _names(options: argparse.Namespace) -> list[str]:
+def machine_names(options: argparse.Namespace) -> list[str]:
     return [f"m{number}" for number in range(1, options.machines + 1)]
 
 
@@ -256,7 +256,7 @@ async def _drill(options: argparse.Namespace) -> dict[str, Any]:
         await create_users(folder, PASSWORD)
         machines = [
             Machine(network, name, options.nodes, folder, engine.url, options.log)
-            for name in _names(options)
+            for name in machine_names(options)
         ]
         try:
             await asyncio.gather(*(machine.start() for machine in machines))
