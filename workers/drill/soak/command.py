@@ -35,6 +35,7 @@ REPORT_EVERY = 12  # samples between two lines of progress
 PATIENCE_SECONDS = 15.0  # for the last messages of feed and chat
 STALL_SECONDS = 30.0  # for the game: a restart closes WebSockets over ten seconds
 SETTLE = 0.25  # part of the duration after which memory must not grow: 5 of 20 minutes
+LEAST_MINUTES = 1.0  # less has too few samples to compare
 MIB = 1 << 20
 
 EPILOG = f"""\
@@ -131,7 +132,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="soak", description=(__doc__ or "").splitlines()[0], epilog=EPILOG
     )
     add = parser.add_argument
-    add("--minutes", type=rate, default=20.0, metavar="N", help="duration (20)")
+    add("--minutes", type=rate, default=20.0, metavar="N", help="duration, 1 or more (20)")
     add(
         "--clients", type=positive, default=40, metavar="N", help="of echo and broadcast, each (40)"
     )
@@ -139,7 +140,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--rate", type=rate, default=5.0, metavar="RATE", help="steps a second at most (5)")
     add("--no-restart", action="store_true", help="no rolling restart in the middle")
     add_common_arguments(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.minutes < LEAST_MINUTES:
+        parser.error(f"--minutes: {options.minutes:g} is too short to compare memory; at least 1")
+    return options
 
 
 def lines(summary: dict[str, Any]) -> list[str]:
