@@ -1,14 +1,15 @@
 """c10k: real-time Django by a cluster of Twisted processes.
 
 The packages, from the highest floor to the lowest. Each imports only from lower floors, except
-that ``testing`` imports from ``node``, and ``django`` from ``uplink``::
+that ``testing`` imports from ``node``, ``asgi`` from ``django``, and ``django`` from ``uplink``::
 
     4  cli          the command lines; what twistd, manage.py and the supervisor start
     3  supervisor   keeps the processes alive and answers operators
        node         the process that serves HTTP and WebSocket
        broker       the process that routes between nodes
        testing      a node in memory, for tests of applications
-    2  django       what Django developers use
+    2  asgi         ASGI applications and async views, in the event loop of a node
+       django       what Django developers use
        pubsub       topics, barriers and presence of one node, on any bus
        uplink       connects a broker with those of other machines
     1  net          sockets: WebSocket connections, ZeroMQ, the event loop

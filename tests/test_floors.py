@@ -42,23 +42,24 @@ FLOORS = (
     # The broker's connections to other machines; nodes do not know them.
     Floor("uplink", ("cluster.uplink",), ("core", "logs", "net")),
     Floor("django", ("cluster.django",), ("core", "logs", "net", "uplink")),
+    Floor("asgi", ("cluster.asgi",), ("core", "logs", "net", "django")),
     Floor(
         "node",
         ("cluster.node", "cluster.broker"),
-        ("core", "logs", "net", "pubsub", "uplink", "django"),
+        ("core", "logs", "net", "pubsub", "uplink", "django", "asgi"),
     ),
     # Messages reach nodes and the broker only through their control connections.
     Floor("supervisor", ("cluster.supervisor",), ("core", "logs", "net")),
     Floor(
         "cli",
         ("cluster.cli", "cluster.__main__"),
-        ("core", "logs", "net", "pubsub", "uplink", "django", "node", "supervisor"),
+        ("core", "logs", "net", "pubsub", "uplink", "django", "asgi", "node", "supervisor"),
     ),
     # For tests of applications: a node in memory, in the process of the test.
     Floor(
         "testing",
         ("cluster.testing",),
-        ("core", "logs", "net", "pubsub", "django", "node", "public"),
+        ("core", "logs", "net", "pubsub", "django", "asgi", "node", "public"),
     ),
     Floor(
         "management",
@@ -67,7 +68,7 @@ FLOORS = (
     ),
     Floor("plugin", ("twistd_plugins",), (), (STDLIB, "twisted")),
     # The package itself: what applications import.
-    Floor("public", ("cluster",), ("core", "net", "pubsub", "django")),
+    Floor("public", ("cluster",), ("core", "net", "pubsub", "django", "asgi")),
     Floor("applications", ("django_project",), ("public",)),
     Floor("workers", ("workers",), ()),
     Floor(

@@ -23,6 +23,7 @@ _VALUE = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
 # The replacements 0x01 and 0x02 are unambiguous, because _VALUE does not allow them.
 _HIDE = bytes.maketrans(b"\x85\xa0", b"\x01\x02")
+_RESTORE_BYTES = bytes.maketrans(b"\x01\x02", b"\x85\xa0")
 _RESTORE = {1: "\x85", 2: "\xa0"}
 
 
@@ -47,3 +48,8 @@ def hide_letters(head: bytes) -> bytes:
 def restore_letters(value: str) -> str:
     """Undo ``hide_letters`` in a header's value."""
     return value.translate(_RESTORE)
+
+
+def restore_bytes(value: bytes) -> bytes:
+    """Undo ``hide_letters`` in a header's value, as bytes."""
+    return value.translate(_RESTORE_BYTES)
