@@ -7,6 +7,7 @@ of the input. The kernel closes that pipe also when the program is killed, so no
 a crash. It runs in a session of its own: Ctrl-C in a terminal does not reach it.
 
     process PID     kill it with SIGKILL
+    link NAME       delete this network interface of the host
     netns NAME      kill all processes in this network namespace, then delete it
     folder PATH     remove it with everything in it
 """
@@ -44,7 +45,7 @@ class Cleaner:
         return self._process.pid
 
     def add(self, kind: str, what: object) -> None:
-        """Remove something in the end. kind: "process", "netns" or "folder"."""
+        """Remove something in the end. kind: "process", "link", "netns" or "folder"."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{kind} {what}\n")
         self._process.stdin.flush()
@@ -87,6 +88,7 @@ def kill_all_in(namespace: str) -> None:
 def remove(lines: Iterable[str]) -> None:
     """Read what to remove up to the end, then remove it."""
     processes: list[int] = []  # descriptors: the number may belong to another process by then
+    links: list[str] = []
     namespaces: list[str] = []
     folders: list[str] = []
     for line in lines:
@@ -94,6 +96,8 @@ def remove(lines: Iterable[str]) -> None:
         if kind == "process":
             with suppress(ProcessLookupError):
                 processes.append(os.pidfd_open(int(what)))
+        elif kind == "link":
+            links.append(what)
         elif kind == "netns":
             namespaces.append(what)
         elif kind == "folder":
@@ -104,6 +108,8 @@ def remove(lines: Iterable[str]) -> None:
         os.close(descriptor)
     for name in namespaces:
         kill_all_in(name)
+    for link in links:  # a namespace ends some time after `delete`, and its links only then
+        subprocess.run(["ip", "link", "delete", link], stderr=subprocess.DEVNULL, check=False)
     for name in namespaces:
         subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL, check=False)
     for folder in folders:

@@ -171,8 +171,9 @@ class Namespaces:
     def connect(self) -> None:
         """Make all namespaces, links and routes."""
         hub = self._hub
-        # Not in a namespace of its own: the programs of this host. The link goes with the hub.
+        # Not in a namespace of its own: the programs of this host.
         outer = f"{PREFIX}{self.number}"
+        self.cleaner.add("link", outer)
         _ip(
             f"link add {outer} type veth peer name host netns {hub}",
             f"address add {self._address(0, 2)}/30 dev {outer}",
