@@ -5,6 +5,8 @@ Environment variables that change them:
 C10K_STATE_DIR       folder for the secret key and the database; see state.py for its default
 DJANGO_SECRET_KEY    the secret key; without it a random one is created and kept in the folder
 C10K_ALLOWED_HOSTS   host names in addition to localhost, separated by commas
+C10K_CONNECTIONS_PER_CLIENT
+                     connections of one address to a node, for a swarm on another machine (500)
 C10K_DEBUG           "1" turns Django's debug pages on
 C10K_DEMO_TOKEN      what a page needs to kill processes (topology/access.py); make demo sets it
 """
@@ -111,7 +113,10 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
 # The settings of c10k whose defaults do not suit this site.
+PER_CLIENT = os.environ.get("C10K_CONNECTIONS_PER_CLIENT", "500")
 C10K: dict[str, Any] = {
+    # Not a number: the check of the settings says so.
+    "MAX_CONNECTIONS_PER_CLIENT": int(PER_CLIENT) if PER_CLIENT.isdecimal() else PER_CLIENT,
     "TOPICS": {
         "chat": {"history": 15, "expire": 86_400},
         "chat/*": {"history": 15, "expire": 86_400},

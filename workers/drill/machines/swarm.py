@@ -11,6 +11,7 @@ the order in which they are given.
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -24,6 +25,9 @@ from workers.drill.machines.command import machine_names, networked
 from workers.drill.machines.faults import KINDS, Fault
 from workers.drill.machines.injector import Injector
 from workers.drill.machines.machine import Machine
+
+CONNECTIONS = {"C10K_CONNECTIONS_PER_CLIENT": "100000"}
+"""The environment of the site: to machines with addresses of their own, the swarm is one client."""
 
 DOWN_SECONDS = 2.0  # a machine or a server that was killed stays down
 
@@ -70,6 +74,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the swarm against new machines; returns the summary. Raises Failed."""
     wanted = list(options.kinds)
     with networked(options) as (network, engine, folder):
+        os.environ.update(CONNECTIONS)
         machines = [
             Machine(network, name, options.nodes, folder, engine.url, options.log)
             for name in machine_names(options)
