@@ -603,3 +603,8 @@ def skipping_topics(websocket: WebSocket) -> tuple[bytes, ...]:
     """The topics whose messages the client skips while it does not read; for operators."""
     subscriptions = websocket._subscriptions
     return () if subscriptions is None else subscriptions.skipping
+
+
+async def while_connected(websocket: WebSocket, future: "asyncio.Future[None]") -> None:
+    """Wait for a future. Raises Disconnected if the client leaves first."""
+    await websocket._lifetime.wait(future)

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponse, HttpResponseBase
-from django.urls import ResolverMatch
+from django.urls import Resolver404, ResolverMatch
 
 from cluster.django.api.database_threads import ain_database
 from cluster.django.handlers.handler_decorator import Accept, Handler, UpgradeRequired
@@ -73,15 +73,20 @@ class Admission(Generic[T]):
             thread; so it always is within middleware, which may choose the language and the
             URLconf.
         find: Returns what a URL leads to, or None: then the client gets 404.
+        otherwise: The match of a URL that leads to nothing, in place of 404.
     """
 
     def __init__(
-        self, request: ReactorRequest, find: Callable[[ResolverMatch], Target[T] | None]
+        self,
+        request: ReactorRequest,
+        find: Callable[[ResolverMatch], Target[T] | None],
+        otherwise: ResolverMatch | None = None,
     ) -> None:
         self.request = request
         self.found: T
         self.result: Any = None  # what the permission function returned
         self._find = find
+        self._otherwise = otherwise
         self._match: ResolverMatch
         # Functions that have not been called yet, and what takes their results.
         self._waiting: deque[tuple[Function, Callable[[Any], None]]] = deque()
@@ -113,7 +118,7 @@ class Admission(Generic[T]):
     async def _run_without_middleware(self) -> None:
         request = self.request
         if request.resolver_match is None:
-            request.resolver_match = await ain_database(resolve_again, request)
+            request.resolver_match = await ain_database(self._resolve)
         if sessions.may_have_one(request.META.get("HTTP_COOKIE")):
             await ain_database(sessions.load, request)
         self._begin(request.resolver_match)
@@ -124,8 +129,8 @@ class Admission(Generic[T]):
         before = copy_context()
 
         def decide(request: ReactorRequest) -> HttpResponseBase:
-            match = request.resolver_match = resolve_again(request)
-            self._begin(match)
+            self._begin(self._resolve())
+            match = self._match
             response = chain.process_view(request, match)
             if response is not None:
                 return response
@@ -149,14 +154,26 @@ class Admission(Generic[T]):
         if not isinstance(response, Accepted) and response is not self._refused_with:
             raise refused_by_middleware(response)
 
+    def _resolve(self) -> ResolverMatch:
+        try:
+            return resolve_again(self.request)
+        except Resolver404:
+            if self._otherwise is None:
+                raise
+            return self._otherwise
+
     def _begin(self, match: ResolverMatch) -> None:
         """Note which functions must be called. Middleware may have it done more than once."""
         self._waiting.clear()
         self.result = self._refused_with = None
         target = self._find(match)
+        if target is None and self._otherwise is not None:
+            match = self._otherwise
+            target = self._find(match)
         if target is None:
             raise not_found()
         self.found, self._match = target.found, match
+        self.request.resolver_match = match
         if match.func is not target.view:
             self._waiting.append((match.func, self._take_decorated))
         if target.permission is not None:

@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
@@ -25,7 +26,7 @@ from cluster.core.exceptions import Disconnected
 from cluster.core.interfaces import ClientConnection, PubSub
 from cluster.django.client_expiry import ClientExpiry
 from cluster.django.handlers.handler_decorator import Handler
-from cluster.django.handlers.websocket import WebSocket
+from cluster.django.handlers.websocket import WebSocket, known_request
 from cluster.django.handshake import sessions
 from cluster.django.handshake.admission import Admission, Target, handshake_answer, is_for_users
 from cluster.django.handshake.limits import Occupancy, Seat, message_rate
@@ -33,7 +34,7 @@ from cluster.django.handshake.middleware import of_site
 from cluster.django.handshake.origins import check_host_and_origin
 from cluster.django.handshake.proxies import Proxies, forwarded
 from cluster.django.handshake.refusals import not_found
-from cluster.django.handshake.requests import ReactorRequest, of_handshake
+from cluster.django.handshake.requests import Opening, ReactorRequest, of_handshake
 from cluster.django.handshake.url_resolver import NoHandler, decode, find_handler, handler_of
 from cluster.django.revocation.revocable_clients import revocable_clients
 from cluster.logs.python_logging import WEBSOCKET
@@ -69,6 +70,7 @@ class Connection(ClientConnection, Protocol):
 
     owner: object | None
     http_request_data: bytes | None  # the header, until the connection is open
+    transport: Any
 
     @property
     def transport_details(self) -> Any:
@@ -102,6 +104,8 @@ class Dispatcher:
         self.opened_total = 0
         self.disconnects: Counter[str] = Counter()
         self.deciding: set[Connection] = set()
+        self.otherwise: ResolverMatch | None = None
+        """The match of clients for which the URLconf has no handler; None: they get 404."""
         self.occupancy = Occupancy(settings, sockets or SocketLimits())
         self.rate = message_rate(settings)
         self._pubsub = pubsub
@@ -160,7 +164,7 @@ class Dispatcher:
         except SynchronousOnlyOperation:
             path = decode(request.path)  # a path converter that asks the database
         except NoHandler:
-            raise not_found() from None
+            path, match = self._path_of_others(request.path), self.otherwise
         websocket = WebSocket(
             connection,
             self._pubsub,
@@ -182,6 +186,15 @@ class Dispatcher:
                 self._calls[connection] = (handler, match.args, match.kwargs, None)
                 return websocket.subprotocol
         return self._decide_later(connection, websocket, match, request.protocols)
+
+    def _path_of_others(self, raw_path: str) -> str:
+        """The decoded path of a client for which the URLconf has no handler."""
+        if self.otherwise is None:
+            raise not_found()
+        try:
+            return decode(raw_path)
+        except NoHandler:
+            raise not_found() from None
 
     @staticmethod
     def _needs_no_thread(handler: Handler, match: ResolverMatch) -> bool:
@@ -225,7 +238,23 @@ class Dispatcher:
             match=match,
         )
         websocket.request = request
-        admission = Admission(request, _handler_target)
+        request.opening = partial(_opening, connection, websocket.client, offered)
+        try:
+            return await self._ask(connection, websocket, request, offered)
+        except BaseException:
+            request.abandon()
+            raise
+        finally:
+            request.opening = None
+
+    async def _ask(
+        self,
+        connection: Connection,
+        websocket: WebSocket,
+        request: ReactorRequest,
+        offered: Sequence[str],
+    ) -> Answer:
+        admission = Admission(request, _handler_target, self.otherwise)
         await admission.decide()
         handler = admission.found
         subprotocol, headers = handshake_answer(handler, admission.result, offered)
@@ -252,8 +281,9 @@ class Dispatcher:
         context = None
         if request is not None:
             self._at_end[connection] = [revocable_clients.add(request, connection.close)]
-            if connection.state != OPEN:
-                return  # revoked while it was being accepted
+            if connection.state != OPEN:  # revoked while it was being accepted
+                request.abandon()
+                return
             if request.context is not None:
                 context = request.context.for_task()
         unwatch = self._expiry.watch(request, connection.close)
@@ -274,6 +304,9 @@ class Dispatcher:
         websocket = connection.owner
         assert isinstance(websocket, WebSocket)
         connection.owner = None
+        request = known_request(websocket)
+        if request is not None:
+            request.abandon()
         learns = websocket.connection_closed(code)
         task = self._tasks.get(connection)
         if task is not None and not learns:
@@ -309,7 +342,9 @@ class Dispatcher:
     def abandoned(self, connection: Connection) -> None:
         """The client of a handshake that was not completed is gone."""
         self._leave(connection)
-        self._calls.pop(connection, None)
+        call = self._calls.pop(connection, None)
+        if call is not None and call[3] is not None:
+            call[3].abandon()
         connection.owner = None
 
     def refuse_undecided(self) -> None:
@@ -355,3 +390,17 @@ def _host_of(peer: str) -> str:
 def _handler_target(match: ResolverMatch) -> Target[Handler] | None:
     handler = handler_of(match)
     return None if handler is None else Target(handler, handler.view, handler.accept)
+
+
+def _opening(connection: Connection, client: str, offered: Sequence[str]) -> Opening:
+    """What an accept function may need to know of a handshake besides its request."""
+    port = connection.peer.rpartition(":")[2] if connection.peer.startswith("tcp") else "0"
+    server = connection.transport.getHost()
+    host = getattr(server, "host", None)
+    return Opening(
+        connection.http_request_data or b"",
+        (client, int(port)),
+        None if host is None else (host, server.port),
+        offered,
+        lambda: getattr(connection, "remoteCloseReason", None) or "",
+    )

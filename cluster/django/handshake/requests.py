@@ -5,11 +5,11 @@ session and user are those of the cookie once ``sessions.load`` has run in a dat
 Before, and for a client without a session cookie, they are an empty session and the anonymous user.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from django.apps import apps
@@ -23,6 +23,31 @@ from cluster.django.request_context import RequestContext
 
 PORT_DIGITS = 5
 """Digits of a port. ALLOWED_HOSTS accepts thousands of them, which int() refuses."""
+
+
+class Opening(NamedTuple):
+    """An opening handshake, as the client sent it.
+
+    Attributes:
+        header: The header, from the request line on.
+        client: The client's address; port 0 if a proxy reported it.
+        server: The address at which it arrived; None for a Unix socket.
+        subprotocols: Those that the client offers.
+        close_reason: Returns the text of the client's Close frame, after it has left.
+    """
+
+    header: bytes
+    client: tuple[str, int]
+    server: tuple[str, int] | None
+    subprotocols: Sequence[str]
+    close_reason: Callable[[], str]
+
+
+class Pending(Protocol):
+    """What an accept function has begun."""
+
+    def abandon(self) -> None:
+        """The client is not served after all."""
 
 
 class ReactorRequest(ASGIRequest):
@@ -58,6 +83,12 @@ class ReactorRequest(ASGIRequest):
 
     context: RequestContext | None = None
     """What middleware made active; None if none has run."""
+
+    opening: Callable[[], Opening] | None = None
+    """Of a handshake: returns what the client sent; None when it has been answered."""
+
+    pending: "Pending | None" = None
+    """What an accept function has begun for the client, until the handler takes it over."""
 
     decide: Callable[["ReactorRequest"], HttpResponseBase]
     """What middleware runs around, while it does (middleware.py)."""
@@ -111,6 +142,12 @@ class ReactorRequest(ASGIRequest):
 
         self.noted_user = AnonymousUser()
         return self.noted_user
+
+    def abandon(self) -> None:
+        """The client is not served: end what the accept function has begun."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.abandon()
 
     @property
     def user_key(self) -> str | None:
