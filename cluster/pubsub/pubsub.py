@@ -97,7 +97,7 @@ class PubSub:
 
     def stop(self) -> None:
         """Disconnect from the bus; nothing is sent after this."""
-        self.remote_nodes.stop_waiting()
+        self.remote_nodes.bus_down()  # handlers that end may still publish
         self.batches.stop()
         self.bus.stop()
 

@@ -101,10 +101,11 @@ class RemoteNodes:
         self._congestion_changed()
 
     def bus_down(self) -> None:
-        """Keep all batches until the bus is up."""
-        self.stop_waiting()
+        """Keep all batches until the bus is up, and wait for no node; cancels all timers."""
+        self._stop_expecting()
         for node in self.by_name.values():
             node.present = False
+            self._stop_timer(node)
 
     def bus_full(self, full: bool) -> None:
         """The queue of the bus is full (True), or has room again (False)."""
@@ -167,12 +168,6 @@ class RemoteNodes:
                 self._gone(node)
             else:
                 self._wait_for(node)
-
-    def stop_waiting(self) -> None:
-        """Stop waiting for nodes to rejoin or to return; cancels all timers."""
-        self._stop_expecting()
-        for node in self.by_name.values():
-            self._stop_timer(node)
 
     # Nodes that are away or gone.
 

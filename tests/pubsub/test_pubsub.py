@@ -237,6 +237,13 @@ class BusLifeTests(PubSubTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIsNone(self.bus.receiver)
 
+    def test_nothing_is_sent_after_the_stop(self) -> None:
+        """Handlers that end with the node may still publish; the socket is closed."""
+        self.pubsub.stop()
+        self.bus.take()
+        self.pubsub.publish(b"t", b"1")
+        self.assertEqual(self.flushed(), [])
+
 
 class RetainedTopicTests(PubSubTestCase):
     def test_late_subscribers_receive_retained_frames_once(self) -> None:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from workers.drill.machines.faults import SLOW_MS, Disturbances, Fault
-from workers.drill.machines.machine import Machine
+from workers.drill.machines.machine import READY, Machine
 from workers.drill.machines.network import Network
 from workers.drill.machines.redis import Engine, Server
 
@@ -19,7 +19,11 @@ MARGIN_SECONDS = 1.0
 JOIN_SECONDS = 30.0
 """For all machines to be connected again after a fault, when their processes serve."""
 
-FAILOVER_SECONDS = 20.0  # for Sentinel to promote the replica
+STEADY_SECONDS = 1.5
+"""For all machines to stay joined after a fault. A gateway beats every second, and may learn only
+then that its Redis is another one."""
+
+FAILOVER_SECONDS = 20.0  # for Sentinel to promote the replica, or to change its mind
 
 
 class Injector:
@@ -78,14 +82,19 @@ class Injector:
 
     async def wait_joined(self, after: str) -> None:
         """Wait until all machines are joined; it is a violation if that takes too long."""
-        began = monotonic()
-        for machine in self._machines.values():
-            if not await machine.wait_joined(JOIN_SECONDS):
-                self.violations.append(
-                    f"after {after}, machine {machine.name} was not joined within"
-                    f" {JOIN_SECONDS:.0f} s: {(await machine.readiness()).strip()!r}"
-                )
-        now = monotonic()
+        began = now = monotonic()
+        is_steady = False
+        while not is_steady and not self.violations:
+            for machine in self._machines.values():
+                if not await machine.wait_joined(JOIN_SECONDS):
+                    self.violations.append(
+                        f"after {after}, machine {machine.name} was not joined within"
+                        f" {JOIN_SECONDS:.0f} s: {(await machine.readiness()).strip()!r}"
+                    )
+            now = monotonic()
+            await asyncio.sleep(STEADY_SECONDS)
+            states = [await machine.readiness() for machine in self._machines.values()]
+            is_steady = all(state.startswith(READY) for state in states)
         self.longest_join = max(self.longest_join, now - began)
         self.disturbances.ended(now, MARGIN_SECONDS)
 
@@ -220,6 +229,15 @@ class Injector:
                 return
             await asyncio.sleep(0.05)
 
+    async def _until_settled(self) -> None:
+        """Wait for a failover that Sentinel may have begun, or until it sees no reason for one."""
+        deadline = monotonic() + FAILOVER_SECONDS
+        while not await asyncio.to_thread(self._engine.is_settled):
+            if monotonic() > deadline:
+                self.violations.append("the Sentinels do not agree about the primary")
+                return
+            await asyncio.sleep(0.1)
+
     async def _follow_primary(self, server: Server) -> None:
         """Make a server that was away the replica of another one that was promoted meanwhile.
 
@@ -227,6 +245,7 @@ class Injector:
         """
         if not self._engine.sentinels:
             return
+        await self._until_settled()
         other = next(one for one in self._engine.servers if one is not server)
         if not other.is_primary:
             return

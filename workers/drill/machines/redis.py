@@ -236,6 +236,24 @@ class Engine:
         found = dict(zip(answer[::2], answer[1::2], strict=True))
         return found.get("num-slaves") == "1" and found.get("num-other-sentinels") == "2"
 
+    def is_settled(self) -> bool:
+        """Whether all Sentinels name the same primary, which takes writes, and suspect nothing.
+
+        A Sentinel that has voted for a failover carries it out although the primary is back.
+        """
+        named = set()
+        for sentinel in self.sentinels:
+            try:
+                answer = sentinel.ask("SENTINEL", "MASTER", NAME)
+            except OSError:
+                return False
+            found = dict(zip(answer[::2], answer[1::2], strict=True))
+            if found.get("flags") != "master":
+                return False
+            named.add((found.get("ip"), found.get("port")))
+        primaries = [one for one in self.servers if (one.address[0], str(one.port)) in named]
+        return not named or (len(named) == 1 and all(one.is_primary for one in primaries))
+
     @property
     def primary(self) -> Server:
         """The server that takes writes; the first one if none does."""
