@@ -13,6 +13,9 @@ Http404. The URL serves WebSocket with the subprotocol c10k.v1 (websocket_transp
 events (server_sent_events.py) and long polling (long_polling.py); the latter two are answered by
 http_requests.py, without a thread of the ordinary views. Other requests get the ``page``, or 406.
 
+``@feed(envelope=False)`` serves server-sent events only, whose data is the message itself
+(bare_stream.py). Its function may return the names of their events, too.
+
 As with @websocket, decorators above it protect all of these.
 """
 
@@ -40,6 +43,12 @@ from cluster.net.websocket.refusal import Refusal
 
 View: TypeAlias = Callable[..., Any]
 
+DEFAULT_EVENT = "message"
+"""The event that ``EventSource.onmessage``, Turbo and ``sse-swap="message"`` of htmx receive."""
+
+RESERVED_EVENTS = frozenset({"close", "error", "lost", "open"})
+"""Events of the stream itself, and those that an EventSource fires without a message."""
+
 VARY = ("Accept", "Prefer")
 """The headers that decide whether a GET gets the page, a stream or the answer to a poll."""
 
@@ -51,17 +60,23 @@ class Feed:
     Attributes:
         topics: The application's function.
         view: The view that carries it. At the URL may be another one, which decorates it.
+        envelope: Whether messages are sent in the format c10k.v1.
     """
 
     topics: Callable[..., Any]
     view: View
+    envelope: bool
 
 
 @overload
 def feed(topics: Callable[..., Any]) -> View: ...
 @overload
-def feed(*, page: View | None = None) -> Callable[[Callable[..., Any]], View]: ...
-def feed(topics: Callable[..., Any] | None = None, *, page: View | None = None) -> Any:
+def feed(
+    *, page: View | None = None, envelope: bool = True
+) -> Callable[[Callable[..., Any]], View]: ...
+def feed(
+    topics: Callable[..., Any] | None = None, *, page: View | None = None, envelope: bool = True
+) -> Any:
     """Make a view of a function that returns the topics a client may read.
 
     Put it below decorators such as ``login_required``, which then protect all transports. The
@@ -70,9 +85,13 @@ def feed(topics: Callable[..., Any] | None = None, *, page: View | None = None) 
     raises PermissionDenied or Http404, or returns a response.
 
     Args:
-        topics: ``topics(request, **captured)``, which returns a list of topics.
+        topics: ``topics(request, **captured)``, which returns a list of topics. Without an
+            envelope it may also return a dict: the name of the event by topic.
         page: The view for requests that ask for neither a stream nor a poll; without one they get
             406.
+        envelope: False sends each message itself as the data of a server-sent event, for htmx,
+            Turbo and pages with an EventSource. Such a feed has neither WebSocket nor long polls,
+            and its messages are text.
 
     Returns:
         A view for the URLconf, or a decorator that makes one.
@@ -85,9 +104,11 @@ def feed(topics: Callable[..., Any] | None = None, *, page: View | None = None) 
             raise TypeError(f"{name} must be a function, not {function!r}")
 
     def decorate(topics: Callable[..., Any]) -> View:
-        view = _not_acceptable(topics) if page is None else page_view(page, VARY)
+        view = _not_acceptable(topics, envelope) if page is None else page_view(page, VARY)
 
         async def accept(request: ReactorRequest, *args: Any, **captured: Any) -> None:
+            if not envelope:
+                raise Refusal(400, "this feed has no WebSocket: open it with an EventSource")
             offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
             if SUBPROTOCOL not in (name.strip() for name in offered):
                 raise Refusal(400, f"this feed needs the subprotocol {SUBPROTOCOL}")
@@ -99,7 +120,7 @@ def feed(topics: Callable[..., Any] | None = None, *, page: View | None = None) 
                 chosen_topics(request, allowed),
             )
 
-        view.feed = Feed(topics, view)  # type: ignore[attr-defined]
+        view.feed = Feed(topics, view, envelope)  # type: ignore[attr-defined]
         view.websocket_handler = Handler(  # type: ignore[attr-defined]
             serve, (SUBPROTOCOL,), accept, view
         )
@@ -119,10 +140,31 @@ def topic_names(found: Any) -> list[str]:
     if isinstance(found, HttpResponseBase):
         raise refused_with(found)
     if not isinstance(found, list | tuple) or not all(isinstance(name, str) for name in found):
-        raise TypeError(f"a feed's function must return a list of str, not {found!r}")
+        hint = " (names of events need envelope=False)" if isinstance(found, dict) else ""
+        raise TypeError(f"a feed's function must return a list of str, not {found!r}{hint}")
     for name in found:
         name.encode()
     return list(dict.fromkeys(found))
+
+
+def topic_events(found: Any) -> dict[str, str]:
+    """The name of the event by topic, from what the function of a feed without envelope returned.
+
+    Raises:
+        ValueError: A name of an event cannot be sent, or is reserved.
+        Refusal, TypeError, UnicodeEncodeError: As ``topic_names``.
+    """
+    if not isinstance(found, dict):
+        return dict.fromkeys(topic_names(found), DEFAULT_EVENT)
+    topic_names(list(found))
+    for event in found.values():
+        if not isinstance(event, str):
+            raise TypeError(f"the name of a feed's event must be a str, not {event!r}")
+        if event in RESERVED_EVENTS:
+            raise ValueError(f"the event {event!r} is reserved: choose another name")
+        if not event.isprintable() or event != event.strip() or not event:
+            raise ValueError(f"the name of a feed's event must be printable text, not {event!r}")
+    return found
 
 
 def chosen_topics(request: HttpRequest, allowed: Sequence[str]) -> list[str]:
@@ -140,7 +182,11 @@ def chosen_topics(request: HttpRequest, allowed: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _not_acceptable(topics: Callable[..., Any]) -> View:
+def _not_acceptable(topics: Callable[..., Any], envelope: bool) -> View:
+    ways = f"open it as a WebSocket with the subprotocol {SUBPROTOCOL}, " if envelope else ""
+    poll = ", or poll with Prefer: wait=20" if envelope else ""
+    text = f"This URL is a feed: {ways}send Accept: text/event-stream{poll}.\n"
+
     def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if is_decision(request):
             return UpgradeRequired()
@@ -150,12 +196,7 @@ def _not_acceptable(topics: Callable[..., Any]) -> View:
         if request.method not in ("GET", "HEAD"):
             response = HttpResponseNotAllowed(["GET", "HEAD"])
         else:
-            response = HttpResponse(
-                "This URL is a feed: open it as a WebSocket with the subprotocol "
-                f"{SUBPROTOCOL}, send Accept: text/event-stream, or poll with Prefer: wait=20.\n",
-                status=406,
-                content_type="text/plain; charset=utf-8",
-            )
+            response = HttpResponse(text, status=406, content_type="text/plain; charset=utf-8")
         patch_vary_headers(response, VARY)
         return response
 

@@ -27,7 +27,7 @@ class FeedClient(Protocol):
     """A client on one of the transports. It encodes what it sends (message_format), the messages of
     a history only as the client reads them."""
 
-    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
+    def send_answer(self, topic: str, recovered: bool, answer: bytes, at_once: bool) -> None:
         """Send that a subscription is active, and the missed messages follow; or that messages are
         lost. ``at_once``: the client must know even if no message follows."""
 
@@ -184,7 +184,8 @@ class FeedSubscriptions:
             self.positions[name] = position
         answer = encode(topic=name, recovered=recovered, id=position)
         # A client that polls must learn its position, too.
-        self._client.send_answer(name, answer, not recovered and (lost or position is not None))
+        at_once = not recovered and (lost or position is not None)
+        self._client.send_answer(name, recovered, answer, at_once)
 
     def received(self, name: str, frame: bytes, position: str | None) -> None:
         """A topic has a message."""

@@ -11,7 +11,7 @@ cookies.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ from twisted.web.http import datetimeToString
 from cluster.core.interfaces import PubSub
 from cluster.django.api.database_threads import ain_database
 from cluster.django.client_expiry import ClientExpiry
-from cluster.django.feeds.feed_decorator import Feed, chosen_topics, topic_names
+from cluster.django.feeds.bare_stream import BareStream
+from cluster.django.feeds.feed_decorator import Feed, chosen_topics, topic_events, topic_names
 from cluster.django.feeds.feed_subscriptions import FeedSubscriptions, clients
 from cluster.django.feeds.http_refusals import (
     HEADERS,
@@ -208,13 +209,20 @@ class FeedRequests:
                 return  # the client has left, and a function of the application ignored that
             if http.user_key is not None:
                 seat.assign_user(http.user_key)
-            chosen = chosen_topics(http, topic_names(admission.result))
+            events: Mapping[str, str] | None = None
+            if admission.found.envelope:
+                chosen = chosen_topics(http, topic_names(admission.result))
+            elif kind == POLL:
+                raise Refusal(406, "this feed has no long polls: send Accept: text/event-stream")
+            else:
+                events = topic_events(admission.result)
+                chosen = chosen_topics(http, list(events))
             if not self._is_serving():
                 raise _stopping()
             if request.method == b"HEAD":
                 answer_head(request, CONTENT_TYPE if kind == STREAM else b"application/json")
                 return
-            self._open(request, kind, http, chosen, seat)
+            self._open(request, kind, http, chosen, events, seat)
             seat = None
         except ConnectionDeny as error:
             self._refuse(request, kind, error)
@@ -234,9 +242,15 @@ class FeedRequests:
             raise _stopping()
 
     def _open(
-        self, request: WebRequest, kind: str, http: ReactorRequest, topics: list[str], seat: Seat
+        self,
+        request: WebRequest,
+        kind: str,
+        http: ReactorRequest,
+        topics: list[str],
+        events: Mapping[str, str] | None,
+        seat: Seat,
     ) -> None:
-        """From here on the client is an EventStream or a LongPoll."""
+        """From here on the client is an EventStream or a LongPoll; with ``events`` a BareStream."""
         last_id = http.headers.get("Last-Event-ID") if kind == STREAM else None
         position = last_id or http.GET.get("since", "")
         at_end: list[Callable[[], None]] = [seat.leave]
@@ -255,7 +269,9 @@ class FeedRequests:
                 self.dropped[why] += client.dropped
 
         client: EventStream | LongPoll
-        if kind == STREAM:
+        if events is not None:
+            client = BareStream(request, self._streams, ended, events, bool(position), self.dropped)
+        elif kind == STREAM:
             client = EventStream(request, self._streams, ended)
         else:
             wait = wait_of(request) or 0

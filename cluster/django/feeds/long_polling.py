@@ -92,7 +92,7 @@ class LongPoll:
 
     # Called by the subscriptions.
 
-    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
+    def send_answer(self, topic: str, recovered: bool, answer: bytes, at_once: bool) -> None:
         if self._is_full:
             return  # the next poll asks again
         self._answers.append(answer)

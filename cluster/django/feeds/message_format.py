@@ -19,7 +19,7 @@ server-sent event, ``since`` in a URL. This module knows neither sockets nor sub
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isinf
@@ -142,18 +142,22 @@ class MessageMemo:
 
     It is emptied when it has more than ``MEMO_BYTES``: the clients of a message come right after
     one another, and a client hardly ever asks for an older message.
+
+    Args:
+        encode: Encodes a message of a topic, for a client with a position.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encode: Callable[[str, bytes, str | None], bytes] = encode_message) -> None:
+        self._encode = encode
         self._known: dict[tuple[str, bytes, str | None], bytes] = {}
         self._size = 0
 
     def encode(self, topic: str, frame: bytes, position: str | None) -> bytes:
-        """Like encode_message, but the same object is returned while it is known."""
+        """Like the function, but the same object is returned while it is known."""
         key = (topic, frame, position)  # bytes objects keep their hash
         known = self._known.get(key)
         if known is None:
-            known = encode_message(topic, frame, position)
+            known = self._encode(topic, frame, position)
             self._size += len(known)
             if self._size > MEMO_BYTES:
                 self._known.clear()

@@ -64,7 +64,7 @@ UNHEARD_S = 30
 for the pongs of a WebSocket."""
 
 
-class _LaterEvent:
+class LaterEvent:
     """A message of a topic's history, which is encoded when it is sent."""
 
     __slots__ = ("_begin", "_frame", "_position", "_topic")
@@ -151,7 +151,7 @@ class EventStream:
         self.request = request
         self._streams = streams
         self._ended: Callable[[str], None] | None = ended
-        self._out: list[bytes | _LaterEvent] = []
+        self._out: list[bytes | LaterEvent] = []
         self._queued = 0
         self._messages = 0  # in _out
         self._blocked = False
@@ -182,7 +182,7 @@ class EventStream:
 
     # Called by the subscriptions.
 
-    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
+    def send_answer(self, topic: str, recovered: bool, answer: bytes, at_once: bool) -> None:
         self._put(self._id(), b"event: recovered\ndata: ", answer, b"\n\n")
 
     def send_message(self, topic: str, frame: bytes, position: str | None) -> None:
@@ -192,7 +192,7 @@ class EventStream:
         if self.subscriptions.is_history:
             self._history += len(frame)
             self._later += 1
-            self._put(_LaterEvent(self._id(), topic, frame, position))
+            self._put(LaterEvent(self._id(), topic, frame, position))
         else:
             self._put(self._id(), DATA, encode_shared(topic, frame, position), b"\n\n")
 
@@ -205,7 +205,7 @@ class EventStream:
         if self._ended is None:
             return
         if self._later:
-            is_later = [isinstance(part, _LaterEvent) for part in self._out]
+            is_later = [isinstance(part, LaterEvent) for part in self._out]
             del self._out[is_later.index(True) :]
             self._later = 0
         if code in RESTARTING:
@@ -242,7 +242,7 @@ class EventStream:
         position = self.subscriptions.feed_position
         return b"id: %b\n" % position.encode() if position else b""
 
-    def _put(self, *parts: bytes | _LaterEvent) -> None:
+    def _put(self, *parts: bytes | LaterEvent) -> None:
         if self._ended is None:
             return
         if not self._out and not self._blocked:
@@ -274,7 +274,7 @@ class EventStream:
                 self._streams.budget.later(self._continue)
                 return
 
-    def _next_piece(self) -> "list[bytes | _LaterEvent]":
+    def _next_piece(self) -> "list[bytes | LaterEvent]":
         size = count = 0
         while size < PIECE:
             size += len(self._out[count])
@@ -283,13 +283,13 @@ class EventStream:
         del self._out[:count]
         return piece
 
-    def _write_piece(self, piece: "list[bytes | _LaterEvent]") -> None:
+    def _write_piece(self, piece: "list[bytes | LaterEvent]") -> None:
         size = sum(map(len, piece))
         self._queued -= size
         self._history = max(0, self._history - size)
         messages = piece.count(DATA)
         parts = [each if isinstance(each, bytes) else each.encode() for each in piece]
-        later = sum(isinstance(each, _LaterEvent) for each in piece) if self._later else 0
+        later = sum(isinstance(each, LaterEvent) for each in piece) if self._later else 0
         self._later -= later
         output = b"".join(parts)
         self._messages -= messages + later

@@ -101,7 +101,7 @@ class FeedSocket:
             case Ping(value):
                 self._send(encode_pong(value))
 
-    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
+    def send_answer(self, topic: str, recovered: bool, answer: bytes, at_once: bool) -> None:
         self._send(answer)
 
     def send_message(self, topic: str, frame: bytes, position: str | None) -> None:

@@ -69,6 +69,18 @@ async def judged(request: HttpRequest, verdict: str) -> Any:
     return []
 
 
+@feed(envelope=False)
+async def bare(request: HttpRequest) -> list[str]:
+    """Two topics without envelope."""
+    return ["one", "two"]
+
+
+@feed(envelope=False)
+async def named(request: HttpRequest, event: str) -> dict[str, str]:
+    """The same, whose events have names."""
+    return {"one": event, "two": "message"}
+
+
 async def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse("a page")
 
@@ -81,6 +93,8 @@ urlpatterns = [
     path("thread/<str:name>/", in_thread),
     path("judged/<str:verdict>/", judged),
     path("plain/", page),
+    path("bare/", bare),
+    path("named/<str:event>/", named),
 ]
 
 

@@ -8,7 +8,7 @@ from django.test import RequestFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster import feed as public
-from cluster.django.feeds.feed_decorator import feed
+from cluster.django.feeds.feed_decorator import feed, topic_events, topic_names
 from cluster.django.handlers.handler_decorator import UpgradeRequired
 from cluster.django.handshake.requests import ReactorRequest
 from tests.django.site import load_site
@@ -44,6 +44,20 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual(response.status_code, 406)
         self.assertEqual(response["Vary"], "Accept, Prefer")
         self.assertIn(b"c10k.v1", response.content)
+
+    def test_406_without_envelope(self) -> None:
+        view = feed(envelope=False)(plain.feed.topics)  # type: ignore[attr-defined]
+        response = view(self.requests.get("/x/"))
+        self.assertEqual(response.status_code, 406)
+        self.assertNotIn(b"c10k.v1", response.content)
+        self.assertIn(b"text/event-stream", response.content)
+
+    def test_names_of_events_need_a_feed_without_envelope(self) -> None:
+        error = self.assertRaises(TypeError, topic_names, {"live": "news"})
+        self.assertIn("envelope=False", str(error))
+        self.assertEqual(topic_events({"live": "news"}), {"live": "news"})
+        self.assertEqual(topic_events(["live"]), {"live": "message"})
+        self.assertRaises(TypeError, topic_events, {"live": None})
 
     def test_other_methods(self) -> None:
         response = plain(self.requests.post("/x/"))

@@ -48,7 +48,7 @@ class FeedSubscriptionsTests(SynchronousTestCase):
 
     # The client.
 
-    def send_answer(self, topic: str, answer: bytes, at_once: bool) -> None:
+    def send_answer(self, topic: str, recovered: bool, answer: bytes, at_once: bool) -> None:
         recovered = json.loads(answer)["recovered"]
         self.sent.append(f"{topic} {recovered} at {self.subscriptions.feed_position}")
         self.urgent.append(at_once)
