@@ -26,6 +26,7 @@ READ |= {".in", ".sh", ""}
 
 SKIPPED = {"LICENSE", "tests/test_language.py"}
 NOT_OURS = {"__pycache__", "_trial_temp", "build", "dist", "node_modules", "site", "twistd.log"}
+NOT_OURS |= {"vendored"}
 WITH_A_DOT = {".ci", ".github", ".editorconfig", ".pre-commit-config.yaml"}
 """The hidden files and folders that are part of the project."""
 

@@ -81,7 +81,7 @@ class BareStream(EventStream):
         dropped: Counts binary messages.
     """
 
-    __slots__ = ("_begins", "_counts", "_known")
+    __slots__ = ("_begins", "_dropped", "_known")
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class BareStream(EventStream):
         dropped: Counter[str],
     ) -> None:
         super().__init__(request, streams, ended)
-        self._counts = dropped
+        self._dropped = dropped
         # An unnamed event is a "message"; htmx 4 handles named ones differently, even this name.
         self._begins = {
             topic: b"" if event == "message" else b"event: %b\n" % event.encode()
@@ -125,7 +125,7 @@ class BareStream(EventStream):
 
     def _refuse(self, topic: str, position: str | None) -> None:
         """A binary message, which cannot be sent."""
-        self._counts["binary_message"] += 1
+        self._dropped["binary_message"] += 1
         if topic not in _logged and len(_logged) < LOGGED_TOPICS:
             _logged.add(topic)
             _log.error(
