@@ -45,9 +45,10 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "django_project.security.ContentSecurityPolicyMiddleware",
-    # Before the middleware that static files do not need.
+    # Before the middleware that static files do not need. Right after Django's own, so that nodes
+    # answer static files in their event loops.
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django_project.security.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -8,6 +8,7 @@ http                  ordinary HTTP requests of Django's views
 http_channel          the timeouts of an HTTP connection
 http_request          one request: its body, and the headers of proxies
 request_bodies        how many bytes of bodies a node holds
+responses/            static files, and how responses are sent
 access_log            a line for each request, feed and WebSocket
 view_threads          the bounded pool of threads that runs the views
 publishing/           publications of processes that are not nodes

@@ -22,6 +22,7 @@ from cluster.net.websocket.connection_factory import ConnectionFactory
 from cluster.node.access_log import AccessLog
 from cluster.node.config import HttpLimits, NodeConfig
 from cluster.node.http import DjangoSite
+from cluster.node.responses.static_files import StaticFiles
 from cluster.pubsub.bus import Bus
 from cluster.pubsub.pubsub import PubSub
 
@@ -132,6 +133,8 @@ class HttpParts:
             websockets.expiry,
             websockets.end_of_turn,
         )
+        self.static_files = StaticFiles(application)
+        self.site.on_static_file = self.static_files.take
         self.site.on_request = self.feeds.take
         self.site.budget = websockets.end_of_turn.budget
         if config.access_log:

@@ -62,6 +62,8 @@ class DjangoSite(Site):
         super().__init__(self.views, reactor=reactor)
         self.displayTracebacks = False
         self.on_request: Callable[[BoundedRequest], bool] = lambda request: False
+        self.on_static_file: Callable[[BoundedRequest], bool] = lambda request: False
+        """Called before ``on_request``, in the same way."""
         self.build_websocket = build_websocket
         self.limits = limits
         self.sockets = sockets or SocketLimits()

@@ -45,6 +45,10 @@ class BoundedChannel(HTTPChannel):
     _arrived = 0
     _idle_since: float | None = None
     """While the node stops: when the connection was first seen idle."""
+    _reader_check: Any = None  # the call of _check_reader
+    _reader_state = (0, 0)
+    _resumed = 0
+    """How often the transport asked for more output."""
 
     def connectionMade(self) -> None:
         self.site.channels.add(self)
@@ -52,6 +56,7 @@ class BoundedChannel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)
+        self._stop_watching_reader()
         super().connectionLost(reason)
 
     def close_if_idle(self, now: float, grace: float) -> None:
@@ -89,6 +94,7 @@ class BoundedChannel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         """Called when a response is complete. The next request may have arrived already; if this
         turn has been long, it waits for a later one, so that pipelined requests block nobody."""
+        self._stop_watching_reader()
         if self.persistent and not self.paused and self.site.budget.is_spent():
             self.paused = True  # of LineReceiver, which parses no further line
             super().requestDone(request)
@@ -153,6 +159,28 @@ class BoundedChannel(HTTPChannel):
             self._abortingCall = self.callLater(STALLED_S, self._check_progress)
         else:
             self.forceAbortClient()
+
+    def resumeProducing(self) -> None:
+        self._resumed += 1
+        super().resumeProducing()
+
+    def watch_reader(self) -> None:
+        """Disconnect the client if it reads nothing for STALLED_S seconds before the response is
+        complete. Call it when a response is sent only as fast as the client reads."""
+        self._reader_state = (self._resumed, unsent_bytes(self.transport))
+        self._reader_check = self.callLater(STALLED_S, self._check_reader)
+
+    def _check_reader(self) -> None:
+        self._reader_check = None
+        before = self._reader_state
+        self.watch_reader()
+        if self._waitingForTransport and self._reader_state == before:
+            self.forceAbortClient()
+
+    def _stop_watching_reader(self) -> None:
+        if self._reader_check is not None:
+            self._reader_check.cancel()
+            self._reader_check = None
 
     def lineLengthExceeded(self, line: bytes) -> None:
         transport: Any = self.transport

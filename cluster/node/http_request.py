@@ -4,6 +4,7 @@ Only Django parses form bodies. Headers whose names WSGI cannot distinguish are 
 that a trusted proxy passes on counts as a connection of the client that the proxy reports.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -14,7 +15,9 @@ from twisted.web.server import Request
 from cluster.django.handshake.proxies import is_https, last_address
 from cluster.net.accepting.socket_limits import network_of
 from cluster.net.protocol_detection import hand_over
+from cluster.net.unbuffered_output import write_directly
 from cluster.node.request_bodies import Body, NoRoomForBody
+from cluster.node.responses.header import response_header
 
 _log = Logger()
 
@@ -107,6 +110,10 @@ class BoundedRequest(Request):
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.split(b"?", 1)[0]
         self._is_complete = True
+        if self.requestHeaders.hasHeader(b"transfer-encoding"):
+            # It has arrived whole. Applications read no body whose length they do not know.
+            self.requestHeaders.removeHeader(b"transfer-encoding")
+            self.requestHeaders.setRawHeaders(b"content-length", [b"%d" % self.body_size])
         self._drop_ambiguous_headers()
         if self.site.proxies and self.site.proxies.trusts(_host_of(super().getClientAddress())):
             self._apply_proxy_headers()
@@ -118,7 +125,7 @@ class BoundedRequest(Request):
             self._pass_on_upgrade()
         elif self._forwarded_client is not None and not self._count_client():
             self._answer_too_many()
-        elif not self.site.on_request(self):
+        elif not (self.site.on_static_file(self) or self.site.on_request(self)):
             self.serve_view()
 
     def _count_client(self) -> bool:
@@ -130,17 +137,49 @@ class BoundedRequest(Request):
         return True
 
     def _answer_too_many(self) -> None:
-        self.setResponseCode(429)
-        self.setHeader(b"Retry-After", b"5")
-        self.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         body = b"Too many connections of this client; try again later.\n"
-        self.setHeader(b"Content-Length", b"%d" % len(body))
-        self.write(body)
-        self.finish()
+        headers = [
+            ("Retry-After", "5"),
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+        ]
+        self.answer(429, "Too Many Requests", headers, body)
 
     def serve_view(self) -> None:
         """Answer the request with Django's views."""
         super().process()
+
+    def answer(
+        self, code: int, phrase: str, headers: Sequence[tuple[str, str]], body: bytes
+    ) -> None:
+        """Send a complete response at once, and finish the request.
+
+        Args:
+            code: The status.
+            phrase: Its reason phrase.
+            headers: All headers, Content-Length included; without Date and Connection.
+            body: The body, which is left out for HEAD.
+        """
+        header = self._begin(code, phrase, headers)
+        if self.method == b"HEAD":
+            body = b""
+        self.sentLength = len(body)
+        write_directly(self.channel.transport, header + body)
+        self.finish()
+
+    def begin_answer(self, code: int, phrase: str, headers: Sequence[tuple[str, str]]) -> None:
+        """Send the header of a response with a Content-Length. ``write`` its body, and ``finish``
+        the request."""
+        transport: Any = self.channel.transport
+        transport.write(self._begin(code, phrase, headers))
+
+    def _begin(self, code: int, phrase: str, headers: Sequence[tuple[str, str]]) -> bytes:
+        self.startedWriting = 1
+        self.code = code
+        if self.site.is_closing:
+            self.channel.persistent = False
+        is_last = not self.channel.persistent
+        return response_header(self.clientproto, code, phrase, headers, is_last)
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         """Leave out the banner of twisted.web. An application may send one of its own."""

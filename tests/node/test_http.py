@@ -124,6 +124,16 @@ class BodyTests(WebTestCase):
             self.assertEqual(self.environ["PATH_INFO"], "/x")
             self.assertEqual(self.environ["QUERY_STRING"], "q=1")
 
+    def test_a_chunked_body_is_delivered_with_its_length(self) -> None:
+        """Django reads no body without CONTENT_LENGTH."""
+        chunks = b"5\r\n" + b"x" * 5 + b"\r\n3;extension=1\r\nyyy\r\n0\r\n\r\n"
+        self.assert_status(self.ask(self.post(b"Transfer-Encoding: chunked"), chunks), 200)
+        self.assertEqual(self.body, b"xxxxxyyy")
+        self.assertEqual(self.environ["CONTENT_LENGTH"], "8")
+        self.assertNotIn("HTTP_TRANSFER_ENCODING", self.environ)
+        self.ask(self.post(b"Transfer-Encoding: chunked"), b"0\r\n\r\n")
+        self.assertEqual(self.environ["CONTENT_LENGTH"], "0")
+
     def test_a_content_length_above_the_limit_is_refused(self) -> None:
         for length in (MAX_BODY + 1, 10**30):
             answer = self.ask(self.post(b"Content-Length: %d" % length), b"x" * 50)

@@ -1,0 +1,6 @@
+"""How a node sends the responses of HTTP requests.
+
+header         the header of a response, as bytes
+static_files   the files of WhiteNoise's index, which need neither a thread nor Django
+file_body      a file as the body of a response, read as fast as the client reads
+"""

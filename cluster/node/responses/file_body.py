@@ -1,0 +1,114 @@
+"""A file as the body of a response, read as fast as the client reads.
+
+On a plain TCP connection the kernel copies the file to the socket (sendfile). Under TLS the file is
+read in pieces. Either way a turn of the event loop sends at most PIECE bytes of one file, plus what
+is in the buffers already.
+"""
+
+import os
+from typing import IO, Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.tcp import Connection
+from zope.interface import implementer
+
+from cluster.net.unbuffered_output import transport_bytes
+
+PIECE = 128 * 1024
+"""Bytes that are sent of one file in one turn; Twisted sends as many of its own buffers."""
+
+
+@implementer(IPushProducer)
+class FileBody:
+    """Sends a part of a file, from its present position on, then finishes the request.
+
+    The header of the response must be written already. A file that ends too early breaks the
+    connection, because the client cannot distinguish the bytes that follow from the file's.
+
+    Args:
+        request: The request, whose ``finish`` is called at the end.
+        file: An open file of the operating system; it is closed in every case.
+        size: The bytes to send.
+    """
+
+    def __init__(self, request: Any, file: IO[bytes], size: int) -> None:
+        self._request = request
+        self._channel = request.channel
+        self._file = file
+        self._left = size
+        self._offset = file.tell()
+        self._is_paused = False
+        transport = self._channel.transport
+        is_plain = isinstance(transport, Connection) and not getattr(transport, "TLS", False)
+        self._send = self._by_kernel if is_plain else self._by_copy
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._request.registerProducer(self, True)
+        self._channel.watch_reader()
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        self._send()
+
+    def stopProducing(self) -> None:
+        """The client has left."""
+        self._left = 0
+        self._file.close()
+
+    def _by_kernel(self) -> None:
+        transport: Any = self._channel.transport
+        if self._left and not transport_bytes(transport):
+            try:
+                sent = os.sendfile(
+                    transport.fileno(), self._file.fileno(), self._offset, min(self._left, PIECE)
+                )
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._break()
+                return
+            else:
+                if not sent:
+                    self._break()
+                    return
+                self._offset += sent
+                self._left -= sent
+        if self._left:
+            self._wait_for(transport)
+        else:
+            self._finish()
+
+    def _wait_for(self, transport: Any) -> None:
+        """Continue when the socket can take more: Twisted resumes a paused producer when its own
+        buffers are empty and the socket is writable."""
+        transport.producerPaused = True
+        self._channel.pauseProducing()
+        transport.startWriting()
+
+    def _by_copy(self) -> None:
+        while self._left and not self._is_paused:
+            piece = self._file.read(min(self._left, PIECE))
+            if not piece:
+                self._break()
+                return
+            self._left -= len(piece)
+            self._request.write(piece)
+        if not self._left and not self._file.closed:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._file.close()
+        self._request.unregisterProducer()
+        self._request.finish()
+
+    def _break(self) -> None:
+        """End the connection, which shows the client that the body is incomplete."""
+        self._file.close()
+        self._left = 0
+        self._request.unregisterProducer()
+        self._channel.forceAbortClient()

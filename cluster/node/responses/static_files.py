@@ -1,0 +1,203 @@
+"""The static files of a site, answered by the event loop: no thread waits, and no view is found.
+
+The index of the files, their headers, and the answers to conditional requests, ranges and encodings
+are those of WhiteNoise, which reads the folders when the site starts. What its index does not have
+goes to Django as before; so does everything
+
+* with WHITENOISE_AUTOREFRESH, or DEBUG without it: there is no index;
+* of a site with other middleware before WhiteNoise than that in UNIFORM, because it could refuse a
+  request or change the response;
+* of an application that wraps Django's own, for the same reason.
+
+The headers that the middleware before WhiteNoise adds are taken from its response to a request of
+the node's own, for HTTP and HTTPS each.
+"""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
+from wsgiref.types import WSGIApplication
+
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
+from twisted.logger import Logger
+from whitenoise import WhiteNoise
+from whitenoise.middleware import WhiteNoiseMiddleware
+
+from cluster.node.responses.file_body import FileBody
+
+SMALL = 64 * 1024
+"""Bytes of a body that is sent together with its header."""
+
+UNIFORM = frozenset(
+    {
+        "django.middleware.security.SecurityMiddleware",
+        "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    }
+)
+"""Middleware whose effect on a static file depends on HTTP or HTTPS alone."""
+
+_NAMES = (
+    (b"accept-encoding", "HTTP_ACCEPT_ENCODING"),
+    (b"if-none-match", "HTTP_IF_NONE_MATCH"),
+    (b"if-modified-since", "HTTP_IF_MODIFIED_SINCE"),
+    (b"range", "HTTP_RANGE"),
+)
+"""The request headers that WhiteNoise reads, as WSGI names them."""
+
+_NO_DESCRIPTOR = [("Retry-After", "1"), ("Content-Length", "0")]
+
+_log = Logger()
+
+
+class _Index(NamedTuple):
+    """What is known of a site's static files.
+
+    Attributes:
+        files: WhiteNoise's files, by path.
+        insecure: The headers that middleware adds to a response over HTTP; None if Django must
+            answer, for example with a redirect to HTTPS.
+        secure: The same over HTTPS.
+    """
+
+    files: Mapping[str, Any]
+    insecure: list[tuple[str, str]] | None
+    secure: list[tuple[str, str]] | None
+
+
+class StaticFiles:
+    """Answers the requests of static files.
+
+    Args:
+        application: The WSGI application of the site. Django must be loaded.
+    """
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._index = _index_of(application)
+        self._files = self._index.files
+        self._proxy_header = settings.SECURE_PROXY_SSL_HEADER
+
+    def __len__(self) -> int:
+        """The number of paths."""
+        return len(self._files)
+
+    def take(self, request: Any) -> bool:
+        """Answer a request, or return False if its path is not that of a static file."""
+        path = request.path
+        if b"%" in path:
+            path = unquote_to_bytes(path)
+        found = self._files.get(path.decode("utf-8", "replace"))
+        if found is None:
+            return False
+        added = self._index.secure if self._is_secure(request) else self._index.insecure
+        if added is None:
+            return False
+        header = request.requestHeaders.getRawHeaders
+        environ = {
+            key: b",".join(values).decode("latin-1")
+            for name, key in _NAMES
+            if (values := header(name)) is not None
+        }
+        method = request.method.decode("latin-1")
+        try:
+            response = found.get_response(method, environ)
+        except OSError as error:  # of the file system; Django answers 500
+            _log.warn("cannot open a static file: {error}", error=error)
+            return False
+        self._send(request, response, added, method == "HEAD")
+        return True
+
+    def _is_secure(self, request: Any) -> bool:
+        """Whether Django regards the request as one over HTTPS."""
+        if self._proxy_header:
+            name, secure = self._proxy_header
+            value = request.getHeader(name.removeprefix("HTTP_").replace("_", "-").lower())
+            if value is not None:
+                return bool(value.split(",")[0].strip() == secure)
+        return bool(request.isSecure())
+
+    def _send(
+        self, request: Any, response: Any, added: list[tuple[str, str]], is_head: bool
+    ) -> None:
+        headers = response.headers
+        names = {name.lower(): value for name, value in headers}
+        headers = headers + [item for item in added if item[0].lower() not in names]
+        file, status = response.file, response.status
+        if file is None:
+            if not is_head and status != 304:
+                headers = [*headers, ("Content-Length", "0")]
+            request.answer(status, status.phrase, headers, b"")
+            return
+        size = int(names["content-length"])
+        source = getattr(file, "fileobj", file)  # of a range, at its start
+        if size <= SMALL:
+            body = file.read(size)
+            file.close()
+            if len(body) != size:  # the file was changed after the start
+                headers = [item for item in headers if item[0] != "Content-Length"]
+                headers.append(("Content-Length", str(len(body))))
+            request.answer(status, status.phrase, headers, body)
+            return
+        if not request.site.sockets.fits(source.fileno()):
+            file.close()
+            request.answer(503, "Service Unavailable", _NO_DESCRIPTOR, b"")
+            return
+        request.begin_answer(status, status.phrase, headers)
+        FileBody(request, source, size).start()
+
+
+def _index_of(application: WSGIApplication) -> _Index:
+    outermost: Any = application
+    if type(outermost) is WhiteNoise and type(outermost.application) is WSGIHandler:
+        return _Index({} if outermost.autorefresh else outermost.files, [], [])
+    outer: list[str] = []
+    for path in settings.MIDDLEWARE:
+        factory: Any = import_string(path)
+        if isinstance(factory, type) and issubclass(factory, WhiteNoiseMiddleware):
+            break
+        outer.append(path)
+    else:
+        return _Index({}, None, None)
+    if factory.__call__ is not WhiteNoiseMiddleware.__call__ or (
+        factory.serve is not WhiteNoiseMiddleware.serve
+    ):
+        return _by_django(f"{path} changes how files are served")
+    if type(application) is not WSGIHandler:
+        return _by_django("the WSGI application wraps that of Django")
+    if others := [each for each in outer if each not in UNIFORM]:
+        return _by_django(f"{', '.join(others)} runs before WhiteNoise")
+    whitenoise = factory(lambda request: HttpResponse())
+    if whitenoise.autorefresh:
+        return _Index({}, None, None)
+    return _Index(whitenoise.files, _added_by(outer, "http"), _added_by(outer, "https"))
+
+
+def _by_django(reason: str) -> _Index:
+    _log.info("views' threads answer static files, not the event loop: {reason}", reason=reason)
+    return _Index({}, None, None)
+
+
+def _added_by(outer: list[str], scheme: str) -> list[tuple[str, str]] | None:
+    """The headers that middleware adds to a response; None if it answers by itself."""
+    inner = HttpResponse()
+    del inner["Content-Type"]
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        return inner
+
+    chain: Any = answer
+    for path in reversed(outer):
+        chain = import_string(path)(chain)
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": settings.STATIC_URL or "/",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80" if scheme == "http" else "443",
+        "wsgi.input": BytesIO(),
+        "wsgi.url_scheme": scheme,
+    }
+    response = chain(WSGIRequest(environ))
+    return list(response.items()) if response is inner else None

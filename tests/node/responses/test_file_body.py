@@ -1,0 +1,160 @@
+"""Tests of cluster.node.responses.file_body on a real socket, whose writing the test calls."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from django.core.handlers.wsgi import WSGIHandler
+from twisted.internet.address import IPv4Address
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
+from whitenoise import WhiteNoise
+
+from cluster.node import http_channel
+from cluster.node.responses import file_body
+from cluster.node.responses.static_files import StaticFiles
+from tests.django.site import load_site
+from tests.node.test_http import WebTestCase
+
+load_site()
+
+CONTENT = bytes(range(256)) * 8192  # 2 MB
+GET = b"GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Descriptors:
+    """The part of a reactor that a transport needs."""
+
+    def __init__(self) -> None:
+        self.writing: set[Any] = set()
+        self.reading: set[Any] = set()
+
+    def addWriter(self, transport: Any) -> None:
+        self.writing.add(transport)
+
+    def removeWriter(self, transport: Any) -> None:
+        self.writing.discard(transport)
+
+    def addReader(self, transport: Any) -> None:
+        self.reading.add(transport)
+
+    def removeReader(self, transport: Any) -> None:
+        self.reading.discard(transport)
+
+
+class Server(Connection):
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 1)
+
+    getHost = getPeer
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """The sockets are not those of TCP."""
+
+
+class FileBodyTests(WebTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        (self.folder / "large.bin").write_bytes(CONTENT)
+        self.site.on_static_file = StaticFiles(WhiteNoise(WSGIHandler(), root=self.folder)).take
+        ours, self.client = socket.socketpair()
+        self.addCleanup(self.client.close)
+        self.addCleanup(ours.close)
+        ours.setblocking(False)
+        self.descriptors = Descriptors()
+        self.protocol: Any = self.site.buildProtocol(None)
+        self.server: Any = Server(ours, self.protocol, self.descriptors)  # type: ignore[arg-type]
+        self.server.connected = True
+        self.protocol.makeConnection(self.server)
+        self.received = b""
+
+    def turn(self) -> bool:
+        """One turn of an event loop; False if the transport does not wait for the socket."""
+        if self.server not in self.descriptors.writing:
+            return False
+        self.server.doWrite()
+        return True
+
+    def read(self) -> bool:
+        """Read what the kernel has; False if there is nothing."""
+        try:
+            data = self.client.recv(1 << 20, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        self.received += data
+        return True
+
+    def read_all(self) -> None:
+        while self.turn() | self.read():
+            self.reactor.advance(0)
+
+    @property
+    def arrived(self) -> bytes:
+        return self.received.partition(b"\r\n\r\n")[2]
+
+    def test_the_whole_file_arrives(self) -> None:
+        self.protocol.dataReceived(GET)
+        self.read_all()
+        self.assertEqual(self.arrived, CONTENT)
+        self.assertEqual(self.protocol.requests, [])
+        self.received = b""
+        self.protocol.dataReceived(GET)
+        self.read_all()
+        self.assertEqual(self.arrived, CONTENT)
+
+    def test_the_node_holds_no_bytes_for_a_client_that_does_not_read(self) -> None:
+        self.protocol.dataReceived(GET)
+        for _ in range(100):  # more turns than the kernel has room for pieces
+            self.turn()
+        self.assertEqual(len(self.server.dataBuffer) + self.server._tempDataLen, 0)
+        self.assertEqual(len(self.protocol.requests), 1)
+        self.read_all()
+        self.assertEqual(self.arrived, CONTENT)
+
+    def test_a_turn_sends_one_piece(self) -> None:
+        self.patch(file_body, "PIECE", 1000)
+        self.protocol.dataReceived(GET)
+        self.turn()
+        self.turn()
+        self.read()
+        self.assertLessEqual(len(self.arrived), 2000)
+
+    def test_pipelined_requests(self) -> None:
+        self.protocol.dataReceived(GET * 3)
+        self.read_all()
+        parts = self.received.split(b"HTTP/1.1 200 OK\r\n")
+        self.assertEqual([part[-len(CONTENT) :] == CONTENT for part in parts[1:]], [True] * 3)
+
+    def test_a_client_that_reads_nothing_is_disconnected(self) -> None:
+        aborted: list[bool] = []
+        self.patch(self.server, "abortConnection", lambda: aborted.append(True))
+        self.protocol.dataReceived(GET)
+        for _ in range(3):
+            for _ in range(100):
+                self.turn()
+            self.read()  # it reads a little
+            self.reactor.advance(http_channel.STALLED_S)
+        self.assertEqual(aborted, [])
+        for _ in range(100):
+            self.turn()
+        self.reactor.advance(http_channel.STALLED_S)
+        self.reactor.advance(http_channel.STALLED_S)
+        self.assertEqual(aborted, [True])
+
+    def test_a_client_that_leaves_closes_the_file(self) -> None:
+        self.protocol.dataReceived(GET)
+        file = self.protocol._requestProducer._file
+        self.turn()
+        self.server.connectionLost(Failure(ConnectionError()))
+        self.assertTrue(file.closed)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_file_that_has_become_shorter_ends_the_connection(self) -> None:
+        (self.folder / "large.bin").write_bytes(CONTENT[:1000])
+        aborted: list[bool] = []
+        self.patch(self.server, "abortConnection", lambda: aborted.append(True))
+        self.protocol.dataReceived(GET)
+        self.read_all()
+        self.assertEqual((self.arrived, aborted), (CONTENT[:1000], [True]))
