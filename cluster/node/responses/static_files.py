@@ -48,6 +48,9 @@ _NAMES = (
 )
 """The request headers that WhiteNoise reads, as WSGI names them."""
 
+_SERVING = ("__call__", "serve")
+"""The methods by which WhiteNoise answers."""
+
 _NO_DESCRIPTOR = [("Retry-After", "1"), ("Content-Length", "0")]
 
 _log = Logger()
@@ -161,9 +164,7 @@ def _index_of(application: WSGIApplication) -> _Index:
         outer.append(path)
     else:
         return _Index({}, None, None)
-    if factory.__call__ is not WhiteNoiseMiddleware.__call__ or (
-        factory.serve is not WhiteNoiseMiddleware.serve
-    ):
+    if any(getattr(factory, name) is not getattr(WhiteNoiseMiddleware, name) for name in _SERVING):
         return _by_django(f"{path} changes how files are served")
     if type(application) is not WSGIHandler:
         return _by_django("the WSGI application wraps that of Django")
