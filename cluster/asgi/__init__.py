@@ -1,6 +1,7 @@
 """Floor 2: ASGI applications and async views, run by the event loop of a node.
 
 scope             the scopes of requests and handshakes
+site_application  the application of a whole site
 urlconf           asgi(), which mounts an application in a URLconf
 websocket_cycle   one WebSocket client of an application
 

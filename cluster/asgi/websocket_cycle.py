@@ -302,7 +302,10 @@ class WebSocketCycle:
 
 
 async def _run(running: Awaitable[None]) -> None:
-    await running
+    try:
+        await running
+    except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the node
+        raise RuntimeError(f"an ASGI application raised {error!r}") from error
 
 
 def _payload(message: Message) -> str | bytes:

@@ -14,6 +14,7 @@ from cluster.cli.value_checks import (
     default_of,
 )
 from cluster.core.exceptions import ConfigurationError
+from cluster.django.conf import is_application
 from cluster.django.conf_machines import bus_of
 from cluster.django.handshake.proxies import Proxies, split_names
 from cluster.net.addresses import parse_address
@@ -60,6 +61,13 @@ NODE_PARAMETERS = [
         "addresses and networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto count,"
         " separated by commas; unix: for all who connect through a Unix socket"
         " [default: C10K['PROXY_HEADERS'], or none]",
+    ],
+    [
+        "asgi",
+        None,
+        None,
+        "the site's ASGI application, MODULE:NAME, for all URLs without a handler or a feed"
+        " [default: C10K['ASGI'], or none: the views of the URLconf]",
     ],
 ]
 NODE_FLAGS = [
@@ -132,6 +140,7 @@ class SiteOptions(ClusterOptions):
         self.max_message_size = self.number("max-message-size", 1, MAX_MESSAGE_SIZE)
         self.drain_timeout = self.seconds("drain-timeout", may_be_zero=True)
         self.proxy_headers = self._proxies()
+        self.asgi = self._asgi()
         check_descriptors()
         for address in self.listens:
             check_certificate(address)
@@ -147,6 +156,14 @@ class SiteOptions(ClusterOptions):
             raise ConfigurationError(f"--proxy-headers: {error}") from None
         return names
 
+    def _asgi(self) -> str:
+        name: str | None = self["asgi"]
+        if name is not None and not is_application(name):
+            raise ConfigurationError(
+                f"--asgi must be MODULE:NAME, such as mysite.asgi:application, not {name!r}"
+            )
+        return name or ""
+
     def node_config(self, name: str, bus: str) -> dict[str, Any]:
         """Return the fields of a NodeConfig."""
         return {
@@ -160,4 +177,5 @@ class SiteOptions(ClusterOptions):
             "drain_timeout": self.drain_timeout,
             "proxy_headers": self.proxy_headers,
             "access_log": bool(self["access-log"]),
+            "asgi": self.asgi,
         }

@@ -4,6 +4,7 @@ A key that is not listed is an error, because a misspelt limit would have no eff
 also an option of ``twistd c10k``, the setting is the option's default.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -50,6 +51,17 @@ STRINGS = Kind("a list of strings", _is_strings)
 TEXT = Kind("a string that is not empty", lambda value: isinstance(value, str) and value != "")
 
 
+def is_application(value: Any) -> bool:
+    """Whether a value can name an ASGI application: MODULE:NAME."""
+    return isinstance(value, str) and _APPLICATION.fullmatch(value) is not None
+
+
+_APPLICATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[:.][^\W\d]\w*")
+
+APPLICATION = Kind(
+    'the place of an ASGI application, such as "mysite.asgi:application"', is_application
+)
+
 MACHINE = Kind(conf_machines.MACHINE_WORDS, conf_machines.is_machine)
 SITE = Kind(conf_machines.SITE_WORDS, conf_machines.is_site)
 
@@ -75,6 +87,8 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     # name, and the name of the settings module.
     "MACHINE": (None, optional(MACHINE)),
     "SITE": (None, optional(SITE)),
+    # The ASGI application of the whole site; None: the URLconf's views.
+    "ASGI": (None, optional(APPLICATION)),
     # Seconds between pings to a WebSocket client, and seconds for the answer to one.
     "PING_INTERVAL": (20.0, NUMBER),
     "PING_TIMEOUT": (30.0, NUMBER),

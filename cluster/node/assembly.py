@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from wsgiref.types import WSGIApplication
 
+from cluster.asgi.site_application import load_application, match_of
 from cluster.django.api.database_threads import DatabasePool
 from cluster.django.client_expiry import ClientExpiry
 from cluster.django.feeds.http_requests import FeedRequests
@@ -73,6 +74,10 @@ class WebSocketParts:
         self.dispatcher = self.dispatcher_class(
             self.pubsub, settings, is_serving, self.expiry, self.proxies, self.sockets
         )
+        asgi = config.asgi or settings["ASGI"]
+        if asgi:
+            source = "--asgi" if config.asgi else "C10K['ASGI']"
+            self.dispatcher.otherwise = match_of(load_application(asgi, source))
         self.connection_factory = self.connection_factory_class(
             self.end_of_turn,
             self.epoll_reader,

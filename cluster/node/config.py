@@ -27,6 +27,7 @@ class NodeConfig:
         proxy_headers: The proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses,
             networks, and "unix:".
         access_log: Whether to log every HTTP request, feed and WebSocket.
+        asgi: The ASGI application of the site, MODULE:NAME; empty for the one of the settings.
         publish_socket: Path of the Unix socket for external publishers; empty for none.
     """
 
@@ -42,6 +43,7 @@ class NodeConfig:
     restart_spread: float = 10.0
     proxy_headers: Sequence[str] = ()
     access_log: bool = False
+    asgi: str = ""
     publish_socket: str = ""
 
     def with_machine(self, name: str) -> str:

@@ -122,9 +122,11 @@ class Drain:
         running = websockets.dispatcher.running
         if running:
             self.log.warn(
-                "handlers still run at the end of the drain timeout ({count}); leaving them",
+                "handlers still run at the end of the drain timeout ({count}); cancelling them",
                 count=running,
             )
+            websockets.dispatcher.cancel_running()
+            await deferLater(self._reactor, POLL_S, lambda: None)  # for their clean-up
         await self._deliver()
         return views_ended
 

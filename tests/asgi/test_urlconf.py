@@ -12,8 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster import Disconnected, websocket
 from cluster.asgi import asgi, websocket_cycle
+from cluster.asgi.site_application import load_application
+from cluster.core.exceptions import ConfigurationError
 from cluster.django.revocation.revocable_clients import revocable_clients
 from cluster.testing import Closed, Refused, asynchronous, connect
+from cluster.testing.memory_node import MemoryNode
 from tests.django.site import load_database, load_site
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -37,6 +40,10 @@ async def application(scope: Any, receive: Receive, send: Send) -> None:
 @websocket
 async def handler(ws: Any) -> None:
     await ws.send("a handler")
+
+
+def middleware(get_response: Any) -> Any:
+    return lambda request: get_response(request)
 
 
 def page(request: HttpRequest) -> HttpResponse:
@@ -237,8 +244,6 @@ class HandshakeTests(MountTestCase):
         self.behave(slow)
         client = asyncio.ensure_future(connect("/app/").__aenter__())
         await started.wait()
-        from cluster.testing.memory_node import MemoryNode
-
         (connection,) = MemoryNode.current().dispatcher.deciding
         connection.transport.abortConnection()
         await over.wait()
@@ -427,6 +432,22 @@ class EndTests(MountTestCase):
         self.assertEqual("cancelled", events[-1])
 
     @asynchronous
+    async def test_a_node_that_ends_cancels_it(self) -> None:
+        async def stay(scope: Any, receive: Receive, send: Send) -> None:
+            await send({"type": "websocket.accept"})
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                events.append("cancelled")
+                raise
+
+        self.behave(stay)
+        async with connect("/app/") as client:
+            MemoryNode.current().dispatcher.cancel_running()
+            self.assertEqual(1001, (await client.closed()).code)
+        self.assertEqual(["cancelled"], events)
+
+    @asynchronous
     async def test_a_loop_that_only_sends_lets_others_run(self) -> None:
         self.patch(websocket_cycle, "GRACE_S", 0.05)
 
@@ -442,6 +463,64 @@ class EndTests(MountTestCase):
             await client.receive()
             await client.abort()
             self.assertLess(events[0], 100_000)
+
+    @asynchronous
+    async def test_an_application_cannot_end_the_node(self) -> None:
+        async def leave(scope: Any, receive: Receive, send: Send) -> None:
+            await send({"type": "websocket.accept"})
+            raise SystemExit(1)
+
+        self.behave(leave)
+        async with connect("/app/") as client:
+            self.assertEqual(1011, (await client.closed()).code)
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+
+
+class SiteApplicationTests(MountTestCase):
+    """C10K["ASGI"], as --asgi."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        settings = override_settings(C10K={"ASGI": f"{__name__}:application"})
+        settings.enable()
+        self.addCleanup(settings.disable)
+
+    @asynchronous
+    async def test_it_serves_what_has_no_handler(self) -> None:
+        for place in ("/nowhere/", "/page/", "/"):
+            async with connect(place) as client:
+                await client.send("hello")
+                self.assertEqual("hello", await client.receive())
+        self.assertEqual(["/nowhere/", "/page/", "/"], [scope["path"] for scope in scopes])
+
+    @asynchronous
+    async def test_handlers_come_first(self) -> None:
+        async with connect("/app/handler/") as client:
+            self.assertEqual("a handler", await client.receive())
+        self.assertEqual([], scopes)
+
+    @asynchronous
+    async def test_within_middleware(self) -> None:
+        with override_settings(MIDDLEWARE=[f"{__name__}.middleware"]):
+            async with connect("/nowhere/"), connect("/page/"):
+                pass
+            async with connect("/app/handler/") as client:
+                self.assertEqual("a handler", await client.receive())
+        self.assertEqual(["/nowhere/", "/page/"], [scope["path"] for scope in scopes])
+
+    @asynchronous
+    async def test_a_path_that_is_not_utf_8(self) -> None:
+        self.assertEqual(404, (await self.refused("/%ff/")).status)
+
+    def test_what_cannot_be_loaded(self) -> None:
+        for name, error in (
+            ("tests.nowhere:application", "there is no module 'tests.nowhere'"),
+            (f"{__name__}:nothing", "has no application 'nothing'"),
+        ):
+            with self.assertRaisesRegex(ConfigurationError, f"--asgi {name}: .*{error}"):
+                load_application(name, "--asgi")
+        with self.assertRaisesRegex(ConfigurationError, "must be MODULE:APPLICATION, not 'x'"):
+            load_application("x", "--asgi")
 
 
 class RevocationTests(MountTestCase):

@@ -88,6 +88,7 @@ class ClusterTests(OptionsTestCase):
                 "drain_timeout": 10.0,
                 "proxy_headers": [],
                 "access_log": False,
+                "asgi": "",
             },
         )
 
@@ -222,6 +223,15 @@ class ClusterTests(OptionsTestCase):
             self.assertEqual(
                 end.code, message
             )  # Python prints it to standard error; the status is 1
+
+    def test_the_name_of_an_asgi_application(self) -> None:
+        options = self.parse(*FREE, "--asgi", "mysite.asgi:application")
+        self.assertEqual("mysite.asgi:application", options.given_node_config()["asgi"])
+        for value in ("mysite", "mysite/asgi.py:application", "mysite.asgi:"):
+            self.assert_refused(
+                f"--asgi must be MODULE:NAME, such as mysite.asgi:application, not {value!r}",
+                *FREE, "--asgi", value,
+            )  # fmt: skip
 
     def test_version(self) -> None:
         output = io.StringIO()

@@ -352,6 +352,11 @@ class Dispatcher:
         for connection in list(self.deciding):
             connection.close(CLOSE_GOING_AWAY, "this node is shutting down")
 
+    def cancel_running(self) -> None:
+        """The node ends: cancel the handlers that have not ended."""
+        for task in tuple(self._tasks.values()):
+            task.cancel()
+
     def _leave(self, connection: Connection) -> None:
         seat = self._seats.pop(connection, None)
         if seat is not None:
