@@ -116,7 +116,7 @@ X_FRAME_OPTIONS = "DENY"
 # The settings of c10k whose defaults do not suit this site.
 PER_CLIENT = os.environ.get("C10K_CONNECTIONS_PER_CLIENT", "500")
 C10K: dict[str, Any] = {
-    # Not a number: the check of the settings says so.
+    # The check of the settings reports a text that is not a number.
     "MAX_CONNECTIONS_PER_CLIENT": int(PER_CLIENT) if PER_CLIENT.isdecimal() else PER_CLIENT,
     "TOPICS": {
         "chat": {"history": 15, "expire": 86_400},

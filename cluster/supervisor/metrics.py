@@ -201,6 +201,7 @@ _HISTOGRAMS = {
 # Label values that are shown from the start: a rate over a counter that appears with its first
 # event would miss this event.
 _DROP_REASONS = (
+    "binary_message",
     "bus_queue_full",
     "disconnected",
     "duplicate_batch",
