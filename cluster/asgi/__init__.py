@@ -3,6 +3,11 @@
 scope             the scopes of requests and handshakes
 site_application  the application of a whole site
 urlconf           asgi(), which mounts an application in a URLconf
+async_views       which requests the event loop answers, and how many at once
+view_handler      Django's ASGI handler, for async views
+async_streams     refuses asynchronous streams in synchronous views
+async_threads     the threads in which async views call synchronous code
+http_cycle        one HTTP request of an application
 websocket_cycle   one WebSocket client of an application
 
 The specification is https://asgi.readthedocs.io/en/latest/specs/. The name in ``__all__`` is

@@ -147,6 +147,8 @@ _KEYS: dict[str, tuple[Any, Kind]] = {
     # Threads for ordinary views in each node, and requests that may wait for a thread.
     "WSGI_THREADS": (10, COUNT),
     "WSGI_QUEUE": (100, COUNT),
+    # Requests of async views and ASGI applications that each node answers at the same time.
+    "ASYNC_REQUESTS": (1000, COUNT),
     # Threads for ain_database and for handshakes with a session, and calls that may wait for one.
     "DATABASE_THREADS": (5, COUNT),
     "DATABASE_QUEUE": (5000, COUNT),

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from wsgiref.types import WSGIApplication
 
+from cluster.asgi.async_streams import refusing_async_streams
+from cluster.asgi.async_views import AsyncRequests
 from cluster.asgi.site_application import load_application, match_of
 from cluster.django.api.database_threads import DatabasePool
 from cluster.django.client_expiry import ClientExpiry
@@ -122,7 +124,7 @@ class HttpParts:
         self.database = DatabasePool(settings["DATABASE_THREADS"], settings["DATABASE_QUEUE"])
         self.site = DjangoSite(
             reactor,
-            application,
+            refusing_async_streams(application),
             build_websocket,
             threads=settings["WSGI_THREADS"],
             queue=settings["WSGI_QUEUE"],
@@ -142,6 +144,10 @@ class HttpParts:
         self.site.on_static_file = self.static_files.take
         self.site.on_request = self.feeds.take
         self.site.budget = websockets.end_of_turn.budget
+        self.async_requests = AsyncRequests(
+            reactor, settings, self.site.budget, websockets.dispatcher.otherwise
+        )
+        self.site.on_view = self.async_requests.take
         if config.access_log:
             access_log = AccessLog(reactor)
             access_log.watch(websockets.connection_factory)

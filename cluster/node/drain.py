@@ -13,8 +13,8 @@ When its replacement serves already (``hand_over``), the two share the listening
 When the cluster stops, new handshakes are refused, clients are closed with 1001, over a shorter
 time, and idle HTTP connections at once.
 
-In both cases views, handlers and responses have the drain timeout, and then what they have
-published is delivered to the other nodes.
+In both cases views, handlers and responses have the drain timeout. Async views that still run are
+cancelled then. At last what all of them have published is delivered to the other nodes.
 """
 
 import math
@@ -48,6 +48,9 @@ its next request receives a response. A request that crosses the close would be 
 DELIVERY_S = 1.0
 """Seconds that the other nodes and the broker have to acknowledge what this node has published.
 They take a tenth of it, unless one of them stops or is gone."""
+
+CANCEL_S = 1.0
+"""Seconds that async views have for their clean-up after they were cancelled."""
 
 POLL_S = 0.02
 """Seconds between two looks at what is still running."""
@@ -103,6 +106,7 @@ class Drain:
         for port in ports:
             port.stopListening()
         site, websockets = self._http.site, self._websockets
+        requests = self._http.async_requests
         site.is_closing = True
         grace = 0.0 if restart_spread is None else IDLE_GRACE_S
         await self._close_in_batches(grace)
@@ -110,7 +114,8 @@ class Drain:
         websockets.end_of_turn.flush_all()
         connections = websockets.connection_factory.connections
         await self._wait_while(
-            lambda: bool(connections or site.views.active or site.channels), grace
+            lambda: bool(connections or site.views.active or requests.active or site.channels),
+            grace,
         )
         views_ended = not site.views.active
         if not views_ended:
@@ -127,6 +132,14 @@ class Drain:
             )
             websockets.dispatcher.cancel_running()
             await deferLater(self._reactor, POLL_S, lambda: None)  # for their clean-up
+        if requests.active:
+            self.log.warn(
+                "async views still run at the end of the drain timeout ({count}); cancelling them",
+                count=requests.active,
+            )
+            requests.cancel()
+            self._deadline = self._reactor.seconds() + CANCEL_S
+            await self._wait_while(lambda: bool(requests.active), grace)
         await self._deliver()
         return views_ended
 

@@ -64,6 +64,8 @@ class DjangoSite(Site):
         self.on_request: Callable[[BoundedRequest], bool] = lambda request: False
         self.on_static_file: Callable[[BoundedRequest], bool] = lambda request: False
         """Called before ``on_request``, in the same way."""
+        self.on_view: Callable[[BoundedRequest], bool] = lambda request: False
+        """Called with each request for a view; returns True if the event loop answers it."""
         self.build_websocket = build_websocket
         self.limits = limits
         self.sockets = sockets or SocketLimits()

@@ -146,8 +146,9 @@ class BoundedRequest(Request):
         self.answer(429, "Too Many Requests", headers, body)
 
     def serve_view(self) -> None:
-        """Answer the request with Django's views."""
-        super().process()
+        """Answer the request with Django's views, in the event loop or in a thread."""
+        if not self.site.on_view(self):
+            super().process()
 
     def answer(
         self, code: int, phrase: str, headers: Sequence[tuple[str, str]], body: bytes

@@ -321,6 +321,7 @@ class Node(Service):
             self.websockets.epoll_reader.stop()
         if views_ended:
             self.http.site.pool.stop()
+        self.http.async_requests.threads.stop()
         self.http.database.stop()
         self.websockets.connection_factory.log_summaries()
         self.pubsub.stop()

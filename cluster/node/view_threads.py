@@ -48,6 +48,7 @@ class ViewThreads(Resource):
         self._threads = pool.max
         self.active = 0
         self.refused = 0
+        self.served = 0
         self._gone: list[object] = []
         self._due: deque[tuple[HTTPRequest, list[object]]] = deque()
         self._started = 0  # in this turn of the reactor
@@ -76,6 +77,7 @@ class ViewThreads(Resource):
             request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
             return b"Too many requests are waiting; try again.\n"
         self.active += 1
+        self.served += 1
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
         self._due.append((request, gone))

@@ -53,6 +53,12 @@ _GAUGES = {
     "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes queued for the bus", ""),
     "wsgi_queue_depth": ("c10k_wsgi_queue_depth", "Requests that are waiting for a thread", ""),
     "wsgi_threads": ("c10k_wsgi_threads", "Threads that are running views", ""),
+    "async_requests": (
+        "c10k_async_requests",
+        "Requests of async views and ASGI applications that are being answered",
+        "",
+    ),
+    "async_threads": ("c10k_async_threads", "Threads of synchronous code in async views", ""),
     "handshakes_deciding": (
         "c10k_handshakes_deciding",
         "WebSocket handshakes that are waiting for their session or accept function",
@@ -121,6 +127,21 @@ _COUNTERS = {
     "wsgi_refused": (
         "c10k_wsgi_refused",
         "Requests answered 503 because too many were waiting",
+        "",
+    ),
+    "requests": (
+        "c10k_requests",
+        "Requests to views and ASGI applications, by kind: sync, async, application",
+        "kind",
+    ),
+    "async_requests_refused": (
+        "c10k_async_requests_refused",
+        "Requests answered 503 because too many were being answered in the event loop",
+        "",
+    ),
+    "async_requests_left": (
+        "c10k_async_requests_left",
+        "Requests of async views and ASGI applications whose client left before the end",
         "",
     ),
     "limited": ("c10k_limited", "Clients refused or closed by a limit, by limit", "limit"),

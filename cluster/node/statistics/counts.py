@@ -31,6 +31,7 @@ def statistics(
         websockets.pubsub,
     )
     site, feeds, database = http.site, http.feeds, http.database
+    requests = http.async_requests
     refused = Counter(factory.handshakes_refused)
     refused["timeout"] += http.protocol_detection.too_slow
     sockets = websockets.sockets
@@ -67,6 +68,11 @@ def statistics(
         "wsgi_queue_capacity": site.views.queue_capacity,
         "wsgi_refused": site.views.refused,
         "wsgi_threads": len(site.pool.threads),
+        "requests": {"sync": site.views.served, **requests.served},
+        "async_requests": requests.active,
+        "async_requests_refused": requests.refused,
+        "async_requests_left": requests.left,
+        "async_threads": len(requests.threads),
         "handshakes_deciding": len(dispatcher.deciding),
         "limited": dict(+limited),
         "revoked": revocable_clients.closed_total,

@@ -1,0 +1,106 @@
+"""Django's ASGI handler, for the async views of a node.
+
+It differs from Django's in three points:
+
+* It reads the request's body from where the node holds it, without a copy.
+* Synchronous middleware, signals and ``sync_to_async`` use the shared threads of async_threads.
+  A site with middleware that is only synchronous has a thread for each request instead, because
+  such middleware waits in its thread until the view has ended.
+* It is one task, which the node cancels when the client leaves; ``request_finished`` is sent also
+  after an error in a streaming response.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.signals import request_finished, request_started
+from django.urls import set_script_prefix
+from django.utils.module_loading import import_string
+from twisted.logger import Logger
+
+from cluster.asgi.async_threads import AsyncThreads, RequestThread
+from cluster.asgi.http_cycle import HttpCycle
+from cluster.asgi.scope import Scope
+
+STATIC_FILES = "whitenoise.middleware.WhiteNoiseMiddleware"
+"""Middleware that is left out: it answers requests for files, which are not at the URL of an async
+view, and is only synchronous."""
+
+_log = Logger()
+
+
+def only_synchronous(paths: Sequence[str]) -> list[str]:
+    """The middleware among these dotted paths that has no asynchronous form."""
+    return [path for path in paths if not getattr(import_string(path), "async_capable", False)]
+
+
+class ViewHandler(ASGIHandler):
+    """Answers the requests of async views.
+
+    Args:
+        threads: The threads for synchronous code.
+    """
+
+    def __init__(self, threads: AsyncThreads) -> None:
+        self._threads = threads
+        before = settings.MIDDLEWARE
+        paths = [path for path in before if path != STATIC_FILES]
+        blocking = only_synchronous(paths)
+        self._shares_threads = not blocking
+        if blocking:
+            _log.warn(
+                "each request of an async view keeps a thread until its view has ended, because of"
+                " middleware that is only synchronous: {names}",
+                names=", ".join(blocking),
+            )
+        settings.MIDDLEWARE = paths
+        try:
+            super().__init__()
+        finally:
+            settings.MIDDLEWARE = before
+
+    async def answer(self, cycle: HttpCycle, body: Any, scope: Scope, send: Any) -> None:
+        """Answer one request.
+
+        Args:
+            cycle: Its cycle.
+            body: Its body, a file.
+            scope: Its scope.
+            send: That of ASGI.
+        """
+        async with ThreadSensitiveContext() as context:
+            if self._shares_threads:
+                # asgiref calls its shutdown() at the end of the context.
+                SyncToAsync.context_to_thread_executor[context] = RequestThread(self._threads)
+            await self._answer(cycle, body, scope, send)
+
+    async def _answer(self, cycle: HttpCycle, body: Any, scope: Scope, send: Any) -> None:
+        set_script_prefix(get_script_prefix(scope))
+        response = None
+        try:
+            await request_started.asend(sender=self.__class__, scope=scope)
+            request, response = self.create_request(scope, body)
+            if request is not None:
+                cycle.http_request = request
+                response = await self.run_get_response(request)
+            await self.send_response(response, send)
+        finally:
+            if response is None:
+                await request_finished.asend(sender=self.__class__)
+            else:
+                await self._close(response)
+
+    @staticmethod
+    async def _close(response: Any) -> None:
+        """Close a response, after the generator of its content: Django would leave a generator that
+        was not exhausted to the garbage collection."""
+        try:
+            if response.streaming and response.is_async:
+                close = getattr(response._iterator, "aclose", None)
+                if close is not None:
+                    await close()
+        finally:
+            await sync_to_async(response.close)()
