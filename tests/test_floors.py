@@ -43,6 +43,8 @@ FLOORS = (
     Floor("uplink", ("cluster.uplink",), ("core", "logs", "net")),
     Floor("django", ("cluster.django",), ("core", "logs", "net", "uplink")),
     Floor("asgi", ("cluster.asgi",), ("core", "logs", "net", "django")),
+    # The channel layer for Channels, which applications name in their settings.
+    Floor("channels", ("cluster.channels",), ("core", "logs", "net", "django")),
     Floor(
         "node",
         ("cluster.node", "cluster.broker"),

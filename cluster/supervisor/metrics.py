@@ -224,6 +224,9 @@ _HISTOGRAMS = {
 _DROP_REASONS = (
     "binary_message",
     "bus_queue_full",
+    "channel_expired",
+    "channel_full",
+    "channel_gone",
     "disconnected",
     "duplicate_batch",
     "history_gap",

@@ -16,6 +16,10 @@ Payload = str | bytes
 RESERVED = b"c10k/"
 """Topics that begin with this are the cluster's own; applications must not publish to them."""
 
+ONE_NODE = RESERVED + b"here/"
+"""Reserved topics that begin with this: what an external publisher publishes reaches only the
+subscribers of the node that takes it."""
+
 AFTER_RESERVED = b"c10k0"
 """The first name, in the order of bytes, that is greater than all reserved ones."""
 

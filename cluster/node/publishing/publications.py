@@ -6,6 +6,7 @@ from twisted.logger import Logger
 
 from cluster.core.exceptions import NotPublished
 from cluster.core.wire.external_publisher import Accepted, ExternalMessage, Publish, Rejection
+from cluster.django.api.payloads import ONE_NODE
 from cluster.logs.rate_limit import LimitedLog
 from cluster.net.websocket.frames import (
     BINARY,
@@ -26,6 +27,9 @@ class Publishes(Protocol):
 
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         """Queue a frame to all subscribers; returns (nodes, connections of this node)."""
+
+    def publish_here(self, topic: bytes, frame: bytes) -> tuple[int, int]:
+        """The same, to the subscribers of this node only."""
 
     def publish_retained(
         self, topic: bytes, frame: bytes, depth: int, lifetime: int
@@ -67,7 +71,9 @@ class ExternalPublications:
         assert isinstance(message, Publish)
         topic, frame = message.topic, message.frame
         try:
-            if message.depth:
+            if topic.startswith(ONE_NODE):
+                done = self._pubsub.publish_here(topic, frame)
+            elif message.depth:
                 done = self._pubsub.publish_retained(topic, frame, message.depth, message.lifetime)
             else:
                 done = self._pubsub.publish(topic, frame)
