@@ -118,6 +118,9 @@ class ClusterChannelLayer(BaseChannelLayer):  # type: ignore[misc, unused-ignore
         """
         name = f"{prefix}.{self._process}!{new_local_part()}"
         self.require_valid_channel_name(name)
+        node = self._node()
+        if node is not None:
+            await self._in_loop(node, self._wait_for_link, node)
         return name
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
@@ -342,6 +345,12 @@ class ClusterChannelLayer(BaseChannelLayer):  # type: ignore[misc, unused-ignore
             pauses += 1
             await asyncio.sleep(PAUSE_S)
         return link.publish(topic, kind, name, body)
+
+    async def _wait_for_link(self, node: Node) -> None:
+        """Wait until all nodes know this process, so that its channels can be sent to."""
+        ready = self._linked(node).ready
+        if not ready.done():
+            await in_force.wait(ready)
 
     async def _read(self, node: Node, channel: str) -> None:
         link = self._linked(node)

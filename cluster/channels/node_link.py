@@ -57,6 +57,7 @@ class NodeLink:
         drops.node_counts = node.pubsub.dropped
         for topic in (names.of_process(process), names.all, names.relay):
             node.pubsub.follow(topic, self._taker(topic))
+        self.ready = self.in_force.ask()
         for group in queues.groups():
             self.join_group(group)
 

@@ -47,6 +47,10 @@ class RecordingPubSub:
         self.published.append((topic, frame))
         return 2, 5
 
+    def publish_here(self, topic: bytes, frame: bytes) -> tuple[int, int]:
+        self.published.append(("here", topic, frame))
+        return 1, 0
+
     def publish_retained(
         self, topic: bytes, frame: bytes, depth: int, lifetime: int
     ) -> tuple[int, int]:
@@ -124,6 +128,13 @@ class PublishSocketTests(SynchronousTestCase):
             self.pubsub.published, [(b"live", HELLO.frame), (b"chat", kept.frame, 15, 3_600_000)]
         )
         self.assertEqual(self.publications.published, 2)
+
+    def test_a_publication_for_one_node(self) -> None:
+        connection, transport = self.connect()
+        publication = Publish(b"c10k/here/x", text_frame(b"x"), 0, 0)
+        connection.dataReceived(encode(publication))
+        self.assertEqual(self.answers(transport), [Accepted(1, 0)])
+        self.assertEqual(self.pubsub.published, [("here", b"c10k/here/x", publication.frame)])
 
     def test_the_socket_of_a_killed_process_is_replaced(self) -> None:
         with open(os.path.join(self.folder, "publish-0.sock"), "w"):
