@@ -10,7 +10,6 @@ that ``testing`` imports from ``node``, ``asgi`` from ``django``, and ``django``
        testing      a node in memory, for tests of applications
     2  asgi         ASGI applications and async views, in the event loop of a node
        django       what Django developers use
-    2  django       what Django developers use
        channels     the channel layer for Channels
        pubsub       topics, barriers and presence of one node, on any bus
        uplink       connects a broker with those of other machines

@@ -1,6 +1,6 @@
 """The topics of this process's node: groups, and channels of other processes.
 
-A process whose node changes, as in tests, subscribes anew with the next call.
+A process whose node changes, as in tests, subscribes again with the next call.
 Call all methods in the thread of the node's event loop.
 """
 

@@ -129,7 +129,7 @@ class QueuesTests(SynchronousTestCase):
             EXPIRY, GROUP_EXPIRY, lambda name: CAPACITY, lambda: self.now, self.drops
         )
 
-    def test_a_channel_that_nobody_reads_takes_no_memory_for_ever(self) -> None:
+    def test_a_channel_that_nobody_reads_is_forgotten(self) -> None:
         self.queues.put("old", b"1")
         self.queues.add("group", "old")
         self.now = ABANDONED * EXPIRY
