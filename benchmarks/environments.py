@@ -23,6 +23,7 @@ REQUIREMENTS: Mapping[str, Sequence[str]] = {
     "picows": ("picows", "uvloop"),
     "channels": ("channels", "channels-redis", "daphne", "uvicorn[standard]"),
     "socketio": ("python-socketio", "redis[hiredis]", "uvicorn[standard]"),
+    "http": ("gunicorn", "uvicorn[standard]", "daphne", "Django<6.1", "whitenoise"),
 }
 """Competitor -> the requirements that pip installs for it."""
 
@@ -34,6 +35,7 @@ REPORTED: Mapping[str, Sequence[str]] = {
         *("channels", "channels-redis", "daphne", "uvicorn", "uvloop", "httptools", "websockets"),
         *("redis", "Django", "twisted", "autobahn"),
     ),
+    "http": ("gunicorn", "uvicorn", "uvloop", "httptools", "daphne", "Django", "whitenoise"),
     "socketio": (
         *("python-socketio", "python-engineio", "redis", "hiredis", "uvicorn", "uvloop"),
         *("httptools", "websockets"),

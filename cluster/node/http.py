@@ -12,6 +12,7 @@ from wsgiref.types import WSGIApplication
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.python.threadpool import ThreadPool
 from twisted.web.http import Request as HTTPRequest
+from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from cluster.django.handshake.proxies import Proxies
@@ -59,7 +60,7 @@ class DjangoSite(Site):
     ) -> None:
         self.pool = ThreadPool(0, threads, name="views")
         self.views = ViewThreads(reactor, self.pool, application, queue)
-        super().__init__(self.views, reactor=reactor)
+        super().__init__(Resource(), reactor=reactor)
         self.displayTracebacks = False
         self.on_request: Callable[[BoundedRequest], bool] = lambda request: False
         self.on_static_file: Callable[[BoundedRequest], bool] = lambda request: False

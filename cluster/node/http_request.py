@@ -43,6 +43,8 @@ class BoundedRequest(Request):
     """Bytes of the body that have arrived."""
     began = 0.0
     """When its first byte arrived, by the reactor's clock."""
+    is_gone = False
+    """Whether the client has left before the response was complete."""
     feed: Any = None
     """The kind and the client of the feed that this request became."""
 
@@ -147,8 +149,13 @@ class BoundedRequest(Request):
 
     def serve_view(self) -> None:
         """Answer the request with Django's views, in the event loop or in a thread."""
-        if not self.site.on_view(self):
+        if self.path == b"*":
             super().process()
+        elif not self.site.on_view(self):
+            self.site.views.serve(self)
+
+    def on_gone(self) -> None:
+        """Called when the client has left. What produces the response replaces it."""
 
     def answer(
         self, code: int, phrase: str, headers: Sequence[tuple[str, str]], body: bytes
@@ -177,6 +184,8 @@ class BoundedRequest(Request):
     def _begin(self, code: int, phrase: str, headers: Sequence[tuple[str, str]]) -> bytes:
         self.startedWriting = 1
         self.code = code
+        if code == UPGRADE_REQUIRED:
+            headers = [*headers, ("Upgrade", "websocket"), ("Connection", "Upgrade")]
         if self.site.is_closing:
             self.channel.persistent = False
         is_last = not self.channel.persistent
@@ -207,6 +216,8 @@ class BoundedRequest(Request):
 
         The client may have received the complete response before this process noticed it.
         """
+        self.is_gone = True
+        self.on_gone()
         if self._is_complete:
             if not self.startedWriting:
                 self.code = CLIENT_LEFT

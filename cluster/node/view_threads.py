@@ -8,24 +8,25 @@ Requests beyond the pool and its queue are answered 503 at once. The rules:
 """
 
 from collections import deque
-from collections.abc import Callable
+from threading import Lock
 from typing import Any
 from wsgiref.types import WSGIApplication
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
-from twisted.web.http import Request as HTTPRequest
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
-from twisted.web.wsgi import WSGIResource
+
+from cluster.node.responses.wsgi import WsgiCall
 
 STARTED_PER_TURN = 4
 """Views that start in one turn of the reactor. Each start takes time in the reactor and in its
 thread: hundreds at once would delay WebSocket messages (``python -m benchmarks.slow_views``)."""
 
 
-class ViewThreads(Resource):
+TOO_MANY = [("Retry-After", "1"), ("Content-Type", "text/plain; charset=utf-8")]
+
+
+class ViewThreads:
     """Runs the WSGI application, or answers 503 if too many requests are waiting.
 
     Args:
@@ -35,13 +36,10 @@ class ViewThreads(Resource):
         queue: The number of requests that may wait for a thread.
     """
 
-    isLeaf = True
-
     def __init__(
         self, reactor: Any, pool: ThreadPool, application: WSGIApplication, queue: int
     ) -> None:
-        super().__init__()
-        self._wsgi = WSGIResource(reactor, self, application)
+        self._application = application
         self._reactor = reactor
         self._pool = pool
         self._limit = pool.max + queue
@@ -49,8 +47,8 @@ class ViewThreads(Resource):
         self.active = 0
         self.refused = 0
         self.served = 0
-        self._gone: list[object] = []
-        self._due: deque[tuple[HTTPRequest, list[object]]] = deque()
+        self._lock = Lock()
+        self._due: deque[Any] = deque()
         self._started = 0  # in this turn of the reactor
         self._next_turn: IDelayedCall | None = None
 
@@ -69,23 +67,22 @@ class ViewThreads(Resource):
         """The number of requests that may wait for a thread."""
         return self._limit - self._threads
 
-    def render(self, request: HTTPRequest) -> int | bytes:
+    def serve(self, request: Any) -> None:
+        """Run a view for a BoundedRequest, or answer 503."""
         if self.active >= self._limit:
             self.refused += 1
-            request.setResponseCode(503)
-            request.setHeader(b"Retry-After", b"1")
-            request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-            return b"Too many requests are waiting; try again.\n"
-        self.active += 1
+            body = b"Too many requests are waiting; try again.\n"
+            headers = [*TOO_MANY, ("Content-Length", str(len(body)))]
+            request.answer(503, "Service Unavailable", headers, body)
+            return
+        with self._lock:
+            self.active += 1
         self.served += 1
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-        self._due.append((request, gone))
+        self._due.append(request)
         if self._next_turn is None:
             self._turn()
         elif self._started < STARTED_PER_TURN:
             self._start_one()
-        return NOT_DONE_YET
 
     def _turn(self) -> None:
         """Start up to STARTED_PER_TURN views now, and further ones in the next turns."""
@@ -97,27 +94,25 @@ class ViewThreads(Resource):
             self._next_turn = self._reactor.callLater(0, self._turn)
 
     def _start_one(self) -> None:
-        request, self._gone = self._due.popleft()
+        request = self._due.popleft()
         self._started += 1
-        if self._gone:
+        if request.is_gone:
             self._finished()
             return
         try:
-            self._wsgi.render(request)
+            call = WsgiCall(self._reactor, self._application, request)
         except Exception:
             self._finished()
-            request.processingFailed(Failure())  # type: ignore[attr-defined]
+            request.processingFailed(Failure())
+            return
+        self._pool.callInThread(self._run, call)
 
-    def callInThread(self, run: Callable[[], object]) -> None:
-        """Stands in for the thread pool's method: WSGIResource calls it inside ``render``."""
-        self._pool.callInThread(self._run, run, self._gone)
-
-    def _run(self, run: Callable[[], object], gone: list[object]) -> None:
+    def _run(self, call: WsgiCall) -> None:
         try:
-            if not gone:
-                run()
+            call.run()
         finally:
-            self._reactor.callFromThread(self._finished)
+            self._finished()
 
     def _finished(self) -> None:
-        self.active -= 1
+        with self._lock:
+            self.active -= 1

@@ -297,15 +297,15 @@ class QueueTests(WebTestCase):
 
     def test_a_view_that_cannot_start_is_answered_500(self) -> None:
         self.patch(view_threads, "STARTED_PER_TURN", 1)
-        render = self.site.views._wsgi.render
         wrong = [ZeroDivisionError()]
+        make = view_threads.WsgiCall
 
-        def fail_once(request: Any) -> Any:
+        def fail_once(*args: Any) -> Any:
             if wrong:
                 raise wrong.pop()
-            return render(request)
+            return make(*args)
 
-        self.patch(self.site.views._wsgi, "render", fail_once)
+        self.patch(view_threads, "WsgiCall", fail_once)
         first, second = self.start(), self.start()
         self.settle()
         self.assert_status(first.value(), 500)
@@ -332,7 +332,7 @@ class QueueTests(WebTestCase):
             raise KeyError("secret")
 
         self.patch(self, "application", fail)
-        self.site.views._wsgi._application = fail
+        self.site.views._application = fail
         answer = self.ask(self.GET)
         self.assert_status(answer, 500)
         self.assertNotIn(b"secret", answer)
@@ -654,7 +654,7 @@ class ResponseTests(WebTestCase):
         self.connection.protocol.connectionLost(Failure(ConnectionLost()))
 
     def request(self, application: Any) -> None:
-        self.patch(self.site.views._wsgi, "_application", application)
+        self.patch(self.site.views, "_application", application)
         self.connection = self.connect()
         self.connection.protocol.dataReceived(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
 

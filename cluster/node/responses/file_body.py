@@ -14,8 +14,8 @@ from zope.interface import implementer
 
 from cluster.net.unbuffered_output import transport_bytes
 
-PIECE = 128 * 1024
-"""Bytes that are sent of one file in one turn; Twisted sends as many of its own buffers."""
+PIECE = 256 * 1024
+"""Bytes that are sent of one file in one turn."""
 
 
 @implementer(IPushProducer)

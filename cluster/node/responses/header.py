@@ -21,7 +21,7 @@ def response_header(
     """
     lines = [f"{version.decode('latin-1')} {code} {phrase}"]
     lines += [f"{name}: {value}" for name, value in headers]
-    lines.append(_date_header())
+    lines.append(f"Date: {http_date()}")
     if is_last:
         lines.append("Connection: close")
     text = "\r\n".join(lines)
@@ -30,10 +30,10 @@ def response_header(
     return f"{text}\r\n\r\n".encode("latin-1")
 
 
-def _date_header() -> str:
-    """The Date header of this second."""
+def http_date() -> str:
+    """The time, to the second, as in a Date header."""
     global _date
     now = int(time.time())
     if _date[0] != now:
-        _date = (now, f"Date: {formatdate(now, usegmt=True)}")
+        _date = (now, formatdate(now, usegmt=True))
     return _date[1]

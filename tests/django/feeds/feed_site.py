@@ -173,17 +173,17 @@ class FeedSiteTestCase(SynchronousTestCase):
             self.clock, None, lambda peer: None, threads=1, queue=1, limits=HttpLimits()
         )
         self.site.on_request = self.feeds.take
-        self.patch(self.site.views, "render", self.view)
+        self.patch(self.site.views, "serve", self.view)
         self.addCleanup(self.assert_nothing_left)
         feed_subscriptions.clients.clear()
 
     def schedule(self) -> None:
         self.clock.callLater(0, self.pubsub.flush)
 
-    def view(self, request: Any) -> bytes:
+    def view(self, request: Any) -> None:
         """Stands for all of Django's views."""
         self.views.append(request.uri)
-        return b"a view\n"
+        request.answer(200, "OK", [("Content-Length", "7")], b"a view\n")
 
     def run_async(self, test: Callable[[], Awaitable[None]]) -> None:
         asyncio.run(test())  # type: ignore[arg-type]

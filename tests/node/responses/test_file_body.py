@@ -1,12 +1,8 @@
 """Tests of cluster.node.responses.file_body on a real socket, whose writing the test calls."""
 
-import socket
 from pathlib import Path
-from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler
-from twisted.internet.address import IPv4Address
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from whitenoise import WhiteNoise
 
@@ -14,7 +10,7 @@ from cluster.node import http_channel
 from cluster.node.responses import file_body
 from cluster.node.responses.static_files import StaticFiles
 from tests.django.site import load_site
-from tests.node.test_http import WebTestCase
+from tests.node.responses.socket_case import SocketTestCase
 
 load_site()
 
@@ -22,77 +18,13 @@ CONTENT = bytes(range(256)) * 8192  # 2 MB
 GET = b"GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-class Descriptors:
-    """The part of a reactor that a transport needs."""
-
-    def __init__(self) -> None:
-        self.writing: set[Any] = set()
-        self.reading: set[Any] = set()
-
-    def addWriter(self, transport: Any) -> None:
-        self.writing.add(transport)
-
-    def removeWriter(self, transport: Any) -> None:
-        self.writing.discard(transport)
-
-    def addReader(self, transport: Any) -> None:
-        self.reading.add(transport)
-
-    def removeReader(self, transport: Any) -> None:
-        self.reading.discard(transport)
-
-
-class Server(Connection):
-    def getPeer(self) -> IPv4Address:
-        return IPv4Address("TCP", "127.0.0.1", 1)
-
-    getHost = getPeer
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """The sockets are not those of TCP."""
-
-
-class FileBodyTests(WebTestCase):
+class FileBodyTests(SocketTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         (self.folder / "large.bin").write_bytes(CONTENT)
         self.site.on_static_file = StaticFiles(WhiteNoise(WSGIHandler(), root=self.folder)).take
-        ours, self.client = socket.socketpair()
-        self.addCleanup(self.client.close)
-        self.addCleanup(ours.close)
-        ours.setblocking(False)
-        self.descriptors = Descriptors()
-        self.protocol: Any = self.site.buildProtocol(None)
-        self.server: Any = Server(ours, self.protocol, self.descriptors)  # type: ignore[arg-type]
-        self.server.connected = True
-        self.protocol.makeConnection(self.server)
-        self.received = b""
-
-    def turn(self) -> bool:
-        """One turn of an event loop; False if the transport does not wait for the socket."""
-        if self.server not in self.descriptors.writing:
-            return False
-        self.server.doWrite()
-        return True
-
-    def read(self) -> bool:
-        """Read what the kernel has; False if there is nothing."""
-        try:
-            data = self.client.recv(1 << 20, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        self.received += data
-        return True
-
-    def read_all(self) -> None:
-        while self.turn() | self.read():
-            self.reactor.advance(0)
-
-    @property
-    def arrived(self) -> bytes:
-        return self.received.partition(b"\r\n\r\n")[2]
 
     def test_the_whole_file_arrives(self) -> None:
         self.protocol.dataReceived(GET)
