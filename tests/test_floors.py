@@ -45,6 +45,8 @@ FLOORS = (
     Floor("asgi", ("cluster.asgi",), ("core", "logs", "net", "django")),
     # The channel layer for Channels, which applications name in their settings.
     Floor("channels", ("cluster.channels",), ("core", "logs", "net", "django")),
+    # For applications of python-socketio; nothing else imports it.
+    Floor("socketio", ("cluster.socketio",), ("core", "logs", "net", "django")),
     Floor(
         "node",
         ("cluster.node", "cluster.broker"),

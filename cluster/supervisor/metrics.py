@@ -235,6 +235,7 @@ _DROP_REASONS = (
     "node_stalled",
     "slow_consumer",
     "slow_handler",
+    "socketio_queue_full",
     "too_large",
     "unknown_sender",
 )
