@@ -1,8 +1,8 @@
 """Tests that run on one version of Python only.
 
-What a page shows, what nginx or PostgreSQL do, does not depend on Python's version, and takes long.
-``make test`` runs these on the oldest Python only; tox sets C10K_TESTS=brief for the others. Where
-the oldest is not installed, every Python runs them.
+What a page shows, what nginx or PostgreSQL do, and what the sources contain does not depend on
+Python's version, and takes long. ``make test`` runs these on the oldest Python only; tox sets
+C10K_TESTS=brief for the others. Where the oldest is not installed, every Python runs them.
 """
 
 import os

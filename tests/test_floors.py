@@ -9,10 +9,13 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from twisted.trial.unittest import TestCase
+
+from tests.once import once
 
 ROOT = Path(__file__).parent.parent
 
@@ -113,6 +116,7 @@ class Import(NamedTuple):
         return f"{self.module}, line {self.line}: imports {self.name}"
 
 
+@cache
 def sources() -> dict[str, Path]:
     """Every module of the product by its dotted name."""
     found = {}
@@ -204,11 +208,16 @@ def cycles(found: list[Import]) -> list[set[str]]:
     return groups
 
 
+@cache
+def all_imports() -> list[Import]:
+    """Return what all modules of the product import."""
+    return [found for module, path in sources().items() for found in imports(module, path)]
+
+
+@once
 class FloorsTests(TestCase):
     def setUp(self) -> None:
-        self.imports = [
-            found for module, path in sources().items() for found in imports(module, path)
-        ]
+        self.imports = all_imports()
 
     def test_every_module_is_on_one_floor(self) -> None:
         """Add a new module of the cluster to the table above."""

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.once import once
+
 ROOT = Path(__file__).parent.parent
 
 READ = {".py", ".md", ".js", ".mjs", ".html", ".css", ".toml", ".ini", ".yml", ".conf", ".service"}
@@ -245,6 +247,7 @@ def is_exempt(path: str) -> bool:
     return any(path == each or path.startswith(f"{each}/") for each in EXEMPT)
 
 
+@once
 class LanguageTests(SynchronousTestCase):
     def test_standard_terms(self) -> None:
         found = [str(each) for each in findings() if not is_exempt(each.path)]

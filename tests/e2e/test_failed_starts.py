@@ -19,12 +19,14 @@ from tests.e2e.processes import (
     start_program,
     twistd,
 )
+from tests.once import once
 
 SETTINGS = "SECRET_KEY = 'x'\nALLOWED_HOSTS = ['*']\nROOT_URLCONF = 'broken_urls'\n"
 URLS = "from django.http import HttpResponse\nfrom django.urls import path\n"
 URLS += "urlpatterns = [path('', lambda request: HttpResponse('served'))]\n"
 
 
+@once
 class FailedStartTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
