@@ -45,6 +45,10 @@ MAX_WAITING_BYTES = 64 << 20
 IN_A_ROW = 16
 """Messages after which the other clients of the node have their turn."""
 
+PAUSE_S, PAUSES = 0.01, 100
+"""While the queue of the bus is full, an emit waits at most a second, in pauses. After that the bus
+drops messages when it reaches its limit, and counts them."""
+
 _log = Logger()
 _log_dropped = LimitedLog(_log.error, "messages for Socket.IO servers dropped")
 
@@ -126,7 +130,12 @@ class ClusterManager(AsyncPubSubManager):
     async def _publish(self, data: dict[str, Any]) -> None:
         sender = EXTERNAL if self._is_in_another_thread() else self.host_id
         publication = encode_message(self._topic, sender, data, self.json, self._max_size)
-        if topics.node is not None:
+        node = topics.node
+        if node is not None:
+            pauses = 0
+            while node.pubsub.full and pauses < PAUSES:
+                pauses += 1
+                await asyncio.sleep(PAUSE_S)
             _publish_now(publication)
         else:  # this waits for a node of the running cluster
             await asyncio.to_thread(_publish_now, publication)

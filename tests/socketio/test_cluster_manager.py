@@ -227,6 +227,29 @@ class LossTests(ManagerTestCase):
         await self.until(lambda: len(two.sent) == 2)
 
     @asynchronous
+    async def test_an_emit_waits_while_the_bus_is_full(self) -> None:
+        one, two = await self.servers()
+        await two.connect("b")
+        node: Any = topics.running_node()
+        node.pubsub.remote_nodes.full = True
+        emitting = asyncio.ensure_future(one.sio.emit("news", 1))
+        await self.settle()
+        self.assertEqual(two.sent, [])
+        node.pubsub.remote_nodes.full = False
+        await emitting
+        await self.until(lambda: two.sent)
+
+    @asynchronous
+    async def test_but_not_indefinitely(self) -> None:
+        self.patch(cluster_manager, "PAUSES", 1)
+        one, two = await self.servers()
+        await two.connect("b")
+        node: Any = topics.running_node()
+        node.pubsub.remote_nodes.full = True
+        await one.sio.emit("news", 1)
+        await self.until(lambda: two.sent)
+
+    @asynchronous
     async def test_invalid_messages_are_counted_and_others_follow(self) -> None:
         one, two = await self.servers()
         await two.connect("b")
