@@ -22,10 +22,10 @@ from django.urls import ResolverMatch, URLResolver, get_resolver
 
 from cluster.asgi.async_threads import AsyncThreads
 from cluster.asgi.http_cycle import HttpCycle
-from cluster.asgi.scope import http_scope
+from cluster.asgi.scope import Application, http_scope
 from cluster.asgi.urlconf import mount_of
 from cluster.asgi.view_handler import ViewHandler
-from cluster.asgi.websocket_cycle import GRACE_S, Application
+from cluster.asgi.websocket_cycle import GRACE_S
 from cluster.django.handshake.url_resolver import NoHandler, find_view
 from cluster.net.loop.turn_budget import TurnBudget
 

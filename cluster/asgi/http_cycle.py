@@ -28,8 +28,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES, datetimeToString
 from twisted.web.http_headers import Headers
 
-from cluster.asgi.scope import Scope
-from cluster.asgi.websocket_cycle import Application
+from cluster.asgi.scope import Application, Scope
 from cluster.django.api.topics import set_result
 from cluster.net.loop.turn_budget import TurnBudget
 from cluster.net.unbuffered_output import unsent_bytes

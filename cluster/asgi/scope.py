@@ -7,7 +7,7 @@
 https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +15,9 @@ from cluster.net.websocket.request_header import restore_bytes
 
 Scope = dict[str, Any]
 """What ASGI calls the scope of a connection."""
+
+Application = Callable[..., Awaitable[None]]
+"""``async def application(scope, receive, send)``."""
 
 Address = tuple[str, int]
 """The host and the port of one end of a connection."""

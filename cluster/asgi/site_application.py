@@ -7,8 +7,8 @@ from importlib import import_module
 
 from django.urls import ResolverMatch
 
+from cluster.asgi.scope import Application
 from cluster.asgi.urlconf import Mount
-from cluster.asgi.websocket_cycle import Application
 from cluster.core.exceptions import ConfigurationError
 from cluster.django.conf import is_application
 

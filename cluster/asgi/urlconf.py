@@ -17,8 +17,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import ResolverMatch, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from cluster.asgi.scope import Scope, strip_prefix, websocket_scope
-from cluster.asgi.websocket_cycle import Application, WebSocketCycle
+from cluster.asgi.scope import Application, Scope, strip_prefix, websocket_scope
+from cluster.asgi.websocket_cycle import WebSocketCycle
 from cluster.django.handlers.handler_decorator import (
     Accept,
     Handler,
@@ -115,7 +115,9 @@ class Mount:
             extensions=EXTENSIONS,
         )
         scope = self.complete(scope, args, kwargs)
-        cycle = WebSocketCycle(self.application, scope, self.name, opening.close_reason)
+        cycle = WebSocketCycle(
+            self.application, scope, self.name, opening.close_reason, opening.threads
+        )
         request.pending = cycle
         return await cycle.decide()
 

@@ -13,20 +13,26 @@ queue and the send queue of any handler:
 * ``receive`` returns the messages of the client in order. While they wait for it, the node reads
   at most the receive queue's limit from the client.
 * ``send`` waits while the client does not read.
+* Synchronous code of the application shares the threads of async views. The calls of one client
+  run one after the other.
 * When the client has left, ``receive`` returns websocket.disconnect once, and ``send`` does
-  nothing, so that the clean-up of the application runs. An application that has not ended GRACE_S
-  later is cancelled.
+  nothing, so that the clean-up of the application runs. After LATE_SENDS it raises OSError. An
+  application that has not ended after GRACE_S is cancelled.
 
 https://asgi.readthedocs.io/en/latest/specs/www.html#websocket
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from twisted.logger import Logger
 
-from cluster.asgi.scope import Scope
+from cluster.asgi.async_threads import AsyncThreads, RequestThread
+from cluster.asgi.http_cycle import ClientLeft
+from cluster.asgi.scope import Application, Scope
 from cluster.core.exceptions import Disconnected
 from cluster.django.api.topics import set_result
 from cluster.django.handlers.handler_decorator import Accept
@@ -37,9 +43,6 @@ from cluster.net.websocket.refusal import Refusal
 Message = dict[str, Any]
 """An event of ASGI: its "type", and more keys by type."""
 
-Application = Callable[..., Awaitable[None]]
-"""``async def application(scope, receive, send)``."""
-
 GRACE_S = 10.0
 """Seconds that an application has for its clean-up after its client has left."""
 
@@ -47,8 +50,8 @@ CANCEL_S = 1.0
 """Seconds that it has after it was cancelled."""
 
 LATE_SENDS = 100
-"""Sends after the client has left that return at once. Each further one takes LATE_S, so that a
-loop that only sends does not block other clients until it is cancelled."""
+"""Sends after the client has left that do nothing. A loop that only sends has made more: each
+further one raises ClientLeft, after LATE_S, so that a loop that catches it blocks no others."""
 
 LATE_S = 0.1
 
@@ -79,6 +82,7 @@ class WebSocketCycle:
         scope: The scope of the handshake.
         name: The name of the application, for the log.
         reason_of: Returns the text of the client's Close frame, when the client has left.
+        threads: For the application's ``sync_to_async``; None for the one thread that asgiref has.
     """
 
     __slots__ = (
@@ -96,6 +100,7 @@ class WebSocketCycle:
         "_running",
         "_subprotocols",
         "_task",
+        "_threads",
         "_websocket",
     )
 
@@ -105,6 +110,7 @@ class WebSocketCycle:
         scope: Scope,
         name: str,
         reason_of: Callable[[], str] = str,
+        threads: AsyncThreads | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._name = name
@@ -115,6 +121,7 @@ class WebSocketCycle:
         self._opened: asyncio.Future[None] = loop.create_future()  # or the client has left
         self._websocket: WebSocket | None = None
         self._reason_of = reason_of
+        self._threads = threads
         self._is_connected = self._is_notified = False  # whether receive returned the event
         self._code: int | None = None  # the close code, when the client has left
         self._reason = ""
@@ -136,7 +143,7 @@ class WebSocketCycle:
         """
         assert self._running is not None
         running, self._running = self._running, None
-        self._task = asyncio.get_running_loop().create_task(_run(running), name=self._name)
+        self._task = asyncio.get_running_loop().create_task(self._run(running), name=self._name)
         self._task.add_done_callback(self._ended)
         return await self._decision
 
@@ -162,7 +169,8 @@ class WebSocketCycle:
             self._leave(gone.code)
             await self._end_in_time(task)
             if task.done() and not task.cancelled():
-                task.result()
+                with suppress(ClientLeft):
+                    task.result()
             raise
         except asyncio.CancelledError:
             task.cancel()
@@ -223,6 +231,18 @@ class WebSocketCycle:
                 await websocket.send(_payload(message))
         except Disconnected as gone:
             self._leave(gone.code)
+
+    async def _run(self, running: Awaitable[None]) -> None:
+        try:
+            if self._threads is None:
+                await running
+                return
+            async with ThreadSensitiveContext() as context:
+                # asgiref calls its shutdown() at the end of the context.
+                SyncToAsync.context_to_thread_executor[context] = RequestThread(self._threads)
+                await running
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the node
+            raise RuntimeError(f"{self._name} raised {error!r}") from error
 
     # The handshake.
 
@@ -298,14 +318,11 @@ class WebSocketCycle:
 
     async def _send_late(self) -> None:
         self._late_sends += 1
-        await asyncio.sleep(0 if self._late_sends <= LATE_SENDS else LATE_S)
-
-
-async def _run(running: Awaitable[None]) -> None:
-    try:
-        await running
-    except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the node
-        raise RuntimeError(f"an ASGI application raised {error!r}") from error
+        if self._late_sends <= LATE_SENDS:
+            await asyncio.sleep(0)
+        else:
+            await asyncio.sleep(LATE_S)
+            raise ClientLeft("the client has left")
 
 
 def _payload(message: Message) -> str | bytes:

@@ -147,6 +147,7 @@ class HttpParts:
         self.async_requests = AsyncRequests(
             reactor, settings, self.site.budget, websockets.dispatcher.otherwise
         )
+        websockets.dispatcher.threads = self.async_requests.threads
         self.site.on_view = self.async_requests.take
         if config.access_log:
             access_log = AccessLog(reactor)

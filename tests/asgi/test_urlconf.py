@@ -1,9 +1,12 @@
 """asgi(): WebSocket clients of ASGI applications that a URLconf mounts, on a node in memory."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.test import Client as DjangoClient
 from django.test import override_settings
@@ -12,12 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster import Disconnected, websocket
 from cluster.asgi import asgi, websocket_cycle
+from cluster.asgi.async_threads import AsyncThreads
 from cluster.asgi.site_application import load_application
 from cluster.core.exceptions import ConfigurationError
 from cluster.django.revocation.revocable_clients import revocable_clients
 from cluster.testing import Closed, Refused, asynchronous, connect
 from cluster.testing.memory_node import MemoryNode
 from tests.django.site import load_database, load_site
+
+TIMEOUT_S = 30.0
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -327,6 +333,28 @@ class MessageTests(MountTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
 
+class ThreadTests(MountTestCase):
+    @asynchronous
+    async def test_synchronous_code_of_two_clients_runs_at_the_same_time(self) -> None:
+        meeting = threading.Barrier(2)
+
+        def meet_in_thread() -> int:
+            meeting.wait(TIMEOUT_S)
+            return threading.get_ident()
+
+        async def meet(scope: Any, receive: Receive, send: Send) -> None:
+            await send({"type": "websocket.accept"})
+            events.append(await sync_to_async(meet_in_thread)())
+
+        self.behave(meet)
+        threads = MemoryNode.current().dispatcher.threads = AsyncThreads(2)
+        self.addCleanup(threads.stop)
+        async with connect("/app/") as one, connect("/app/") as two:
+            for client in (one, two):
+                self.assertEqual(1000, (await client.closed()).code)
+        self.assertEqual(2, len(set(events)))
+
+
 class EndTests(MountTestCase):
     @asynchronous
     async def test_the_client_closes(self) -> None:
@@ -448,9 +476,7 @@ class EndTests(MountTestCase):
         self.assertEqual(["cancelled"], events)
 
     @asynchronous
-    async def test_a_loop_that_only_sends_lets_others_run(self) -> None:
-        self.patch(websocket_cycle, "GRACE_S", 0.05)
-
+    async def test_a_loop_that_only_sends_ends_soon(self) -> None:
         async def stream(scope: Any, receive: Receive, send: Send) -> None:
             await send({"type": "websocket.accept"})
             events.append(0)
@@ -462,7 +488,26 @@ class EndTests(MountTestCase):
         async with connect("/app/") as client:
             await client.receive()
             await client.abort()
-            self.assertLess(events[0], 100_000)
+        self.assertEqual([], self.flushLoggedErrors())
+
+    @asynchronous
+    async def test_a_loop_that_ignores_the_end_lets_others_run(self) -> None:
+        self.patch(websocket_cycle, "GRACE_S", 0.05)
+
+        async def stream(scope: Any, receive: Receive, send: Send) -> None:
+            await send({"type": "websocket.accept"})
+            events.append(0)
+            while True:
+                with contextlib.suppress(OSError):
+                    await send({"type": "websocket.send", "text": "x"})
+                events[0] += 1
+
+        self.behave(stream)
+        async with connect("/app/") as client:
+            await client.receive()
+            before = events[0]
+            await client.abort()
+            self.assertLess(events[0], before + 1000)
 
     @asynchronous
     async def test_an_application_cannot_end_the_node(self) -> None:
@@ -523,10 +568,23 @@ class SiteApplicationTests(MountTestCase):
             load_application("x", "--asgi")
 
 
-class RevocationTests(MountTestCase):
+class UserTests(MountTestCase):
     def setUp(self) -> None:
         load_database()
         super().setUp()
+
+    @asynchronous
+    async def test_a_user_with_too_many_connections(self) -> None:
+        """The application has accepted the client, and learns that it is gone."""
+        from django.contrib.auth.models import User
+
+        user = await User.objects.acreate(username="asgi")
+        self.addCleanup(user.delete)
+        with override_settings(C10K={"MAX_CONNECTIONS_PER_USER": 1}):
+            async with connect("/app/", user=user):
+                self.assertEqual(429, (await self.refused(user=user)).status)
+                await asyncio.sleep(0)
+                self.assertEqual(1006, events[-1]["code"])
 
     @asynchronous
     async def test_a_session_that_ends_closes_the_connection(self) -> None:

@@ -106,6 +106,8 @@ class Dispatcher:
         self.deciding: set[Connection] = set()
         self.otherwise: ResolverMatch | None = None
         """The match of clients for which the URLconf has no handler; None: they get 404."""
+        self.threads: Any = None
+        """The threads for synchronous code of ASGI applications; the node sets them."""
         self.occupancy = Occupancy(settings, sockets or SocketLimits())
         self.rate = message_rate(settings)
         self._pubsub = pubsub
@@ -238,7 +240,7 @@ class Dispatcher:
             match=match,
         )
         websocket.request = request
-        request.opening = partial(_opening, connection, websocket.client, offered)
+        request.opening = partial(_opening, connection, websocket.client, offered, self.threads)
         try:
             return await self._ask(connection, websocket, request, offered)
         except BaseException:
@@ -397,7 +399,7 @@ def _handler_target(match: ResolverMatch) -> Target[Handler] | None:
     return None if handler is None else Target(handler, handler.view, handler.accept)
 
 
-def _opening(connection: Connection, client: str, offered: Sequence[str]) -> Opening:
+def _opening(connection: Connection, client: str, offered: Sequence[str], threads: Any) -> Opening:
     """What an accept function may need to know of a handshake besides its request."""
     port = connection.peer.rpartition(":")[2] if connection.peer.startswith("tcp") else "0"
     server = connection.transport.getHost()
@@ -408,4 +410,5 @@ def _opening(connection: Connection, client: str, offered: Sequence[str]) -> Ope
         None if host is None else (host, server.port),
         offered,
         lambda: getattr(connection, "remoteCloseReason", None) or "",
+        threads,
     )

@@ -34,6 +34,7 @@ class Opening(NamedTuple):
         server: The address at which it arrived; None for a Unix socket.
         subprotocols: Those that the client offers.
         close_reason: Returns the text of the client's Close frame, after it has left.
+        threads: Those for synchronous code of ASGI applications, if the node has any.
     """
 
     header: bytes
@@ -41,6 +42,7 @@ class Opening(NamedTuple):
     server: tuple[str, int] | None
     subprotocols: Sequence[str]
     close_reason: Callable[[], str]
+    threads: Any
 
 
 class Pending(Protocol):
