@@ -40,6 +40,7 @@ INSTALLED_APPS = [
     "django_project.chat",
     "django_project.live",
     "django_project.audiences",
+    "django_project.consumers",
     "django_project.topology",
 ]
 
@@ -112,6 +113,9 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+
+# For the consumers of django_project.consumers, if Channels is installed.
+CHANNEL_LAYERS = {"default": {"BACKEND": "cluster.channels.ClusterChannelLayer"}}
 
 # The settings of c10k whose defaults do not suit this site.
 PER_CLIENT = os.environ.get("C10K_CONNECTIONS_PER_CLIENT", "500")

@@ -12,5 +12,6 @@ urlpatterns = [
     path("", include("django_project.chat.urls")),
     path("", include("django_project.live.urls")),
     path("", include("django_project.audiences.urls")),
+    path("", include("django_project.consumers.urls")),
     path("", include("django_project.topology.urls")),
 ]

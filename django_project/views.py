@@ -54,6 +54,13 @@ DEMOS = (
         ("/ws/FACILITY?subscribe-user",),
     ),
     Demo(
+        "consumers:page",
+        "Consumers and streams",
+        "Consumers of Channels, an echo and a group across all nodes, and an async view that "
+        "streams a text word by word. They run as they are, beside the handlers.",
+        ("/consumers/ws/group/", "/consumers/ws/echo/"),
+    ),
+    Demo(
         "echo:page",
         "Echo",
         "A short conversation whose transcript can be verified. The C10k test holds ten thousand "

@@ -85,6 +85,9 @@ FLOORS = (
     ),
 )
 
+PUBLIC_PACKAGES = {"cluster.asgi"}
+"""Packages whose ``__init__`` offers names to applications, as ``cluster`` itself does."""
+
 COMPOSITION_ROOTS = {
     "cluster.cli.child_main",
     "cluster.cli.process_setup",
@@ -166,6 +169,8 @@ def forbidden(found: Import) -> str | None:
     floor = floor_of(found.module)
     assert floor is not None
     top = found.name.partition(".")[0]
+    if found.name in PUBLIC_PACKAGES and "public" in floor.below:
+        return None
     if top in OURS:
         target = floor_of(found.name)
         if target is None:

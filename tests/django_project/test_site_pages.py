@@ -29,6 +29,7 @@ PAGES = {
     "/live/": 200,
     "/audiences/": 200,
     "/cluster/": 200,
+    "/consumers/": 200,
     "/login/": 200,
     "/nothing/here": 404,
 }
