@@ -5,6 +5,7 @@ site_application  the application of a whole site
 urlconf           asgi(), which mounts an application in a URLconf
 async_views       which requests the event loop answers, and how many at once
 view_handler      Django's ASGI handler, for async views
+loop_middleware   Django's middleware for them, in the event loop where it does not block
 async_streams     refuses asynchronous streams in synchronous views
 async_threads     the threads in which async views call synchronous code
 http_cycle        one HTTP request of an application

@@ -7,6 +7,7 @@ all requests share a few threads, by these rules:
 * A request is bound to a thread while that has a database connection, which only the thread that
   opened it may use: a cursor, such as that of ``aiterator()``, outlives the call that opened it.
 * A request that is bound to none takes an idle thread, else a new one, else the least busy one.
+* Before the first call of a request, connections that are older than CONN_MAX_AGE are closed.
 * While several requests are bound to a thread, its connections are closed when they are broken,
   but not because of CONN_MAX_AGE: another one may be reading from them.
 """
@@ -61,10 +62,13 @@ class AsyncThreads:
             thread.pool.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, bound: _Thread | None) -> _Thread:
-        """Count a call of a request, and return the thread for it.
+        """Count a call of a request.
 
         Args:
             bound: The thread that the request is bound to.
+
+        Returns:
+            The thread for the call.
         """
         with self._lock:
             thread = bound or self._choose()
@@ -102,6 +106,7 @@ class RequestThread(Executor):
         self._threads = threads
         self._thread: _Thread | None = None
         self._running = 0
+        self._has_called = False
         self._is_over = False
         self._lock = threading.Lock()
 
@@ -115,7 +120,8 @@ class RequestThread(Executor):
         with self._lock:
             thread = self._thread = self._threads.begin(self._thread)
             self._running += 1
-        future = thread.pool.submit(_run, thread, fn, args, kwargs)
+            is_first, self._has_called = not self._has_called, True
+        future = thread.pool.submit(_run, thread, is_first, fn, args, kwargs)
         future.add_done_callback(lambda _: self._ended(thread))
         return future
 
@@ -140,14 +146,16 @@ class RequestThread(Executor):
                 self._release()
 
 
-def _run(thread: _Thread, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
-    opened = connections.all(initialized_only=True)
+def _run(thread: _Thread, is_first: bool, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
+    opened: Any = () if not thread.is_connected else connections.all(initialized_only=True)
+    is_shared = thread.bound > 1
+    ages = []
     for connection in opened:
-        if connection.errors_occurred:
+        if connection.errors_occurred or (is_first and not is_shared):
             connection.close_if_unusable_or_obsolete()
-    ages = [(connection, connection.close_at) for connection in opened if thread.bound > 1]
-    for connection, _ in ages:
-        connection.close_at = None
+        if is_shared:
+            ages.append((connection, connection.close_at))
+            connection.close_at = None
     try:
         return fn(*args, **kwargs)
     finally:

@@ -1,11 +1,13 @@
 """Django's ASGI handler, for the async views of a node.
 
-It differs from Django's in three points:
+It differs from Django's in these points:
 
 * It reads the request's body from where the node holds it, without a copy.
-* Synchronous middleware, signals and ``sync_to_async`` use the shared threads of async_threads.
-  A site with middleware that is only synchronous has a thread for each request instead, because
-  such middleware waits in its thread until the view has ended.
+* Django's own middleware uses no thread where it does not block (loop_middleware), and its signals
+  none for requests that have used none.
+* Other synchronous middleware, receivers of signals and ``sync_to_async`` use the shared threads of
+  async_threads. A site with middleware that is only synchronous has a thread for each request
+  instead, because such middleware waits in its thread until the view has ended.
 * It is one task, which the node cancels when the client leaves; ``request_finished`` is sent also
   after an error in a streaming response.
 """
@@ -15,19 +17,29 @@ from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.conf import settings
+from django.core.cache import close_caches
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.handlers.base import reset_urlconf
 from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, reset_queries
+from django.dispatch import Signal
 from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 from twisted.logger import Logger
 
 from cluster.asgi.async_threads import AsyncThreads, RequestThread
 from cluster.asgi.http_cycle import HttpCycle
+from cluster.asgi.loop_middleware import in_loop
 from cluster.asgi.scope import Scope
 
 STATIC_FILES = "whitenoise.middleware.WhiteNoiseMiddleware"
 """Middleware that is left out: it answers requests for files, which are not at the URL of an async
 view, and is only synchronous."""
+
+DJANGOS_STARTED = (reset_queries, close_old_connections)
+DJANGOS_FINISHED = (close_old_connections, close_caches, reset_urlconf)
+"""Django's own receivers of its signals. They look after what a request leaves in its thread, and
+do not block. So without further receivers, and without a thread, they need none."""
 
 _log = Logger()
 
@@ -56,7 +68,7 @@ class ViewHandler(ASGIHandler):
                 " middleware that is only synchronous: {names}",
                 names=", ".join(blocking),
             )
-        settings.MIDDLEWARE = paths
+        settings.MIDDLEWARE = in_loop(paths)
         try:
             super().__init__()
         finally:
@@ -71,36 +83,69 @@ class ViewHandler(ASGIHandler):
             scope: Its scope.
             send: That of ASGI.
         """
-        async with ThreadSensitiveContext() as context:
-            if self._shares_threads:
-                # asgiref calls its shutdown() at the end of the context.
-                SyncToAsync.context_to_thread_executor[context] = RequestThread(self._threads)
-            await self._answer(cycle, body, scope, send)
+        if not self._shares_threads:
+            async with ThreadSensitiveContext():
+                await self._answer(cycle, body, scope, send, None)
+            return
+        # The context is not left with its own method, which starts a thread to end that of the
+        # request. The variable ends with the task.
+        context, thread = ThreadSensitiveContext(), RequestThread(self._threads)
+        SyncToAsync.thread_sensitive_context.set(context)
+        SyncToAsync.context_to_thread_executor[context] = thread
+        try:
+            await self._answer(cycle, body, scope, send, thread)
+        finally:
+            del SyncToAsync.context_to_thread_executor[context]
+            thread.shutdown()
 
-    async def _answer(self, cycle: HttpCycle, body: Any, scope: Scope, send: Any) -> None:
+    async def _answer(
+        self, cycle: HttpCycle, body: Any, scope: Scope, send: Any, thread: RequestThread | None
+    ) -> None:
         set_script_prefix(get_script_prefix(scope))
         response = None
         try:
-            await request_started.asend(sender=self.__class__, scope=scope)
+            if thread is None or not _has_only(DJANGOS_STARTED, request_started):
+                await request_started.asend(sender=self.__class__, scope=scope)
             request, response = self.create_request(scope, body)
             if request is not None:
                 cycle.http_request = request
                 response = await self.run_get_response(request)
             await self.send_response(response, send)
         finally:
-            if response is None:
-                await request_finished.asend(sender=self.__class__)
+            is_clean = (
+                thread is not None
+                and not thread.is_bound
+                and _has_only(DJANGOS_FINISHED, request_finished)
+            )
+            if response is not None:
+                await self._close(response, is_clean)
+            elif is_clean:
+                request_finished.send(sender=self.__class__)
             else:
-                await self._close(response)
+                await request_finished.asend(sender=self.__class__)
 
     @staticmethod
-    async def _close(response: Any) -> None:
+    async def _close(response: Any, is_clean: bool) -> None:
         """Close a response, after the generator of its content: Django would leave a generator that
-        was not exhausted to the garbage collection."""
+        was not exhausted to the garbage collection.
+
+        Args:
+            response: The response.
+            is_clean: Whether the request has left nothing in a thread.
+        """
         try:
             if response.streaming and response.is_async:
                 close = getattr(response._iterator, "aclose", None)
                 if close is not None:
                     await close()
         finally:
-            await sync_to_async(response.close)()
+            if is_clean and not (response.streaming and not response.is_async):
+                response.close()
+            else:
+                await sync_to_async(response.close)()
+
+
+def _has_only(djangos: tuple[Any, ...], signal: Signal) -> bool:
+    """Whether only Django's own functions receive a signal."""
+    known = set(map(id, djangos))
+    return all(lookup[0] in known for lookup, *_ in signal.receivers)

@@ -57,7 +57,11 @@ class HttpSiteTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         load_site()
-        settings = override_settings(ROOT_URLCONF=self.urls, MIDDLEWARE=list(self.middleware))
+        settings = override_settings(
+            ROOT_URLCONF=self.urls,
+            MIDDLEWARE=list(self.middleware),
+            ALLOWED_HOSTS=["testserver"],
+        )
         settings.enable()
         self.addCleanup(settings.disable)
         set_urlconf(None)
