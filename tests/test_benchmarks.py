@@ -21,6 +21,7 @@ from benchmarks import (
     floods,
     handshakes,
     history,
+    http,
     idle,
     life,
     link,
@@ -48,10 +49,15 @@ from benchmarks.servers import (
 )
 
 MEASURING: Any = [broadcast, echo, engine, handshakes, idle, fast_path, history, life, link]
-MEASURING += [floods, restart, slow_views, spare, storm, watchers]
+MEASURING += [floods, http, restart, slow_views, spare, storm, watchers]
 
 
 class CommandTests(SynchronousTestCase):
+    def test_http_names_the_missing_program(self) -> None:
+        self.patch(http.shutil, "which", lambda name: None)
+        with self.assertRaisesRegex(Failed, "apt-get install wrk"):
+            http.main([])
+
     def test_every_command_has_help(self) -> None:
         for benchmark in MEASURING:
             output = io.StringIO()

@@ -13,6 +13,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template import engines
 from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
 
 SECRET_KEY = "benchmark"
 ALLOWED_HOSTS = ["127.0.0.1"]
@@ -55,6 +56,7 @@ def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(template().render({"rows": range(PAGE_ROWS)}, request))
 
 
+@csrf_exempt
 def upload(request: HttpRequest) -> HttpResponse:
     """Read a body."""
     size = 0

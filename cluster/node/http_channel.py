@@ -45,6 +45,7 @@ class BoundedChannel(HTTPChannel):
     _arrived = 0
     _idle_since: float | None = None
     """While the node stops: when the connection was first seen idle."""
+    _host: Any = None
     _reader_check: Any = None  # the call of _check_reader
     _reader_state = (0, 0)
     _resumed = 0
@@ -58,6 +59,12 @@ class BoundedChannel(HTTPChannel):
         self.site.channels.discard(self)
         self._stop_watching_reader()
         super().connectionLost(reason)
+
+    def getHost(self) -> Any:
+        """The address of this end. It is asked for once, because the answer is a system call."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
     def close_if_idle(self, now: float, grace: float) -> None:
         """Close the connection if no request has begun for ``grace`` seconds. Call it
