@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from django_project.state import private_database, secret_key, state_folder
+from django_project.state import private_database, secret_key, state_folder, static_folder
 
 PACKAGE = Path(__file__).resolve().parent
 STATE = state_folder(os.environ)
@@ -101,12 +101,18 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
 
-# WhiteNoise itself reads the apps' static folders once, at the start. So ``collectstatic`` is not
-# necessary, and a request for a static file needs one dictionary look-up.
+# Pages use names with a hash of the content, which static_files.py makes when the site starts:
+# browsers keep these files. WhiteNoise also serves the plain names, from the apps' static folders.
+# It reads all folders once, at the start.
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [PACKAGE / "static"]
+STATIC_ROOT = static_folder(STATE)
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django_project.static_files.HashedStorage"},
+}
 WHITENOISE_USE_FINDERS = True
-# File names have no content hash, so browsers must revalidate files soon after an upgrade.
+# A plain name may have other content after an upgrade.
 WHITENOISE_MAX_AGE = 60  # s
 
 SECURE_CONTENT_TYPE_NOSNIFF = True

@@ -23,6 +23,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 KEY_FILE = "secret_key"
+STATIC_FOLDER = "static"
 DATABASE_FILE = "db.sqlite3"
 KEY_BYTES = 50  # random bytes: 67 characters, more than the 50 that ``check --deploy`` requires
 
@@ -57,6 +58,16 @@ def prepare_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise _unusable(folder, error) from error
+
+
+def static_folder(folder: Path) -> Path:
+    """Return the folder of the static files with hashes in their names; it is created.
+
+    Raises ImproperlyConfigured, with the variable to set, if that fails.
+    """
+    found = folder / STATIC_FOLDER
+    prepare_folder(found)
+    return found
 
 
 def check_private(path: Path) -> None:
