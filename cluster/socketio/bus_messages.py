@@ -58,11 +58,11 @@ def topic_of(channel: str) -> bytes:
     return b"c10k/socketio/" + channel.encode()
 
 
-def checked_size(size: int) -> int:
-    """Return a limit of bytes; raises ValueError if it is none."""
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"max_size is a number of bytes above 0, not {size!r}")
-    return size
+def checked_limit(name: str, limit: int) -> int:
+    """Return the limit that was given as ``name``; raises ValueError if it is none."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise ValueError(f"{name} is a number above 0, not {limit!r}")
+    return limit
 
 
 def encode_message(

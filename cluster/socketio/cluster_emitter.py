@@ -9,7 +9,7 @@ from cluster.django.api.publishing import publish_all
 from cluster.socketio.bus_messages import (
     EXTERNAL,
     MAX_SIZE,
-    checked_size,
+    checked_limit,
     encode_message,
     topic_of,
 )
@@ -48,7 +48,7 @@ class ClusterEmitter(PubSubManager):
         immediate: bool = False,
     ) -> None:
         self._topic = topic_of(channel)
-        self._max_size = checked_size(max_size)
+        self._max_size = checked_limit("max_size", max_size)
         self._immediate = immediate
         super().__init__(channel=channel, write_only=True, logger=logger)
         self.json = json or standard_json

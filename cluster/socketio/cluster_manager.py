@@ -9,6 +9,9 @@ A server acts upon the messages of the others in a task, one after another. What
 bounded: beyond MAX_WAITING messages or MAX_WAITING_BYTES new ones are dropped, counted as
 ``socketio_queue_full`` and logged.
 
+Engine.IO queues messages for each client without a limit. So a client that does not read is closed
+with 1013 at the first emit that finds ``max_queued`` messages waiting for it.
+
 python-socketio works in the event loop of the node. In another thread (``async_to_sync`` in a plain
 view), nothing of the server is touched: the message goes to all servers, this one included.
 """
@@ -16,6 +19,7 @@ view), nothing of the server is touched: the message goes to all servers, this o
 import asyncio
 import json as standard_json
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from socketio.async_pubsub_manager import AsyncPubSubManager
@@ -30,7 +34,7 @@ from cluster.socketio.bus_messages import (
     EXTERNAL,
     MAX_SIZE,
     InvalidMessage,
-    checked_size,
+    checked_limit,
     decode_message,
     encode_message,
     topic_of,
@@ -48,6 +52,11 @@ IN_A_ROW = 16
 PAUSE_S, PAUSES = 0.01, 100
 """While the queue of the bus is full, an emit waits at most a second, in pauses. After that the bus
 drops messages when it reaches its limit, and counts them."""
+
+MAX_QUEUED = 1000
+"""Messages that wait for one client, besides the bytes of its connection's send queue."""
+
+CLOSE_TRY_AGAIN = 1013
 
 _log = Logger()
 _log_dropped = LimitedLog(_log.error, "messages for Socket.IO servers dropped")
@@ -69,6 +78,7 @@ class ClusterManager(AsyncPubSubManager):
         logger: A logger in place of the server's.
         json: A module with ``dumps`` and ``loads``; a server uses its own.
         max_size: Bytes of one message to the other nodes.
+        max_queued: Messages that may wait for a client that does not read.
 
     ``emit`` and the others raise TypeError for data that is not JSON, ValueError for a message that
     is too large for the cluster, and what ``publish`` raises. The clients of this node receive the
@@ -85,9 +95,12 @@ class ClusterManager(AsyncPubSubManager):
         json: Any = None,
         *,
         max_size: int = MAX_SIZE,
+        max_queued: int = MAX_QUEUED,
     ) -> None:
         self._topic = topic_of(channel)
-        self._max_size = checked_size(max_size)
+        self._max_size = checked_limit("max_size", max_size)
+        self._max_queued = checked_limit("max_queued", max_queued)
+        self._closing: set[asyncio.Task[None]] = set()  # closes clients that do not read
         self._waiting: deque[str] = deque()
         self._characters = 0  # in _waiting
         self._arrived = asyncio.Event()
@@ -124,6 +137,19 @@ class ClusterManager(AsyncPubSubManager):
             # The answer may come from another node before a client connects here.
             self.initialize()
         await super().emit(*args, **kwargs)
+
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        """The clients of this node in a room: (sid, Engine.IO's id).
+
+        One that does not read is not among them, and is disconnected.
+        """
+        sockets = {} if self.server is None else self.server.eio.sockets
+        for sid, eio_sid in super().get_participants(namespace, room):
+            socket = sockets.get(eio_sid)
+            if socket is None or socket.queue.qsize() < self._max_queued:
+                yield sid, eio_sid
+            else:
+                self._evict(eio_sid, socket)
 
     # Called by the base class.
 
@@ -196,6 +222,25 @@ class ClusterManager(AsyncPubSubManager):
         self._waiting.append(text)
         self._characters += len(text)
         self._arrived.set()
+
+    def _evict(self, eio_sid: str, socket: Any) -> None:
+        """Close a client that does not read, and drop what waits for it."""
+        queue = socket.queue
+        topics.running_node().pubsub.dropped["slow_consumer"] += 1 + queue.qsize()
+        self._log_dropped("slow", f"a client does not read, and {queue.qsize():,} wait for it")
+        while not queue.empty():
+            queue.get_nowait()
+            queue.task_done()
+        closing = asyncio.ensure_future(self._close(self.server.environ[eio_sid], socket))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    @staticmethod
+    async def _close(environ: dict[str, Any], socket: Any) -> None:
+        # Engine.IO cannot close the WebSocket now: its writer waits for the client.
+        close = {"type": "websocket.close", "code": CLOSE_TRY_AGAIN, "reason": "too slow"}
+        await environ["asgi.send"](close)
+        await socket.close(wait=False, abort=True)  # calls the server's disconnect handler
 
     def _log_dropped(self, kind: str, why: str) -> None:
         _log_dropped(

@@ -13,7 +13,7 @@ from cluster.socketio.bus_messages import (
     EXTERNAL,
     MAX_SIZE,
     InvalidMessage,
-    checked_size,
+    checked_limit,
     decode_message,
     encode_message,
     topic_of,
@@ -100,4 +100,4 @@ class MessageTests(SynchronousTestCase):
         for channel in ("", None, b"x"):
             self.assertRaises(ValueError, topic_of, channel)
         for size in (0, -1, True, 1.5, "1"):
-            self.assertRaises(ValueError, checked_size, size)
+            self.assertRaises(ValueError, checked_limit, "max_size", size)

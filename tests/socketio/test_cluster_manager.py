@@ -6,6 +6,7 @@ A client is a recording in place of the Engine.IO connection, so that a test see
 import asyncio
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import socketio
@@ -264,6 +265,35 @@ class LossTests(ManagerTestCase):
         one, two = RecordingServer(), RecordingServer()
         await one.sio.emit("news")
         self.assertEqual(len(two.manager._waiting), 0)
+
+
+class SlowClientTests(ManagerTestCase):
+    @asynchronous
+    async def test_a_client_that_does_not_read_is_closed(self) -> None:
+        one, two = await self.servers(max_queued=3)
+        await one.connect("a")
+        await two.connect("slow")
+        await two.connect("b")
+        queue: asyncio.Queue[int] = asyncio.Queue()
+        for number in range(3):
+            queue.put_nowait(number)
+        closed: list[Any] = []
+
+        async def record(event: dict[str, Any]) -> None:
+            closed.append(event)
+
+        async def close(**how: bool) -> None:
+            closed.append(how)
+
+        two.sio.eio.sockets["slow"] = SimpleNamespace(queue=queue, close=close)
+        two.sio.environ["slow"] = {"asgi.send": record}
+        await one.sio.emit("news", 1)
+        await self.until(lambda: len(closed) == 2)
+        self.assertEqual((one.sent, two.sent), ([("a", "news", 1)], [("b", "news", 1)]))
+        self.assertEqual((closed[0]["type"], closed[0]["code"]), ("websocket.close", 1013))
+        self.assertEqual(closed[1], {"wait": False, "abort": True})
+        self.assertTrue(queue.empty())
+        self.assertEqual(topics.running_node().pubsub.dropped, {"slow_consumer": 4})
 
 
 class EmitterTests(ManagerTestCase):
