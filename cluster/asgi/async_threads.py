@@ -26,9 +26,10 @@ class _Thread:
     """A thread, how many calls run or wait, how many requests are bound to it, and whether it has
     a database connection."""
 
-    __slots__ = ("bound", "calls", "is_connected", "pool")
+    __slots__ = ("bound", "calls", "closes_by_age", "is_connected", "pool")
 
-    def __init__(self) -> None:
+    def __init__(self, closes_by_age: bool) -> None:
+        self.closes_by_age = closes_by_age
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="async-views")
         self.calls = 0
         self.bound = 0
@@ -40,10 +41,14 @@ class AsyncThreads:
 
     Args:
         limit: How many there may be.
+        closes_by_age: Whether connections are closed because of CONN_MAX_AGE in any case. For
+            WebSockets, which last for hours: a connection that is kept would be closed by the
+            database, and the next call would fail.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, closes_by_age: bool = False) -> None:
         self._limit = limit
+        self._closes_by_age = closes_by_age
         self._threads: list[_Thread] = []
         self._lock = threading.Lock()
 
@@ -90,7 +95,7 @@ class AsyncThreads:
     def _choose(self) -> _Thread:
         idle = [thread for thread in self._threads if not thread.calls]
         if not idle and len(self._threads) < self._limit:
-            idle.append(_Thread())
+            idle.append(_Thread(self._closes_by_age))
             self._threads += idle
         return min(idle or self._threads, key=lambda thread: (thread.calls, thread.bound))
 
@@ -148,7 +153,7 @@ class RequestThread(Executor):
 
 def _run(thread: _Thread, is_first: bool, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
     opened: Any = () if not thread.is_connected else connections.all(initialized_only=True)
-    is_shared = thread.bound > 1
+    is_shared = thread.bound > 1 and not thread.closes_by_age
     ages = []
     for connection in opened:
         if connection.errors_occurred or (is_first and not is_shared):

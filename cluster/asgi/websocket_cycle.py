@@ -13,8 +13,8 @@ queue and the send queue of any handler:
 * ``receive`` returns the messages of the client in order. While they wait for it, the node reads
   at most the receive queue's limit from the client.
 * ``send`` waits while the client does not read.
-* Synchronous code of the application shares the threads of async views. The calls of one client
-  run one after the other.
+* Synchronous code of all applications shares a few threads. The calls of one client run one after
+  the other.
 * When the client has left, ``receive`` returns websocket.disconnect once, and ``send`` does
   nothing, so that the clean-up of the application runs. After LATE_SENDS it raises OSError. An
   application that has not ended after GRACE_S is cancelled.

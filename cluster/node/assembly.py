@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from wsgiref.types import WSGIApplication
 
 from cluster.asgi.async_streams import refusing_async_streams
+from cluster.asgi.async_threads import AsyncThreads
 from cluster.asgi.async_views import AsyncRequests
 from cluster.asgi.site_application import load_application, match_of
 from cluster.django.api.database_threads import DatabasePool
@@ -147,7 +148,8 @@ class HttpParts:
         self.async_requests = AsyncRequests(
             reactor, settings, self.site.budget, websockets.dispatcher.otherwise
         )
-        websockets.dispatcher.threads = self.async_requests.threads
+        self.websocket_threads = AsyncThreads(settings["WSGI_THREADS"], closes_by_age=True)
+        websockets.dispatcher.threads = self.websocket_threads
         self.site.on_view = self.async_requests.take
         if config.access_log:
             access_log = AccessLog(reactor)

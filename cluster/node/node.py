@@ -322,6 +322,7 @@ class Node(Service):
         if views_ended:
             self.http.site.pool.stop()
         self.http.async_requests.threads.stop()
+        self.http.websocket_threads.stop()
         self.http.database.stop()
         self.websockets.connection_factory.log_summaries()
         self.pubsub.stop()

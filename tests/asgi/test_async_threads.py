@@ -108,6 +108,13 @@ class AsyncThreadsTests(SynchronousTestCase):
         self.assertEqual(second.submit(lambda: connection.close_at).result(), 10.0)
         self.assertFalse(first.is_bound)
 
+    def test_connections_of_websockets_are_closed_by_age(self) -> None:
+        threads = AsyncThreads(1, closes_by_age=True)
+        self.addCleanup(threads.stop)
+        first, second = RequestThread(threads), RequestThread(threads)
+        connection = first.submit(self.connections.open).result()
+        self.assertEqual(second.submit(lambda: connection.close_at).result(), 10.0)
+
     def test_broken_connections_are_closed_before_each_call(self) -> None:
         request = self.request()
         connection = request.submit(self.connections.open).result()
