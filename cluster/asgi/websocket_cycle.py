@@ -12,7 +12,8 @@ queue and the send queue of any handler:
 
 * ``receive`` returns the messages of the client in order. While they wait for it, the node reads
   at most the receive queue's limit from the client.
-* ``send`` waits while the client does not read.
+* ``send`` waits while the client does not read. For synchronous code it does not: a few clients
+  that do not read would keep all threads. They are disconnected at the send queue's limit.
 * Synchronous code of all applications shares a few threads. The calls of one client run one after
   the other.
 * When the client has left, ``receive`` returns websocket.disconnect once, and ``send`` does
@@ -70,6 +71,9 @@ APPLICATION_REFUSED = "refused by the application"
 
 SET_BY_NODE = ("content-length", "connection", "transfer-encoding")
 """Headers of a refusal that the node sets itself."""
+
+FROM_THREAD = "AsyncToSync.main_wrap"
+"""The coroutine of a task that asgiref makes for a thread."""
 
 _log_cancelled = LimitedLog(Logger().warn, "ASGI applications cancelled after their client left")
 
@@ -227,6 +231,8 @@ class WebSocketCycle:
                 await websocket.close(
                     message.get("code", CLOSE_NORMAL), message.get("reason") or ""
                 )
+            elif _has_thread():
+                websocket.send_now(_payload(message))
             else:
                 await websocket.send(_payload(message))
         except Disconnected as gone:
@@ -323,6 +329,12 @@ class WebSocketCycle:
         else:
             await asyncio.sleep(LATE_S)
             raise ClientLeft("the client has left")
+
+
+def _has_thread() -> bool:
+    """Whether a thread waits for the current task: synchronous code calls it by async_to_sync."""
+    task = asyncio.current_task()
+    return task is not None and getattr(task.get_coro(), "__qualname__", "") == FROM_THREAD
 
 
 def _payload(message: Message) -> str | bytes:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.test import Client as DjangoClient
 from django.test import override_settings
@@ -357,6 +357,31 @@ class ThreadTests(MountTestCase):
             for client in (one, two):
                 self.assertEqual(1000, (await client.closed()).code)
         self.assertEqual(2, len(set(events)))
+
+    @asynchronous
+    async def test_a_client_that_does_not_read_keeps_no_thread(self) -> None:
+        """It is disconnected when its queue is full."""
+
+        def send_much(send: Send) -> None:
+            for _ in range(1000):
+                async_to_sync(send)({"type": "websocket.send", "bytes": b"x" * 10_000})
+
+        async def flood(scope: Any, receive: Receive, send: Send) -> None:
+            await send({"type": "websocket.accept"})
+            await receive()
+            await receive()
+            await sync_to_async(send_much)(send)
+            events.append("returned")
+
+        self.behave(flood)
+        threads = MemoryNode.current().dispatcher.threads = AsyncThreads(1)
+        self.addCleanup(threads.stop)
+        async with connect("/app/") as client:
+            client.stop_reading()
+            await client.send("begin")
+            await self.recorded(1)
+            client.start_reading()
+            self.assertEqual(1013, (await client.closed()).code)
 
 
 class EndTests(MountTestCase):
