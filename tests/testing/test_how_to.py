@@ -154,6 +154,7 @@ class GuideTestCase(ExampleTestCase):
             importable(
                 module("requests", Session=lambda: SimpleNamespace(cookies={"sessionid": "abc"})),
                 module("websockets.sync.client", connect=Opened),
+                module("httpx"),
                 module("sentry_sdk", init=lambda dsn: None),
                 module("polls.models", Poll=Records()),
             ),
