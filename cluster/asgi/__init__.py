@@ -1,5 +1,6 @@
 """Floor 2: ASGI applications and async views, run by the event loop of a node.
 
+lifespan          the start-up and shutdown of applications
 scope             the scopes of requests and handshakes
 site_application  the application of a whole site
 urlconf           asgi(), which mounts an application in a URLconf

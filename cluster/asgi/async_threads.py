@@ -13,10 +13,12 @@ all requests share a few threads, by these rules:
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import connections
 
 T = TypeVar("T")
@@ -60,6 +62,20 @@ class AsyncThreads:
     def waiting(self) -> int:
         """Calls that wait for a thread."""
         return sum(max(0, thread.calls - 1) for thread in self._threads)
+
+    @contextmanager
+    def for_request(self) -> Iterator["RequestThread"]:
+        """The thread of a request, for ``sync_to_async`` within the context."""
+        # Not "async with": at its end asgiref starts a thread that ends the one of the request.
+        context, thread = ThreadSensitiveContext(), RequestThread(self)
+        SyncToAsync.context_to_thread_executor[context] = thread
+        token = SyncToAsync.thread_sensitive_context.set(context)
+        try:
+            yield thread
+        finally:
+            SyncToAsync.thread_sensitive_context.reset(token)
+            SyncToAsync.context_to_thread_executor.pop(context, None)
+            thread.shutdown()
 
     def stop(self) -> None:
         """End the threads, without waiting for calls that still run."""

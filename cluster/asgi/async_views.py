@@ -22,6 +22,7 @@ from django.urls import ResolverMatch, URLResolver, get_resolver
 
 from cluster.asgi.async_threads import AsyncThreads
 from cluster.asgi.http_cycle import HttpCycle
+from cluster.asgi.lifespan import Lifespans
 from cluster.asgi.scope import Application, http_scope
 from cluster.asgi.urlconf import mount_of
 from cluster.asgi.view_handler import ViewHandler
@@ -49,8 +50,9 @@ class AsyncRequests:
         otherwise: The application of the whole site, which has all URLs at which no other one is
             mounted; None without one.
 
-    ``served`` counts requests by kind; ``refused`` those answered 503 because too many ran
-    already, and ``left`` those whose client left before the response was complete.
+    ``lifespans`` are those of the applications. ``served`` counts requests by kind; ``refused``
+    those answered 503 because too many ran already, and ``left`` those whose client left before the
+    response was complete.
     """
 
     def __init__(
@@ -69,7 +71,11 @@ class AsyncRequests:
         self._tasks: set[asyncio.Task[None]] = set()
         self._kinds: dict[bytes, str] = {}
         self._context = contextvars.copy_context()
-        found = {_kind_of(view) for view in _views(get_resolver())}
+        views = list(_views(get_resolver()))
+        found = set(map(_kind_of, views))
+        if otherwise is not None:
+            views.append(otherwise.func)
+        self.lifespans = Lifespans(view.asgi_mount for view in views if _is_mount(view))
         self._otherwise = otherwise
         self._is_used = otherwise is not None or not found <= {SYNC}
         self.threads = AsyncThreads(settings["WSGI_THREADS"])
@@ -176,7 +182,11 @@ def _views(resolver: URLResolver) -> Iterator[Any]:
             yield pattern.callback
 
 
+def _is_mount(view: Any) -> bool:
+    return getattr(view, "asgi_mount", None) is not None
+
+
 def _kind_of(view: Any) -> str:
-    if getattr(view, "asgi_mount", None) is not None:
+    if _is_mount(view):
         return APPLICATION
     return ASYNC if iscoroutinefunction(view) else SYNC

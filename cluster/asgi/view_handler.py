@@ -15,7 +15,7 @@ It differs from Django's in these points:
 from collections.abc import Sequence
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
 from django.core.cache import close_caches
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
@@ -87,16 +87,8 @@ class ViewHandler(ASGIHandler):
             async with ThreadSensitiveContext():
                 await self._answer(cycle, body, scope, send, None)
             return
-        # The context is not left with its own method, which starts a thread to end that of the
-        # request. The variable ends with the task.
-        context, thread = ThreadSensitiveContext(), RequestThread(self._threads)
-        SyncToAsync.thread_sensitive_context.set(context)
-        SyncToAsync.context_to_thread_executor[context] = thread
-        try:
+        with self._threads.for_request() as thread:
             await self._answer(cycle, body, scope, send, thread)
-        finally:
-            del SyncToAsync.context_to_thread_executor[context]
-            thread.shutdown()
 
     async def _answer(
         self, cycle: HttpCycle, body: Any, scope: Scope, send: Any, thread: RequestThread | None

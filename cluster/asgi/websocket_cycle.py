@@ -28,10 +28,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from twisted.logger import Logger
 
-from cluster.asgi.async_threads import AsyncThreads, RequestThread
+from cluster.asgi.async_threads import AsyncThreads
 from cluster.asgi.http_cycle import ClientLeft
 from cluster.asgi.scope import Application, Scope
 from cluster.core.exceptions import Disconnected
@@ -243,9 +242,7 @@ class WebSocketCycle:
             if self._threads is None:
                 await running
                 return
-            async with ThreadSensitiveContext() as context:
-                # asgiref calls its shutdown() at the end of the context.
-                SyncToAsync.context_to_thread_executor[context] = RequestThread(self._threads)
+            with self._threads.for_request():
                 await running
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the node
             raise RuntimeError(f"{self._name} raised {error!r}") from error

@@ -17,11 +17,13 @@ In both cases views, handlers and responses have the drain timeout. Async views 
 cancelled then. At last what all of them have published is delivered to the other nodes.
 """
 
+import asyncio
 import math
 import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -49,8 +51,9 @@ DELIVERY_S = 1.0
 """Seconds that the other nodes and the broker have to acknowledge what this node has published.
 They take a tenth of it, unless one of them stops or is gone."""
 
-CANCEL_S = 1.0
-"""Seconds that async views have for their clean-up after they were cancelled."""
+CANCEL_S = 0.5
+"""Seconds that async views have for their clean-up after they were cancelled, and that ASGI
+applications have at least for their shutdown."""
 
 POLL_S = 0.02
 """Seconds between two looks at what is still running."""
@@ -140,6 +143,10 @@ class Drain:
             requests.cancel()
             self._deadline = self._reactor.seconds() + CANCEL_S
             await self._wait_while(lambda: bool(requests.active), grace)
+        if requests.lifespans:
+            seconds = max(CANCEL_S, self._deadline - self._reactor.seconds())
+            ending = asyncio.ensure_future(requests.lifespans.shutdown(seconds))
+            await Deferred.fromFuture(ending)
         await self._deliver()
         return views_ended
 

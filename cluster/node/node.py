@@ -4,6 +4,7 @@
 when the bus is up, and drains when it stops.
 """
 
+import asyncio
 import os
 import socket
 import threading
@@ -14,6 +15,7 @@ from wsgiref.types import WSGIApplication
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cluster.net.accepting.port import Port
 from cluster.net.addresses import parse_address
@@ -87,6 +89,7 @@ class Node(Service):
         self._thread = threading.get_ident()
         self._ports: list[Port] = []
         self._serving = False
+        self._is_starting = False  # the applications
         self._started = False
         self._stall_detector = StallDetector(reactor)
         self.handing_over = False
@@ -262,17 +265,34 @@ class Node(Service):
         return self._serving
 
     def _bus_up(self) -> None:
+        if self.ready.called or self._is_starting:
+            return
+        lifespans = self.http.async_requests.lifespans
+        if lifespans:
+            self._is_starting = True
+            starting = asyncio.ensure_future(lifespans.startup())
+            Deferred.fromFuture(starting).addCallbacks(lambda _: self._begin(), self._cannot_start)
+        else:
+            self._begin()
+
+    def _cannot_start(self, reason: Failure) -> None:
         if not self.ready.called:
-            try:
-                self._listen()
-            except Exception:
-                self.ready.errback()
-                return
-            tune_interpreter()
-            self._serving = True
-            self._stall_detector.start()
-            self.latency.start()
-            self.ready.callback(None)
+            self.ready.errback(reason)
+
+    def _begin(self) -> None:
+        """Accept connections."""
+        if self._drain is not None:
+            return  # stopped meanwhile
+        try:
+            self._listen()
+        except Exception:
+            self.ready.errback()
+            return
+        tune_interpreter()
+        self._serving = True
+        self._stall_detector.start()
+        self.latency.start()
+        self.ready.callback(None)
 
     def _listen(self) -> None:
         self.websockets.sockets.reserve()

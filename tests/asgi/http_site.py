@@ -22,7 +22,7 @@ GET = "GET {} HTTP/1.1\r\nHost: testserver\r\n{}\r\n"
 
 
 class Transport(StringTransport):
-    """A transport whose client reads when the test says so; ``wait_for`` waits for output."""
+    """A transport whose client reads when the test resumes it; ``wait_for`` waits for output."""
 
     aborted = False
     on_write: Callable[[], None] = staticmethod(lambda: None)

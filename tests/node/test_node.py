@@ -18,6 +18,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.asgi import async_views
+from cluster.asgi.lifespan import StartupFailed
 from cluster.core import wire
 from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.core.wire.external_publisher import Accepted, Greeting, Publish, encode
@@ -76,6 +78,24 @@ class Reactor(Clock):
         self.on_call_from_thread()
 
 
+class RecordingLifespans:
+    """ASGI applications that start when the test sets ``answer``."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.events: list[str] = []
+        self.answer = asyncio.Event()
+        self._error = error
+
+    async def startup(self) -> None:
+        self.events.append("startup")
+        await self.answer.wait()
+        if self._error is not None:
+            raise self._error
+
+    async def shutdown(self, seconds: float) -> None:
+        self.events.append("shutdown")
+
+
 class NodeTests(SynchronousTestCase):
     def setUp(self) -> None:
         load_site()
@@ -85,6 +105,8 @@ class NodeTests(SynchronousTestCase):
         self.patch(gc, "freeze", lambda: None)
         self.patch(gc, "set_threshold", lambda *thresholds: None)
         self.patch(sys, "setswitchinterval", lambda seconds: None)
+        self.lifespans: list[Any] = []
+        self.patch(async_views, "Lifespans", lambda mounts: self.lifespans)
         self.reactor = Reactor()
         self.config = NodeConfig(name="node0", settings="django_project.settings")
 
@@ -110,6 +132,43 @@ class NodeTests(SynchronousTestCase):
         stopped = node.stopService()
         self.reactor.pump([0.1] * 5)
         self.successResultOf(stopped)
+
+    def test_applications_start_before_the_ports_are_open_and_end_after_the_clients(self) -> None:
+        async def run() -> None:
+            applications = RecordingLifespans()
+            self.patch(async_views, "Lifespans", lambda mounts: applications)
+            node = self.make()
+            node.startService()
+            self.reactor.advance(0)
+            await asyncio.sleep(0)
+            self.assertEqual((applications.events, self.reactor.ports), (["startup"], []))
+            self.assertNoResult(node.ready)
+            applications.answer.set()
+            await self.handlers_end()
+            self.successResultOf(node.ready)
+            self.assertEqual(len(self.reactor.ports), 1)
+            stopped = node.stopService()
+            self.reactor.pump([0.1] * 5)
+            await self.handlers_end()
+            self.reactor.pump([0.1] * 5)
+            self.successResultOf(stopped)
+            self.assertEqual(applications.events, ["startup", "shutdown"])
+
+        asyncio.run(run())
+
+    def test_an_application_that_cannot_start_keeps_the_node_from_starting(self) -> None:
+        async def run() -> None:
+            applications = RecordingLifespans(StartupFailed("no database"))
+            applications.answer.set()
+            self.patch(async_views, "Lifespans", lambda mounts: applications)
+            node = self.make()
+            node.startService()
+            self.reactor.advance(0)
+            await self.handlers_end()
+            self.failureResultOf(node.ready, StartupFailed)
+            self.assertEqual(self.reactor.ports, [])
+
+        asyncio.run(run())
 
     async def handlers_end(self) -> None:
         """Run the loop until the handlers have noticed that their clients are gone."""
