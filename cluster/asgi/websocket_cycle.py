@@ -158,7 +158,6 @@ class WebSocketCycle:
 
         Raises:
             Exception: The application failed.
-            Disconnected: The client has left, and the application has ended.
         """
         task = self._task
         assert task is not None
@@ -168,17 +167,18 @@ class WebSocketCycle:
         task.add_done_callback(lambda _: set_result(ended))
         try:
             await while_connected(websocket, ended)
-        except Disconnected as gone:
-            self._leave(gone.code)
-            await self._end_in_time(task)
-            if task.done() and not task.cancelled():
-                with suppress(ClientLeft):
-                    task.result()
-            raise
         except asyncio.CancelledError:
             task.cancel()
             raise
-        task.result()
+        code = websocket.close_code
+        if code is None:
+            task.result()
+            return
+        self._leave(code)
+        await self._end_in_time(task)
+        if task.done() and not task.cancelled():
+            with suppress(ClientLeft):
+                task.result()
 
     def abandon(self) -> None:
         """The client is not served after all: the application receives websocket.disconnect.

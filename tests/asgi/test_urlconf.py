@@ -1,6 +1,7 @@
 """asgi(): WebSocket clients of ASGI applications that a URLconf mounts, on a node in memory."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,6 +17,7 @@ from cluster import Disconnected, websocket
 from cluster.asgi import asgi, websocket_cycle
 from cluster.asgi.async_threads import AsyncThreads
 from cluster.asgi.site_application import load_application
+from cluster.asgi.websocket_cycle import WebSocketCycle
 from cluster.core.exceptions import ConfigurationError
 from cluster.django.revocation.revocable_clients import revocable_clients
 from cluster.testing import Closed, Refused, asynchronous, connect
@@ -534,6 +536,20 @@ class EndTests(MountTestCase):
             await client.receive()
             await client.abort()
         self.assertLess(len(events), 10)
+
+    @asynchronous
+    async def test_no_reference_cycle_is_left_of_a_client(self) -> None:
+        """Thousands would wait for the garbage collection."""
+        gc.collect()
+        self.addCleanup(gc.enable)
+        gc.disable()
+        for _ in range(3):
+            async with connect("/app/") as client:
+                await client.send("hello")
+                await client.receive()
+        await asyncio.sleep(0)
+        left = [each for each in gc.get_objects() if isinstance(each, WebSocketCycle)]
+        self.assertEqual([], left)
 
     @asynchronous
     async def test_an_application_cannot_end_the_node(self) -> None:

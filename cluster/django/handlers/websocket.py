@@ -30,6 +30,7 @@ from cluster.django.api.payloads import (
     reserved,
 )
 from cluster.django.api.receipt import Receipt
+from cluster.django.api.topics import set_result
 from cluster.django.handlers.barrier_parties import Parties
 from cluster.django.handlers.drained import drained
 from cluster.django.handlers.giving_way import give_way, give_way_within_queue
@@ -606,5 +607,15 @@ def skipping_topics(websocket: WebSocket) -> tuple[bytes, ...]:
 
 
 async def while_connected(websocket: WebSocket, future: "asyncio.Future[None]") -> None:
-    """Wait for a future. Raises Disconnected if the client leaves first."""
-    await websocket._lifetime.wait(future)
+    """Wait for a future, which is resolved, too, when the client leaves."""
+    # Lifetime.wait raises Disconnected, whose traceback would be a reference cycle.
+    lifetime = websocket._lifetime
+    if lifetime.close_code is not None:
+        return
+    lifetime.at_end(future, lambda: set_result(future))
+    lifetime.is_waiting = True
+    try:
+        await future
+    finally:
+        lifetime.is_waiting = False
+        lifetime.not_at_end(future)
