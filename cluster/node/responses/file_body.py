@@ -77,6 +77,7 @@ class FileBody:
                     self._break()
                     return
                 self._offset += sent
+                self._request.sentLength += sent
                 self._left -= sent
         if self._left:
             self._wait_for(transport)

@@ -27,6 +27,8 @@ class FileBodyTests(SocketTestCase):
         self.site.on_static_file = StaticFiles(WhiteNoise(WSGIHandler(), root=self.folder)).take
 
     def test_the_whole_file_arrives(self) -> None:
+        lengths: list[int] = []
+        self.site.on_response = lambda request: lengths.append(request.sentLength)
         self.protocol.dataReceived(GET)
         self.read_all()
         self.assertEqual(self.arrived, CONTENT)
@@ -35,6 +37,7 @@ class FileBodyTests(SocketTestCase):
         self.protocol.dataReceived(GET)
         self.read_all()
         self.assertEqual(self.arrived, CONTENT)
+        self.assertEqual(lengths, [len(CONTENT)] * 2)
 
     def test_the_node_holds_no_bytes_for_a_client_that_does_not_read(self) -> None:
         self.protocol.dataReceived(GET)
