@@ -200,7 +200,7 @@ class DevelopmentNode(Node):
         super()._assemble()
         site, factory = self.http.site, self.websockets.connection_factory
         if self._threads is not None:
-            site.pool.adjustPoolsize(0, self._threads)
+            site.pool.max = self._threads
         site.on_response = _log_request
         opened, closed = factory.on_open, factory.on_close
 

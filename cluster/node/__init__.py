@@ -11,6 +11,7 @@ request_bodies        how many bytes of bodies a node holds
 responses/            static files, and how responses are sent
 access_log            a line for each request, feed and WebSocket
 view_threads          the bounded pool of threads that runs the views
+thread_pool           the threads themselves
 publishing/           publications of processes that are not nodes
 inspection           the clients and topics that an operator asks for
 statistics/           the statistics of a node

@@ -10,7 +10,6 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from twisted.internet.interfaces import IAddress, IProtocol
-from twisted.python.threadpool import ThreadPool
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -22,6 +21,7 @@ from cluster.node.config import HttpLimits
 from cluster.node.http_channel import BoundedChannel
 from cluster.node.http_request import BoundedRequest
 from cluster.node.request_bodies import RequestBodies
+from cluster.node.thread_pool import ThreadPool
 from cluster.node.view_threads import ViewThreads
 
 
@@ -58,7 +58,7 @@ class DjangoSite(Site):
         sockets: SocketLimits | None = None,
         proxies: Proxies | None = None,
     ) -> None:
-        self.pool = ThreadPool(0, threads, name="views")
+        self.pool = ThreadPool(threads, "views")
         self.views = ViewThreads(reactor, self.pool, application, queue)
         super().__init__(Resource(), reactor=reactor)
         self.displayTracebacks = False

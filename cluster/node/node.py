@@ -129,7 +129,6 @@ class Node(Service):
         self._started = True
         if self.websockets.epoll_reader is not None:
             self.websockets.epoll_reader.start()
-        self.http.site.pool.start()
         self.http.database.start()
         self.pubsub.start()
 

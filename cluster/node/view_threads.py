@@ -14,9 +14,9 @@ from wsgiref.types import WSGIApplication
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from cluster.node.responses.wsgi import WsgiCall
+from cluster.node.thread_pool import ThreadPool
 
 STARTED_PER_TURN = 4
 """Views that start in one turn of the reactor. Each start takes time in the reactor and in its

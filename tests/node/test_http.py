@@ -32,7 +32,7 @@ class Reactor(Clock):
 class Pool:
     """A thread pool whose calls the test makes."""
 
-    def __init__(self, minimum: int, maximum: int, name: str) -> None:
+    def __init__(self, maximum: int, name: str) -> None:
         self.max = maximum
         self.waiting: list[tuple[Any, ...]] = []
 
