@@ -86,6 +86,7 @@ class HttpCycle:
         self._unread = request.body_size
         self._is_read = False
         self._is_begun = self._is_complete = False
+        self._is_answered = False  # by the header alone
         self._expected: int | None = None  # bytes by Content-Length
         self._sent = 0
         self._is_paused = self._is_producer = False
@@ -145,13 +146,13 @@ class HttpCycle:
         """Send a part of the response.
 
         Raises:
-            ClientLeft: The client has left.
+            ClientLeft: The client has left, or has all that it needs: the header, for HEAD.
             RuntimeError: The event is not allowed here, or the body has not the length that the
                 header says.
         """
         kind = event["type"]
-        if self.has_left:
-            raise ClientLeft(f"{self._name}: the client has left")
+        if self.has_left or self._is_answered:
+            raise ClientLeft(f"{self._name}: the client has left, or needs no body")
         if kind == "http.response.start" and not self._is_begun:
             self._begin(event["status"], event.get("headers") or ())
         elif kind == "http.response.body" and self._is_begun and not self._is_complete:
@@ -201,7 +202,12 @@ class HttpCycle:
                     f"{self._name}: the body has {self._sent} bytes{' and more' if more else ''},"
                     f" but Content-Length is {expected}"
                 )
-        if more:
+        if more and not has_body:
+            # Otherwise a HEAD request for an endless stream would not end.
+            request.write(b"")
+            self._is_answered = True
+            self._finish()
+        elif more:
             if not self._is_producer:
                 self._is_producer = True
                 self._is_paused = request.channel._waitingForTransport

@@ -142,6 +142,11 @@ class Body:
         except OSError as error:
             raise NoRoomForBody(f"cannot write a request body to disk: {error}") from None
 
+    @staticmethod
+    def seekable() -> bool:
+        """Whether ``seek`` may be called: Django asks."""
+        return True
+
     def __iter__(self) -> Any:
         return iter(self._file)
 

@@ -365,6 +365,18 @@ class StreamTests(AsyncViewTestCase):
 
         self.run_test(test)
 
+    def test_head_of_an_endless_stream(self) -> None:
+        async def test() -> None:
+            head = GET.format("/stream/", "").replace("GET", "HEAD").encode()
+            transport = self.send(head + GET.format("/page/", "").encode())
+            await transport.wait_for(b"a class")
+            self.assertEqual(transport.value().count(b"HTTP/1.1 200 OK"), 2)
+            self.assertNotIn(b"000000", transport.value())
+            await self.until(lambda: not self.requests.active)
+            self.assertEqual(self.requests.left, 0)
+
+        self.run_test(test)
+
     def test_an_error_in_a_stream_cuts_the_connection(self) -> None:
         async def test() -> None:
             transport = self.get("/breaks/")
