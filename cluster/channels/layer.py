@@ -18,7 +18,6 @@ from cluster.channels.messages import Kind, decode_message, encode_envelope, enc
 from cluster.channels.node_link import NodeLink
 from cluster.channels.queues import Queues
 from cluster.channels.topic_names import TopicNames, new_local_part, new_process, process_of
-from cluster.channels.waiting import Waiter
 from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.core.interfaces import Node
 from cluster.django.api import topics
@@ -95,6 +94,7 @@ class ClusterChannelLayer(BaseChannelLayer):  # type: ignore[misc, unused-ignore
         self.group_expiry = group_expiry
         self.drops = Drops()
         self._process = new_process()
+        self._mark = f".{self._process}!"
         self._names = TopicNames(prefix)
         self._queues = Queues(expiry, group_expiry, self.get_capacity, clock, self.drops)
         self._queues.on_empty_group = self._group_is_empty
@@ -163,28 +163,25 @@ class ClusterChannelLayer(BaseChannelLayer):  # type: ignore[misc, unused-ignore
             TypeError: The name is invalid.
             ValueError: Only another process can receive from this channel.
         """
-        self.require_valid_channel_name(channel)
-        process = process_of(channel)
-        if process and process != self._process:
-            raise ValueError(f"only another process can receive from {channel!r}")
-        node = self._node()
-        if node is not None:
-            if node.is_reactor_thread():
-                link = self._linked(node)
-                if not process:
-                    link.read(channel)
-            else:
-                await self._in_loop(node, self._read, node, "" if process else channel)
+        link = self._link
+        # Each message of a consumer is a call, so this is short for a channel that is known here.
+        if (
+            link is None
+            or link.node is not self._node_of_process()
+            or self._mark not in channel
+            or channel not in self._queues
+        ):
+            await self._begin_to_receive(channel)
         self._received += 1
         if not self._received % LOOK_EVERY:
             await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         while True:
-            taken = self._queues.take(channel, lambda: Waiter(loop, loop.create_future()))
+            taken = self._queues.take(channel, loop)
             if isinstance(taken, bytes):
                 return decode_message(taken)
             try:
-                await taken.future
+                await taken[1]
             except asyncio.CancelledError:
                 self._queues.give_up(channel, taken)
                 raise
@@ -293,6 +290,15 @@ class ClusterChannelLayer(BaseChannelLayer):  # type: ignore[misc, unused-ignore
             return await asyncio.wait_for(asyncio.wrap_future(answer), ANSWER_TIMEOUT_S)
         except TimeoutError:
             raise NotRunning("the node does not answer; it may be stopping") from None
+
+    async def _begin_to_receive(self, channel: str) -> None:
+        self.require_valid_channel_name(channel)
+        process = process_of(channel)
+        if process and process != self._process:
+            raise ValueError(f"only another process can receive from {channel!r}")
+        node = self._node()
+        if node is not None:
+            await self._in_loop(node, self._read, node, "" if process else channel)
 
     def _put(self, channel: str, body: bytes) -> None:
         if not self._queues.put(channel, body):

@@ -14,6 +14,7 @@ its own copy.
 The times are seconds of ``clock``. Any thread may call these methods.
 """
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -119,26 +120,33 @@ class Queues:
         if woken:
             wake(woken)
 
-    def take(self, channel: str, waiter: Callable[[], Waiter]) -> bytes | Waiter:
-        """The next message of a channel; without one, the waiter, which is woken for one.
+    def take(self, channel: str, loop: asyncio.AbstractEventLoop) -> bytes | Waiter:
+        """The next message of a channel; without one, a waiter of this loop, which is woken for
+        one.
 
         A waiter that is cancelled must call ``give_up``.
         """
         with self._lock:
             now = self._clock()
-            if channel.endswith("!"):
+            if channel[-1] == "!":
                 self._read_together.add(channel)
-            queue = self._queue_for(channel, now)
+            queue = self._queues.get(channel) or self._queue_for(channel, now)
             queue.read_at = now
             entries = queue.entries
-            self._drop_expired(queue, now)
+            if entries and entries[0][0] <= now:
+                self._drop_expired(queue, now)
             if entries:
                 body = entries.popleft()[1]
-                self._forget_if_unused(queue)
+                if not (entries or queue.groups):
+                    self._forget_if_unused(queue)
                 return body
-            waiting = waiter()
-            queue.waiters.append(waiting)
-            return waiting
+            waiter = (loop, loop.create_future())
+            queue.waiters.append(waiter)
+            return waiter
+
+    def __contains__(self, channel: str) -> bool:
+        """Whether a channel has messages, receivers or groups here."""
+        return channel in self._queues
 
     def give_up(self, channel: str, waiter: Waiter) -> None:
         """A waiter was cancelled: if it was woken, another one is woken in its place."""

@@ -1,0 +1,25 @@
+"""layer_receivers with the layer of channels_redis that $CHANNELS_LAYER names, for uvicorn."""
+
+import os
+
+import django
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="for measuring only",
+    INSTALLED_APPS=["channels"],
+    CHANNEL_LAYERS={
+        "default": {
+            "BACKEND": {
+                "core": "channels_redis.core.RedisChannelLayer",
+                "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            }[os.environ["CHANNELS_LAYER"]],
+            "CONFIG": {"hosts": [os.environ["CHANNELS_REDIS"]]},
+        }
+    },
+)
+django.setup()
+
+from benchmarks.competitors.layer_receivers import application  # noqa: E402
+
+__all__ = ["application"]
