@@ -4,6 +4,8 @@ echo          CPU time of one echoed message
 idle          memory of an idle connection
 handshakes    handshakes per second of CPU time
 broadcast     one publisher, a thousand subscribers: loss, latency, CPU time per delivery
+channel_layer  CPU time of messages through the channel layer, and through channels_redis
+consumers     consumers of Channels in the cluster, and handlers in their place
 storm         all clients disconnect and reconnect at once
 floods        the latency of other clients, and memory, while clients flood a node
 fast_path     CPU time of one message in a server of one process: the fast path, and plain Autobahn
@@ -20,6 +22,8 @@ restart       a rolling restart under load, which must lose nothing
 
 competitors   the servers that are compared with the cluster
 slow_site     the site of slow_views
+layer_site    the site of channel_layer
+consumer_site, consumer_urls  the site of consumers
 replay_site   the site of replay
 servers       starts, measures and stops server processes
 environments  virtual environments with the competitors' libraries

@@ -9,6 +9,11 @@ SECRET_KEY = "benchmark"
 ALLOWED_HOSTS = ["127.0.0.1"]
 ROOT_URLCONF = __name__
 INSTALLED_APPS = ["cluster.django", "channels"]
-CHANNEL_LAYERS = {"default": {"BACKEND": "cluster.channels.ClusterChannelLayer"}}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "cluster.channels.ClusterChannelLayer",
+        "CONFIG": {"capacity": 1000},  # as that of competitors.layer_site
+    }
+}
 
 urlpatterns = [path("", asgi(application))]

@@ -85,6 +85,14 @@ def slow_views(found: Found) -> str:
     return table(found["medians"])
 
 
+def channel_layer(found: Found) -> str:
+    return table(found["medians"])
+
+
+def consumers(found: Found) -> str:
+    return table(found["medians"])
+
+
 def life(found: Found) -> str:
     return table(
         {
@@ -126,6 +134,7 @@ TABLES: Mapping[str, Callable[[Found], str]] = {
         each.__name__: each
         for each in (
             *(echo, handshakes, idle, broadcast, storm, slow_views, life),
+            *(channel_layer, consumers),
             *(machines_broadcast, machines_capacity),
         )
     },

@@ -2,7 +2,8 @@
 
 The consumers are those of the Channels tutorial. The channel layer is Redis at $CHANNELS_REDIS,
 with the class of channels_redis that $CHANNELS_LAYER names (`core`, its documented default, or
-`pubsub`). Without that address there is no layer, and the site serves echo only.
+`pubsub`). Without that address there is no layer, and the site serves echo only. Where Django has
+settings already, as in the cluster, their channel layer counts.
 """
 
 import os
@@ -25,15 +26,16 @@ LAYER = {
     "CONFIG": {"hosts": [REDIS]},
 }
 
-settings.configure(
-    DEBUG=False,
-    SECRET_KEY="for measuring only",
-    ALLOWED_HOSTS=["*"],
-    ROOT_URLCONF=__name__,
-    INSTALLED_APPS=["channels"],
-    CHANNEL_LAYERS={"default": LAYER} if REDIS else {},
-)
-django.setup()
+if not settings.configured:  # the cluster has settings of its own
+    settings.configure(
+        DEBUG=False,
+        SECRET_KEY="for measuring only",
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF=__name__,
+        INSTALLED_APPS=["channels"],
+        CHANNEL_LAYERS={"default": LAYER} if REDIS else {},
+    )
+    django.setup()
 
 urlpatterns: list[Any] = []
 

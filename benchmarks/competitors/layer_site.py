@@ -14,7 +14,7 @@ settings.configure(
                 "core": "channels_redis.core.RedisChannelLayer",
                 "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
             }[os.environ["CHANNELS_LAYER"]],
-            "CONFIG": {"hosts": [os.environ["CHANNELS_REDIS"]]},
+            "CONFIG": {"hosts": [os.environ["CHANNELS_REDIS"]], "capacity": 1000},
         }
     },
 )
