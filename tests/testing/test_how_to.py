@@ -10,11 +10,15 @@ from io import StringIO
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.routing import URLRouter
 from django.test import override_settings
 from django.urls import path
 from twisted.trial.unittest import TestCase
 
 import cluster
+from cluster.asgi import asgi
 from cluster.django import conf
 from cluster.testing import Closed, Refused, asynchronous, capture_publications, connect
 from tests.testing.test_django import run_tests
@@ -26,6 +30,14 @@ GUIDES = sorted(
     for page in (ROOT / "docs" / "how-to").glob("*.md")
     if page.name not in IN_A_BROWSER
 )
+
+
+class User(str):
+    """A user who is their name."""
+
+    @property
+    def username(self) -> str:
+        return str(self)
 
 
 class DoesNotExist(Exception):
@@ -135,10 +147,12 @@ def project() -> dict[str, Any]:
         "digest": lambda token: f"digest of {token}",
         "feed": cluster.feed,
         "json": __import__("json"),
+        "path": path,
         "publish": cluster.publish,
         "read_temperature": lambda: 21.5,
         "topic_messages": cluster.topic_messages,
         "websocket": cluster.websocket,
+        "websocket_urlpatterns": [],
     }
 
 
@@ -362,6 +376,36 @@ class DeployTests(GuideTestCase):
 
 
 class ChannelsTests(GuideTestCase):
+    @override_settings(
+        CHANNEL_LAYERS={"default": {"BACKEND": "cluster.channels.ClusterChannelLayer"}}
+    )
+    @asynchronous
+    async def test_a_consumer_before(self) -> None:
+        """It runs as it is."""
+        page = "docs/how-to/migrate-from-channels.md"
+        (text,) = [text for text in examples(page) if text.startswith("# before")]
+        names = {
+            **project(),
+            "AsyncJsonWebsocketConsumer": AsyncJsonWebsocketConsumer,
+            "database_sync_to_async": database_sync_to_async,
+            "Membership": Records(SimpleNamespace(room="lobby", user="anna")),
+        }
+        self.run_text(text, names)
+        consumers = URLRouter([path("ws/<slug:room>/", names["ChatConsumer"].as_asgi())])
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            scope["user"] = User("anna")
+            await consumers(scope, receive, send)
+
+        self.serve((path("ws/", asgi(application)),))
+        async with connect("/ws/lobby/") as one, connect("/ws/lobby/") as other:
+            await one.send_json({"text": "hello"})
+            for client in (one, other):
+                self.assertEqual({"name": "anna", "text": "hello"}, await client.receive_json())
+        with self.assertRaises(Refused):
+            async with connect("/ws/cellar/"):
+                pass
+
     @asynchronous
     async def test_a_consumer_after(self) -> None:
         names = self.run_example("migrate-from-channels", "# after")
