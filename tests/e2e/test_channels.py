@@ -35,6 +35,17 @@ browser.force_login(User.objects.create_user("anna"))
 print(browser.cookies["sessionid"].value)
 """
 
+OUTSIDE = """
+import django
+django.setup()
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+layer = get_channel_layer()
+for text in ("wind", "fog"):
+    async_to_sync(layer.group_send)("news", {"type": "news.item", "text": text})
+print(dict(layer.drops.counts))
+"""
+
 MOST_CLIENTS = 100
 """Clients after which each of four nodes certainly has one."""
 
@@ -45,17 +56,22 @@ class ChannelsTests(TestCase):
 
     async def start(self) -> str:
         """Start the cluster; returns the cookie of a user."""
-        extra = {
+        self.extra = {
             "DJANGO_SETTINGS_MODULE": "tests.e2e.channels_site",
             "C10K_TEST_DATABASE": str(Path(self.mktemp()).absolute()),
         }
+        program = await self.program(PREPARE)
+        self.cluster: Cluster = await start_cluster(self, "--nodes", "4", extra=self.extra)
+        return f"sessionid={program.lines[-1]}"
+
+    async def program(self, code: str, **extra: str) -> Program:
+        """Run a program with the settings of the site to its end."""
         program = Program()
-        command = [sys.executable, "-c", PREPARE]
-        start_program(self, program, command, uuid.uuid4().hex, extra=extra)
+        command = [sys.executable, "-c", code]
+        start_program(self, program, command, uuid.uuid4().hex, extra={**self.extra, **extra})
         await program.end()
         self.assertEqual(0, program.status, program.text)
-        self.cluster: Cluster = await start_cluster(self, "--nodes", "4", extra=extra)
-        return f"sessionid={program.lines[-1]}"
+        return program
 
     async def client(self, path: str, **headers: str) -> Client:
         url = self.cluster.base_url
@@ -98,6 +114,10 @@ class ChannelsTests(TestCase):
         self.assertEqual(["joined"] * 8, [await self.next(client) for client in news])
         for text in ("rain", "sun"):
             self.assertEqual((200, "sent\n"), await get(f"{self.cluster.base_url}tell/{text}/"))
+            self.assertEqual([{"news": text}] * 8, [await self.next(client) for client in news])
+        program = await self.program(OUTSIDE, XDG_RUNTIME_DIR=str(self.cluster.runtime))
+        self.assertEqual("{}", program.lines[-1])
+        for text in ("wind", "fog"):
             self.assertEqual([{"news": text}] * 8, [await self.next(client) for client in news])
 
         visits = await self.client("ws/visits/", Cookie=cookie)
