@@ -45,7 +45,7 @@ def as_topic(topic: Topic) -> bytes:
 
 
 def as_public_topic(topic: Topic) -> bytes:
-    """A topic that applications may publish to. Raises TypeError, and ValueError if reserved."""
+    """A topic that applications may use. Raises TypeError, and ValueError if reserved."""
     key = as_topic(topic)
     if RESERVED <= key < AFTER_RESERVED:
         raise reserved(key)
@@ -53,7 +53,7 @@ def as_public_topic(topic: Topic) -> bytes:
 
 
 def reserved(topic: bytes) -> ValueError:
-    """The error for publishing to a topic of the cluster's own."""
+    """The error for a topic of the cluster's own."""
     return ValueError(
         f"the topic {topic.decode(errors='replace')!r} is reserved: names that begin with"
         f" {RESERVED.decode()!r} are the cluster's own"

@@ -26,6 +26,7 @@ from typing import Any, TypeAlias, overload
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.utils.cache import patch_vary_headers
 
+from cluster.django.api.payloads import as_public_topic
 from cluster.django.feeds.message_format import SUBPROTOCOL
 from cluster.django.feeds.websocket_transport import serve
 from cluster.django.handlers.handler_decorator import (
@@ -135,6 +136,7 @@ def topic_names(found: Any) -> list[str]:
     Raises:
         Refusal: It returned a response.
         TypeError: It returned something else.
+        ValueError: A topic is reserved for the cluster.
         UnicodeEncodeError: A topic cannot be sent, because it has half of a surrogate pair.
     """
     if isinstance(found, HttpResponseBase):
@@ -143,7 +145,7 @@ def topic_names(found: Any) -> list[str]:
         hint = " (names of events need envelope=False)" if isinstance(found, dict) else ""
         raise TypeError(f"a feed's function must return a list of str, not {found!r}{hint}")
     for name in found:
-        name.encode()
+        as_public_topic(name)
     return list(dict.fromkeys(found))
 
 

@@ -381,8 +381,9 @@ class WebSocket:
 
         Raises:
             TypeError: ``topic`` or ``since`` has a wrong type.
+            ValueError: The topic is reserved.
         """
-        key = as_topic(topic)
+        key = as_public_topic(topic)
         if self._lifetime.close_code is not None:
             return Subscription(True, self._connection, self._lifetime)
         if self._subscriptions is None:

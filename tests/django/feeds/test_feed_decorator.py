@@ -53,6 +53,7 @@ class ViewTests(SynchronousTestCase):
         self.assertIn(b"text/event-stream", response.content)
 
     def test_names_of_events_need_a_feed_without_envelope(self) -> None:
+        self.assertRaises(ValueError, topic_names, ["c10k/revocations"])
         error = self.assertRaises(TypeError, topic_names, {"live": "news"})
         self.assertIn("envelope=False", str(error))
         self.assertEqual(topic_events({"live": "news"}), {"live": "news"})

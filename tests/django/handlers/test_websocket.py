@@ -574,6 +574,7 @@ class TopicTests(ConnectionTestCase):
         for topic in topics:
             self.assertRaises(ValueError, self.ws.publish, topic, "x")
             self.assertRaises(ValueError, self.ws.publish_frame, topic, text_frame(b"x"))
+            self.assertRaises(ValueError, self.ws.subscribe, topic)
         self.assertEqual(self.pubsub.published, [])
 
     def test_publishing_to_a_full_bus_stops_the_client(self) -> None:
