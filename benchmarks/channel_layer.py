@@ -27,6 +27,7 @@ from workers.cli.argument_types import positive
 
 PROCESSES = 2
 EVERY_S = 0.05  # seconds between two messages to the group
+WARM_UP = 3  # messages to the group
 TO_ONE = 2000  # messages to one channel
 ANSWER_S = 120.0
 QUIET_S = 1.0  # without a message, after which those that are missing are lost
@@ -109,7 +110,7 @@ def measure(candidate: Candidate, folder: Path, receivers: int, messages: int) -
             asked = processes(server.port)
             try:
                 return _measure(servers, asked, receivers, messages)
-            except Failed as error:
+            except (Failed, OSError) as error:
                 raise Failed(f"{error}\n{server.output()[-2000:]}") from error
             finally:
                 load.close([process.socket for process in asked])
@@ -121,8 +122,8 @@ def _measure(
     sender, other = asked
     for process in asked:
         process.ask("receive", receivers // PROCESSES)
-    sender.ask("group", 3, EVERY_S)
-    wait_received(asked, 3 * receivers)
+    sender.ask("group", WARM_UP, EVERY_S)
+    wait_received(asked, WARM_UP * receivers)
     wanted = receivers * messages
     to_group, delivered = measured(
         servers, asked, wanted, lambda: sender.ask("group", messages, EVERY_S)

@@ -13,7 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import (
     broadcast,
+    channel_layer,
     command,
+    consumers,
     echo,
     engine,
     environments,
@@ -49,7 +51,7 @@ from benchmarks.servers import (
 )
 
 MEASURING: Any = [broadcast, echo, engine, handshakes, idle, fast_path, history, life, link]
-MEASURING += [floods, http, restart, slow_views, spare, storm, watchers]
+MEASURING += [channel_layer, consumers, floods, http, restart, slow_views, spare, storm, watchers]
 
 
 class CommandTests(SynchronousTestCase):
@@ -80,6 +82,8 @@ class CommandTests(SynchronousTestCase):
             (storm, "--nodes 0"),
             (restart, "--restarts 0"),
             (slow_views, "--views 0"),
+            (channel_layer, "--receivers 0"),
+            (consumers, "--connections 0"),
             (life, "--nodes 1,0"),
             (life, "--rounds 0"),
             (watchers, "--rate 0"),
@@ -378,6 +382,15 @@ class RunTests(SynchronousTestCase):
         )
         self.assertGreater(found["msg/s, 1"], 0)
         self.assertGreater(found["msg/s, 8"], 0)
+
+    def test_channel_layer(self) -> None:
+        self.patch(channel_layer, "TO_ONE", 20)
+        self.patch(channel_layer, "WARM_UP", 1)
+        options = channel_layer.parser().parse_args(["--only", "cluster"])
+        (candidate,), _ = channel_layer.candidates(options)
+        with command.scratch_folder() as folder:
+            found = channel_layer.measure(candidate, folder, 10, 2)
+        self.assertEqual((found["lost"], found["lost of these"]), (0, 0))
 
     def test_slow_views(self) -> None:
         self.patch(slow_views, "QUIET_S", 0.1)

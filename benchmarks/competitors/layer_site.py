@@ -14,7 +14,11 @@ settings.configure(
                 "core": "channels_redis.core.RedisChannelLayer",
                 "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
             }[os.environ["CHANNELS_LAYER"]],
-            "CONFIG": {"hosts": [os.environ["CHANNELS_REDIS"]], "capacity": 1000},
+            "CONFIG": {
+                # redis-py 8 has a timeout of 5 s, which ends the layers' waiting for messages.
+                "hosts": [{"address": os.environ["CHANNELS_REDIS"], "socket_timeout": None}],
+                "capacity": 1000,
+            },
         }
     },
 )
