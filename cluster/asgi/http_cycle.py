@@ -268,6 +268,7 @@ class HttpCycle:
         if self._unsent < before:
             self._unread_call = self._clock.callLater(UNREAD_S, self._check_progress)
         else:
+            self._request.site.limited["slow_reader"] += 1
             transport.abortConnection()
 
     def _wake(self) -> None:

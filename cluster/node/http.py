@@ -74,7 +74,7 @@ class DjangoSite(Site):
         self.bodies = RequestBodies(limits.max_bodies, limits.max_body, self.sockets)
         self.limited: Counter[str] = Counter()
         """Requests that were refused or not awaited, by reason: "slow_header", "slow_body",
-        "request_bodies"."""
+        "slow_reader", "request_bodies"."""
         self.channels: set[BoundedChannel] = set()
         """The open HTTP connections."""
         self.is_closing = False

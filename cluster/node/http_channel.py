@@ -182,6 +182,7 @@ class BoundedChannel(HTTPChannel):
         before = self._reader_state
         self.watch_reader()
         if self._waitingForTransport and self._reader_state == before:
+            self.site.limited["slow_reader"] += 1
             self.forceAbortClient()
 
     def _stop_watching_reader(self) -> None:

@@ -414,6 +414,10 @@ class PagesTests(SiteTestCase):
                 page.click(".brand")
                 page.wait_for_url("**/demos/")
             self.assertEqual(7, number + 1)
+            style = page.get_attribute("link[rel=stylesheet]", "href")
+            headers = page.request.get(cluster.base_url.rstrip("/") + style).headers
+            self.assertEqual("gzip", headers["content-encoding"])
+            self.assertIn("immutable", headers["cache-control"])
 
         def talk() -> None:
             page = opened(browser, f"{cluster.base_url}test/", PHONE)

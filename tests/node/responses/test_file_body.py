@@ -77,6 +77,7 @@ class FileBodyTests(SocketTestCase):
         self.reactor.advance(http_channel.STALLED_S)
         self.reactor.advance(http_channel.STALLED_S)
         self.assertEqual(aborted, [True])
+        self.assertEqual(self.site.limited, {"slow_reader": 1})
 
     def test_a_client_that_leaves_closes_the_file(self) -> None:
         self.protocol.dataReceived(GET)
