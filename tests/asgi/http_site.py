@@ -80,7 +80,6 @@ class HttpSiteTestCase(SynchronousTestCase):
             )
             self.requests = AsyncRequests(reactor, {**DEFAULTS, **self.settings}, self.site.budget)
             self.site.on_view = self.requests.take
-            self.site.pool.start()
             try:
                 await test()
                 self.requests.cancel()

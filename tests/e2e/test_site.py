@@ -413,7 +413,7 @@ class PagesTests(SiteTestCase):
                 self.assertIn(page.locator("h1").text_content(), (title, "Lobby"))
                 page.click(".brand")
                 page.wait_for_url("**/demos/")
-            self.assertEqual(7, number + 1)
+            self.assertEqual(8, number + 1)
             style = page.get_attribute("link[rel=stylesheet]", "href")
             headers = page.request.get(cluster.base_url.rstrip("/") + style).headers
             self.assertEqual("gzip", headers["content-encoding"])
