@@ -66,6 +66,12 @@ CLOSE_ABNORMAL = 1006
 FORBIDDEN = 403
 """The status for websocket.close in place of websocket.accept, as the specification says."""
 
+NOT_FOUND = 404
+
+NO_ROUTE = "No route found"
+"""The error of Channels' URLRouter for an unknown path. With a 500 for it, any
+client could fill the log with tracebacks."""
+
 APPLICATION_REFUSED = "refused by the application"
 
 SET_BY_NODE = ("content-length", "connection", "transfer-encoding")
@@ -302,6 +308,8 @@ class WebSocketCycle:
         if not self._decision.done():
             if error is None:
                 error = RuntimeError(f"{self._name} ended without an answer to the handshake")
+            elif isinstance(error, ValueError) and str(error).startswith(NO_ROUTE):
+                error = Refusal(NOT_FOUND, "the application has no route for this path")
             self._decision.set_exception(error)
 
     async def _end_in_time(self, task: "asyncio.Task[None]") -> None:
