@@ -8,11 +8,13 @@ It differs from Django's in these points:
 * Other synchronous middleware, receivers of signals and ``sync_to_async`` use the shared threads of
   async_threads. A site with middleware that is only synchronous has a thread for each request
   instead, because such middleware waits in its thread until the view has ended.
+* A synchronous stream, such as that of FileResponse, is sent as it comes, too.
 * It is one task, which the node cancels when the client leaves; ``request_finished`` is sent also
   after an error in a streaming response.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -94,7 +96,8 @@ class ViewHandler(ASGIHandler):
         self, cycle: HttpCycle, body: Any, scope: Scope, send: Any, thread: RequestThread | None
     ) -> None:
         set_script_prefix(get_script_prefix(scope))
-        response = None
+        response: Any = None
+        is_in_thread = False
         try:
             if thread is None or not _has_only(DJANGOS_STARTED, request_started):
                 await request_started.asend(sender=self.__class__, scope=scope)
@@ -102,11 +105,15 @@ class ViewHandler(ASGIHandler):
             if request is not None:
                 cycle.http_request = request
                 response = await self.run_get_response(request)
+            if response.streaming and not response.is_async:
+                is_in_thread = True
+                response.streaming_content = _parts_in_thread(response.streaming_content)
             await self.send_response(response, send)
         finally:
             is_clean = (
                 thread is not None
                 and not thread.is_bound
+                and not is_in_thread
                 and _has_only(DJANGOS_FINISHED, request_finished)
             )
             if response is not None:
@@ -131,10 +138,18 @@ class ViewHandler(ASGIHandler):
                 if close is not None:
                     await close()
         finally:
-            if is_clean and not (response.streaming and not response.is_async):
+            if is_clean:
                 response.close()
             else:
                 await sync_to_async(response.close)()
+
+
+async def _parts_in_thread(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The parts of a synchronous stream, each made in the thread of the request when the client has
+    read the one before. Django would make all of them first."""
+    next_part = sync_to_async(partial(next, parts, None))
+    while (part := await next_part()) is not None:
+        yield part
 
 
 def _has_only(djangos: tuple[Any, ...], signal: Signal) -> bool:

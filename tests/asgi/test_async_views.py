@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.signals import request_finished
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path, register_converter
 from django.utils.decorators import method_decorator
@@ -77,6 +78,21 @@ async def breaks(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(content())
 
 
+async def sync_stream(request: HttpRequest) -> StreamingHttpResponse:
+    def content() -> Iterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 1000
+        finally:
+            events.append(threading.current_thread())
+
+    return StreamingHttpResponse(content())
+
+
+async def file(request: HttpRequest) -> FileResponse:
+    return FileResponse(open(__file__, "rb"))
+
+
 async def in_thread(request: HttpRequest) -> HttpResponse:
     names = [await sync_to_async(threading.current_thread)() for _ in range(3)]
     events.extend(names)
@@ -129,6 +145,8 @@ urlpatterns = [
     path("stream/<int:limit>/", stream),
     path("breaks/", breaks),
     path("in-thread/", in_thread),
+    path("sync-stream/", sync_stream),
+    path("file/", file),
     path("page/", Page.as_view()),
     path("plain/", plain),
     path("found/<from_database:name>/", found),
@@ -362,6 +380,32 @@ class StreamTests(AsyncViewTestCase):
                 await visit()
             self.assertEqual(self.requests.left, 100)
             await self.until(lambda: len(events) == 100)  # each generator was closed
+
+        self.run_test(test)
+
+    def test_a_synchronous_stream_is_made_as_the_client_reads(self) -> None:
+        async def test() -> None:
+            transport = self.get("/sync-stream/")
+            await transport.wait_for(b"x" * 1000)
+            transport.protocol.pauseProducing()
+            self.assertEqual((await self.answer(self.get("/plain/")))[1], b"thread")
+            size = len(transport.value())
+            transport.protocol.resumeProducing()
+            await self.until(lambda: len(transport.value()) > size + 10_000)
+            self.leave(transport)
+            await self.until(lambda: not self.requests.active)
+            self.assertEqual(len(events), 1)
+            self.assertIsNot(events[0], threading.current_thread())
+
+        self.run_test(test)
+
+    def test_a_file(self) -> None:
+        async def test() -> None:
+            content = Path(__file__).read_bytes()
+            head, body = await self.answer(self.get("/file/"))
+            self.assertIn(b"Content-Length: %d" % len(content), head)
+            self.assertEqual(body, content)
+            self.assertEqual(len(self.requests.threads), 1)
 
         self.run_test(test)
 
