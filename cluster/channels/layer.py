@@ -26,8 +26,10 @@ from cluster.net.websocket.frames import binary_frame
 T = TypeVar("T")
 
 ANSWER_TIMEOUT_S = 10.0
-"""Seconds that a call from another thread waits for the event loop of the node, and a flush for the
-other processes."""
+"""Seconds that a call from another thread waits for the event loop of the node."""
+
+FLUSH_TIMEOUT_S = 5.0
+"""Seconds that a flush waits for the other processes."""
 
 PAUSE_S, PAUSES = 0.01, 100
 """While the queue of the bus is full, a send waits at most a second, in pauses. After that the bus
@@ -257,7 +259,7 @@ class ClusterChannelLayer(BaseChannelLayer):  # type: ignore[misc, unused-ignore
     async def flush(self) -> None:
         """Forget all messages and groups of the layer, in all processes.
 
-        It waits for the other nodes, for 10 seconds at most; outside of nodes it does not wait.
+        It waits for the other nodes, for 5 seconds at most; outside of nodes it does not wait.
         """
         self._queues.flush()
         node = self._node()
@@ -378,7 +380,7 @@ class ClusterChannelLayer(BaseChannelLayer):  # type: ignore[misc, unused-ignore
         await self._publish(node, self._names.of_group(group), Kind.GROUP, group, body)
 
     async def _flush(self, node: Node) -> None:
-        await asyncio.wait([self._linked(node).flush()], timeout=ANSWER_TIMEOUT_S)
+        await asyncio.wait([self._linked(node).flush()], timeout=FLUSH_TIMEOUT_S)
 
 
 def _check(is_right: bool, name: str, value: object, wanted: str) -> None:

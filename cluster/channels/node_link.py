@@ -130,6 +130,14 @@ class NodeLink:
 
         topic = self._names.readers(channel)
         self._watching[channel] = self.node.pubsub.presence.watch(topic, joined)
+        self.loop.call_later(self._expiry, self._look_whether_waiting, channel)
+
+    def _look_whether_waiting(self, channel: str) -> None:
+        """Watch a channel no longer than its messages wait."""
+        if channel in self._queues:
+            self.loop.call_later(self._expiry, self._look_whether_waiting, channel)
+        elif channel in self._watching:
+            self._watching.pop(channel)()
 
     def _look_whether_read(self, channel: str) -> None:
         if self._queues.is_read(channel):

@@ -8,6 +8,7 @@ import asyncio
 import datetime
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
@@ -547,6 +548,30 @@ class TwoNodesTests(Specification, TestCase):
             await site.settle()
         self.assertTrue(await no_message(site.receiver, channel))
         self.assertEqual({}, outside.drops.counts)
+
+    @on_a_site
+    async def test_nothing_stays_of_channels_that_nobody_uses(self, site: Site) -> None:
+        assert isinstance(site, TwoNodesSite)
+        later: list[tuple[Callable[..., None], str]] = []
+        await site.receiver.new_channel()
+        link = site.receiver._link
+        link.loop = SimpleNamespace(call_later=lambda delay, call, name: later.append((call, name)))
+        await site.receiver.send("unread", {})
+        task = asyncio.ensure_future(site.receiver.receive("read"))
+        await site.settle()
+        task.cancel()
+        await asyncio.wait([task])
+        for _ in range(2):
+            site.now += EXPIRY
+            await site.receiver.group_add("group", "sweeps")
+            due, later[:] = list(later), []
+            for call, name in due:
+                call(name)
+        self.assertEqual([], later)
+        await site.settle()
+        presence = site.nodes[0].pubsub.presence
+        self.assertEqual((), presence.members(b"c10k/channels/default/readers/read"))
+        self.assertEqual({}, site.nodes[1].pubsub.presence._watchers)
 
     @on_a_site
     async def test_invalid_data_on_a_topic(self, site: Site) -> None:
