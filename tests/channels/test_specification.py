@@ -6,6 +6,7 @@ a node in memory, and from one node to another one.
 
 import asyncio
 import datetime
+import os
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from types import SimpleNamespace
@@ -13,14 +14,16 @@ from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull, MessageTooLarge
+from django.test import override_settings
 from twisted.trial.unittest import TestCase
 
+from cluster.channels import ClusterChannelLayer
 from cluster.channels.messages import Kind, encode_envelope
 from cluster.channels.queues import ABANDONED
-from cluster.core.exceptions import ConfigurationError
+from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.django.api import backends
 from cluster.net.websocket.frames import binary_frame
-from cluster.testing import asynchronous
+from cluster.testing import asynchronous, capture_publications
 from tests.channels.sites import (
     CAPACITY,
     EXPIRY,
@@ -594,6 +597,44 @@ class TwoNodesTests(Specification, TestCase):
         await other.group_send("group", {"number": 1})
         await site.settle()
         self.assertTrue(await no_message(site.receiver, channel))
+
+
+class WithoutNodeTests(TestCase):
+    """A unit test of an application: what it sends it receives."""
+
+    async def check(self) -> None:
+        layer = ClusterChannelLayer()
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        await layer.group_send("group", {"number": 1})
+        await layer.send(channel, {"number": 2})
+        await layer.send("worker", {"number": 3})
+        self.assertEqual([1, 2], await numbers(layer, channel, 2))
+        self.assertEqual([3], await numbers(layer, "worker", 1))
+        await layer.flush()
+
+    @override_settings(C10K={"PUBLISH_WITHOUT_CLUSTER": "ignore"})
+    @asynchronous
+    async def test_without_a_cluster(self) -> None:
+        self.patch(os, "environ", {**os.environ, "XDG_RUNTIME_DIR": self.mktemp()})
+        with backends.installed(None):
+            await self.check()
+
+    @override_settings(C10K={"PUBLISH_WITHOUT_CLUSTER": "error"})
+    @asynchronous
+    async def test_a_cluster_is_needed(self) -> None:
+        self.patch(os, "environ", {**os.environ, "XDG_RUNTIME_DIR": self.mktemp()})
+        layer = ClusterChannelLayer()
+        with backends.installed(None):
+            await layer.send("worker", {})
+            with self.assertRaises(NotRunning):
+                await layer.group_send("group", {})
+
+    @asynchronous
+    async def test_while_publications_are_captured(self) -> None:
+        async with capture_publications() as published:
+            await self.check()
+        self.assertEqual([], published)
 
 
 class OptionsTests(TestCase):
