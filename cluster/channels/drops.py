@@ -48,7 +48,7 @@ class Drops:
         self.node_counts[reason] += count
         self._log(
             reason,
-            "channel layer: dropped {count} of the messages: " + _TEXTS[reason],
+            "the channel layer dropped {count} message(s): " + _TEXTS[reason],
             count=count,
             channel=channel,
         )
