@@ -12,6 +12,7 @@ from wsgiref.types import WSGIApplication
 from cluster.asgi.async_streams import refusing_async_streams
 from cluster.asgi.async_threads import AsyncThreads
 from cluster.asgi.async_views import AsyncRequests
+from cluster.asgi.scope import Application
 from cluster.asgi.site_application import load_application, match_of
 from cluster.django.api.database_threads import DatabasePool
 from cluster.django.client_expiry import ClientExpiry
@@ -78,9 +79,12 @@ class WebSocketParts:
             self.pubsub, settings, is_serving, self.expiry, self.proxies, self.sockets
         )
         asgi = config.asgi or settings["ASGI"]
+        self.site_application: Application | None = None
+        """The ASGI application of the whole site."""
         if asgi:
             source = "--asgi" if config.asgi else "C10K['ASGI']"
-            self.dispatcher.otherwise = match_of(load_application(asgi, source))
+            self.site_application = load_application(asgi, source)
+            self.dispatcher.otherwise = match_of(self.site_application)
         self.connection_factory = self.connection_factory_class(
             self.end_of_turn,
             self.epoll_reader,
@@ -141,7 +145,7 @@ class HttpParts:
             websockets.expiry,
             websockets.end_of_turn,
         )
-        self.static_files = StaticFiles(application)
+        self.static_files = StaticFiles(application, websockets.site_application)
         self.site.on_static_file = self.static_files.take
         self.site.on_request = self.feeds.take
         self.site.budget = websockets.end_of_turn.budget

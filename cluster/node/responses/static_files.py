@@ -7,7 +7,7 @@ goes to Django as before; so does everything
 * with WHITENOISE_AUTOREFRESH, or DEBUG without it: there is no index;
 * of a site with other middleware before WhiteNoise than that in UNIFORM, because it could refuse a
   request or change the response;
-* of an application that wraps Django's own, for the same reason.
+* of a WSGI or ASGI application that wraps Django's own, for the same reason.
 
 The headers that the middleware before WhiteNoise adds are taken from its response to a request of
 the node's own, for HTTP and HTTPS each.
@@ -20,6 +20,7 @@ from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication
 
 from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.utils.module_loading import import_string
@@ -76,10 +77,11 @@ class StaticFiles:
 
     Args:
         application: The WSGI application of the site. Django must be loaded.
+        asgi: The ASGI application of the whole site, if it has one in place of the other.
     """
 
-    def __init__(self, application: WSGIApplication) -> None:
-        self._index = _index_of(application)
+    def __init__(self, application: WSGIApplication, asgi: Any = None) -> None:
+        self._index = _index_of(application, asgi)
         self._files = self._index.files
         self._proxy_header = settings.SECURE_PROXY_SSL_HEADER
 
@@ -152,8 +154,13 @@ class StaticFiles:
         FileBody(request, source, size).start()
 
 
-def _index_of(application: WSGIApplication) -> _Index:
+def _index_of(application: WSGIApplication, asgi: Any) -> _Index:
     outermost: Any = application
+    if asgi is not None:
+        # Channels' ProtocolTypeRouter is as good as the application that it has for HTTP.
+        inner = getattr(asgi, "application_mapping", {}).get("http", asgi)
+        if type(inner) is not ASGIHandler:
+            return _by_django("the ASGI application wraps that of Django")
     if type(outermost) is WhiteNoise and type(outermost.application) is WSGIHandler:
         return _Index({} if outermost.autorefresh else outermost.files, [], [])
     outer: list[str] = []

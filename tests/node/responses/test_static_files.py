@@ -4,9 +4,11 @@ import gzip
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import TestCase
 
+from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
@@ -193,6 +195,18 @@ class IndexTests(TestCase):
         with override_settings(MIDDLEWARE=[WHITENOISE]):
             django = WSGIHandler()
             self.assertEqual(len(StaticFiles(lambda *given: django(*given))), 0)
+
+    def test_an_asgi_application_of_the_whole_site(self) -> None:
+        router = SimpleNamespace(application_mapping={"http": ASGIHandler()})
+        other = SimpleNamespace(application_mapping={"http": lambda scope, receive, send: None})
+        with override_settings(MIDDLEWARE=[WHITENOISE]):
+            for asgi, has_files in (
+                (ASGIHandler(), True),
+                (router, True),
+                (other, False),
+                (lambda scope, receive, send: None, False),
+            ):
+                self.assertEqual(len(StaticFiles(WSGIHandler(), asgi)) > 0, has_files)
 
 
 class MiddlewareTests(WebTestCase):
