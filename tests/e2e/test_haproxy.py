@@ -70,7 +70,7 @@ class HAProxyTests(TestCase):
         return await start_cluster(self, *options, extra={"C10K_STATE_DIR": self.state})
 
     def configure(self, a: Cluster, b: Cluster) -> Path:
-        """Write the file with other addresses and ports."""
+        """Write the file with other addresses and ports, and with patience for a busy machine."""
         text = (ROOT / "deploy" / "machines" / "haproxy.cfg").read_text()
         self.port, self.plain = self.free_port(), self.free_port()
         admin = [int(one.admin_url.rpartition(":")[2].strip("/")) for one in (a, b)]
@@ -78,6 +78,7 @@ class HAProxyTests(TestCase):
             (r"bind :80\b", f"bind {PROXY}:{self.plain}"),
             (r"bind :443 ssl crt \S+", f"bind {PROXY}:{self.port} ssl crt {self.both}"),
             (r"check port 9000", "check"),
+            (r"timeout http-request 10s", f"timeout http-request {PATIENCE_S}s"),
             (r"10\.0\.0\.1:8000", f"127.0.0.1:{a.port} port {admin[0]}"),
             (r"10\.0\.0\.2:8000", f"127.0.0.1:{b.port} port {admin[1]}"),
         ):
