@@ -78,7 +78,7 @@ class HAProxyTests(TestCase):
             (r"bind :80\b", f"bind {PROXY}:{self.plain}"),
             (r"bind :443 ssl crt \S+", f"bind {PROXY}:{self.port} ssl crt {self.both}"),
             (r"check port 9000", "check"),
-            (r"timeout http-request 10s", f"timeout http-request {PATIENCE_S}s"),
+            (r"timeout http-request 10s", f"timeout http-request {PATIENCE_S:.0f}s"),
             (r"10\.0\.0\.1:8000", f"127.0.0.1:{a.port} port {admin[0]}"),
             (r"10\.0\.0\.2:8000", f"127.0.0.1:{b.port} port {admin[1]}"),
         ):
