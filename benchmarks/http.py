@@ -1,6 +1,6 @@
 """Ordinary HTTP: `python -m benchmarks.http`.
 
-    python -m benchmarks.http                        three rounds of 5 s each: 25 min
+    python -m benchmarks.http                        three rounds of 5 s each: 20 min
     python -m benchmarks.http --only cluster --work static --rounds 1 --seconds 2
 
 Every server runs the same Django site (benchmarks.competitors.http_site) in two processes:
