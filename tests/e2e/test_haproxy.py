@@ -144,7 +144,7 @@ class HAProxyTests(TestCase):
         return sock
 
     def echoes(self, sock: ssl.SSLSocket) -> bool:
-        """Whether a message comes back; not if the connection is lost."""
+        """Whether a message is returned; not if the connection is lost."""
         answer = b""
         with contextlib.suppress(OSError):
             sock.sendall(MASKED)
