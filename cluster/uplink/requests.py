@@ -17,7 +17,6 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from cluster.core.machines.engine import (
     EngineFull,
-    EngineRefused,
     EngineUnavailable,
     NoAnswer,
     NoMachine,
@@ -80,7 +79,7 @@ class RequestConnection:
                 answer = self._answer(connection, deadline, request_id)
                 return answer, machine_of_member(member.decode())
             except (EngineUnavailable, EngineFull, NoMachine) as error:
-                if isinstance(error, EngineUnavailable) and not isinstance(error, EngineRefused):
+                if ends_connection(error):
                     may_be_sent |= is_connected
                 if time.monotonic() + PAUSE_S >= deadline:
                     if may_be_sent:
