@@ -222,7 +222,7 @@ class UplinkTests(SynchronousTestCase):
             self.assertIn("another machine named A", other.reason)
             self.assertLess(other.engine.calls.count("hello"), 15)
             self.assertEqual(1, len(a.joins()))
-            await a.uplink._stop(a.uplink._task)  # type: ignore[arg-type]
+            await a.stop()
             await self.until(lambda: other.state == "joined")
 
         self.play(test)
@@ -382,7 +382,7 @@ class UplinkTests(SynchronousTestCase):
         async def test() -> None:
             a, b = await self.joined("A", "B")
             a.gateway.put(b"the last")
-            await a.uplink._stop(a.uplink._task)  # type: ignore[arg-type]
+            await a.stop()
             await self.until(lambda: any(each.kind == "L" for each in b.gateway.log))
             self.assertEqual([b"the last"], b.gateway.turns())
             self.assertTrue(b.gateway.log[-1].ended)
@@ -395,7 +395,7 @@ class UplinkTests(SynchronousTestCase):
             (b,) = await self.joined("B")
             a = ModelMachine(self.server, "A", nodes=("node0.1@A",))
             await self.until(lambda: a.state == "joined")
-            await a.uplink._stop(a.uplink._task)  # type: ignore[arg-type]
+            await a.stop()
             self.assertNotIn("goodbye", a.engine.calls)
             again = ModelMachine(self.server, "A")
             await self.until(lambda: again.state == "joined")
@@ -409,7 +409,7 @@ class UplinkTests(SynchronousTestCase):
             a = ModelMachine(self.server, "A")
             a.engine.refusal = "no route"
             await asyncio.sleep(1)
-            await a.uplink._stop(a.uplink._task)  # type: ignore[arg-type]
+            await a.stop()
             self.assertIsNone(a.uplink._task)
 
         self.play(test)
