@@ -77,22 +77,6 @@ def broadcast(found: Found) -> str:
     return table(rows)
 
 
-def storm(found: Found) -> str:
-    return table(found["medians"])
-
-
-def slow_views(found: Found) -> str:
-    return table(found["medians"])
-
-
-def channel_layer(found: Found) -> str:
-    return table(found["medians"])
-
-
-def consumers(found: Found) -> str:
-    return table(found["medians"])
-
-
 def life(found: Found) -> str:
     return table(
         {
@@ -107,8 +91,12 @@ def life(found: Found) -> str:
     )
 
 
-def _medians(part: str, found: Found) -> str:
-    return table(found["parts"][part]["medians"])
+def _medians(found: Found) -> str:
+    return table(found["medians"])
+
+
+def _medians_of(part: str, found: Found) -> str:
+    return _medians(found["parts"][part])
 
 
 def machines_broadcast(found: Found) -> str:
@@ -133,13 +121,13 @@ TABLES: Mapping[str, Callable[[Found], str]] = {
     **{
         each.__name__: each
         for each in (
-            *(echo, handshakes, idle, broadcast, storm, slow_views, life),
-            *(channel_layer, consumers),
+            *(echo, handshakes, idle, broadcast, life),
             *(machines_broadcast, machines_capacity),
         )
     },
+    **dict.fromkeys(("storm", "slow_views", "channel_layer", "consumers"), _medians),
     **{
-        f"machines_{part}": partial(_medians, part)
+        f"machines_{part}": partial(_medians_of, part)
         for part in ("link", "barrier", "alone", "engine", "subscribing")
     },
 }
