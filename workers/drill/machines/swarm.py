@@ -20,6 +20,8 @@ from contextlib import suppress
 from typing import Any
 
 from workers.cli.argument_types import positive, seconds
+from workers.demo.programs import Failed
+from workers.drill.clients import Progress
 from workers.drill.cluster import add_common_arguments, carry_out, verdict
 from workers.drill.machines.command import machine_names, networked
 from workers.drill.machines.faults import KINDS, Fault
@@ -73,6 +75,7 @@ async def inject(injector: Injector, kinds: Sequence[str], pause: float) -> None
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the swarm against new machines; returns the summary. Raises Failed."""
     wanted = list(options.kinds)
+    progress = Progress()
     with networked(options) as (network, engine, folder):
         os.environ.update(CONNECTIONS)
         machines = [
@@ -81,12 +84,13 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         ]
         impossible = sorted(set(wanted) - set(options.kinds))
         if impossible:
-            return {"verified": False, "violations": [f"not possible: {', '.join(impossible)}"]}
-        injector = Injector(network, machines, engine, say)
+            raise Failed(f"--faults: not possible here: {', '.join(impossible)}")
+        injector = Injector(network, machines, engine, progress.say)
         process: Process | None = None
         try:
             await asyncio.gather(*(machine.start() for machine in machines))
             await injector.wait_joined("the start")
+            progress.begin()
             urls = [machine.url.replace("http", "ws", 1) for machine in machines]
             command = [sys.executable, "-m", "workers", *options.swarm]
             for url in urls:
@@ -103,7 +107,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
                 await process.wait()
             await injector.end()
             await asyncio.gather(*(machine.stop() for machine in machines))
-        violations = injector.violations
+        violations = [*injector.violations]
         if status:
             violations.append(f"the swarm ended with status {status}")
         missing = wanted[len(injector.injected) :]
@@ -120,14 +124,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         }
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def lines(summary: dict[str, Any]) -> list[str]:
     """Return the summary as text."""
-    if "machines" not in summary:
-        return verdict(summary)
     faults = ", ".join(fault["what"] for fault in summary["injected"])
     return [
         f"{summary['machines']} machines × {summary['nodes']} nodes as {summary['network']}",
@@ -140,7 +138,7 @@ def lines(summary: dict[str, Any]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the swarm with these arguments; returns the exit status."""
     options = parse_arguments(arguments)
-    say(f"starting {options.machines} machines ...")
+    print(f"Starting {options.machines} machines ...", file=sys.stderr, flush=True)
     return carry_out("swarm-machines", options, run(options), lines)
 
 
