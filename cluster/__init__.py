@@ -1,8 +1,8 @@
 """c10k: real-time Django by a cluster of Twisted processes.
 
 The packages, from the highest floor to the lowest. Each imports only from lower floors, except
-that ``testing`` imports from ``node``, ``asgi`` and ``socketio`` from ``django``, and ``django``
-from ``uplink``::
+that ``testing`` imports from ``node``, ``asgi``, ``socketio`` and ``channels`` from ``django``, and
+``django`` from ``uplink``::
 
     4  cli          the command lines; what twistd, manage.py and the supervisor start
     3  supervisor   keeps the processes alive and answers operators

@@ -269,6 +269,11 @@ class FloorsTests(TestCase):
                 missing[str(package.parent.relative_to(ROOT))] = unnamed
         self.assertEqual({}, missing)
 
+    def test_the_architecture_names_every_package(self) -> None:
+        page = (ROOT / "docs" / "topics" / "architecture.md").read_text()
+        packages = {path.parent.name for path in (ROOT / "cluster").glob("*/__init__.py")}
+        self.assertEqual(set(re.findall(r"^\| \d \| `(\w+)/`", page, re.MULTILINE)), packages)
+
     def test_only_composition_roots_import_a_reactor(self) -> None:
         reactors = [
             str(each)
