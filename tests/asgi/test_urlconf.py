@@ -35,8 +35,20 @@ behave: Callable[[Any, Receive, Send], Awaitable[None]]
 scopes: list[dict[str, Any]] = []
 """The scopes that the application has received."""
 
-events: list[Any] = []
-"""What it has recorded."""
+
+class Recorded(list[Any]):
+    """What the application has recorded, and whether it has recorded more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grown = asyncio.Event()
+
+    def append(self, event: Any) -> None:
+        super().append(event)
+        self.grown.set()
+
+
+events = Recorded()
 
 
 async def application(scope: Any, receive: Receive, send: Send) -> None:
@@ -95,6 +107,7 @@ class MountTestCase(SynchronousTestCase):
         self.addCleanup(settings.disable)
         scopes.clear()
         events.clear()
+        events.grown = asyncio.Event()  # one belongs to one event loop
         self.behave(echo)
 
     def behave(self, how: Callable[[Any, Receive, Send], Awaitable[None]]) -> None:
@@ -104,7 +117,8 @@ class MountTestCase(SynchronousTestCase):
     async def recorded(self, count: int) -> None:
         """Wait until the application has recorded so many events."""
         while len(events) < count:
-            await asyncio.sleep(0.001)
+            events.grown.clear()
+            await asyncio.wait_for(events.grown.wait(), TIMEOUT_S)
 
     async def refused(self, path: str = "/app/", **options: Any) -> Refused:
         with self.assertRaises(Refused) as caught:

@@ -38,9 +38,15 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 async def waits(request: HttpRequest) -> HttpResponse:
-    """Wait until the test creates the file ASYNC_SITE_FILE."""
-    while not os.path.exists(os.environ["ASYNC_SITE_FILE"]):
-        await asyncio.sleep(0.02)
+    """Wait until the test writes to the named pipe ASYNC_SITE_PIPE."""
+    loop, written = asyncio.get_running_loop(), asyncio.Event()
+    pipe = os.open(os.environ["ASYNC_SITE_PIPE"], os.O_RDONLY | os.O_NONBLOCK)
+    loop.add_reader(pipe, written.set)
+    try:
+        await written.wait()
+    finally:
+        loop.remove_reader(pipe)
+        os.close(pipe)
     return HttpResponse("finished")
 
 

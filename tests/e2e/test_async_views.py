@@ -1,7 +1,7 @@
 """Async views on a running cluster: endless streams whose clients leave, and the end of a node."""
 
+import os
 import signal
-from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
@@ -19,8 +19,11 @@ class AsyncViewTests(TestCase):
     timeout = TEST_TIMEOUT_S
 
     async def test_endless_streams_keep_no_thread_and_views_end_before_a_node(self) -> None:
-        file = Path(self.mktemp()).resolve()
-        extra = {"ASYNC_SITE_FILE": str(file)}
+        name = os.path.abspath(self.mktemp())
+        os.mkfifo(name)
+        pipe = os.open(name, os.O_RDWR)  # for reading, too, so that it does not wait for the view
+        self.addCleanup(os.close, pipe)
+        extra = {"ASYNC_SITE_PIPE": name}
         cluster = await start_cluster(
             self, "--nodes", "1", "--settings", "tests.e2e.async_site", extra=extra
         )
@@ -43,6 +46,6 @@ class AsyncViewTests(TestCase):
         await total_until(cluster, 1, "c10k_async_requests")
         cluster.kill(signal.SIGTERM)
         await cluster.line("stopping")
-        file.touch()
+        os.write(pipe, b"\n")
         self.assertEqual(await last, (200, "finished"))
         await cluster.end()
