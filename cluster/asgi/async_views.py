@@ -92,21 +92,10 @@ class AsyncRequests:
         """Answer a request of the node, or return False if it is for the threads."""
         if not self._is_used:
             return False
-        kind = self._kinds.get(request.path)
-        match = self._otherwise
-        if kind == SYNC:
-            if match is None:
-                return False
-        elif kind != ASYNC:
-            try:
-                found = find_view(request.path.decode("ascii"))[0]
-                kind = self._remember(request.path, _kind_of(found.func))
-                if kind == APPLICATION:
-                    match = found
-            except (NoHandler, SynchronousOnlyOperation):
-                kind = self._remember(request.path, SYNC)
-            except Exception:  # raised again, and logged, in the thread
-                kind = SYNC
+        kind, match = self._kinds.get(request.path), None
+        if kind is None or kind == APPLICATION:
+            kind, match = self._find(request.path)
+        match = match or self._otherwise
         if match is not None:
             kind = APPLICATION
         elif kind == SYNC:
@@ -119,12 +108,24 @@ class AsyncRequests:
         for task in self._tasks:
             task.cancel()
 
-    def _remember(self, path: bytes, kind: str) -> str:
+    def _find(self, path: bytes) -> tuple[str, ResolverMatch | None]:
+        """The kind of a path, and the match of an application that is mounted there."""
+        match: ResolverMatch | None = None
+        try:
+            match = find_view(path.decode("ascii"))[0]
+            kind = _kind_of(match.func)
+        except (NoHandler, SynchronousOnlyOperation):
+            kind = SYNC
+        except Exception:  # raised again, and logged, in the thread
+            return SYNC, None
+        self._remember(path, kind)
+        return kind, match if kind == APPLICATION else None
+
+    def _remember(self, path: bytes, kind: str) -> None:
         if len(path) <= REMEMBERED_BYTES:
             if len(self._kinds) >= REMEMBERED:
                 self._kinds.clear()
             self._kinds[path] = kind
-        return kind
 
     def _start(self, request: Any, kind: str, match: ResolverMatch | None) -> None:
         if len(self._tasks) >= self.limit:

@@ -89,7 +89,7 @@ class ReactorRequest(ASGIRequest):
     opening: Callable[[], Opening] | None = None
     """Of a handshake: returns what the client sent; None when it has been answered."""
 
-    pending: "Pending | None" = None
+    pending: Pending | None = None
     """What an accept function has begun for the client, until the handler takes it over."""
 
     decide: Callable[["ReactorRequest"], HttpResponseBase]
