@@ -7,8 +7,8 @@
     send()                     http.response.start   body ... body    raises ClientLeft
 
 * The node has all of the body, within its limits, before the application starts.
-* ``send`` waits while the client does not read. A client that reads nothing for UNREAD_S is
-  disconnected.
+* ``send`` waits while the client does not read. A client that reads nothing for STALLED_S of
+  cluster.node.http_channel is disconnected.
 * ``send`` and the start wait for the next turn of the event loop when the budget of this one is
   spent, so that a loop which only sends does not block other clients.
 * When the client leaves, the application is cancelled, at once or after a grace period.
@@ -31,13 +31,9 @@ from twisted.web.http_headers import Headers
 from cluster.asgi.scope import Application, Scope
 from cluster.django.api.topics import set_result
 from cluster.net.loop.turn_budget import TurnBudget
-from cluster.net.unbuffered_output import unsent_bytes
 
 PIECE = 65536
 """Bytes of the request's body in one event."""
-
-UNREAD_S = 60.0
-"""Seconds after which a client that has stopped reading its response is disconnected."""
 
 SET_BY_NODE = (b"server", b"transfer-encoding")
 """Headers of the response that an application cannot set."""
@@ -92,8 +88,7 @@ class HttpCycle:
         self._is_paused = self._is_producer = False
         self._waiting: asyncio.Future[None] | None = None  # the application, in send
         self._listening: asyncio.Future[None] | None = None  # the application, in receive
-        self._unread_call: Any = None
-        self._unsent = 0
+        self._is_watched = False  # whether the channel disconnects a client that does not read
 
     def start(self, application: Application, context: contextvars.Context) -> "asyncio.Task[None]":
         """Run the application.
@@ -244,9 +239,9 @@ class HttpCycle:
             ClientLeft: It has left.
         """
         self._waiting = asyncio.get_running_loop().create_future()
-        if self._unread_call is None:
-            self._unsent = unsent_bytes(self._request.channel.transport)
-            self._unread_call = self._clock.callLater(UNREAD_S, self._check_progress)
+        if not self._is_watched:
+            self._is_watched = True
+            self._request.channel.watch_reader()
         try:
             await self._waiting
         finally:
@@ -259,18 +254,6 @@ class HttpCycle:
         self._budget.next_turn(partial(set_result, future))
         await future
 
-    def _check_progress(self) -> None:
-        self._unread_call = None
-        if self._waiting is None or self.has_left:
-            return
-        transport = self._request.channel.transport
-        before, self._unsent = self._unsent, unsent_bytes(transport)
-        if self._unsent < before:
-            self._unread_call = self._clock.callLater(UNREAD_S, self._check_progress)
-        else:
-            self._request.site.limited["slow_reader"] += 1
-            transport.abortConnection()
-
     def _wake(self) -> None:
         if self._waiting is not None:
             set_result(self._waiting)
@@ -280,14 +263,12 @@ class HttpCycle:
     # The end.
 
     def _finished(self, _: object) -> None:
-        self._stop_timer()
         self._wake()
 
     def _client_left(self, _: Failure) -> None:
         if self._is_complete:
             return
         self.has_left = True
-        self._stop_timer()
         self._wake()
         task = self._task
         if task is None or task.done():
@@ -297,11 +278,6 @@ class HttpCycle:
             task.add_done_callback(lambda _: cancel.active() and cancel.cancel())
         else:
             task.cancel()
-
-    def _stop_timer(self) -> None:
-        if self._unread_call is not None:
-            self._unread_call.cancel()
-            self._unread_call = None
 
     def _fail(self, status: int, text: bytes) -> None:
         """End a response that the application has not completed."""

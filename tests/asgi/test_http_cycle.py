@@ -6,8 +6,9 @@ from typing import Any
 
 from django.urls import include, path
 
-from cluster.asgi import asgi, http_cycle, websocket_cycle
+from cluster.asgi import asgi, websocket_cycle
 from cluster.asgi.http_cycle import ClientLeft
+from cluster.node import http_channel
 from tests.asgi.http_site import GET, HttpSiteTestCase
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -210,9 +211,38 @@ class HttpCycleTests(HttpSiteTestCase):
         self.run_test(test)
 
     def test_a_client_that_does_not_read_is_disconnected(self) -> None:
-        self.patch(http_cycle, "UNREAD_S", 0.01)
-        unsent = [30, 20, 10, 10]
-        self.patch(http_cycle, "unsent_bytes", lambda transport: unsent.pop(0))
+        left = [30, 20, 10, 10]
+        self.assertEqual(self.checks_of_a_reader(lambda check, _: left[check]), 4)
+
+    def test_a_client_that_reads_between_two_checks_is_not_disconnected(self) -> None:
+        """Even if as many bytes wait for it at each check."""
+
+        def unsent(check: int, channel: Any) -> int:
+            if check < 3:
+                channel.resumeProducing()
+                channel.pauseProducing()
+            return 10
+
+        self.assertEqual(self.checks_of_a_reader(unsent), 5)
+
+    def checks_of_a_reader(self, unsent: Callable[[int, Any], int]) -> int:
+        """How often a client that has paused is looked at until it is disconnected.
+
+        Args:
+            unsent: Called with the number of the check and with the channel; returns the bytes
+                that wait for the client.
+        """
+        checks = 0
+
+        def unsent_bytes(transport: Any) -> int:
+            nonlocal checks
+            if transport.aborted:
+                return 0
+            checks += 1
+            return unsent(checks - 1, transport.protocol)
+
+        self.patch(http_channel, "STALLED_S", 0.01)
+        self.patch(http_channel, "unsent_bytes", unsent_bytes)
 
         async def act(scope: Any, receive: Receive, send: Send) -> None:
             await send(START)
@@ -226,11 +256,12 @@ class HttpCycleTests(HttpSiteTestCase):
             await transport.wait_for(b"x" * 1000)
             transport.protocol.pauseProducing()
             await self.until(lambda: transport.aborted)
-            self.assertEqual(unsent, [])
+            self.assertEqual(self.site.limited["slow_reader"], 1)
             self.leave(transport)
             await self.until(lambda: not self.requests.active)
 
         self.run_test(test)
+        return checks
 
     def test_a_loop_of_sends_does_not_block_others(self) -> None:
         async def act(scope: Any, receive: Receive, send: Send) -> None:
