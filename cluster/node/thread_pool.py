@@ -15,7 +15,7 @@ _log = Logger()
 
 
 class ThreadPool:
-    """Runs functions in up to ``max`` threads, which remain until ``stop``.
+    """Runs functions in up to ``maximum`` threads, which remain until ``stop``.
 
     Args:
         maximum: The number of threads.

@@ -6,6 +6,7 @@ is in the buffers already.
 """
 
 import os
+from collections.abc import Sequence
 from typing import IO, Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -16,6 +17,34 @@ from cluster.net.unbuffered_output import transport_bytes
 
 PIECE = 256 * 1024
 """Bytes that are sent of one file in one turn."""
+
+_NO_DESCRIPTOR = [("Retry-After", "1"), ("Content-Length", "0")]
+
+
+def answer_with_file(
+    request: Any,
+    file: IO[bytes],
+    size: int,
+    code: int,
+    phrase: str,
+    headers: Sequence[tuple[str, str]],
+) -> None:
+    """Answer a request with a part of a file, or with 503 if the node has no descriptor for it.
+
+    Args:
+        request: A BoundedRequest, whose client has not left.
+        file: As of a FileBody.
+        size: The bytes to send, at least one.
+        code: The status.
+        phrase: Its reason phrase.
+        headers: As of ``request.begin_answer``.
+    """
+    if not request.site.sockets.fits(file.fileno()):
+        file.close()
+        request.answer(503, "Service Unavailable", _NO_DESCRIPTOR, b"")
+        return
+    request.begin_answer(code, phrase, headers)
+    FileBody(request, file, size).start()
 
 
 @implementer(IPushProducer)

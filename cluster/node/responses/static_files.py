@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from whitenoise import WhiteNoise
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from cluster.node.responses.file_body import FileBody
+from cluster.node.responses.file_body import answer_with_file
 
 SMALL = 64 * 1024
 """Bytes of a body that is sent together with its header."""
@@ -51,8 +51,6 @@ _NAMES = (
 
 _SERVING = ("__call__", "serve")
 """The methods by which WhiteNoise answers."""
-
-_NO_DESCRIPTOR = [("Retry-After", "1"), ("Content-Length", "0")]
 
 _log = Logger()
 
@@ -146,12 +144,7 @@ class StaticFiles:
                 headers.append(("Content-Length", str(len(body))))
             request.answer(status, status.phrase, headers, body)
             return
-        if not request.site.sockets.fits(source.fileno()):
-            file.close()
-            request.answer(503, "Service Unavailable", _NO_DESCRIPTOR, b"")
-            return
-        request.begin_answer(status, status.phrase, headers)
-        FileBody(request, source, size).start()
+        answer_with_file(request, source, size, status, status.phrase, headers)
 
 
 def _index_of(application: WSGIApplication, asgi: Any) -> _Index:

@@ -22,7 +22,7 @@ from wsgiref.util import FileWrapper
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cluster.node.responses.file_body import FileBody
+from cluster.node.responses.file_body import answer_with_file
 from cluster.node.responses.stream import Stream
 
 NO_BODY = frozenset({204, 304})
@@ -202,10 +202,8 @@ class WsgiCall:
         self, file: Any, position: int, size: int, code: int, phrase: str, headers: Headers
     ) -> None:
         request = self._request
-        if request.is_gone or not request.site.sockets.fits(file.fileno()):
+        if request.is_gone:
             file.close()
-            if not request.is_gone:
-                request.answer(503, "Service Unavailable", [("Content-Length", "0")], b"")
             return
         headers, declared = _own_headers(headers)
         if declared is None:
@@ -217,8 +215,7 @@ class WsgiCall:
             request.answer(code, phrase, headers, b"")
             return
         file.seek(position)
-        request.begin_answer(code, phrase, headers)
-        FileBody(request, file, size).start()
+        answer_with_file(request, file, size, code, phrase, headers)
 
     def _failed(self, failure: Failure) -> None:
         _log.failure("WSGI application error", failure=failure)

@@ -303,6 +303,13 @@ class FileTests(ApplicationTestCase):
             _, body = self.django(FileResponse(File(file)))
             self.assertEqual((body, self.calls), (b"content", 1))
 
+    def test_without_a_descriptor_the_answer_is_503(self) -> None:
+        self.patch(self.site.sockets, "fits", lambda descriptor: False)
+        header, body = self.django(FileResponse(self.path.open("rb")))
+        self.assertTrue(header.startswith(b"HTTP/1.1 503 Service Unavailable\r\n"), header)
+        self.assertIn(b"\r\nRetry-After: 1\r\n", header)
+        self.assertEqual(body, b"")
+
     def test_what_only_looks_like_a_file(self) -> None:
         _, body = self.django(FileResponse(io.BytesIO(b"content")))
         self.assertIn(b"content", body)
