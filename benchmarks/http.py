@@ -217,16 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise Failed("wrk is not installed; on Debian: apt-get install wrk")
     with command.scratch_folder() as folder:
         static = static_files(folder / "static")
-
-        def found() -> tuple[list[Candidate], command.Versions]:
-            python = environments.python_for("http", options.cache)
-            return candidates(python, static), {"http": environments.versions("http", python)}
-
         load.allow_descriptors(options.at_once)
         before = command.machine()
-        everybody, versions = found()
+        python = environments.python_for("http", options.cache)
+        versions = {"http": environments.versions("http", python)}
         results = rounds.measured(
-            rounds.chosen(everybody, options.only),
+            rounds.chosen(candidates(python, static), options.only),
             options.rounds,
             lambda candidate: measure(candidate, folder, options),
         )
