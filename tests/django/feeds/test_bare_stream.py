@@ -192,7 +192,7 @@ class RefusalTests(FeedSiteTestCase):
         self.assertEqual(self.refused("/bare/?topic=secret")[0], 403)
 
     def test_names_of_events_that_cannot_be_sent(self) -> None:
-        for event in ("close", "lost", "error", "%20x", "a%0Ab"):
+        for event in ("close", "error", "lost", "open", "%20x", "a%0Ab"):
             self.assertEqual(self.refused(f"/named/{event}/")[0], 500, event)
             self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
