@@ -22,7 +22,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -120,6 +120,17 @@ def redis(folder: Path) -> Iterator[Server]:
         yield server
 
 
+@contextmanager
+def with_redis(candidate: Candidate, folder: Path) -> Iterator[tuple[Candidate, list[Server]]]:
+    """The candidate, and the redis-server that runs for it if its $CHANNELS_REDIS is set."""
+    if "CHANNELS_REDIS" not in candidate.environment:
+        yield candidate, []
+        return
+    with redis(folder) as store:
+        url = {"CHANNELS_REDIS": f"redis://127.0.0.1:{store.port}"}
+        yield replace(candidate, environment={**candidate.environment, **url}), [store]
+
+
 def candidates(options: argparse.Namespace) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
     """Return the cluster and Channels. $CHANNELS_REDIS is set when Redis is ready."""
     found = [cluster(options.nodes)]
@@ -136,16 +147,14 @@ def candidates(options: argparse.Namespace) -> tuple[list[Candidate], dict[str, 
 
 def measure(candidate: Candidate, folder: Path, plan: Plan) -> Measurements:
     """Make one run of one server, with a Redis server if it needs one."""
-    wants_redis = "CHANNELS_REDIS" in candidate.environment
-    with redis(folder) if wants_redis else nullcontext() as store:
-        if store is not None:
-            url = {"CHANNELS_REDIS": f"redis://127.0.0.1:{store.port}"}
-            candidate = replace(candidate, environment={**candidate.environment, **url})
-        with Server(candidate, folder) as server:
-            try:
-                return broadcast([server], [store] if store is not None else [], plan)
-            except Failed as error:
-                raise Failed(f"{error}\n{server.output()[-2000:]}") from error
+    with (
+        with_redis(candidate, folder) as (candidate, stores),
+        Server(candidate, folder) as server,
+    ):
+        try:
+            return broadcast([server], stores, plan)
+        except Failed as error:
+            raise Failed(f"{error}\n{server.output()[-2000:]}") from error
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,12 +15,10 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import command, environments, load
-from benchmarks.broadcast import redis
+from benchmarks.broadcast import with_redis
 from benchmarks.measurements import Measurements
 from benchmarks.servers import Candidate, Failed, Server, cluster, uvicorn
 from workers.cli.argument_types import positive
@@ -100,20 +98,17 @@ def measured(
 
 def measure(candidate: Candidate, folder: Path, receivers: int, messages: int) -> Measurements:
     """Make one run of one server, with a Redis server if it needs one."""
-    wants_redis = "CHANNELS_REDIS" in candidate.environment
-    with redis(folder) if wants_redis else nullcontext() as store:
-        if store is not None:
-            url = {"CHANNELS_REDIS": f"redis://127.0.0.1:{store.port}"}
-            candidate = replace(candidate, environment={**candidate.environment, **url})
-        with Server(candidate, folder) as server:
-            servers = [server, *([store] if store is not None else [])]
-            asked = processes(server.port)
-            try:
-                return _measure(servers, asked, receivers, messages)
-            except (Failed, OSError) as error:
-                raise Failed(f"{error}\n{server.output()[-2000:]}") from error
-            finally:
-                load.close([process.socket for process in asked])
+    with (
+        with_redis(candidate, folder) as (candidate, stores),
+        Server(candidate, folder) as server,
+    ):
+        asked = processes(server.port)
+        try:
+            return _measure([server, *stores], asked, receivers, messages)
+        except (Failed, OSError) as error:
+            raise Failed(f"{error}\n{server.output()[-2000:]}") from error
+        finally:
+            load.close([process.socket for process in asked])
 
 
 def _measure(

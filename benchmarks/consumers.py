@@ -11,12 +11,11 @@ time of a message to a group, for each of its members.
 
 import argparse
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import command, echo, environments, idle
-from benchmarks.broadcast import Plan, broadcast, redis
+from benchmarks.broadcast import Plan, broadcast, with_redis
 from benchmarks.measurements import Measurements
 from benchmarks.servers import Candidate, Server, channels, cluster
 from benchmarks.subscribers import PATH, Dialect
@@ -42,18 +41,12 @@ class Step:
 
 def measure(step: Step, folder: Path, connections: int) -> Measurements:
     """Make one run of one step, with a Redis server if it needs one."""
-    candidate = step.candidate
-    wants_redis = "CHANNELS_REDIS" in candidate.environment
-    with redis(folder) if wants_redis else nullcontext() as store:
-        if store is not None:
-            url = {"CHANNELS_REDIS": f"redis://127.0.0.1:{store.port}"}
-            candidate = replace(candidate, environment={**candidate.environment, **url})
+    with with_redis(step.candidate, folder) as (candidate, stores):
         candidate = replace(candidate, path=f"{step.prefix}/echo/")
         echoed = echo.measure(candidate, folder, ECHOES, SECONDS)
         held = idle.measure(candidate, folder, connections, HOLD_S)
         plan = Plan(connections, 1, MESSAGES_PER_S, SECONDS)
         with Server(candidate, folder) as server:
-            stores = [store] if store is not None else []
             sent = broadcast([server], stores, plan, Dialect(f"{step.prefix}{PATH}?"))
     return {
         "echo, µs CPU": echoed["µs, 8 in flight"],
