@@ -21,6 +21,7 @@ from cluster.channels.topic_names import TopicNames, new_local_part, new_process
 from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.core.interfaces import Node
 from cluster.django.api import topics
+from cluster.django.api.publishing import wait_while_full
 from cluster.net.websocket.frames import binary_frame
 
 T = TypeVar("T")
@@ -30,10 +31,6 @@ ANSWER_TIMEOUT_S = 10.0
 
 FLUSH_TIMEOUT_S = 5.0
 """Seconds that a flush waits for the other processes."""
-
-PAUSE_S, PAUSES = 0.01, 100
-"""While the queue of the bus is full, a send waits at most a second, in pauses. After that the bus
-drops messages when it reaches its limit, and counts them."""
 
 LOOK_EVERY = 64
 """Messages after which a loop over a channel lets the event loop run, while more are there."""
@@ -348,10 +345,8 @@ class ClusterChannelLayer(BaseChannelLayer):  # type: ignore[misc, unused-ignore
         return link
 
     async def _publish(self, node: Node, topic: bytes, kind: Kind, name: str, body: bytes) -> int:
-        link, pauses = self._linked(node), 0
-        while node.pubsub.full and pauses < PAUSES:
-            pauses += 1
-            await asyncio.sleep(PAUSE_S)
+        link = self._linked(node)
+        await wait_while_full(node)
         return link.publish(topic, kind, name, body)
 
     async def _wait_for_link(self, node: Node) -> None:

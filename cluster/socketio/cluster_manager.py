@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from cluster.core.exceptions import NotRunning
 from cluster.django.api import topics
 from cluster.django.api.publication import Publication
-from cluster.django.api.publishing import publish_all
+from cluster.django.api.publishing import publish_all, wait_while_full
 from cluster.logs.rate_limit import LimitedLog
 from cluster.socketio.bus_messages import (
     EXTERNAL,
@@ -48,10 +48,6 @@ MAX_WAITING_BYTES = 64 << 20
 
 IN_A_ROW = 16
 """Messages after which the other clients of the node have their turn."""
-
-PAUSE_S, PAUSES = 0.01, 100
-"""While the queue of the bus is full, an emit waits at most a second, in pauses. After that the bus
-drops messages when it reaches its limit, and counts them."""
 
 MAX_QUEUED = 1000
 """Messages that wait for one client, besides the bytes of its connection's send queue."""
@@ -158,10 +154,7 @@ class ClusterManager(AsyncPubSubManager):
         publication = encode_message(self._topic, sender, data, self.json, self._max_size)
         node = topics.node
         if node is not None:
-            pauses = 0
-            while node.pubsub.full and pauses < PAUSES:
-                pauses += 1
-                await asyncio.sleep(PAUSE_S)
+            await wait_while_full(node)
             _publish_now(publication)
         else:  # this waits for a node of the running cluster
             await asyncio.to_thread(_publish_now, publication)

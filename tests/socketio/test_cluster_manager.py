@@ -13,7 +13,7 @@ import socketio
 from django.db import transaction
 from twisted.trial.unittest import SynchronousTestCase
 
-from cluster.django.api import backends, topics
+from cluster.django.api import backends, publishing, topics
 from cluster.django.api.publication import Done, Publication
 from cluster.socketio import ClusterEmitter, ClusterManager, cluster_manager
 from cluster.testing import asynchronous
@@ -242,7 +242,7 @@ class LossTests(ManagerTestCase):
 
     @asynchronous
     async def test_but_not_indefinitely(self) -> None:
-        self.patch(cluster_manager, "PAUSES", 1)
+        self.patch(publishing, "FULL_PAUSES", 1)
         one, two = await self.servers()
         await two.connect("b")
         node: Any = topics.running_node()

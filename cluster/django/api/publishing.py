@@ -4,11 +4,13 @@ A node puts it into the queues of the subscribers. Any other process with the si
 shell, a task queue, a management command) hands it to a running node. backends.py says which.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from cluster.core.exceptions import NotRunning
+from cluster.core.interfaces import Node
 from cluster.django import conf
 from cluster.django.api import backends
 from cluster.django.api.backends import NodeBackend
@@ -17,6 +19,9 @@ from cluster.django.api.payloads import NOT_GIVEN, Payload, Topic, as_public_top
 from cluster.django.api.publication import Counts, Publication
 from cluster.django.api.receipt import Receipt, count
 from cluster.django.conf_topics import MAX_HISTORY, lifetime_fits
+
+FULL_PAUSE_S, FULL_PAUSES = 0.01, 100
+"""While the queue of the bus is full, ``wait_while_full`` waits at most a second, in pauses."""
 
 _log = logging.getLogger("cluster.django")
 
@@ -198,3 +203,15 @@ def _in_transaction(using: str | None) -> bool:
 
     in_block: bool = connections[using or DEFAULT_DB_ALIAS].in_atomic_block
     return in_block
+
+
+async def wait_while_full(node: Node) -> None:
+    """Wait while the queue of the bus is full, for a second at most.
+
+    Await it before a message that the application does not pace itself. After that second the bus
+    drops messages when it reaches its limit, and counts them.
+    """
+    for _ in range(FULL_PAUSES):
+        if not node.pubsub.full:
+            return
+        await asyncio.sleep(FULL_PAUSE_S)
