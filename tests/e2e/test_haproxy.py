@@ -3,36 +3,30 @@
 import contextlib
 import http.client
 import re
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SkipTest, TestCase
 
-from cluster.net.addresses import parse_address
-from cluster.net.listening_sockets import claim
 from tests.e2e.asking import ready, total_until, until
 from tests.e2e.processes import (
     PATIENCE_S,
     ROOT,
-    TEST_TIMEOUT_S,
     Cluster,
     Program,
     start_cluster,
     start_program,
 )
-from tests.e2e.test_tls import make_certificate
+from tests.e2e.proxy_case import ProxyTestCase
 from tests.once import once
 
 PROXY = "127.0.0.7"
-"""HAProxy's address, which no outgoing connection uses, so its ports stay free."""
+"""HAProxy's address."""
 
 REQUESTS = 20
 
@@ -46,26 +40,15 @@ MASKED, UNMASKED = b"\x81\x85\0\0\0\0hello", b"\x81\x05hello"
 
 
 @once
-class HAProxyTests(TestCase):
-    timeout = TEST_TIMEOUT_S
+class HAProxyTests(ProxyTestCase):
+    name = "haproxy"
+    address = PROXY
 
     def setUp(self) -> None:
-        program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-        if program is None:
-            raise SkipTest("haproxy is not installed (apt-get install haproxy)")
-        self.program = program
-        self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
-        self.addCleanup(shutil.rmtree, self.folder)
-        key, self.certificate = make_certificate(self.folder)
+        super().setUp()
         self.both = self.folder / "both.pem"
-        self.both.write_text(self.certificate.read_text() + key.read_text())
+        self.both.write_text(self.certificate.read_text() + self.key.read_text())
         self.state = str(Path(self.mktemp()).absolute())
-
-    def free_port(self) -> int:
-        sock = claim(parse_address(f"tcp:0:interface={PROXY}"))
-        port: int = sock.getsockname()[1]
-        sock.close()
-        return port
 
     async def machine(self) -> Any:
         options = ("--nodes", "1", "--proxy-headers", "127.0.0.1", "--drain-timeout", "1")
@@ -113,9 +96,6 @@ class HAProxyTests(TestCase):
             return sock.connect_ex((PROXY, self.port)) == 0
 
     # In a thread, because the clients block.
-
-    def trusting(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.certificate))
 
     def reach(self) -> ssl.SSLSocket:
         plain = socket.create_connection((PROXY, self.port), PATIENCE_S)

@@ -3,30 +3,25 @@
 import http.client
 import os
 import re
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import SkipTest
 
-from cluster.net.addresses import parse_address
-from cluster.net.listening_sockets import claim
 from tests.e2e.processes import (
     PATIENCE_S,
     ROOT,
-    TEST_TIMEOUT_S,
     Program,
     start_cluster,
     start_program,
 )
-from tests.e2e.test_tls import make_certificate
+from tests.e2e.proxy_case import ProxyTestCase
 from tests.once import once
 
 try:
@@ -42,8 +37,7 @@ SILENCE_S = 2.5 * PROXY_TIMEOUT_S
 """Seconds for which the handler sends nothing."""
 
 PROXY = "127.0.0.6"
-"""nginx's address. Outgoing connections of other programs use ports of 127.0.0.1, so none of them
-takes the ports that are chosen for nginx before they are bound."""
+"""nginx's address."""
 
 LIMIT = 10
 """What one address may have at the same time, in place of the file's 100."""
@@ -89,27 +83,16 @@ urlpatterns = [
 
 
 @once
-class NginxTests(TestCase):
-    timeout = TEST_TIMEOUT_S
+class NginxTests(ProxyTestCase):
+    name = "nginx"
+    address = PROXY
 
     def setUp(self) -> None:
-        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-        if program is None:
-            raise SkipTest("nginx is not installed (apt-get install nginx)")
         if connect is None:
             raise SkipTest("needs the package websockets")
-        self.program = program
-        self.folder = Path(tempfile.mkdtemp(prefix="c10k-"))
-        self.addCleanup(shutil.rmtree, self.folder)
+        super().setUp()
         (self.folder / "nginx_settings.py").write_text(SETTINGS)
         (self.folder / "nginx_urls.py").write_text(f"SILENCE = {SILENCE_S}\n{URLS}")
-        self.key, self.certificate = make_certificate(self.folder)
-
-    def free_port(self) -> int:
-        sock = claim(parse_address(f"tcp:0:interface={PROXY}"))
-        port: int = sock.getsockname()[1]
-        sock.close()
-        return port
 
     def configure(self, cluster: str) -> Path:
         """Write the file with other ports, names and paths, and a shorter timeout."""
@@ -173,9 +156,6 @@ class NginxTests(TestCase):
         await nginx.end()
 
     # In a thread, because the client blocks.
-
-    def trusting(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.certificate))
 
     def reach(self) -> socket.socket:
         return socket.create_connection((PROXY, self.port), PATIENCE_S, (CLIENT, 0))
