@@ -589,6 +589,19 @@ class TwoNodesTests(Specification, TestCase):
         self.assertEqual([1], await numbers(site.receiver, channel, 1))
 
     @on_a_site
+    async def test_a_send_waits_while_the_bus_is_full(self, site: Site) -> None:
+        assert isinstance(site, TwoNodesSite)
+        channel = await site.receiver.new_channel()
+        remote_nodes: Any = site.nodes[0].pubsub.remote_nodes
+        remote_nodes.full = True
+        sending = asyncio.ensure_future(site.sender.send(channel, {"number": 1}))
+        await site.settle()
+        self.assertTrue(await no_message(site.receiver, channel))
+        remote_nodes.full = False
+        await sending
+        self.assertEqual([1], await numbers(site.receiver, channel, 1))
+
+    @on_a_site
     async def test_other_prefixes_are_other_layers(self, site: Site) -> None:
         assert isinstance(site, TwoNodesSite)
         other = site.make_layer(lambda: site.nodes[0], prefix="other")
