@@ -1,8 +1,8 @@
 """c10k: real-time Django by a cluster of Twisted processes.
 
 The packages, from the highest floor to the lowest. Each imports only from lower floors, except
-that ``testing`` imports from ``node``, ``asgi``, ``socketio`` and ``channels`` from ``django``, and
-``django`` from ``uplink``::
+that ``testing`` imports from ``node``, ``asgi``, ``socketio``, ``python_socketio`` and ``channels``
+from ``django``, and ``django`` from ``uplink``::
 
     4  cli          the command lines; what twistd, manage.py and the supervisor start
     3  supervisor   keeps the processes alive and answers operators
@@ -10,7 +10,8 @@ that ``testing`` imports from ``node``, ``asgi``, ``socketio`` and ``channels`` 
        broker       the process that routes between nodes
        testing      a node in memory, for tests of applications
     2  asgi         ASGI applications and async views, in the event loop of a node
-       socketio     python-socketio on the cluster
+       socketio     Socket.IO servers of the site
+       python_socketio   applications of python-socketio on the cluster
        django       what Django developers use
        channels     the channel layer for Channels
        pubsub       topics, barriers and presence of one node, on any bus

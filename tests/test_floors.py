@@ -49,24 +49,37 @@ FLOORS = (
     # The channel layer for Channels, which applications name in their settings.
     Floor("channels", ("cluster.channels",), ("core", "logs", "net", "django")),
     # For applications of python-socketio; nothing else imports it.
+    Floor("python_socketio", ("cluster.python_socketio",), ("core", "logs", "net", "django")),
+    # The Socket.IO server.
     Floor("socketio", ("cluster.socketio",), ("core", "logs", "net", "django")),
     Floor(
         "node",
         ("cluster.node", "cluster.broker"),
-        ("core", "logs", "net", "pubsub", "uplink", "django", "asgi"),
+        ("core", "logs", "net", "pubsub", "uplink", "django", "asgi", "socketio"),
     ),
     # Messages reach nodes and the broker only through their control connections.
     Floor("supervisor", ("cluster.supervisor",), ("core", "logs", "net")),
     Floor(
         "cli",
         ("cluster.cli", "cluster.__main__"),
-        ("core", "logs", "net", "pubsub", "uplink", "django", "asgi", "node", "supervisor"),
+        (
+            "core",
+            "logs",
+            "net",
+            "pubsub",
+            "uplink",
+            "django",
+            "asgi",
+            "socketio",
+            "node",
+            "supervisor",
+        ),
     ),
     # For tests of applications: a node in memory, in the process of the test.
     Floor(
         "testing",
         ("cluster.testing",),
-        ("core", "logs", "net", "pubsub", "django", "asgi", "node", "public"),
+        ("core", "logs", "net", "pubsub", "django", "asgi", "socketio", "node", "public"),
     ),
     Floor(
         "management",
@@ -85,7 +98,7 @@ FLOORS = (
     ),
 )
 
-PUBLIC_PACKAGES = {"cluster.asgi"}
+PUBLIC_PACKAGES = {"cluster.asgi", "cluster.socketio"}
 """Packages whose ``__init__`` offers names to applications, as ``cluster`` itself does."""
 
 COMPOSITION_ROOTS = {

@@ -2,6 +2,7 @@
 
 broker_state/          the broker's state: subscriptions, barriers, retained topics, presence
 machines/              what the brokers of several machines agree on
+socketio/              Engine.IO and Socket.IO: packets, sessions, namespaces
 wire/                  the messages between processes <-> bytes
 routing                RoutingTable: topic -> subscribers
 acknowledged_batches   batches between two nodes: kept until acknowledged, delivered once

@@ -13,7 +13,7 @@ from django.urls import path
 
 from cluster import node_name
 from cluster.asgi import asgi
-from cluster.socketio import ClusterEmitter, ClusterManager
+from cluster.python_socketio import ClusterEmitter, ClusterManager
 
 SECRET_KEY = "only for tests"
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]

@@ -24,7 +24,7 @@ NODES = 4
 EMIT_OUTSIDE = """
 import django
 django.setup()
-from cluster.socketio import ClusterEmitter
+from cluster.python_socketio import ClusterEmitter
 ClusterEmitter().emit("said", ("outside", "hello"), room="blue")
 """
 

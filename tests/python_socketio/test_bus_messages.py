@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.django.api.payloads import as_message
-from cluster.socketio.bus_messages import (
+from cluster.python_socketio.bus_messages import (
     EXTERNAL,
     MAX_SIZE,
     InvalidMessage,

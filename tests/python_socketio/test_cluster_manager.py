@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.django.api import backends, publishing, topics
 from cluster.django.api.publication import Done, Publication
-from cluster.socketio import ClusterEmitter, ClusterManager, cluster_manager
+from cluster.python_socketio import ClusterEmitter, ClusterManager, cluster_manager
 from cluster.testing import asynchronous
 from cluster.testing.memory_node import MemoryNode
 from tests.django.site import load_database, load_site

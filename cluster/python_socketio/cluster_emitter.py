@@ -6,7 +6,7 @@ from typing import Any
 from socketio import PubSubManager
 
 from cluster.django.api.publishing import publish_all
-from cluster.socketio.bus_messages import (
+from cluster.python_socketio.bus_messages import (
     EXTERNAL,
     MAX_SIZE,
     checked_limit,

@@ -30,7 +30,7 @@ from cluster.django.api import topics
 from cluster.django.api.publication import Publication
 from cluster.django.api.publishing import publish_all, wait_while_full
 from cluster.logs.rate_limit import LimitedLog
-from cluster.socketio.bus_messages import (
+from cluster.python_socketio.bus_messages import (
     EXTERNAL,
     MAX_SIZE,
     InvalidMessage,

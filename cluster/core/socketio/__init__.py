@@ -1,0 +1,1 @@
+"""Engine.IO revision 4 and Socket.IO revision 5, without input and output."""
