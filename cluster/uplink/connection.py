@@ -7,7 +7,7 @@ for that to the next command.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import exceptions
@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 
-from cluster.core.machines.engine import EngineUnavailable
+from cluster.core.machines.engine import EngineError, EngineRefused, EngineUnavailable
 from cluster.uplink.redis_errors import connect_error, ends_connection, engine_error
 from cluster.uplink.scripts import Script
 from cluster.uplink.url import CONNECT_S, BusUrl
@@ -60,15 +60,58 @@ class RedisConnection:
             command: Its words, as bytes, texts and integers.
             seconds: How long to wait for the answer.
         """
+        return await self._exchange(self._packed(command), seconds)
+
+    async def call_after(
+        self,
+        script: Script,
+        arguments: Sequence[Any],
+        answered: Callable[[Any], None],
+        refused: Callable[[EngineRefused], None],
+        *command: Any,
+        seconds: float,
+    ) -> Any:
+        """Run a script and then a command, both sent at once: the command need not wait a round
+        trip for the answer of the script. Returns the answer of the command.
+
+        Args:
+            script: The script. If Redis has forgotten it, it is loaded for the next time.
+            arguments: Its arguments.
+            answered: Called with the answer of the script, before that of the command.
+            refused: Called in place of it if the engine takes no writes.
+            command: As for ``call``.
+            seconds: How long to wait for the answer of the command.
+        """
+        first = self._packed(("EVALSHA", script.sha, 1, self._prefix, *arguments))
+        is_missing = False
+        try:
+            answered(await self._exchange(first + self._packed(command), ANSWER_S))
+        except exceptions.NoScriptError:
+            is_missing = True
+        except EngineRefused as error:
+            refused(error)
+        except EngineError:
+            await self.close()  # the answer of the command would be taken for that of the next one
+            raise
+        answer = await self._exchange(b"", seconds)
+        if is_missing:
+            await self.call("SCRIPT", "LOAD", script.text)
+        return answer
+
+    def _packed(self, command: tuple[Any, ...]) -> bytes:
+        # redis-py's own packer takes several times as long.
+        return _pack(command) if _pack else b"".join(self._connection.pack_command(*command))
+
+    async def _exchange(self, packed: bytes, seconds: float) -> Any:
+        """Send commands, if there are any, and return the next answer."""
         connection = self._connection
         if not connection.is_connected:
             raise EngineUnavailable("the connection was lost")
         try:
             # redis-py's own limit would begin a task for each command.
             async with asyncio.timeout(seconds):
-                # redis-py's own packer takes several times as long.
-                packed = _pack(command) if _pack else connection.pack_command(*command)
-                await connection.send_packed_command(packed, check_health=False)
+                if packed:
+                    await connection.send_packed_command(packed, check_health=False)
                 return await connection.read_response()
         except TimeoutError:
             raise EngineUnavailable(f"no answer for {seconds:g} s") from None

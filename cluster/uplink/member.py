@@ -2,7 +2,7 @@
 
 ``run`` has three tasks. W writes what the gateway has, one turn at a time; what gathers meanwhile
 goes into the next turn, so turns grow with the load. R reads the log and the inbox, passes them to
-the gateway, and beats. The third watches the lease.
+the gateway, and beats with its reads. The third watches the lease.
 
 When the connection is lost, ``run`` ends. Connect again and call ``run`` again: it continues where
 it was, and sends the turn whose answer was lost once more.
@@ -18,6 +18,7 @@ from cluster.core.broker_state.exchange import Outgoing
 from cluster.core.machines.engine import (
     LEASE_MS,
     START,
+    Beat,
     Deliveries,
     Engine,
     EngineFull,
@@ -136,6 +137,7 @@ class Member:
         self._retry_timer: asyncio.TimerHandle | None = None
         self._is_retried = False
         self._ending = False
+        self._beat_due = now
         self.lease_until = now + LEASE_S
         self.turns = 0
         self.bytes = 0
@@ -215,30 +217,18 @@ class Member:
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
-        gateway = self._gateway
-        beat_due = loop.time()
         unread = 0
         while True:
-            now = loop.time()
-            if now >= beat_due or unread >= BEAT_BYTES:
+            beat = None
+            if loop.time() >= self._beat_due or unread >= BEAT_BYTES:
                 unread = 0
-                beat_due = now + BEAT_S
-                sent = time.time()
-                try:
-                    engine_ms = await self._engine.beat(
-                        *self._identity, gateway.applied, gateway.read_inbox
-                    )
-                except EngineRefused as error:
-                    self._trouble("beat", str(error))
-                    beat_due = now + BEAT_S / 4
-                else:
-                    self.lease_until = now + LEASE_S
-                    gateway.clock(engine_ms, round((sent + time.time()) * 500))
-                    self._trouble("beat", "")
-            wait_ms = max(1, round((beat_due - loop.time()) * 1000))
+                beat = self._new_beat(loop.time())
+                wait_ms = round(BEAT_S * 1000)
+            else:
+                wait_ms = max(1, round((self._beat_due - loop.time()) * 1000))
             try:
                 log, inbox = await self._engine.read(
-                    *self._identity, self._log_id, self._inbox_id, wait_ms
+                    *self._identity, self._log_id, self._inbox_id, wait_ms, beat
                 )
             except EngineRefused as error:
                 self._trouble("beat", str(error))
@@ -248,6 +238,23 @@ class Member:
             await self._apply(log, inbox)
             unread += sum(len(each.data) for each in log)
             unread += sum(len(each.data) for each in inbox)
+
+    def _new_beat(self, now: float) -> Beat:
+        """A beat that is sent now. The next one is due when it was answered, or at once."""
+        sent = time.time()
+        self._beat_due = now
+
+        def answered(engine_ms: int) -> None:
+            self._beat_due = now + BEAT_S
+            self.lease_until = now + LEASE_S
+            self._gateway.clock(engine_ms, round((sent + time.time()) * 500))
+            self._trouble("beat", "")
+
+        def refused(error: EngineRefused) -> None:
+            self._beat_due = now + BEAT_S / 4
+            self._trouble("beat", str(error))
+
+        return Beat(self._gateway.applied, self._gateway.read_inbox, answered, refused)
 
     async def _apply(self, log: Sequence[LogEntry], inbox: Sequence[InboxEntry]) -> None:
         """Pass the entries to the gateway, the log first, without holding up the event loop."""

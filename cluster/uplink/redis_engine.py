@@ -1,16 +1,18 @@
 """RedisEngine: the engine between machines on Redis 7.0 or newer, or Valkey.
 
 A machine has two connections, however many nodes it has. W writes turns, and says hello and
-goodbye. R waits for entries, and beats between its reads: a beat on W would keep the lease of a
+goodbye. R waits for entries, and beats with its reads: a beat on W would keep the lease of a
 machine that cannot read any more.
 """
 
 import secrets
+from typing import Any
 
 from twisted.logger import Logger
 
 from cluster.core.machines.engine import (
     LEASE_MS,
+    Beat,
     EngineUnavailable,
     GenerationChanged,
     InboxEntry,
@@ -141,18 +143,37 @@ class RedisEngine:
         return frozenset(each.decode() for each in refused)
 
     async def read(
-        self, generation: str, member: str, log_id: str, inbox_id: str, wait_ms: int
+        self,
+        generation: str,
+        member: str,
+        log_id: str,
+        inbox_id: str,
+        wait_ms: int,
+        beat: Beat | None = None,
     ) -> tuple[list[LogEntry], list[InboxEntry]]:
         """Wait for entries: see Engine. A generation that is over has none; a beat tells that."""
         reader = self._checked(self._reader)
         prefix = f"{self._prefix}{generation}:"
         log_key, inbox_key = f"{prefix}log", f"{prefix}in:{member}"
         block = ("BLOCK", wait_ms) if wait_ms > 0 else ()
-        command = ("XREAD", "COUNT", self._count, *block, "STREAMS")
+        command = (
+            *("XREAD", "COUNT", self._count, *block, "STREAMS"),
+            *(log_key, inbox_key, log_id, inbox_id),
+        )
+        seconds = ANSWER_S + wait_ms / 1000
         try:
-            streams = await reader.call(
-                *command, log_key, inbox_key, log_id, inbox_id, seconds=ANSWER_S + wait_ms / 1000
-            )
+            if beat is None:
+                streams = await reader.call(*command, seconds=seconds)
+            else:
+                arguments = self._beat(generation, member, beat.log_id, beat.inbox_id)
+                streams = await reader.call_after(
+                    self._script("beat"),
+                    arguments,
+                    lambda time: beat.answered(int(time)),
+                    beat.refused,
+                    *command,
+                    seconds=seconds,
+                )
         except EngineUnavailable:
             self._count = 1
             raise
@@ -173,8 +194,11 @@ class RedisEngine:
     async def beat(self, generation: str, member: str, log_id: str, inbox_id: str) -> int:
         """Renew the lease: see Engine."""
         reader = self._checked(self._reader)
-        arguments = (generation, member, log_id, inbox_id, LEASE_MS, self._limits[1])
+        arguments = self._beat(generation, member, log_id, inbox_id)
         return int(await reader.run(self._script("beat"), *arguments))
+
+    def _beat(self, generation: str, member: str, log_id: str, inbox_id: str) -> tuple[Any, ...]:
+        return generation, member, log_id, inbox_id, LEASE_MS, self._limits[1]
 
     async def goodbye(self, generation: str, member: str) -> None:
         """Cease to be a member: see Engine."""

@@ -27,6 +27,7 @@ from cluster.core.machines.engine import (
     LEFT,
     TURN,
     AnotherSite,
+    Beat,
     EngineFull,
     EngineRefused,
     EngineUnavailable,
@@ -380,8 +381,21 @@ class ModelEngine:
         return refused
 
     async def read(
-        self, generation: str, member: str, log_id: str, inbox_id: str, wait_ms: int
+        self,
+        generation: str,
+        member: str,
+        log_id: str,
+        inbox_id: str,
+        wait_ms: int,
+        beat: Beat | None = None,
     ) -> tuple[list[LogEntry], list[InboxEntry]]:
+        if beat is not None:
+            try:
+                now = await self.beat(generation, member, beat.log_id, beat.inbox_id)
+            except EngineRefused as error:
+                beat.refused(error)
+            else:
+                beat.answered(now)
         self._before("read")
         found = self.server.read(generation, member, log_id, inbox_id)
         if wait_ms and not any(found):

@@ -17,7 +17,7 @@ of entries with ascending IDs. The rules of an engine:
 IDs look like ``MILLISECONDS-NUMBER``, in the time of the engine's clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from cluster.core.wire.fields import Message
@@ -177,6 +177,20 @@ class EngineRefused(EngineUnavailable):
     """
 
 
+class Beat(NamedTuple):
+    """A beat that is sent with a read: its positions, as for ``Engine.beat``.
+
+    One of the functions is called as soon as the beat is answered, which may be long before the
+    read is: ``answered`` with the engine's time in Unix milliseconds, or ``refused`` with the
+    reason. If neither is called, send the beat again.
+    """
+
+    log_id: str
+    inbox_id: str
+    answered: Callable[[int], None]
+    refused: Callable[[EngineRefused], None]
+
+
 class Engine(Protocol):
     """An engine, for one gateway. All calls raise EngineError, and may be sent again after it."""
 
@@ -200,11 +214,19 @@ class Engine(Protocol):
         """
 
     async def read(
-        self, generation: str, member: str, log_id: str, inbox_id: str, wait_ms: int
+        self,
+        generation: str,
+        member: str,
+        log_id: str,
+        inbox_id: str,
+        wait_ms: int,
+        beat: Beat | None = None,
     ) -> tuple[Sequence[LogEntry], Sequence[InboxEntry]]:
         """The entries after these IDs; waits up to ``wait_ms`` milliseconds for one of them.
 
-        Raises GenerationChanged.
+        A ``beat`` is sent with it: what arrives meanwhile need not wait for its answer.
+
+        Raises GenerationChanged; with a beat also Gone.
         """
 
     async def beat(self, generation: str, member: str, log_id: str, inbox_id: str) -> int:
