@@ -178,8 +178,7 @@ class BoundedRequest(Request):
     def begin_answer(self, code: int, phrase: str, headers: Sequence[tuple[str, str]]) -> None:
         """Send the header of a response with a Content-Length. ``write`` its body, and ``finish``
         the request."""
-        transport: Any = self.channel.transport
-        transport.write(self._begin(code, phrase, headers))
+        write_directly(self.channel.transport, self._begin(code, phrase, headers))
 
     def _begin(self, code: int, phrase: str, headers: Sequence[tuple[str, str]]) -> bytes:
         self.startedWriting = 1

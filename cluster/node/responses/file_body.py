@@ -15,8 +15,9 @@ from zope.interface import implementer
 
 from cluster.net.unbuffered_output import transport_bytes
 
-PIECE = 256 * 1024
-"""Bytes that are sent of one file in one turn."""
+PIECE = 1 << 20
+"""Bytes that are sent of one file in one turn. The kernel takes as many as fit in its buffer; each
+further turn of a file costs about as much as a small response."""
 
 _NO_DESCRIPTOR = [("Retry-After", "1"), ("Content-Length", "0")]
 
@@ -70,12 +71,21 @@ class FileBody:
         transport = self._channel.transport
         is_plain = isinstance(transport, Connection) and not getattr(transport, "TLS", False)
         self._send = self._by_kernel if is_plain else self._by_copy
+        self._is_registered = False
 
     def start(self) -> None:
         """Begin to send."""
+        if self._send == self._by_kernel:
+            self._by_kernel()
+        else:
+            self._register()
+            self._by_copy()
+
+    def _register(self) -> None:
+        """Become the producer of the transport, for what it does not take at once."""
+        self._is_registered = True
         self._request.registerProducer(self, True)
         self._channel.watch_reader()
-        self.resumeProducing()
 
     def pauseProducing(self) -> None:
         self._is_paused = True
@@ -109,6 +119,8 @@ class FileBody:
                 self._request.sentLength += sent
                 self._left -= sent
         if self._left:
+            if not self._is_registered:
+                self._register()
             self._wait_for(transport)
         else:
             self._finish()
@@ -133,12 +145,14 @@ class FileBody:
 
     def _finish(self) -> None:
         self._file.close()
-        self._request.unregisterProducer()
+        if self._is_registered:
+            self._request.unregisterProducer()
         self._request.finish()
 
     def _break(self) -> None:
         """End the connection, which shows the client that the body is incomplete."""
         self._file.close()
         self._left = 0
-        self._request.unregisterProducer()
+        if self._is_registered:
+            self._request.unregisterProducer()
         self._channel.forceAbortClient()
