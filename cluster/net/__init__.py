@@ -4,6 +4,7 @@ websocket/           one client's WebSocket connection
 loop/                the event loop: end of a turn, reading, timers, threads, stalls
 protocol_detection   chooses WebSocket or HTTP for a connection, by its first request
 accepting/           accepts connections, and limits how many sockets a node holds
+handover/            hands connections over to the process that has their session
 addresses            parses the addresses to listen on from options
 listening_sockets    listening sockets that processes share; the limit of descriptors
 connection_filter    keeps new connections away from a socket that is about to be closed

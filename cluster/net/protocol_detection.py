@@ -59,14 +59,21 @@ class ProtocolDetector(Protocol):
 
     def _select(self, received: bytes, end: int) -> None:
         self._leave()
-        if 0 <= end <= MAX_HEADER and _UPGRADE.search(received, 0, end):
+        is_complete = 0 <= end <= MAX_HEADER
+        if (
+            is_complete
+            and received.find(b"EIO=", 0, end) >= 0  # Engine.IO
+            and self.factory.hand_over(self.transport, received)
+        ):
+            return
+        if is_complete and _UPGRADE.search(received, 0, end):
             protocol = self.factory.build_websocket(self.transport.getPeer())
         else:  # includes a header that is too long, which the HTTP protocol refuses
             protocol = self.factory.build_http(self.transport.getPeer())
         if protocol is None:
             self.transport.abortConnection()
         else:
-            hand_over(self.transport, protocol, received)
+            switch_protocol(self.transport, protocol, received)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._leave()
@@ -118,6 +125,9 @@ class ProtocolDetectorFactory(ServerFactory):
         self.build_websocket = build_websocket
         self.build_http = build_http
         self.handshake_timeout = handshake_timeout
+        self.hand_over: Callable[[Any, bytes], bool] = lambda transport, received: False
+        """Called with a transport and the bytes that have arrived when the first request may belong
+        to a session of another process; returns whether the connection was handed over to it."""
         self.waiting = 0
         """Connections whose first request is incomplete."""
         self.too_slow = 0
@@ -129,7 +139,7 @@ class ProtocolDetectorFactory(ServerFactory):
         return [b"http/1.1"]
 
 
-def hand_over(transport: Any, protocol: Any, received: bytes) -> None:
+def switch_protocol(transport: Any, protocol: Any, received: bytes) -> None:
     """Connect a transport to another protocol, and pass it the bytes that have arrived."""
     # A TLS connection is the protocol of the socket and the transport of our protocol. The
     # attribute that holds the protocol it calls has another name.

@@ -1,4 +1,4 @@
-"""The private folder of a running cluster: control socket, broker socket, publish sockets, lock.
+"""The private folder of a running cluster: lock, and the sockets of its processes.
 
 There is one folder for each user and first port, ``${XDG_RUNTIME_DIR or /tmp}/c10k-<uid>/<port>/``,
 so clusters on different ports can run at the same time without further options. A broker without a
@@ -21,6 +21,7 @@ from cluster.net.addresses import unix_path_fits
 _NAMES = ("control.sock", "broker.ipc")
 _HISTORY = "history"
 _PUBLISH = "publish-{}.sock"  # {}: slot and process
+_HANDOVER = "handover-{}.sock"  # {}: the token of the process
 _BROKER = "broker"
 
 BASE_FOLDERS = ("/run/user/{uid}", "/tmp")
@@ -144,7 +145,7 @@ class RuntimeDirectory:
         paths = [os.path.join(self.path, name) for name in _NAMES]
         if os.path.basename(self.path) != _BROKER:  # it keeps its history when it is restarted
             paths += (self.history, f"{self.history}.new")
-        for path in (*paths, *publish_sockets(self.path)):
+        for path in (*paths, *publish_sockets(self.path), *handover_sockets(self.path)):
             try:
                 os.unlink(path)
             except FileNotFoundError:
@@ -168,6 +169,21 @@ def _path_of(name: str, environ: Mapping[str, str], uid: int) -> str:
 def publish_sockets(path: str) -> list[str]:
     """The paths of the publish sockets in a folder, whether or not a node listens on them."""
     return glob(os.path.join(escape(path), _PUBLISH.format("*")))
+
+
+def handover_socket(path: str, token: str) -> str:
+    """The path of the Unix socket at which a process takes connections from the others.
+
+    Args:
+        path: The folder.
+        token: The token of the process (cluster.net.handover).
+    """
+    return os.path.join(path, _HANDOVER.format(token))
+
+
+def handover_sockets(path: str) -> list[str]:
+    """The paths of all such sockets in a folder, whether or not a process listens on them."""
+    return glob(os.path.join(escape(path), _HANDOVER.format("*")))
 
 
 def is_private(path: str, uid: int) -> bool:

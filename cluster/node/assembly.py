@@ -20,6 +20,7 @@ from cluster.django.feeds.http_requests import FeedRequests
 from cluster.django.handshake.dispatcher import Dispatcher
 from cluster.django.handshake.proxies import Proxies
 from cluster.net.accepting.socket_limits import SocketLimits
+from cluster.net.handover.handover import Handover
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.epoll_reader import EpollReader
 from cluster.net.protocol_detection import ProtocolDetectorFactory
@@ -163,3 +164,9 @@ class HttpParts:
             reactor, build_websocket, self.site.buildProtocol, settings["HANDSHAKE_TIMEOUT"]
         )
         self.protocol_detection.budget = websockets.end_of_turn.budget
+        self.handover = Handover(
+            config.handover_folder, reactor, self.protocol_detection, websockets.sockets
+        )
+        if config.handover_folder:
+            self.site.handover = self.handover
+            self.protocol_detection.hand_over = self.handover.first_request

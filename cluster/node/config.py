@@ -29,6 +29,8 @@ class NodeConfig:
         access_log: Whether to log every HTTP request, feed and WebSocket.
         asgi: The ASGI application of the site, MODULE:NAME; empty for the one of the settings.
         publish_socket: Path of the Unix socket for external publishers; empty for none.
+        handover_folder: The folder with the Unix sockets through which the processes of the cluster
+            hand connections over; empty for a node without others.
     """
 
     name: str
@@ -45,6 +47,7 @@ class NodeConfig:
     access_log: bool = False
     asgi: str = ""
     publish_socket: str = ""
+    handover_folder: str = ""
 
     def with_machine(self, name: str) -> str:
         """A name of this node, followed by that of its machine if there are several."""

@@ -157,9 +157,11 @@ class Drain:
             await deferLater(self._reactor, POLL_S, lambda: None)
 
     def _clients(self) -> list[Any]:
-        """The open WebSockets, and the clients of feeds over HTTP."""
+        """The open WebSockets, the clients of feeds over HTTP, and those that are connected to
+        other processes through this one."""
         connections = self._websockets.connection_factory.connections
-        return [each for each in connections if each.state == OPEN] + self._http.feeds.open_clients
+        opened = [each for each in connections if each.state == OPEN]
+        return [*opened, *self._http.feeds.open_clients, *self._http.handover.tunnels]
 
     async def _close_in_batches(self, grace: float) -> None:
         """Close all clients, at random, until the end of the spread. New ones may come

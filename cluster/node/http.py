@@ -16,6 +16,7 @@ from twisted.web.server import Site
 
 from cluster.django.handshake.proxies import Proxies
 from cluster.net.accepting.socket_limits import SocketLimits
+from cluster.net.handover.handover import Handover
 from cluster.net.loop.turn_budget import TurnBudget
 from cluster.node.config import HttpLimits
 from cluster.node.http_channel import BoundedChannel
@@ -68,6 +69,8 @@ class DjangoSite(Site):
         self.on_view: Callable[[BoundedRequest], bool] = lambda request: False
         """Called with each request for a view; returns True if the event loop answers it."""
         self.build_websocket = build_websocket
+        self.handover: Handover | None = None
+        """Hands requests over whose session belongs to another process of this machine."""
         self.limits = limits
         self.sockets = sockets or SocketLimits()
         self.proxies = proxies or Proxies()

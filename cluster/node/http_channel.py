@@ -66,6 +66,10 @@ class BoundedChannel(HTTPChannel):
             self._host = super().getHost()
         return self._host
 
+    def isSecure(self) -> bool:
+        """Whether the client uses TLS; another process may have decrypted it."""
+        return bool(super().isSecure()) or getattr(self.transport, "is_secure", False)
+
     def close_if_idle(self, now: float, grace: float) -> None:
         """Close the connection if no request has begun for ``grace`` seconds. Call it
         repeatedly."""

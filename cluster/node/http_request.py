@@ -14,7 +14,7 @@ from twisted.web.server import Request
 
 from cluster.django.handshake.proxies import is_https, last_address
 from cluster.net.accepting.socket_limits import network_of
-from cluster.net.protocol_detection import hand_over
+from cluster.net.protocol_detection import switch_protocol
 from cluster.net.unbuffered_output import write_directly
 from cluster.node.request_bodies import Body, NoRoomForBody
 from cluster.node.responses.header import response_header
@@ -122,6 +122,8 @@ class BoundedRequest(Request):
         self.process()
 
     def process(self) -> None:
+        if b"EIO=" in self.uri and self._hand_over():  # Engine.IO
+            return
         upgrade = self.requestHeaders.getRawHeaders(b"upgrade", [b""])[0]
         if upgrade.lower() == b"websocket":
             self._pass_on_upgrade()
@@ -255,20 +257,48 @@ class BoundedRequest(Request):
     def _pass_on_upgrade(self) -> None:
         """Hand an upgrade request to a WebSocket protocol. Proxies may send it after other requests
         on the same connection."""
+        header = self._header_bytes()
+        if header is None:
+            self.setResponseCode(400)
+            self.finish()
+            return
+        # The WebSocket protocol also receives the frames that arrived with the request.
+        transport, rest = self._leave_channel()
+        protocol = self.site.build_websocket(transport.getPeer())
+        switch_protocol(transport, protocol, header + rest)
+
+    def _hand_over(self) -> bool:
+        """Hand the connection over to the process that has the session of this request; False if
+        that is this one."""
+        handover = self.site.handover
+        other = None if handover is None else handover.connect(self.uri)
+        if other is None:
+            return False
+        self.requestHeaders.removeHeader(b"expect")  # the client has received "100 Continue"
+        header = self._header_bytes()
+        if header is None:
+            other.close()
+            return False
+        transport, rest = self._leave_channel()
+        handover.give(transport, other, header, self.content, self.body_size, rest)
+        return True
+
+    def _header_bytes(self) -> bytes | None:
+        """The header of this request; None if it has characters that no header may have."""
         headers = self.requestHeaders.getAllRawHeaders()
         lines = [b"%s %s HTTP/1.1" % (self.method, self.uri)]
         lines += [b"%s: %s" % (name, value) for name, values in headers for value in values]
         if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
-            self.setResponseCode(400)
-            self.finish()
-            return
+            return None
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def _leave_channel(self) -> tuple[Any, bytes]:
+        """Take the connection from the HTTP channel, with the bytes that follow this request."""
         channel: Any = self.channel
         self.site.channels.discard(channel)
         transport, channel.transport = channel.transport, None
         channel.setTimeout(None)
         channel._networkProducer.unregisterProducer()
-        # The WebSocket protocol also receives the frames that arrived with the request.
         rest = b"".join(channel._dataBuffer) + channel._buffer
         channel._dataBuffer, channel._buffer = [], b""
-        protocol = self.site.build_websocket(transport.getPeer())
-        hand_over(transport, protocol, b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+        return transport, rest

@@ -313,6 +313,7 @@ class Node(Service):
         self.external_requests.start(site)
         if self.config.publish_socket:
             self.publish_socket.start(site)
+        self.http.handover.start()
 
     def _bus_full(self, full: bool) -> None:
         """Resume the publishers, which WebSocket.publish paused while the bus was full."""
@@ -333,6 +334,7 @@ class Node(Service):
         spread = self.config.restart_spread if self.handing_over else None
         self._drain = Drain(self._reactor, self.websockets, self.http, self.config.drain_timeout)
         views_ended = await self._drain.run(self._ports, spread)
+        self.http.handover.stop()
         self._serving = False
         self._stall_detector.stop()
         self.latency.stop()

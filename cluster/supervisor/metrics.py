@@ -48,6 +48,11 @@ _GAUGES = {
         "",
     ),
     "request_body_files": ("c10k_request_body_files", "Request bodies on disk", ""),
+    "handover_tunnels": (
+        "c10k_handover_tunnels",
+        "Connections whose bytes this node pipes to the one that has their session",
+        "",
+    ),
     "feed_clients": ("c10k_feed_clients", "Open clients of feeds, by kind of connection", "kind"),
     "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes queued for slow clients", ""),
     "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes queued for the bus", ""),
@@ -145,6 +150,21 @@ _COUNTERS = {
         "",
     ),
     "limited": ("c10k_limited", "Clients refused or closed by a limit, by limit", "limit"),
+    "handed_over": (
+        "c10k_connections_handed_over",
+        "Connections handed over to the node that has their session, by how",
+        "how",
+    ),
+    "handed_over_received": (
+        "c10k_connections_received",
+        "Connections that other nodes have handed over to this one",
+        "",
+    ),
+    "handovers_failed": (
+        "c10k_handovers_failed",
+        "Connections that could not be handed over, or were lost meanwhile, by reason",
+        "reason",
+    ),
     "revoked": ("c10k_revoked", "Clients closed because their session or user ended", ""),
     "expired": (
         "c10k_expired",

@@ -159,6 +159,7 @@ class StartTests(SupervisorTestCase):
                 "name": "node1",
                 "bus": broker,
                 "publish_socket": f"{folder}/publish-1-1002.sock",
+                "handover_folder": folder,
             },
         )
         ((descriptor, family, endpoint),) = supervisor.registry.listening_sockets(1)

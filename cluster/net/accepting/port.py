@@ -12,14 +12,12 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet import address, tcp, unix
+from twisted.internet import address
 from twisted.internet.abstract import FileDescriptor
-from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from cluster.logs.rate_limit import LimitedLog
-from cluster.net.accepting.refused import RESPONSE, RefusedConnections
+from cluster.net.accepting.accepted import AcceptedConnections
 from cluster.net.accepting.socket_limits import DESCRIPTORS, SocketLimits
+from cluster.net.accepting.transports import CountedTCP, CountedUnix
 
 ACCEPTS_PER_TURN = 100
 """Connections that are accepted in one turn of the event loop; further ones wait for the next."""
@@ -33,33 +31,7 @@ PAUSE_S = 0.1
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class _CountedTCP(tcp.Server):
-    """A TCP connection that is counted until it is closed."""
-
-    server: Any
-
-    def connectionLost(self, reason: Any) -> None:
-        if hasattr(self, "socket"):  # Twisted may call this method twice
-            self.server.limits.left(self.hostname)
-        super().connectionLost(reason)
-
-
-class _CountedUnix(unix.Server):
-    """A connection through a Unix socket that is counted until it is closed."""
-
-    server: Any
-
-    def connectionLost(self, reason: Any) -> None:
-        if hasattr(self, "socket"):
-            self.server.limits.left("")
-        super().connectionLost(reason)
-
-    def getHost(self) -> Any:
-        """Nobody needs the path, and WSGI needs a port."""
-        return address.IPv4Address("TCP", "127.0.0.1", 80)
-
-
-class Port(FileDescriptor):
+class Port(AcceptedConnections, FileDescriptor):
     """Accepts the connections of one listening socket from ``startListening`` on.
 
     Args:
@@ -70,10 +42,6 @@ class Port(FileDescriptor):
         tls: The factory of TLS contexts; None for plain connections.
     """
 
-    log = Logger()
-    sessionno = 0
-    reactor: Any
-
     def __init__(
         self,
         reactor: Any,
@@ -82,24 +50,16 @@ class Port(FileDescriptor):
         limits: SocketLimits,
         tls: Any = None,
     ) -> None:
-        super().__init__(reactor)
-        self.limits = limits
+        FileDescriptor.__init__(self, reactor)
+        AcceptedConnections.__init__(self, reactor, factory, limits, tls)
         self.socket = listening
         listening.setblocking(False)
         name = listening.getsockname()
         is_unix = listening.family == socket.AF_UNIX
         self._realPortNumber = name if is_unix else name[1]
         self._accepts = ACCEPTS_OF_SHARED if is_unix else ACCEPTS_PER_TURN
-        self.factory = factory
-        self._refused = RefusedConnections(reactor)
-        self._refusing: Any = self._refused
-        self._is_plain = tls is None
-        if tls is not None:
-            self.factory = TLSMemoryBIOFactory(tls, False, factory)
-            self._refusing = TLSMemoryBIOFactory(tls, False, self._refused)
         self._spare: int | None = None
         self._pause: Any = None
-        self._log_refused = LimitedLog(self.log.warn, "refused connections", reactor)
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -110,8 +70,7 @@ class Port(FileDescriptor):
 
     def startListening(self) -> None:
         """Start to accept."""
-        self.factory.doStart()
-        self._refusing.doStart()
+        self.start_protocols()
         self._keep_spare()
         self.connected = 1
         self.startReading()
@@ -127,9 +86,7 @@ class Port(FileDescriptor):
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        self._log_refused.stop()
-        self.factory.doStop()
-        self._refusing.doStop()
+        self.stop_protocols()
 
     def connectionLost(self, reason: Any) -> None:
         """Called by a reactor that stops."""
@@ -157,9 +114,9 @@ class Port(FileDescriptor):
 
     def _accepted(self, sock: socket.socket, peer: Any) -> None:
         where: Any
-        kind: Any = _CountedTCP
+        kind: Any = CountedTCP
         if sock.family == socket.AF_UNIX:
-            host, where, kind, peer = "", address.UNIXAddress(None), _CountedUnix, None
+            host, where, kind, peer = "", address.UNIXAddress(None), CountedUnix, None
         elif len(peer) == 4:
             if peer[3]:  # a link-local address, which is incomplete without its scope
                 host = socket.getnameinfo(peer, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
@@ -167,47 +124,7 @@ class Port(FileDescriptor):
             host, where = peer[0], address.IPv6Address("TCP", *peer)
         else:
             host, where = peer[0], address.IPv4Address("TCP", *peer)
-        reason = self.limits.admit(host, sock.fileno())
-        if reason is not None:
-            self._refuse(sock, peer, where, host, reason)
-            return
-        try:
-            protocol = self.factory.buildProtocol(where)
-            self.sessionno += 1
-            transport = kind(sock, protocol, peer, self, self.sessionno, self.reactor)
-        except Exception:
-            self.limits.left(host)
-            raise
-        self._connect(protocol, transport)
-
-    def _connect(self, protocol: Any, transport: Any) -> None:
-        try:
-            protocol.makeConnection(transport)
-        except Exception:
-            # The reactor reads the socket already, so its transport has to close it.
-            self.log.failure("cannot serve a new connection")
-            transport.abortConnection()
-
-    def _refuse(self, sock: socket.socket, peer: Any, where: Any, host: str, reason: str) -> None:
-        self._report_refusal(reason, host)
-        if not self._refused.has_room():
-            self._answer_and_close(sock)
-            return
-        protocol = self._refusing.buildProtocol(where)
-        kind: Any = unix.Server if sock.family == socket.AF_UNIX else tcp.Server
-        self.sessionno += 1
-        transport = kind(sock, protocol, peer, self, self.sessionno, self.reactor)
-        self._connect(protocol, transport)
-
-    def _answer_and_close(self, sock: socket.socket) -> None:
-        if self._is_plain:
-            with suppress(OSError):
-                sock.setblocking(False)
-                sock.send(RESPONSE)
-                sock.shutdown(socket.SHUT_WR)
-                # Unread bytes would make the kernel reset the connection instead of closing it.
-                sock.recv(1 << 16)
-        sock.close()
+        self.serve(sock, kind, peer, host, where)
 
     def _refuse_without_descriptor(self) -> None:
         """The process, or the machine, has no descriptor left, not even of the reserve."""
@@ -218,8 +135,8 @@ class Port(FileDescriptor):
                 sock, peer = self.socket.accept()
                 answered += 1
                 self.limits.refuse_without_descriptor()
-                self._answer_and_close(sock)
-                self._report_refusal(DESCRIPTORS, peer[0] if peer else "")
+                self.answer_and_close(sock)
+                self.report_refusal(DESCRIPTORS, peer[0] if peer else "")
         except OSError:
             pass  # no more clients wait, or another thread has taken the descriptor
         self._keep_spare()
@@ -242,7 +159,3 @@ class Port(FileDescriptor):
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
-
-    def _report_refusal(self, reason: str, host: str) -> None:
-        text = "refused a connection of {host} because of the limit {reason!r}"
-        self._log_refused(reason, text, host=host or "a Unix socket", reason=reason)

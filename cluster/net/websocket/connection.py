@@ -95,7 +95,10 @@ class ServerConnection(FrameWriter, MessageReader, ClosingHandshake, KeepAlive, 
     @property
     def transport_details(self) -> TransportDetails:
         """Created on each access. Autobahn keeps one for each connection."""
-        return create_transport_details(self.transport, is_server=True)
+        details = create_transport_details(self.transport, is_server=True)
+        if getattr(self.transport, "is_secure", False):  # another process has decrypted it
+            details.is_secure = True
+        return details
 
     @property
     def utf8validator(self) -> Utf8Validator:

@@ -144,6 +144,7 @@ class Registry:
             "bus": runtime.broker if self._roster.broker else self._config.bus,
             **({} if uplink is None else {"machine": uplink.machine}),
             "publish_socket": runtime.publish_socket(slot, pid),
+            "handover_folder": runtime.path,
         }
 
     def standby(self, link: ChildLink, pid: int) -> "Deferred[int]":
