@@ -1,0 +1,304 @@
+"""Socket.IO packets <-> text and attachments (Socket.IO protocol, revision 5, "Packet encoding").
+
+Grammar, without the type of Engine.IO's packet around it::
+
+    packet       type [attachments "-"] [namespace ","] [id] [data]
+    type         one digit
+    attachments  number of binary messages that follow; only of BINARY_EVENT and BINARY_ACK
+    namespace    begins with "/", has no comma; the main namespace "/" is left out
+    id           decimal, of the acknowledgement that is asked for or given
+    data         JSON; {"_placeholder": true, "num": N} stands for attachment N
+
+A packet that is not valid raises InvalidPacket; the server then closes the client.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from cluster.core.socketio.engine_packets import InvalidPacket
+
+CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
+
+MAIN = "/"
+"""The main namespace."""
+
+RESERVED_EVENTS = frozenset(
+    ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
+)
+"""Names that neither side may send as an event."""
+
+MAX_NESTING = 500
+"""Lists and dicts inside each other in data with binary parts: a walk so deep fits Python's stack."""
+
+_HEADER = re.compile(r"([0-6])(?:(\d+)-)?(?:(/[^,]*)(?:,|\Z))?(\d+)?")
+_BINARY_TYPES = (BINARY_EVENT, BINARY_ACK)
+_ZERO = ord("0")
+_PLACEHOLDER = "_placeholder"
+
+
+class PacketLimits(NamedTuple):
+    """Limits of what is decoded.
+
+    Attributes:
+        attachments: Attachments of a packet.
+        attachment_bytes: Bytes of all attachments of a packet.
+        namespace: Characters of a namespace.
+        id_digits: Digits of an id.
+    """
+
+    attachments: int = 10
+    attachment_bytes: int = 4 << 20
+    namespace: int = 200
+    id_digits: int = 15
+
+
+DEFAULT_LIMITS = PacketLimits()
+
+
+class Packet(NamedTuple):
+    """A packet.
+
+    Attributes:
+        type: CONNECT … BINARY_ACK.
+        namespace: The namespace.
+        data: The value of its JSON; None without one.
+        id: The number of the acknowledgement, or None.
+        attachments: How many attachments follow; ``data`` has placeholders for them.
+    """
+
+    type: int
+    namespace: str
+    data: Any
+    id: int | None
+    attachments: int
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_new_packet = tuple.__new__
+
+
+def decode(text: bytes, limits: PacketLimits = DEFAULT_LIMITS) -> Packet:
+    """Decode a packet.
+
+    Args:
+        text: The packet, in UTF-8.
+        limits: What it may have.
+
+    Returns:
+        The packet. Attachments that it announces follow: see Reassembly.
+
+    Raises:
+        InvalidPacket: It is not a packet, or exceeds a limit.
+    """
+    try:
+        string = text.decode()
+        if string.startswith("2["):  # most packets
+            data = _decode_json(string[1:])
+            packet: Packet = _new_packet(Packet, (EVENT, MAIN, data, None, 0))
+        else:
+            packet = _decode(string, limits)
+    except (ValueError, RecursionError) as error:
+        raise InvalidPacket(f"not a packet: {error}") from None
+    _check_data(packet.type, packet.data)
+    return packet
+
+
+def _decode(string: str, limits: PacketLimits) -> Packet:
+    header = _HEADER.match(string)
+    if header is None:
+        raise InvalidPacket("a packet must begin with its type")
+    digit, announced, namespace, id = header.groups()
+    kind = ord(digit) - _ZERO
+    attachments = 0
+    if (announced is not None) != (kind in _BINARY_TYPES):
+        raise InvalidPacket("packets announce attachments if, and only if, they have a binary type")
+    if announced is not None:
+        # Longer numbers than the limit's are not converted.
+        attachments = int(announced) if len(announced) < limits.id_digits else 1 << 60
+        if attachments > limits.attachments:
+            raise InvalidPacket(f"a packet may have {limits.attachments} attachments")
+    if namespace is None:
+        namespace = MAIN
+    elif len(namespace) > limits.namespace:
+        raise InvalidPacket(f"a namespace may have {limits.namespace} characters")
+    if id is not None and len(id) > limits.id_digits:
+        raise InvalidPacket(f"an id may have {limits.id_digits} digits")
+    rest = string[header.end() :]
+    data = _decode_json(rest) if rest else None
+    number = None if id is None else int(id)
+    packet: Packet = _new_packet(Packet, (kind, namespace, data, number, attachments))
+    return packet
+
+
+def _check_data(kind: int, data: Any) -> None:
+    """Raise InvalidPacket if the data is not that of the type."""
+    if kind in (EVENT, BINARY_EVENT):
+        name = data[0] if data.__class__ is list and data else None
+        if name.__class__ is str:
+            if name in RESERVED_EVENTS:
+                raise InvalidPacket(f"the event {name!r} is reserved")
+        elif name.__class__ is not int and name.__class__ is not float:
+            raise InvalidPacket("the data of an event is a list that begins with its name")
+    elif kind in (ACK, BINARY_ACK):
+        if data.__class__ is not list:
+            raise InvalidPacket("the data of an acknowledgement is a list")
+    elif kind == CONNECT:
+        if data is not None and data.__class__ is not dict:
+            raise InvalidPacket("the data of a CONNECT packet is an object")
+    elif kind == DISCONNECT:
+        if data is not None:
+            raise InvalidPacket("a DISCONNECT packet has no data")
+    elif data.__class__ is not dict and data.__class__ is not str:
+        raise InvalidPacket("the data of a CONNECT_ERROR packet is an object")
+
+
+class Reassembly:
+    """Puts the attachments of one packet into its data.
+
+    Call ``add`` with the packet, then ``attachment`` with each binary message.
+
+    Args:
+        limits: What packets may have.
+    """
+
+    __slots__ = ("_attachments", "_limits", "_packet", "_size")
+
+    def __init__(self, limits: PacketLimits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._packet: Packet | None = None
+        self._attachments: list[bytes] = []
+        self._size = 0
+
+    def add(self, packet: Packet) -> Packet | None:
+        """Take a packet; returns it if it is complete.
+
+        Raises:
+            InvalidPacket: Attachments of the packet before it are missing.
+        """
+        if self._packet is not None:
+            raise InvalidPacket("a packet in place of an attachment")
+        if not packet.attachments:
+            return packet._replace(data=_filled(packet.data, []))
+        self._packet = packet
+        return None
+
+    def attachment(self, data: bytes) -> Packet | None:
+        """Take a binary message; returns the packet if this completes it.
+
+        Raises:
+            InvalidPacket: No attachment is due, they are too large, or the data of the packet does
+                not have one placeholder for each.
+        """
+        packet = self._packet
+        if packet is None:
+            raise InvalidPacket("binary data that no packet has announced")
+        self._size += len(data)
+        if self._size > self._limits.attachment_bytes:
+            raise InvalidPacket(
+                f"the attachments of a packet may have {self._limits.attachment_bytes:,} bytes"
+            )
+        self._attachments.append(data)
+        if len(self._attachments) < packet.attachments:
+            return None
+        attachments, self._attachments = self._attachments, []
+        self._packet, self._size = None, 0
+        return packet._replace(data=_filled(packet.data, attachments))
+
+
+def _filled(data: Any, attachments: list[bytes]) -> Any:
+    """The data with each attachment in the place of its placeholder.
+
+    An attachment has one placeholder: with more, a short packet could stand for very much data.
+    """
+    left: dict[Any, bytes] = dict(enumerate(attachments))
+
+    def fill(value: Any) -> Any:
+        if value.__class__ is list:
+            return [fill(each) for each in value]
+        if value.__class__ is not dict:
+            return value
+        if value.get(_PLACEHOLDER) is True:
+            number = value.get("num")
+            if number.__class__ is not int or number not in left:
+                raise InvalidPacket("a placeholder without an attachment of its own")
+            return left.pop(number)
+        return {key: fill(each) for key, each in value.items()}
+
+    try:
+        filled = fill(data)
+    except RecursionError:
+        raise InvalidPacket("the data is nested too deeply") from None
+    if left:
+        raise InvalidPacket("an attachment without a placeholder")
+    return filled
+
+
+def encode(
+    type: int,
+    namespace: str,
+    data: Any = None,
+    id: int | None = None,
+    dumps: Callable[[Any], str] = json.dumps,
+) -> tuple[bytes, tuple[bytes, ...]]:
+    """Encode a packet.
+
+    Args:
+        type: EVENT, ACK and so on; EVENT and ACK become BINARY_EVENT and BINARY_ACK if the data has
+            binary parts.
+        namespace: The namespace, without a comma.
+        data: The data; bytes, bytearray and memoryview in it become attachments. None for none.
+        id: The number of the acknowledgement.
+        dumps: Encodes a value as JSON; raises TypeError for what it cannot encode.
+
+    Returns:
+        The text, and the attachments.
+
+    Raises:
+        TypeError: The data has a value that ``dumps`` cannot encode.
+        ValueError: The data is nested too deeply, or what ``dumps`` raises.
+    """
+    attachments: list[bytes] = []
+    try:
+        # Binary data is found by the error that it causes: most packets have none, and a walk would
+        # cost more than the encoding.
+        encoded = "" if data is None else dumps(data)
+    except TypeError:
+        data = _without_binary(data, attachments, MAX_NESTING)
+        if not attachments:
+            raise
+        encoded = dumps(data)
+    except RecursionError:
+        raise ValueError("the data of a packet is nested too deeply") from None
+    header = ""
+    if attachments:
+        type = BINARY_ACK if type == ACK else BINARY_EVENT
+        header = f"{len(attachments)}-"
+    if namespace != MAIN:
+        header += namespace + ","
+    if id is None:
+        return f"{type}{header}{encoded}".encode(), tuple(attachments)
+    return f"{type}{header}{id}{encoded}".encode(), tuple(attachments)
+
+
+def _without_binary(value: Any, attachments: list[bytes], depth: int) -> Any:
+    """A copy of a value with placeholders in the places of its binary parts."""
+    if not depth:
+        raise ValueError("the data of a packet is nested too deeply")
+    if isinstance(value, bytes | bytearray | memoryview):
+        attachments.append(bytes(value))
+        return {_PLACEHOLDER: True, "num": len(attachments) - 1}
+    if isinstance(value, dict):
+        return {key: _without_binary(each, attachments, depth - 1) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return _each_without_binary(value, attachments, depth - 1)
+    return value
+
+
+def _each_without_binary(values: Iterable[Any], attachments: list[bytes], depth: int) -> list[Any]:
+    return [_without_binary(each, attachments, depth) for each in values]
