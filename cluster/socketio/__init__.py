@@ -1,1 +1,1 @@
-"""Socket.IO servers of a site: their clients connect over WebSocket or long polling, to any node."""
+"""Socket.IO servers of a site, for clients over WebSocket and long polling, on any node."""

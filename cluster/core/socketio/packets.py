@@ -30,7 +30,7 @@ RESERVED_EVENTS = frozenset(
 """Names that neither side may send as an event."""
 
 MAX_NESTING = 500
-"""Lists and dicts inside each other in data with binary parts: a walk so deep fits Python's stack."""
+"""Lists and dicts inside each other in data with binary parts: a walk so deep fits the stack."""
 
 _HEADER = re.compile(r"([0-6])(?:(\d+)-)?(?:(/[^,]*)(?:,|\Z))?(\d+)?")
 _BINARY_TYPES = (BINARY_EVENT, BINARY_ACK)
