@@ -31,6 +31,8 @@ from cluster.node.http import DjangoSite
 from cluster.node.responses.static_files import StaticFiles
 from cluster.pubsub.bus import Bus
 from cluster.pubsub.pubsub import PubSub
+from cluster.socketio.engine.registry import sessions
+from cluster.socketio.engine.requests import SocketIORequests
 
 PACE = 8.0
 """The pause after publications were sent, as a multiple of the time that it took (see
@@ -98,6 +100,7 @@ class WebSocketParts:
             compression=settings["COMPRESSION"],
             is_counted=config.access_log,
         )
+        sessions.attach(self.end_of_turn, settings, self.dispatcher.rate)
         self.connection_factory.on_request = self.dispatcher.request
         self.connection_factory.on_open = self.dispatcher.opened
         self.connection_factory.on_close = self.dispatcher.closed
@@ -146,9 +149,14 @@ class HttpParts:
             websockets.expiry,
             websockets.end_of_turn,
         )
+        self.socketio = SocketIORequests(
+            settings, is_serving, websockets.dispatcher.occupancy, websockets.expiry
+        )
         self.static_files = StaticFiles(application, websockets.site_application)
         self.site.on_static_file = self.static_files.take
-        self.site.on_request = self.feeds.take
+        self.site.on_request = lambda request: (
+            self.socketio.take(request) or self.feeds.take(request)
+        )
         self.site.budget = websockets.end_of_turn.budget
         self.async_requests = AsyncRequests(
             reactor, settings, self.site.budget, websockets.dispatcher.otherwise

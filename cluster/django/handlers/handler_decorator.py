@@ -70,12 +70,15 @@ class Handler:
         subprotocols: The subprotocols that it understands, the preferred first.
         accept: The function that accepts or refuses clients; None to accept all.
         view: The view that has this handler. The URL may have another one, which decorates it.
+        check: Called with the parameters of the URL, before the application decides on a client;
+            raises a Refusal if they are wrong. It must not block.
     """
 
     run: Coroutine
     subprotocols: tuple[str, ...] = ()
     accept: Callable[..., Any] | None = None
     view: View | None = field(default=None, compare=False)
+    check: Callable[[Mapping[str, Sequence[str]]], None] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

@@ -601,6 +601,11 @@ def known_request(websocket: WebSocket) -> ReactorRequest | None:
     return websocket._request
 
 
+def connection_of(websocket: WebSocket) -> Any:
+    """The connection itself, for other protocols over WebSocket."""
+    return websocket._connection
+
+
 def skipping_topics(websocket: WebSocket) -> tuple[bytes, ...]:
     """The topics whose messages the client skips while it does not read; for operators."""
     subscriptions = websocket._subscriptions

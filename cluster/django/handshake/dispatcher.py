@@ -182,6 +182,8 @@ class Dispatcher:
         if self._limits_users or reported is not None:
             self._seats[connection] = self.occupancy.enter(reported)
         connection.owner = websocket
+        if handler is not None and handler.check is not None:
+            handler.check(request.params)
         if handler is not None and match is not None and self._needs_no_thread(handler, match):
             cookies = headers.get("cookie")
             if cookies is None or not (self._has_sessions and sessions.may_have_one(cookies)):
@@ -259,6 +261,8 @@ class Dispatcher:
         admission = Admission(request, _handler_target, self.otherwise)
         await admission.decide()
         handler = admission.found
+        if handler.check is not None:  # again: the middleware may have taken its time
+            handler.check(websocket.query)
         subprotocol, headers = handshake_answer(handler, admission.result, offered)
         if connection.owner is not websocket:
             # The client has left, and a function of the application ignored its cancellation.

@@ -6,6 +6,7 @@ has the start and the end of a connection, and the choice of who reads its socke
 connection_base.py describes how the parts work together.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -63,6 +64,10 @@ class ServerConnection(FrameWriter, MessageReader, ClosingHandshake, KeepAlive, 
     owner: Any = None
     """An object of the application. If the application sets it in ``on_request``, it must reset it
     in ``on_close``, or in ``on_abandoned`` if the connection never opened."""
+
+    on_closing: Callable[[int, str], None] | None = None
+    """Called once when this end is about to close an open connection, with the code and the reason;
+    the application may set it, and may send its last frames in it."""
 
     epoll_fd = -1
     """The descriptor under which EpollReader reads this connection; -1 if it does not."""
@@ -159,7 +164,7 @@ class ServerConnection(FrameWriter, MessageReader, ClosingHandshake, KeepAlive, 
             self.factory.on_abandoned(self)
         self.receive = ignore
         self.count_frame = None
-        self.on_drained = self.on_frames_lost = None
+        self.on_drained = self.on_frames_lost = self.on_closing = None
 
     # Reading
 
@@ -219,6 +224,9 @@ class ServerConnection(FrameWriter, MessageReader, ClosingHandshake, KeepAlive, 
         """
         if code not in SENDABLE_CODES and not 3000 <= code < 5000:
             raise ValueError(f"close code {code} must not be sent")
+        on_closing, self.on_closing = self.on_closing, None
+        if on_closing is not None and self.state == OPEN:
+            on_closing(code, reason)
         if self.state == OPEN:
             reason_utf8 = encode_truncate(reason, 123) if reason else None
             self.sendCloseFrame(code=code, reasonUtf8=reason_utf8, isReply=False)

@@ -22,6 +22,14 @@ class KeepAlive(ConnectionBase):
         if self.state == OPEN:
             self._cancelAutoPingTimeoutCall()
 
+    def stop_pings(self) -> None:
+        """Send no pings to this client: the application has its own."""
+        for call in (self.autoPingPendingCall, self.autoPingTimeoutCall):
+            if call is not None:
+                call.cancel()
+        self.autoPingPendingCall = self.autoPingTimeoutCall = self.autoPingPending = None
+        self.autoPingInterval = 0.0
+
     def onAutoPingTimeout(self) -> None:
         """Called by Autobahn when a ping was not answered in time."""
         if self.state == CLOSED or self.closeHandshakeTimeoutCall is not None:
