@@ -14,7 +14,7 @@ A packet that is not valid raises InvalidPacket; the server then closes the clie
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cluster.core.socketio.engine_packets import InvalidPacket
@@ -28,9 +28,6 @@ RESERVED_EVENTS = frozenset(
     ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 )
 """Names that neither side may send as an event."""
-
-MAX_NESTING = 500
-"""Lists and dicts inside each other in data with binary parts: a walk so deep fits the stack."""
 
 _HEADER = re.compile(r"([0-6])(?:(\d+)-)?(?:(/[^,]*)(?:,|\Z))?(\d+)?")
 _BINARY_TYPES = (BINARY_EVENT, BINARY_ACK)
@@ -267,12 +264,13 @@ def encode(
     try:
         # Binary data is found by the error that it causes: most packets have none, and a walk would
         # cost more than the encoding.
-        encoded = "" if data is None else dumps(data)
-    except TypeError:
-        data = _without_binary(data, attachments, MAX_NESTING)
-        if not attachments:
-            raise
-        encoded = dumps(data)
+        try:
+            encoded = "" if data is None else dumps(data)
+        except TypeError:
+            data = _without_binary(data, attachments)
+            if not attachments:
+                raise
+            encoded = dumps(data)
     except RecursionError:
         raise ValueError("the data of a packet is nested too deeply") from None
     header = ""
@@ -286,19 +284,13 @@ def encode(
     return f"{type}{header}{id}{encoded}".encode(), tuple(attachments)
 
 
-def _without_binary(value: Any, attachments: list[bytes], depth: int) -> Any:
+def _without_binary(value: Any, attachments: list[bytes]) -> Any:
     """A copy of a value with placeholders in the places of its binary parts."""
-    if not depth:
-        raise ValueError("the data of a packet is nested too deeply")
     if isinstance(value, bytes | bytearray | memoryview):
         attachments.append(bytes(value))
         return {_PLACEHOLDER: True, "num": len(attachments) - 1}
     if isinstance(value, dict):
-        return {key: _without_binary(each, attachments, depth - 1) for key, each in value.items()}
+        return {key: _without_binary(each, attachments) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return _each_without_binary(value, attachments, depth - 1)
+        return [_without_binary(each, attachments) for each in value]
     return value
-
-
-def _each_without_binary(values: Iterable[Any], attachments: list[bytes], depth: int) -> list[Any]:
-    return [_without_binary(each, attachments, depth) for each in values]

@@ -18,7 +18,6 @@ from cluster.core.socketio.packets import (
     DEFAULT_LIMITS,
     DISCONNECT,
     EVENT,
-    MAX_NESTING,
     Packet,
     PacketLimits,
     Reassembly,
@@ -195,12 +194,19 @@ class EncodeTests(TestCase):
             encode(EVENT, "/", ["a", b"binary", object()])
 
     def test_data_that_is_nested_too_deeply(self) -> None:
-        for innermost, depth in ((1, 100_000), (b"binary", 100_000), (b"binary", MAX_NESTING)):
+        for innermost in (1, b"binary"):
             nested: Any = innermost
-            for _ in range(depth):
+            for _ in range(100_000):
                 nested = [nested]
             with self.assertRaises(ValueError):
                 encode(EVENT, "/", ["a", nested])
+
+    def test_binary_data_that_is_nested_deeper_than_its_walk_can_follow(self) -> None:
+        nested: Any = b"binary"
+        for _ in range(900):
+            nested = {"": [nested]}
+        with self.assertRaises(ValueError):
+            encode(EVENT, "/", ["a", nested], None, lambda value: json.dumps(b""))
 
     @given(
         st.sampled_from((EVENT, ACK)),
