@@ -16,6 +16,7 @@ engine        CPU time of a publication on its way to another machine: the uplin
 machines      several machines that share a Redis
 capacity      what 10, 50 and 200 machines carry, computed from the results of machines
 replay        memory, and the latency of others, while a node replays a long history
+handover      CPU time of a request whose session another node has
 watchers      CPU time of the watchers of a game
 spare         the time until a killed node is back, with and without a spare process
 restart       a rolling restart under load, which must lose nothing
@@ -25,6 +26,7 @@ slow_site     the site of slow_views
 layer_site    the site of channel_layer
 consumer_site, consumer_urls  the site of consumers
 replay_site   the site of replay
+handover_site  the site of handover
 servers       starts, measures and stops server processes
 environments  virtual environments with the competitors' libraries
 load          the clients

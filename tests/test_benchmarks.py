@@ -21,6 +21,7 @@ from benchmarks import (
     environments,
     fast_path,
     floods,
+    handover,
     handshakes,
     history,
     http,
@@ -51,7 +52,18 @@ from benchmarks.servers import (
 )
 
 MEASURING: Any = [broadcast, echo, engine, handshakes, idle, fast_path, history, life, link]
-MEASURING += [channel_layer, consumers, floods, http, restart, slow_views, spare, storm, watchers]
+MEASURING += [
+    channel_layer,
+    consumers,
+    floods,
+    handover,
+    http,
+    restart,
+    slow_views,
+    spare,
+    storm,
+    watchers,
+]
 
 
 class CommandTests(SynchronousTestCase):
@@ -83,6 +95,7 @@ class CommandTests(SynchronousTestCase):
             (restart, "--restarts 0"),
             (slow_views, "--views 0"),
             (channel_layer, "--receivers 0"),
+            (handover, "--connections 0"),
             (consumers, "--connections 0"),
             (life, "--nodes 1,0"),
             (life, "--rounds 0"),
