@@ -90,12 +90,18 @@ def wrk(url: str, seconds: int, script: Path | None = None) -> tuple[int, float]
     return int(answers[1]), float(latency[1]) * _UNITS[latency[2]]
 
 
+def script_for(kind: str, folder: Path) -> Path | None:
+    """Write the script that wrk needs for a kind of request; None if it needs none."""
+    if not kind.startswith("upload"):
+        return None
+    script = folder / "upload.lua"
+    script.write_text(_POST)
+    return script
+
+
 def measure_load(server: Server, kind: str, seconds: int, folder: Path) -> Measurements:
     """Load a running server with one kind of request."""
-    script = None
-    if kind.startswith("upload"):
-        script = folder / "upload.lua"
-        script.write_text(_POST)
+    script = script_for(kind, folder)
     url = f"http://127.0.0.1:{server.port}{LOADS[kind]}"
     wrk(url, WARM_UP_S, script)
     before, start = server.cpu(), time.perf_counter()
