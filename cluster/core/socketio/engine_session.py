@@ -20,7 +20,7 @@ The reasons of ends are those of the reference server.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cluster.core.socketio.engine_packets import CLOSE, MESSAGE, PING, PONG, UPGRADE
+from cluster.core.socketio.engine_packets import CLOSE, MESSAGE, NOOP, PING, PONG, UPGRADE
 
 POLLING, WEBSOCKET = "polling", "websocket"
 
@@ -189,7 +189,7 @@ class EngineSession:
             return _NONE
         if kind == MESSAGE:
             return (Deliver(payload, is_binary),)
-        if kind == PONG:
+        if kind in (PONG, NOOP):
             return _NONE
         if kind == PING:
             return self.send(((b"3" + payload, False),))

@@ -11,7 +11,13 @@ from typing import Any, Protocol
 
 from cluster.core.exceptions import WireError
 from cluster.core.socketio.engine_packets import decode_payload, encode_payload
-from cluster.core.socketio.engine_session import Decision, EngineSession, RefusePoll, RefusePost
+from cluster.core.socketio.engine_session import (
+    PARSE_ERROR,
+    Decision,
+    EngineSession,
+    RefusePoll,
+    RefusePost,
+)
 from cluster.django.handshake.limits import MessageRate
 from cluster.socketio.engine.answers import (
     Exchange,
@@ -179,46 +185,35 @@ class PollingTransport:
         """Process packets of the POST, in this turn and in later ones."""
         client = self._client
         budget = sessions.end_of_turn.budget
-        while self._post is not None:
-            if client.session.is_open and self.pauses:
-                return
-            if not self._packets and not self._decode_more():
-                return
-            kind, payload, is_binary = self._packets.popleft()
-            if client.session.is_open and (self._take is None or self._take()):
-                client.guarded(client.received, kind, payload, is_binary)
-            if not client.session.is_open or not (self._packets or self._body is not None):
-                self._answer_post()
-            elif budget.is_spent():
+        while self._post is not None and not self.pauses:
+            if not self._packets:
+                if self._body is None:
+                    self._complete_post()
+                    return
+                self._decode_more(self._body)
+                continue
+            packet = self._packets.popleft()
+            if self._take is None or self._take():
+                client.guarded(client.received, *packet)
+            if budget.is_spent():
                 budget.later(self._continue)
                 return
 
-    def _decode_more(self) -> bool:
-        """Decode the next packets; False if they are invalid, which ends the session."""
-        assert self._body is not None
-        packets = self._body.split(SEPARATOR, DECODED)
-        rest = packets.pop() if len(packets) > DECODED else None
+    def _decode_more(self, body: bytes) -> None:
+        """Decode the next packets; if they are invalid, that ends the session."""
+        packets = body.split(SEPARATOR, DECODED)
+        self._body = packets.pop() if len(packets) > DECODED else None
         try:
             self._packets.extend(decode_payload(SEPARATOR.join(packets), DECODED))
         except WireError:
-            self._invalid()
-            return False
-        self._body = rest
-        return True
+            self._client.perform(self._client.session.invalid())
 
-    def _invalid(self) -> None:
-        self._client.perform(self._client.session.invalid())
+    def _complete_post(self) -> None:
         exchange, self._post = self._post, None
-        if exchange is not None:
-            answer_bad_request(exchange)
-
-    def _answer_post(self) -> None:
-        exchange, self._post = self._post, None
-        self._packets.clear()
-        self._body = None
-        self._client.perform(self._client.session.post_ended())
-        if self._client.connection is not None:
-            self._client.connection.resume(POST)
+        client = self._client
+        client.perform(client.session.post_ended())
+        if client.connection is not None:
+            client.connection.resume(POST)
         if exchange is not None:
             answer_ok(exchange)
 
@@ -230,12 +225,21 @@ class PollingTransport:
 
     # The end.
 
-    def ended(self, unsent: Sequence[tuple[bytes, bool]]) -> None:
-        """The session has ended: keep the last packets for the next GET."""
-        client = self._client
+    def ended(self, reason: str, unsent: Sequence[tuple[bytes, bool]]) -> None:
+        """The session has ended: keep the last packets for the next GET, and answer a POST.
+
+        Args:
+            reason: The reason of the end.
+            unsent: The last packets.
+        """
         if unsent:
-            sessions.leave_farewell(client.sid, encode_payload(unsent))
+            sessions.leave_farewell(self._client.sid, encode_payload(unsent))
         self.take_queue()
+        self._packets.clear()
+        self._body = None
+        exchange, self._post = self._post, None
+        if exchange is not None:
+            (answer_bad_request if reason == PARSE_ERROR else answer_ok)(exchange)
         self.leave_seat()
         for call in self.at_end:
             call()

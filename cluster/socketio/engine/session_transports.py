@@ -291,7 +291,7 @@ class SessionTransports(Heartbeat):
         if connection is not None:
             connection.on_closing = None
         if self.polling is not None:
-            self.polling.ended(unsent)
+            self.polling.ended(reason, unsent)
         on_close, self.on_close = self.on_close, _no_close
         self.on_message, self.on_closing = _ignore, _nothing
         self.guarded(on_close, reason)
