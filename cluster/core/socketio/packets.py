@@ -4,7 +4,8 @@ Grammar, without the type of Engine.IO's packet around it::
 
     packet       type [attachments "-"] [namespace ","] [id] [data]
     type         one digit
-    attachments  number of binary messages that follow; only of BINARY_EVENT and BINARY_ACK
+    attachments  number of binary messages that follow, from 1 on; only of BINARY_EVENT and
+                 BINARY_ACK
     namespace    begins with "/", has no comma; the main namespace "/" is left out
     id           decimal, of the acknowledgement that is asked for or given
     data         JSON; {"_placeholder": true, "num": N} stands for attachment N
@@ -15,6 +16,7 @@ A packet that is not valid raises InvalidPacket; the server then closes the clie
 import json
 import re
 from collections.abc import Callable
+from math import isinf
 from typing import Any, NamedTuple
 
 from cluster.core.socketio.engine_packets import InvalidPacket
@@ -29,7 +31,7 @@ RESERVED_EVENTS = frozenset(
 )
 """Names that neither side may send as an event."""
 
-_HEADER = re.compile(r"([0-6])(?:(\d+)-)?(?:(/[^,]*)(?:,|\Z))?(\d+)?")
+_HEADER = re.compile(r"([0-6])(?:(\d+)-)?(?:(/[^,]*)(?:,|\Z))?(\d+)?", re.ASCII)
 _BINARY_TYPES = (BINARY_EVENT, BINARY_ACK)
 _ZERO = ord("0")
 _PLACEHOLDER = "_placeholder"
@@ -76,7 +78,16 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_decode_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
+def _parse_float(text: str) -> float:
+    # Infinity cannot be encoded: whoever receives an event with it takes the packet as invalid.
+    value = float(text)
+    if isinf(value):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+_decode_json = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_float).decode
+_encode_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _new_packet = tuple.__new__
 
 
@@ -118,8 +129,8 @@ def _decode(string: str, limits: PacketLimits) -> Packet:
     if announced is not None:
         # Longer numbers than the limit's are not converted.
         attachments = int(announced) if len(announced) < limits.id_digits else 1 << 60
-        if attachments > limits.attachments:
-            raise InvalidPacket(f"a packet may have {limits.attachments} attachments")
+        if not 0 < attachments <= limits.attachments:
+            raise InvalidPacket(f"a packet may announce 1 to {limits.attachments} attachments")
     if namespace is None:
         namespace = MAIN
     elif len(namespace) > limits.namespace:
@@ -181,7 +192,7 @@ class Reassembly:
         if self._packet is not None:
             raise InvalidPacket("a packet in place of an attachment")
         if not packet.attachments:
-            return packet._replace(data=_filled(packet.data, []))
+            return packet
         self._packet = packet
         return None
 
@@ -241,7 +252,7 @@ def encode(
     namespace: str,
     data: Any = None,
     id: int | None = None,
-    dumps: Callable[[Any], str] = json.dumps,
+    dumps: Callable[[Any], str] = _encode_json,
 ) -> tuple[bytes, tuple[bytes, ...]]:
     """Encode a packet.
 
@@ -258,7 +269,8 @@ def encode(
 
     Raises:
         TypeError: The data has a value that ``dumps`` cannot encode.
-        ValueError: The data is nested too deeply, or what ``dumps`` raises.
+        ValueError: The data is nested too deeply, or what ``dumps`` raises: it must refuse NaN and
+            infinity, which are not JSON.
     """
     attachments: list[bytes] = []
     try:

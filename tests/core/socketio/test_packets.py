@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from typing import Any
 
 from hypothesis import given
@@ -77,7 +78,9 @@ class DecodeTests(TestCase):
             b"", b"a", b"9", b"abc", b"\xff", b"2", b"2[", b"2{}", b"2[]", b"2[null]", b"2[true]",
             b'2["connect"]', b'2["disconnecting",1]', b"2[NaN]", b'2["a",Infinity]', b'2["a"]x',
             b"3", b"3{}", b'0"a"', b"0[]", b"1{}", b"4", b"41", b'5["a"]', b'5-["a"]', b"51-",
-            b'51-[{"_placeholder":true,"num":0}]', b'21-["a"]', b"2" + b"[" * 100_000,
+            b'51-[{"_placeholder":true,"num":0}]', b'21-["a"]', b'50-["a"]', b"60-[]",
+            b"2" + b"[" * 100_000, b'2["a",1e999]', b'2["a",-1e999]',
+            '2\u0663["a"]'.encode(), '5\u0661-["a"]'.encode(),
         ):  # fmt: skip
             self.assertInvalid(text)
 
@@ -125,8 +128,8 @@ class ReassemblyTests(TestCase):
             self.assertEqual(packet.data, ["a", data])
 
     def test_a_packet_without_attachments(self) -> None:
-        packet = self.event(1, attachments=0)
-        self.assertEqual(self.reassembly.add(packet), packet)
+        packet = self.event(FIRST, attachments=0)
+        self.assertIs(self.reassembly.add(packet), packet)
 
     def test_binary_data_that_no_packet_has_announced(self) -> None:
         with self.assertRaises(InvalidPacket):
@@ -192,6 +195,9 @@ class EncodeTests(TestCase):
             encode(EVENT, "/", ["a", object()])
         with self.assertRaises(TypeError):
             encode(EVENT, "/", ["a", b"binary", object()])
+        for number in (math.nan, math.inf):
+            with self.assertRaises(ValueError):
+                encode(EVENT, "/", ["a", number])
 
     def test_data_that_is_nested_too_deeply(self) -> None:
         for innermost in (1, b"binary"):
