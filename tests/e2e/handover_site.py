@@ -8,6 +8,9 @@ from django.views.decorators.csrf import csrf_exempt
 
 from cluster import WebSocket, websocket
 from cluster.net.handover import token_of_this_process
+from cluster.socketio.engine.client import EngineClient
+from cluster.socketio.engine.out_packet import OutPacket
+from cluster.socketio.engine.server import EngineServer
 
 SECRET_KEY = "only for tests"
 ALLOWED_HOSTS = ["localhost"]
@@ -40,4 +43,12 @@ async def who(ws: WebSocket) -> None:
         await ws.send(message)
 
 
-urlpatterns = [path("socket.io/", who)]
+def connected(client: EngineClient) -> None:
+    """A session of Engine.IO that echoes."""
+    client.on_message = lambda data, is_binary: client.send(OutPacket(b"4" + data))
+
+
+urlpatterns = [
+    path("socket.io/", who),
+    path("engine.io/", EngineServer(connected).view()),
+]

@@ -73,6 +73,14 @@ class Client:
         found: dict[str, Any] = json.loads(content)
         return found
 
+    def request(self, method: str, url: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """A request; closes the connection after the response."""
+        self.http.request(method, url, body, {"Host": "localhost"})
+        response = self.http.getresponse()
+        content = response.read()
+        self.close()
+        return response.status, content
+
     def upgrade(self, token: str) -> dict[str, Any]:
         """Open a WebSocket of a session of this process, and echo a message."""
         if self.http.sock is None:
@@ -138,6 +146,7 @@ class HandoverTests(TestCase):
         self.assertGreater(min(handed_over.values()), 0)
         self.assertEqual(sum(failed.values()), 0)
 
+        await deferToThread(self.long_polling, port)
         await self.a_dead_process(port)
         self.assertNotIn("Traceback", self.cluster.text)
 
@@ -183,6 +192,17 @@ class HandoverTests(TestCase):
             client = Client(self.secure_port, self.certificate)
             self.assertEqual(client.upgrade(token)["token"], token)
             client.close()
+
+    def long_polling(self, port: int) -> None:
+        """A session of Engine.IO, each of whose requests comes on another connection."""
+        url = "/engine.io/?EIO=4&transport=polling"
+        status, opened = Client(port).request("GET", url)
+        self.assertEqual((status, opened[:1]), (200, b"0"))
+        url += f"&sid={json.loads(opened[1:])['sid']}"
+        for number in range(4 * NODES):
+            message = b"4number %d" % number
+            self.assertEqual(Client(port).request("POST", url, message), (200, b"ok"))
+            self.assertEqual(Client(port).request("GET", url), (200, message))
 
     def descriptors(self) -> dict[str, list[str]]:
         """The open files of the nodes by kind, such as "socket"."""

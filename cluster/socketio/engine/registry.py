@@ -13,10 +13,10 @@ from typing import Any, Protocol
 from cluster.core.socketio.engine_session import POLLING, WEBSOCKET, EngineSession
 from cluster.core.water_marks import HIGH_WATER
 from cluster.django.handshake.limits import MessageRate
+from cluster.net.handover import token_of_this_process
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
 
-TOKEN_LENGTH = 6
 RANDOM_LENGTH = 14
 
 EXACT_BELOW_S = 5.0
@@ -57,7 +57,7 @@ class Sessions:
     """
 
     def __init__(self) -> None:
-        self.token = random_text(TOKEN_LENGTH)
+        self.token = token_of_this_process()
         """The beginning of each session's id."""
         self.clients: dict[str, Any] = {}
         self.polling = 0
