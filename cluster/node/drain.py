@@ -5,8 +5,9 @@ When its replacement serves already (``hand_over``), the two share the listening
 * the node accepts no more connections; those in the kernel's queue go to the replacement;
 * it continues to serve the connections that it has, also those whose handshake or first request is
   not complete;
-* WebSockets are closed with 1012, streams of feeds end with a ``retry`` field, and polls are
-  answered: in batches, spread over a given time, so that the clients do not reconnect all at once;
+* WebSockets are closed with 1012, streams of feeds end with a ``retry`` field, polls are answered,
+  and sessions of Socket.IO over polling end with a close packet: in batches, spread over a given
+  time, so that the clients do not reconnect all at once;
 * an HTTP connection ends with its next response, which announces that (``Connection: close``), or
   when it has been idle for IDLE_GRACE_S.
 
@@ -161,7 +162,12 @@ class Drain:
         other processes through this one."""
         connections = self._websockets.connection_factory.connections
         opened = [each for each in connections if each.state == OPEN]
-        return [*opened, *self._http.feeds.open_clients, *self._http.handover.tunnels]
+        return [
+            *opened,
+            *self._http.feeds.open_clients,
+            *self._http.socketio.open_clients,
+            *self._http.handover.tunnels,
+        ]
 
     async def _close_in_batches(self, grace: float) -> None:
         """Close all clients, at random, until the end of the spread. New ones may come

@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import Deferred, succeed
 
 from cluster.core.interfaces import Subscriber
+from cluster.core.socketio.engine_session import POLLING
 from cluster.django.api.history_settings import kept_by_setting
 from cluster.django.api.payloads import as_frame, as_public_topic
 from cluster.django.feeds.feed_subscriptions import of_websockets
 from cluster.django.handlers.websocket import WebSocket, known_request, skipping_topics
 from cluster.node.assembly import HttpParts, WebSocketParts
 from cluster.pubsub.subscriptions import Subscriptions
+from cluster.socketio.engine.registry import sessions
 
 SEARCHED = 500
 """Clients that a search looks at in one turn of the loop."""
@@ -241,6 +243,7 @@ class Inspection:
 
     def _all_clients(self) -> Iterator[_Client | None]:
         yield from self._websocket_clients()
+        yield from self._polling_clients()
         for each in self._http.feeds.describe_clients():
             client = each.client
             yield _Client(
@@ -253,6 +256,24 @@ class Inspection:
                 client.subscriptions.topics,
                 client.queued_bytes,
                 client.close,
+            )
+
+    @staticmethod
+    def _polling_clients() -> Iterator[_Client | None]:
+        """The sessions of Socket.IO over polling."""
+        for client in tuple(sessions.clients.values()):
+            if client.transport_name != POLLING:
+                continue  # it is among the WebSockets
+            yield _Client(
+                f"{id(client):x}",
+                "socketio",
+                client.path,
+                client.address,
+                client.request.user_name,
+                client.request.user_key or "",
+                tuple,
+                client.queued_bytes,
+                client.close_with,
             )
 
     def _websocket_clients(self) -> Iterator[_Client | None]:

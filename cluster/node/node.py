@@ -320,6 +320,7 @@ class Node(Service):
         if not full and self._started:
             for connection in self.websockets.connection_factory.connections:
                 connection.resume("bus")
+            self.http.socketio.resume("bus")
             self.publish_socket.resume()
             self.external_requests.resume()
 

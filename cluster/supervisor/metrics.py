@@ -54,6 +54,11 @@ _GAUGES = {
         "",
     ),
     "feed_clients": ("c10k_feed_clients", "Open clients of feeds, by kind of connection", "kind"),
+    "socketio_clients": (
+        "c10k_socketio_clients",
+        "Open sessions of Socket.IO clients, by transport",
+        "transport",
+    ),
     "send_queue_bytes": ("c10k_send_queue_bytes", "Bytes queued for slow clients", ""),
     "bus_queue_bytes": ("c10k_bus_queue_bytes", "Bytes queued for the bus", ""),
     "wsgi_queue_depth": ("c10k_wsgi_queue_depth", "Requests that are waiting for a thread", ""),
@@ -128,6 +133,26 @@ _COUNTERS = {
         "status",
     ),
     "feed_streams_ended": ("c10k_feed_streams_ended", "Streams that ended, by reason", "reason"),
+    "socketio_sessions": (
+        "c10k_socketio_sessions",
+        "Sessions of Socket.IO clients that began, by their first transport",
+        "transport",
+    ),
+    "socketio_upgrades": (
+        "c10k_socketio_upgrades",
+        "Sessions of Socket.IO clients that changed from polling to WebSocket",
+        "",
+    ),
+    "socketio_refused": (
+        "c10k_socketio_refused",
+        "Requests of Socket.IO clients that were refused, by Engine.IO's code or HTTP status",
+        "code",
+    ),
+    "socketio_closed": (
+        "c10k_socketio_closed",
+        "Sessions of Socket.IO clients that ended, by reason",
+        "reason",
+    ),
     "bus_gaps": ("c10k_bus_gaps", "Gaps in the publications of other nodes", ""),
     "wsgi_refused": (
         "c10k_wsgi_refused",
@@ -258,6 +283,7 @@ _DROP_REASONS = (
     "socketio_queue_full",
     "too_large",
     "unknown_sender",
+    "volatile",
 )
 _END_REASONS = ("exit status 0", "exit status 1", "SIGKILL")
 _ZEROS = {

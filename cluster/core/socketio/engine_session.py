@@ -85,10 +85,15 @@ class CloseWebSocket(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The session has ended. ``unsent`` has the last packets for the client's next GET."""
+    """The session has ended.
+
+    ``unsent`` has the last packets for the client's next GET; ``lost`` is the number of packets
+    that waited and are dropped.
+    """
 
     reason: str
     unsent: Packets = ()
+    lost: int = 0
 
 
 Decision = (
@@ -278,13 +283,16 @@ class EngineSession:
             return self._end(reason, self._take_queue())
         return self._end(reason)
 
+    def drop_queue(self) -> int:
+        """Drop what is queued; returns the number of packets."""
+        return len(self._take_queue())
+
     # Inside.
 
     def _abort(self, reason: str) -> tuple[Decision, ...]:
         """End the session without what is queued; a GET that waits is told that it is closed."""
         if not self.is_open:
             return _NONE
-        self._take_queue()
         if self.poll_is_open:
             return (*self._answer(_CLOSE), *self._end(reason))
         return self._end(reason)
@@ -293,8 +301,7 @@ class EngineSession:
         if not self.is_open:
             return _NONE
         self.is_open = False
-        self._take_queue()
-        closed = Closed(reason, unsent)
+        closed = Closed(reason, unsent, len(self._take_queue()))
         if self.is_probing:
             self.is_probing = self._is_probed = False
             return CloseProbe(), closed

@@ -31,6 +31,7 @@ def statistics(
         websockets.pubsub,
     )
     site, feeds, database = http.site, http.feeds, http.database
+    sessions = http.socketio.sessions
     requests = http.async_requests
     refused = Counter(factory.handshakes_refused)
     refused["timeout"] += http.protocol_detection.too_slow
@@ -55,7 +56,7 @@ def statistics(
         "messages_received": factory.messages_received,
         "messages_sent": factory.messages_sent + feeds.messages_sent,
         "messages_dropped": dict(
-            pubsub.dropped + pubsub.bus.dropped + factory.dropped + feeds.dropped
+            pubsub.dropped + pubsub.bus.dropped + factory.dropped + feeds.dropped + sessions.dropped
         ),
         "messages_conflated": pubsub.subscriptions.conflated,
         "send_queue_bytes": sum(connection.queued_bytes for connection in factory.connections),
@@ -66,6 +67,11 @@ def statistics(
         "feed_requests": dict(feeds.opened),
         "feed_requests_refused": dict(feeds.refused),
         "feed_streams_ended": dict(feeds.ended),
+        "socketio_clients": sessions.open_by_transport,
+        "socketio_sessions": dict(sessions.opened),
+        "socketio_upgrades": sessions.upgraded,
+        "socketio_refused": dict(sessions.refused),
+        "socketio_closed": dict(sessions.closed),
         "loop": loop_name(),
         "wsgi_queue_depth": site.views.queue_depth,
         "wsgi_threads_busy": site.views.busy,

@@ -217,6 +217,10 @@ class PollingTransport:
         if exchange is not None:
             answer_ok(exchange)
 
+    def close(self, code: int, reason: str) -> None:
+        """End the session, as ``ServerConnection.close`` does."""
+        self._client.close_with(code, reason)
+
     def resume(self, why: str) -> None:
         """Remove a reason for a pause."""
         self.pauses.discard(why)
@@ -234,7 +238,7 @@ class PollingTransport:
         """
         if unsent:
             sessions.leave_farewell(self._client.sid, encode_payload(unsent))
-        self.take_queue()
+        sessions.dropped["disconnected"] += len(self.take_queue())
         self._packets.clear()
         self._body = None
         exchange, self._post = self._post, None

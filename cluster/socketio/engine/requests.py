@@ -74,6 +74,22 @@ class SocketIORequests:
         self._occupancy = occupancy
         self._expiry = expiry
         self._tasks: set[asyncio.Task[None]] = set()
+        self.sessions = sessions
+        """Those of this process, over all transports."""
+
+    @property
+    def open_clients(self) -> list[PollingTransport]:
+        """The sessions over polling. ``close(code, reason)`` ends them."""
+        return [
+            client.polling
+            for client in sessions.clients.values()
+            if client.transport_name == POLLING
+        ]
+
+    def resume(self, why: str) -> None:
+        """Read again from the clients over polling that were paused for a reason."""
+        for polling in self.open_clients:
+            polling.resume(why)
 
     def take(self, request: Any) -> bool:
         """Answer a twisted.web request if it is one of Engine.IO; return False if it is not.

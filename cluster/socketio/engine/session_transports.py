@@ -227,8 +227,8 @@ class SessionTransports(Heartbeat):
     def disconnect_slow_client(self) -> None:
         """More waits for a client over polling than may."""
         assert self.polling is not None
-        sessions.dropped["slow_consumer"] += 1
-        self.polling.take_queue()
+        sessions.dropped["slow_consumer"] += len(self.polling.take_queue())
+        sessions.dropped["slow_consumer"] += self.session.drop_queue()
         self.perform(self.session.close(TRANSPORT_ERROR))
 
     def guarded(self, call: Callable[..., object], *args: Any) -> None:
@@ -265,7 +265,8 @@ class SessionTransports(Heartbeat):
                 case CloseWebSocket():
                     if self.websocket is not None:
                         self.websocket.close_now(CLOSE_NORMAL)
-                case Closed(reason, unsent):
+                case Closed(reason, unsent, lost):
+                    sessions.dropped["disconnected"] += lost
                     self._closed(reason, unsent)
 
     def _upgraded(self) -> None:
