@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from cluster.core.socketio.engine_session import POLLING, WEBSOCKET, EngineSession
 from cluster.core.water_marks import HIGH_WATER
 from cluster.django.handshake.limits import MessageRate
-from cluster.net.handover import token_of_this_process
+from cluster.net.handover.session_ids import SIZE, TOKEN_SIZE, token_of_this_process
 from cluster.net.loop.end_of_turn import EndOfTurn
 from cluster.net.loop.timers import CoarseTimers
 
-RANDOM_LENGTH = 14
+RANDOM_LENGTH = SIZE - TOKEN_SIZE
 
 EXACT_BELOW_S = 5.0
 """Intervals below this are measured exactly; a timer of others may be half a second late."""
@@ -57,8 +57,6 @@ class Sessions:
     """
 
     def __init__(self) -> None:
-        self.token = token_of_this_process()
-        """The beginning of each session's id."""
         self.clients: dict[str, Any] = {}
         self.polling = 0
         """Open sessions over long polling."""
@@ -133,7 +131,7 @@ class Sessions:
 
     def new_sid(self) -> str:
         """A new session's id."""
-        return self.token + random_text(RANDOM_LENGTH)
+        return token_of_this_process() + random_text(RANDOM_LENGTH)
 
     def call_later(self, delay: float, call: Callable[[], object]) -> Timer:
         """Call a function in ``delay`` seconds; its result's ``cancel`` is for pending calls."""
