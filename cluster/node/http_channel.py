@@ -38,6 +38,8 @@ class BoundedChannel(HTTPChannel):
     site: Any  # the DjangoSite, which sets it
     line_mode: int
     timeOut: Any  # seconds
+    is_first = True
+    """Whether no request has been processed yet."""
     _buffer: bytes
     _unsent = 0
     _receiving = IDLE

@@ -122,7 +122,9 @@ class BoundedRequest(Request):
         self.process()
 
     def process(self) -> None:
-        if b"EIO=" in self.uri and self._hand_over():  # Engine.IO
+        is_first, self.channel.is_first = self.channel.is_first, False
+        # Protocol detection has seen the first one.
+        if not is_first and b"EIO=" in self.uri and self._hand_over():
             return
         upgrade = self.requestHeaders.getRawHeaders(b"upgrade", [b""])[0]
         if upgrade.lower() == b"websocket":
