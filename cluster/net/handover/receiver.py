@@ -60,6 +60,7 @@ class Receiver(AcceptedConnections, FileDescriptor):
         """Connections that did not arrive whole."""
         self.arrivals: set[_Arrival] = set()
         self._listening: socket.socket | None = None
+        self._is_started = False
         self._pause: Any = None
         self._watch = SocketFileWatch(path, self._listen_again, reactor)
 
@@ -69,14 +70,16 @@ class Receiver(AcceptedConnections, FileDescriptor):
         Raises:
             OSError: The socket cannot be made.
         """
-        self.start_protocols()
         self._listen()
+        self._is_started = True
+        self.start_protocols()
         self._watch.start()
 
     def stop(self) -> None:
         """Receive no more. Connections that have been received stay open."""
-        if self._listening is None:
+        if not self._is_started:
             return
+        self._is_started = False
         self._watch.stop()
         self._close()
         with suppress(OSError):

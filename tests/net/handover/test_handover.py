@@ -1,8 +1,12 @@
 """Two nodes in one process: connections with real sockets move from one to the other."""
 
+import errno
 import os
+import resource
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ from cluster.net.handover import handover as handover_module
 from cluster.net.handover import receiver as receiver_module
 from cluster.net.handover.handover import Handover
 from cluster.net.handover.messages import MAX_INPUT, Origin, encode
-from cluster.net.handover.receiver import TIMEOUT_S
+from cluster.net.handover.receiver import PAUSE_S, TIMEOUT_S
 from cluster.net.handover.session_ids import SIZE
 from cluster.net.protocol_detection import ProtocolDetectorFactory
 from cluster.net.runtime_directory import handover_socket
@@ -210,6 +214,43 @@ class PassTests(HandoverTestCase):
         self.assertEqual(self.failed(self.here), {"owner_busy": 1})
         busy.handover.stop()
         self.assertTrue(self.ended(first))  # the kernel closes what was on its way
+
+    def test_the_other_process_dies_meanwhile(self) -> None:
+        send_fds = socket.send_fds
+
+        def fail(*args: Any) -> int:
+            raise BrokenPipeError
+
+        self.patch(handover_module.socket, "send_fds", fail)
+        client = self.ask(request(THERE))
+        self.patch(handover_module.socket, "send_fds", send_fds)
+        self.assertTrue(self.ended(client))
+        self.assertEqual((self.failed(self.here), self.here.limits.open), ({"interrupted": 1}, 0))
+
+    def test_the_reserve_of_descriptors_is_not_used(self) -> None:
+        client = self.connect()
+        self.turns()
+        self.here.limits.highest = 0
+        client.sendall(request(THERE))
+        self.turns()
+        self.assertEqual(client.recv(100), b"http here__\n")
+        self.assertEqual(self.failed(self.here), {"descriptors": 1})
+
+    def test_no_descriptor_is_left(self) -> None:
+        client = self.connect()
+        self.turns()
+        make = socket.socket
+
+        def fail(*args: Any) -> socket.socket:
+            raise OSError(errno.EMFILE, "no descriptor")
+
+        (transport,) = [each for each in self.reactor.readers if hasattr(each, "setTcpNoDelay")]
+        self.patch(handover_module.socket, "socket", fail)
+        taken = self.here.handover.first_request(transport, request(THERE))
+        self.patch(handover_module.socket, "socket", make)
+        self.assertFalse(taken)
+        self.assertEqual(self.failed(self.here), {"descriptors": 1})
+        client.close()
 
     def test_a_full_node_answers(self) -> None:
         self.there.limits._total = 0
@@ -492,6 +533,42 @@ class ReceiverTests(HandoverTestCase):
         self.other.close()
         self.turns()
         self.assert_lost()
+
+    @contextmanager
+    def without_descriptors(self) -> Iterator[None]:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    def test_no_descriptor_is_left_to_receive(self) -> None:
+        with self.without_descriptors():
+            socket.send_fds(self.other, [encode(Origin(None), True, 0)], [self.server.fileno()])
+            self.turns()
+        self.server.close()
+        self.assert_lost()
+
+    def test_no_descriptor_is_left_to_accept(self) -> None:
+        with socket.socket(socket.AF_UNIX) as other:
+            other.settimeout(5)
+            with self.without_descriptors():
+                other.connect(handover_socket(self.folder, THERE))
+                socket.send_fds(other, [encode(Origin(None), True, 0)], [self.server.fileno()])
+                self.turns()
+            self.server.close()
+            self.assertEqual(self.there.handover.received, 0)
+            self.reactor.advance(PAUSE_S)
+            self.turns()
+            self.assertEqual(self.there.handover.received, 1)
+
+    def test_the_folder_cannot_be_used(self) -> None:
+        node = MemoryNode("/nowhere", "third_", self.reactor)
+        self.assertRaises(OSError, node.handover.start)
+        node.handover.stop()
 
     def test_another_user(self) -> None:
         self.patch(os, "geteuid", lambda: os.getuid() + 1)
