@@ -122,7 +122,8 @@ class BoundedRequest(Request):
         self.process()
 
     def process(self) -> None:
-        is_first, self.channel.is_first = self.channel.is_first, False
+        channel: Any = self.channel
+        is_first, channel.is_first = channel.is_first, False
         # Protocol detection has seen the first one.
         if not is_first and b"EIO=" in self.uri and self._hand_over():
             return
