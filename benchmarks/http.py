@@ -236,19 +236,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         measurements.print_report(report, as_json=True)
     else:
-        print_tables(report["medians"])
+        print(*tables(report["medians"]), sep="\n\n")
     return 0
 
 
-def print_tables(medians: Mapping[str, Measurements]) -> None:
-    """Print a table for each unit: a row for each kind of request, a column for each server."""
+def tables(medians: Mapping[str, Measurements]) -> list[str]:
+    """Return a table for each unit: a row for each kind of request, a column for each server."""
     units: dict[str, dict[str, dict[str, float]]] = {}
     for server, found in medians.items():
         for name, value in found.items():
             kind, _, unit = name.partition(": ")
             units.setdefault(unit, {}).setdefault(kind, {})[server] = value
-    for unit, rows in units.items():
-        print(f"{measurements.table(rows, unit)}\n")
+    return [measurements.table(rows, unit) for unit, rows in units.items()]
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks import command, load, measurements
-from benchmarks.http import LOADS, script_for, static_files, wrk
+from benchmarks import command, load, measurements, rounds
+from benchmarks.http import LOADS, script_for, static_files, tables, wrk
 from benchmarks.measurements import Measurements
 from benchmarks.servers import Candidate, Failed, Server, cluster
 from benchmarks.slow_views import PATH, SOCKETS, Echoes
@@ -71,15 +71,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if shutil.which("wrk") is None:
         raise Failed("wrk is not installed; on Debian: apt-get install wrk")
-    with command.scratch_folder() as static:
-        environment = {"HTTP_SITE_STATIC": str(static_files(static / "static"))}
+    with command.scratch_folder() as folder:
+        environment = {"HTTP_SITE_STATIC": str(static_files(folder / "static"))}
         site = ("--settings", "benchmarks.http_echo_site")
-        return command.compare(
-            options,
-            SOCKETS,
-            lambda: ([cluster(1, *site, environment=environment)], {}),
-            lambda candidate, folder: measure(candidate, folder, options),
+        before = command.machine()
+        results = rounds.measured(
+            [cluster(1, *site, environment=environment)],
+            options.rounds,
+            lambda candidate: measure(candidate, folder, options),
         )
+    report = command.report(options, before, results, (), {})
+    if options.json:
+        measurements.print_report(report, as_json=True)
+    else:
+        print(*tables(report["medians"]), sep="\n\n")
+    return 0
 
 
 if __name__ == "__main__":

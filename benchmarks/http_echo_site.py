@@ -10,6 +10,5 @@ for _name in dir(http_site):
         globals()[_name] = getattr(http_site, _name)
 
 ROOT_URLCONF = __name__
-INSTALLED_APPS = ["cluster.django"]
 
 urlpatterns = [*http_site.urlpatterns, path("echo/", echo)]

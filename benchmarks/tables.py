@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import command
 from benchmarks.capacity import costs_of, rows
+from benchmarks.http import tables
 from benchmarks.measurements import table
 from benchmarks.servers import ROOT
 
@@ -126,6 +127,7 @@ TABLES: Mapping[str, Callable[[Found], str]] = {
         )
     },
     **dict.fromkeys(("storm", "slow_views", "channel_layer", "consumers"), _medians),
+    **dict.fromkeys(("http", "http_echo"), lambda found: "\n\n".join(tables(found["medians"]))),
     **{
         f"machines_{part}": partial(_medians_of, part)
         for part in ("link", "barrier", "alone", "engine", "subscribing")

@@ -25,6 +25,7 @@ from benchmarks import (
     handshakes,
     history,
     http,
+    http_echo,
     idle,
     life,
     link,
@@ -58,6 +59,7 @@ MEASURING += [
     floods,
     handover,
     http,
+    http_echo,
     restart,
     slow_views,
     spare,
@@ -71,6 +73,11 @@ class CommandTests(SynchronousTestCase):
         self.patch(http.shutil, "which", lambda name: None)
         with self.assertRaisesRegex(Failed, "apt-get install wrk"):
             http.main([])
+
+    def test_http_echo_names_the_missing_program(self) -> None:
+        self.patch(http_echo.shutil, "which", lambda name: None)
+        with self.assertRaisesRegex(Failed, "wrk is not installed"):
+            http_echo.main([])
 
     def test_every_command_has_help(self) -> None:
         for benchmark in MEASURING:
