@@ -12,6 +12,7 @@ order. A session is over one transport at a time. The rules:
 * over a WebSocket, messages do not come here: see ``is_plain_websocket``;
 * a ping of the client is answered with its data;
 * a close packet closes the session; a GET that waits is answered with a noop;
+* pongs and noops change nothing: the caller notes when it has heard from the client;
 * any other packet, or an invalid one, closes the session.
 
 The reasons of ends are those of the reference server.
@@ -141,7 +142,7 @@ class EngineSession:
         """Whether a WebSocket is open to which the session may change."""
         self.queued_bytes = 0
         """Bytes that wait for a GET, or for the end of an upgrade."""
-        self._is_probed = False  # its probe was answered
+        self._is_probed = False  # its probe was answered: no GET waits until the upgrade ends
         self._queue: list[tuple[bytes, bool]] = []
 
     @property
@@ -169,6 +170,8 @@ class EngineSession:
 
     def poll_left(self) -> tuple[Decision, ...]:
         """The client of the GET that waited is gone."""
+        if not self.poll_is_open:
+            return _NONE
         self.poll_is_open = False
         return self._end(TRANSPORT_ERROR)
 
@@ -224,10 +227,9 @@ class EngineSession:
             answer = SendOnProbe(((b"3" + PROBE, False),))
             return (answer, *self._answer(_NOOP)) if self.poll_is_open else (answer,)
         if kind == UPGRADE and self._is_probed:
-            waiting = self._answer(_NOOP) if self.poll_is_open else _NONE
             self.transport = WEBSOCKET
             self.is_probing = self._is_probed = False
-            return (*waiting, Upgraded(), *self._flush())
+            return (Upgraded(), *self._flush())
         return self.invalid_on_probe()
 
     def invalid_on_probe(self) -> tuple[Decision, ...]:
@@ -290,7 +292,7 @@ class EngineSession:
     # Inside.
 
     def _abort(self, reason: str) -> tuple[Decision, ...]:
-        """End the session without what is queued; a GET that waits is told that it is closed."""
+        """End the session, drop its queue; a GET that waits is answered with a close packet."""
         if not self.is_open:
             return _NONE
         if self.poll_is_open:
@@ -298,8 +300,6 @@ class EngineSession:
         return self._end(reason)
 
     def _end(self, reason: str, unsent: Packets = ()) -> tuple[Decision, ...]:
-        if not self.is_open:
-            return _NONE
         self.is_open = False
         closed = Closed(reason, unsent, len(self._take_queue()))
         if self.is_probing:
@@ -317,7 +317,7 @@ class EngineSession:
             return _NONE
         if self.transport == WEBSOCKET:
             return (SendOnWebSocket(self._take_queue()),)
-        if self.poll_is_open and not self._is_probed:
+        if self.poll_is_open:
             return self._answer(self._take_queue())
         return _NONE
 

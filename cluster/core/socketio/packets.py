@@ -79,7 +79,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _parse_float(text: str) -> float:
-    # Infinity cannot be encoded: whoever receives an event with it takes the packet as invalid.
+    # JSON has no infinity: an event that carried it on would be invalid to its receivers.
     value = float(text)
     if isinf(value):
         raise ValueError(f"the number {text[:40]} is too large")

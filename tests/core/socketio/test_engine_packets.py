@@ -21,6 +21,9 @@ from cluster.core.socketio.engine_packets import (
     encode_payload,
     open_packet,
 )
+from tests import profiles
+
+assert profiles
 
 MANY = 1000
 

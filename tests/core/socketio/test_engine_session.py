@@ -2,8 +2,14 @@
 
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.socketio.engine_packets import (
@@ -17,23 +23,30 @@ from cluster.core.socketio.engine_packets import (
 )
 from cluster.core.socketio.engine_session import (
     POLLING,
+    PROBE,
     WEBSOCKET,
     AnswerPoll,
     Closed,
     CloseProbe,
     CloseWebSocket,
+    Decision,
     Deliver,
     EngineSession,
+    Packets,
     RefusePoll,
     RefusePost,
     SendOnProbe,
     SendOnWebSocket,
     Upgraded,
 )
+from tests import profiles
+
+assert profiles
 
 A, B, C = ((b"4%b" % name, False) for name in (b"a", b"b", b"c"))
 CLOSED_POLL = AnswerPoll(((b"1", False),))
 NOOP_POLL = AnswerPoll(((b"6", False),))
+UNCOUNTED = ((b"1", False), (b"6", False))
 
 
 class PollingTests(SynchronousTestCase):
@@ -71,6 +84,19 @@ class PollingTests(SynchronousTestCase):
         )
         self.assertEqual(self.session.post_begins(), (RefusePost(),))
 
+    def test_a_second_post_while_no_get_waits(self) -> None:
+        self.session.post_begins()
+        self.session.send([A])
+        self.assertEqual(
+            self.session.post_begins(), (RefusePost(), Closed("transport error", (), 1))
+        )
+
+    def test_a_get_that_was_answered_cannot_be_left(self) -> None:
+        self.session.poll_begins()
+        self.session.send([A])
+        self.assertEqual(self.session.poll_left(), ())
+        self.assertTrue(self.session.is_open)
+
     def test_a_get_whose_client_is_gone(self) -> None:
         self.session.poll_begins()
         self.assertEqual(self.session.poll_left(), (Closed("transport error"),))
@@ -107,6 +133,10 @@ class PollingTests(SynchronousTestCase):
         self.session.poll_begins()
         self.assertEqual(self.session.pong_overdue(), (CLOSED_POLL, Closed("ping timeout")))
         self.assertEqual(self.session.ping_due(), ())
+
+    def test_a_ping_for_which_no_get_comes(self) -> None:
+        self.session.ping_due()
+        self.assertEqual(self.session.pong_overdue(), (Closed("ping timeout", (), 1),))
 
     def test_the_server_closes(self) -> None:
         self.session.poll_begins()
@@ -182,6 +212,24 @@ class UpgradeTests(SynchronousTestCase):
         self.assertFalse(self.session.is_probing)
         self.assertEqual(self.session.probe_received(UPGRADE, b"", False), ())
 
+    def test_requests_after_the_upgrade_are_refused(self) -> None:
+        self.probe()
+        self.session.probe_received(UPGRADE, b"", False)
+        self.assertEqual(self.session.poll_begins(), (RefusePoll(),))
+        self.assertEqual(self.session.post_begins(), (RefusePost(),))
+        self.assertTrue(self.session.is_open)
+        self.assertFalse(self.session.can_probe)
+
+    def test_a_post_during_the_upgrade(self) -> None:
+        self.probe()
+        self.assertEqual(self.session.post_begins(), ())
+        self.assertEqual(self.session.received(MESSAGE, b"a", False), (Deliver(b"a", False),))
+
+    def test_the_client_closes_during_the_upgrade(self) -> None:
+        self.assertEqual(
+            self.session.received(CLOSE, b"", False), (CloseProbe(), Closed("transport close"))
+        )
+
     def test_before_the_probe_polling_goes_on(self) -> None:
         self.session.poll_begins()
         self.assertEqual(self.session.send([A]), (AnswerPoll((A,)),))
@@ -216,52 +264,189 @@ class UpgradeTests(SynchronousTestCase):
         self.assertEqual(self.probe(), ())
 
 
-class Client:
-    """A client and a server that follow the protocol, in any order of events."""
+class SequenceTests(SynchronousTestCase):
+    def test_the_rules_hold_in_any_sequence(self) -> None:
+        run_state_machine_as_test(SessionMachine)
+
+
+class SessionMachine(RuleBasedStateMachine):
+    """A caller that performs the decisions, and a client that notes the packets it receives."""
 
     def __init__(self) -> None:
-        self.session = EngineSession(POLLING)
-        self.received: list[bytes] = []
-        self.sent: list[bytes] = []
-        self.is_upgraded = False
+        super().__init__()
+        self.number = 0
+        self.begin(POLLING)
 
-    def perform(self, decisions: tuple[Any, ...]) -> None:
+    def begin(self, transport: str) -> None:
+        self.session = EngineSession(transport)
+        self.sent: list[tuple[bytes, bool]] = []
+        self.received: list[tuple[bytes, bool]] = []
+        self.get_waits = False
+        self.probe_is_open = False
+        self.has_websocket = transport == WEBSOCKET
+        self.closed: Closed | None = None
+
+    def perform(self, decisions: tuple[Decision, ...]) -> None:
         for decision in decisions:
+            assert self.closed is None
             match decision:
-                case AnswerPoll(packets) | SendOnWebSocket(packets):
-                    if isinstance(decision, SendOnWebSocket):
-                        assert self.is_upgraded
-                    self.received += [data for data, _ in packets if data[:1] == b"4"]
+                case AnswerPoll(packets):
+                    assert self.get_waits and packets
+                    self.get_waits = False
+                    self.take(packets)
+                case SendOnWebSocket(packets):
+                    assert self.has_websocket
+                    self.take(packets)
+                case SendOnProbe():
+                    assert self.probe_is_open
                 case Upgraded():
-                    self.is_upgraded = True
-                case Closed():
-                    raise AssertionError("closed")
+                    assert self.probe_is_open and not self.get_waits
+                    self.probe_is_open, self.has_websocket = False, True
+                case CloseProbe():
+                    assert self.probe_is_open
+                    self.probe_is_open = False
+                case CloseWebSocket():
+                    assert self.has_websocket
+                    self.has_websocket = False
+                case Closed(_, unsent, dropped):
+                    self.closed = decision
+                    self.take(unsent)
+                    assert dropped == len(self.sent) - len(self.received)
+                case _:
+                    raise AssertionError(decision)
 
-    def do(self, event: str) -> None:
+    def take(self, packets: Packets) -> None:
+        self.received += [each for each in packets if each not in UNCOUNTED]
+
+    @rule(transport=st.sampled_from((POLLING, WEBSOCKET)))
+    @precondition(lambda self: self.closed is not None)
+    def another_session(self, transport: str) -> None:
+        self.begin(transport)
+
+    @rule(count=st.integers(0, 3), is_binary=st.booleans())
+    def send(self, count: int, is_binary: bool) -> None:
+        packets = []
+        for _ in range(count):
+            self.number += 1
+            packets.append((b"4%d" % self.number, is_binary))
+        if self.session.is_open:
+            self.sent += packets
+        self.perform(self.session.send(packets))
+
+    @rule()
+    def ping_due(self) -> None:
+        if self.session.is_open:
+            self.sent.append((b"2", False))
+        self.perform(self.session.ping_due())
+
+    @rule(overlaps=st.booleans())
+    def get(self, overlaps: bool) -> None:
+        if self.get_waits and not overlaps:
+            return
+        is_served = self.closed is None and not self.has_websocket and not self.get_waits
+        decisions = self.session.poll_begins()
+        assert (RefusePoll() in decisions) is not is_served
+        self.get_waits |= is_served
+        self.perform(tuple(each for each in decisions if each != RefusePoll()))
+        assert self.closed is None or not is_served
+
+    @rule(overlaps=st.booleans())
+    def post(self, overlaps: bool) -> None:
+        if self.session.post_is_open and not overlaps:
+            self.session.post_ended()
+            return
+        is_served = self.closed is None and not self.has_websocket and not overlaps
+        decisions = self.session.post_begins()
+        if is_served:
+            assert decisions == ()
+        self.perform(tuple(each for each in decisions if each != RefusePost()))
+
+    @rule(is_binary=st.booleans())
+    def message(self, is_binary: bool) -> None:
+        expected = () if self.closed else (Deliver(b"a", is_binary),)
+        assert self.session.received(MESSAGE, b"a", is_binary) == expected
+
+    @rule(kind=st.sampled_from((PING, PONG, NOOP)))
+    def client_sends(self, kind: int) -> None:
+        if kind == PING and self.session.is_open:
+            self.sent.append((b"3a", False))
+        self.perform(self.session.received(kind, b"a", False))
+
+    @rule()
+    def probe(self) -> None:
+        if self.session.can_probe:
+            assert not self.probe_is_open and not self.has_websocket
+            self.probe_is_open = True
+            self.perform(self.session.probe_opened())
+        else:
+            self.perform(self.session.probe_received(PING, PROBE, False))
+
+    @rule()
+    def upgrade(self) -> None:
+        self.perform(self.session.probe_received(UPGRADE, b"", False))
+
+    @rule(how=st.sampled_from(("closed", "invalid", "overdue")))
+    def probe_fails(self, how: str) -> None:
+        if how == "closed":
+            if self.probe_is_open:
+                self.probe_is_open = False
+                self.perform(self.session.probe_closed())
+        elif how == "invalid":
+            self.perform(self.session.probe_received(MESSAGE, b"", False))
+        else:
+            self.perform(self.session.probe_overdue())
+
+    @rule(how=st.sampled_from((OPEN, CLOSE, UPGRADE, "invalid", "pong", "get", "websocket")))
+    def session_fails(self, how: int | str) -> None:
         session = self.session
-        if event == "send":
-            data = b"4%d" % len(self.sent)
-            self.sent.append(data)
-            self.perform(session.send([(data, False)]))
-        elif event == "poll" and not self.is_upgraded and not session.poll_is_open:
-            self.perform(session.poll_begins())
-        elif event == "open" and session.can_probe:
-            self.perform(session.probe_opened())
-        elif event == "probe" and session.is_probing:
-            self.perform(session.probe_received(PING, b"probe", False))
-        elif event == "upgrade" and session.is_probing and session._is_probed:
-            self.perform(session.probe_received(UPGRADE, b"", False))
-        elif event == "lose" and session.is_probing:
-            self.perform(session.probe_closed())
+        if isinstance(how, int):
+            self.perform(session.received(how, b"", False))
+        elif how == "invalid":
+            self.perform(session.invalid())
+        elif how == "pong":
+            self.perform(session.pong_overdue())
+        elif how == "get":
+            ends, self.get_waits = self.get_waits, False
+            self.perform(session.poll_left())
+            assert self.closed is not None or not ends
+            return
+        elif self.has_websocket:
+            self.has_websocket = False
+            self.perform(session.websocket_closed())
+        else:
+            return
+        assert self.closed is not None
 
+    @rule()
+    def close(self) -> None:
+        is_open = self.session.is_open
+        self.perform(self.session.close("forced close"))
+        assert self.closed is not None
+        assert self.received == self.sent or not is_open
 
-class AnyOrderTests(SynchronousTestCase):
-    EVENTS = ("send", "poll", "open", "probe", "upgrade", "lose")
+    @rule()
+    def drop_queue(self) -> None:
+        if self.session.is_open:
+            assert self.session.drop_queue() == len(self.sent) - len(self.received)
+            self.sent = self.received.copy()
 
-    @settings(deadline=None)
-    @given(st.lists(st.sampled_from(EVENTS), max_size=40))
-    def test_nothing_is_lost_or_reordered(self, events: list[str]) -> None:
-        client = Client()
-        for event in (*events, "lose", "poll", "poll"):
-            client.do(event)
-        self.assertEqual(client.received, client.sent)
+    @invariant()
+    def the_client_has_all_packets_in_order_but_the_queued(self) -> None:
+        assert self.received == self.sent[: len(self.received)]
+        if self.closed is None:
+            queued = self.sent[len(self.received) :]
+            assert self.session.queued_bytes == sum(len(data) for data, _ in queued)
+
+    @invariant()
+    def nothing_waits_without_a_reason(self) -> None:
+        if self.get_waits or self.has_websocket:
+            assert not self.session.queued_bytes
+
+    @invariant()
+    def the_state_is_that_of_the_caller(self) -> None:
+        session = self.session
+        assert session.is_open is (self.closed is None)
+        assert session.poll_is_open is self.get_waits
+        assert session.is_probing is self.probe_is_open
+        assert session.is_plain_websocket is (self.has_websocket and self.closed is None)
+        assert not (self.closed and (self.get_waits or self.probe_is_open or self.has_websocket))

@@ -25,6 +25,9 @@ from cluster.core.socketio.packets import (
     decode,
     encode,
 )
+from tests import profiles
+
+assert profiles
 
 FIRST, SECOND = {"_placeholder": True, "num": 0}, {"_placeholder": True, "num": 1}
 
