@@ -230,7 +230,7 @@ class UpgradeTests(SynchronousTestCase):
             self.session.received(CLOSE, b"", False), (CloseProbe(), Closed("transport close"))
         )
 
-    def test_before_the_probe_polling_goes_on(self) -> None:
+    def test_polling_continues_until_the_probe(self) -> None:
         self.session.poll_begins()
         self.assertEqual(self.session.send([A]), (AnswerPoll((A,)),))
         self.assertEqual(self.probe(), (SendOnProbe(((b"3probe", False),)),))
