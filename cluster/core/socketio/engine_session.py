@@ -19,7 +19,7 @@ The reasons of ends are those of the reference server.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from cluster.core.socketio.engine_packets import CLOSE, MESSAGE, NOOP, PING, PONG, UPGRADE
 
@@ -40,52 +40,62 @@ _PING: Packets = ((b"2", False),)
 _NOOP: Packets = ((b"6", False),)
 
 
-class Deliver(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Deliver:
     """Give a message to the application."""
 
     payload: bytes
     is_binary: bool
 
 
-class AnswerPoll(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AnswerPoll:
     """Answer the GET that waits."""
 
     packets: Packets
 
 
-class RefusePoll(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RefusePoll:
     """Answer the GET that has just come with 400."""
 
 
-class RefusePost(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RefusePost:
     """Answer the POST that has just come with 400."""
 
 
-class SendOnWebSocket(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SendOnWebSocket:
     """Send packets on the session's WebSocket, each as a message."""
 
     packets: Packets
 
 
-class SendOnProbe(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SendOnProbe:
     """Send packets on the WebSocket that probes."""
 
     packets: Packets
 
 
-class Upgraded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Upgraded:
     """The WebSocket that probed is the session's from now on."""
 
 
-class CloseProbe(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CloseProbe:
     """Close the WebSocket that probes."""
 
 
-class CloseWebSocket(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CloseWebSocket:
     """Close the session's WebSocket."""
 
 
-class Closed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Closed:
     """The session has ended.
 
     ``unsent`` has the last packets for the client's next GET; ``lost`` is the number of packets
