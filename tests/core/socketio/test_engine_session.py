@@ -283,6 +283,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.received: list[tuple[bytes, bool]] = []
         self.get_waits = False
         self.probe_is_open = False
+        self.is_probed = False
         self.has_websocket = transport == WEBSOCKET
         self.closed: Closed | None = None
 
@@ -299,6 +300,7 @@ class SessionMachine(RuleBasedStateMachine):
                     self.take(packets)
                 case SendOnProbe():
                     assert self.probe_is_open
+                    self.is_probed = True
                 case Upgraded():
                     assert self.probe_is_open and not self.get_waits
                     self.probe_is_open, self.has_websocket = False, True
@@ -323,7 +325,7 @@ class SessionMachine(RuleBasedStateMachine):
     def another_session(self, transport: str) -> None:
         self.begin(transport)
 
-    @rule(count=st.integers(0, 3), is_binary=st.booleans())
+    @rule(count=st.integers(0, 2), is_binary=st.booleans())
     def send(self, count: int, is_binary: bool) -> None:
         packets = []
         for _ in range(count):
@@ -372,14 +374,15 @@ class SessionMachine(RuleBasedStateMachine):
             self.sent.append((b"3a", False))
         self.perform(self.session.received(kind, b"a", False))
 
-    @rule()
-    def probe(self) -> None:
+    @rule(at_once=st.booleans())
+    def probe(self, at_once: bool) -> None:
         if self.session.can_probe:
             assert not self.probe_is_open and not self.has_websocket
             self.probe_is_open = True
             self.perform(self.session.probe_opened())
-        else:
-            self.perform(self.session.probe_received(PING, PROBE, False))
+            if not at_once:
+                return
+        self.perform(self.session.probe_received(PING, PROBE, False))
 
     @rule()
     def upgrade(self) -> None:
@@ -397,6 +400,7 @@ class SessionMachine(RuleBasedStateMachine):
             self.perform(self.session.probe_overdue())
 
     @rule(how=st.sampled_from((OPEN, CLOSE, UPGRADE, "invalid", "pong", "get", "websocket")))
+    @precondition(lambda self: self.number % 4 == 3)  # seldom, so that sessions last
     def session_fails(self, how: int | str) -> None:
         session = self.session
         if isinstance(how, int):
@@ -418,6 +422,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert self.closed is not None
 
     @rule()
+    @precondition(lambda self: self.number % 4 == 3)  # seldom, so that sessions last
     def close(self) -> None:
         is_open = self.session.is_open
         self.perform(self.session.close("forced close"))
@@ -441,6 +446,11 @@ class SessionMachine(RuleBasedStateMachine):
     def nothing_waits_without_a_reason(self) -> None:
         if self.get_waits or self.has_websocket:
             assert not self.session.queued_bytes
+
+    @invariant()
+    def no_get_waits_while_an_answered_probe_is_open(self) -> None:
+        self.is_probed &= self.probe_is_open
+        assert not (self.is_probed and self.get_waits)
 
     @invariant()
     def the_state_is_that_of_the_caller(self) -> None:
