@@ -6,6 +6,7 @@ handshakes    handshakes per second of CPU time
 broadcast     one publisher, a thousand subscribers: loss, latency, CPU time per delivery
 channel_layer  CPU time of messages through the channel layer, and through channels_redis
 consumers     consumers of Channels in the cluster, and handlers in their place
+socketio      servers of Socket.IO: echo, broadcast, memory of an idle client
 storm         all clients disconnect and reconnect at once
 floods        the latency of other clients, and memory, while clients flood a node
 fast_path     CPU time of one message in a server of one process: the fast path, and plain Autobahn
@@ -25,10 +26,11 @@ competitors   the servers that are compared with the cluster
 slow_site     the site of slow_views
 layer_site    the site of channel_layer
 consumer_site, consumer_urls  the site of consumers
+socketio_site  the site of socketio
 replay_site   the site of replay
 handover_site  the site of handover
 servers       starts, measures and stops server processes
-environments  virtual environments with the competitors' libraries
+environments  environments of Python and Node with the competitors' libraries
 load          the clients
 restart_load  the clients of restart
 roles         the processes of link and engine, and their CPU time

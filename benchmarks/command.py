@@ -23,7 +23,8 @@ from typing import Any, NoReturn
 
 from benchmarks import load, measurements, rounds
 from benchmarks.measurements import Measurements
-from benchmarks.servers import Candidate, Failed
+from benchmarks.rounds import N
+from benchmarks.servers import Failed
 from workers.cli.argument_types import positive
 
 Versions = Mapping[str, Mapping[str, str]]
@@ -87,8 +88,8 @@ def scratch_folder() -> Iterator[Path]:
 def compare(
     options: argparse.Namespace,
     descriptors: int,
-    candidates: Callable[[], tuple[Sequence[Candidate], Versions]],
-    measure: Callable[[Candidate, Path], Measurements],
+    candidates: Callable[[], tuple[Sequence[N], Versions]],
+    measure: Callable[[N, Path], Measurements],
     ratio_of: Sequence[str] = (),
 ) -> int:
     """Measure all candidates in turn and print the report; returns the exit status.

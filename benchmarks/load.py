@@ -182,12 +182,19 @@ def close(sockets: Sequence[socket.socket]) -> None:
         sock.close()
 
 
-def echo(sockets: Sequence[socket.socket], payload: bytes, in_flight: int, seconds: float) -> int:
+def echo(
+    sockets: Sequence[socket.socket],
+    payload: bytes,
+    in_flight: int,
+    seconds: float,
+    expected_answer: bytes | None = None,
+) -> int:
     """Keep `in_flight` messages in flight on each socket; returns the number of answers.
 
-    A socket sends again when all of its answers have arrived, until the time is over.
+    A socket sends again when all of its answers have arrived, until the time is over. The answer is
+    the payload if no other is given.
     """
-    output, answer = client_frame(payload) * in_flight, len(payload) + 2
+    output, answer = client_frame(payload) * in_flight, len(expected_answer or payload) + 2
     expected = answer * in_flight
     missing = {sock.fileno(): expected for sock in sockets}
     by_fd = {sock.fileno(): sock for sock in sockets}
@@ -244,10 +251,11 @@ def _sent(sock: socket.socket, output: bytes) -> int:
         return 0
 
 
-def check_echo(sock: socket.socket, payload: bytes) -> None:
-    """Raise Failed unless the server sends exactly this message back."""
+def check_echo(sock: socket.socket, payload: bytes, expected_answer: bytes | None = None) -> None:
+    """Raise Failed unless the server sends exactly this message back, or the given answer."""
     sock.send(client_frame(payload))
-    expected, received = bytes([0x80 | TEXT, len(payload)]) + payload, b""
+    answer = expected_answer or payload
+    expected, received = bytes([0x80 | TEXT, len(answer)]) + answer, b""
     while len(received) < len(expected):
         wait_for(sock, 10)
         part = sock.recv(RECEIVE)

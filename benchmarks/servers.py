@@ -64,6 +64,12 @@ def competitor(name: str, python: str, module: str, *arguments: str, path: str =
     return Candidate(name, command, r":(\d+)/", path)
 
 
+def node(name: str, script: str, environment: Mapping[str, str]) -> Candidate:
+    """Return a script of benchmarks.competitors for Node, which prints its address."""
+    path = ROOT / "benchmarks" / "competitors" / f"{script}.mjs"
+    return Candidate(name, ("node", str(path)), r":(\d+)/", environment=environment)
+
+
 def channels(server: str, python: str, workers: int, path: str, redis: str = "") -> Candidate:
     """Return the Channels site on "uvicorn" or "Daphne"; ready when all workers are."""
     environment = {"CHANNELS_REDIS": redis} if redis else {}

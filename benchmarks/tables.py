@@ -126,7 +126,7 @@ TABLES: Mapping[str, Callable[[Found], str]] = {
             *(machines_broadcast, machines_capacity),
         )
     },
-    **dict.fromkeys(("storm", "slow_views", "channel_layer", "consumers"), _medians),
+    **dict.fromkeys(("storm", "slow_views", "channel_layer", "consumers", "socketio"), _medians),
     **dict.fromkeys(("http", "http_echo"), lambda found: "\n\n".join(tables(found["medians"]))),
     **{
         f"machines_{part}": partial(_medians_of, part)

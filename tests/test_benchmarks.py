@@ -34,6 +34,7 @@ from benchmarks import (
     restart,
     rounds,
     slow_views,
+    socketio,
     spare,
     storm,
     subscribers,
@@ -62,6 +63,7 @@ MEASURING += [
     http_echo,
     restart,
     slow_views,
+    socketio,
     spare,
     storm,
     watchers,
@@ -104,6 +106,7 @@ class CommandTests(SynchronousTestCase):
             (channel_layer, "--receivers 0"),
             (handover, "--connections 0"),
             (consumers, "--connections 0"),
+            (socketio, "--idle 0"),
             (life, "--nodes 1,0"),
             (life, "--rounds 0"),
             (watchers, "--rate 0"),
@@ -319,6 +322,19 @@ class EnvironmentTests(SynchronousTestCase):
         (folder / "installed.json").write_text(json.dumps([requirement]))
         python = environments.python_for("library", folder.parent)
         self.assertEqual(python, str(folder / "bin" / "python"))
+
+    def test_packages_of_node_are_used_again(self) -> None:
+        self.patch(environments, "NODE_PACKAGES", {"server": {"no-such-package": "1.0.0"}})
+        self.patch(environments.shutil, "which", lambda name: name)
+        folder = Path(self.mktemp()).resolve() / "server-node"
+        folder.mkdir(parents=True)
+        (folder / "installed.json").write_text('{"no-such-package": "1.0.0"}')
+        self.assertEqual(environments.node_modules_for("server", folder.parent), folder)
+
+    def test_a_missing_node_is_named(self) -> None:
+        self.patch(environments.shutil, "which", lambda name: None)
+        with self.assertRaisesRegex(Failed, "apt-get install nodejs npm"):
+            environments.node_modules_for("socketio_reference", Path("/nowhere"))
 
 
 class FrameTests(SynchronousTestCase):

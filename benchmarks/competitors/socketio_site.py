@@ -1,4 +1,5 @@
-"""A python-socketio site: one room, to which a client's "publish" sends its text as "message".
+"""A python-socketio site: a client's "publish" sends its text as "message" to one room, and its
+"echo" is acknowledged with the text.
 
 Its processes are connected by the Redis at $SOCKETIO_REDIS, as in the section "Using a Message
 Queue" of python-socketio's documentation. Without it the site serves one process.
@@ -10,10 +11,11 @@ from typing import Any
 import socketio
 
 REDIS = os.environ.get("SOCKETIO_REDIS")
+INTERVAL_S = float(os.environ.get("SOCKETIO_PING_INTERVAL", "25"))
 ROOM = "broadcast"
 
 manager = socketio.AsyncRedisManager(REDIS) if REDIS else None
-server = socketio.AsyncServer(async_mode="asgi", client_manager=manager)
+server = socketio.AsyncServer(async_mode="asgi", client_manager=manager, ping_interval=INTERVAL_S)
 
 
 @server.event
@@ -25,6 +27,11 @@ async def connect(sid: str, environ: dict[str, Any]) -> None:
 @server.event
 async def publish(sid: str, text: str) -> None:
     await server.emit("message", text, room=ROOM)
+
+
+@server.event
+async def echo(sid: str, text: str) -> str:
+    return text
 
 
 application = socketio.ASGIApp(server)
