@@ -61,16 +61,22 @@ class Occupancy:
         self.taken += 1
         return Seat(self, client)
 
+    def _forget_user(self, user: str) -> None:
+        self._users[user] -= 1
+        if not self._users[user]:
+            del self._users[user]
+
 
 class Seat:
     """The seat of one connection; made by ``Occupancy.enter``."""
 
-    __slots__ = ("_client", "_occupancy", "_user")
+    __slots__ = ("_client", "_is_lent", "_occupancy", "_user")
 
     def __init__(self, occupancy: Occupancy, client: str | None) -> None:
         self._occupancy: Occupancy | None = occupancy
         self._client = client
         self._user: str | None = None
+        self._is_lent = False
 
     def assign_user(self, user: str) -> None:
         """Count the seat for a user, once.
@@ -90,6 +96,19 @@ class Seat:
         occupancy._users[user] += 1
         self._user = user
 
+    def lend_user(self) -> None:
+        """Do not count the seat for its user, because another connection of the same client takes
+        its place; until ``count_user_again``. Idempotent."""
+        if self._occupancy is not None and self._user is not None and not self._is_lent:
+            self._is_lent = True
+            self._occupancy._forget_user(self._user)
+
+    def count_user_again(self) -> None:
+        """Undo ``lend_user``, even if the user has as many as they may. Idempotent."""
+        if self._occupancy is not None and self._user is not None and self._is_lent:
+            self._is_lent = False
+            self._occupancy._users[self._user] += 1
+
     def leave(self) -> None:
         """Give the seat back. Idempotent."""
         occupancy, self._occupancy = self._occupancy, None
@@ -98,11 +117,8 @@ class Seat:
         occupancy.taken -= 1
         if self._client is not None:
             occupancy.sockets.leave(self._client)
-        if self._user is not None:
-            users = occupancy._users
-            users[self._user] -= 1
-            if not users[self._user]:
-                del users[self._user]
+        if self._user is not None and not self._is_lent:
+            occupancy._forget_user(self._user)
 
 
 class MessageRate:

@@ -7,7 +7,7 @@
 
     {"code":1,"message":"Session ID unknown"}
 
-A client that receives one of them starts anew, with a new session. The same texts answer the
+A client that receives one of them begins a new session. The same texts answer the
 handshake of a WebSocket.
 
 A session that ends has one of the reference server's reasons for it.

@@ -18,7 +18,7 @@ from cluster.core.socketio.engine_session import (
     RefusePoll,
     RefusePost,
 )
-from cluster.django.handshake.limits import MessageRate
+from cluster.django.handshake.limits import MessageRate, Seat
 from cluster.socketio.engine.answers import (
     Exchange,
     answer_bad_request,
@@ -78,7 +78,7 @@ class PollingTransport:
         address: The client's address.
 
     ``pauses`` has the reasons for which POSTs must wait. ``at_end`` has what is called when the
-    session ends, and ``leave_seat`` what is called when it does not use this transport any more.
+    session ends. ``seat`` is the session's place in the limits, until a WebSocket has its own.
     """
 
     __slots__ = (
@@ -92,9 +92,9 @@ class PollingTransport:
         "_take",
         "address",
         "at_end",
-        "leave_seat",
         "path",
         "pauses",
+        "seat",
     )
 
     def __init__(self, client: Client, path: bytes, address: str) -> None:
@@ -102,7 +102,7 @@ class PollingTransport:
         self.address = address
         self.pauses: set[str] = set()
         self.at_end: list[Callable[[], None]] = []
-        self.leave_seat: Callable[[], None] = _nothing
+        self.seat: Seat | None = None
         self._client = client
         self._get: Exchange | None = None
         self._post: Exchange | None = None
@@ -145,6 +145,8 @@ class PollingTransport:
         """The client asks for packets."""
         client = self._client
         client.flush()
+        if self.seat is not None and not client.session.is_probing:
+            self.seat.count_user_again()  # the handshake of an upgrade may have been refused
         decisions = client.session.poll_begins()
         is_refused = any(isinstance(each, RefusePoll) for each in decisions)
         if not is_refused:
@@ -229,6 +231,12 @@ class PollingTransport:
 
     # The end.
 
+    def leave_seat(self) -> None:
+        """The session does not use this transport any more. Idempotent."""
+        seat, self.seat = self.seat, None
+        if seat is not None:
+            seat.leave()
+
     def ended(self, reason: str, unsent: Sequence[tuple[bytes, bool]]) -> None:
         """The session has ended: keep the last packets for the next GET, and answer a POST.
 
@@ -265,7 +273,3 @@ def _limit(rate: MessageRate, client: Client) -> Callable[[], bool]:
     rate.gate(limit)
     take: Callable[[], bool] = limit.count_frame
     return take
-
-
-def _nothing() -> None:
-    pass

@@ -220,7 +220,7 @@ class SocketIORequests:
         client = server.new_client(POLLING)
         client.request = http
         client.polling = PollingTransport(client, request.path, request.getClientAddress().host)
-        client.polling.leave_seat = seat.leave
+        client.polling.seat = seat
         request.on_gone = _nothing
         answer_packets(exchange, [(server.open_packet(client), False)])
         client.begin()

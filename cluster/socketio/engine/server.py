@@ -132,7 +132,7 @@ class EngineServer:
         if query.transport != WEBSOCKET:
             raise refused(BAD_REQUEST)
         if query.sid:
-            self.upgrading_client(query)
+            self.upgrading_client(query).lend_seat()
 
     def upgrading_client(self, query: Query) -> EngineClient:
         """The session that a WebSocket's client wants to upgrade.

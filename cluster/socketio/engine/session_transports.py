@@ -2,7 +2,7 @@
 
 The rules of a session are those of ``core.socketio.engine_session``: it is given what happens, and
 returns decisions. This class performs them on the transports: the requests of polling.py, a
-WebSocket, and the WebSocket of an upgrade. It ends the session once, whoever ends it.
+WebSocket, and the WebSocket of an upgrade. It ends a session exactly once.
 
 Messages over a WebSocket do not pass the state machine: ``_received`` calls ``on_message``.
 """
@@ -172,9 +172,20 @@ class SessionTransports(Heartbeat):
         if self.upgrade is not None and self.upgrade.websocket is websocket:
             self.upgrade.end()
             self.upgrade = None
+            self._count_seat_again()
             self.perform(self.session.probe_closed())
         elif websocket is self.websocket:
             self.websocket_lost()
+
+    def lend_seat(self) -> None:
+        """The WebSocket of an upgrade counts for the user in place of the session."""
+        if self.polling is not None and self.polling.seat is not None:
+            self.polling.seat.lend_user()
+
+    def _count_seat_again(self) -> None:
+        """The session stays on polling."""
+        if self.polling is not None and self.polling.seat is not None:
+            self.polling.seat.count_user_again()
 
     # What the server does.
 
@@ -262,6 +273,7 @@ class SessionTransports(Heartbeat):
                     upgrade, self.upgrade = self.upgrade, None
                     if upgrade is not None:
                         upgrade.close()
+                        self._count_seat_again()
                 case CloseWebSocket():
                     if self.websocket is not None:
                         self.websocket.close_now(CLOSE_NORMAL)

@@ -280,12 +280,11 @@ class EngineTestCase(SynchronousTestCase):
 
     async def settle(self) -> None:
         """Let everything happen that is due now."""
-        for _ in range(8):
+        turns = 8
+        while turns:
             await asyncio.sleep(0)
             self.clock.advance(0)
-        while self.requests._tasks or self.dispatcher.deciding:
-            await asyncio.sleep(0)
-            self.clock.advance(0)
+            turns = 8 if self.requests._tasks or self.dispatcher.deciding else turns - 1
 
     async def wait(self, seconds: float) -> None:
         """Advance the clock."""
