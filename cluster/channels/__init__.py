@@ -10,7 +10,6 @@ waiting      coroutines that wait for a message, in any event loop
 messages     messages and envelopes as bytes
 topic_names  names of channels and their topics
 node_link    the topics of this process's node: groups, and channels of other processes
-in_force     waits until subscriptions are in force on all nodes
 external     publishing in a process without a node
 drops        counts and logs dropped messages
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from channels.exceptions import ChannelFull, MessageTooLarge
 from channels.layers import BaseChannelLayer
 
-from cluster.channels import external, in_force
+from cluster.channels import external
 from cluster.channels.drops import GONE, Drops
 from cluster.channels.messages import Kind, decode_message, encode_envelope, encode_message
 from cluster.channels.node_link import NodeLink
@@ -20,7 +20,7 @@ from cluster.channels.queues import Queues
 from cluster.channels.topic_names import TopicNames, new_local_part, new_process, process_of
 from cluster.core.exceptions import ConfigurationError, NotRunning
 from cluster.core.interfaces import Node
-from cluster.django.api import topics
+from cluster.django.api import in_force, topics
 from cluster.django.api.publishing import wait_while_full
 from cluster.net.websocket.frames import binary_frame
 

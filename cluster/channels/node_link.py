@@ -9,12 +9,12 @@ import random
 from collections.abc import Callable
 
 from cluster.channels.drops import FULL, GONE, MALFORMED, Drops
-from cluster.channels.in_force import InForce
 from cluster.channels.messages import Kind, decode_envelope, encode_envelope
 from cluster.channels.queues import Queues
 from cluster.channels.topic_names import TopicNames
 from cluster.core.exceptions import WireError
 from cluster.core.interfaces import Callback, Node
+from cluster.django.api.in_force import InForce
 from cluster.django.api.payloads import as_message
 from cluster.net.websocket.frames import binary_frame
 

@@ -1,4 +1,53 @@
-"""Socket.IO servers of a site, for clients over WebSocket and long polling, on any node.
+"""Socket.IO servers of a site: their clients connect over WebSocket or long polling, to any node.
 
-engine   Engine.IO sessions, below Socket.IO
+::
+
+    class Chat(Namespace):
+        async def on_connect(self, socket, auth):
+            await socket.enter_room("lobby")
+
+        async def on_message(self, socket, text):
+            self.to("lobby").emit("message", text)
+
+    urlpatterns = [path("socket.io/", SocketIO({"/": Chat}))]
+
+server          SocketIO: the view
+namespace       Namespace: the base class of a site's namespaces
+handlers        the handlers of a namespace
+socket          Socket: a client in a namespace
+operators       who receives an event, and how it is sent
+emitter         emit and Emitter: for views, tasks and other processes
+remote_socket   RemoteSocket: a socket of any node
+receipts        what emit returns
+client          the sockets of one Engine.IO session
+local_sockets   the sockets and rooms of a namespace on this node
+held_packets    receivers before a socket is connected, and after
+limits          what a client may use
+exceptions      what handlers raise, and calls
+bus/            how the nodes reach each other's sockets
+engine/         Engine.IO: sessions over polling and WebSocket
 """
+
+from cluster.socketio.emitter import Emitter, emit
+from cluster.socketio.exceptions import AcknowledgementTimeout, ConnectionRefused
+from cluster.socketio.handlers import event
+from cluster.socketio.namespace import Namespace
+from cluster.socketio.operators import BroadcastOperator
+from cluster.socketio.receipts import EmitReceipt
+from cluster.socketio.remote_socket import RemoteSocket
+from cluster.socketio.server import SocketIO
+from cluster.socketio.socket import Socket
+
+__all__ = [
+    "AcknowledgementTimeout",
+    "BroadcastOperator",
+    "ConnectionRefused",
+    "EmitReceipt",
+    "Emitter",
+    "Namespace",
+    "RemoteSocket",
+    "Socket",
+    "SocketIO",
+    "emit",
+    "event",
+]
