@@ -15,14 +15,14 @@ server          SocketIO: the view
 namespace       Namespace: the base class of a site's namespaces
 handlers        the handlers of a namespace
 socket          Socket: a client in a namespace
-operators       who receives an event, and how it is sent
+operators       who receives an event, and how it is sent; RemoteSocket
 emitter         emit and Emitter: for views, tasks and other processes
-remote_socket   RemoteSocket: a socket of any node
 receipts        what emit returns
 client          the sockets of one Engine.IO session
 local_sockets   the sockets and rooms of a namespace on this node
 held_packets    receivers before a socket is connected, and after
 limits          what a client may use
+interfaces      what these modules need of each other
 exceptions      what handlers raise, and calls
 bus/            how the nodes reach each other's sockets
 engine/         Engine.IO: sessions over polling and WebSocket
@@ -32,9 +32,8 @@ from cluster.socketio.emitter import Emitter, emit
 from cluster.socketio.exceptions import AcknowledgementTimeout, ConnectionRefused
 from cluster.socketio.handlers import event
 from cluster.socketio.namespace import Namespace
-from cluster.socketio.operators import BroadcastOperator
+from cluster.socketio.operators import BroadcastOperator, RemoteSocket
 from cluster.socketio.receipts import EmitReceipt
-from cluster.socketio.remote_socket import RemoteSocket
 from cluster.socketio.server import SocketIO
 from cluster.socketio.socket import Socket
 

@@ -8,12 +8,13 @@ count, because it ends only with what the client sends.
 
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from twisted.logger import Logger
 
 from cluster.core.exceptions import Disconnected
+from cluster.core.socketio.engine_packets import InvalidPacket
 from cluster.core.socketio.packets import (
     ACK,
     BINARY_ACK,
@@ -21,23 +22,19 @@ from cluster.core.socketio.packets import (
     CONNECT,
     DISCONNECT,
     EVENT,
-    InvalidPacket,
     Reassembly,
     decode,
 )
 from cluster.django.api.database_threads import ain_database
 from cluster.socketio.bus.addresses import new_socket_id
 from cluster.socketio.bus.emits import connect_error_packet, connect_packet, disconnect_packet
+from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.exceptions import ConnectionRefused
 from cluster.socketio.handlers import Handler, given
 from cluster.socketio.held_packets import GONE
+from cluster.socketio.interfaces import AnyNamespace, AnyServer
 from cluster.socketio.socket import CLIENT_DISCONNECT, Socket
-
-if TYPE_CHECKING:
-    from cluster.socketio.bus.node_link import NodeLink
-    from cluster.socketio.namespace import Namespace
-    from cluster.socketio.server import SocketIO
 
 LOGGER = "django.request.socketio"
 """The logger of errors in handlers."""
@@ -53,6 +50,9 @@ REJECTED = {"message": "Connection rejected by server"}
 FAILED = {"message": "Internal server error"}
 
 _log = Logger(LOGGER)
+
+_EVENTS = (EVENT, BINARY_EVENT)
+_ACKS = (ACK, BINARY_ACK)
 
 Call = tuple[Socket, Handler, Sequence[Any], int | None]
 """A handler's call that waits: the socket, the handler, arguments, the id of the event."""
@@ -80,7 +80,7 @@ class Client:
         "sockets",
     )
 
-    def __init__(self, server: "SocketIO", link: "NodeLink", engine: EngineClient) -> None:
+    def __init__(self, server: AnyServer, link: NodeLink, engine: EngineClient) -> None:
         self.server = server
         self.link = link
         self.engine = engine
@@ -140,9 +140,9 @@ class Client:
         elif socket is None or not socket.connected:
             if self._left is None or namespace not in self._left:
                 self._invalid("a packet for a namespace that the client is not connected to")
-        elif kind == EVENT or kind == BINARY_EVENT:
+        elif kind in _EVENTS:
             self._event(socket, data, id)
-        elif kind == ACK or kind == BINARY_ACK:
+        elif kind in _ACKS:
             if id is not None:
                 socket.acknowledged(id, data)
         elif kind == DISCONNECT:
@@ -226,7 +226,7 @@ class Client:
         if self._waiting is not None:
             self._start_waiting()
 
-    def handler_goes_on(self) -> None:
+    def handler_resumes(self) -> None:
         """The handler has its acknowledgement."""
         self._running += 1
 
@@ -264,7 +264,7 @@ class Client:
                     return
             self.server.run(self._admit(socket, space))
 
-    async def _admit(self, socket: Socket, space: "Namespace") -> None:
+    async def _admit(self, socket: Socket, space: AnyNamespace) -> None:
         """Ask the checks and ``on_connect`` of a namespace, and answer the client."""
         content: Any = None
         handler: Handler | None = None

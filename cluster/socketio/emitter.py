@@ -1,14 +1,13 @@
 """Emitter and emit: events for Socket.IO clients from views, tasks and any other process."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.socketio.bus.addresses import checked_name, checked_namespace
+from cluster.socketio.bus.node_link import NodeLink
+from cluster.socketio.interfaces import servers
 from cluster.socketio.operators import BroadcastOperator
 from cluster.socketio.receipts import EmitReceipt
-
-if TYPE_CHECKING:
-    from cluster.socketio.bus.node_link import NodeLink
 
 MAIN = "main"
 """The name of a server that has no other."""
@@ -36,12 +35,13 @@ class Emitter(BroadcastOperator):
         self.server_name = checked_name(server)
         super().__init__(self)
 
-    def link(self) -> "NodeLink | None":
+    def link(self) -> NodeLink | None:
         """The server on the node of this process; None if there is none."""
-        from cluster.socketio.server import servers
-
         server = servers.get(self.server_name)
-        return None if server is None or self.path not in server.namespaces else server.link()
+        if server is None or self.path not in server.namespaces:
+            return None
+        link: NodeLink | None = server.link()
+        return link
 
 
 def emit(

@@ -9,6 +9,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from cluster.core.socketio.packets import RESERVED_EVENTS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 PREFIX = "on_"
@@ -16,16 +18,6 @@ SERVER_PREFIX = "server_side_on_"
 
 LIFE = ("connect", "disconnect", "any")
 """Names after ``on_`` that are no events of clients."""
-
-RESERVED = (
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-)
-"""Events that Socket.IO does not let anybody emit."""
 
 ANY_NUMBER = 1 << 30
 
@@ -73,7 +65,7 @@ def event(name: str) -> Callable[[F], F]:
     """
     if not isinstance(name, str):
         raise TypeError(f"@event needs the name of an event, not {name!r}")
-    if name in RESERVED:
+    if name in RESERVED_EVENTS:
         raise ValueError(f"the event {name!r} is reserved")
 
     def decorate(function: F) -> F:
@@ -124,7 +116,7 @@ def handlers_of(namespace: Any) -> Handlers:
                 # on_any receives the name of the event after the socket.
                 handler = handler_of(getattr(namespace, attribute), 2 if name == "any" else 1)
                 life[name] = handler
-            elif name not in RESERVED:
+            elif name not in RESERVED_EVENTS:
                 events.setdefault(name, handler_of(getattr(namespace, attribute)))
     return Handlers(
         events, server_events, life.get("any"), life.get("connect"), life.get("disconnect")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from cluster.core.socketio.packets import PacketLimits
 
-BUS_PACKETS = PacketLimits(attachments=10_000)
+BUS_PACKETS = PacketLimits(attachments=100_000, attachment_bytes=1 << 30)
 """Of values that the nodes send each other, which their own servers have encoded."""
 
 

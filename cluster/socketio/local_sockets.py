@@ -5,29 +5,15 @@ while the socket is not connected yet.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
 
 from cluster.socketio.bus.addresses import is_socket_id
 from cluster.socketio.engine.fan_out import send_to_all
 from cluster.socketio.engine.out_packet import OutPacket
+from cluster.socketio.interfaces import LocalSocket, Receiver
 
-if TYPE_CHECKING:
-    from cluster.socketio.socket import Socket
+Members = dict[LocalSocket, Receiver]
 
-
-class Receiver(Protocol):
-    """What receives the packets of a socket: an EngineClient, HeldPackets or Gone."""
-
-    def send(self, packet: OutPacket) -> None:
-        """Queue a packet."""
-
-    def send_volatile(self, packet: OutPacket) -> bool:
-        """Queue a packet, unless the client is not writable now; returns whether it was queued."""
-
-
-Members = dict["Socket", Receiver]
-
-NOBODY: Mapping["Socket", Receiver] = {}
+NOBODY: Mapping[LocalSocket, Receiver] = {}
 
 
 class LocalSockets:
@@ -47,7 +33,7 @@ class LocalSockets:
         begins: Callable[[], None],
         ends: Callable[[], None],
     ) -> None:
-        self.by_id: dict[str, Socket] = {}
+        self.by_id: dict[str, LocalSocket] = {}
         self.all: Members = {}
         self.rooms: dict[str, Members] = {}
         self._room_begins = room_begins
@@ -55,21 +41,21 @@ class LocalSockets:
         self._begins = begins
         self._ends = ends
 
-    def add(self, socket: "Socket", receiver: Receiver) -> None:
+    def add(self, socket: LocalSocket, receiver: Receiver) -> None:
         """Add a socket to the namespace."""
         self.by_id[socket.id] = socket
         self.all[socket] = receiver
         if len(self.all) == 1:
             self._begins()
 
-    def replace(self, socket: "Socket", receiver: Receiver) -> None:
+    def replace(self, socket: LocalSocket, receiver: Receiver) -> None:
         """The packets of a socket go to another receiver from now on."""
         if socket in self.all:
             self.all[socket] = receiver
             for room in socket.joined:
                 self.rooms[room][socket] = receiver
 
-    def remove(self, socket: "Socket") -> None:
+    def remove(self, socket: LocalSocket) -> None:
         """Remove a socket from the namespace and its rooms; its own set of rooms stays."""
         if self.all.pop(socket, None) is not None:
             del self.by_id[socket.id]
@@ -78,7 +64,7 @@ class LocalSockets:
             if not self.all:
                 self._ends()
 
-    def enter(self, socket: "Socket", room: str) -> None:
+    def enter(self, socket: LocalSocket, room: str) -> None:
         """Add a socket to a room."""
         receiver = self.all.get(socket)
         if receiver is None:
@@ -90,18 +76,18 @@ class LocalSockets:
         else:
             members[socket] = receiver
 
-    def leave(self, socket: "Socket", room: str) -> None:
+    def leave(self, socket: LocalSocket, room: str) -> None:
         """Remove a socket from a room."""
         if socket in self.all:
             self._remove_from(room, socket)
 
-    def _remove_from(self, room: str, socket: "Socket") -> None:
+    def _remove_from(self, room: str, socket: LocalSocket) -> None:
         members = self.rooms.get(room)
         if members is not None and members.pop(socket, None) is not None and not members:
             del self.rooms[room]
             self._room_ends(room)
 
-    def members(self, room: str) -> Mapping["Socket", Receiver]:
+    def members(self, room: str) -> Mapping[LocalSocket, Receiver]:
         """The members of a room, or the socket with this id."""
         members = self.rooms.get(room)
         if members is not None:
@@ -112,10 +98,12 @@ class LocalSockets:
                 return {socket: self.all[socket]}
         return NOBODY
 
-    def select(self, rooms: Sequence[str], skipped: Collection[str]) -> Mapping["Socket", Receiver]:
+    def select(
+        self, rooms: Sequence[str], skipped: Collection[str]
+    ) -> Mapping[LocalSocket, Receiver]:
         """The receivers of an emit: each once, even if it is in several of the rooms."""
         if not rooms:
-            found: Mapping[Socket, Receiver] = self.all
+            found: Mapping[LocalSocket, Receiver] = self.all
         elif len(rooms) == 1:
             found = self.members(rooms[0])
         else:
@@ -130,7 +118,7 @@ class LocalSockets:
                 }
         return found
 
-    def _of(self, names: Collection[str]) -> Iterable["Socket"]:
+    def _of(self, names: Collection[str]) -> Iterable[LocalSocket]:
         for name in names:
             yield from self.members(name)
 

@@ -1,7 +1,7 @@
 """Namespace: the base class of a site's namespaces."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from twisted.logger import Logger
 
@@ -9,9 +9,11 @@ from cluster.django.api.database_threads import ain_database
 from cluster.django.api.payloads import Payload
 from cluster.socketio.bus import envelopes
 from cluster.socketio.bus.addresses import checked_rooms, server_topic
+from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.bus.values import encode_value
 from cluster.socketio.exceptions import AcknowledgementTimeout
 from cluster.socketio.handlers import Handler, Handlers, handler_of, handlers_of
+from cluster.socketio.interfaces import AnyServer
 from cluster.socketio.limits import Limits
 from cluster.socketio.operators import (
     NODES_TIMEOUT_S,
@@ -21,10 +23,6 @@ from cluster.socketio.operators import (
     linked,
 )
 from cluster.socketio.receipts import EmitReceipt
-
-if TYPE_CHECKING:
-    from cluster.socketio.bus.node_link import NodeLink
-    from cluster.socketio.server import SocketIO
 
 _log = Logger("cluster.socketio")
 
@@ -48,7 +46,7 @@ class Namespace(BroadcastOperator):
 
     ``on_connect(socket, auth)`` accepts a client, unless it raises ConnectionRefused or Django's
     PermissionDenied, or returns False. ``on_disconnect(socket, reason)`` is called once for each
-    client that was accepted. ``on_any(socket, event, *args)`` takes the events that have no handler.
+    client that was accepted. ``on_any(socket, event, *args)`` takes events without a handler.
     Every other ``on_EVENT(socket, *args)`` handles an event; what it returns is the
     acknowledgement: None is one without arguments, a tuple one with several. ``@event("a name")``
     makes a method the handler of an event whose name is no identifier.
@@ -68,7 +66,7 @@ class Namespace(BroadcastOperator):
     checks: ClassVar[Sequence[Callable[..., Any]]] = ()
 
     path: str
-    server: "SocketIO"
+    server: AnyServer
     handlers: Handlers
     all_checks: Sequence[Handler]
     limits: Limits
@@ -76,7 +74,7 @@ class Namespace(BroadcastOperator):
     def __init__(self) -> None:
         """Make the namespace; ``attach`` comes later."""
 
-    def attach(self, server: "SocketIO", path: str) -> None:
+    def attach(self, server: AnyServer, path: str) -> None:
         """Make this the namespace of a server. The server calls it once.
 
         Args:
@@ -125,9 +123,10 @@ class Namespace(BroadcastOperator):
         """The name of the server."""
         return self.server.name
 
-    def link(self) -> "NodeLink | None":
+    def link(self) -> NodeLink | None:
         """The server on the node of this process; None if this process is not a node."""
-        return self.server.link()
+        link: NodeLink | None = self.server.link()
+        return link
 
     def socket(self, id: str) -> SocketOperator:
         """One socket, on any node: ``await namespace.socket(id).call("event")``.

@@ -8,7 +8,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from cluster.core.exceptions import NotRunning
 from cluster.django.api.publication import Publication
@@ -18,11 +18,9 @@ from cluster.socketio.bus import envelopes
 from cluster.socketio.bus.addresses import checked_rooms, topic_for
 from cluster.socketio.bus.emits import Emit, event_packet, publication, publication_of, result_of
 from cluster.socketio.bus.envelopes import Envelope
+from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.exceptions import AcknowledgementTimeout
 from cluster.socketio.receipts import EmitReceipt
-
-if TYPE_CHECKING:
-    from cluster.socketio.bus.node_link import NodeLink
 
 T = TypeVar("T")
 
@@ -33,7 +31,7 @@ NODES_TIMEOUT_S = 5.0
 """Seconds for the answers of other nodes."""
 
 
-class Place(Protocol):
+class NamespaceReference(Protocol):
     """A namespace of a server."""
 
     @property
@@ -44,7 +42,7 @@ class Place(Protocol):
     def server_name(self) -> str:
         """The name of the server."""
 
-    def link(self) -> "NodeLink | None":
+    def link(self) -> NodeLink | None:
         """The server on the node of this process; None if this process is not a node."""
 
 
@@ -56,18 +54,18 @@ class BroadcastOperator:
     unless they say otherwise.
     """
 
-    __slots__ = ("_is_local", "_is_volatile", "_place", "_rooms", "_skipped", "_timeout")
+    __slots__ = ("_is_local", "_is_volatile", "_namespace", "_rooms", "_skipped", "_timeout")
 
     def __init__(
         self,
-        place: Place,
+        namespace: NamespaceReference,
         rooms: tuple[str, ...] = (),
         skipped: tuple[str, ...] = (),
         is_volatile: bool = False,
         is_local: bool = False,
         timeout: float = TIMEOUT_S,
     ) -> None:
-        self._place = place
+        self._namespace = namespace
         self._rooms = rooms
         self._skipped = skipped
         self._is_volatile = is_volatile
@@ -82,7 +80,7 @@ class BroadcastOperator:
             "is_local": self._is_local,
             "timeout": self._timeout,
         }
-        return BroadcastOperator(self._place, **(values | changed))
+        return BroadcastOperator(self._namespace, **(values | changed))
 
     # Whom.
 
@@ -174,10 +172,10 @@ class BroadcastOperator:
             NotRunning: No cluster is running, and the setting is ``"error"``.
             NotPublished: The node refused the event, or did not answer.
         """
-        place = self._place
-        packet = event_packet(place.path, event, args)
-        emit = Emit(place.path, packet, self._rooms, self._skipped, self._is_volatile)
-        link = place.link()
+        namespace = self._namespace
+        packet = event_packet(namespace.path, event, args)
+        emit = Emit(namespace.path, packet, self._rooms, self._skipped, self._is_volatile)
+        link = namespace.link()
         if link is not None and link.node.is_reactor_thread():
             nodes, here = link.emit(emit, self._is_local)
             return EmitReceipt(Receipt(nodes, here), lambda: link.pubsub.full)
@@ -186,7 +184,7 @@ class BroadcastOperator:
                 raise NotRunning("local: this process is not a node")
             nodes, here = link.node.in_reactor(link.emit, emit, True)
             return EmitReceipt(Receipt(nodes, here))
-        return _publish(publication_of(place.server_name, emit), immediate, using)
+        return _publish(publication_of(namespace.server_name, emit), immediate, using)
 
     def send(self, *args: Any) -> EmitReceipt:
         """Send the event ``message``, as ``emit`` does.
@@ -207,7 +205,7 @@ class BroadcastOperator:
         Args:
             event: The name of the event.
             *args: Its arguments, as for ``emit``.
-            timeout: Seconds to wait; in place of the method ``timeout``.
+            timeout: Seconds to wait; in namespace of the method ``timeout``.
 
         Returns:
             A list: what each client passed to its callback, None, one value, or a tuple of several.
@@ -219,11 +217,11 @@ class BroadcastOperator:
             TypeError: An argument cannot be encoded.
             ValueError: The event is reserved by Socket.IO, or an argument has a NaN.
         """
-        place = self._place
-        packet = event_packet(place.path, event, args)
-        emit = Emit(place.path, packet, self._rooms, self._skipped)
+        namespace = self._namespace
+        packet = event_packet(namespace.path, event, args)
+        emit = Emit(namespace.path, packet, self._rooms, self._skipped)
         seconds = self._timeout if timeout is None else timeout
-        link = linked(place)
+        link = linked(namespace)
         answers, is_complete = await in_loop(link, link.call(emit, seconds, self._is_local))
         responses = [result_of(arguments) for arguments in answers]
         if not is_complete:
@@ -245,14 +243,12 @@ class BroadcastOperator:
                 others.
             NotRunning: This process is not a node.
         """
-        from cluster.socketio.remote_socket import RemoteSocket
-
-        place = self._place
-        link = linked(place)
+        namespace = self._namespace
+        link = linked(namespace)
         answers, is_complete = await in_loop(
             link, _fetch(link, self._is_local, self._question(envelopes.FETCH))
         )
-        found = [RemoteSocket(place, each) for answer in answers for each in answer]
+        found = [RemoteSocket(namespace, each) for answer in answers for each in answer]
         if not is_complete:
             raise AcknowledgementTimeout("not all nodes have told their sockets", found)
         return found
@@ -295,7 +291,7 @@ class BroadcastOperator:
         return self._act(envelopes.DISCONNECT, ("",), flags, **how)
 
     def _question(self, kind: int, parts: Sequence[bytes] = (), flags: int = 0) -> Envelope:
-        return Envelope(kind, self._place.path, self._rooms, self._skipped, parts, flags)
+        return Envelope(kind, self._namespace.path, self._rooms, self._skipped, parts, flags)
 
     def _act(
         self,
@@ -306,10 +302,10 @@ class BroadcastOperator:
         immediate: bool = False,
         using: str | None = None,
     ) -> EmitReceipt:
-        place = self._place
+        namespace = self._namespace
         envelope = self._question(kind, [name.encode() for name in names], flags)
-        topic = topic_for(place.server_name, place.path, self._rooms)
-        link = place.link()
+        topic = topic_for(namespace.server_name, namespace.path, self._rooms)
+        link = namespace.link()
         if link is not None and link.node.is_reactor_thread():
             link.act(envelope)
             nodes = 0 if self._is_local else link.request(topic, envelope)
@@ -325,14 +321,28 @@ class SocketOperator(BroadcastOperator):
 
     __slots__ = ()
 
-    def _with(self, **changed: Any) -> Any:
-        operator = super()._with(**changed)
-        if "rooms" not in changed and "skipped" not in changed:
-            return SocketOperator(
-                self._place, operator._rooms, (), operator._is_volatile, operator._is_local,
-                operator._timeout,
-            )  # fmt: skip
-        return operator
+    def _alone(self, **changed: Any) -> "SocketOperator":
+        """This socket as receiver, with other flags."""
+        operator = self._with(**changed)
+        return SocketOperator(
+            self._namespace, self._rooms, (), operator._is_volatile, False, operator._timeout
+        )
+
+    @property
+    def volatile(self) -> "SocketOperator":
+        """Send only if the client is writable now."""
+        return self._alone(is_volatile=True)
+
+    def timeout(self, seconds: float) -> "SocketOperator":
+        """Wait so long for the acknowledgement.
+
+        Args:
+            seconds: Seconds.
+
+        Returns:
+            The operator.
+        """
+        return self._alone(timeout=seconds)
 
     def to(self, room: str | Sequence[str]) -> BroadcastOperator:
         """Send to a room, but not to this socket.
@@ -367,7 +377,7 @@ class SocketOperator(BroadcastOperator):
         Args:
             event: The name of the event.
             *args: Its arguments, as for ``emit``.
-            timeout: Seconds to wait; in place of the method ``timeout``.
+            timeout: Seconds to wait; in namespace of the method ``timeout``.
 
         Returns:
             What the client passed to its callback: None, one value, or a tuple of several.
@@ -385,22 +395,82 @@ class SocketOperator(BroadcastOperator):
         return responses[0]
 
 
-def linked(place: Place) -> "NodeLink":
+class RemoteSocket(SocketOperator):
+    """A socket of any node. You do not create one yourself: ``fetch_sockets`` returns them.
+
+    ``emit``, ``send``, ``call``, ``volatile`` and ``timeout`` send to it.
+
+    Attributes:
+        id: The id of the socket.
+        rooms: The rooms that it was in, its own id among them.
+        data: Its data, as JSON; empty if it is not JSON.
+        user_key: The primary key of its user, as text; None for guests.
+        address: The address of its client.
+    """
+
+    __slots__ = ("address", "data", "id", "rooms", "user_key")
+
+    def __init__(self, namespace: NamespaceReference, described: dict[str, Any]) -> None:
+        self.id: str = described["id"]
+        self.rooms = frozenset(described["rooms"])
+        self.data: dict[str, Any] = described["data"]
+        self.user_key: str | None = described["user"]
+        self.address: str = described["address"]
+        super().__init__(namespace, (self.id,))
+
+    def __repr__(self) -> str:
+        return f"<RemoteSocket {self.id}>"
+
+    def enter_room(self, room: str | Sequence[str]) -> EmitReceipt:
+        """Make the socket enter a room, or several.
+
+        Args:
+            room: The name of the room, or a list of names.
+
+        Returns:
+            The receipt.
+        """
+        return self.sockets_join(room)
+
+    def leave_room(self, room: str | Sequence[str]) -> EmitReceipt:
+        """Make the socket leave a room, or several.
+
+        Args:
+            room: The name of the room, or a list of names.
+
+        Returns:
+            The receipt.
+        """
+        return self.sockets_leave(room)
+
+    def disconnect(self, close: bool = False) -> EmitReceipt:
+        """Disconnect the socket from the namespace.
+
+        Args:
+            close: Whether to close its client, with all its namespaces.
+
+        Returns:
+            The receipt.
+        """
+        return self.disconnect_sockets(close)
+
+
+def linked(namespace: NamespaceReference) -> NodeLink:
     """The server on the node of this process. Raises NotRunning if there is none."""
-    link = place.link()
+    link = namespace.link()
     if link is None:
         raise NotRunning("this process is not a node: calls need the node of a Socket.IO server")
     return link
 
 
-async def in_loop(link: "NodeLink", coroutine: Coroutine[Any, Any, T]) -> T:
+async def in_loop(link: NodeLink, coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in the event loop of the node, from any event loop."""
     if link.node.is_reactor_thread():
         return await coroutine
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, link.loop))
 
 
-async def _fetch(link: "NodeLink", is_local: bool, question: Envelope) -> tuple[list[Any], bool]:
+async def _fetch(link: NodeLink, is_local: bool, question: Envelope) -> tuple[list[Any], bool]:
     found = link.local[question.namespace].select(question.rooms, question.skipped)
     here = [socket.describe() for socket in found]
     if is_local:

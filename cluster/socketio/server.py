@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from weakref import WeakValueDictionary
 
 from django.http import HttpRequest, HttpResponse
 
@@ -21,14 +20,12 @@ from cluster.socketio.emitter import MAIN
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.engine.options import EngineOptions
 from cluster.socketio.engine.server import EngineServer
+from cluster.socketio.interfaces import servers
 from cluster.socketio.limits import Limits
 from cluster.socketio.namespace import Namespace
 
 CONNECT_TIMEOUT_S = 45.0
 """Seconds that a client has to connect to a namespace; as the reference server."""
-
-servers: "WeakValueDictionary[str, SocketIO]" = WeakValueDictionary()
-"""The servers of this process by their names."""
 
 
 class SocketIO:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from json import loads
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from cluster.core.exceptions import Disconnected
 from cluster.django.api import in_force
@@ -18,18 +18,13 @@ from cluster.socketio.bus.emits import (
     result_of,
     with_id,
 )
-from cluster.socketio.bus.gatherings import Acknowledged
+from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.exceptions import AcknowledgementTimeout
 from cluster.socketio.held_packets import GONE, HeldPackets
-from cluster.socketio.local_sockets import Receiver
+from cluster.socketio.interfaces import Acknowledged, AnyClient, Receiver
 from cluster.socketio.operators import TIMEOUT_S, BroadcastOperator, SocketOperator, in_loop
 from cluster.socketio.receipts import EmitReceipt, Entered
-
-if TYPE_CHECKING:
-    from cluster.socketio.bus.node_link import NodeLink
-    from cluster.socketio.client import Client
-    from cluster.socketio.namespace import Namespace
 
 SENT = Receipt(1, 1)
 """The receipt of an event to one socket of this node."""
@@ -46,7 +41,7 @@ class Socket:
 
     Attributes:
         id: The id of the socket, which the client knows, too.
-        namespace: The namespace.
+        namespace: The namespace: an object of your class.
         auth: What the client sent as ``auth``; None without it.
         recovered: Whether the socket continues one that was disconnected, with nothing missed.
     """
@@ -68,7 +63,7 @@ class Socket:
     NO_ROOMS: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
-        self, id: str, namespace: "Namespace", client: "Client", link: "NodeLink", auth: Any
+        self, id: str, namespace: Any, client: AnyClient, link: NodeLink, auth: Any
     ) -> None:
         self.id = id
         self.namespace = namespace
@@ -210,7 +205,7 @@ class Socket:
         try:
             await asyncio.wait([answer], timeout=timeout)
         finally:
-            client.handler_goes_on()
+            client.handler_resumes()
             if self._acknowledgements is not None:
                 self._acknowledgements.pop(number, None)
         if not answer.done():
@@ -335,8 +330,8 @@ class Socket:
             TypeError: A name is not text.
             ValueError: A name is empty or too long.
         """
-        rooms = checked_rooms(room)
-        self._link.node.in_reactor(lambda: [self.leave_here(name) for name in rooms])
+        for name in checked_rooms(room):
+            self._link.node.in_reactor(self.leave_here, name)
 
     def disconnect(self, close: bool = False, reason: str = SERVER_DISCONNECT) -> None:
         """Disconnect the client from the namespace; ignored when it is gone.

@@ -9,7 +9,7 @@ from cluster.socketio import AcknowledgementTimeout, Namespace, Socket
 from cluster.socketio.bus import envelopes
 from cluster.testing import asynchronous
 from tests.django.site import load_site
-from tests.socketio.nodes import Connected, Nodes, NodeServer, turns, until
+from tests.socketio.nodes import Connected, Nodes, turns, until
 
 EVENT = (2, 5)
 
@@ -40,12 +40,8 @@ class ClusterTestCase(SynchronousTestCase):
     async def start(self, count: int = 3) -> None:
         """Nodes with one client each; those of the first two are in the room "r"."""
         nodes = Nodes()
-        self.servers = [
-            await nodes.start({"/": Chat, "/other": Chat}) for _ in range(count)
-        ]
-        self.clients: list[Connected] = [
-            await server.client().connect() for server in self.servers
-        ]
+        self.servers = [await nodes.start({"/": Chat, "/other": Chat}) for _ in range(count)]
+        self.clients: list[Connected] = [await server.client().connect() for server in self.servers]
         for client in self.clients[:2]:
             await client.call("enter", "r")
         await turns()

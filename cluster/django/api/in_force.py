@@ -1,9 +1,9 @@
 """Waits until the subscriptions of this node are in force on all nodes.
 
 The group of a channel layer or a room of Socket.IO is entered when a message that any node sends to
-it afterwards arrives. A barrier with one party is released when all nodes have the subscriptions that were made
-before it. All subscriptions of a turn share one barrier, and the next barrier follows when the last
-one is released.
+it afterwards arrives. A barrier with one party is released when all nodes have the subscriptions
+that were made before it. All subscriptions of a turn share one barrier, and the next barrier
+follows when the last one is released.
 """
 
 import asyncio

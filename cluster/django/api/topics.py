@@ -23,7 +23,7 @@ _attached: tuple[Node | None, int] = (None, 0)
 _listeners: list[tuple[bytes, Callable[[bytes], None], Callable[[], None] | None]] = []
 
 
-_when_attached: list[Callable[[Node], object]] = []
+_when_attached: list[Callable[[Node], None]] = []
 
 
 def running_node() -> Node:
@@ -78,13 +78,13 @@ def listen_from_start(
         node.pubsub.listen(as_topic(topic), take, lost)
 
 
-def when_attached(call: Callable[[Node], object]) -> None:
+def when_attached(call: Callable[[Node], None]) -> None:
     """Call a function with each node that becomes the one of this process, in the thread of its
     event loop; with the running one at once or soon."""
     _when_attached.append(call)
     running = node
     if running is not None:
-        running.in_reactor_later(lambda: call(running) and None)
+        running.in_reactor_later(lambda: call(running))
 
 
 def attach(running: Node) -> None:

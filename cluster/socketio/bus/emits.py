@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 from django.core.serializers.json import DjangoJSONEncoder
 
 from cluster.core.socketio import packets
-from cluster.core.socketio.packets import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT
+from cluster.core.socketio.packets import (
+    ACK,
+    CONNECT,
+    CONNECT_ERROR,
+    DISCONNECT,
+    EVENT,
+    RESERVED_EVENTS,
+)
 from cluster.django.api.publication import Publication
 from cluster.net.websocket.frames import binary_frame
 from cluster.socketio.bus.addresses import topic_for
@@ -23,7 +30,6 @@ from cluster.socketio.bus.envelopes import (
     encode_envelope,
 )
 from cluster.socketio.engine.out_packet import OutPacket
-from cluster.socketio.handlers import RESERVED
 
 MESSAGE = b"4"
 """Engine.IO's type of a packet that carries a packet of Socket.IO."""
@@ -103,7 +109,7 @@ def event_packet(namespace: str, event: str, arguments: Sequence[Any]) -> OutPac
     """
     if event.__class__ is not str and not isinstance(event, str):
         raise TypeError(f"the name of an event is str, not {type(event).__name__}")
-    if event in RESERVED:
+    if event in RESERVED_EVENTS:
         raise ValueError(f"the event {event!r} is reserved by Socket.IO")
     return _packet(EVENT, namespace, [event, *arguments])
 

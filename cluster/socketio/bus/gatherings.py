@@ -5,7 +5,6 @@ answers it will send (EXPECT); answers and these numbers arrive in any order.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_REQUESTS = 10_000
@@ -15,25 +14,20 @@ MAX_REQUESTS = 10_000
 class Gathering:
     """The answers to one request. Await ``wait``.
 
-    Args:
-        nodes: How many other nodes will say how many answers they send.
+    This node is the first that says how many answers it sends.
     """
 
     __slots__ = ("_answers", "_due", "_future", "_missing", "_nodes")
 
-    def __init__(self, nodes: int = 0) -> None:
+    def __init__(self) -> None:
         self._answers: list[Any] = []
-        self._nodes = nodes
+        self._nodes = 1
         self._due = 0
         self._missing = 0
         self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def expect(self, answers: int) -> None:
-        """This node sends so many answers."""
-        self._due += answers
-
-    def expect_of_node(self, answers: int) -> None:
-        """Another node sends so many answers."""
+        """A node, this one or another, sends so many answers."""
         self._nodes -= 1
         self._due += answers
         self.look()
@@ -101,7 +95,3 @@ class Gatherings:
     def get(self, number: int) -> Gathering | None:
         """The gathering with this number; None if it is over."""
         return self._open.get(number)
-
-
-Acknowledged = Callable[[Sequence[Any] | None], None]
-"""Called once with the arguments of a client's acknowledgement; with None if the client is gone."""

@@ -6,7 +6,8 @@ Call all methods in the thread of the node's event loop.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from twisted.logger import Logger
 
@@ -35,13 +36,11 @@ from cluster.socketio.bus.emits import (
     with_id,
 )
 from cluster.socketio.bus.envelopes import Envelope, decode_envelope, sender_of
-from cluster.socketio.bus.gatherings import Acknowledged, Gatherings
+from cluster.socketio.bus.gatherings import Gatherings
 from cluster.socketio.bus.values import decode_value, encode_value
 from cluster.socketio.engine.fan_out import send_to_all
+from cluster.socketio.interfaces import Acknowledged, NamespaceRules
 from cluster.socketio.local_sockets import LocalSockets
-
-if TYPE_CHECKING:
-    from cluster.socketio.namespace import Namespace
 
 MISSING = 8
 """Flag of ANSWER: the client is gone, and does not answer."""
@@ -59,7 +58,7 @@ class NodeLink:
         namespaces: The namespaces by their names.
     """
 
-    def __init__(self, node: Node, name: str, namespaces: "Mapping[str, Namespace]") -> None:
+    def __init__(self, node: Node, name: str, namespaces: Mapping[str, NamespaceRules]) -> None:
         self.node = node
         self.name = name
         self.pubsub = node.pubsub
@@ -75,10 +74,10 @@ class NodeLink:
         self._tasks: set[asyncio.Future[Any]] = set()
         self.local = {
             namespace: LocalSockets(
-                room_begins=lambda room, space=space: self._room_begins(space, room),
-                room_ends=lambda room, space=space: self._room_ends(space, room),
-                begins=lambda topic=namespace_topic(name, namespace): self._follow(topic),
-                ends=lambda topic=namespace_topic(name, namespace): self._unfollow(topic),
+                room_begins=partial(self._room_begins, space),
+                room_ends=partial(self._room_ends, space),
+                begins=partial(self._follow, namespace_topic(name, namespace)),
+                ends=partial(self._unfollow, namespace_topic(name, namespace)),
             )
             for namespace, space in namespaces.items()
         }
@@ -102,7 +101,7 @@ class NodeLink:
         if callback is not None:
             callback.stop()
 
-    def _room_begins(self, space: "Namespace", room: str) -> None:
+    def _room_begins(self, space: NamespaceRules, room: str) -> None:
         self._follow(room_topic(self.name, space.path, room))
         public = space.topic_of(room)
         if public is not None:
@@ -111,7 +110,7 @@ class NodeLink:
                 topic, self._public_taker(space, room), replay=False, for_client=True
             )
 
-    def _room_ends(self, space: "Namespace", room: str) -> None:
+    def _room_ends(self, space: NamespaceRules, room: str) -> None:
         self._unfollow(room_topic(self.name, space.path, room))
         public = space.topic_of(room)
         if public is not None:
@@ -171,7 +170,7 @@ class NodeLink:
             if not is_local and not self._is_for_this_process(emit):
                 sent = publication_of(self.name, emit, self.token, number)
                 gathering.more_nodes(self.publish(sent))
-            gathering.expect_of_node(self.call_here(emit, done))
+            gathering.expect(self.call_here(emit, done))
             return await gathering.wait(timeout)
         finally:
             self.gatherings.end(number)
@@ -209,7 +208,7 @@ class NodeLink:
         number, gathering = self.gatherings.begin()
         try:
             gathering.more_nodes(self.request(topic, envelope._replace(request=number)))
-            gathering.expect_of_node(0)
+            gathering.expect(0)
             return await gathering.wait(timeout)
         finally:
             self.gatherings.end(number)
@@ -248,7 +247,7 @@ class NodeLink:
         elif kind == envelopes.EXPECT:
             gathering = self.gatherings.get(envelope.request)
             if gathering is not None:
-                gathering.expect_of_node(int(envelope.parts[0]))
+                gathering.expect(int(envelope.parts[0]))
         elif kind == envelopes.ANSWER:
             gathering = self.gatherings.get(envelope.request)
             if gathering is not None:
@@ -318,7 +317,7 @@ class NodeLink:
 
         task.add_done_callback(ended)
 
-    def _public_taker(self, space: "Namespace", room: str) -> Callable[[bytes, int], None]:
+    def _public_taker(self, space: NamespaceRules, room: str) -> Callable[[bytes, int], None]:
         def take(frame: bytes, offset: int) -> None:
             event = space.event_of(room, as_message(frame))
             if event is not None:
