@@ -98,6 +98,7 @@ class Bare(Namespace):
 class NodeTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         load_site()
+        self.patch(topics, "_when_attached", [])
 
     async def server(self, *args: Any, **options: Any) -> NodeServer:
         """One node with the namespaces above."""

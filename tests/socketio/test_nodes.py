@@ -5,6 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.django.api import topics
 from cluster.socketio import AcknowledgementTimeout, Namespace, Socket
 from cluster.socketio.bus import envelopes
 from cluster.testing import asynchronous
@@ -36,6 +37,7 @@ class Chat(Namespace):
 class ClusterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         load_site()
+        self.patch(topics, "_when_attached", [])
 
     async def start(self, count: int = 3) -> None:
         """Nodes with one client each; those of the first two are in the room "r"."""
