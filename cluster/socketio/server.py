@@ -13,7 +13,8 @@ from cluster.core.interfaces import Node
 from cluster.core.socketio.packets import PacketLimits
 from cluster.django import conf
 from cluster.django.api import topics
-from cluster.socketio.bus.addresses import checked_name, checked_namespace
+from cluster.django.api.payloads import Payload
+from cluster.socketio.bus.addresses import checked_name, checked_namespace, server_topic
 from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.client import Client
 from cluster.socketio.emitter import MAIN
@@ -105,7 +106,7 @@ class SocketIO:
         )
         self._be_view(EngineServer(self._on_client, options, allow=allow).view())
         servers[self.name] = self
-        topics.when_attached(self._node_attached)
+        topics.listen(server_topic(self.name), self.take)
 
     def _be_view(self, view: Any) -> None:
         """Carry what the view of the transports carries, so that the URLconf has this object."""
@@ -147,8 +148,11 @@ class SocketIO:
         made: NodeLink = node.in_reactor(self._linked, node)
         return made
 
-    def _node_attached(self, node: Node) -> None:
-        self._linked(node)
+    def take(self, message: Payload) -> None:
+        """What other nodes send to every node."""
+        link = self.link()
+        if link is not None:
+            link.take(message)
 
     def _linked(self, node: Node) -> NodeLink:
         link = self._link

@@ -11,8 +11,10 @@ from typing import Any
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange
 from cluster.core.socketio.packets import Reassembly, decode
+from cluster.django.api.payloads import as_message
 from cluster.pubsub.pubsub import PubSub
 from cluster.socketio import SocketIO
+from cluster.socketio.bus.addresses import server_topic
 from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.engine.registry import sessions
@@ -120,6 +122,8 @@ class Nodes:
         node.__init__(name, self)  # type: ignore[misc]
         server = NodeServer(namespaces, **options)
         server.made = NodeLink(node, server.name, server.namespaces)
+        topic = server_topic(server.name)
+        node.pubsub.listen(topic, lambda frame: server.take(as_message(frame)))
         await turns()
         return server
 

@@ -98,7 +98,7 @@ class Bare(Namespace):
 class NodeTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         load_site()
-        self.patch(topics, "_when_attached", [])
+        self.patch(topics, "_listeners", [])
 
     async def server(self, *args: Any, **options: Any) -> NodeServer:
         """One node with the namespaces above."""

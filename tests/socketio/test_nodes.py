@@ -37,7 +37,7 @@ class Chat(Namespace):
 class ClusterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         load_site()
-        self.patch(topics, "_when_attached", [])
+        self.patch(topics, "_listeners", [])
 
     async def start(self, count: int = 3) -> None:
         """Nodes with one client each; those of the first two are in the room "r"."""

@@ -23,9 +23,6 @@ _attached: tuple[Node | None, int] = (None, 0)
 _listeners: list[tuple[bytes, Callable[[bytes], None], Callable[[], None] | None]] = []
 
 
-_when_attached: list[Callable[[Node], None]] = []
-
-
 def running_node() -> Node:
     """The node of this process. Raises NotRunning if there is none."""
     if node is None:
@@ -78,15 +75,6 @@ def listen_from_start(
         node.pubsub.listen(as_topic(topic), take, lost)
 
 
-def when_attached(call: Callable[[Node], None]) -> None:
-    """Call a function with each node that becomes the one of this process, in the thread of its
-    event loop; with the running one at once or soon."""
-    _when_attached.append(call)
-    running = node
-    if running is not None:
-        running.in_reactor_later(lambda: call(running))
-
-
 def attach(running: Node) -> None:
     """Make a node the one of this process. The node calls this once, in the thread of its event
     loop, when Django is loaded."""
@@ -94,8 +82,6 @@ def attach(running: Node) -> None:
     node, _attached = running, (running, threading.get_ident())
     for topic, take, lost in _listeners:
         running.pubsub.listen(topic, take, lost)
-    for call in _when_attached:
-        call(running)
 
 
 def node_name() -> str:

@@ -13,8 +13,9 @@ from twisted.logger import Logger
 
 from cluster.core.exceptions import WireError
 from cluster.core.interfaces import Callback, Node
+from cluster.django.api import in_force
 from cluster.django.api.in_force import InForce
-from cluster.django.api.payloads import as_message, as_public_topic
+from cluster.django.api.payloads import Payload, as_message, as_public_topic
 from cluster.django.api.publication import Publication
 from cluster.logs.rate_limit import LimitedLog
 from cluster.socketio.bus import envelopes
@@ -70,6 +71,7 @@ class NodeLink:
         self._namespaces = namespaces
         self._in_force = InForce(node.pubsub.barriers, f"c10k/sio/{self.token}/")
         self._followed: dict[bytes, Callback] = {}
+        self._server_topic = server_topic(name)  # the server listens to it
         self._last_id = 0
         self._tasks: set[asyncio.Future[Any]] = set()
         self.local = {
@@ -81,8 +83,9 @@ class NodeLink:
             )
             for namespace, space in namespaces.items()
         }
-        self._follow(server_topic(name))
         self._follow(process_topic(name, self.token))
+        self._is_ready = self.not_in_force
+        """What to wait for until the answers of all nodes arrive; None: they do."""
 
     def stop(self) -> None:
         """This is not the node of the process any more."""
@@ -143,7 +146,7 @@ class NodeLink:
     def publish(self, sent: Publication) -> int:
         """Publish an envelope of this process; returns how many other nodes subscribe."""
         nodes, _ = self.pubsub.publish(sent.topic, sent.frame)
-        return nodes - (sent.topic in self._followed)
+        return nodes - (sent.topic in self._followed or sent.topic == self._server_topic)
 
     def _is_for_this_process(self, emit: Emit) -> bool:
         return bool(emit.rooms) and all(
@@ -158,6 +161,7 @@ class NodeLink:
         Returns:
             A list of their arguments, and whether all sockets have answered.
         """
+        await self._ready()
         number, gathering = self.gatherings.begin()
 
         def done(arguments: Any) -> None:
@@ -174,6 +178,12 @@ class NodeLink:
             return await gathering.wait(timeout)
         finally:
             self.gatherings.end(number)
+
+    async def _ready(self) -> None:
+        """Wait until the answers of all nodes arrive."""
+        if self._is_ready is not None:
+            await in_force.wait(self._is_ready)
+            self._is_ready = None
 
     def call_here(self, emit: Emit, done: Acknowledged) -> int:
         """Send an event to its sockets on this node, ``done`` receives each acknowledgement.
@@ -205,6 +215,7 @@ class NodeLink:
         Returns:
             Their answers, and whether they are all.
         """
+        await self._ready()
         number, gathering = self.gatherings.begin()
         try:
             gathering.more_nodes(self.request(topic, envelope._replace(request=number)))
@@ -223,7 +234,10 @@ class NodeLink:
     # What arrives.
 
     def _take(self, frame: bytes, offset: int) -> None:
-        data = as_message(frame)
+        self.take(as_message(frame))
+
+    def take(self, data: Payload) -> None:
+        """An envelope has arrived."""
         if not isinstance(data, bytes):
             self.count("malformed", "it is not binary")
             return
