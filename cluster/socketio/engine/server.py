@@ -155,8 +155,9 @@ class EngineServer:
         return await call_permission(self.allow, request, args, kwargs)
 
     def _run(self) -> Callable[..., Awaitable[None]]:
-        async def run(websocket: WebSocket, *args: Any, **kwargs: Any) -> None:
-            await websocket_transport.serve(self, websocket)
+        # No coroutine of its own: it would cost memory in each idle client.
+        def run(websocket: WebSocket, *args: Any, **kwargs: Any) -> Awaitable[None]:
+            return websocket_transport.serve(self, websocket)
 
         run.__module__, _, run.__qualname__ = self.name.rpartition(".")
         return run
