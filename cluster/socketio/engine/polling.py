@@ -145,8 +145,8 @@ class PollingTransport:
         """The client asks for packets."""
         client = self._client
         client.flush()
-        if self.seat is not None and not client.session.is_probing:
-            self.seat.count_user_again()  # the handshake of an upgrade may have been refused
+        if not client.session.is_probing:
+            self.count_seat_again()  # the handshake of an upgrade may have been refused
         decisions = client.session.poll_begins()
         is_refused = any(isinstance(each, RefusePoll) for each in decisions)
         if not is_refused:
@@ -230,6 +230,16 @@ class PollingTransport:
             sessions.end_of_turn.budget.later(self._continue)
 
     # The end.
+
+    def lend_seat(self) -> None:
+        """The WebSocket of an upgrade counts for the user in place of the session."""
+        if self.seat is not None:
+            self.seat.lend_user()
+
+    def count_seat_again(self) -> None:
+        """The session stays on polling, or has ended."""
+        if self.seat is not None:
+            self.seat.count_user_again()
 
     def leave_seat(self) -> None:
         """The session does not use this transport any more. Idempotent."""

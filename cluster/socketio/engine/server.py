@@ -132,7 +132,9 @@ class EngineServer:
         if query.transport != WEBSOCKET:
             raise refused(BAD_REQUEST)
         if query.sid:
-            self.upgrading_client(query).lend_seat()
+            polling = self.upgrading_client(query).polling
+            assert polling is not None
+            polling.lend_seat()
 
     def upgrading_client(self, query: Query) -> EngineClient:
         """The session that a WebSocket's client wants to upgrade.

@@ -170,22 +170,10 @@ class SessionTransports(Heartbeat):
     def upgrade_lost(self, websocket: WebSocket) -> None:
         """A WebSocket that was opened for an upgrade is gone. The session may use it already."""
         if self.upgrade is not None and self.upgrade.websocket is websocket:
-            self.upgrade.end()
-            self.upgrade = None
-            self._count_seat_again()
+            self.upgrade.fail()
             self.perform(self.session.probe_closed())
         elif websocket is self.websocket:
             self.websocket_lost()
-
-    def lend_seat(self) -> None:
-        """The WebSocket of an upgrade counts for the user in place of the session."""
-        if self.polling is not None and self.polling.seat is not None:
-            self.polling.seat.lend_user()
-
-    def _count_seat_again(self) -> None:
-        """The session stays on polling."""
-        if self.polling is not None and self.polling.seat is not None:
-            self.polling.seat.count_user_again()
 
     # What the server does.
 
@@ -270,10 +258,8 @@ class SessionTransports(Heartbeat):
                 case Upgraded():
                     self._upgraded()
                 case CloseProbe():
-                    upgrade, self.upgrade = self.upgrade, None
-                    if upgrade is not None:
-                        upgrade.close()
-                        self._count_seat_again()
+                    if self.upgrade is not None:
+                        self.upgrade.close()
                 case CloseWebSocket():
                     if self.websocket is not None:
                         self.websocket.close_now(CLOSE_NORMAL)

@@ -34,6 +34,7 @@ class Client(Protocol):
     """What is needed here of an EngineClient."""
 
     upgrade: Any
+    polling: Any
 
     @property
     def session(self) -> EngineSession: ...
@@ -91,9 +92,15 @@ class Upgrade:
         if timer is not None:
             timer.cancel()
 
-    def close(self) -> None:
-        """Close the WebSocket: the session stays on polling, or has ended."""
+    def fail(self) -> None:
+        """The session stays on polling, or has ended."""
         self.end()
+        self._client.upgrade = None
+        self._client.polling.count_seat_again()
+
+    def close(self) -> None:
+        """Close the WebSocket, which the session does not use."""
+        self.fail()
         self.websocket.close_now(CLOSE_NORMAL)
 
     def _overdue(self) -> None:
