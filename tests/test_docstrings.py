@@ -39,7 +39,7 @@ import django.http
 from twisted.trial.unittest import SynchronousTestCase
 
 import cluster
-from cluster import testing
+from cluster import socketio, testing
 from cluster.core import exceptions
 from tests.django.site import load_site
 from tests.test_api_reference import INSIDE
@@ -91,7 +91,7 @@ def raised(function: Callable[..., Any]) -> set[str]:
 
 def is_an_exception(name: str) -> bool:
     """Whether readers can find an exception of this name."""
-    places = (builtins, cluster, testing, exceptions, django.core.exceptions, django.http)
+    places = (builtins, cluster, socketio, testing, exceptions, django.core.exceptions, django.http)
     found = next((getattr(place, name) for place in places if hasattr(place, name)), None)
     return inspect.isclass(found) and issubclass(found, BaseException)
 
@@ -192,7 +192,7 @@ def line(found: Any) -> str:
 
 def complaints() -> Iterator[tuple[str, str]]:
     """(public name, what is wrong and where) for each thing that is wrong."""
-    for module in (cluster, testing):
+    for module in (cluster, socketio, testing):
         for name in module.__all__:
             found = getattr(module, name)
             if inspect.isclass(found):

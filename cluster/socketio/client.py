@@ -6,8 +6,9 @@ nothing is read from the client. A handler that waits for an acknowledgement of 
 count, because it ends only with what the client sends.
 """
 
+import sys
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -50,6 +51,9 @@ REJECTED = {"message": "Connection rejected by server"}
 FAILED = {"message": "Internal server error"}
 
 _log = Logger(LOGGER)
+
+failure_observers: list[Callable[[BaseException], None]] = []
+"""Called with each exception of a handler; for tests."""
 
 _EVENTS = (EVENT, BINARY_EVENT)
 _ACKS = (ACK, BINARY_ACK)
@@ -232,6 +236,10 @@ class Client:
 
     def log_failure(self, what: str, handler: Handler, socket: Socket) -> None:
         """Log the exception that a handler has raised."""
+        error = sys.exception()
+        if error is not None:
+            for observe in failure_observers:
+                observe(error)
         _log.failure(
             "{what} failed: {name} for {path!r}",
             what=what,

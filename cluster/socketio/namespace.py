@@ -44,8 +44,8 @@ class Namespace(BroadcastOperator):
 
             async def on_disconnect(self, socket, reason): ...
 
-    ``on_connect(socket, auth)`` accepts a client, unless it raises ConnectionRefused or Django's
-    PermissionDenied, or returns False. ``on_disconnect(socket, reason)`` is called once for each
+    ``on_connect(socket, auth)`` decides on a client: a ConnectionRefused or Django's
+    PermissionDenied refuses it, and so does False as result. ``on_disconnect(socket, reason)`` is called once for each
     client that was accepted. ``on_any(socket, event, *args)`` takes events without a handler.
     Every other ``on_EVENT(socket, *args)`` handles an event; what it returns is the
     acknowledgement: None is one without arguments, a tuple one with several. ``@event("a name")``

@@ -129,10 +129,9 @@ class Socket:
     def emit(
         self, event: str, *args: Any, immediate: bool = False, using: str | None = None
     ) -> EmitReceipt:
-        """Send an event to this client. It does not wait; ``await`` the result to wait until the
-        client reads.
+        """Send an event to this client.
 
-        In a thread, inside a database transaction, it is sent after the commit. Ignored when the
+        It does not wait; ``await`` the result to wait until the client reads. In a thread, inside a database transaction, it is sent after the commit. Ignored when the
         client is gone.
 
         Args:

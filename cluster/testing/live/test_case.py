@@ -33,6 +33,8 @@ from cluster.django.api import backends
 from cluster.testing.conversation import opening
 from cluster.testing.cookies import log_in, plain
 from cluster.testing.live.client import LiveClient
+from cluster.testing.live.socketio_client import LiveSocketIOClient
+from cluster.testing.socketio_conversation import with_parameters
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -118,6 +120,29 @@ class LiveClusterTestCase(TransactionTestCase):
         host, _, port = self.url.removeprefix("http://").partition(":")
         request = opening(path, f"{host}:{port}", headers or {}, found, subprotocols, origin)
         return LiveClient((host, int(port)), request)
+
+    def connect_socketio(
+        self, path: str, namespace: str = "/", *, auth: Any = None, **options: Any
+    ) -> LiveSocketIOClient:
+        """Connect a Socket.IO client through a real socket.
+
+        Close the client, or use it in a ``with`` block.
+
+        Args:
+            path: The path of the server, with a query string if necessary.
+            namespace: The name of the namespace.
+            auth: What ``on_connect`` receives as ``auth``: a dict.
+            **options: Those of ``connect``: user, session, headers, cookies, origin.
+
+        Returns:
+            The client, whose methods block.
+
+        Raises:
+            ConnectionRefused: The namespace refuses the client.
+            Refused: The server does not accept the handshake.
+        """
+        client = self.connect(with_parameters(path), **options)
+        return LiveSocketIOClient(client, namespace, auth)
 
 
 @contextmanager
