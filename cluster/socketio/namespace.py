@@ -45,9 +45,9 @@ class Namespace(BroadcastOperator):
             async def on_disconnect(self, socket, reason): ...
 
     ``on_connect(socket, auth)`` decides on a client: a ConnectionRefused or Django's
-    PermissionDenied refuses it, and so does False as result. ``on_disconnect(socket, reason)`` is called once for each
-    client that was accepted. ``on_any(socket, event, *args)`` takes events without a handler.
-    Every other ``on_EVENT(socket, *args)`` handles an event; what it returns is the
+    PermissionDenied refuses it, and so does False as result. ``on_disconnect(socket, reason)`` is
+    called once for each client that was accepted. ``on_any(socket, event, *args)`` takes events
+    without a handler. Every other ``on_EVENT(socket, *args)`` handles an event; it returns the
     acknowledgement: None is one without arguments, a tuple one with several. ``@event("a name")``
     makes a method the handler of an event whose name is no identifier.
 

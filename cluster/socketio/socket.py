@@ -131,8 +131,8 @@ class Socket:
     ) -> EmitReceipt:
         """Send an event to this client.
 
-        It does not wait; ``await`` the result to wait until the client reads. In a thread, inside a database transaction, it is sent after the commit. Ignored when the
-        client is gone.
+        It does not wait; ``await`` the result to wait until the client reads. In a thread, inside a
+        database transaction, it is sent after the commit. Ignored when the client is gone.
 
         Args:
             event: The name of the event.
