@@ -23,6 +23,22 @@ class OccupancyTests(SynchronousTestCase):
         self.assertTrue(self.occupancy.limits_users)
         self.assertFalse(Occupancy(DEFAULTS, self.sockets).limits_users)
 
+    def test_a_seat_whose_place_another_connection_takes(self) -> None:
+        first, second = self.occupancy.enter(None), self.occupancy.enter(None)
+        first.assign_user("1")
+        first.lend_user()
+        first.lend_user()
+        second.assign_user("1")
+        self.assert_refused(self.occupancy.enter(None).assign_user, "1")
+        first.count_user_again()
+        first.count_user_again()
+        second.leave()
+        self.assert_refused(self.occupancy.enter(None).assign_user, "1")
+        first.lend_user()
+        first.leave()
+        first.count_user_again()
+        self.occupancy.enter(None).assign_user("1")
+
     def test_of_a_proxys_client(self) -> None:
         seat = self.occupancy.enter("192.0.2.1")
         self.assert_refused(self.occupancy.enter, "192.0.2.1")

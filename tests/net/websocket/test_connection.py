@@ -21,6 +21,29 @@ class OpenTests(SynchronousTestCase):
 
 
 class CloseTests(SynchronousTestCase):
+    def test_last_frames_of_the_application(self) -> None:
+        application = Application()
+        connection, transport = application.open()
+        calls: list[tuple[int, str]] = []
+
+        def closing(code: int, reason: str) -> None:
+            calls.append((code, reason))
+            connection.send_frame(text_frame(b"last"))
+
+        connection.on_closing = closing
+        connection.close(4000, "enough")
+        connection.close(4001)
+        application.clock.advance(0)
+        self.assertEqual(calls, [(4000, "enough")])
+        self.assertEqual(transport.written, text_frame(b"last") + server_close(4000, b"enough"))
+
+    def test_a_client_that_closes_itself(self) -> None:
+        application = Application()
+        connection, _ = application.open()
+        connection.on_closing = lambda code, reason: self.fail("it was not this end")
+        connection.dataReceived(close(1000))
+        connection.close(1001)
+
     def test_codes_that_may_be_sent(self) -> None:
         for code in (1000, 1001, 1008, 1011, 1012, 1013, 3000, 4999):
             application = Application()

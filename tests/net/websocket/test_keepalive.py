@@ -7,6 +7,18 @@ from tests.net.websocket.wire import close, text
 
 
 class PingTests(SynchronousTestCase):
+    def test_no_pings(self) -> None:
+        for before in (0, 25):  # none was sent, or one was not answered
+            application = Application(ping_interval=20, ping_timeout=30)
+            connection, transport = application.open()
+            application.clock.advance(before)
+            transport.written = b""
+            connection.stop_pings()
+            application.clock.advance(200)
+            self.assertEqual((transport.written, transport.lost), (b"", False))
+            connection.dataReceived(text("alive"))
+            self.assertEqual(application.clock.getDelayedCalls(), [])
+
     def test_a_paused_client_is_not_disconnected_for_a_missing_pong(self) -> None:
         application = Application(ping_interval=20, ping_timeout=30)
         connection, transport = application.open()
