@@ -20,7 +20,7 @@ class Main(Namespace):
     """One room, to which a client's "publish" sends its text as "message"."""
 
     async def on_connect(self, socket: Socket, auth: Any) -> None:
-        if socket.request.GET.get("role") != "publisher":
+        if auth["role"] != "publisher":
             socket.enter_room(ROOM)
 
     async def on_publish(self, socket: Socket, text: str) -> None:

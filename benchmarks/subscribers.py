@@ -28,7 +28,7 @@ class Dialect(NamedTuple):
 
     Attributes:
         path: The URL of publisher and subscribers, with an open query string.
-        start: What a client sends when it is connected; empty: nothing.
+        start: What a client sends when it is connected, with "%s" for its role; empty: nothing.
         started: How the server's answer to it begins.
         sent: The text around a message that a publisher sends.
         received: The text around a message that a subscriber receives.
@@ -55,7 +55,7 @@ PLAIN = Dialect(f"{PATH}?")
 # https://socket.io/docs/v4/engine-io-protocol/, https://socket.io/docs/v4/socket-io-protocol/
 SOCKET_IO = Dialect(
     "/socket.io/?EIO=4&transport=websocket&",
-    start=b"40",
+    start=b'40{"role":"%s"}',
     started=b"40",
     sent=(b'42["publish","', b'"]'),
     received=(b'42["message","', b'"]'),
@@ -74,16 +74,16 @@ def open_connections(port: int, dialect: Dialect, role: str, count: int) -> list
     )
     try:
         for sock in sockets if dialect.start else ():
-            _start(sock, dialect)
+            _start(sock, dialect, role)
     except BaseException:
         load.close(sockets)
         raise
     return sockets
 
 
-def _start(sock: socket.socket, dialect: Dialect) -> None:
+def _start(sock: socket.socket, dialect: Dialect, role: str) -> None:
     """Exchange the first messages of a connection."""
-    sock.send(load.client_frame(dialect.start))
+    sock.send(load.client_frame(dialect.start % role.encode()))
     received = b""
     while True:
         load.wait_for(sock, 30)

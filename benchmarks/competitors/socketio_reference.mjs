@@ -19,7 +19,7 @@ function serve() {
   const io = new Server(http, { pingInterval: INTERVAL_MS });
   if (cluster.isWorker) io.adapter(createAdapter());
   io.on("connection", (socket) => {
-    if (socket.handshake.query.role !== "publisher") socket.join(ROOM);
+    if (socket.handshake.auth.role !== "publisher") socket.join(ROOM);
     socket.on("publish", (text) => io.to(ROOM).emit("message", text));
     socket.on("echo", (text, done) => done(text));
   });

@@ -19,8 +19,8 @@ server = socketio.AsyncServer(async_mode="asgi", client_manager=manager, ping_in
 
 
 @server.event
-async def connect(sid: str, environ: dict[str, Any]) -> None:
-    if "role=publisher" not in environ["QUERY_STRING"]:
+async def connect(sid: str, environ: dict[str, Any], auth: dict[str, str]) -> None:
+    if auth["role"] != "publisher":
         await server.enter_room(sid, ROOM)
 
 
