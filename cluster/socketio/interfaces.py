@@ -3,7 +3,7 @@
 From the lowest: the bus (NodeLink), operators, Socket, Client, Namespace, SocketIO.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -34,7 +34,7 @@ class LocalSocket(Protocol):
     def id(self) -> str: ...
 
     @property
-    def joined(self) -> frozenset[str] | set[str]:
+    def joined(self) -> Collection[str]:
         """Its rooms, without its own id."""
 
     def __hash__(self) -> int: ...
