@@ -7,6 +7,7 @@ WebSockets, and the server itself, by which a node finds it for requests of long
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import ResolverMatch
 from django.views.decorators.csrf import csrf_exempt
@@ -27,6 +28,7 @@ from cluster.socketio.engine import websocket_transport
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.engine.errors import (
     BAD_REQUEST,
+    FORBIDDEN,
     UNKNOWN_SID,
     UNKNOWN_TRANSPORT,
     body_of,
@@ -154,7 +156,10 @@ class EngineServer:
         assert self.allow is not None
         if request.GET.get("sid"):
             return None
-        return await call_permission(self.allow, request, args, kwargs)
+        try:
+            return await call_permission(self.allow, request, args, kwargs)
+        except PermissionDenied:
+            raise refused(FORBIDDEN) from None
 
     def _run(self) -> Callable[..., Awaitable[None]]:
         # No coroutine of its own: it would cost memory in each idle client.

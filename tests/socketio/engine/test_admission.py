@@ -163,8 +163,10 @@ class AllowTests(EngineTestCase):
                 query = f"EIO=4&transport=polling&auth={auth}"
                 response = (await self.ask(query, path="/guarded/")).response
                 self.assertEqual((response.status, response.body), (status, body))
+            socket = await self.socket("EIO=4&transport=websocket", path="/guarded/")
+            self.assertEqual((socket.refusal.status, socket.refusal.error), (403, 4))
             self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
-            self.assertEqual(sessions.refused["403"], 1)
+            self.assertEqual(sessions.refused, {"403": 1, "500": 1, "4": 1})
             self.assertEqual(self.app.events, [])
 
         self.run_async(test)
