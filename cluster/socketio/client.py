@@ -73,6 +73,7 @@ class Client:
 
     __slots__ = (
         "_close_reason",
+        "_is_starting",
         "_left",
         "_reassembly",
         "_running",
@@ -92,6 +93,7 @@ class Client:
         self._reassembly: Reassembly | None = None
         self._left: set[str] | None = None  # namespaces that the server has ended
         self._running = 0
+        self._is_starting = False
         self._waiting: deque[Call] | None = None
         self._close_reason: str | None = None
         self.has_connected = False
@@ -177,6 +179,8 @@ class Client:
                 f"a client sent {event!r:.100} with {count} arguments to {handler.name}",
             )
             return
+        if self.link.pubsub.full:
+            self.engine.pause("bus")  # until the node resumes all: a client's events may be emits
         if self._waiting is None and self._running < self.server.max_handlers:
             self._start(socket, handler, arguments, id)
             return
@@ -212,14 +216,21 @@ class Client:
             self._running -= 1
             if self._waiting is not None:
                 self._start_waiting()
+            self.server.task_ends()
 
     def _start_waiting(self) -> None:
         waiting = self._waiting
         limit = self.server.max_handlers
-        while waiting and self._running < limit:
-            call = waiting.popleft()
-            if call[0].connected:
-                self._start(*call)
+        if self._is_starting:
+            return  # a handler that has ended at once
+        self._is_starting = True
+        try:
+            while waiting and self._running < limit:
+                call = waiting.popleft()
+                if call[0].connected:
+                    self._start(*call)
+        finally:
+            self._is_starting = False
         if not waiting and self._waiting is not None:
             self._waiting = None
             self.engine.resume("handlers")
@@ -305,6 +316,7 @@ class Client:
             self._refuse(socket, REJECTED)
         else:
             self._accept(socket)
+        self.server.task_ends()
 
     @staticmethod
     async def _ask(handler: Handler, arguments: Sequence[Any]) -> Any:
@@ -374,3 +386,5 @@ class Client:
             pass
         except Exception:
             self.log_failure("on_disconnect", handler, socket)
+        finally:
+            self.server.task_ends()

@@ -103,6 +103,9 @@ class AnyServer(Protocol):
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine, which does not raise, in a task."""
 
+    def task_ends(self) -> None:
+        """Each coroutine of ``run`` calls this at its end."""
+
 
 class AnyClient(Protocol):
     """The client of a socket."""

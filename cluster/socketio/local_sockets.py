@@ -138,5 +138,5 @@ class LocalSockets:
         if is_volatile:
             return sum(receiver.send_volatile(packet) for receiver in tuple(found.values()))
         if found:
-            send_to_all(found.values(), packet)
+            send_to_all(tuple(found.values()), packet)  # a client may be closed meanwhile
         return len(found)

@@ -170,7 +170,9 @@ class SocketIO:
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine of the server, which does not raise, in a task.
 
-        Where Python can (3.12), it begins at once, and needs no task's turn if it does not wait.
+        Where Python can (3.12), it begins at once, and needs no turn of the event loop if it does
+        not wait. The coroutine calls ``task_ends`` at its end: a callback of the task would be one
+        more call of the event loop for each event.
         """
         loop = asyncio.get_running_loop()
         if sys.version_info >= (3, 12):
@@ -178,9 +180,14 @@ class SocketIO:
             if task.done():
                 return
         else:
-            task = loop.create_task(coroutine)
+            task = asyncio.Task(coroutine, loop=loop)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+    def task_ends(self) -> None:
+        """The running task ends."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.discard(task)
 
     # Clients.
 
