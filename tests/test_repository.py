@@ -242,6 +242,7 @@ class ReferenceTests(TestCase):
         source = "".join(path.read_text() for path in (ROOT / "cluster").rglob("*.py"))
         reasons = set(re.findall(r'dropped\["(\w+)"\] [+=]', source))
         reasons |= set(re.findall(r'(?:\.drop|_refuse_retained)\([^)]*"(\w+)"\)', source))
+        reasons |= set(re.findall(r'\.count\(\s*"(\w+)"', source))
         reasons |= set(re.findall(r'^[A-Z]+ = "(channel_\w+)"', source, re.MULTILINE))
         page = section(REFERENCE / "metrics.md", "Why messages are dropped")
         named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", page, re.MULTILINE)))

@@ -126,15 +126,21 @@ class Drain:
             self.log.warn("views still run at the end of the drain timeout; leaving them")
         # Handlers end after their clients are gone, and may run clean-up code first.
         await self._wait_while(
-            lambda: bool(websockets.dispatcher.running or self._http.database.active), grace
+            lambda: bool(
+                websockets.dispatcher.running
+                or self._http.socketio.running
+                or self._http.database.active
+            ),
+            grace,
         )
-        running = websockets.dispatcher.running
+        running = websockets.dispatcher.running + self._http.socketio.running
         if running:
             self.log.warn(
                 "handlers still run at the end of the drain timeout ({count}); cancelling them",
                 count=running,
             )
             websockets.dispatcher.cancel_running()
+            self._http.socketio.cancel_running()
             await deferLater(self._reactor, POLL_S, lambda: None)  # for their clean-up
         if requests.active:
             self.log.warn(

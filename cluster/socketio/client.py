@@ -284,6 +284,12 @@ class Client:
             self.server.run(self._admit(socket, space))
 
     async def _admit(self, socket: Socket, space: AnyNamespace) -> None:
+        try:
+            await self._decide(socket, space)
+        finally:
+            self.server.task_ends()
+
+    async def _decide(self, socket: Socket, space: AnyNamespace) -> None:
         """Ask the checks and ``on_connect`` of a namespace, and answer the client."""
         content: Any = None
         handler: Handler | None = None
@@ -316,7 +322,6 @@ class Client:
             self._refuse(socket, REJECTED)
         else:
             self._accept(socket)
-        self.server.task_ends()
 
     @staticmethod
     async def _ask(handler: Handler, arguments: Sequence[Any]) -> Any:

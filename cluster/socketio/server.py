@@ -20,6 +20,7 @@ from cluster.socketio.client import Client
 from cluster.socketio.emitter import MAIN
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.engine.options import EngineOptions
+from cluster.socketio.engine.registry import sessions
 from cluster.socketio.engine.server import EngineServer
 from cluster.socketio.interfaces import servers
 from cluster.socketio.limits import Limits
@@ -92,7 +93,6 @@ class SocketIO:
         self.low_water = conf.DEFAULTS["SEND_QUEUE_LOW_WATER"]
         self.namespaces = _attached(self, namespaces)
         self._link: NodeLink | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._connect_timeout = connect_timeout
         self._unconnected: deque[tuple[float, Client]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -181,13 +181,13 @@ class SocketIO:
                 return
         else:
             task = asyncio.Task(coroutine, loop=loop)
-        self._tasks.add(task)
+        sessions.tasks.add(task)
 
     def task_ends(self) -> None:
         """The running task ends."""
         task = asyncio.current_task()
         if task is not None:
-            self._tasks.discard(task)
+            sessions.tasks.discard(task)
 
     # Clients.
 

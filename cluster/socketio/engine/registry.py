@@ -4,6 +4,7 @@ A session's id is 20 characters: the token of the process, by which a request fi
 (cluster.net.handover), and 84 random bits. Who knows the id may use the session.
 """
 
+import asyncio
 import secrets
 import string
 from collections import Counter
@@ -65,6 +66,8 @@ class Sessions:
         self.refused: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """Tasks of handlers, which a node that stops waits for."""
         self.end_of_turn: EndOfTurn
         self.high_water = HIGH_WATER
         self.rate: MessageRate | None = None

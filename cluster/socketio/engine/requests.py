@@ -86,6 +86,16 @@ class SocketIORequests:
             if client.transport_name == POLLING
         ]
 
+    @property
+    def running(self) -> int:
+        """Handlers of Socket.IO events that have not ended."""
+        return len(sessions.tasks)
+
+    def cancel_running(self) -> None:
+        """The node ends: cancel the handlers that have not ended."""
+        for task in tuple(sessions.tasks):
+            task.cancel()
+
     def resume(self, why: str) -> None:
         """Read again from the clients over polling that were paused for a reason."""
         for polling in self.open_clients:
