@@ -102,6 +102,7 @@ PUBLIC_PACKAGES = {"cluster.asgi", "cluster.socketio"}
 """Packages whose ``__init__`` offers names to applications, as ``cluster`` itself does."""
 
 COMPOSITION_ROOTS = {
+    "cluster.cli.asyncio_reactor",
     "cluster.cli.child_main",
     "cluster.cli.process_setup",
     "cluster.cli.runserver",

@@ -14,4 +14,5 @@ twistd_log       the log of a process that twistd starts
 log_signals      SIGUSR1 reopens log files
 startup_errors   why a process does not start, as a one-line summary
 process_setup    reactor, signals, log and exit of a process
+asyncio_reactor  the reactor of all processes
 """

@@ -31,11 +31,13 @@ def install_asyncio_reactor() -> None:
 
     Call it before anything imports ``twisted.internet.reactor``.
     """
-    from twisted.internet import asyncioreactor
+    from twisted.internet.main import installReactor
+
+    from cluster.cli.asyncio_reactor import AsyncioReactor
 
     loop = _uvloop() or asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    asyncioreactor.install(loop)
+    installReactor(AsyncioReactor(loop))
 
 
 def use_monotonic_clock(reactor: Any) -> None:
