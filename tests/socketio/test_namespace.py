@@ -308,8 +308,33 @@ class EventTests(NodeTestCase):
         self.assertEqual(client.paused, ["handlers"])
         self.chat(server).proceed.set()
         await until(lambda: len(client.sent) == 5)
-        self.assertEqual([each[3] for each in client.take()], [0, 1, 2, 3, 4])
+        self.assertCountEqual([each[3] for each in client.take()], [0, 1, 2, 3, 4])
         self.assertEqual(client.paused, [])
+
+    @asynchronous
+    async def test_many_handlers_that_do_not_wait_follow_one_that_did(self) -> None:
+        server = await self.server()
+        server.max_handlers = 1
+        client = server.client()
+        await client.connect()
+        client.take()
+        client.receive('20["wait"]')
+        for number in range(1, 3000):
+            client.receive(f'2{number}["echo",{number}]')
+        self.chat(server).proceed.set()
+        await until(lambda: len(client.sent) == 3000)
+        numbers = [each[3] for each in client.take() if each[3]]
+        self.assertEqual(numbers, list(range(1, 3000)))
+
+    @asynchronous
+    async def test_the_client_waits_while_the_bus_is_full(self) -> None:
+        server = await self.server()
+        client = server.client()
+        socket = await client.connect()
+        server.made.pubsub.remote_nodes.bus_full(True)
+        socket.emit("nothing")
+        self.assertEqual(client.paused, ["bus"])
+        await until(lambda: self.chat(server).seen)
 
     @asynchronous
     async def test_a_handler_that_waits_for_its_client_does_not_count(self) -> None:
