@@ -2,18 +2,28 @@
 
 When the kernel reports an error of a socket, such as the reset of a client, libuv reports it once,
 and uvloop polls the socket no more. Its reader is called that one time. If the client has sent data
-before the error, the reader finds only the data. From then on uvloop raises RuntimeError for the
-socket, and nothing would notice that the client is gone.
+before the error, the reader finds only the data. From then on nothing would notice that the client
+is gone, and uvloop raises RuntimeError when the socket shall be written.
 """
 
 from collections.abc import Callable
+from socket import SO_ERROR, SOL_SOCKET, socket
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.error import ConnectionLost
 
 
 class AsyncioReactor(AsyncioSelectorReactor):
-    """Polls such a socket again when it is read or written again, so that its error is found."""
+    """Looks for such an error after each read, and polls the socket again before a write."""
+
+    def _readOrWrite(self, selectable: Any, read: bool) -> None:
+        super()._readOrWrite(selectable, read)
+        if read and selectable in self._readers:
+            sock = getattr(selectable, "socket", None)
+            # Half a microsecond. WebSockets are read elsewhere (cluster.net.loop.epoll_reader).
+            if isinstance(sock, socket) and sock.getsockopt(SOL_SOCKET, SO_ERROR):
+                self._disconnectSelectable(selectable, ConnectionLost(), read)
 
     def addReader(self, reader: Any) -> None:
         self._add(super().addReader, reader)

@@ -25,6 +25,11 @@ class Descriptor:
         self.seen: list[str] = []
         self._socket = sock
         self._changed = changed
+        self.socket: Any = None
+
+    def connectionLost(self, reason: Any) -> None:
+        self.seen.append("lost")
+        self._changed()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -66,7 +71,8 @@ class AsyncioTests(TestCase):
         while what not in self.descriptor.seen:
             self.loop.run_forever()
 
-    def test_a_reset_after_data_is_noticed_when_the_socket_is_written(self) -> None:
+    def reset_after_data(self) -> None:
+        """The client sends something and resets the connection; both arrive together."""
         self.reactor.addReader(self.descriptor)
         self.client.send(b"request")
         self.see("request")
@@ -74,6 +80,14 @@ class AsyncioTests(TestCase):
         self.client.send(b"another")
         self.client.close()
         self.see("another")
+
+    def test_a_reset_after_data_is_noticed_at_once(self) -> None:
+        self.descriptor.socket = self.socket
+        self.reset_after_data()
+        self.see("lost")
+
+    def test_a_reset_after_data_is_noticed_when_another_kind_of_socket_is_written(self) -> None:
+        self.reset_after_data()
         self.reactor.addWriter(self.descriptor)
         self.see("reset")
 

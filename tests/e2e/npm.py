@@ -11,6 +11,9 @@ from twisted.trial.unittest import SkipTest
 
 FILES = ("package.json", "package-lock.json")
 
+UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "ECONNRESET")
+"""The errors of npm without a network."""
+
 
 def node() -> str:
     """Return the path of Node. Raises SkipTest, with the reason, if it or npm is not on PATH."""
@@ -29,7 +32,7 @@ def installed(source: Path) -> Path:
         source: The folder of ``package.json`` and ``package-lock.json``.
 
     Raises:
-        SkipTest: Node or npm is not installed.
+        SkipTest: Node or npm is not installed, or the registry cannot be reached.
         AssertionError: npm cannot install the packages.
     """
     node()
@@ -51,6 +54,8 @@ def installed(source: Path) -> Path:
             capture_output=True,
             text=True,
         )
+        if done.returncode and any(name in done.stderr for name in UNREACHABLE):
+            raise SkipTest(f"the npm registry cannot be reached: {done.stderr[-500:]}")
         if done.returncode:
             raise AssertionError(f"npm ci failed in {source}:\n{done.stdout}{done.stderr}")
         if not folder.is_dir():
