@@ -428,6 +428,16 @@ class RunTests(SynchronousTestCase):
             found = channel_layer.measure(candidate, folder, 10, 2)
         self.assertEqual((found["lost"], found["lost of these"]), (0, 0))
 
+    def test_socketio(self) -> None:
+        self.patch(socketio, "WARM_UP_S", 0.01)
+        self.patch(socketio, "SETTLE_S", 0.0)
+        words = "--only cluster --nodes 2 --connections 3 --subscribers 4 --idle 5 --seconds 0.1"
+        options = socketio.parser().parse_args(words.split())
+        (servers,), _ = socketio.candidates(options)
+        with command.scratch_folder() as folder:
+            found = socketio.measure(servers, folder, options)
+        self.assertEqual(found["missing %"], 0)
+
     def test_slow_views(self) -> None:
         self.patch(slow_views, "QUIET_S", 0.1)
         # The views take a second in total, so that there are echoes even on a busy machine.

@@ -78,10 +78,19 @@ export class Clients {
     return socket;
   }
 
+  /** The same, after the upgrade to WebSocket, if there is one. */
+  async settled(auth = {}, options = {}) {
+    const socket = await this.open(auth, options);
+    const { engine } = socket.io;
+    const transport = TRANSPORTS[this.transport].at(-1);
+    while (engine.transport.name !== transport) await new Promise((resolve) => setTimeout(resolve));
+    return socket;
+  }
+
   /** A client of each node, all in a room. */
   async inRoom(room, nodes) {
     const found = [];
-    while (found.length < 2 || new Set(found.map((socket) => socket.welcome.node)).size < nodes) {
+    while (found.length < 3 || new Set(found.map((socket) => socket.welcome.node)).size < nodes) {
       if (found.length === 100) throw new Error(`100 clients did not reach ${nodes} nodes`);
       const socket = await this.open();
       await call(socket, "join", room);
