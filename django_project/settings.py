@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "django_project.gameoflife",
     "django_project.echo",
     "django_project.chat",
+    "django_project.socketio",
     "django_project.live",
     "django_project.audiences",
     "django_project.consumers",
@@ -105,7 +106,11 @@ USE_TZ = True
 # browsers keep these files. WhiteNoise also serves the plain names, from the apps' static folders.
 # It reads all folders once, at the start.
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [PACKAGE / "static"]
+STATICFILES_DIRS: list[Any] = [PACKAGE / "static"]
+# The client of the page /socketio/, after npm ci --prefix django_project/socketio.
+SOCKETIO_CLIENT = PACKAGE / "socketio" / "node_modules" / "socket.io-client" / "dist"
+if SOCKETIO_CLIENT.is_dir():
+    STATICFILES_DIRS.append(("socket.io-client", SOCKETIO_CLIENT))
 STATIC_ROOT = static_folder(STATE)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

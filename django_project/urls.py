@@ -10,6 +10,7 @@ urlpatterns = [
     path("", include("django_project.gameoflife.urls")),
     path("", include("django_project.echo.urls")),
     path("", include("django_project.chat.urls")),
+    path("", include("django_project.socketio.urls")),
     path("", include("django_project.live.urls")),
     path("", include("django_project.audiences.urls")),
     path("", include("django_project.consumers.urls")),

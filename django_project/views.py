@@ -40,6 +40,13 @@ DEMOS = (
         ("/chat/ROOM/ws/",),
     ),
     Demo(
+        "socketio:lobby",
+        "Chat by Socket.IO",
+        "The same rooms for Socket.IO clients, by WebSocket or long polling, on any node. What "
+        "one kind of client says, the other receives.",
+        ("/socket.io/",),
+    ),
+    Demo(
         "live:page",
         "Live feed",
         "An ordinary Django view publishes what a form sends, and every open page shows it at "

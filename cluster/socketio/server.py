@@ -157,7 +157,8 @@ class SocketIO:
     def _linked(self, node: Node) -> NodeLink:
         link = self._link
         if link is None or link.node is not node:
-            if link is not None:
+            # A node of an earlier test has ended with its event loop.
+            if link is not None and not link.loop.is_closed():
                 link.stop()
             settings = conf.load()
             self.max_handlers = settings["RECEIVE_QUEUE_MESSAGES"]

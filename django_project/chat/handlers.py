@@ -86,10 +86,11 @@ async def chat(ws: WebSocket, room: str = "") -> None:
 
 def buffer(kept: Sequence[str | bytes]) -> list[str]:
     """Return one frame with all of the room's newest messages."""
-    return [json.dumps({"buffer": [found for found in map(_kept, kept) if found is not None]})]
+    found = map(chat_message, kept)
+    return [json.dumps({"buffer": [message for message in found if message is not None]})]
 
 
-def _kept(message: str | bytes) -> dict[str, Any] | None:
+def chat_message(message: str | bytes) -> dict[str, Any] | None:
     """Decode a retained message; returns None for a message that is not a chat message.
 
     Other code can publish to the topic, too. Its messages must not raise here; otherwise no client

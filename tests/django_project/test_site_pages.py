@@ -26,6 +26,8 @@ PAGES = {
     "/test/wsgi/": 200,
     "/chat/": 200,
     "/chat/a-room/": 200,
+    "/socketio/": 200,
+    "/socketio/a-room/": 200,
     "/live/": 200,
     "/audiences/": 200,
     "/cluster/": 200,
@@ -34,6 +36,9 @@ PAGES = {
     "/nothing/here": 404,
 }
 """Path -> status."""
+
+NAMED = {"/chat/", "/chat/a-room/", "/socketio/", "/socketio/a-room/"}
+"""Pages that give a guest a name."""
 
 
 def body(response: object) -> bytes:
@@ -97,7 +102,7 @@ class PagesTests(SynchronousTestCase):
 
     def test_pages_that_need_no_session_set_no_cookie(self) -> None:
         """Only pages that store a name, or that identify the session, set one."""
-        for path in set(PAGES) - {"/chat/", "/chat/a-room/", "/audiences/"}:
+        for path in set(PAGES) - {*NAMED, "/audiences/"}:
             response = Client(SERVER_NAME="localhost").get(path)
             self.assertNotIn("sessionid", response.cookies, path)
 

@@ -68,12 +68,16 @@ function keyOf({ id, name, text }) {
 
 /** Read a frame of the WebSocket; null for frames that only other versions know. */
 export function parse(frame) {
-  let said = null;
   try {
-    said = JSON.parse(frame) ?? {};
-  } catch {
-    return null;
+    return read(JSON.parse(frame) ?? {});
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
   }
+}
+
+/** Read what a frame contains, or the argument of an event of Socket.IO. */
+export function read(said) {
   if (said.buffer) return { kind: "buffer", messages: said.buffer.map(messageOf) };
   if (Array.isArray(said.message)) return { kind: "message", message: messageOf(said) };
   if (said.announcement) {
