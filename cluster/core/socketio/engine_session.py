@@ -131,6 +131,7 @@ class EngineSession:
     """
 
     __slots__ = (
+        "_closing",
         "_is_probed",
         "_queue",
         "is_open",
@@ -153,6 +154,8 @@ class EngineSession:
         self.queued_bytes = 0
         """Bytes that wait for a GET, or for the end of an upgrade."""
         self._is_probed = False  # its probe was answered: no GET waits until the upgrade ends
+        self._closing: str | None = None
+        """The reason for which the server closes the session when the upgrade has ended."""
         self._queue: list[tuple[bytes, bool]] = []
 
     @property
@@ -239,7 +242,8 @@ class EngineSession:
         if kind == UPGRADE and self._is_probed:
             self.transport = WEBSOCKET
             self.is_probing = self._is_probed = False
-            return (Upgraded(), *self._flush())
+            sent = (Upgraded(), *self._flush())
+            return sent if self._closing is None else (*sent, *self.close(self._closing))
         return self.invalid_on_probe()
 
     def invalid_on_probe(self) -> tuple[Decision, ...]:
@@ -253,7 +257,7 @@ class EngineSession:
     def probe_closed(self) -> tuple[Decision, ...]:
         """The WebSocket that probes is gone: the session stays on polling."""
         self.is_probing = self._is_probed = False
-        return self._flush()
+        return self._flush() if self._closing is None else self.close(self._closing)
 
     # The WebSocket in use.
 
@@ -287,9 +291,12 @@ class EngineSession:
         """The server closes the session, after what is queued."""
         if not self.is_open:
             return _NONE
+        if self._is_probed:
+            # The client reads from neither transport until it has sent UPGRADE.
+            self._closing = self._closing or reason
+            return _NONE
         if self.transport == POLLING:
             self._queue += _CLOSE
-            self._is_probed = False
             if self.poll_is_open:
                 return (*self._flush(), *self._end(reason))
             return self._end(reason, self._take_queue())

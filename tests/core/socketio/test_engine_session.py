@@ -254,11 +254,30 @@ class UpgradeTests(SynchronousTestCase):
         self.probe()
         self.assertEqual(self.session.probe_closed(), ())
 
-    def test_the_session_ends(self) -> None:
-        self.probe()
+    def test_the_server_closes_the_session_before_the_probe(self) -> None:
+        self.session.probe_opened()
         self.session.send([A])
         self.assertEqual(
             self.session.close("forced close"),
+            (CloseProbe(), Closed("forced close", (A, (b"1", False)))),
+        )
+
+    def test_the_server_closes_the_session_when_the_upgrade_is_complete(self) -> None:
+        self.probe()
+        self.session.send([A])
+        self.assertEqual(self.session.close("forced close"), ())
+        self.assertEqual(self.session.close("server shutting down"), ())
+        self.assertEqual(
+            self.session.probe_received(UPGRADE, b"", False),
+            (Upgraded(), SendOnWebSocket((A,)), CloseWebSocket(), Closed("forced close")),
+        )
+
+    def test_the_server_closes_the_session_when_the_upgrade_fails(self) -> None:
+        self.probe()
+        self.session.send([A])
+        self.session.close("forced close")
+        self.assertEqual(
+            self.session.probe_overdue(),
             (CloseProbe(), Closed("forced close", (A, (b"1", False)))),
         )
         self.assertEqual(self.probe(), ())
@@ -284,6 +303,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.get_waits = False
         self.probe_is_open = False
         self.is_probed = False
+        self.is_closing = False
         self.has_websocket = transport == WEBSOCKET
         self.closed: Closed | None = None
 
@@ -387,6 +407,7 @@ class SessionMachine(RuleBasedStateMachine):
     @rule()
     def upgrade(self) -> None:
         self.perform(self.session.probe_received(UPGRADE, b"", False))
+        assert not self.is_closing or self.closed is not None
 
     @rule(how=st.sampled_from(("closed", "invalid", "overdue")))
     def probe_fails(self, how: str) -> None:
@@ -425,9 +446,11 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.number % 4 == 3)  # seldom, so that sessions last
     def close(self) -> None:
         is_open = self.session.is_open
+        waits = self.is_probed and self.probe_is_open
         self.perform(self.session.close("forced close"))
-        assert self.closed is not None
-        assert self.received == self.sent or not is_open
+        self.is_closing |= waits
+        assert (self.closed is None) is waits
+        assert self.received == self.sent or waits or not is_open
 
     @rule()
     def drop_queue(self) -> None:
@@ -441,6 +464,10 @@ class SessionMachine(RuleBasedStateMachine):
         if self.closed is None:
             queued = self.sent[len(self.received) :]
             assert self.session.queued_bytes == sum(len(data) for data, _ in queued)
+
+    @invariant()
+    def a_session_that_closes_waits_only_for_its_upgrade(self) -> None:
+        assert not self.is_closing or self.closed is not None or self.is_probed
 
     @invariant()
     def nothing_waits_without_a_reason(self) -> None:
