@@ -17,14 +17,17 @@ INTERVAL_S = float(os.environ.get("SOCKETIO_PING_INTERVAL", "25"))
 
 
 class Main(Namespace):
-    """One room, to which a client's "publish" sends its text as "message"."""
+    """A client's "publish" sends its text as "message" to a room; "echo" is acknowledged."""
 
     async def on_connect(self, socket: Socket, auth: Any) -> None:
-        if auth["role"] != "publisher":
+        if auth and auth["role"] == "subscriber":
             socket.enter_room(ROOM)
 
-    async def on_publish(self, socket: Socket, text: str) -> None:
-        self.to(ROOM).emit("message", text)
+    async def on_join(self, socket: Socket, room: str) -> None:
+        socket.enter_room(room)
+
+    async def on_publish(self, socket: Socket, text: str, room: str = ROOM) -> None:
+        self.to(room).emit("message", text)
 
     async def on_echo(self, socket: Socket, text: str) -> str:
         return text

@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
     from workers.life import command as life_command
     from workers.load import broadcast_command, echo_command, idle_command, storm_command
+    from workers.socketio import command as socketio_command
 
     parser = argparse.ArgumentParser(prog="swarm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             broadcast_command,
             "publish to many subscribers and measure the latency",
         ),
+        ("socketio", socketio_command, "talk to a Socket.IO server, in rooms and by any transport"),
         (
             "storm",
             storm_command,

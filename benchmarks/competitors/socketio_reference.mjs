@@ -19,8 +19,12 @@ function serve() {
   const io = new Server(http, { pingInterval: INTERVAL_MS });
   if (cluster.isWorker) io.adapter(createAdapter());
   io.on("connection", (socket) => {
-    if (socket.handshake.auth.role !== "publisher") socket.join(ROOM);
-    socket.on("publish", (text) => io.to(ROOM).emit("message", text));
+    if (socket.handshake.auth.role === "subscriber") socket.join(ROOM);
+    socket.on("join", (room, done) => {
+      socket.join(room);
+      done();
+    });
+    socket.on("publish", (text, room = ROOM) => io.to(room).emit("message", text));
     socket.on("echo", (text, done) => done(text));
   });
   http.listen(0, "127.0.0.1", 4096, () => {

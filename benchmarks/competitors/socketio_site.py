@@ -1,5 +1,5 @@
-"""A python-socketio site: a client's "publish" sends its text as "message" to one room, and its
-"echo" is acknowledged with the text.
+"""A python-socketio site: a client's "publish" sends its text as "message" to a room, and its
+"echo" is acknowledged with the text; "join" enters a room. `swarm socketio` works with it.
 
 Its processes are connected by the Redis at $SOCKETIO_REDIS, as in the section "Using a Message
 Queue" of python-socketio's documentation. Without it the site serves one process.
@@ -20,13 +20,18 @@ server = socketio.AsyncServer(async_mode="asgi", client_manager=manager, ping_in
 
 @server.event
 async def connect(sid: str, environ: dict[str, Any], auth: dict[str, str]) -> None:
-    if auth["role"] != "publisher":
+    if auth and auth["role"] == "subscriber":
         await server.enter_room(sid, ROOM)
 
 
 @server.event
-async def publish(sid: str, text: str) -> None:
-    await server.emit("message", text, room=ROOM)
+async def join(sid: str, room: str) -> None:
+    await server.enter_room(sid, room)
+
+
+@server.event
+async def publish(sid: str, text: str, room: str = ROOM) -> None:
+    await server.emit("message", text, room=room)
 
 
 @server.event

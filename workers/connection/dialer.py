@@ -69,9 +69,14 @@ class Dialer:
         factory.resource = urlsplit(self._targets[which].url).path + path
         return self._dial(number, which, factory, 0)
 
-    def _dial(
-        self, number: int, which: int, factory: ConnectionFactory, further: int
-    ) -> Deferred[Any]:
+    def dial_protocol(self, number: int, factory: Any) -> Deferred[Any]:
+        """Open a TCP connection to the server of connection `number`, from its source address.
+
+        Fires with the protocol that the factory has built. Fails as `dial` does.
+        """
+        return self._dial(number, number % len(self._targets), factory, 0)
+
+    def _dial(self, number: int, which: int, factory: Any, further: int) -> Deferred[Any]:
         target = self._targets[which]
         # Ports are per target, so count the connections to this one only.
         nth = number // len(self._targets) + further * self._ports
