@@ -1,12 +1,13 @@
 from django.urls import path
 
-from django_project.echo import handlers, views
+from django_project.echo import handlers, socketio, views
 
 app_name = "echo"
 
 urlpatterns = [
     path("test/", views.page, name="page"),
     path("test/ws/", handlers.conversation, name="conversation"),
+    path("test/socket.io/", socketio.server),
     path("test/wsgi/", views.wsgi, name="wsgi"),
     path("echo/", handlers.echo, name="echo"),
     path("echo/async/", handlers.echo_async, name="echo-async"),

@@ -61,6 +61,14 @@ class SwarmTests(TestCase):
         self.assertEqual((broadcast["published"], broadcast["delivered"]), (100, 2000))
         wrong = [broadcast[name] for name in ("lost", "duplicates", "out_of_order")]
         self.assertEqual(wrong, [0, 0, 0])
+        transports = ("websocket", "polling", "upgrade")
+        socketio = await self.summary(
+            *("socketio", "--clients", "30", "--rooms", "2", "--processes", "2"),
+            *("--rate", "50", "--seconds", "0.4", "--pause", "0.1"),
+            *(word for name in transports for word in ("--transport", name)),
+        )
+        self.assertEqual((socketio["echoes"], socketio["delivered"]), (120, 300))
+        self.assertEqual((socketio["upgraded"], socketio["published"]), (10, 20))
 
     async def test_the_output_is_readable_text_without_json(self) -> None:
         await self.cluster()

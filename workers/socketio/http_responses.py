@@ -6,7 +6,7 @@ MAX_HEADER = 16_384  # bytes
 
 
 class BadResponse(Exception):
-    """The server has sent what is no response with a Content-Length. The text is for the user."""
+    """The server has sent what is not a response with a length. The text is for the user."""
 
 
 class Response(NamedTuple):
@@ -24,11 +24,6 @@ class Responses:
 
     def __init__(self) -> None:
         self._received = b""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no incomplete response is there."""
-        return not self._received
 
     def feed(self, data: bytes) -> list[Response]:
         """Return the responses that are complete now. Raises BadResponse."""
@@ -52,12 +47,34 @@ class Responses:
         for line in lines:
             name, _, value = line.partition(b":")
             headers[name.strip().lower()] = value.strip().lower()
+        status, keeps_open = int(words[1]), headers.get(b"connection") != b"close"
         length = headers.get(b"content-length", b"")
-        if not length.isdigit():
+        if headers.get(b"transfer-encoding") == b"chunked":
+            found = _chunks(rest)
+        elif length.isdigit():
+            size = int(length)
+            found = (rest[:size], rest[size:]) if len(rest) >= size else None
+        else:
             raise BadResponse("an HTTP response without Content-Length")
-        size = int(length)
-        if len(rest) < size:
+        if found is None:
             return None
-        self._received = rest[size:]
-        keeps_open = headers.get(b"connection") != b"close"
-        return Response(int(words[1]), rest[:size], keeps_open)
+        body, self._received = found
+        return Response(status, body, keeps_open)
+
+
+def _chunks(data: bytes) -> tuple[bytes, bytes] | None:
+    """Return a chunked body and the bytes after it; None if it is not complete."""
+    body = b""
+    while True:
+        line, end, data = data.partition(b"\r\n")
+        if not end:
+            return None
+        try:
+            size = int(line.partition(b";")[0], 16)
+        except ValueError:
+            raise BadResponse(f"not the size of a chunk: {line[:40]!r}") from None
+        if len(data) < size + 2:
+            return None
+        body, data = body + data[:size], data[size + 2 :]
+        if not size:
+            return body, data
