@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from cluster.core.broker_state.retained_topic import History as History
 from cluster.core.broker_state.retained_topic import Position as Position
+from cluster.core.broker_state.retained_topic import RetainedTopic
 
 Take = Callable[[bytes, int], None]
 """Called with a frame and its offset, which is 0 for a topic that retains nothing."""
@@ -172,8 +173,16 @@ class PubSub(Protocol):
         """Whether publishers must pause, because the queue of the bus is full."""
 
     @property
+    def limit_reached(self) -> bool:
+        """Whether publications are refused, because too many wait for the bus."""
+
+    @property
     def dropped(self) -> Counter[str]:
         """Publications that were not delivered, by reason."""
+
+    def retained(self, topic: bytes) -> RetainedTopic | None:
+        """What this node has received of a retained topic that it subscribes to; None if nothing.
+        Do not keep the object: the next frame changes it."""
 
     def publish(self, topic: bytes, frame: bytes) -> tuple[int, int]:
         """Queue a frame to all subscribers on all nodes."""

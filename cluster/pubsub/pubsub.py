@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.core import wire
-from cluster.core.broker_state.retained_topic import Position
+from cluster.core.broker_state.retained_topic import Position, RetainedTopic
 from cluster.core.exceptions import NotPublished
 from cluster.core.interfaces import Answer, Subscriber, Take
 from cluster.pubsub.batches import MAX_PUBLICATION
@@ -85,6 +85,11 @@ class PubSub:
     def full(self) -> bool:
         """Whether publishers must pause."""
         return self.remote_nodes.full
+
+    @property
+    def limit_reached(self) -> bool:
+        """Whether publications are refused."""
+        return self.batches.limit_reached
 
     @property
     def queued_bytes(self) -> int:
@@ -242,6 +247,9 @@ class PubSub:
         return self.subscriptions.follow(
             topic, take, since=since, replay=replay, answer=answer, for_client=for_client
         )
+
+    def retained(self, topic: bytes) -> RetainedTopic | None:
+        return self.subscriptions.history_cache.get(topic)
 
     def listen(
         self,

@@ -25,6 +25,7 @@ limits          what a client may use
 interfaces      what these modules need of each other
 exceptions      what handlers raise, and calls
 bus/            how the nodes reach each other's sockets
+recovery/       clients that come back receive what they have missed
 engine/         Engine.IO: sessions over polling and WebSocket
 """
 

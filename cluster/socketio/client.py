@@ -35,6 +35,9 @@ from cluster.socketio.exceptions import ConnectionRefused
 from cluster.socketio.handlers import Handler, given
 from cluster.socketio.held_packets import GONE
 from cluster.socketio.interfaces import AnyNamespace, AnyServer
+from cluster.socketio.recovery.receivers import ForwardedWithoutLog
+from cluster.socketio.recovery.replay import replay
+from cluster.socketio.recovery.session import taken_from
 from cluster.socketio.socket import CLIENT_DISCONNECT, Socket
 
 LOGGER = "django.request.socketio"
@@ -42,6 +45,11 @@ LOGGER = "django.request.socketio"
 
 PARSE_ERROR = "parse error"
 FORCED_CLOSE = "forced close"
+
+RECOVERABLE = frozenset(
+    {"transport error", "transport close", "forced close", "ping timeout", "server shutting down"}
+)
+"""Reasons after which a client may come back, as in the reference server."""
 
 INTERNAL_ERROR = 500
 
@@ -206,6 +214,8 @@ class Client:
     ) -> None:
         try:
             result = await call
+            if socket.recovery_session is not None and not handler.is_coroutine:
+                socket.data_changes()  # a thread may have changed it after the end of a turn
             if id is not None:
                 socket.acknowledge(id, result)
         except Disconnected:
@@ -272,16 +282,46 @@ class Client:
             self.link.count("socketio_namespaces", "a client is in too many namespaces")
             self.engine.send(connect_error_packet(namespace, TOO_MANY_NAMESPACES))
         else:
+            pid = offset = None
+            if self.link.recovery is not None:
+                auth, pid, offset = taken_from(auth)
             socket = Socket(new_socket_id(self.link.token), space, self, self.link, auth)
             self.sockets[namespace] = socket
             if self._left is not None:
                 self._left.discard(namespace)
+            if self.link.recovery is not None:
+                self.server.run(self._admit_with_recovery(socket, space, pid, offset))
+                return
             if not space.all_checks and space.handlers.connect is None:
                 self.link.local[namespace].add(socket, socket.receiver)
                 if self.link.not_in_force is None:
                     self._accept(socket)
                     return
             self.server.run(self._admit(socket, space))
+
+    async def _admit_with_recovery(
+        self, socket: Socket, space: AnyNamespace, pid: str | None, offset: Any
+    ) -> None:
+        """Continue the session that the client names, or begin one; then send what it missed."""
+        recovery = self.link.recovery
+        assert recovery is not None
+        try:
+            is_found = await recovery.find(socket, pid, offset)
+        except Exception:
+            _log.failure("finding the session of a Socket.IO client")
+            is_found = False
+        if not is_found:
+            self.engine.close(FORCED_CLOSE)  # the client tries again
+            return
+        if self._close_reason is not None:
+            socket.gone(socket.recovered)
+            return
+        await self._admit(socket, space)
+        if socket.connected:
+            log = recovery.logs[space.path]
+            if not await replay(socket, self.engine, log, self.server.low_water):
+                self.link.count("socketio_replay", "a client was too slow for what it had missed")
+                self.engine.close(FORCED_CLOSE)
 
     async def _admit(self, socket: Socket, space: AnyNamespace) -> None:
         try:
@@ -299,7 +339,7 @@ class Client:
                 if result is False:
                     raise ConnectionRefused(REJECTED["message"])
             if self._close_reason is None:
-                self.link.local[space.path].add(socket, socket.receiver)
+                socket.add()
             handler = space.handlers.connect
             if handler is not None:
                 result = await self._ask(handler, (socket, *given(handler, socket.auth)))
@@ -331,7 +371,12 @@ class Client:
 
     def _accept(self, socket: Socket) -> None:
         self.has_connected = True
-        socket.connect(self.engine, connect_packet(socket.namespace.path, socket.id))
+        path, session = socket.namespace.path, socket.recovery_session
+        if session is None:
+            socket.connect(self.engine, connect_packet(path, socket.id))
+        else:
+            first = connect_packet(path, socket.id, session.pid)
+            socket.connect(ForwardedWithoutLog(self.engine), first)
 
     def _refuse(self, socket: Socket, content: Any) -> None:
         socket.gone()
@@ -365,6 +410,8 @@ class Client:
         for namespace, socket in self.sockets.items():
             if socket.connected:
                 self.engine.send(disconnect_packet(namespace))
+            if self.link.recovery is not None:
+                self.link.recovery.ended(socket, False)
 
     def closed(self, reason: str) -> None:
         """The session has ended."""
@@ -372,14 +419,15 @@ class Client:
         sockets, self.sockets = self.sockets, {}
         self._reassembly = self._waiting = None
         for socket in sockets.values():
+            can_recover = reason in RECOVERABLE
             if socket.connected:
-                self._end(socket, reason)
+                self._end(socket, reason, can_recover)
             else:
-                socket.gone()
+                socket.gone(can_recover and socket.recovered)
 
-    def _end(self, socket: Socket, reason: str) -> None:
+    def _end(self, socket: Socket, reason: str, can_recover: bool = False) -> None:
         """The socket is not connected any more: call ``on_disconnect``."""
-        socket.gone()
+        socket.gone(can_recover)
         handler = socket.namespace.handlers.disconnect
         if handler is not None:
             self.server.run(self._run_disconnect(handler, socket, reason))

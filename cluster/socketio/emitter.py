@@ -1,13 +1,17 @@
 """Emitter and emit: events for Socket.IO clients from views, tasks and any other process."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
+
+from django.conf import settings
 
 from cluster.socketio.bus.addresses import checked_name, checked_namespace
 from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.interfaces import servers
 from cluster.socketio.operators import BroadcastOperator
 from cluster.socketio.receipts import EmitReceipt
+from cluster.socketio.recovery.options import RecoveryOptions
 
 MAIN = "main"
 """The name of a server that has no other."""
@@ -34,6 +38,16 @@ class Emitter(BroadcastOperator):
         self.path = checked_namespace(namespace)
         self.server_name = checked_name(server)
         super().__init__(self)
+
+    @property
+    def recovery(self) -> RecoveryOptions | None:
+        """The options of a server with recovery. Only the server in the URLconf knows them."""
+        server = servers.get(self.server_name)
+        if server is None:
+            import_module(settings.ROOT_URLCONF)
+            server = servers.get(self.server_name)
+        found: RecoveryOptions | None = None if server is None else server.recovery
+        return found
 
     def link(self) -> NodeLink | None:
         """The server on the node of this process; None if there is none."""

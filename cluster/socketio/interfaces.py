@@ -12,6 +12,7 @@ from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.handlers import Handler, Handlers
 from cluster.socketio.limits import Limits
+from cluster.socketio.recovery.options import RecoveryOptions
 
 Acknowledged = Callable[[Sequence[Any] | None], None]
 """Called once with the arguments of a client's acknowledgement; with None if the client is gone."""
@@ -93,6 +94,8 @@ class AnyServer(Protocol):
     limits: Limits
     max_handlers: int
     low_water: int
+
+    recovery: RecoveryOptions | None
 
     @property
     def namespaces(self) -> Mapping[str, AnyNamespace]: ...

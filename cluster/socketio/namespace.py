@@ -23,6 +23,7 @@ from cluster.socketio.operators import (
     linked,
 )
 from cluster.socketio.receipts import EmitReceipt
+from cluster.socketio.recovery.options import RecoveryOptions
 
 _log = Logger("cluster.socketio")
 
@@ -94,7 +95,9 @@ class Namespace(BroadcastOperator):
     def topic_of(self, room: str) -> str | None:
         """The public topic of a room: what ``publish`` sends to it reaches the room's sockets.
 
-        Override it to choose other topics, such as that of a WebSocket handler.
+        Override it to choose other topics, such as that of a WebSocket handler. With recovery,
+        rooms have no topics unless you override it: clients that come back do not receive the
+        messages of topics that they have missed.
 
         Args:
             room: The name of the room.
@@ -102,6 +105,8 @@ class Namespace(BroadcastOperator):
         Returns:
             The name of the topic; None if the room has none.
         """
+        if self.server.recovery is not None:
+            return None
         return f"socketio{self.path.rstrip('/')}/{room}"
 
     def event_of(self, room: str, message: Payload) -> Sequence[Any] | None:
@@ -122,6 +127,11 @@ class Namespace(BroadcastOperator):
     def server_name(self) -> str:
         """The name of the server."""
         return self.server.name
+
+    @property
+    def recovery(self) -> RecoveryOptions | None:
+        """The options of a server with recovery."""
+        return self.server.recovery
 
     def link(self) -> NodeLink | None:
         """The server on the node of this process; None if this process is not a node."""

@@ -21,6 +21,7 @@ from cluster.socketio.bus.envelopes import Envelope
 from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.exceptions import AcknowledgementTimeout
 from cluster.socketio.receipts import EmitReceipt
+from cluster.socketio.recovery.options import RecoveryOptions
 
 T = TypeVar("T")
 
@@ -41,6 +42,10 @@ class NamespaceReference(Protocol):
     @property
     def server_name(self) -> str:
         """The name of the server."""
+
+    @property
+    def recovery(self) -> RecoveryOptions | None:
+        """The options of a server with recovery."""
 
     def link(self) -> NodeLink | None:
         """The server on the node of this process; None if this process is not a node."""
@@ -184,7 +189,8 @@ class BroadcastOperator:
                 raise NotRunning("local: this process is not a node")
             nodes, here = link.node.in_reactor(link.emit, emit, True)
             return EmitReceipt(Receipt(nodes, here))
-        return _publish(publication_of(namespace.server_name, emit), immediate, using)
+        sent = publication_of(namespace.server_name, emit, recovery=namespace.recovery)
+        return _publish(sent, immediate, using)
 
     def send(self, *args: Any) -> EmitReceipt:
         """Send the event ``message``, as ``emit`` does.
@@ -304,7 +310,8 @@ class BroadcastOperator:
     ) -> EmitReceipt:
         namespace = self._namespace
         envelope = self._question(kind, [name.encode() for name in names], flags)
-        topic = topic_for(namespace.server_name, namespace.path, self._rooms)
+        by_token = namespace.recovery is None
+        topic = topic_for(namespace.server_name, namespace.path, self._rooms, by_token)
         link = namespace.link()
         if link is not None and link.node.is_reactor_thread():
             link.act(envelope)
@@ -475,7 +482,7 @@ async def _fetch(link: NodeLink, is_local: bool, question: Envelope) -> tuple[li
     here = [socket.describe() for socket in found]
     if is_local:
         return [here], True
-    topic = topic_for(link.name, question.namespace, question.rooms)
+    topic = topic_for(link.name, question.namespace, question.rooms, link.recovery is None)
     answers, is_complete = await link.ask(topic, question, NODES_TIMEOUT_S)
     return [here, *answers], is_complete
 

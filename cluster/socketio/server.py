@@ -25,6 +25,7 @@ from cluster.socketio.engine.server import EngineServer
 from cluster.socketio.interfaces import servers
 from cluster.socketio.limits import Limits
 from cluster.socketio.namespace import Namespace
+from cluster.socketio.recovery.options import recovery_options
 
 CONNECT_TIMEOUT_S = 45.0
 """Seconds that a client has to connect to a namespace; as the reference server."""
@@ -53,6 +54,10 @@ class SocketIO:
         max_namespaces: Namespaces of one client.
         max_rooms: Rooms of one socket.
         max_acknowledgements: Events that wait for the acknowledgement of one socket.
+        recovery: Seconds that a client may be disconnected and then continue with the events that
+            it has missed (``maxDisconnectionDuration`` of the reference server); None: clients
+            that come back are new ones.
+        recovery_events: How many of the newest events of each namespace are kept for that.
 
     Raises:
         TypeError: A namespace is not a Namespace, or ``allow`` is not a function.
@@ -77,12 +82,15 @@ class SocketIO:
         max_namespaces: int = 20,
         max_rooms: int = 1000,
         max_acknowledgements: int = 100,
+        recovery: float | None = None,
+        recovery_events: int = 10_000,
     ) -> None:
         for number in (max_attachments, max_namespaces, max_rooms, max_acknowledgements):
             if not isinstance(number, int) or number < 1:
                 raise ValueError(f"the limits of SocketIO are numbers above 0, not {number!r}")
         self.name = checked_name(name)
         self.checks = tuple(checks)
+        self.recovery = recovery_options(recovery, recovery_events)
         self.limits = Limits(
             max_namespaces,
             max_rooms,
@@ -163,7 +171,7 @@ class SocketIO:
             settings = conf.load()
             self.max_handlers = settings["RECEIVE_QUEUE_MESSAGES"]
             self.low_water = settings["SEND_QUEUE_LOW_WATER"]
-            link = self._link = NodeLink(node, self.name, self.namespaces)
+            link = self._link = NodeLink(node, self.name, self.namespaces, self.recovery)
             self._unconnected.clear()
             self._timer = None
         return link

@@ -11,6 +11,7 @@ from cluster.django.api.receipt import Receipt
 from cluster.django.handshake.requests import ReactorRequest
 from cluster.socketio.bus.addresses import checked_rooms, is_socket_id
 from cluster.socketio.bus.emits import (
+    Emit,
     ack_packet,
     acknowledgement_of,
     dumps,
@@ -25,12 +26,15 @@ from cluster.socketio.held_packets import GONE, HeldPackets
 from cluster.socketio.interfaces import Acknowledged, AnyClient, Receiver
 from cluster.socketio.operators import TIMEOUT_S, BroadcastOperator, SocketOperator, in_loop
 from cluster.socketio.receipts import EmitReceipt, Entered
+from cluster.socketio.recovery.receivers import ForwardedWithoutLog, HeldWithoutLog
+from cluster.socketio.recovery.session import ON_NODE, Session
 
 SENT = Receipt(1, 1)
 """The receipt of an event to one socket of this node."""
 
 SERVER_DISCONNECT = "server namespace disconnect"
 CLIENT_DISCONNECT = "client namespace disconnect"
+TRANSPORT_CLOSE = "transport close"
 
 FEW_ROOMS = 8
 """Rooms of a socket up to which they are in a tuple: a set takes 200 bytes more."""
@@ -61,6 +65,7 @@ class Socket:
         "namespace",
         "receiver",
         "recovered",
+        "recovery_session",
     )
 
     def __init__(
@@ -73,7 +78,8 @@ class Socket:
         self.joined: tuple[str, ...] | set[str] = ()
         self._client = client
         self._link = link
-        self.receiver: Receiver = HeldPackets()
+        self.receiver: Receiver = HeldPackets() if link.recovery is None else HeldWithoutLog()
+        self.recovery_session: Session | None = None
         self._joining: asyncio.Future[None] | None = None
         self._data: dict[str, Any] | None = None
         self._acknowledgements: dict[int, Acknowledged] | None = None
@@ -100,9 +106,13 @@ class Socket:
 
     @property
     def data(self) -> dict[str, Any]:
-        """Any data of the application; ``fetch_sockets`` of all nodes see it if it is JSON."""
+        """Any data of the application; ``fetch_sockets`` of all nodes see it if it is JSON.
+
+        With recovery a socket that continues has it again, if it is JSON."""
         if self._data is None:
             self._data = {}
+        if self.recovery_session is not None:
+            self._link.node.in_reactor(self.data_changes)
         return self._data
 
     @property
@@ -113,7 +123,8 @@ class Socket:
     @property
     def connected(self) -> bool:
         """Whether the client is connected to the namespace."""
-        return self.receiver is self._client.engine
+        receiver = self.receiver
+        return receiver is self._client.engine or receiver.__class__ is ForwardedWithoutLog
 
     @property
     def client_id(self) -> str:
@@ -147,11 +158,16 @@ class Socket:
         Raises:
             TypeError: An argument cannot be encoded.
             ValueError: The event is reserved by Socket.IO, or an argument has a NaN.
+            NotPublished: With recovery, too much waits for the broker.
         """
         link = self._link
         if not link.node.is_reactor_thread():
             return self._operator.emit(event, *args, immediate=immediate, using=using)
-        self.receiver.send(event_packet(self.namespace.path, event, args))
+        packet = event_packet(self.namespace.path, event, args)
+        if link.recovery is not None:
+            link.emit(Emit(self.namespace.path, packet, (self.id,)))
+        else:
+            self.receiver.send(packet)
         return EmitReceipt(SENT, self._client.is_full)
 
     def send(self, *args: Any) -> EmitReceipt:
@@ -361,6 +377,8 @@ class Socket:
             self.joined = {*joined, room}
         link.local[self.namespace.path].enter(self, room)
         waiting = link.not_in_force
+        if link.recovery is not None:
+            waiting = link.recovery.entered(self, room) or waiting
         if waiting is not None and waiting is not self._joining:
             self._joining = waiting
             waiting.add_done_callback(self._joined)
@@ -379,6 +397,8 @@ class Socket:
             else:
                 self.joined = tuple(each for each in joined if each != room)
             self._link.local[self.namespace.path].leave(self, room)
+            if self._link.recovery is not None:
+                self._link.recovery.left(self, room)
 
     def disconnect_here(self, close: bool, reason: str) -> None:
         """Disconnect the client."""
@@ -415,22 +435,19 @@ class Socket:
 
     def describe(self) -> dict[str, Any]:
         """What ``fetch_sockets`` of other nodes see."""
-        user_key = self.request.user_key
-        try:
-            data = loads(dumps(self._data or {}))
-        except (TypeError, ValueError):
-            data = {}
         return {
             "id": self.id,
             "rooms": sorted(self.rooms),
-            "data": data,
-            "user": user_key,
+            "data": loads(self.data_text()),
+            "user": self.user_key,
             "address": self._client.address,
         }
 
     async def connecting(self) -> None:
-        """Wait until events of all nodes reach the socket."""
+        """Wait until events of all nodes reach the socket; with recovery, until they know it."""
         waiting = self._link.not_in_force
+        if self._link.recovery is not None:
+            waiting = self._link.recovery.changed(self)
         if waiting is not None:
             await in_force.wait(waiting)
 
@@ -444,9 +461,73 @@ class Socket:
             for packet in held.take():
                 receiver.send(packet)
 
-    def gone(self) -> None:
+    # Recovery.
+
+    def add(self) -> None:
+        """The socket is in the namespace from now on, and in the rooms that it continues with."""
+        local = self._link.local[self.namespace.path]
+        local.add(self, self.receiver)
+        recovery = self._link.recovery
+        if recovery is None:
+            return
+        if self.recovery_session is not None:
+            rooms = [
+                each for each in self.recovery_session.membership.joined if each[:1] != ON_NODE
+            ]
+            self.joined = tuple(rooms) if len(rooms) <= FEW_ROOMS else set(rooms)
+            for room in rooms:
+                local.enter(self, room)
+        recovery.added(self)
+
+    def recover(self, id: str, data: dict[str, Any]) -> None:
+        """Continue an earlier socket.
+
+        Args:
+            id: Its id.
+            data: Its data.
+        """
+        self.id = id
+        self.recovered = True
+        self._data = data
+
+    @property
+    def user_key(self) -> str | None:
+        """The key of the user; None for a guest."""
+        key: str | None = self.request.user_key
+        return key
+
+    def data_text(self) -> str:
+        """Encode the data.
+
+        Returns:
+            JSON text: that of an empty dict if the data cannot be encoded.
+        """
+        if not self._data:
+            return "{}"
+        try:
+            return dumps(self._data)
+        except (TypeError, ValueError):
+            return "{}"
+
+    def data_changes(self) -> None:
+        """The application may have changed the data in this turn."""
+        if self._link.recovery is not None and self.recovery_session is not None:
+            self._link.recovery.changed(self, only_if_data=True)
+
+    def go_live(self) -> None:
+        """The client receives events of the log as they arrive, from now on."""
+        self.receiver = self._client.engine
+        self._link.local[self.namespace.path].replace(self, self.receiver)
+
+    def close_client(self) -> None:
+        """Close the client, which can come back."""
+        self._client.engine.close(TRANSPORT_CLOSE)
+
+    def gone(self, can_recover: bool = False) -> None:
         """The client is disconnected: nothing is sent to it any more."""
         self.receiver = GONE
+        if self._link.recovery is not None:
+            self._link.recovery.ended(self, can_recover)
         self._link.local[self.namespace.path].remove(self)
         waiting, self._acknowledgements = self._acknowledgements, None
         for done in (waiting or {}).values():

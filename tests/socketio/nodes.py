@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -46,7 +47,8 @@ class ExchangeBus:
         self.is_up = False
 
     def send(self, message: wire.Message) -> None:
-        for name, answer in self.cluster.exchange.receive(self.name, message):
+        now = int(time.time() * 1000)
+        for name, answer in self.cluster.exchange.receive(self.name, message, now):
             self.cluster.soon(name, answer)
 
     def send_batch(self, node: str, data: bytes) -> None:
@@ -121,7 +123,7 @@ class Nodes:
         self.nodes[name] = node
         node.__init__(name, self)  # type: ignore[misc]
         server = NodeServer(namespaces, **options)
-        server.made = NodeLink(node, server.name, server.namespaces)
+        server.made = NodeLink(node, server.name, server.namespaces, server.recovery)
         topic = server_topic(server.name)
         node.pubsub.listen(topic, lambda frame: server.take(as_message(frame)))
         await turns()
@@ -175,6 +177,10 @@ class RecordingClient:
 
     # For the server.
 
+    @property
+    def is_open(self) -> bool:
+        return self.closed is None
+
     def send(self, packet: OutPacket) -> None:
         if self.closed is not None:
             return
@@ -219,8 +225,14 @@ class RecordingClient:
         before = len(self.sent)
         prefix = "" if namespace == "/" else namespace + ","
         self.receive(f"0{prefix}" + ("" if auth is None else json.dumps(auth)))
-        await until(lambda: [each for each in self.sent[before:] if each[0] in (0, 4)])
-        return Connected(self, namespace, prefix)
+        answers: list[Any] = []
+
+        def answered() -> bool:
+            answers[:] = [each for each in self.sent[before:] if each[0] in (0, 4)]
+            return bool(answers)
+
+        await until(answered)
+        return Connected(self, namespace, prefix, answers[0])
 
     def take(self) -> list[tuple[Any, ...]]:
         """What was sent since the last call."""
@@ -235,10 +247,12 @@ class RecordingClient:
 class Connected:
     """A client in a namespace."""
 
-    def __init__(self, client: RecordingClient, namespace: str, prefix: str) -> None:
+    def __init__(
+        self, client: RecordingClient, namespace: str, prefix: str, answer: tuple[Any, ...]
+    ) -> None:
         self.client = client
         self.namespace = namespace
-        self.answer = client.sent[-1]
+        self.answer = answer
         self.prefix = prefix
         self.id = (self.answer[2] or {}).get("sid", "")
 

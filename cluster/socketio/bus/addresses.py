@@ -6,6 +6,7 @@
     c10k/sio/NAME NAMESPACE           the nodes with sockets in the namespace, "/admin"
     c10k/sio/NAME NAMESPACE # ROOM    the nodes with sockets in the room
     c10k/sio/NAME @ TOKEN             the process with this token
+    c10k/sio/NAME NAMESPACE ? log     the events of the namespace, with recovery
 
 (written without the spaces). NAME is the name of the server, which tells it from other servers of
 the site. The id of a socket begins with the token of its process, so that what is for one socket
@@ -119,11 +120,20 @@ def room_topic(name: str, namespace: str, room: str) -> bytes:
     return f"{PREFIX}{name}{namespace}#{room}".encode()
 
 
-def topic_for(name: str, namespace: str, rooms: Sequence[str]) -> bytes:
-    """The topic that reaches all nodes with sockets in any of these rooms; all without rooms."""
+def log_topic(name: str, namespace: str) -> bytes:
+    """The topic of the events of a namespace, of a server with recovery."""
+    return f"{PREFIX}{name}{namespace}?log".encode()
+
+
+def topic_for(name: str, namespace: str, rooms: Sequence[str], by_token: bool) -> bytes:
+    """The topic that reaches all nodes with sockets in any of these rooms; all without rooms.
+
+    ``by_token``: a socket is on the node that its id names. With recovery it may be on another."""
     if len(rooms) != 1:
         return namespace_topic(name, namespace)
     (room,) = rooms
     if is_socket_id(room):
+        if not by_token:
+            return namespace_topic(name, namespace)
         return process_topic(name, token_of(room))
     return room_topic(name, namespace, room)

@@ -20,7 +20,7 @@ from cluster.core.socketio.packets import (
 )
 from cluster.django.api.publication import Publication
 from cluster.net.websocket.frames import binary_frame
-from cluster.socketio.bus.addresses import topic_for
+from cluster.socketio.bus.addresses import log_topic, topic_for
 from cluster.socketio.bus.envelopes import (
     CALL,
     EMIT,
@@ -30,6 +30,7 @@ from cluster.socketio.bus.envelopes import (
     encode_envelope,
 )
 from cluster.socketio.engine.out_packet import OutPacket
+from cluster.socketio.recovery.options import RecoveryOptions
 
 MESSAGE = b"4"
 """Engine.IO's type of a packet that carries a packet of Socket.IO."""
@@ -57,15 +58,24 @@ class Emit(NamedTuple):
 
 
 def publication_of(
-    server: str, emit: Emit, sender: str = EXTERNAL, request: int | None = None
+    server: str,
+    emit: Emit,
+    sender: str = EXTERNAL,
+    request: int | None = None,
+    recovery: RecoveryOptions | None = None,
 ) -> Publication:
     """How an emit travels: the topic, and the envelope.
+
+    With recovery, events go through the log of the namespace, unless they are volatile or are
+    acknowledged.
 
     Args:
         server: The name of the server.
         emit: The emit.
-        sender: The token of this process, which has delivered it to its own sockets.
+        sender: The token of this process, which has delivered it to its own sockets. In the log,
+            that of the only process that delivers it.
         request: The number of the call that the receivers answer; None for none.
+        recovery: The options of a server with recovery.
     """
     envelope = Envelope(
         EMIT if request is None else CALL,
@@ -77,7 +87,16 @@ def publication_of(
         request or 0,
         sender,
     )
-    return publication(topic_for(server, emit.namespace, emit.rooms), envelope)
+    if recovery is not None and request is None and not emit.is_volatile:
+        frame = binary_frame(encode_envelope(envelope))
+        return Publication(log_topic(server, emit.namespace), frame, recovery.kept)
+    return publication(topic_for(server, emit.namespace, emit.rooms, recovery is None), envelope)
+
+
+def log_mark(server: str, namespace: str, recovery: RecoveryOptions) -> Publication:
+    """What gives the log of a namespace its first position, and reaches no socket."""
+    frame = binary_frame(encode_envelope(Envelope(EMIT, namespace)))
+    return Publication(log_topic(server, namespace), frame, recovery.kept)
 
 
 def emit_of(envelope: Envelope) -> Emit:
@@ -133,9 +152,12 @@ def ack_packet(namespace: str, arguments: Sequence[Any], id: int) -> OutPacket:
     return _packet(ACK, namespace, arguments, id)
 
 
-def connect_packet(namespace: str, socket_id: str) -> OutPacket:
+def connect_packet(namespace: str, socket_id: str, private_id: str | None = None) -> OutPacket:
     """The packet that says that a client is connected to a namespace."""
-    return _packet(CONNECT, namespace, {"sid": socket_id})
+    content = {"sid": socket_id}
+    if private_id is not None:
+        content["pid"] = private_id
+    return _packet(CONNECT, namespace, content)
 
 
 def connect_error_packet(namespace: str, content: Any) -> OutPacket:

@@ -17,6 +17,10 @@ of the namespace without any. ``skipped`` does not receive it. ``parts`` depend 
     DISCONNECT     the reason; with CLOSE in the flags, their clients are closed
     FETCH          the node answers with descriptions of the receivers
     SERVER_EVENT   an event for the other servers: a value; with ANSWERS in the flags, they answer
+    RECORD         records of sessions of the sender (recovery/records.py)
+    FORGET         private ids of sessions that cannot be continued
+    RECOVER        a private id: the receiver ends the session's socket, and answers with the record
+    ALIVE          the sender is alive; with ANSWERS in the flags, others send it their records
 
 A value is JSON in which binary data is replaced as in a packet, and its attachments.
 """
@@ -30,6 +34,7 @@ from cluster.core.exceptions import WireError
 from cluster.core.wire.fields import decode_fields, encode_fields
 
 EMIT, CALL, EXPECT, ANSWER, ENTER, LEAVE, DISCONNECT, FETCH, SERVER_EVENT = range(9)
+RECORD, FORGET, RECOVER, ALIVE = range(9, 13)
 
 VOLATILE = 1
 """Flag of EMIT: a client that is not writable now does not receive it."""
@@ -38,7 +43,7 @@ CLOSE = 2
 """Flag of DISCONNECT."""
 
 ANSWERS = 4
-"""Flag of SERVER_EVENT."""
+"""Flag of SERVER_EVENT and ALIVE."""
 
 EXTERNAL = ""
 """The sender of envelopes that every node acts upon."""
@@ -88,7 +93,7 @@ def decode_envelope(data: bytes) -> Envelope:
         names = [field.decode() for field in fields[2 : 2 + rooms + skipped]]
     except (IndexError, StructError, UnicodeDecodeError) as error:
         raise WireError(f"no envelope: {error}") from None
-    if len(names) != rooms + skipped or kind > SERVER_EVENT:
+    if len(names) != rooms + skipped or kind > ALIVE:
         raise WireError(f"no envelope: kind {kind}, {len(names)} names")
     parts = fields[2 + rooms + skipped :]
     return Envelope(kind, namespace, names[:rooms], names[rooms:], parts, flags, request, sender)

@@ -42,6 +42,8 @@ from cluster.socketio.bus.values import decode_value, encode_value
 from cluster.socketio.engine.fan_out import send_to_all
 from cluster.socketio.interfaces import Acknowledged, NamespaceRules
 from cluster.socketio.local_sockets import LocalSockets
+from cluster.socketio.recovery.node_recovery import NodeRecovery
+from cluster.socketio.recovery.options import RecoveryOptions
 
 MISSING = 8
 """Flag of ANSWER: the client is gone, and does not answer."""
@@ -57,9 +59,16 @@ class NodeLink:
         node: The node.
         name: The name of the server.
         namespaces: The namespaces by their names.
+        recovery: The options of a server with recovery.
     """
 
-    def __init__(self, node: Node, name: str, namespaces: Mapping[str, NamespaceRules]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        namespaces: Mapping[str, NamespaceRules],
+        recovery: RecoveryOptions | None = None,
+    ) -> None:
         self.node = node
         self.name = name
         self.pubsub = node.pubsub
@@ -86,12 +95,15 @@ class NodeLink:
         self._follow(process_topic(name, self.token))
         self._is_ready = self.not_in_force
         """What to wait for until the answers of all nodes arrive; None: they do."""
+        self.recovery = None if recovery is None else NodeRecovery(self, recovery)
 
     def stop(self) -> None:
         """This is not the node of the process any more."""
         for callback in self._followed.values():
             callback.stop()
         self._followed.clear()
+        if self.recovery is not None:
+            self.recovery.stop()
 
     # Topics.
 
@@ -131,16 +143,25 @@ class NodeLink:
     # Emits.
 
     def emit(self, emit: Emit, is_local: bool = False) -> tuple[int, int]:
-        """Queue an event to its sockets on all nodes; returns (nodes, sockets of this node)."""
+        """Queue an event to its sockets on all nodes; returns (nodes, sockets of this node).
+
+        Raises:
+            NotPublished: With recovery, too much waits for the exchange.
+        """
+        if self.recovery is not None and not emit.is_volatile:
+            return self.recovery.emit(emit, is_local)
         here = self.deliver(emit)
         if is_local or self._is_for_this_process(emit):
             return int(here > 0), here
-        others = self.publish(publication_of(self.name, emit, self.token))
+        others = self.publish(publication_of(self.name, emit, self.token, None, self.options))
         return others + (here > 0), here
 
     def deliver(self, emit: Emit) -> int:
-        """Queue an event to its sockets on this node; returns their number."""
+        """Queue an event, which is not of a log, to its sockets on this node; returns their
+        number."""
         namespace, packet, rooms, skipped, is_volatile = emit
+        if self.recovery is not None:
+            packet = self.recovery.logs[namespace].stamped(packet)
         return self.local[namespace].deliver(packet, rooms, skipped, is_volatile)
 
     def publish(self, sent: Publication) -> int:
@@ -148,8 +169,14 @@ class NodeLink:
         nodes, _ = self.pubsub.publish(sent.topic, sent.frame)
         return nodes - (sent.topic in self._followed or sent.topic == self._server_topic)
 
+    @property
+    def options(self) -> RecoveryOptions | None:
+        """The options of a server with recovery."""
+        return None if self.recovery is None else self.recovery.options
+
     def _is_for_this_process(self, emit: Emit) -> bool:
-        return bool(emit.rooms) and all(
+        # With recovery a socket may be on another node than the one that its id names.
+        return bool(emit.rooms and self.recovery is None) and all(
             is_socket_id(room) and token_of(room) == self.token for room in emit.rooms
         )
 
@@ -172,7 +199,7 @@ class NodeLink:
 
         try:
             if not is_local and not self._is_for_this_process(emit):
-                sent = publication_of(self.name, emit, self.token, number)
+                sent = publication_of(self.name, emit, self.token, number, self.options)
                 gathering.more_nodes(self.publish(sent))
             gathering.expect(self.call_here(emit, done))
             return await gathering.wait(timeout)
@@ -231,6 +258,11 @@ class NodeLink:
         )
         self.request(topic, answer)
 
+    def answer(self, question: Envelope, value: Any) -> None:
+        """Answer a question of another process, with one value."""
+        self._answer(question, envelopes.EXPECT, (b"1",))
+        self._answer(question, envelopes.ANSWER, encode_value(value))
+
     # What arrives.
 
     def _take(self, frame: bytes, offset: int) -> None:
@@ -251,6 +283,8 @@ class NodeLink:
     def receive(self, envelope: Envelope) -> None:
         """Act upon an envelope of another process."""
         kind = envelope.kind
+        if self.recovery is not None and self.recovery.receive(envelope):
+            return
         local = self.local.get(envelope.namespace)
         if local is None:
             return  # a process of another version of the site has the namespace
@@ -271,8 +305,7 @@ class NodeLink:
                     gathering.answer(decode_value(envelope.parts))
         elif kind == envelopes.FETCH:
             found = [socket.describe() for socket in local.select(envelope.rooms, envelope.skipped)]
-            self._answer(envelope, envelopes.EXPECT, (b"1",))
-            self._answer(envelope, envelopes.ANSWER, encode_value(found))
+            self.answer(envelope, found)
         elif kind == envelopes.SERVER_EVENT:
             self._receive_server_event(envelope)
         else:
@@ -307,7 +340,7 @@ class NodeLink:
         space = self._namespaces[envelope.namespace]
         answering = space.server_event(event, arguments)
         if not envelope.flags & envelopes.ANSWERS:
-            self.run(answering, lambda result: None)
+            self.run(answering)
             return
         self._answer(envelope, envelopes.EXPECT, (b"1",))
 
@@ -319,7 +352,7 @@ class NodeLink:
 
         self.run(answering, done)
 
-    def run(self, coroutine: Any, done: Callable[[Any], None]) -> None:
+    def run(self, coroutine: Any, done: Callable[[Any], None] = lambda result: None) -> None:
         """Run a coroutine in a task; ``done`` receives its result, unless it fails."""
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
