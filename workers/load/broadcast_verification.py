@@ -66,6 +66,10 @@ class Delivery:
         self._unannounced.discard(publisher)
         return not self._unannounced
 
+    def missing(self, publisher: int) -> set[int]:
+        """The numbers below the expected one that have not arrived."""
+        return {number for of, number in self._missing if of == publisher}
+
     def unexpected(self, publisher: int, number: int, counts: Counter[str]) -> bool:
         """Note a message that is not the expected one; returns whether it is new.
 

@@ -9,30 +9,29 @@ receive their messages as all others do.
     done       {}    all clients have received all messages, and all echoes are acknowledged
 
 "ended" adds: "duplicates"; "out_of_order"; "delivery" and "echo", histograms of the times from
-sending to receiving.
+sending to receiving; "missing", [message, clients without it]; "uncertain", the messages that a
+publisher may not have sent, because it lost its connection; "recovered" and "unrecovered", how many
+reconnects continued a session, and how many did not: what a client misses there is not counted.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from workers.connection.failure_reasons import why_closed
+from workers.connection.reconnecting import Reconnecting
 from workers.load import broadcast_verification as delivery
 from workers.processes.client import Client
 from workers.processes.plan import Plan
-from workers.processes.shard import Emit, Shard
+from workers.processes.shard import MOST_REASONS, Emit, Shard
 from workers.reporting.latency import Latencies
-from workers.socketio import transcript
+from workers.socketio.client import SocketIoClient
 from workers.socketio.engine_dialer import EngineDialer
-from workers.socketio.transcript import EVENT, Transcript, WrongTranscript
 
 ANNOUNCE_EVERY = 0.2  # seconds
 LOOK_EVERY = 1.0  # seconds between two checks for overdue echoes
-OPEN, CLOSE, PING, PONG, NOOP = b"0", b"1", b"2", b"3", b"6"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,107 +46,17 @@ class SocketIoPlan(Plan):
     messages: int = 100  # of all publishers together
     echoes: int = 10  # of each client
     pause: float = 1.0  # seconds before each echo
-
-
-class SocketIoClient(Client):
-    """One client."""
-
-    __slots__ = ("_since", "delivery", "room", "transcript")
-
-    shard: "SocketIoShard"
-
-    def __init__(self, shard: "SocketIoShard", number: int, rooms: int) -> None:
-        super().__init__(shard, number)
-        self.room = number % rooms
-        self.delivery = delivery.Delivery(rooms)
-        self.transcript = Transcript()
-        self._since = 0.0  # when the last echo was sent
-
-    def received(self, packets: Sequence[bytes]) -> None:
-        for packet in packets:
-            if packet.startswith(EVENT):
-                self._message(packet)
-            elif packet[:1] == PING:
-                self._send(PONG + packet[1:])
-            elif packet[:1] == OPEN:
-                self._send(transcript.CONNECT)
-            elif packet[:1] == CLOSE:
-                self._give_up("closed by the server")
-            elif packet[:1] != NOOP:
-                self._other(packet)
-
-    def _message(self, packet: bytes) -> None:
-        text = transcript.text_of(packet)
-        shard = self.shard
-        try:
-            publisher, number, sent = delivery.parse(text)
-        except delivery.UnknownMessage as error:
-            shard.fail(str(error))
-            return
-        if publisher != self.room:
-            shard.fail(f"a message of another room: {text[:40]!r}")
-        elif self.delivery.expected[publisher] == number:
-            self.delivery.expected[publisher] = number + 1
-            shard.times.append(monotonic() - sent)
-        elif number == delivery.ANNOUNCEMENT:
-            if publisher in self.shard.announced_to(self.number):
-                self.shard.client_announced(self.number)
-        elif self.delivery.unexpected(publisher, number, shard.counts):
-            shard.times.append(monotonic() - sent)
-
-    def _other(self, packet: bytes) -> None:
-        before = self.transcript
-        was_connected, was_joined = before.is_connected, before.is_joined
-        try:
-            before.receive(packet)
-        except WrongTranscript as error:
-            self._give_up(str(error))
-            return
-        if not was_connected:
-            self._send(before.join(self.shard.room_name(self.room)))
-        elif not was_joined:
-            self.shard.client_joined()
-        else:
-            self.shard.echo_times.append(monotonic() - self._since)
-            self.echo_later()
-
-    def echo_later(self) -> None:
-        """Echo after the pause, if any echoes are left."""
-        if self.transcript.echoes < self.shard.plan.echoes:
-            self.shard.timer_wheel.later(self.shard.plan.pause, self._echo)
-
-    def _echo(self) -> None:
-        if self.is_open and not self.dropped:
-            self._since = monotonic()
-            self._send(self.transcript.echo())
-
-    def look(self, since: float) -> None:
-        """Fail the client if it has waited for an acknowledgement since before `since`."""
-        is_waiting = self.transcript.echoed < self.transcript.echoes
-        if self.is_open and not self.dropped and is_waiting and self._since < since:
-            self._give_up("no acknowledgement in time")
-
-    def publish(self, text: bytes) -> None:
-        """Send a message to the client's room."""
-        self._send(transcript.publication(text, self.shard.room_name(self.room)))
-
-    def _send(self, packet: bytes) -> None:
-        if self.connection is not None:
-            self.connection.send(packet)
-
-    def _give_up(self, reason: str) -> None:
-        self.drop()
-        self.shard.fail(reason)
-
-    def closed(self, code: int, reason: str) -> None:
-        self.shard.fail(reason if code == 1006 and reason else why_closed(code, reason))
+    reconnect: bool = False  # whether clients that lose their connection connect again
 
 
 class SocketIoShard(Shard):
     """The clients of one process."""
 
     plan_type = SocketIoPlan
-    tallied = (*Shard.tallied, "upgraded", "joined", "echoes", "published", "delivered")
+    tallied = (
+        *(*Shard.tallied, "upgraded", "joined", "echoes", "published", "delivered"),
+        *("recovered", "unrecovered"),
+    )
 
     plan: SocketIoPlan
 
@@ -155,22 +64,33 @@ class SocketIoShard(Shard):
         self.plan = plan
         self.times: list[float] = []  # from sending a message to receiving it
         self.echo_times: list[float] = []
+        self._losses: Counter[str] = Counter()
         self.counts: Counter[str] = Counter(duplicates=0, out_of_order=0)
+        self.unacknowledged: set[tuple[int, int]] = set()  # (room, message)
+        self._uncertain: set[tuple[int, int]] = set()
         self._delivery = Latencies()
         self._echo = Latencies()
         self._is_done = False
         super().__init__(reactor, plan, number, emit)
         self._engine_dialer = EngineDialer(reactor, self._dialer, plan.engine_path, plan.timeout)
         self._publishers = {c.number: c for c in self._own() if c.number < plan.rooms}
-        self._unannounced = {c.number: {c.room} for c in self._own()}
-        of_room = [len(range(room, plan.messages, plan.rooms)) for room in range(plan.rooms)]
-        self._expected = sum(of_room[c.room] for c in self._own())
+        self._unannounced = {c.number for c in self._own()}
+        self._reconnecting = Reconnecting(self.timer_wheel.later, self.connect, plan.at_once)
+        self._expected = sum(self._messages_to(c.room) for c in self._own())
         self._mine = [n for n in range(plan.messages) if n % plan.rooms in self._publishers]
         self._next = 0  # an index of _mine
         self._began = 0.0
 
     def _own(self) -> list[SocketIoClient]:
         return [c for c in self._clients if isinstance(c, SocketIoClient)]
+
+    def _messages_to(self, room: int) -> int:
+        return len(range(room, self.plan.messages, self.plan.rooms))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the clients publish and echo."""
+        return bool(self._began)
 
     def room_name(self, room: int) -> str:
         """The name of a room at the server."""
@@ -225,15 +145,34 @@ class SocketIoShard(Shard):
         if self.tally["joined"] == len(self._clients):
             self.emit("joined", {})
 
-    def announced_to(self, number: int) -> set[int]:
-        """The publishers whose announcement a client has not received."""
-        return self._unannounced.get(number, set())
-
     def client_announced(self, number: int) -> None:
         """A client has received an announcement."""
-        del self._unannounced[number]
-        if not self._unannounced:
-            self.emit("announced", {})
+        if number in self._unannounced:
+            self._unannounced.discard(number)
+            if not self._unannounced:
+                self.emit("announced", {})
+
+    def client_lost(self, client: SocketIoClient, reason: str) -> None:
+        """A client has lost its connection, or could not connect again."""
+        self.count_loss(reason)
+        client.transcript.lost()
+        if client.number in self._publishers:
+            lost = {each for each in self.unacknowledged if each[0] == client.room}
+            self.unacknowledged -= lost
+            self._uncertain |= lost
+        self._reconnecting.lost(client, client.attempts)
+        client.attempts += 1
+
+    def not_opened(self, client: Client, reason: str) -> None:
+        assert isinstance(client, SocketIoClient)
+        if client.has_joined and self.plan.reconnect:
+            self.client_lost(client, reason)
+        else:
+            super().not_opened(client, reason)
+
+    def count_loss(self, reason: str) -> None:
+        """Count the reason of a lost connection, which is no failure."""
+        self._losses[reason if len(self._losses) < MOST_REASONS else "other reasons"] += 1
 
     def _announce(self) -> None:
         for publisher in self._publishers.values():
@@ -251,11 +190,21 @@ class SocketIoShard(Shard):
                 self.timers.after("publish", due - now, self._publish)
                 return
             self._next += 1
-            publisher = self._publishers[number % rooms]
-            if publisher.is_open:
-                publisher.publish(delivery.message(number % rooms, number // rooms, monotonic()))
-                self.tally["published"] += 1
+            self._publish_one(self._publishers[number % rooms], number // rooms)
         self.emit("published", {})
+
+    def _publish_one(self, publisher: SocketIoClient, number: int) -> None:
+        message = publisher.room, number
+        if not publisher.is_open or not publisher.transcript.is_joined:
+            self._uncertain.add(message)
+            return
+        text = delivery.message(publisher.room, number, monotonic())
+        if self.plan.reconnect:
+            self.unacknowledged.add(message)
+            publisher.publish(text, number)
+        else:
+            publisher.publish(text)
+        self.tally["published"] += 1
 
     def _fold(self) -> None:
         super()._fold()
@@ -273,7 +222,15 @@ class SocketIoShard(Shard):
             self.emit("done", {})
 
     def measurements(self) -> dict[str, Any]:
+        missing: Counter[tuple[int, int]] = Counter()
+        for client in self._own():
+            missing.update(
+                (client.room, number) for number in client.missing(self._messages_to(client.room))
+            )
         return {
+            "missing": sorted(missing.items()),
+            "uncertain": sorted(self._uncertain | self.unacknowledged),
+            "losses": self._losses,
             "duplicates": self.counts["duplicates"],
             "out_of_order": self.counts["out_of_order"],
             "delivery": self._delivery.counts(),

@@ -80,6 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long to wait for messages after the last one was sent (10)",
     )
+    add(
+        "--reconnect",
+        action="store_true",
+        help="clients that lose their connection connect again, with what they need for the "
+        "recovery of their session; what they miss is an error only if the server has recovered it",
+    )
     add("--path", type=path, default=PATH, help=f"path of the server ({PATH})")
     add_common_arguments(parser)
 
@@ -107,6 +113,7 @@ async def _socketio(run: Run) -> Outcome:
         messages=max(1, round(options["rate"] * options["seconds"])),
         echoes=max(1, round(options["seconds"] / options["pause"])),
         pause=options["pause"],
+        reconnect=options["reconnect"],
     )
     swarm = run.swarm(SocketIoShard, plan, run.stop_without_clients)
     published = 0.0
@@ -138,11 +145,12 @@ async def _socketio(run: Run) -> Outcome:
 def _outcome(plan: SocketIoPlan, reports: Reports, published: float) -> Outcome:
     """Return the outcome. published: the seconds that the publishers took."""
     tally = merged_counts(reports, "tally")
-    expected = sum(
-        len(range(number % plan.rooms, plan.messages, plan.rooms)) for number in range(plan.clients)
-    )
+    uncertain = {(room, number) for report in reports for room, number in report["uncertain"]}
+    missing = [
+        (tuple(message), count) for report in reports for message, count in report["missing"]
+    ]
     wrong = {
-        "lost": max(0, expected - tally["delivered"]),
+        "lost": sum(count for message, count in missing if message not in uncertain),
         "duplicates": sum(report["duplicates"] for report in reports),
         "out_of_order": sum(report["out_of_order"] for report in reports),
     }
@@ -152,7 +160,7 @@ def _outcome(plan: SocketIoPlan, reports: Reports, published: float) -> Outcome:
     )
     echoes = plan.clients * plan.echoes
     problems = failure_lines(reports)
-    if tally["published"] < plan.messages:
+    if tally["published"] < plan.messages and not plan.reconnect:
         problems.append(f"only {tally['published']:,} of {plan.messages:,} messages were sent")
     if any(wrong.values()):
         problems.append(f"deliveries: {wrong_line}")
@@ -167,6 +175,10 @@ def _outcome(plan: SocketIoPlan, reports: Reports, published: float) -> Outcome:
         "published": tally["published"],
         "delivered": tally["delivered"],
         **wrong,
+        "uncertain": len(uncertain),
+        "recovered": tally["recovered"],
+        "unrecovered": tally["unrecovered"],
+        "losses": merged_counts(reports, "losses"),
         "failed": tally["failed"],
         "failures": merged_counts(reports, "failures"),
         "connect_ms": milliseconds(merged_latencies(reports, "connect"), 50, 99, 100),
@@ -180,6 +192,14 @@ def _outcome(plan: SocketIoPlan, reports: Reports, published: float) -> Outcome:
         f"{plural(tally['echoes'], 'acknowledged echo', 'acknowledged echoes')}",
         f"{plural(tally['published'], 'message')} to {plural(plan.rooms, 'room')}: "
         f"{plural(tally['delivered'], 'delivery', 'deliveries')}, {wrong_line}",
+        *(
+            [
+                f"reconnects: {tally['recovered']:,} recovered, {tally['unrecovered']:,} not; "
+                f"{plural(len(uncertain), 'message')} that may not have been sent"
+            ]
+            if plan.reconnect
+            else []
+        ),
         times_line("connect time", values["connect_ms"]),
         times_line("echo time", values["echo_ms"]),
         times_line("delivery latency", values["latency_ms"]),

@@ -244,7 +244,7 @@ export const CHECKS = {
     for (const [at, [end, ours, theirs]] of ends.entries()) {
       const name = named("client");
       await call(watcher, "join", `watch ${name}`);
-      const socket = await clients.settled({ name }, { reconnection: false });
+      const socket = await clients.open({ name }, { reconnection: false });
       const [reason] = await Promise.all([next(socket, "disconnect"), end(socket)]);
       same(reason[0], ours);
       same((await left.until(at + 1))[at], [name, theirs]);

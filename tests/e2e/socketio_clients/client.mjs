@@ -78,15 +78,6 @@ export class Clients {
     return socket;
   }
 
-  /** The same, after the upgrade to WebSocket, if there is one. */
-  async settled(auth = {}, options = {}) {
-    const socket = await this.open(auth, options);
-    const { engine } = socket.io;
-    const transport = TRANSPORTS[this.transport].at(-1);
-    while (engine.transport.name !== transport) await new Promise((resolve) => setTimeout(resolve));
-    return socket;
-  }
-
   /** A client of each node, all in a room. */
   async inRoom(room, nodes) {
     const found = [];

@@ -2,7 +2,13 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from workers.socketio.transcript import Transcript, WrongTranscript, publication, text_of
+from workers.socketio.transcript import (
+    Transcript,
+    WrongTranscript,
+    message_of,
+    publication,
+    published,
+)
 
 
 class TranscriptTests(SynchronousTestCase):
@@ -39,5 +45,25 @@ class TranscriptTests(SynchronousTestCase):
 
     def test_messages(self) -> None:
         self.assertEqual(publication(b"0 1 2", "room"), b'42["publish","0 1 2","room"]')
-        self.assertEqual(text_of(b'42["message","0 1 2"]'), b"0 1 2")
-        self.assertEqual(text_of(b'42["message","0 1 2","offset"]'), b"0 1 2")
+        self.assertEqual(message_of(b'42["message","0 1 2"]'), (b"0 1 2", b""))
+        self.assertEqual(message_of(b'42["message","0 1 2","off"]'), (b"0 1 2", b"off"))
+        numbered = publication(b"0 1 2", "room", 7)
+        self.assertEqual(numbered, b'421000000007["publish","0 1 2","room"]')
+        self.assertEqual(published(b"431000000007[]"), 7)
+        self.assertIsNone(published(b'431["1"]'))
+
+    def test_recovery(self) -> None:
+        transcript = Transcript()
+        self.assertEqual(transcript.connect(), b"40")
+        transcript.receive(b'40{"sid":"abc","pid":"secret"}')
+        transcript.receive(b"430[]")
+        transcript.offset = b"17"
+        transcript.echo()
+        transcript.lost()
+        self.assertEqual(transcript.connect(), b'40{"pid":"secret","offset":"17"}')
+        transcript.receive(b'40{"sid":"abc","pid":"secret"}')
+        self.assertTrue(transcript.is_joined)
+        self.assertEqual(transcript.echo(), b'421["echo","1"]')
+        transcript.lost()
+        transcript.receive(b'40{"sid":"def","pid":"other"}')
+        self.assertFalse(transcript.is_joined)
