@@ -25,4 +25,4 @@ class LoadTest(Namespace):
         """No room has a public topic."""
 
 
-server = SocketIO({"/": LoadTest}, name="load-test")
+server = SocketIO({"/": LoadTest}, name="load-test", recovery=120)
