@@ -280,6 +280,7 @@ _DROP_REASONS = (
     "node_stalled",
     "slow_consumer",
     "slow_handler",
+    "socketio_log_gap",
     "socketio_queue_full",
     "too_large",
     "unknown_sender",

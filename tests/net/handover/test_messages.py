@@ -10,6 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cluster.core.exceptions import WireError
 from cluster.net.handover.messages import MAX_INPUT, VERSION, Head, Origin, decode, encode
+from tests import profiles
+
+assert profiles
 
 IPV4 = Origin(("192.0.2.1", 1234))
 IPV6 = Origin(("fe80::1%eth0", 1234, 0, 2), ("2001:db8::1", 443), True)

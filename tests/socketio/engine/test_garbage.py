@@ -4,7 +4,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cluster.socketio.engine.registry import sessions
+from tests import profiles
 from tests.socketio.engine.engine_site import EngineTestCase
+
+assert profiles
 
 PACKETS = st.one_of(
     st.sampled_from([b"0", b"1", b"2probe", b"3", b"3x", b"4hello", b"5", b"6", b"bAQID", b"b="]),
