@@ -7,6 +7,7 @@ broadcast     one publisher, a thousand subscribers: loss, latency, CPU time per
 channel_layer  CPU time of messages through the channel layer, and through channels_redis
 consumers     consumers of Channels in the cluster, and handlers in their place
 socketio      servers of Socket.IO: echo, broadcast, memory of an idle client
+socketio_fuzz  hostile clients of Socket.IO: errors, memory, descriptors, the latency of others
 storm         all clients disconnect and reconnect at once
 floods        the latency of other clients, and memory, while clients flood a node
 fast_path     CPU time of one message in a server of one process: the fast path, and plain Autobahn
@@ -27,6 +28,7 @@ slow_site     the site of slow_views
 layer_site    the site of channel_layer
 consumer_site, consumer_urls  the site of consumers
 socketio_site  the site of socketio
+socketio_fuzz_site, socketio_sessions  the site and the clients of socketio_fuzz
 replay_site   the site of replay
 handover_site  the site of handover
 servers       starts, measures and stops server processes

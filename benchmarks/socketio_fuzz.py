@@ -19,6 +19,7 @@ status 1, if
 import argparse
 import asyncio
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -38,14 +39,15 @@ from typing import Any
 from benchmarks import command, load, socketio_fuzz_site
 from benchmarks.servers import Failed, Server, cluster
 from benchmarks.socketio_sessions import PATH, SID, HostileClient, frame
+from cluster.socketio.engine.registry import FAREWELL_S
 from workers.cli.argument_types import natural, positive, seconds
 
 NODES = 2
 PAUSE_S = 0.02
 """Seconds between two echoes of a bystander."""
 
-REST_S = socketio_fuzz_site.PING_INTERVAL_S + socketio_fuzz_site.PING_TIMEOUT_S + 4
-"""Seconds until an abandoned session, a handshake or a request that is incomplete has ended."""
+REST_S = FAREWELL_S + 5
+"""Seconds until an abandoned session has ended, and nobody waits for its last packets."""
 
 SPARE_DESCRIPTORS = 8
 """Descriptors that nodes may open later than in the warm-up, such as those between them."""
@@ -87,7 +89,7 @@ def failures(
     growth_mb: float,
     longest_ms: float,
 ) -> list[str]:
-    """Return what is wrong, in one line each.
+    """Return what is wrong, each in a line of its own.
 
     before, after: the server after the warm-up, and at the end.
     waits: bystander -> the milliseconds of its echoes, or why it could not echo.
@@ -297,6 +299,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns when a server disconnects
     load.allow_descriptors(20 * options.clients)
     candidate = cluster(
         NODES, "--settings", socketio_fuzz_site.__name__, name="cluster, Socket.IO fuzz"

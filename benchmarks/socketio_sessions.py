@@ -1,6 +1,6 @@
 """Hostile sessions of Socket.IO, for benchmarks.socketio_fuzz: valid ones with random faults.
 
-Each session begins with a valid handshake, mostly, and goes on with a few steps: polls, posts, an
+Each session begins with a valid handshake, mostly, and then takes a few steps: polls, posts, an
 upgrade, requests that are wrong, incomplete or come twice. About half of the packets are changed.
 The last step is often none: the session is abandoned.
 """
@@ -109,7 +109,7 @@ class HostileClient:
         rng = self._rng
         self._sid = ""
         self._seen["sessions"] += 1
-        steps = (
+        choices = (
             *(self.poll, self.poll, self.post, self.post, self.post, self.upgrade, self.upgrade),
             *(self.two_polls, self.two_posts, self.half_request, self.wrong_request, self.leave),
         )
@@ -121,7 +121,7 @@ class HostileClient:
                 found = SID.search(answer)
                 self._sid = found[1].decode() if found else "x" * 20
             for _ in range(rng.choice((0, 1, 3, 6))):
-                step = rng.choice(steps)
+                step = rng.choice(choices)
                 self._seen[step.__name__] += 1
                 await step()
         except (OSError, EOFError, asyncio.LimitOverrunError):

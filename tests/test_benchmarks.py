@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import random
 import socket
 import sys
 from dataclasses import replace
@@ -35,6 +36,8 @@ from benchmarks import (
     rounds,
     slow_views,
     socketio,
+    socketio_fuzz,
+    socketio_sessions,
     spare,
     storm,
     subscribers,
@@ -64,10 +67,51 @@ MEASURING += [
     restart,
     slow_views,
     socketio,
+    socketio_fuzz,
     spare,
     storm,
     watchers,
 ]
+
+
+class SocketIOFuzzTests(SynchronousTestCase):
+    """The checks can fail."""
+
+    before = socketio_fuzz.State(100 * 1024.0, 50, frozenset((1, 2)))
+    log = "2026-11-28T06:49:00+0000 [node1#warn] invalid: 'error]'\n"
+
+    def failures(self, after: socketio_fuzz.State, log: str = "", **waits: Any) -> list[str]:
+        return socketio_fuzz.failures(
+            self.before, after, self.log + log, {"polling": [1.0, 250.0], **waits}, 16, 250
+        )
+
+    def test_nothing_is_wrong(self) -> None:
+        after = socketio_fuzz.State(116 * 1024.0, 52, frozenset((1, 2)))
+        self.assertEqual(self.failures(after), [])
+
+    def test_each_check(self) -> None:
+        for wrong, words in (
+            (self.failures(self.before, "x [node0#error] a\n"), "[node0#error] a"),
+            (self.failures(self.before, "x [node0#critical] a\n"), "[node0#critical] a"),
+            (self.failures(self.before, "Traceback (most recent call last):\n"), "Traceback"),
+            (self.failures(socketio_fuzz.State(0, 0, frozenset((1, 3)))), "1 processes died"),
+            (self.failures(socketio_fuzz.State(117e3 * 1.024, 50, self.before.pids)), "grown by"),
+            (self.failures(socketio_fuzz.State(0, 59, self.before.pids)), "9 more descriptors"),
+            (self.failures(self.before, websocket=[1.0, 251.0]), "has waited for 251 ms"),
+            (self.failures(self.before, websocket="gone"), "over websocket: gone"),
+        ):
+            self.assertEqual(len(wrong), 1, wrong)
+            self.assertIn(words, wrong[0])
+
+    def test_latencies(self) -> None:
+        found = socketio_fuzz.latencies([*range(99, -1, -1)])
+        self.assertEqual(found, {"count": 100, "p50": 49.5, "p99": 99, "max": 99})
+
+    def test_the_same_seed_makes_the_same_payloads(self) -> None:
+        first, second = random.Random(5), random.Random(5)
+        for _ in range(300):
+            made = socketio_sessions.payload(first)
+            self.assertEqual(made, socketio_sessions.payload(second))
 
 
 class CommandTests(SynchronousTestCase):
@@ -107,6 +151,7 @@ class CommandTests(SynchronousTestCase):
             (handover, "--connections 0"),
             (consumers, "--connections 0"),
             (socketio, "--idle 0"),
+            (socketio_fuzz, "--minutes 0"),
             (life, "--nodes 1,0"),
             (life, "--rounds 0"),
             (watchers, "--rate 0"),

@@ -87,7 +87,6 @@ class Client:
         "_running",
         "_waiting",
         "engine",
-        "has_connected",
         "link",
         "server",
         "sockets",
@@ -104,7 +103,6 @@ class Client:
         self._is_starting = False
         self._waiting: deque[Call] | None = None
         self._close_reason: str | None = None
-        self.has_connected = False
         engine.on_message = self.receive
         engine.on_close = self.closed
         engine.on_closing = self._closing
@@ -370,7 +368,7 @@ class Client:
         return await ain_database(handler.call, *arguments)
 
     def _accept(self, socket: Socket) -> None:
-        self.has_connected = True
+        self.server.no_deadline(self)
         path, session = socket.namespace.path, socket.recovery_session
         if session is None:
             socket.connect(self.engine, connect_packet(path, socket.id))
@@ -416,6 +414,7 @@ class Client:
     def closed(self, reason: str) -> None:
         """The session has ended."""
         self._close_reason = reason
+        self.server.no_deadline(self)
         sockets, self.sockets = self.sockets, {}
         self._reassembly = self._waiting = None
         for socket in sockets.values():
@@ -430,6 +429,11 @@ class Client:
         socket.gone(can_recover)
         handler = socket.namespace.handlers.disconnect
         if handler is not None:
+            # It counts as a handler of the client, which could connect and disconnect endlessly.
+            self._running += 1
+            if self._running >= self.server.max_handlers and self._waiting is None:
+                self._waiting = deque()
+                self.engine.pause("handlers")
             self.server.run(self._run_disconnect(handler, socket, reason))
 
     async def _run_disconnect(self, handler: Handler, socket: Socket, reason: str) -> None:
@@ -440,4 +444,7 @@ class Client:
         except Exception:
             self.log_failure("on_disconnect", handler, socket)
         finally:
+            self._running -= 1
+            if self._waiting is not None:
+                self._start_waiting()
             self.server.task_ends()

@@ -109,6 +109,9 @@ class AnyServer(Protocol):
     def task_ends(self) -> None:
         """Each coroutine of ``run`` calls this at its end."""
 
+    def no_deadline(self, client: Any) -> None:
+        """The client has connected to a namespace, or is gone."""
+
 
 class AnyClient(Protocol):
     """The client of a socket."""

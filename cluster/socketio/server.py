@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -102,7 +101,7 @@ class SocketIO:
         self.namespaces = _attached(self, namespaces)
         self._link: NodeLink | None = None
         self._connect_timeout = connect_timeout
-        self._unconnected: deque[tuple[float, Client]] = deque()
+        self._unconnected: dict[Client, float] = {}  # -> its deadline, in their order
         self._timer: asyncio.TimerHandle | None = None
         options = EngineOptions(
             ping_interval=ping_interval,
@@ -205,20 +204,30 @@ class SocketIO:
         assert link is not None  # a client is connected to the node of this process
         client = Client(self, link, engine)
         deadline = link.loop.time() + self._connect_timeout
-        self._unconnected.append((deadline, client))
+        self._unconnected[client] = deadline
         if self._timer is None:
             self._timer = link.loop.call_at(deadline, self._close_unconnected)
 
     def _close_unconnected(self) -> None:
         """Close the clients that have connected to no namespace in time."""
-        unconnected, self._timer = self._unconnected, None
+        self._timer = None
         loop = asyncio.get_running_loop()
-        while unconnected and unconnected[0][0] <= loop.time():
-            client = unconnected.popleft()[1]
-            if not client.has_connected:
-                client.engine.close("forced close")
-        if unconnected:
-            self._timer = loop.call_at(unconnected[0][0], self._close_unconnected)
+        overdue = []
+        for client, deadline in self._unconnected.items():
+            if deadline > loop.time():
+                self._timer = loop.call_at(deadline, self._close_unconnected)
+                break
+            overdue.append(client)
+        for client in overdue:
+            client.engine.close("forced close")
+
+    def no_deadline(self, client: Any) -> None:
+        """A client has connected to a namespace, or is gone: it is not closed, nor kept.
+
+        Args:
+            client: The Client.
+        """
+        self._unconnected.pop(client, None)
 
 
 def _attached(

@@ -480,6 +480,32 @@ class DisconnectTests(NodeTestCase):
         await until(lambda: late.closed)
         self.assertEqual((late.closed, connected.closed), ("forced close", None))
 
+    @asynchronous
+    async def test_a_client_that_is_gone_is_not_kept(self) -> None:
+        server = await self.server()
+        client, connected = server.client(), server.client()
+        await connected.connect()
+        client.close("transport close")
+        self.assertEqual(server._unconnected, {})
+
+    @asynchronous
+    async def test_a_client_that_connects_and_disconnects_endlessly(self) -> None:
+        proceed = asyncio.Event()
+
+        class Slow(Namespace):
+            async def on_disconnect(self, socket: Socket) -> None:
+                await proceed.wait()
+
+        server = await self.server({"/": Slow})
+        server.max_handlers = 2
+        client = server.client()
+        for _ in range(2):
+            await client.connect()
+            client.receive("1")
+        self.assertEqual(client.paused, ["handlers"])
+        proceed.set()
+        await until(lambda: not client.paused)
+
 
 class RoomTests(NodeTestCase):
     async def three(self) -> tuple[NodeServer, list[Any]]:

@@ -45,12 +45,15 @@ class PacketLimits(NamedTuple):
         attachment_bytes: Bytes of all attachments of a packet.
         namespace: Characters of a namespace.
         id_digits: Digits of an id.
+        depth: Lists and objects in each other. Data that is nested more deeply could be decoded
+            and not encoded again.
     """
 
     attachments: int = 10
     attachment_bytes: int = 4 << 20
     namespace: int = 200
     id_digits: int = 15
+    depth: int = 100
 
 
 DEFAULT_LIMITS = PacketLimits()
@@ -113,6 +116,9 @@ def decode(text: bytes, limits: PacketLimits = DEFAULT_LIMITS) -> Packet:
             packet = _decode(string, limits)
     except (ValueError, RecursionError) as error:
         raise InvalidPacket(f"not a packet: {error}") from None
+    # Each level has two brackets; few packets have so many, and text may have them, too.
+    if len(string) > 2 * limits.depth and string.count("[") + string.count("{") > limits.depth:
+        _check_depth(packet.data, limits.depth)
     _check_data(packet.type, packet.data)
     return packet
 
@@ -164,6 +170,22 @@ def _check_data(kind: int, data: Any) -> None:
             raise InvalidPacket("a DISCONNECT packet has no data")
     elif data.__class__ is not dict and data.__class__ is not str:
         raise InvalidPacket("the data of a CONNECT_ERROR packet is an object")
+
+
+def _check_depth(data: Any, depth: int) -> None:
+    """Raise InvalidPacket if more lists and objects are in each other."""
+    level = [data]
+    for _ in range(depth + 1):
+        inner = []
+        for value in level:
+            if value.__class__ is list:
+                inner += value
+            elif value.__class__ is dict:
+                inner += value.values()
+        level = inner
+        if not level:
+            return
+    raise InvalidPacket(f"data may have {depth} lists and objects in each other")
 
 
 class Reassembly:

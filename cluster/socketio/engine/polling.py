@@ -91,6 +91,7 @@ class PollingTransport:
         "_queued_bytes",
         "_take",
         "address",
+        "answered_pings",
         "at_end",
         "path",
         "pauses",
@@ -101,6 +102,8 @@ class PollingTransport:
         self.path = path
         self.address = address
         self.pauses: set[str] = set()
+        self.answered_pings = 0
+        """Pings of the client since its last GET."""
         self.at_end: list[Callable[[], None]] = []
         self.seat: Seat | None = None
         self._client = client
@@ -145,6 +148,7 @@ class PollingTransport:
         """The client asks for packets."""
         client = self._client
         client.flush()
+        self.answered_pings = 0
         if not client.session.is_probing:
             self.count_seat_again()  # the handshake of an upgrade may have been refused
         decisions = client.session.poll_begins()

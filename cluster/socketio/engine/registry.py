@@ -28,6 +28,9 @@ FAREWELL_S = 30.0
 
 MAX_FAREWELLS = 10_000
 
+MAX_FAREWELL_BYTES = 16 << 20
+"""Bytes of all of them: a client may end its session with much unread, and begin another one."""
+
 _LETTERS = string.ascii_letters + string.digits + "-_"
 
 
@@ -74,6 +77,7 @@ class Sessions:
         self._timers: CoarseTimers
         self._to_flush: list[Client] = []
         self._farewells: dict[str, tuple[bytes, Timer]] = {}
+        self._farewell_bytes = 0
 
     def attach(
         self, end_of_turn: EndOfTurn, settings: Mapping[str, Any], rate: MessageRate | None
@@ -90,6 +94,7 @@ class Sessions:
         self.rate = rate
         self._timers = CoarseTimers(end_of_turn.reactor)
         self._farewells = {}
+        self._farewell_bytes = 0
         self._to_flush = []
 
     def flush_later(self, client: Client) -> None:
@@ -145,9 +150,15 @@ class Sessions:
 
     def leave_farewell(self, sid: str, payload: bytes) -> None:
         """Keep the last packets of a session over polling for the client's next GET."""
-        if len(self._farewells) < MAX_FAREWELLS and sid not in self._farewells:
-            timer = self.call_later(FAREWELL_S, lambda: self._farewells.pop(sid))
-            self._farewells[sid] = payload, timer
+        if sid in self._farewells:
+            return
+        size = self._farewell_bytes + len(payload)
+        if len(self._farewells) >= MAX_FAREWELLS or size > MAX_FAREWELL_BYTES:
+            self.dropped["disconnected"] += 1
+            return
+        timer = self.call_later(FAREWELL_S, lambda: self.take_farewell(sid))
+        self._farewells[sid] = payload, timer
+        self._farewell_bytes = size
 
     def take_farewell(self, sid: str) -> bytes | None:
         """The last packets of a session that has ended, once; None if there are none."""
@@ -155,6 +166,7 @@ class Sessions:
         if found is None:
             return None
         payload, timer = found
+        self._farewell_bytes -= len(payload)
         timer.cancel()
         return payload
 

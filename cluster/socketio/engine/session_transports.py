@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from cluster.core.exceptions import WireError
-from cluster.core.socketio.engine_packets import MESSAGE, PONG, decode_packet
+from cluster.core.socketio.engine_packets import MESSAGE, PING, PONG, decode_packet
 from cluster.core.socketio.engine_session import (
     AnswerPoll,
     Closed,
@@ -43,6 +43,9 @@ from cluster.socketio.engine.registry import sessions
 from cluster.socketio.engine.websocket_transport import Upgrade
 
 _log = Logger(LOGGER)
+
+PONG_BYTES = 100
+"""Memory of a queued answer to a ping, besides its data."""
 
 
 class Server(Protocol):
@@ -155,6 +158,12 @@ class SessionTransports(Heartbeat):
         if kind == PONG:
             self.received_pong()
         self.perform(self.session.received(kind, payload, is_binary))
+        if kind == PING and self.polling is not None:
+            # Its answer waits for a GET, which the client need not send.
+            self.polling.answered_pings += 1
+            waiting = self.session.queued_bytes + PONG_BYTES * self.polling.answered_pings
+            if waiting > sessions.high_water and self.connection is None:
+                self.disconnect_slow_client()
 
     def websocket_lost(self) -> None:
         """The WebSocket of the session is gone."""

@@ -58,6 +58,18 @@ def compact(value: Any) -> str:
 
 
 class DecodeTests(TestCase):
+    def test_depth(self) -> None:
+        """What is decoded can be encoded again, also by a caller with a deep stack."""
+        for begin, end in (("[", "]"), ('{"a":', "}")):
+            allowed = f'2["a",{begin * 99}1{end * 99}]'.encode()
+            decode(allowed)
+            decode(b'2["a","' + b"[" * 5000 + b'"]')
+            decode(b'2["a"' + b",[]" * 5000 + b"]")
+            for levels in (100, 400, 900):
+                with self.assertRaises(InvalidPacket):
+                    decode(f'2["a",{begin * levels}1{end * levels}]'.encode())
+            decode(allowed, PacketLimits(depth=100))
+
     def assertInvalid(self, text: bytes, limits: PacketLimits = DEFAULT_LIMITS) -> None:
         with self.assertRaises(InvalidPacket, msg=text):
             decode(text, limits)

@@ -1,5 +1,6 @@
 """What a session does under load, and how it ends."""
 
+from cluster.socketio.engine import registry
 from cluster.socketio.engine.fan_out import send_to_all
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.engine.registry import FAREWELL_S, sessions
@@ -54,6 +55,53 @@ class SendTests(EngineTestCase):
             self.assertEqual(self.app.events, ["open", ("closed", "transport error")])
             self.assertEqual(sessions.dropped["slow_consumer"], 2)
             self.assertEqual((await self.get(sid)).response.body, b"1")
+
+        self.run_async(test)
+
+    def test_pings_of_a_client_that_does_not_read(self) -> None:
+        """Of few bytes: the answers take more memory than they have bytes."""
+
+        async def test(body: bytes) -> None:
+            sid = await self.open()
+            for _ in range(4):
+                await self.post(sid, body)
+            self.assertEqual(self.app.events, ["open", ("closed", "transport error")])
+            self.assertGreater(sessions.dropped["slow_consumer"], 0)
+            self.app.events.clear()
+
+        async def both() -> None:
+            await test(b"2" + b"x" * 60_000)
+            await test(b"\x1e".join([b"2"] * 600))
+
+        self.run_async(both)
+
+    def test_pings_of_a_client_that_reads(self) -> None:
+        async def test() -> None:
+            sid = await self.open()
+            for _ in range(4):
+                await self.post(sid, b"\x1e".join([b"2"] * 600))
+                self.assertEqual((await self.get(sid)).response.body.count(b"3"), 600)
+
+        self.run_async(test)
+
+    def test_the_last_packets_of_all_sessions_are_bounded(self) -> None:
+        async def test() -> None:
+            self.patch(registry, "MAX_FAREWELL_BYTES", 70_000)
+            ids = [await self.open() for _ in range(3)]
+            for client in self.app.clients:
+                client.send(BIG)
+                client.close()
+            found = [(await self.get(sid)).response for sid in ids]
+            self.assertEqual([each.status for each in found], [200, 400, 400])
+            sid = await self.open()
+            self.app.clients[-1].send(BIG)
+            self.app.clients[-1].close()
+            self.assertEqual((await self.get(sid)).response.status, 200)
+            sid = await self.open()
+            self.app.clients[-1].send(BIG)
+            self.app.clients[-1].close()
+            await self.wait(FAREWELL_S + 1)
+            self.assertEqual(sessions._farewell_bytes, 0)
 
         self.run_async(test)
 
