@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet.threads import deferToThread
 
-from tests.e2e.asking import ready, total_until, until
+from tests.e2e.asking import ready, statistics_until, total_until, until
 from tests.e2e.processes import (
     PATIENCE_S,
     ROOT,
@@ -23,12 +23,16 @@ from tests.e2e.processes import (
     start_program,
 )
 from tests.e2e.proxy_case import ProxyTestCase
+from tests.e2e.socketio_polling import converse
 from tests.once import once
 
 PROXY = "127.0.0.7"
 """HAProxy's address."""
 
 REQUESTS = 20
+
+ADDRESSES = 8
+SESSIONS = "c10k_socketio_sessions_total"
 
 HANDSHAKE = (
     b"GET /echo/ HTTP/1.1\r\nHost: localhost:%d\r\nOrigin: https://localhost:%d\r\n"
@@ -64,8 +68,10 @@ class HAProxyTests(ProxyTestCase):
             (r"bind :443 ssl crt \S+", f"bind {PROXY}:{self.port} ssl crt {self.both}"),
             (r"check port 9000", "check"),
             (r"timeout http-request 10s", f"timeout http-request {PATIENCE_S:.0f}s"),
-            (r"10\.0\.0\.1:8000", f"127.0.0.1:{a.port} port {admin[0]}"),
-            (r"10\.0\.0\.2:8000", f"127.0.0.1:{b.port} port {admin[1]}"),
+            (r"10\.0\.0\.1:8000\n", f"127.0.0.1:{a.port} port {admin[0]}\n"),
+            (r"10\.0\.0\.2:8000\n", f"127.0.0.1:{b.port} port {admin[1]}\n"),
+            (r"10\.0\.0\.1:8000 track", f"127.0.0.1:{a.port} track"),
+            (r"10\.0\.0\.2:8000 track", f"127.0.0.1:{b.port} track"),
         ):
             text, count = re.subn(pattern, ours, text)
             self.assertEqual(count, 1, pattern)
@@ -87,9 +93,13 @@ class HAProxyTests(ProxyTestCase):
         clients = await deferToThread(self.use)
         for one in (a, b):  # each machine has half of the WebSockets
             await total_until(one, 2, "c10k_connections")
+        await deferToThread(self.poll)
+        for one in (a, b):  # each machine has some of the addresses
+            await statistics_until(one, lambda found: sum(found.values()) > 0, SESSIONS)
         a.kill(signal.SIGTERM)
         await a.end()
         await deferToThread(self.use_without_a, clients)
+        await deferToThread(self.poll)
 
     def listens(self) -> bool:
         with socket.socket() as sock:
@@ -97,8 +107,8 @@ class HAProxyTests(ProxyTestCase):
 
     # In a thread, because the clients block.
 
-    def reach(self) -> ssl.SSLSocket:
-        plain = socket.create_connection((PROXY, self.port), PATIENCE_S)
+    def reach(self, address: str = "") -> ssl.SSLSocket:
+        plain = socket.create_connection((PROXY, self.port), PATIENCE_S, (address, 0))
         return self.trusting().wrap_socket(plain, server_hostname="localhost")
 
     def get(self, path: str) -> int:
@@ -109,6 +119,17 @@ class HAProxyTests(ProxyTestCase):
         response.read()
         connection.close()
         return response.status
+
+    def poll(self) -> None:
+        """Socket.IO sessions over long polling, of clients with different addresses."""
+        for number in range(1, ADDRESSES + 1):
+
+            def connect(address: str = f"127.0.1.{number}") -> http.client.HTTPSConnection:
+                connection = http.client.HTTPSConnection("localhost", self.port)
+                connection.sock = self.reach(address)
+                return connection
+
+            converse(connect)
 
     def websocket(self) -> ssl.SSLSocket:
         """Open a WebSocket, with a single thread: before Python 3.13 an SSLSocket must not be read

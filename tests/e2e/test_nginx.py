@@ -8,20 +8,24 @@ import socket
 import ssl
 import subprocess
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest
 
+from tests.e2e.asking import statistics_until
 from tests.e2e.processes import (
     PATIENCE_S,
     ROOT,
+    Cluster,
     Program,
     start_cluster,
     start_program,
 )
 from tests.e2e.proxy_case import ProxyTestCase
+from tests.e2e.socketio_polling import converse
 from tests.once import once
 
 try:
@@ -45,6 +49,9 @@ LIMIT = 10
 CLIENT = "127.0.0.5"
 """The client's address, which differs from nginx's."""
 
+ADDRESSES = 8
+"""Clients of a Socket.IO server, with an address each."""
+
 SETTINGS = """
 SECRET_KEY = "for tests"
 ALLOWED_HOSTS = ["localhost"]
@@ -59,6 +66,7 @@ import asyncio
 from django.http import HttpResponse
 from django.urls import path
 from cluster import feed, publish, websocket
+from cluster.socketio import Namespace, SocketIO
 
 def page(request):
     return HttpResponse(f"{request.META['REMOTE_ADDR']} {request.is_secure()}")
@@ -78,6 +86,7 @@ def live(request):
 
 urlpatterns = [
     path("", page), path("tell/", tell), path("idle/", idle), path("live/", live),
+    path("socket.io/", SocketIO(Namespace)),
 ]
 """
 
@@ -94,8 +103,9 @@ class NginxTests(ProxyTestCase):
         (self.folder / "nginx_settings.py").write_text(SETTINGS)
         (self.folder / "nginx_urls.py").write_text(f"SILENCE = {SILENCE_S}\n{URLS}")
 
-    def configure(self, cluster: str) -> Path:
+    def configure(self, *clusters: str) -> Path:
         """Write the file with other ports, names and paths, and a shorter timeout."""
+        servers = "".join(f"    server {cluster};\n" for cluster in clusters)
         text = (ROOT / "deploy" / "nginx.conf").read_text()
         self.port, plain = self.free_port(), self.free_port()
         for pattern, ours in (
@@ -104,7 +114,7 @@ class NginxTests(ProxyTestCase):
             (r"server_name example\.com;", "server_name localhost;"),
             (r"/etc/ssl/example\.com/fullchain\.pem", str(self.certificate)),
             (r"/etc/ssl/example\.com/privkey\.pem", str(self.key)),
-            (r"(?m)^    server 127\.0\.0\.1:8000;", f"server {cluster};"),
+            (r"(?m)^    server 127\.0\.0\.1:8000;\n", servers),
             (r"timeout 60s;", f"timeout {PROXY_TIMEOUT_S}s;"),
             (r"limit_conn c10k_connections 100;", f"limit_conn c10k_connections {LIMIT};"),
         ):
@@ -124,8 +134,10 @@ class NginxTests(ProxyTestCase):
         )
         return main
 
-    async def start(self, *options: str, listen: str = "", proxies: str = "127.0.0.1") -> None:
-        """Start a cluster, and nginx in front of its first port, or of ``listen``."""
+    async def start(
+        self, *options: str, listen: str = "", proxies: str = "127.0.0.1", machines: int = 1
+    ) -> list[Cluster]:
+        """Start clusters, and nginx in front of their first ports, or of ``listen``."""
         path = os.pathsep.join(map(str, (ROOT, ROOT / "twistd_plugins", self.folder)))
         options = (
             "--nodes",
@@ -138,8 +150,10 @@ class NginxTests(ProxyTestCase):
         )
         if listen:
             options = (*options, "--listen", listen)
-        cluster: Any = await start_cluster(self, *options, extra={"PYTHONPATH": path})
-        main = self.configure(listen or f"127.0.0.1:{cluster.port}")
+        clusters: list[Cluster] = [
+            await start_cluster(self, *options, extra={"PYTHONPATH": path}) for _ in range(machines)
+        ]
+        main = self.configure(*(listen or f"127.0.0.1:{each.port}" for each in clusters))
         command = [self.program, "-p", str(self.folder), "-e", "stderr", "-c", str(main)]
         checked = subprocess.run(
             [*command, "-t"], capture_output=True, text=True, timeout=PATIENCE_S
@@ -150,6 +164,7 @@ class NginxTests(ProxyTestCase):
         start_program(self, nginx, command, uuid.uuid4().hex, cwd=str(self.folder))
         self.addCleanup(self.stop, nginx)
         await nginx.line("start worker process ")
+        return clusters
 
     async def stop(self, nginx: Program) -> None:
         nginx.kill(signal.SIGTERM)
@@ -157,12 +172,13 @@ class NginxTests(ProxyTestCase):
 
     # In a thread, because the client blocks.
 
-    def reach(self) -> socket.socket:
-        return socket.create_connection((PROXY, self.port), PATIENCE_S, (CLIENT, 0))
+    def reach(self, client: str = CLIENT) -> socket.socket:
+        return socket.create_connection((PROXY, self.port), PATIENCE_S, (client, 0))
 
-    def http(self) -> http.client.HTTPSConnection:
+    def http(self, client: str = CLIENT) -> http.client.HTTPSConnection:
         connection = http.client.HTTPSConnection("localhost", self.port)
-        connection.sock = self.trusting().wrap_socket(self.reach(), server_hostname="localhost")
+        plain = self.reach(client)
+        connection.sock = self.trusting().wrap_socket(plain, server_hostname="localhost")
         return connection
 
     def get(self, path: str) -> str:
@@ -236,6 +252,18 @@ class NginxTests(ProxyTestCase):
             self.addCleanup(response.close)
             statuses.append(response.status)
         self.assertEqual(statuses, [200] * LIMIT + [429])
+
+    async def test_a_socketio_session_stays_on_one_of_two_machines(self) -> None:
+        clusters = await self.start(machines=2)
+        await deferToThread(self.poll)
+        for cluster in clusters:  # each has some of the addresses
+            await statistics_until(
+                cluster, lambda found: sum(found.values()) > 0, "c10k_socketio_sessions_total"
+            )
+
+    def poll(self) -> None:
+        for number in range(1, ADDRESSES + 1):
+            converse(partial(self.http, f"127.0.1.{number}"))
 
     async def test_without_pings_the_proxy_disconnects(self) -> None:
         """check --deploy warns of this; it also shows that the test above is effective."""
