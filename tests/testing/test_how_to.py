@@ -20,7 +20,17 @@ from twisted.trial.unittest import TestCase
 import cluster
 from cluster.asgi import asgi
 from cluster.django import conf
-from cluster.testing import Closed, Refused, asynchronous, capture_publications, connect
+from cluster.django.api import topics
+from cluster.socketio import ConnectionRefused, Namespace, Socket, SocketIO
+from cluster.testing import (
+    Closed,
+    Refused,
+    asynchronous,
+    capture_publications,
+    connect,
+    connect_socketio,
+)
+from tests.django.site import load_database
 from tests.testing.test_django import run_tests
 from tests.testing.test_examples import ROOT, ExampleTestCase, examples
 
@@ -187,6 +197,7 @@ class GuideTestCase(ExampleTestCase):
 
 class AllExamplesTests(GuideTestCase):
     def test_all_run_in_their_order(self) -> None:
+        self.patch(topics, "_listeners", [])  # what the examples listen to
         count = 0
         for page in GUIDES:
             names = project()
@@ -428,16 +439,90 @@ class ChannelsTests(GuideTestCase):
 
 
 class SocketIOTests(GuideTestCase):
+    """socketio.md, migrate-from-socketio.md"""
+
+    def setUp(self) -> None:
+        super().setUp()
+        load_database()
+        self.patch(topics, "_listeners", [])
+
+    def serve_namespace(self, namespace: Any) -> None:
+        self.serve((path("socket.io/", SocketIO(namespace)),))
+
     @asynchronous
-    async def test_a_server_after(self) -> None:
-        names = self.run_example("migrate-from-socketio", "# after")
-        self.serve((path("<slug:room>/", names["chat"]),))
-        async with connect("/lobby/") as one, connect("/lobby/") as other:
-            await one.send_json({"event": "say", "id": 1, "text": "hello"})
-            self.assertEqual({"event": "ok", "id": 1}, await one.receive_json())
-            self.assertEqual({"event": "said", "text": "hello"}, await other.receive_json())
-            await other.send_json(["nonsense"])
-            self.assertEqual(Closed(1008, "no such event"), await other.closed())
+    async def test_the_chat(self) -> None:
+        from django.contrib.auth.models import User
+
+        names = self.run_example("socketio", "# chat/namespaces.py")
+        self.serve_namespace(names["Chat"])
+        user, _ = await User.objects.aget_or_create(username="anna")
+        await self.run_example("socketio", "def say_hello")["say_hello"](user)
+        with self.assertRaises(ConnectionRefused) as caught:
+            async with connect_socketio("/socket.io/"):
+                pass
+        self.assertEqual("log in first", caught.exception.message)
+
+    @asynchronous
+    async def test_a_check(self) -> None:
+        self.serve_namespace(self.run_example("socketio", "def is_member")["Members"])
+        with self.assertRaises(ConnectionRefused) as caught:
+            async with connect_socketio("/socket.io/", auth={"room": "lobby"}):
+                pass
+        self.assertEqual({"room": "lobby"}, caught.exception.data)
+
+    @asynchronous
+    async def test_a_question(self) -> None:
+        self.serve_namespace(self.run_example("socketio", "class Quiz")["Quiz"])
+        async with connect_socketio("/socket.io/") as client:
+            client.answer("question", lambda text: "42")
+            self.assertIs(True, await client.call("begin"))
+
+    @asynchronous
+    async def test_an_emit_of_a_model(self) -> None:
+        class Shop(Namespace):
+            async def on_connect(self, socket: Socket) -> None:
+                await socket.enter_room("shop-3")
+
+        names = self.run_example("socketio", "def order_paid")
+        self.serve_namespace(Shop)
+        async with connect_socketio("/socket.io/") as client:
+            names["order_paid"](SimpleNamespace(pk=5, shop_id=3))
+            self.assertEqual(["paid", {"order": 5}], await client.receive())
+
+    @asynchronous
+    async def test_a_room_of_both_kinds_of_clients(self) -> None:
+        self.serve_namespace(self.run_example("socketio", "class Shared")["Shared"])
+        async with connect_socketio("/socket.io/") as one, connect_socketio("/socket.io/") as two:
+            await one.emit("say", "hello")
+            for client in (one, two):
+                said = ["said", {"from": "AnonymousUser", "text": "hello"}]
+                self.assertEqual(said, await client.receive())
+
+    @asynchronous
+    async def test_a_server_after_node(self) -> None:
+        from django.contrib.auth.models import User
+
+        self.serve_namespace(self.run_example("migrate-from-socketio", '"not a member"')["Chat"])
+        user, _ = await User.objects.aget_or_create(username="anna")
+        async with (
+            connect_socketio("/socket.io/", user=user) as one,
+            connect_socketio("/socket.io/", user=user) as two,
+        ):
+            self.assertEqual("ok", await one.call("say", "hello"))
+            self.assertEqual(["said", "hello"], await two.receive())
+            await one.nothing()
+
+    @asynchronous
+    async def test_a_server_after_python_socketio(self) -> None:
+        names = self.run_example("migrate-from-socketio", "ChatNamespace(Namespace)")
+        self.serve(tuple(names["urlpatterns"]))
+        anna, alan = {"name": "anna"}, {"name": "alan"}
+        async with (
+            connect_socketio("/socket.io/", "/chat", auth=anna) as one,
+            connect_socketio("/socket.io/", "/chat", auth=alan) as two,
+        ):
+            self.assertEqual("ok", await one.call("say", "hello"))
+            self.assertEqual(["said", "anna", "hello"], await two.receive())
 
 
 class DjangoWebsocketRedisTests(GuideTestCase):
