@@ -108,6 +108,7 @@ class Nodes:
     def __init__(self) -> None:
         self.exchange = Exchange("test")
         self.nodes: dict[str, Node] = {}
+        self.started = 0
         sessions.end_of_turn = SimpleNamespace(  # type: ignore[assignment]
             published=[], schedule_published=lambda: None
         )
@@ -118,7 +119,8 @@ class Nodes:
             asyncio.get_running_loop().call_soon(node.bus.deliver, item)
 
     async def start(self, namespaces: Any, **options: Any) -> "NodeServer":
-        name = f"n{len(self.nodes)}"
+        name = f"n{self.started}"
+        self.started += 1
         node = Node.__new__(Node)
         self.nodes[name] = node
         node.__init__(name, self)  # type: ignore[misc]

@@ -51,6 +51,7 @@ class Session:
         self.offset: str | None = None
         self.recovered: bool | None = None
         self.got: list[Any] = []
+        self.offsets: list[str] = []
         self.server = server
 
     async def connect(self, server: NodeServer | None = None, auth: Any = None) -> "Session":
@@ -75,6 +76,7 @@ class Session:
             elif kind in (2, 5):
                 *event, position = data
                 self.offset = position
+                self.offsets.append(position)
                 new.append(event)
         self.got += new
         return new
@@ -120,7 +122,7 @@ class RecoveryTestCase(SynchronousTestCase):
         name = f"n{number}"
         self.nodes.nodes[name].bus.receiver = None
         del self.nodes.nodes[name]
-        for other, answer in self.nodes.exchange.leave(name):
+        for other, answer in self.nodes.exchange.leave(name, ended=True):
             self.nodes.soon(other, answer)
 
 

@@ -7,7 +7,7 @@ socket for the record; if it is not there any more, the node uses the record tha
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from json import loads
 from typing import Any, Protocol
@@ -370,16 +370,29 @@ class NodeRecovery:
         self._publish(envelopes.ALIVE, (), envelopes.ANSWERS)
 
     async def _send_records(self, token: str) -> None:
-        topic = process_topic(self._link.name, token)
-        own = [record.encode() for record in self.records.of(self._link.token)]
+        """Send another node the records of this one, and those of processes that are gone."""
+        link = self._link
+        topic = process_topic(link.name, token)
+        for owner in self.records.owners():
+            if owner == link.token or self._is_gone(owner):
+                await self._send_all(topic, [each.encode() for each in self.records.of(owner)])
+        live = []
         for socket in tuple(self.live.values()):
             if socket.recovery_session is not None:
-                own.append(self._record(socket, socket.recovery_session).encode())
-            if len(own) >= AT_ONCE:
-                self._link.request(topic, Envelope(envelopes.RECORD, "", parts=own))
-                own = []
-                await asyncio.sleep(0)
-        self._link.request(topic, Envelope(envelopes.RECORD, "", parts=own))
+                live.append(self._record(socket, socket.recovery_session).encode())
+        await self._send_all(topic, live)
+
+    def _is_gone(self, owner: str) -> bool:
+        if self.records.is_silent(owner):
+            return True
+        topic = process_topic(self._link.name, owner)
+        return self._link.request(topic, Envelope(envelopes.ALIVE, "")) == 0
+
+    async def _send_all(self, topic: bytes, records: Sequence[bytes]) -> None:
+        for first in range(0, len(records), AT_ONCE):
+            parts = records[first : first + AT_ONCE]
+            self._link.request(topic, Envelope(envelopes.RECORD, "", parts=parts))
+            await asyncio.sleep(0)
 
     # The log.
 

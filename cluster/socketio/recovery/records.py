@@ -99,6 +99,10 @@ class Records:
         if len(self._seen) > MAX_NODES:
             del self._seen[next(iter(self._seen))]
 
+    def is_silent(self, owner: str) -> bool:
+        """Whether a node has given no sign of life for two heartbeats."""
+        return self._now() > self._seen.get(owner, 0.0) + 2 * HEARTBEAT_S
+
     def store(self, record: Record) -> bool:
         """Keep a record, unless a newer one of the session is known.
 
@@ -134,6 +138,10 @@ class Records:
     def of(self, owner: str) -> list[Record]:
         """The records of a node."""
         return [record for record in self._records.values() if record.owner == owner]
+
+    def owners(self) -> set[str]:
+        """The nodes that have records."""
+        return {record.owner for record in self._records.values()}
 
     def expire(self) -> None:
         """Forget the records that have expired."""
