@@ -523,8 +523,11 @@ class OrderTests(RecoveryTestCase):
     async def test_the_log_is_out_of_reach(self) -> None:
         self.patch(event_log, "READY_TIMEOUT_S", 0.01)
         await self.start(1)
-        self.nodes.nodes["n0"].bus.send = lambda message: None  # type: ignore[method-assign]
+        bus = self.nodes.nodes["n0"].bus
+        bus.send = lambda message: None  # type: ignore[method-assign]
         client = self.servers[0].client()
         client.receive("0")
         await until(lambda: client.closed)
         self.assertEqual(client.sent, [])
+        del bus.send
+        await self.session(0, "r")

@@ -13,7 +13,6 @@ The events of a namespace are a log, in which each has an offset. The rules:
   given cannot be compared with the new ones (``renumbered``).
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -36,7 +35,7 @@ class Membership:
         self.start = start
         self.known_from = start
         self.joined: dict[str, int] = {}
-        self.left: deque[tuple[str, int, int]] = deque()
+        self.left: list[tuple[str, int, int]] = []
 
     def join(self, room: str, offset: int) -> None:
         """Join a room after the event with this offset. Joining it again has no effect."""
@@ -48,7 +47,7 @@ class Membership:
         if since < offset:
             self.left.append((room, since, offset))
             if len(self.left) > MAX_LEFT:
-                self.known_from = max(self.known_from, self.left.popleft()[2])
+                self.known_from = max(self.known_from, self.left.pop(0)[2])
 
     def was_in(self, room: str, offset: int) -> bool:
         """Whether the event with this offset reached the socket if it was for the room."""
@@ -88,7 +87,7 @@ class Membership:
 
     def as_json(self) -> list[Any]:
         """The membership as a value for JSON."""
-        return [self.start, self.known_from, self.joined, list(self.left)]
+        return [self.start, self.known_from, self.joined, self.left]
 
     @classmethod
     def from_json(cls, id: str, value: Any) -> "Membership":

@@ -100,7 +100,9 @@ class EventLog:
         self._entries: dict[int, LogEntry | None] = {}
 
     async def ready(self) -> bool:
-        """Follow the log, and wait until its position is known; returns False after a time."""
+        """Follow the log, and wait until its position is known; returns False after a time.
+
+        The next call begins again then."""
         ready = self._ready
         if ready is None:
             ready = self._ready = asyncio.get_running_loop().create_future()
@@ -109,6 +111,10 @@ class EventLog:
             )
         if not ready.done():
             await asyncio.wait([ready], timeout=READY_TIMEOUT_S)
+            if not ready.done() and self._ready is ready:
+                self.stop()
+                self._ready = None
+                self._is_answered = False
         return ready.done()
 
     def stop(self) -> None:

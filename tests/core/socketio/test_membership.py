@@ -76,7 +76,7 @@ class MembershipTests(SynchronousTestCase):
         found.join("a", 3)
         found.leave("a", 3)
         found.leave("b", 3)
-        self.assertEqual(list(found.left), [])
+        self.assertEqual(found.left, [])
         found.join("a", 3)
         found.join("a", 4)
         self.assertTrue(found.was_in("a", 4))
