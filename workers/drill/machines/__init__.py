@@ -7,8 +7,9 @@ machine      a machine: a cluster that is killed as a whole and started again
 meetings     a meeting at a barrier misses nobody
 sessions     every socket of a logged-out session is closed
 agreement    in the end all machines have the same history and the same members
-redis        Redis servers and Sentinels that can be killed and stopped
+redis        Redis servers and Sentinels that can be killed, stopped and set to another time
 network      machines as network namespaces, whose links can be cut
+clock        the wall clock of a process, which can be set
 delay        a TCP proxy that delays what it forwards
 cleaner      removes namespaces and processes, however the drill ends
 

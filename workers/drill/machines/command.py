@@ -23,6 +23,7 @@ from workers.drill.cluster import add_common_arguments, carry_out, verdict
 from workers.drill.feed import Feed
 from workers.drill.game import Game
 from workers.drill.machines.agreement import disagreements
+from workers.drill.machines.clock import library
 from workers.drill.machines.faults import KINDS, PAUSE, possible, schedule
 from workers.drill.machines.injector import Injector
 from workers.drill.machines.machine import Machine, create_users
@@ -242,7 +243,10 @@ def networked(options: argparse.Namespace) -> Iterator[tuple[Network, Engine, Pa
         network.cleaner.add("folder", folder)
         engine = Engine(network, folder, engine_hosts)
         engine.start(with_proxy=not options.sentinel)
-        can = possible(network.can_cut, options.sentinel)
+        with_clocks = bool(library())
+        if not with_clocks:
+            print("Without jumps of clocks: libfaketime is not installed", file=sys.stderr)
+        can = possible(network.can_cut, options.sentinel, with_clocks)
         options.kinds = [kind for kind in options.kinds or can if kind in can]
         yield network, engine, folder
 

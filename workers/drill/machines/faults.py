@@ -27,6 +27,7 @@ KINDS = {
     "slow": "all that machines and Redis exchange is delayed",
     "failover": "the primary is killed, and Sentinel promotes its replica",
     "split": "the primary is cut from its replica and all Sentinels, not from the machines",
+    "clock": "the wall clock of Redis is set forwards or backwards, by seconds or minutes",
     "cut-out": "nothing from a machine reaches Redis",
     "cut-in": "nothing from Redis reaches a machine",
     "cut": "nothing passes between a machine and Redis, in both directions",
@@ -37,8 +38,13 @@ WITHOUT_SENTINEL = {"slow", "redis-empty"}
 LASTING = {"gateway-stop", "redis-stop", "slow", "cut-out", "cut-in", "cut"}
 """Kinds that may be shorter or longer than a lease."""
 
+WITH_CLOCKS = {"clock"}
+
 SLOW_MS = (20.0, 400.0)
 """The delay in each direction, from and to."""
+
+JUMP_SECONDS = (2.0, 300.0)
+"""How far a clock is set, from and to: less than the lease of a machine, or much more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +62,22 @@ class Fault:
         """Choose one of these."""
         return candidates[int(self.choice * len(candidates))]
 
+    @property
+    def jump(self) -> float:
+        """The seconds by which a clock is set, negative for backwards. Short ones are as probable
+        as long ones."""
+        least, most = JUMP_SECONDS
+        strength = abs(2 * self.detail - 1)
+        return float(least * (most / least) ** strength) * (1 if self.detail >= 0.5 else -1)
 
-def possible(can_cut: bool, with_sentinel: bool) -> list[str]:
-    """Return the kinds of faults that a network and an engine can have."""
+
+def possible(can_cut: bool, with_sentinel: bool, with_clocks: bool) -> list[str]:
+    """Return the kinds of faults that a network and an engine can have.
+
+    with_clocks: whether the clock of a process can be set.
+    """
     excluded = set() if can_cut else set(WITH_CUTS)
+    excluded |= set() if with_clocks else WITH_CLOCKS
     excluded |= WITHOUT_SENTINEL if with_sentinel else WITH_SENTINEL
     return [kind for kind in KINDS if kind not in excluded]
 
@@ -84,8 +102,8 @@ def schedule(seed: int, seconds: float, kinds: Sequence[str]) -> Iterator[Fault]
 def _duration(kind: str, chance: float) -> tuple[float, float]:
     if kind in LASTING:
         return SHORT if chance < 0.5 else LONG
-    if kind in ("node-kill", "gateway-kill"):
-        return 0.0, 0.0  # their supervisor starts them again at once
+    if kind in ("node-kill", "gateway-kill", "clock"):
+        return 0.0, 0.0  # their supervisor starts them again at once; a clock stays as it was set
     return LONG if kind == "split" else RESTART
 
 

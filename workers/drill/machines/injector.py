@@ -58,6 +58,7 @@ class Injector:
             "slow": self._slow,
             "failover": self._fail_over,
             "split": self._split,
+            "clock": self._set_clock,
             "cut-out": self._cut,
             "cut-in": self._cut,
             "cut": self._cut,
@@ -219,6 +220,15 @@ class Injector:
             await asyncio.sleep(fault.seconds)
         finally:
             self._network.heal()
+        return did
+
+    async def _set_clock(self, fault: Fault) -> str:
+        # It stays so: later faults, as a failover to a server with another clock, happen then.
+        server = self._engine.primary
+        # Not ever further in one direction.
+        jump = fault.jump if fault.jump * server.clock.offset <= 0 else -fault.jump
+        did = self._did(f"set the clock of {server.host.name} by {jump:+.1f} s")
+        server.clock.set(server.clock.offset + jump)
         return did
 
     async def _until_promoted(self, server: Server) -> None:

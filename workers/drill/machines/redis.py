@@ -1,4 +1,4 @@
-"""Redis servers that can be killed and stopped, and Sentinels that fail over between two of them.
+"""Redis servers that can be killed, stopped and set to another time, and Sentinels that fail over.
 
     engine = Engine(network, folder, ["redis"])                        one server
     engine = Engine(network, folder, ["redis", "replica", "sentinel"])  with failover
@@ -22,6 +22,7 @@ from time import monotonic, sleep
 from typing import Any, BinaryIO
 
 from workers.demo.programs import Failed
+from workers.drill.machines.clock import Clock
 from workers.drill.machines.network import Host, Network
 
 PORT, SENTINEL_PORT, PROXY_PORT = 6379, 26379, 6380
@@ -48,7 +49,10 @@ def installed(name: str = "redis-server") -> str:
 
 
 class Server:
-    """One process of redis-server. options: further lines of its configuration."""
+    """One process of redis-server. options: further lines of its configuration.
+
+    clock: its wall clock. It keeps its offset when the server starts again.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,8 @@ class Server:
         self.host: Host = network[host]
         self.port = self.host.port(wanted_port)
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.clock = Clock(folder / "clock")
         self.pid = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._program = program
@@ -92,14 +98,16 @@ class Server:
             for kept in [*self.folder.glob("*.rdb"), *self.folder.glob("appendonlydir")]:
                 shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
         if not file.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
             file.write_text("\n".join(self._lines) + "\n")
         program = installed(self._program)
         if not program:
             raise NoServer(f"{self._program} is not installed")
         command = [program, str(file), *(["--sentinel"] if self._sentinel else [])]
         self._process = subprocess.Popen(
-            self.host.command(command), stdout=subprocess.DEVNULL, start_new_session=True
+            self.host.command(command),
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, **self.clock.environment},
         )
         self.pid = self._process.pid
         self.network.cleaner.add("process", self.pid)

@@ -26,7 +26,7 @@ STAY_SECONDS = (1.0, 8.0)
 
 LOOK_SECONDS = 0.05
 
-CLOSED_SECONDS = 5.0
+CLOSED_SECONDS = 2.0
 """For the sockets to be closed, after the logout and after all machines are joined again."""
 
 

@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from workers.drill.machines.faults import (
     KINDS,
+    WITH_CLOCKS,
     WITH_CUTS,
     WITH_SENTINEL,
     Disturbances,
@@ -37,10 +38,15 @@ class ScheduleTests(SynchronousTestCase):
         self.assertEqual(Fault(0, "cut", 1, 0.0, 0).of("abc"), "a")
         self.assertEqual(Fault(0, "cut", 1, 0.999, 0).of("abc"), "c")
 
+    def test_a_clock_jumps_by_seconds_or_minutes_in_both_directions(self) -> None:
+        jumps = [Fault(0, "clock", 0, 0, detail).jump for detail in (0.0, 0.499, 0.5, 0.999)]
+        self.assertEqual([round(jump) for jump in jumps], [-300, -2, 2, 297])
+
     def test_what_is_possible(self) -> None:
-        self.assertFalse(WITH_CUTS & set(possible(can_cut=False, with_sentinel=True)))
-        self.assertFalse(WITH_SENTINEL & set(possible(can_cut=True, with_sentinel=False)))
-        everything = {*possible(True, True), *possible(True, False)}
+        self.assertFalse(WITH_CUTS & set(possible(False, with_sentinel=True, with_clocks=True)))
+        self.assertFalse(WITH_SENTINEL & set(possible(True, with_sentinel=False, with_clocks=True)))
+        self.assertFalse(WITH_CLOCKS & set(possible(True, with_sentinel=True, with_clocks=False)))
+        everything = {*possible(True, True, True), *possible(True, False, True)}
         self.assertEqual(everything, set(KINDS))
 
 

@@ -3,10 +3,11 @@
 import signal
 from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from workers.drill.machines.clock import library
 from workers.drill.machines.network import open_loopback
 from workers.drill.machines.redis import Engine, installed
 
@@ -35,6 +36,25 @@ class EngineTests(SynchronousTestCase):
             self.assertFalse(server.is_primary)
             server.start(empty)
             self.assertEqual(server.ask("GET", "key"), kept)
+
+    def test_the_clock_of_a_server_is_set(self) -> None:
+        if not library():
+            raise SkipTest("libfaketime is not installed")
+        engine = Engine(self.network, self.folder, ["redis"])
+        engine.start()
+        server = engine.primary
+
+        def ahead() -> float:
+            seconds, _ = server.ask("TIME")
+            return float(seconds) - time()
+
+        self.assertApproximates(ahead(), 0, 5)
+        for offset in (300.0, -300.0):
+            server.clock.set(offset)
+            self.assertApproximates(ahead(), offset, 5)
+        server.signal(signal.SIGKILL)
+        server.start()
+        self.assertApproximates(ahead(), -300, 5)
 
     def test_the_proxy_delays_both_directions(self) -> None:
         engine = Engine(self.network, self.folder, ["redis"])
