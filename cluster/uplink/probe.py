@@ -97,7 +97,7 @@ async def _ask(url: BusUrl, prefix: str, machine: str, owner: str, fingerprint: 
             connection = await _connect(url, prefix)
             try:
                 run = examine(parse_info(await connection.call("INFO"))).run
-                await connection.run(script("probe"), run, machine, owner, fingerprint)
+                await connection.run(script("probe"), run, machine, owner, fingerprint, LEASE_MS)
             finally:
                 await connection.close()
     except TimeoutError:

@@ -113,17 +113,19 @@ class Generation:
         del self.members[member]
         self.add_log(now, LEFT, member, end=ended)
 
-    def follow_clock(self, now: int) -> None:
-        """Move all leases with a clock that has jumped."""
+    def follow_clock(self, now: int, is_beat: bool) -> None:
+        """Move all leases with a clock that has jumped. Only a beat sees a jump forwards."""
         if now < self.last:
             step = now - self.last
-        elif now - self.last > JUMP_MS:
+        elif is_beat and now - self.last > JUMP_MS:
             step = now - self.last - BEAT_MS
         else:
             step = 0
         for each in self.members.values():
             each.lease += step
-        self.last = now
+            each.progress += step
+        if is_beat or step:
+            self.last = now
 
 
 class ModelRedis:
@@ -176,6 +178,8 @@ class ModelRedis:
     def hello(self, member: str, machine: str, owner: str, fingerprint: str) -> Joined:
         self.calls["hello"] += 1
         current = self.current
+        if current is not None:
+            current.follow_clock(self.now, is_beat=False)
         alive = {} if current is None else current.members
         running = any(each.lease > self.now for each in alive.values())
         if running and self.fingerprint != fingerprint:
@@ -257,7 +261,7 @@ class ModelRedis:
         self.calls["beat"] += 1
         current = self._generation(generation)
         found = self._member(current, member)
-        current.follow_clock(self.now)
+        current.follow_clock(self.now, is_beat=True)
         found.lease = self.now + LEASE_MS
         if log_order(log_id) > log_order(found.read):
             found.read, found.progress = log_id, self.now

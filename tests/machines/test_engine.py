@@ -283,6 +283,19 @@ class ModelTests(RedisTestCase):
             results = self.play([*hellos, *writes, *10 * second, *end, *writes[:1]])
             self.assertEqual(["Gone", []], [results[-3], results[-1]])
 
+    def test_a_name_is_free_after_its_lease_when_the_clock_was_set_back(self) -> None:
+        hellos = [("hello", "A", "o", "s"), ("tick", -50_000), ("hello", "A", "p", "s")]
+        results = self.play([*hellos, ("tick", 4_000), hellos[-1], ("tick", 2_000), hellos[-1]])
+        self.assertEqual(["NameTaken"] * 2, [results[2], results[4]])
+        self.assertNotEqual("NameTaken", results[-1])
+
+    def test_a_member_that_does_not_read_is_removed_when_the_clock_was_set_back(self) -> None:
+        hellos = [("hello", name, "o", "s") for name in MACHINES[:2]]
+        writes = [("write", "A", 1, bytes(600), [], b"")] * 2
+        second = [("tick", 1000), ("read", "A"), ("beat", "A", 0), ("beat", "B", 0)]
+        results = self.play([*hellos, *writes, ("tick", -50_000), *13 * second, *writes[:1]])
+        self.assertEqual([], results[-1])
+
     def test_the_last_member_may_be_the_one_that_does_not_read(self) -> None:
         writes = [("write", "A", 1, bytes(600), [], b"")] * 2
         second = [("tick", 1000), ("beat", "A", 0)]

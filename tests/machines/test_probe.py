@@ -59,6 +59,13 @@ class ProbeTests(RedisTestCase):
         answer = probe(self.url, "shop", "a", "2", "f", lambda: waited.append(None))
         self.assertEqual((answer, waited), ("", [None]))
 
+    def test_a_name_is_free_when_the_clock_was_set_back_after_its_broker_was_killed(self) -> None:
+        self.join()
+        alive = self.server.cli("KEYS", "c10k:*:alive")
+        later = int(self.server.cli("HGET", alive, "a~00000001")) + 60_000
+        self.server.cli("HSET", alive, "a~00000001", str(later))
+        self.assertEqual(self.probe(owner="2"), "")
+
     def test_another_site(self) -> None:
         self.join()
         self.assertIn("another site uses the name 'shop'", self.refused(fingerprint="g"))

@@ -10,21 +10,7 @@ if not keys then return redis.error_reply(GENERATION) end
 if redis.call('HEXISTS', keys.alive, member) == 0 then return redis.error_reply(GONE) end
 
 local now = clock()
-local last = tonumber(redis.call('HGET', keys.state, 'last') or now)
-redis.call('HSET', keys.state, 'last', digits(now))
-
--- After a jump all leases move with the clock: of all members, or none, the time seems to be over.
-local step = 0
-if now < last then
-  step = now - last
-elseif now - last > JUMP_MS then
-  step = now - last - BEAT_MS
-end
-if step ~= 0 then
-  for other, deadline in pairs(all(keys.alive)) do
-    redis.call('HSET', keys.alive, other, digits(deadline + step))
-  end
-end
+follow_clock(keys, now, true)
 redis.call('HSET', keys.alive, member, digits(now + lease))
 
 local read = redis.call('HGET', keys.read, member)

@@ -11,6 +11,7 @@ local keys, alive = nil, {}
 local generation = known[2]
 if generation then
   keys = keys_of(generation)
+  follow_clock(keys, now, false)
   alive = all(keys.alive)
 end
 

@@ -120,6 +120,26 @@ local function trim(keys, stream, id, field, total)
   redis.call('HSET', keys.state, field, base)
 end
 
+-- After a jump all leases move with the clock: of all members, or none, the time seems to be over.
+-- Only a beat sees that it went forwards: without beats the time passes, too. Hello sees that it was set
+-- back, or the leases of members that ended would last as long as the jump.
+local function follow_clock(keys, now, is_beat)
+  local last = tonumber(redis.call('HGET', keys.state, 'last') or now)
+  local step = 0
+  if now < last then
+    step = now - last
+  elseif is_beat and now - last > JUMP_MS then
+    step = now - last - BEAT_MS
+  end
+  if step ~= 0 then
+    for member, deadline in pairs(all(keys.alive)) do
+      redis.call('HSET', keys.alive, member, digits(deadline + step))
+      redis.call('HINCRBY', keys.state, 'p:' .. member, digits(step))
+    end
+  end
+  if is_beat or step ~= 0 then redis.call('HSET', keys.state, 'last', digits(now)) end
+end
+
 -- The last member takes the generation with it.
 local function end_if_empty(keys)
   if redis.call('EXISTS', keys.alive) == 0 then

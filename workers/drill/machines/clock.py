@@ -1,7 +1,8 @@
 """The wall clock of a process that a drill starts, which can be set without that of this host.
 
-The library libfaketime, loaded in front of the C library, adds the offset in a file to the time that
-the process reads. The monotonic clock stays as it is, as on a machine whose clock is set.
+The library libfaketime, loaded in front of the C library, adds the offset in a file to the time
+that the process reads. The monotonic clock stays as it is, as on a machine whose clock is set. The
+offset remains when the process starts again.
 """
 
 from pathlib import Path

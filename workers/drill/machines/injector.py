@@ -225,7 +225,7 @@ class Injector:
     async def _set_clock(self, fault: Fault) -> str:
         # It stays so: later faults, as a failover to a server with another clock, happen then.
         server = self._engine.primary
-        # Not ever further in one direction.
+        # Alternate, so that it does not move ever further away.
         jump = fault.jump if fault.jump * server.clock.offset <= 0 else -fault.jump
         did = self._did(f"set the clock of {server.host.name} by {jump:+.1f} s")
         server.clock.set(server.clock.offset + jump)

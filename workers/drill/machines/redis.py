@@ -49,10 +49,7 @@ def installed(name: str = "redis-server") -> str:
 
 
 class Server:
-    """One process of redis-server. options: further lines of its configuration.
-
-    clock: its wall clock. It keeps its offset when the server starts again.
-    """
+    """One process of redis-server. options: further lines of its configuration. clock: its own."""
 
     def __init__(
         self,
@@ -103,11 +100,9 @@ class Server:
         if not program:
             raise NoServer(f"{self._program} is not installed")
         command = [program, str(file), *(["--sentinel"] if self._sentinel else [])]
+        env = {**os.environ, **self.clock.environment}
         self._process = subprocess.Popen(
-            self.host.command(command),
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, **self.clock.environment},
+            self.host.command(command), stdout=subprocess.DEVNULL, start_new_session=True, env=env
         )
         self.pid = self._process.pid
         self.network.cleaner.add("process", self.pid)
