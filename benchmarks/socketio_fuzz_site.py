@@ -54,11 +54,13 @@ class Admin(Namespace):
         socket.emit("any", event, *values)
 
 
+NAMESPACES = {"/": Main, "/admin": Admin}
+INTERVALS = {"ping_interval": PING_INTERVAL_S, "ping_timeout": PING_TIMEOUT_S}
+
 urlpatterns = [
+    path("socket.io/", SocketIO(NAMESPACES, **INTERVALS)),
     path(
-        "socket.io/",
-        SocketIO(
-            {"/": Main, "/admin": Admin}, ping_interval=PING_INTERVAL_S, ping_timeout=PING_TIMEOUT_S
-        ),
-    )
+        "recovery/",
+        SocketIO(NAMESPACES, name="recovery", recovery=5, recovery_events=100, **INTERVALS),
+    ),
 ]

@@ -12,13 +12,14 @@ from base64 import b64encode
 from collections import Counter
 
 SEPARATOR = b"\x1e"
-PATH = "/socket.io/"
+PATH, RECOVERY_PATH = "/socket.io/", "/recovery/"
 
 READ_WITHIN_S = 1.0
 """Seconds for which a hostile client waits for an answer."""
 
 PACKETS = (
     *(b"40", b'40{"token":"secret"}', b'40/admin,{"token":"secret"}', b"40/admin,", b"40/none,"),
+    *(b'40{"pid":"x","offset":"x:1"}', b'40{"pid":"\\ud800","offset":"1"}', b'40{"pid":["x"]}'),
     *(b"41", b"41/admin,", b'42["echo","x"]', b'421["echo",1,[2],{"a":null}]', b'427["thread",1]'),
     *(b'42["back","x"]', b'42["enter",1]', b'42["leave",1]', b'42["publish","x"]', b'42["bye"]'),
     *(b'42["bye",true]', b'42/admin,["any event",1]', b'42["unknown"]', b'42["echo"', b"42[]"),
@@ -103,11 +104,13 @@ class HostileClient:
         self._open: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Task[bytes]] = []
         self._sid = ""
+        self._path = PATH
 
     async def session(self) -> None:
         """Have one session, and leave it as it is."""
         rng = self._rng
         self._sid = ""
+        self._path = rng.choice((PATH, PATH, RECOVERY_PATH))
         self._seen["sessions"] += 1
         choices = (
             *(self.poll, self.poll, self.post, self.post, self.post, self.upgrade, self.upgrade),
@@ -233,7 +236,9 @@ class HostileClient:
         if rng.random() < 0.03:
             transport = rng.choice(("", "polling", "websocket", "flash"))
         version = "4" if rng.random() < 0.97 else rng.choice(("", "3", "5", "4" * 100))
-        target = f"{PATH}?EIO={version}&transport={transport}" + (f"&sid={sid}" if sid else "")
+        target = f"{self._path}?EIO={version}&transport={transport}" + (
+            f"&sid={sid}" if sid else ""
+        )
         origin = "Origin: https://example.org\r\n" if rng.random() < 0.02 else ""
         return f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n{origin}"
 

@@ -288,7 +288,7 @@ class Client:
             if self._left is not None:
                 self._left.discard(namespace)
             if self.link.recovery is not None:
-                self.server.run(self._admit_with_recovery(socket, space, pid, offset))
+                self.server.run(self._continue_or_begin(socket, space, pid, offset))
                 return
             if not space.all_checks and space.handlers.connect is None:
                 self.link.local[namespace].add(socket, socket.receiver)
@@ -296,6 +296,14 @@ class Client:
                     self._accept(socket)
                     return
             self.server.run(self._admit(socket, space))
+
+    async def _continue_or_begin(
+        self, socket: Socket, space: AnyNamespace, pid: str | None, offset: Any
+    ) -> None:
+        try:
+            await self._admit_with_recovery(socket, space, pid, offset)
+        finally:
+            self.server.task_ends()
 
     async def _admit_with_recovery(
         self, socket: Socket, space: AnyNamespace, pid: str | None, offset: Any
@@ -314,7 +322,7 @@ class Client:
         if self._close_reason is not None:
             socket.gone(socket.recovered)
             return
-        await self._admit(socket, space)
+        await self._decide(socket, space)
         if socket.connected:
             log = recovery.logs[space.path]
             if not await replay(socket, self.engine, log, self.server.low_water):

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cluster.core.broker_state.exchange import Exchange
 from cluster.django.api import topics
 from cluster.socketio import Namespace, Socket
+from cluster.socketio.engine.registry import sessions
 from cluster.socketio.recovery import event_log, node_recovery
 from cluster.testing import asynchronous
 from tests.django.site import load_site
@@ -124,6 +125,28 @@ class RecoveryTestCase(SynchronousTestCase):
         del self.nodes.nodes[name]
         for other, answer in self.nodes.exchange.leave(name, ended=True):
             self.nodes.soon(other, answer)
+
+
+class HostileTests(RecoveryTestCase):
+    @asynchronous
+    async def test_private_ids_that_nobody_has(self) -> None:
+        await self.start()
+        for pid in ("\ud800", "x" * 40, "x" * 41, "é", "\0", "", 1, None, ["x"]):
+            client = self.servers[0].client()
+            await client.connect(auth={"pid": pid, "offset": "\ud800:1"})
+            self.assertEqual(client.take()[0][0], CONNECT)
+            self.assertIsNone(client.closed)
+
+    @asynchronous
+    async def test_clients_that_leave_at_once_leave_no_task(self) -> None:
+        await self.start()
+        before = len(sessions.tasks)
+        for pid in ("", ',"pid":"x"'):
+            client = self.servers[0].client()
+            client.receive('0{"a":1%s}' % pid)
+            client.close("transport close")
+        await turns(200)
+        self.assertEqual(len(sessions.tasks), before)
 
 
 class RecoveredTests(RecoveryTestCase):

@@ -75,6 +75,6 @@ def taken_from(auth: Any) -> tuple[Any, str | None, Any]:
         return auth, None, None
     auth = dict(auth)
     pid, offset = auth.pop("pid"), auth.pop("offset", None)
-    if not isinstance(pid, str) or not 0 < len(pid) <= MAX_PID:
+    if not isinstance(pid, str) or not 0 < len(pid) <= MAX_PID or not pid.isascii():
         pid = None
     return auth or None, pid, offset
