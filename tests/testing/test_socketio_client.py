@@ -108,6 +108,21 @@ class SocketIOClientTests(ServerTestCase):
             emit("news", namespace="/other")
             emit("news", to="lobby", except_=client.id)
             await client.nothing(within=0.01)
+
+    @asynchronous
+    async def test_a_server_with_recovery(self) -> None:
+        from tests.testing import urls
+
+        server = SocketIO({"/": Chat}, recovery=60)
+        self.patch(urls, "urlpatterns", [path("socket.io/", server)])
+        async with connect_socketio("/socket.io/") as client:
+            for send in (emit, Emitter().emit, server.of("/").to("lobby").emit):
+                sent = await asyncio.to_thread(send, "news", 1)
+                self.assertEqual((sent.nodes, sent.pending), (1, False))
+                event, value, position = await client.receive()
+                self.assertEqual((event, value), ("news", 1))
+                self.assertRegex(position, r"^\w+:\d+$")
+            self.assertEqual(await client.call("echo", 1), 1)
             sockets = await Emitter().fetch_sockets()
             self.assertEqual([each.id for each in sockets], [client.id])
             await asyncio.to_thread(Emitter().disconnect_sockets)

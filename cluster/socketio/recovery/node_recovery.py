@@ -237,10 +237,12 @@ class NodeRecovery:
             socket: The socket.
             can_recover: Whether its client may come back.
         """
-        session, socket.recovery_session = socket.recovery_session, None
         self._dirty.pop(socket, None)
+        session = socket.recovery_session
         if session is None:
             return
+        self._newest(socket)  # after which the session has the offsets of the present epoch
+        socket.recovery_session = None
         if self.live.get(session.pid) is socket:
             del self.live[session.pid]
         if can_recover:
