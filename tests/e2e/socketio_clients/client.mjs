@@ -74,7 +74,8 @@ export class Clients {
   /** A socket of the main namespace that has been welcomed; `socket.welcome` is what it received. */
   async open(auth = {}, options = {}) {
     const socket = this.manager(options).socket("/", { auth });
-    [socket.welcome] = await next(socket, "welcome");
+    const refused = new Promise((_, reject) => socket.once("connect_error", reject));
+    [socket.welcome] = await Promise.race([next(socket, "welcome"), refused]);
     return socket;
   }
 
