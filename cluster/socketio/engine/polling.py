@@ -259,7 +259,11 @@ class PollingTransport:
             unsent: The last packets.
         """
         if unsent:
-            sessions.leave_farewell(self._client.sid, encode_payload(unsent))
+            # Alone, as the reference server sends it. socket.io-client closes before it handles
+            # a DISCONNECT of the same payload, and its reason would be "transport close".
+            *packets, close = unsent
+            parts = [packets, [close]] if packets else [[close]]
+            sessions.leave_farewell(self._client.sid, [encode_payload(part) for part in parts])
         sessions.dropped["disconnected"] += len(self.take_queue())
         self._packets.clear()
         self._body = None

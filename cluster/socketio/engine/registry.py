@@ -76,7 +76,7 @@ class Sessions:
         self.rate: MessageRate | None = None
         self._timers: CoarseTimers
         self._to_flush: list[Client] = []
-        self._farewells: dict[str, tuple[bytes, Timer]] = {}
+        self._farewells: dict[str, tuple[list[bytes], Timer]] = {}
         self._farewell_bytes = 0
 
     def attach(
@@ -148,27 +148,33 @@ class Sessions:
             return timer
         return self._timers.call_later(delay, call)
 
-    def leave_farewell(self, sid: str, payload: bytes) -> None:
-        """Keep the last packets of a session over polling for the client's next GET."""
+    def leave_farewell(self, sid: str, payloads: list[bytes]) -> None:
+        """Keep the last packets of a session over polling: a payload for each next GET."""
         if sid in self._farewells:
             return
-        size = self._farewell_bytes + len(payload)
+        size = self._farewell_bytes + sum(map(len, payloads))
         if len(self._farewells) >= MAX_FAREWELLS or size > MAX_FAREWELL_BYTES:
             self.dropped["disconnected"] += 1
             return
-        timer = self.call_later(FAREWELL_S, lambda: self.take_farewell(sid))
-        self._farewells[sid] = payload, timer
+        timer = self.call_later(FAREWELL_S, lambda: self._forget_farewell(sid))
+        self._farewells[sid] = payloads, timer
         self._farewell_bytes = size
 
     def take_farewell(self, sid: str) -> bytes | None:
-        """The last packets of a session that has ended, once; None if there are none."""
-        found = self._farewells.pop(sid, None)
+        """The next payload of a session that has ended, once; None if there is none."""
+        found = self._farewells.get(sid)
         if found is None:
             return None
-        payload, timer = found
+        payload = found[0].pop(0)
         self._farewell_bytes -= len(payload)
-        timer.cancel()
+        if not found[0]:
+            self._forget_farewell(sid)
         return payload
+
+    def _forget_farewell(self, sid: str) -> None:
+        payloads, timer = self._farewells.pop(sid)
+        self._farewell_bytes -= sum(map(len, payloads))
+        timer.cancel()
 
 
 def random_text(length: int) -> str:
