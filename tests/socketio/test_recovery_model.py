@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from cluster.core.broker_state.exchange import Exchange
 from cluster.socketio.bus.addresses import log_topic
 from cluster.testing import asynchronous
+from tests import profiles
 from tests.socketio.nodes import Node, turns
 from tests.socketio.test_recovery import Chat, RecoveryTestCase, Session
+
+assert profiles
 
 NODES = 2
 DEPTH = 5
