@@ -410,10 +410,11 @@ class PagesTests(SiteTestCase):
                 title = link.inner_text()
                 link.click()
                 page.wait_for_url(lambda url: "/demos/" not in url)
-                self.assertIn(page.locator("h1").text_content(), (title, "Lobby"))
+                titles = (title, "Lobby", "Lobby by Socket.IO")
+                self.assertIn(page.locator("h1").text_content(), titles)
                 page.click(".brand")
                 page.wait_for_url("**/demos/")
-            self.assertEqual(8, number + 1)
+            self.assertEqual(9, number + 1)
             style = page.get_attribute("link[rel=stylesheet]", "href")
             headers = page.request.get(cluster.base_url.rstrip("/") + style).headers
             self.assertEqual("gzip", headers["content-encoding"])
