@@ -15,7 +15,7 @@ from cluster.django.api.publication import Publication
 from cluster.django.api.publishing import publish_all
 from cluster.django.api.receipt import Receipt
 from cluster.socketio.bus import envelopes
-from cluster.socketio.bus.addresses import checked_rooms, topic_for
+from cluster.socketio.bus.addresses import checked_rooms, server_topic, topic_for
 from cluster.socketio.bus.emits import Emit, event_packet, publication, publication_of, result_of
 from cluster.socketio.bus.envelopes import Envelope
 from cluster.socketio.bus.node_link import NodeLink
@@ -482,8 +482,7 @@ async def _fetch(link: NodeLink, is_local: bool, question: Envelope) -> tuple[li
     here = [socket.describe() for socket in found]
     if is_local:
         return [here], True
-    topic = topic_for(link.name, question.namespace, question.rooms, link.recovery is None)
-    answers, is_complete = await link.ask(topic, question, NODES_TIMEOUT_S)
+    answers, is_complete = await link.ask(server_topic(link.name), question, NODES_TIMEOUT_S)
     return [here, *answers], is_complete
 
 

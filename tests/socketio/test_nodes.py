@@ -227,6 +227,25 @@ class RequestTests(ClusterTestCase):
         self.assertEqual(self.received(), [[], [["e"]], []])
 
     @asynchronous
+    async def test_a_node_whose_last_member_leaves_meanwhile_answers(self) -> None:
+        await self.start()
+        asking = asyncio.ensure_future(self.space(2).to("r").fetch_sockets())
+        await asyncio.sleep(0)
+        self.space(1).sockets[0].leave_room("r")  # before the question has arrived
+        (found,) = await asking
+        self.assertEqual(found.id, self.clients[0].id)
+
+    @asynchronous
+    async def test_a_call_does_not_wait_for_a_node_whose_last_member_leaves(self) -> None:
+        await self.start()
+        call = asyncio.ensure_future(self.space(2).to("r").call("question"))
+        await asyncio.sleep(0)
+        self.space(1).sockets[0].leave_room("r")
+        await turns()
+        self.acknowledge_all((1,), (), ())
+        self.assertEqual(await call, [1])
+
+    @asynchronous
     async def test_rooms_of_remote_sockets(self) -> None:
         await self.start()
         (remote,) = await self.space(0).to(self.clients[2].id).fetch_sockets()

@@ -200,11 +200,21 @@ class NodeLink:
         try:
             if not is_local and not self._is_for_this_process(emit):
                 sent = publication_of(self.name, emit, self.token, number, self.options)
-                gathering.more_nodes(self.publish(sent))
+                gathering.more_nodes(self.publish(self._for_answer(sent)))
             gathering.expect(self.call_here(emit, done))
             return await gathering.wait(timeout)
         finally:
             self.gatherings.end(number)
+
+    def _for_answer(self, sent: Publication) -> Publication:
+        """A publication that each node which is counted as a receiver answers.
+
+        A node whose last socket leaves a room follows the topic of the room no more, before the
+        other nodes know it. So what is answered goes to the topic that every node follows.
+        """
+        if sent.topic.startswith(process_topic(self.name, "")):
+            return sent
+        return sent._replace(topic=self._server_topic)
 
     async def _ready(self) -> None:
         """Wait until the answers of all nodes arrive."""
