@@ -52,6 +52,15 @@ class MembershipTests(SynchronousTestCase):
         for number, (rooms, skipped) in enumerate(events, 1):
             self.assertEqual(copy.receives(rooms, skipped, number), number in live)
 
+    def test_rooms_that_were_left_are_forgotten_beyond_a_number(self) -> None:
+        self.patch(membership, "MAX_LEFT", 2)
+        found = Membership("id", 0)
+        for number, room in enumerate("abc"):
+            found.join(room, 10 * number)
+            found.leave(room, 10 * number + 5)
+        self.assertEqual([room for room, _, _ in found.left], ["b", "c"])
+        self.assertEqual([found.resume_after(4), found.resume_after(5)], [None, 5])
+
     @given(STEPS)
     def test_what_is_not_remembered_is_not_replayed(self, steps: list[Any]) -> None:
         self.patch(membership, "MAX_LEFT", 2)
