@@ -3,7 +3,7 @@
 When the kernel reports an error of a socket, such as the reset of a client, libuv reports it once,
 and uvloop polls the socket no more. Its reader is called that one time. If the client has sent data
 before the error, the reader finds only the data. From then on nothing would notice that the client
-is gone, and uvloop raises RuntimeError when the socket shall be written.
+is gone, and uvloop raises RuntimeError when the reactor wants to write to the socket.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class AsyncioReactor(AsyncioSelectorReactor):
         super()._readOrWrite(selectable, read)
         if read and selectable in self._readers:
             sock = getattr(selectable, "socket", None)
-            # Half a microsecond. WebSockets are read elsewhere (cluster.net.loop.epoll_reader).
+            # Open WebSockets are read elsewhere (cluster.net.loop.epoll_reader).
             if isinstance(sock, socket) and sock.getsockopt(SOL_SOCKET, SO_ERROR):
                 self._disconnectSelectable(selectable, ConnectionLost(), read)
 

@@ -221,10 +221,13 @@ class Client:
         except Exception:
             self.log_failure("the handler of a Socket.IO event", handler, socket)
         finally:
-            self._running -= 1
-            if self._waiting is not None:
-                self._start_waiting()
-            self.server.task_ends()
+            self._handler_ends()
+
+    def _handler_ends(self) -> None:
+        self._running -= 1
+        if self._waiting is not None:
+            self._start_waiting()
+        self.server.task_ends()
 
     def _start_waiting(self) -> None:
         waiting = self._waiting
@@ -452,7 +455,4 @@ class Client:
         except Exception:
             self.log_failure("on_disconnect", handler, socket)
         finally:
-            self._running -= 1
-            if self._waiting is not None:
-                self._start_waiting()
-            self.server.task_ends()
+            self._handler_ends()

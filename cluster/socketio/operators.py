@@ -211,7 +211,7 @@ class BroadcastOperator:
         Args:
             event: The name of the event.
             *args: Its arguments, as for ``emit``.
-            timeout: Seconds to wait; in namespace of the method ``timeout``.
+            timeout: Seconds to wait; in place of the method ``timeout``.
 
         Returns:
             A list: what each client passed to its callback, None, one value, or a tuple of several.
@@ -256,7 +256,7 @@ class BroadcastOperator:
         )
         found = [RemoteSocket(namespace, each) for answer in answers for each in answer]
         if not is_complete:
-            raise AcknowledgementTimeout("not all nodes have told their sockets", found)
+            raise AcknowledgementTimeout("not all nodes have answered", found)
         return found
 
     def sockets_join(self, room: str | Sequence[str], **how: Any) -> EmitReceipt:
@@ -384,7 +384,7 @@ class SocketOperator(BroadcastOperator):
         Args:
             event: The name of the event.
             *args: Its arguments, as for ``emit``.
-            timeout: Seconds to wait; in namespace of the method ``timeout``.
+            timeout: Seconds to wait; in place of the method ``timeout``.
 
         Returns:
             What the client passed to its callback: None, one value, or a tuple of several.

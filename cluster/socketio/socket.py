@@ -457,9 +457,13 @@ class Socket:
         self.receiver = receiver
         self._link.local[self.namespace.path].replace(self, receiver)
         receiver.send(first)
-        if isinstance(held, HeldPackets):
-            for packet in held.take():
-                receiver.send(packet)
+        if not isinstance(held, HeldPackets):
+            return
+        if held.is_full:
+            self.close_client()  # it has missed events, and comes back
+            return
+        for packet in held.take():
+            receiver.send(packet)
 
     # Recovery.
 

@@ -14,7 +14,9 @@ from cluster.socketio import (
     Socket,
     SocketIO,
     event,
+    held_packets,
 )
+from cluster.socketio.engine.registry import sessions
 from cluster.testing import asynchronous
 from tests.django.site import load_site
 from tests.socketio.nodes import Nodes, NodeServer, RecordingClient, turns, until
@@ -176,6 +178,23 @@ class ConnectTests(NodeTestCase):
         socket = self.chat(server).sockets[0]
         expected = [(CONNECT, {"sid": socket.id}), (EVENT, ["early", 1]), (EVENT, ["all", 2])]
         self.assertEqual(kinds, expected)
+
+    @asynchronous
+    async def test_a_client_that_has_missed_events_before_it_is_connected_is_closed(self) -> None:
+        for limit, value in (("MAX_HELD", 3), ("high_water", 20)):
+            self.patch(held_packets if limit == "MAX_HELD" else sessions, limit, value)
+            server = await self.server()
+            client = server.client()
+            dropped = sessions.dropped["slow_consumer"]
+            client.receive('0{"do":"wait"}')
+            await turns()
+            for _ in range(3):  # besides the one of on_connect
+                server.of("/").emit("all", 2)
+            self.assertGreater(sessions.dropped["slow_consumer"], dropped)
+            self.chat(server).proceed.set()
+            await until(lambda client=client: client.closed is not None)
+            self.assertEqual(client.closed, "transport close")
+            self.assertEqual([kind for kind, *_ in client.take()], [CONNECT])
 
     @asynchronous
     async def test_a_client_that_leaves_during_on_connect(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.engine.out_packet import OutPacket
+from cluster.socketio.engine.registry import sessions
 from cluster.socketio.held_packets import HeldPackets
 from cluster.socketio.recovery.event_log import LogPacket
 
@@ -39,4 +40,5 @@ class ForwardedWithoutLog:
 
     def send_volatile(self, packet: OutPacket) -> bool:
         """Drop a packet: others are to be sent first."""
+        sessions.dropped["volatile"] += 1
         return False
