@@ -12,14 +12,12 @@ cookies.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from autobahn.websocket.types import ConnectionDeny
 from django.core.exceptions import SynchronousOnlyOperation
 from django.urls import ResolverMatch
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
 from cluster.core.interfaces import PubSub
@@ -45,7 +43,7 @@ from cluster.django.feeds.web_request import WebRequest
 from cluster.django.handshake.admission import Admission, Target
 from cluster.django.handshake.limits import Occupancy, Seat
 from cluster.django.handshake.origins import check_host_and_origin, check_site
-from cluster.django.handshake.refusals import refusal_for
+from cluster.django.handshake.refusals import refusal_or_bug, stopping
 from cluster.django.handshake.requests import ReactorRequest, from_web
 from cluster.django.handshake.url_resolver import NoHandler, find_view
 from cluster.django.revocation.revocable_clients import revocable_clients
@@ -67,6 +65,8 @@ class OpenClient(NamedTuple):
 
 
 _log = Logger(FEED)
+
+FAILED = "a feed at {path!r} failed"
 
 
 class FeedRequests:
@@ -149,7 +149,7 @@ class FeedRequests:
             return True
         except Exception as error:
             self._prepare(request)
-            self._refuse(request, kind, self._refusal_for(request, error))
+            self._refuse(request, kind, refusal_or_bug(_log, FAILED, request, error))
             return True
         if _feed_of(match) is None:
             return False
@@ -185,7 +185,7 @@ class FeedRequests:
             return
         except Exception as error:
             self._prepare(request)
-            self._refuse(request, kind, self._refusal_for(request, error))
+            self._refuse(request, kind, refusal_or_bug(_log, FAILED, request, error))
             return
         if _feed_of(match) is None:
             request.serve_view()
@@ -218,7 +218,7 @@ class FeedRequests:
                 events = topic_events(admission.result)
                 chosen = chosen_topics(http, list(events))
             if not self._is_serving():
-                raise _stopping()
+                raise stopping()
             if request.method == b"HEAD":
                 answer_head(request, CONTENT_TYPE if kind == STREAM else b"application/json")
                 return
@@ -227,7 +227,7 @@ class FeedRequests:
         except ConnectionDeny as error:
             self._refuse(request, kind, error)
         except Exception as error:
-            self._refuse(request, kind, self._refusal_for(request, error))
+            self._refuse(request, kind, refusal_or_bug(_log, FAILED, request, error))
         finally:
             if seat is not None:
                 seat.leave()
@@ -239,7 +239,7 @@ class FeedRequests:
         if origin is not None:
             allow_origin(request, origin)
         if not self._is_serving():
-            raise _stopping()
+            raise stopping()
 
     def _open(
         self,
@@ -295,35 +295,12 @@ class FeedRequests:
             at_end.append(unwatch)
         client.subscribe(topics, parse_feed_position(position))
 
-    def _refusal_for(self, request: WebRequest, error: Exception) -> Refusal:
-        try:
-            return refusal_for(error)
-        except Exception:
-            self._log_error(request)
-            return Refusal(500, "internal error")
-
-    def _log_error(self, request: WebRequest) -> None:
-        failure, http = Failure(), None
-        with suppress(Exception):  # such as a path that is not UTF-8
-            http = from_web(request)
-        _log.failure(
-            "a feed at {path!r} failed",
-            failure,
-            path=request.path.decode("latin-1"),
-            request=http,
-            status_code=500,
-        )
-
     def _refuse(self, request: WebRequest, kind: str, denied: ConnectionDeny) -> None:
         self.refused[str(denied.code)] += 1
         if kind == STREAM and request.method == b"GET" and is_for_now(denied):
             answer_deferred(request, denied, self._is_serving())
         else:
             answer_refused(request, denied)
-
-
-def _stopping() -> Refusal:
-    return Refusal(503, "this node is shutting down", (("Retry-After", "1"),))
 
 
 def _header(request: WebRequest, name: bytes) -> str | None:

@@ -4,12 +4,17 @@ They are ``Refusal`` exceptions, which a WebSocket's handshake and an HTTP reque
 into the same response.
 """
 
+from contextlib import suppress
+from typing import Any
+
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponseBase
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cluster.core.exceptions import DatabaseQueueFull
+from cluster.django.handshake.requests import from_web
 from cluster.logs.rate_limit import LimitedLog
 from cluster.net.websocket.refusal import Refusal
 
@@ -37,6 +42,34 @@ def refusal_for(error: Exception) -> Refusal:
             _log_database_error("database", "the database failed: {error}", error=error)
             return Refusal(503, "the database is not available", TRY_AGAIN)
     raise error
+
+
+def refusal_or_bug(log: Logger, what: str, request: Any, error: Exception) -> Refusal:
+    """The answer to a request over HTTP for an exception that is being handled.
+
+    Args:
+        log: Where a bug is logged, with its traceback.
+        what: What has failed, for the log; ``{path!r}`` stands for the path.
+        request: The twisted.web request.
+        error: The exception.
+
+    Returns:
+        That of ``refusal_for``; for a bug, one with status 500.
+    """
+    try:
+        return refusal_for(error)
+    except Exception:
+        failure, http = Failure(), None
+        with suppress(Exception):  # such as a path that is not UTF-8
+            http = from_web(request)
+        path = request.path.decode("latin-1")
+        log.failure(what, failure, path=path, request=http, status_code=500)
+        return Refusal(500, "internal error")
+
+
+def stopping() -> Refusal:
+    """The answer of a node that stops."""
+    return Refusal(503, "this node is shutting down", TRY_AGAIN)
 
 
 def not_permitted() -> Refusal:

@@ -13,21 +13,19 @@ parameters of Engine.IO, at the URL of a server, is answered here:
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from typing import Any
 
 from autobahn.websocket.types import ConnectionDeny
 from django.core.exceptions import SynchronousOnlyOperation
 from django.urls import ResolverMatch
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from cluster.core.socketio.engine_session import POLLING
 from cluster.django.api.database_threads import ain_database
 from cluster.django.client_expiry import ClientExpiry
 from cluster.django.handshake.admission import Admission, Target
 from cluster.django.handshake.limits import Occupancy, Seat
-from cluster.django.handshake.refusals import refusal_for
+from cluster.django.handshake.refusals import refusal_or_bug, stopping
 from cluster.django.handshake.requests import ReactorRequest, from_web
 from cluster.django.handshake.url_resolver import NoHandler, find_view
 from cluster.django.revocation.revocable_clients import revocable_clients
@@ -48,6 +46,8 @@ from cluster.socketio.engine.registry import sessions
 from cluster.socketio.engine.server import EngineServer, server_of
 
 _log = Logger(WEBSOCKET)
+
+FAILED = "the handshake of a Socket.IO client at {path!r} failed"
 
 
 class SocketIORequests:
@@ -142,7 +142,7 @@ class SocketIORequests:
             request.serve_view()
             return
         except Exception as error:
-            answer_refusal(Exchange(request, []), self._refusal_for(request, error))
+            answer_refusal(Exchange(request, []), refusal_or_bug(_log, FAILED, request, error))
             return
         server = server_of(match)
         if server is None:
@@ -212,14 +212,14 @@ class SocketIORequests:
         except ConnectionDeny as error:
             self._refuse(exchange, error)
         except Exception as error:
-            self._refuse(exchange, self._refusal_for(request, error))
+            self._refuse(exchange, refusal_or_bug(_log, FAILED, request, error))
         finally:
             if seat is not None:
                 seat.leave()
 
     def _check_room(self) -> None:
         if not self._is_serving():
-            raise Refusal(503, "this node is shutting down", (("Retry-After", "1"),))
+            raise stopping()
         if self._most is not None and sessions.polling >= self._most:
             raise Refusal(503, "too many sessions over polling", (("Retry-After", "5"),))
 
@@ -241,22 +241,6 @@ class SocketIORequests:
             client.polling.at_end.append(unwatch)
 
     # Refusals.
-
-    def _refusal_for(self, request: Any, error: Exception) -> Refusal:
-        try:
-            return refusal_for(error)
-        except Exception:
-            failure, http = Failure(), None
-            with suppress(Exception):  # such as a path that is not UTF-8
-                http = from_web(request)
-            _log.failure(
-                "the handshake of a Socket.IO client at {path!r} failed",
-                failure,
-                path=request.path.decode("latin-1"),
-                request=http,
-                status_code=500,
-            )
-            return Refusal(500, "internal error")
 
     @staticmethod
     def _refuse(exchange: Exchange, denied: ConnectionDeny) -> None:
