@@ -79,6 +79,8 @@ class RedisEngine:
         try:
             self._writer, server = await self._open(address, "W")
             self._reader, other = await self._open(address, "R")
+            # A beat that is sent with a read cannot load its script before the read is answered.
+            await self._reader.call("SCRIPT", "LOAD", self._script("beat").text)
         except BaseException:
             await self.close()
             raise

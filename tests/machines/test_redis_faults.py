@@ -12,10 +12,13 @@ from twisted.logger import formatEvent, globalLogPublisher
 from cluster.core.machines.engine import (
     LEASE_MS,
     START,
+    Beat,
     Engine,
     EngineError,
     EngineFull,
+    EngineRefused,
     EngineUnavailable,
+    GenerationChanged,
     Turn,
 )
 from cluster.uplink import redis_engine
@@ -474,6 +477,44 @@ class EngineTests(UplinkTestCase):
                 self.assertEqual(frozenset(), await engine.write(generation, name, third))
                 fourth = Turn(4, b"", ((name, data),), (), joined.log_id)
                 self.assertEqual(frozenset(), await engine.write(generation, name, fourth))
+            finally:
+                await engine.close()
+
+        self.play(test)
+
+    def test_a_beat_that_is_sent_with_a_read(self) -> None:
+        server = self.start_redis()
+
+        async def test() -> None:
+            engine = RedisEngine(parse_bus_url(server.url), "site", "A")
+            await engine.connect()
+            try:
+                joined = await engine.hello("A~1", "A", "owner", "print")
+                where = joined.generation, joined.member
+                await engine.write(*where, Turn(1, b"entry", (), (), joined.log_id))
+
+                async def answer() -> Any:
+                    """The answer to a beat, None without one; the read has the entry."""
+                    answers: list[Any] = []
+                    beat = Beat(joined.log_id, START, answers.append, answers.append)
+                    log, _ = await engine.read(*where, joined.log_id, START, 0, beat)
+                    self.assertEqual([b"entry"], [each.data for each in log])
+                    return answers[0] if answers else None
+
+                self.assertIsInstance(await answer(), int)
+                server.cli("SCRIPT", "FLUSH")
+                self.assertIsNone(await answer())
+                self.assertIsInstance(await answer(), int)
+                server.cli("CONFIG", "SET", "min-replicas-to-write", "1")
+                self.assertIsInstance(await answer(), EngineRefused)
+                server.cli("CONFIG", "SET", "min-replicas-to-write", "0")
+                self.assertIsInstance(await answer(), int)
+                await engine.goodbye(*where)
+                with self.assertRaises(GenerationChanged):
+                    await answer()
+                # The answer to the read would be taken for that to the next command.
+                with self.assertRaises(EngineUnavailable):
+                    await answer()
             finally:
                 await engine.close()
 
