@@ -62,6 +62,9 @@ class Lifetime:
                 self.is_waiting = False
             if self._waiters is not None:
                 self._waiters.remove(future)
+            # The traceback of its exception has this frame: a reference cycle, of which the objects
+            # of the whole connection are a part.
+            del future
 
     async def refuse(self) -> NoReturn:
         """Raise Disconnected, because the client is gone; see late_calls for what comes before."""

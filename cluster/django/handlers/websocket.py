@@ -248,9 +248,9 @@ class WebSocket:
     async def wait_closed(self) -> None:
         """Wait until the client is gone."""
         if self._lifetime.close_code is None:
-            never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             with suppress(Disconnected):
-                await self._lifetime.wait(never)
+                # Without a name here, for the same reason as in Lifetime.wait.
+                await self._lifetime.wait(asyncio.get_running_loop().create_future())
 
     # Sending.
 

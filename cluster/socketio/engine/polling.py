@@ -189,6 +189,8 @@ class PollingTransport:
 
     def _continue(self) -> None:
         """Process packets of the POST, in this turn and in later ones."""
+        if self._post is None:
+            return  # the session has ended meanwhile
         client = self._client
         budget = sessions.end_of_turn.budget
         while self._post is not None and not self.pauses:
@@ -274,6 +276,9 @@ class PollingTransport:
         for call in self.at_end:
             call()
         self.at_end.clear()
+        # The client keeps this, for its address. Both would wait for a garbage collection.
+        self._take = None
+        del self._client
 
 
 class _Limit:

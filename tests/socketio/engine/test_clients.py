@@ -1,10 +1,14 @@
 """What a session does under load, and how it ends."""
 
+import gc
+
+from cluster.django.handlers.websocket import WebSocket
 from cluster.socketio.engine import registry
+from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.engine.fan_out import send_to_all
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.engine.registry import FAREWELL_S, sessions
-from tests.socketio.engine.engine_site import EngineTestCase, text
+from tests.socketio.engine.engine_site import INTERVAL, TIMEOUT, EngineTestCase, text
 
 BIG = text("x" * 60_000)
 
@@ -286,6 +290,28 @@ class EndTests(EngineTestCase):
             await self.wait(FAREWELL_S + 1)
             self.assertEqual((await self.get(sid)).response.status, 400)
 
+        self.run_async(test)
+
+    def test_no_reference_cycle_is_left_of_a_client(self) -> None:
+        """Thousands would wait for the garbage collection."""
+
+        async def test() -> None:
+            for _ in range(2):
+                await self.post(await self.open(), "1")
+                await (await self.socket()).lose()
+            await self.open()
+            await self.wait(INTERVAL)
+            await self.wait(TIMEOUT)  # for the answer to the ping
+            self.assertEqual(sessions.clients, {})
+            self.assertEqual(len(self.app.clients), 5)
+            self.app.clients.clear()
+            kinds = (EngineClient, WebSocket)
+            left = [each for each in gc.get_objects() if isinstance(each, kinds)]
+            self.assertEqual(left, [])
+
+        gc.collect()
+        self.addCleanup(gc.enable)
+        gc.disable()
         self.run_async(test)
 
     def test_the_node_stops(self) -> None:
