@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from benchmarks import command, load, socketio_fuzz_site
 from benchmarks.servers import Failed, Server, cluster
@@ -52,6 +53,8 @@ REST_S = FAREWELL_S + 5
 SPARE_DESCRIPTORS = 8
 """Descriptors that nodes may open later than in the warm-up, such as those between them."""
 
+_SESSIONS = re.compile(r"^c10k_socketio_clients\{.*\} (\d+)", re.MULTILINE)
+
 _FAULT = re.compile(r"Traceback \(most recent call last\)|\[[^\]]*\b(?:error|critical)\]")
 
 
@@ -61,6 +64,7 @@ class State:
 
     rss_kb: float
     descriptors: int
+    sessions: int
     pids: frozenset[int]
 
 
@@ -73,7 +77,9 @@ def state_of(server: Server) -> State:
             descriptors += len(os.listdir(f"/proc/{pid}/fd"))
         except FileNotFoundError:
             continue
-    return State(server.rss_kb(), descriptors, frozenset(pids))
+    with urlopen(f"{server.admin_url}metrics", timeout=30) as answer:
+        open_sessions = _SESSIONS.findall(answer.read().decode())
+    return State(server.rss_kb(), descriptors, sum(map(int, open_sessions)), frozenset(pids))
 
 
 def faults(log: str) -> list[str]:
@@ -103,6 +109,8 @@ def failures(
     more = after.descriptors - before.descriptors
     if more > SPARE_DESCRIPTORS:
         found.append(f"{more} more descriptors are open than after the warm-up")
+    if after.sessions > before.sessions:
+        found.append(f"{after.sessions - before.sessions} more sessions than after the warm-up")
     for name, measured in waits.items():
         if isinstance(measured, str):
             found.append(f"the bystander over {name}: {measured}")
@@ -267,6 +275,7 @@ def fuzz(server: Server, options: argparse.Namespace) -> dict[str, Any]:
         "failures": found,
         "growth, MB": (after.rss_kb - before.rss_kb) / 1024,
         "descriptors": [before.descriptors, after.descriptors],
+        "sessions": [before.sessions, after.sessions],
         "waits, ms": {
             name: latencies(each) for name, each in waits.items() if not isinstance(each, str)
         },
@@ -302,7 +311,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns when a server disconnects
     load.allow_descriptors(20 * options.clients)
     candidate = cluster(
-        NODES, "--settings", socketio_fuzz_site.__name__, name="cluster, Socket.IO fuzz"
+        NODES,
+        *("--settings", socketio_fuzz_site.__name__, "--admin", "tcp:0"),
+        name="cluster, Socket.IO fuzz",
     )
     with command.scratch_folder() as folder, Server(candidate, Path(folder)) as server:
         report = fuzz(server, options)

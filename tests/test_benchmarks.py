@@ -77,7 +77,7 @@ MEASURING += [
 class SocketIOFuzzTests(SynchronousTestCase):
     """The checks can fail."""
 
-    before = socketio_fuzz.State(100 * 1024.0, 50, frozenset((1, 2)))
+    before = socketio_fuzz.State(100 * 1024.0, 50, 2, frozenset((1, 2)))
     log = "2026-11-28T06:49:00+0000 [node1#warn] invalid: 'error]'\n"
 
     def failures(self, after: socketio_fuzz.State, log: str = "", **waits: Any) -> list[str]:
@@ -86,7 +86,7 @@ class SocketIOFuzzTests(SynchronousTestCase):
         )
 
     def test_nothing_is_wrong(self) -> None:
-        after = socketio_fuzz.State(116 * 1024.0, 52, frozenset((1, 2)))
+        after = socketio_fuzz.State(116 * 1024.0, 52, 2, frozenset((1, 2)))
         self.assertEqual(self.failures(after), [])
 
     def test_each_check(self) -> None:
@@ -94,9 +94,13 @@ class SocketIOFuzzTests(SynchronousTestCase):
             (self.failures(self.before, "x [node0#error] a\n"), "[node0#error] a"),
             (self.failures(self.before, "x [node0#critical] a\n"), "[node0#critical] a"),
             (self.failures(self.before, "Traceback (most recent call last):\n"), "Traceback"),
-            (self.failures(socketio_fuzz.State(0, 0, frozenset((1, 3)))), "1 processes died"),
-            (self.failures(socketio_fuzz.State(117e3 * 1.024, 50, self.before.pids)), "grown by"),
-            (self.failures(socketio_fuzz.State(0, 59, self.before.pids)), "9 more descriptors"),
+            (self.failures(socketio_fuzz.State(0, 0, 0, frozenset((1, 3)))), "1 processes died"),
+            (
+                self.failures(socketio_fuzz.State(117e3 * 1.024, 50, 2, self.before.pids)),
+                "grown by",
+            ),
+            (self.failures(socketio_fuzz.State(0, 59, 2, self.before.pids)), "9 more descriptors"),
+            (self.failures(socketio_fuzz.State(0, 50, 3, self.before.pids)), "1 more sessions"),
             (self.failures(self.before, websocket=[1.0, 251.0]), "has waited for 251 ms"),
             (self.failures(self.before, websocket="gone"), "over websocket: gone"),
         ):
