@@ -142,6 +142,7 @@ class MachinesTests(MachinesTestCase):
         anna, ben = await self.open(a, "plain/"), await self.open(b, "plain/")
         await self.reaches(anna, ben)
         await self.reaches(ben, anna)
+        await self.socketio_rooms(a, b)
         # What operators see.
         for cluster, machine, other in ((a, "a", "b"), (b, "b", "a")):
             status = await self.status(cluster)
@@ -160,6 +161,22 @@ class MachinesTests(MachinesTestCase):
         bob, _ = await self.enter(b, "bob")
         bob.send("/who")
         self.assertEqual(await self.json(bob), ["bob"])
+
+    async def socketio_rooms(self, *clusters: Cluster) -> None:
+        """Clients of Socket.IO in rooms over both machines: each message arrives once, in order."""
+        urls = []
+        for cluster in clusters:
+            urls += ["--url", f"ws://127.0.0.1:{cluster.port}/"]
+        swarm = Program()
+        command = [sys.executable, "-m", "workers", "socketio", *urls, "--json"]
+        command += ["--clients", "8", "--rooms", "2", "--rate", "50", "--seconds", "1"]
+        command += ["--pause", "0.2", "--transport", "websocket", "--transport", "polling"]
+        start_program(self, swarm, command, uuid.uuid4().hex, cwd=str(ROOT))
+        await swarm.end(TEST_TIMEOUT_S)
+        self.assertEqual(swarm.status, 0, swarm.text)
+        found = json.loads(swarm.lines[-1])
+        self.assertEqual([found[key] for key in ("published", "delivered")], [50, 200])
+        self.assertEqual([found[key] for key in ("lost", "duplicates", "out_of_order")], [0] * 3)
 
     async def reaches(self, sender: Client, receiver: Client) -> None:
         """Send until a message arrives: subscriptions may reach the other machine later."""
