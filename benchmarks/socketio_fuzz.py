@@ -300,7 +300,7 @@ def parser() -> argparse.ArgumentParser:
     add("--minutes", type=seconds, default=2.0, metavar="M", help="length of the attack (2)")
     add("--seed", type=natural, default=1, metavar="N", help="which choices clients make (1)")
     add("--clients", type=positive, default=24, metavar="N", help="hostile clients (24)")
-    add("--growth", type=seconds, default=24.0, metavar="MB", help="allowed growth (24)")
+    add("--growth", type=seconds, default=16.0, metavar="MB", help="allowed growth (16)")
     add("--longest", type=seconds, default=250.0, metavar="MS", help="longest wait (250)")
     add("--json", action="store_true", help="print one JSON object")
     return found
