@@ -23,9 +23,9 @@ from cluster.core.socketio.packets import (
     CONNECT,
     DISCONNECT,
     EVENT,
-    Reassembly,
     decode,
 )
+from cluster.core.socketio.reassembly import Reassembly
 from cluster.django.api.database_threads import ain_database
 from cluster.socketio.bus.addresses import new_socket_id
 from cluster.socketio.bus.emits import connect_error_packet, connect_packet, disconnect_packet

@@ -19,8 +19,8 @@ from cluster.core.socketio.packets import (
     EVENT,
     Packet,
     PacketLimits,
-    Reassembly,
 )
+from cluster.core.socketio.reassembly import Reassembly
 from cluster.django.api.payloads import Payload
 from cluster.socketio import ConnectionRefused
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from cluster.core import wire
 from cluster.core.broker_state.exchange import Exchange
-from cluster.core.socketio.packets import Reassembly, decode
+from cluster.core.socketio.packets import decode
+from cluster.core.socketio.reassembly import Reassembly
 from cluster.django.api.payloads import as_message
 from cluster.pubsub.pubsub import PubSub
 from cluster.socketio import SocketIO

@@ -20,6 +20,7 @@ from math import isinf
 from typing import Any, NamedTuple
 
 from cluster.core.socketio.engine_packets import InvalidPacket
+from cluster.core.socketio.placeholders import without_binary
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
@@ -34,7 +35,6 @@ RESERVED_EVENTS = frozenset(
 _HEADER = re.compile(r"([0-6])(?:(\d+)-)?(?:(/[^,]*)(?:,|\Z))?(\d+)?", re.ASCII)
 _BINARY_TYPES = (BINARY_EVENT, BINARY_ACK)
 _ZERO = ord("0")
-_PLACEHOLDER = "_placeholder"
 
 
 class PacketLimits(NamedTuple):
@@ -188,87 +188,6 @@ def _check_depth(data: Any, depth: int) -> None:
     raise InvalidPacket(f"data may have {depth} lists and objects in each other")
 
 
-class Reassembly:
-    """Puts the attachments of one packet into its data.
-
-    Call ``add`` with the packet, then ``attachment`` with each binary message.
-
-    Args:
-        limits: What packets may have.
-    """
-
-    __slots__ = ("_attachments", "_limits", "_packet", "_size")
-
-    def __init__(self, limits: PacketLimits = DEFAULT_LIMITS) -> None:
-        self._limits = limits
-        self._packet: Packet | None = None
-        self._attachments: list[bytes] = []
-        self._size = 0
-
-    def add(self, packet: Packet) -> Packet | None:
-        """Take a packet; returns it if it is complete.
-
-        Raises:
-            InvalidPacket: Attachments of the packet before it are missing.
-        """
-        if self._packet is not None:
-            raise InvalidPacket("a packet in place of an attachment")
-        if not packet.attachments:
-            return packet
-        self._packet = packet
-        return None
-
-    def attachment(self, data: bytes) -> Packet | None:
-        """Take a binary message; returns the packet if this completes it.
-
-        Raises:
-            InvalidPacket: No attachment is due, they are too large, or the data of the packet does
-                not have one placeholder for each.
-        """
-        packet = self._packet
-        if packet is None:
-            raise InvalidPacket("binary data that no packet has announced")
-        self._size += len(data)
-        if self._size > self._limits.attachment_bytes:
-            raise InvalidPacket(
-                f"the attachments of a packet may have {self._limits.attachment_bytes:,} bytes"
-            )
-        self._attachments.append(data)
-        if len(self._attachments) < packet.attachments:
-            return None
-        attachments, self._attachments = self._attachments, []
-        self._packet, self._size = None, 0
-        return packet._replace(data=_filled(packet.data, attachments))
-
-
-def _filled(data: Any, attachments: list[bytes]) -> Any:
-    """The data with each attachment in the place of its placeholder.
-
-    An attachment has one placeholder: with more, a short packet could stand for very much data.
-    """
-    left: dict[Any, bytes] = dict(enumerate(attachments))
-
-    def fill(value: Any) -> Any:
-        if value.__class__ is list:
-            return [fill(each) for each in value]
-        if value.__class__ is not dict:
-            return value
-        if value.get(_PLACEHOLDER) is True:
-            number = value.get("num")
-            if number.__class__ is not int or number not in left:
-                raise InvalidPacket("a placeholder without an attachment of its own")
-            return left.pop(number)
-        return {key: fill(each) for key, each in value.items()}
-
-    try:
-        filled = fill(data)
-    except RecursionError:
-        raise InvalidPacket("the data is nested too deeply") from None
-    if left:
-        raise InvalidPacket("an attachment without a placeholder")
-    return filled
-
-
 def encode(
     type: int,
     namespace: str,
@@ -301,7 +220,7 @@ def encode(
         try:
             encoded = "" if data is None else dumps(data)
         except TypeError:
-            data = _without_binary(data, attachments)
+            data = without_binary(data, attachments)
             if not attachments:
                 raise
             encoded = dumps(data)
@@ -316,15 +235,3 @@ def encode(
     if id is None:
         return f"{type}{header}{encoded}".encode(), tuple(attachments)
     return f"{type}{header}{id}{encoded}".encode(), tuple(attachments)
-
-
-def _without_binary(value: Any, attachments: list[bytes]) -> Any:
-    """A copy of a value with placeholders in the places of its binary parts."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        attachments.append(bytes(value))
-        return {_PLACEHOLDER: True, "num": len(attachments) - 1}
-    if isinstance(value, dict):
-        return {key: _without_binary(each, attachments) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_binary(each, attachments) for each in value]
-    return value

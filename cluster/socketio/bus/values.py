@@ -9,7 +9,8 @@ from typing import Any
 from cluster.core.exceptions import WireError
 from cluster.core.socketio import packets
 from cluster.core.socketio.engine_packets import InvalidPacket
-from cluster.core.socketio.packets import ACK, Reassembly
+from cluster.core.socketio.packets import ACK
+from cluster.core.socketio.reassembly import Reassembly
 from cluster.socketio.bus.emits import dumps
 from cluster.socketio.limits import BUS_PACKETS
 

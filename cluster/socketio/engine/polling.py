@@ -10,14 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from cluster.core.exceptions import WireError
+from cluster.core.socketio.engine_decisions import Decision, RefusePoll, RefusePost
 from cluster.core.socketio.engine_packets import decode_payload, encode_payload
-from cluster.core.socketio.engine_session import (
-    PARSE_ERROR,
-    Decision,
-    EngineSession,
-    RefusePoll,
-    RefusePost,
-)
+from cluster.core.socketio.engine_session import PARSE_ERROR, EngineSession
 from cluster.django.handshake.limits import MessageRate, Seat
 from cluster.socketio.engine.answers import (
     Exchange,

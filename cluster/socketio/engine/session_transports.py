@@ -13,18 +13,18 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from cluster.core.exceptions import WireError
-from cluster.core.socketio.engine_packets import MESSAGE, PING, PONG, decode_packet
-from cluster.core.socketio.engine_session import (
+from cluster.core.socketio.engine_decisions import (
     AnswerPoll,
     Closed,
     CloseProbe,
     CloseWebSocket,
     Deliver,
-    EngineSession,
     SendOnProbe,
     SendOnWebSocket,
     Upgraded,
 )
+from cluster.core.socketio.engine_packets import MESSAGE, PING, PONG, decode_packet
+from cluster.core.socketio.engine_session import EngineSession
 from cluster.django.handlers.websocket import WebSocket, connection_of
 from cluster.logs.python_logging import WEBSOCKET as LOGGER
 from cluster.net.websocket.connection import ServerConnection

@@ -21,8 +21,9 @@ from typing import Any, Protocol
 from autobahn.websocket.types import ConnectionDeny
 
 from cluster.core.exceptions import WireError
+from cluster.core.socketio.engine_decisions import Decision
 from cluster.core.socketio.engine_packets import decode_packet
-from cluster.core.socketio.engine_session import WEBSOCKET, Decision, EngineSession
+from cluster.core.socketio.engine_session import WEBSOCKET, EngineSession
 from cluster.django.handlers.websocket import WebSocket, connection_of
 from cluster.net.websocket.frames import text_frame
 from cluster.socketio.engine.errors import CLOSE_NORMAL

@@ -12,6 +12,20 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
+from cluster.core.socketio.engine_decisions import (
+    AnswerPoll,
+    Closed,
+    CloseProbe,
+    CloseWebSocket,
+    Decision,
+    Deliver,
+    Packets,
+    RefusePoll,
+    RefusePost,
+    SendOnProbe,
+    SendOnWebSocket,
+    Upgraded,
+)
 from cluster.core.socketio.engine_packets import (
     CLOSE,
     MESSAGE,
@@ -21,24 +35,7 @@ from cluster.core.socketio.engine_packets import (
     PONG,
     UPGRADE,
 )
-from cluster.core.socketio.engine_session import (
-    POLLING,
-    PROBE,
-    WEBSOCKET,
-    AnswerPoll,
-    Closed,
-    CloseProbe,
-    CloseWebSocket,
-    Decision,
-    Deliver,
-    EngineSession,
-    Packets,
-    RefusePoll,
-    RefusePost,
-    SendOnProbe,
-    SendOnWebSocket,
-    Upgraded,
-)
+from cluster.core.socketio.engine_session import POLLING, PROBE, WEBSOCKET, EngineSession
 from tests import profiles
 
 assert profiles
