@@ -16,6 +16,7 @@ namespace       Namespace: the base class of a site's namespaces
 handlers        the handlers of a namespace
 socket          Socket: a client in a namespace
 operators       who receives an event, and how it is sent; RemoteSocket
+sending         sends events and requests to these receivers
 emitter         emit and Emitter: for views, tasks and other processes
 receipts        what emit returns
 client          the sockets of one Engine.IO session

@@ -15,15 +15,10 @@ from cluster.socketio.exceptions import AcknowledgementTimeout
 from cluster.socketio.handlers import Handler, Handlers, handler_of, handlers_of
 from cluster.socketio.interfaces import AnyServer
 from cluster.socketio.limits import Limits
-from cluster.socketio.operators import (
-    NODES_TIMEOUT_S,
-    BroadcastOperator,
-    SocketOperator,
-    in_loop,
-    linked,
-)
+from cluster.socketio.operators import NODES_TIMEOUT_S, BroadcastOperator, SocketOperator
 from cluster.socketio.receipts import EmitReceipt
 from cluster.socketio.recovery.options import RecoveryOptions
+from cluster.socketio.sending import in_loop, linked
 
 _log = Logger("cluster.socketio")
 

@@ -24,10 +24,11 @@ from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.exceptions import AcknowledgementTimeout
 from cluster.socketio.held_packets import GONE, HeldPackets
 from cluster.socketio.interfaces import Acknowledged, AnyClient, Receiver
-from cluster.socketio.operators import TIMEOUT_S, BroadcastOperator, SocketOperator, in_loop
+from cluster.socketio.operators import BroadcastOperator, SocketOperator
 from cluster.socketio.receipts import EmitReceipt, Entered
 from cluster.socketio.recovery.receivers import ForwardedWithoutLog, HeldWithoutLog
 from cluster.socketio.recovery.session import ON_NODE, Session
+from cluster.socketio.sending import TIMEOUT_S, in_loop
 
 SENT = Receipt(1, 1)
 """The receipt of an event to one socket of this node."""
