@@ -23,14 +23,21 @@ INSIDE = {
     "Socket": {
         "acknowledge",
         "acknowledged",
+        "add",
+        "close_client",
         "connect",
         "connecting",
+        "data_changes",
+        "data_text",
         "describe",
         "disconnect_here",
         "enter_here",
         "expect",
+        "go_live",
         "gone",
         "leave_here",
+        "recover",
+        "user_key",
     },
 }
 """Methods that only the node, a server or a client's ``with`` block calls."""

@@ -14,17 +14,15 @@
 server          SocketIO: the view
 namespace       Namespace: the base class of a site's namespaces
 handlers        the handlers of a namespace
-socket          Socket: a client in a namespace
 operators       who receives an event, and how it is sent; RemoteSocket
 sending         sends events and requests to these receivers
 emitter         emit and Emitter: for views, tasks and other processes
 receipts        what emit returns
-client          the sockets of one Engine.IO session
-local_sockets   the sockets and rooms of a namespace on this node
-held_packets    receivers before a socket is connected, and after
 limits          what a client may use
 interfaces      what these modules need of each other
 exceptions      what handlers raise, and calls
+client/         the sockets of one Engine.IO session, and their handlers
+sockets/        Socket: a client in a namespace; its rooms, and those of all sockets
 bus/            how the nodes reach each other's sockets
 recovery/       clients that come back receive what they have missed
 engine/         Engine.IO: sessions over polling and WebSocket
@@ -37,7 +35,7 @@ from cluster.socketio.namespace import Namespace
 from cluster.socketio.operators import BroadcastOperator, RemoteSocket
 from cluster.socketio.receipts import EmitReceipt
 from cluster.socketio.server import SocketIO
-from cluster.socketio.socket import Socket
+from cluster.socketio.sockets.socket import Socket
 
 __all__ = [
     "AcknowledgementTimeout",

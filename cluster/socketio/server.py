@@ -15,7 +15,7 @@ from cluster.django.api import topics
 from cluster.django.api.payloads import Payload
 from cluster.socketio.bus.addresses import checked_name, checked_namespace, server_topic
 from cluster.socketio.bus.node_link import NodeLink
-from cluster.socketio.client import Client
+from cluster.socketio.client.client import Client
 from cluster.socketio.emitter import MAIN
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.engine.options import EngineOptions

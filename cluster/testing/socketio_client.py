@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 
 from cluster.core.exceptions import Disconnected
 from cluster.django.api.payloads import Payload
-from cluster.socketio.client import failure_observers
+from cluster.socketio.client.handler_runs import failure_observers
 from cluster.testing.memory_client import TIMEOUT_S, Client, connect
 from cluster.testing.publications import commit
 from cluster.testing.socketio_conversation import (

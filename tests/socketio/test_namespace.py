@@ -14,9 +14,9 @@ from cluster.socketio import (
     Socket,
     SocketIO,
     event,
-    held_packets,
 )
 from cluster.socketio.engine.registry import sessions
+from cluster.socketio.sockets import held_packets
 from cluster.testing import asynchronous
 from tests.django.site import load_site
 from tests.socketio.nodes import Nodes, NodeServer, RecordingClient, turns, until

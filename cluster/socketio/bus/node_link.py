@@ -41,9 +41,9 @@ from cluster.socketio.bus.gatherings import Gatherings
 from cluster.socketio.bus.values import decode_value, encode_value
 from cluster.socketio.engine.fan_out import send_to_all
 from cluster.socketio.interfaces import Acknowledged, NamespaceRules
-from cluster.socketio.local_sockets import LocalSockets
 from cluster.socketio.recovery.node_recovery import NodeRecovery
 from cluster.socketio.recovery.options import RecoveryOptions
+from cluster.socketio.sockets.local_sockets import LocalSockets
 
 MISSING = 8
 """Flag of ANSWER: the client is gone, and does not answer."""

@@ -20,11 +20,11 @@ from cluster.socketio.bus import envelopes
 from cluster.socketio.bus.addresses import process_topic, server_topic
 from cluster.socketio.bus.emits import Emit
 from cluster.socketio.bus.envelopes import Envelope
-from cluster.socketio.local_sockets import LocalSockets
 from cluster.socketio.recovery.event_log import EventLog, LogEntry, Missed, parse_offset
 from cluster.socketio.recovery.options import HEARTBEAT_S, RecoveryOptions
 from cluster.socketio.recovery.records import Record, Records, decode_record
-from cluster.socketio.recovery.session import ON_NODE, RecoveringSocket, Session, new_pid
+from cluster.socketio.recovery.session import ON_NODE, NewSocket, RecoveringSocket, Session, new_pid
+from cluster.socketio.sockets.local_sockets import LocalSockets
 
 ASK_TIMEOUT_S = 1.0
 """Seconds for the answer of the process that had the socket. One that was killed does not answer
@@ -120,7 +120,7 @@ class NodeRecovery:
 
     # Sockets.
 
-    async def find(self, socket: RecoveringSocket, pid: str | None, offset: Any) -> bool:
+    async def find(self, socket: NewSocket, pid: str | None, offset: Any) -> bool:
         """Continue the session that a client names, if nothing is missing.
 
         Args:
@@ -150,7 +150,7 @@ class NodeRecovery:
 
     def _continue(
         self,
-        socket: RecoveringSocket,
+        socket: NewSocket,
         log: EventLog,
         record: Record,
         position: tuple[str, int] | None,

@@ -8,8 +8,8 @@ from typing import Any
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.engine.registry import sessions
-from cluster.socketio.held_packets import HeldPackets
 from cluster.socketio.recovery.event_log import LogPacket
+from cluster.socketio.sockets.held_packets import HeldPackets
 
 
 class HeldWithoutLog(HeldPackets):

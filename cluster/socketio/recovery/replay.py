@@ -5,7 +5,7 @@ import asyncio
 
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.recovery.event_log import EventLog, LogEntry
-from cluster.socketio.recovery.session import ON_NODE, RecoveringSocket, Session
+from cluster.socketio.recovery.session import ON_NODE, NewSocket, Session
 
 CHUNK = 100
 """Events of the log that are looked at in a turn of the event loop: less than a millisecond."""
@@ -14,9 +14,7 @@ FULL_PAUSE_S = 0.02
 """Seconds until the replay looks again whether the client has read."""
 
 
-async def replay(
-    socket: RecoveringSocket, engine: EngineClient, log: EventLog, low_water: int
-) -> bool:
+async def replay(socket: NewSocket, engine: EngineClient, log: EventLog, low_water: int) -> bool:
     """Send what the socket has missed; then it is live.
 
     Args:

@@ -52,11 +52,15 @@ class RecoveringSocket(LocalSocket, Protocol):
     def data_text(self) -> str:
         """Its data as JSON text; that of an empty dict if it is not JSON."""
 
-    def recover(self, id: str, data: dict[str, Any]) -> None:
-        """Continue the socket with this id."""
-
     def close_client(self) -> None:
         """Close the client, which can come back."""
+
+
+class NewSocket(RecoveringSocket, Protocol):
+    """A socket that may continue one that was disconnected."""
+
+    def recover(self, id: str, data: dict[str, Any]) -> None:
+        """Continue the socket with this id."""
 
     def go_live(self) -> None:
         """The client receives events of the log as they arrive, from now on."""
