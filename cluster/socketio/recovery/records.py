@@ -6,7 +6,7 @@ clients that are disconnected.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from cluster.core.exceptions import WireError
@@ -135,19 +135,16 @@ class Records:
         self._records.pop(pid, None)
         self._ended.pop(pid, None)
 
-    def of(self, owner: str) -> list[Record]:
-        """The records of a node."""
-        return [record for record in self._records.values() if record.owner == owner]
+    def pids(self) -> tuple[str, ...]:
+        """The private ids of all sessions."""
+        return tuple(self._records)
 
-    def owners(self) -> set[str]:
-        """The nodes that have records."""
-        return {record.owner for record in self._records.values()}
-
-    def expire(self) -> None:
-        """Forget the records that have expired."""
-        for record in tuple(self._records.values()):
-            if self._has_expired(record):
-                self.forget(record.pid)
+    def expire(self, pids: Iterable[str]) -> None:
+        """Forget those of these sessions that have expired."""
+        for pid in pids:
+            record = self._records.get(pid)
+            if record is not None and self._has_expired(record):
+                self.forget(pid)
 
     def _has_expired(self, record: Record) -> bool:
         now = self._now()
