@@ -45,6 +45,9 @@ CLOSE = 2
 ANSWERS = 4
 """Flag of SERVER_EVENT and ALIVE."""
 
+MISSING = 8
+"""Flag of ANSWER: the client is gone, and does not answer."""
+
 EXTERNAL = ""
 """The sender of envelopes that every node acts upon."""
 

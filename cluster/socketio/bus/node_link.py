@@ -1,4 +1,4 @@
-"""NodeLink: the sockets of a server on this node, and its topics.
+"""NodeLink: the sockets of a server on this node, and the bus.
 
 It publishes for this node's sockets and namespaces, and acts upon the envelopes of other processes.
 Call all methods in the thread of the node's event loop.
@@ -12,10 +12,9 @@ from typing import Any
 from twisted.logger import Logger
 
 from cluster.core.exceptions import WireError
-from cluster.core.interfaces import Callback, Node
+from cluster.core.interfaces import Node
 from cluster.django.api import in_force
-from cluster.django.api.in_force import InForce
-from cluster.django.api.payloads import Payload, as_message, as_public_topic
+from cluster.django.api.payloads import Payload, as_message
 from cluster.django.api.publication import Publication
 from cluster.logs.rate_limit import LimitedLog
 from cluster.socketio.bus import envelopes
@@ -24,32 +23,22 @@ from cluster.socketio.bus.addresses import (
     namespace_topic,
     new_token,
     process_topic,
-    room_topic,
     server_topic,
     token_of,
 )
-from cluster.socketio.bus.emits import (
-    Emit,
-    emit_of,
-    event_packet,
-    publication,
-    publication_of,
-    with_id,
-)
+from cluster.socketio.bus.answers import Answers
+from cluster.socketio.bus.emits import Emit, emit_of, publication, publication_of, with_id
 from cluster.socketio.bus.envelopes import Envelope, decode_envelope, sender_of
+from cluster.socketio.bus.followed_topics import FollowedTopics
 from cluster.socketio.bus.gatherings import Gatherings
-from cluster.socketio.bus.values import decode_value, encode_value
+from cluster.socketio.bus.values import decode_value
 from cluster.socketio.engine.fan_out import send_to_all
 from cluster.socketio.interfaces import Acknowledged, NamespaceRules
 from cluster.socketio.recovery.node_recovery import NodeRecovery
 from cluster.socketio.recovery.options import RecoveryOptions
 from cluster.socketio.sockets.local_sockets import LocalSockets
 
-MISSING = 8
-"""Flag of ANSWER: the client is gone, and does not answer."""
-
-_log = Logger()
-_log_dropped = LimitedLog(_log.warn, "Socket.IO messages dropped")
+_log_dropped = LimitedLog(Logger().warn, "Socket.IO messages dropped")
 
 
 class NodeLink:
@@ -75,70 +64,31 @@ class NodeLink:
         self.loop = asyncio.get_running_loop()
         self.token = new_token()
         self.gatherings = Gatherings()
-        self.not_in_force: asyncio.Future[None] | None = None
-        """What to wait for until messages of all nodes reach every room; None: they do."""
-        self._namespaces = namespaces
-        self._in_force = InForce(node.pubsub.barriers, f"c10k/sio/{self.token}/")
-        self._followed: dict[bytes, Callback] = {}
+        self.topics = FollowedTopics(self.pubsub, name, self.token, self._take, self.deliver)
+        self._answers = Answers(self, namespaces)
+        self.answer = self._answers.send
         self._server_topic = server_topic(name)  # the server listens to it
         self._last_id = 0
         self._tasks: set[asyncio.Future[Any]] = set()
         self.local = {
             namespace: LocalSockets(
-                room_begins=partial(self._room_begins, space),
-                room_ends=partial(self._room_ends, space),
-                begins=partial(self._follow, namespace_topic(name, namespace)),
-                ends=partial(self._unfollow, namespace_topic(name, namespace)),
+                room_begins=partial(self.topics.room_begins, space),
+                room_ends=partial(self.topics.room_ends, space),
+                begins=partial(self.topics.follow, namespace_topic(name, namespace)),
+                ends=partial(self.topics.unfollow, namespace_topic(name, namespace)),
             )
             for namespace, space in namespaces.items()
         }
-        self._follow(process_topic(name, self.token))
-        self._is_ready = self.not_in_force
+        self.topics.follow(process_topic(name, self.token))
+        self._is_ready = self.topics.not_in_force
         """What to wait for until the answers of all nodes arrive; None: they do."""
         self.recovery = None if recovery is None else NodeRecovery(self, recovery)
 
     def stop(self) -> None:
         """This is not the node of the process any more."""
-        for callback in self._followed.values():
-            callback.stop()
-        self._followed.clear()
+        self.topics.stop()
         if self.recovery is not None:
             self.recovery.stop()
-
-    # Topics.
-
-    def _follow(self, topic: bytes) -> None:
-        self._followed[topic] = self.pubsub.follow(topic, self._take, replay=False)
-        self._ask_whether_in_force()
-
-    def _unfollow(self, topic: bytes) -> None:
-        callback = self._followed.pop(topic, None)
-        if callback is not None:
-            callback.stop()
-
-    def _room_begins(self, space: NamespaceRules, room: str) -> None:
-        self._follow(room_topic(self.name, space.path, room))
-        public = space.topic_of(room)
-        if public is not None:
-            topic = as_public_topic(public)
-            self._followed[b"public" + topic] = self.pubsub.follow(
-                topic, self._public_taker(space, room), replay=False, for_client=True
-            )
-
-    def _room_ends(self, space: NamespaceRules, room: str) -> None:
-        self._unfollow(room_topic(self.name, space.path, room))
-        public = space.topic_of(room)
-        if public is not None:
-            self._unfollow(b"public" + as_public_topic(public))
-
-    def _ask_whether_in_force(self) -> None:
-        future = self.not_in_force = self._in_force.ask()
-
-        def now_in_force(_: object) -> None:
-            if self.not_in_force is future:
-                self.not_in_force = None
-
-        future.add_done_callback(now_in_force)
 
     # Emits.
 
@@ -167,7 +117,7 @@ class NodeLink:
     def publish(self, sent: Publication) -> int:
         """Publish an envelope of this process; returns how many other nodes subscribe."""
         nodes, _ = self.pubsub.publish(sent.topic, sent.frame)
-        return nodes - (sent.topic in self._followed or sent.topic == self._server_topic)
+        return nodes - (sent.topic in self.topics.followed or sent.topic == self._server_topic)
 
     @property
     def options(self) -> RecoveryOptions | None:
@@ -261,18 +211,6 @@ class NodeLink:
         finally:
             self.gatherings.end(number)
 
-    def _answer(self, question: Envelope, kind: int, parts: Any, flags: int = 0) -> None:
-        topic = process_topic(self.name, question.sender)
-        answer = Envelope(
-            kind, question.namespace, parts=parts, flags=flags, request=question.request
-        )
-        self.request(topic, answer)
-
-    def answer(self, question: Envelope, value: Any) -> None:
-        """Answer a question of another process, with one value."""
-        self._answer(question, envelopes.EXPECT, (b"1",))
-        self._answer(question, envelopes.ANSWER, encode_value(value))
-
     # What arrives.
 
     def _take(self, frame: bytes, offset: int) -> None:
@@ -301,7 +239,7 @@ class NodeLink:
         if kind == envelopes.EMIT:
             self.deliver(emit_of(envelope))
         elif kind == envelopes.CALL:
-            self._receive_call(envelope)
+            self._answers.call(envelope)
         elif kind == envelopes.EXPECT:
             gathering = self.gatherings.get(envelope.request)
             if gathering is not None:
@@ -309,7 +247,7 @@ class NodeLink:
         elif kind == envelopes.ANSWER:
             gathering = self.gatherings.get(envelope.request)
             if gathering is not None:
-                if envelope.flags & MISSING:
+                if envelope.flags & envelopes.MISSING:
                     gathering.miss()
                 else:
                     gathering.answer(decode_value(envelope.parts))
@@ -317,7 +255,7 @@ class NodeLink:
             found = [socket.describe() for socket in local.select(envelope.rooms, envelope.skipped)]
             self.answer(envelope, found)
         elif kind == envelopes.SERVER_EVENT:
-            self._receive_server_event(envelope)
+            self._answers.server_event(envelope)
         else:
             self.act(envelope)
 
@@ -335,33 +273,6 @@ class NodeLink:
                     else:
                         socket.leave_here(room)
 
-    def _receive_call(self, envelope: Envelope) -> None:
-        def done(arguments: Any) -> None:
-            if arguments is None:
-                self._answer(envelope, envelopes.ANSWER, (), MISSING)
-            else:
-                self._answer(envelope, envelopes.ANSWER, encode_value(arguments))
-
-        count = self.call_here(emit_of(envelope), done)
-        self._answer(envelope, envelopes.EXPECT, (str(count).encode(),))
-
-    def _receive_server_event(self, envelope: Envelope) -> None:
-        event, *arguments = decode_value(envelope.parts)
-        space = self._namespaces[envelope.namespace]
-        answering = space.server_event(event, arguments)
-        if not envelope.flags & envelopes.ANSWERS:
-            self.run(answering)
-            return
-        self._answer(envelope, envelopes.EXPECT, (b"1",))
-
-        def done(result: Any) -> None:
-            try:
-                self._answer(envelope, envelopes.ANSWER, encode_value(result))
-            except (TypeError, ValueError):
-                _log.failure("the answer to a Socket.IO server's event {event!r}", event=event)
-
-        self.run(answering, done)
-
     def run(self, coroutine: Any, done: Callable[[Any], None] = lambda result: None) -> None:
         """Run a coroutine in a task; ``done`` receives its result, unless it fails."""
         task = self.loop.create_task(coroutine)
@@ -373,15 +284,6 @@ class NodeLink:
                 done(task.result())
 
         task.add_done_callback(ended)
-
-    def _public_taker(self, space: NamespaceRules, room: str) -> Callable[[bytes, int], None]:
-        def take(frame: bytes, offset: int) -> None:
-            event = space.event_of(room, as_message(frame))
-            if event is not None:
-                packet = event_packet(space.path, event[0], event[1:])
-                self.deliver(Emit(space.path, packet, (room,)))
-
-        return take
 
     def count(self, reason: str, why: str) -> None:
         """Count something that is refused or dropped, and log it, at a limited rate."""

@@ -79,7 +79,7 @@ class ClientNamespaces(HandlerRuns):
                 return
             if not space.all_checks and space.handlers.connect is None:
                 self.link.local[namespace].add(socket, socket.receiver)
-                if self.link.not_in_force is None:
+                if self.link.topics.not_in_force is None:
                     self._accept(socket)
                     return
             self.server.run(self._admit(socket, space))

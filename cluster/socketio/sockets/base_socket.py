@@ -9,13 +9,7 @@ from json import loads
 from typing import Any
 
 from cluster.core.exceptions import Disconnected
-from cluster.socketio.bus.emits import (
-    ack_packet,
-    acknowledgement_of,
-    dumps,
-    result_of,
-    with_id,
-)
+from cluster.socketio.bus.emits import ack_packet, acknowledgement_of, dumps, result_of, with_id
 from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.exceptions import AcknowledgementTimeout
@@ -111,7 +105,7 @@ class BaseSocket:
         else:
             self.joined = {*joined, room}
         link.local[self.namespace.path].enter(self, room)
-        waiting = link.not_in_force
+        waiting = link.topics.not_in_force
         if link.recovery is not None:
             waiting = link.recovery.entered(self, room) or waiting
         if waiting is not None and waiting is not self._joining:

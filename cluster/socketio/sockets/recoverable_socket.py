@@ -36,7 +36,7 @@ class RecoverableSocket(BaseSocket):
 
     async def connecting(self) -> None:
         """Wait until events of all nodes reach the socket; with recovery, until they know it."""
-        waiting = self._link.not_in_force
+        waiting = self._link.topics.not_in_force
         if self._link.recovery is not None:
             waiting = self._link.recovery.changed(self)
         if waiting is not None:
