@@ -13,7 +13,7 @@ from cluster.socketio.bus.addresses import log_topic
 from cluster.testing import asynchronous
 from tests import profiles
 from tests.socketio.nodes import Node, turns
-from tests.socketio.recovery.test_recovery import Chat, RecoveryTestCase, Session
+from tests.socketio.recovery.sessions import Chat, RecoveryTestCase, Session
 
 assert profiles
 

@@ -10,7 +10,7 @@ from cluster.socketio.recovery.node_recovery import NodeRecovery
 from cluster.socketio.recovery.records import Record
 from cluster.testing import asynchronous
 from tests.socketio.nodes import until
-from tests.socketio.recovery.test_recovery import Chat, RecoveryTestCase
+from tests.socketio.recovery.sessions import Chat, RecoveryTestCase
 
 MANY = 5000
 
