@@ -63,6 +63,7 @@ class BroadcastOperator(Sender):
             ValueError: A name is empty or too long.
         """
         rooms, skipped = self._others()
+        # Without _with, which takes longer: handlers call this for each event.
         return BroadcastOperator(
             self._namespace,
             tuple(dict.fromkeys((*rooms, *checked_rooms(room)))),
