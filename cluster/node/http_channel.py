@@ -48,6 +48,7 @@ class BoundedChannel(HTTPChannel):
     _idle_since: float | None = None
     """While the node stops: when the connection was first seen idle."""
     _host: Any = None
+    _is_secure: bool | None = None
     _reader_check: Any = None  # the call of _check_reader
     _reader_state = (0, 0)
     _resumed = 0
@@ -70,7 +71,10 @@ class BoundedChannel(HTTPChannel):
 
     def isSecure(self) -> bool:
         """Whether the client uses TLS; another process may have decrypted it."""
-        return bool(super().isSecure()) or getattr(self.transport, "is_secure", False)
+        if self._is_secure is None:
+            secure = super().isSecure() or getattr(self.transport, "is_secure", False)
+            self._is_secure = bool(secure)
+        return self._is_secure
 
     def close_if_idle(self, now: float, grace: float) -> None:
         """Close the connection if no request has begun for ``grace`` seconds. Call it
@@ -108,7 +112,8 @@ class BoundedChannel(HTTPChannel):
         """Called when a response is complete. The next request may have arrived already; if this
         turn has been long, it waits for a later one, so that pipelined requests block nobody."""
         self._stop_watching_reader()
-        if self.persistent and not self.paused and self.site.budget.is_spent():
+        has_next = self._buffer or self._dataBuffer
+        if has_next and self.persistent and not self.paused and self.site.budget.is_spent():
             self.paused = True  # of LineReceiver, which parses no further line
             super().requestDone(request)
             self._networkProducer.pauseProducing()

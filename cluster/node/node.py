@@ -336,6 +336,7 @@ class Node(Service):
         self._drain = Drain(self._reactor, self.websockets, self.http, self.config.drain_timeout)
         views_ended = await self._drain.run(self._ports, spread)
         self.http.handover.stop()
+        self.http.static_files.close()
         self._serving = False
         self._stall_detector.stop()
         self.latency.stop()

@@ -7,7 +7,7 @@ is in the buffers already.
 
 import os
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.tcp import Connection
@@ -19,12 +19,23 @@ PIECE = 1 << 20
 """Bytes that are sent of one file in one turn. The kernel takes as many as fit in its buffer; each
 further turn of a file costs about as much as a small response."""
 
+
+class File(Protocol):
+    """What is needed of a file: the descriptor, and the position where the response begins."""
+
+    def fileno(self) -> int: ...
+
+    def tell(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
 _NO_DESCRIPTOR = [("Retry-After", "1"), ("Content-Length", "0")]
 
 
 def answer_with_file(
     request: Any,
-    file: IO[bytes],
+    file: File,
     size: int,
     code: int,
     phrase: str,
@@ -57,14 +68,17 @@ class FileBody:
 
     Args:
         request: The request, whose ``finish`` is called at the end.
-        file: An open file of the operating system; it is closed in every case.
+        file: An open file of the operating system, whose position does not change; it is closed in
+            every case, once.
         size: The bytes to send.
     """
 
-    def __init__(self, request: Any, file: IO[bytes], size: int) -> None:
+    def __init__(self, request: Any, file: File, size: int) -> None:
         self._request = request
         self._channel = request.channel
         self._file = file
+        self._descriptor = file.fileno()
+        self._is_open = True
         self._left = size
         self._offset = file.tell()
         self._is_paused = False
@@ -97,14 +111,14 @@ class FileBody:
     def stopProducing(self) -> None:
         """The client has left."""
         self._left = 0
-        self._file.close()
+        self._close()
 
     def _by_kernel(self) -> None:
         transport: Any = self._channel.transport
         if self._left and not transport_bytes(transport):
             try:
                 sent = os.sendfile(
-                    transport.fileno(), self._file.fileno(), self._offset, min(self._left, PIECE)
+                    transport.fileno(), self._descriptor, self._offset, min(self._left, PIECE)
                 )
             except BlockingIOError:
                 pass
@@ -134,24 +148,30 @@ class FileBody:
 
     def _by_copy(self) -> None:
         while self._left and not self._is_paused:
-            piece = self._file.read(min(self._left, PIECE))
+            piece = os.pread(self._descriptor, min(self._left, PIECE), self._offset)
             if not piece:
                 self._break()
                 return
+            self._offset += len(piece)
             self._left -= len(piece)
             self._request.write(piece)
-        if not self._left and not self._file.closed:
+        if not self._left and self._is_open:
             self._finish()
 
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._file.close()
+
     def _finish(self) -> None:
-        self._file.close()
+        self._close()
         if self._is_registered:
             self._request.unregisterProducer()
         self._request.finish()
 
     def _break(self) -> None:
         """End the connection, which shows the client that the body is incomplete."""
-        self._file.close()
+        self._close()
         self._left = 0
         if self._is_registered:
             self._request.unregisterProducer()

@@ -13,7 +13,9 @@ The headers that the middleware before WhiteNoise adds are taken from its respon
 the node's own, for HTTP and HTTPS each.
 """
 
+import os
 from collections.abc import Mapping
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -27,8 +29,12 @@ from django.utils.module_loading import import_string
 from twisted.logger import Logger
 from whitenoise import WhiteNoise
 from whitenoise.middleware import WhiteNoiseMiddleware
+from whitenoise.responders import StaticFile
 
-from cluster.node.responses.file_body import answer_with_file
+from cluster.node.responses.file_body import File, answer_with_file
+from cluster.node.responses.open_files import OpenFiles
+
+Headers = list[tuple[str, str]]
 
 SMALL = 64 * 1024
 """Bytes of a body that is sent together with its header."""
@@ -66,8 +72,8 @@ class _Index(NamedTuple):
     """
 
     files: Mapping[str, Any]
-    insecure: list[tuple[str, str]] | None
-    secure: list[tuple[str, str]] | None
+    insecure: Headers | None
+    secure: Headers | None
 
 
 class StaticFiles:
@@ -82,6 +88,10 @@ class StaticFiles:
         self._index = _index_of(application, asgi)
         self._files = self._index.files
         self._proxy_header = settings.SECURE_PROXY_SSL_HEADER
+        self._open_files = OpenFiles()
+        self._complete: dict[tuple[str, bool], tuple[Headers, int]] = {}
+        """The headers of whole files that were asked for, and their sizes; by path, and whether
+        over HTTPS."""
 
     def __len__(self) -> int:
         """The number of paths."""
@@ -106,12 +116,33 @@ class StaticFiles:
         }
         method = request.method.decode("latin-1")
         try:
-            response = found.get_response(method, environ)
+            if method == "GET" and "HTTP_RANGE" not in environ and type(found) is StaticFile:
+                self._answer_with_file(request, found, environ, added)
+            else:
+                self._send(request, found.get_response(method, environ), added, method == "HEAD")
         except OSError as error:  # of the file system; Django answers 500
             _log.warn("cannot open a static file: {error}", error=error)
             return False
-        self._send(request, response, added, method == "HEAD")
         return True
+
+    def _answer_with_file(
+        self, request: Any, found: StaticFile, environ: dict[str, str], added: Headers
+    ) -> None:
+        """Answer as WhiteNoise would, with a file that stays open."""
+        if found.is_not_modified(environ):
+            self._send(request, found.not_modified_response, added, False)
+            return
+        path, headers = found.get_path_and_headers(environ)
+        file = self._open_files.open(path, request.site.sockets.fits)
+        key = (path, added is self._index.secure)
+        complete = self._complete.get(key)
+        if complete is None:
+            complete = self._complete[key] = _with_added(headers, added)
+        _send_file(request, file, HTTPStatus.OK, *complete)
+
+    def close(self) -> None:
+        """Close the files that stay open."""
+        self._open_files.close()
 
     def _is_secure(self, request: Any) -> bool:
         """Whether Django regards the request as one over HTTPS."""
@@ -122,29 +153,36 @@ class StaticFiles:
                 return bool(value.split(",")[0].strip() == secure)
         return bool(request.isSecure())
 
-    def _send(
-        self, request: Any, response: Any, added: list[tuple[str, str]], is_head: bool
-    ) -> None:
-        headers = response.headers
-        names = {name.lower(): value for name, value in headers}
-        headers = headers + [item for item in added if item[0].lower() not in names]
+    def _send(self, request: Any, response: Any, added: Headers, is_head: bool) -> None:
+        headers, size = _with_added(response.headers, added)
         file, status = response.file, response.status
         if file is None:
             if not is_head and status != 304:
                 headers = [*headers, ("Content-Length", "0")]
             request.answer(status, status.phrase, headers, b"")
-            return
-        size = int(names["content-length"])
-        source = getattr(file, "fileobj", file)  # of a range, at its start
-        if size <= SMALL:
-            body = file.read(size)
-            file.close()
-            if len(body) != size:  # the file was changed after the start
-                headers = [item for item in headers if item[0] != "Content-Length"]
-                headers.append(("Content-Length", str(len(body))))
-            request.answer(status, status.phrase, headers, body)
-            return
-        answer_with_file(request, source, size, status, status.phrase, headers)
+        else:
+            # WhiteNoise's file of a range has another in it, which is at the start of the range.
+            _send_file(request, getattr(file, "fileobj", file), status, headers, size)
+
+
+def _with_added(headers: Headers, added: Headers) -> tuple[Headers, int]:
+    """The headers of a response with those that middleware adds, and the Content-Length."""
+    names = {name.lower(): value for name, value in headers}
+    size = int(names.get("content-length", 0))
+    return headers + [item for item in added if item[0].lower() not in names], size
+
+
+def _send_file(request: Any, file: File, status: HTTPStatus, headers: Headers, size: int) -> None:
+    """Send ``size`` bytes of a file, from its position on; the file is closed."""
+    if size > SMALL:
+        answer_with_file(request, file, size, status, status.phrase, headers)
+        return
+    body = os.pread(file.fileno(), size, file.tell())
+    file.close()
+    if len(body) != size:  # the file was changed after the start
+        headers = [item for item in headers if item[0] != "Content-Length"]
+        headers.append(("Content-Length", str(len(body))))
+    request.answer(status, status.phrase, headers, body)
 
 
 def _index_of(application: WSGIApplication, asgi: Any) -> _Index:
@@ -181,7 +219,7 @@ def _by_django(reason: str) -> _Index:
     return _Index({}, None, None)
 
 
-def _added_by(outer: list[str], scheme: str) -> list[tuple[str, str]] | None:
+def _added_by(outer: list[str], scheme: str) -> Headers | None:
     """The headers that middleware adds to a response; None if it answers by itself."""
     inner = HttpResponse()
     del inner["Content-Type"]

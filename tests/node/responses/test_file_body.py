@@ -24,7 +24,8 @@ class FileBodyTests(SocketTestCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         (self.folder / "large.bin").write_bytes(CONTENT)
-        self.site.on_static_file = StaticFiles(WhiteNoise(WSGIHandler(), root=self.folder)).take
+        self.static_files = StaticFiles(WhiteNoise(WSGIHandler(), root=self.folder))
+        self.site.on_static_file = self.static_files.take
 
     def test_the_whole_file_arrives(self) -> None:
         lengths: list[int] = []
@@ -84,6 +85,8 @@ class FileBodyTests(SocketTestCase):
         self.protocol.dataReceived(GET)
         file = self.protocol._requestProducer._file
         self.turn()
+        self.static_files.close()
+        self.assertFalse(file.closed)  # the response reads it
         self.server.connectionLost(Failure(ConnectionError()))
         self.assertTrue(file.closed)
         self.assertEqual(self.reactor.getDelayedCalls(), [])

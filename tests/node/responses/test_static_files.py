@@ -48,9 +48,10 @@ class AnswerTests(WebTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.folder = folder_of_files(Path(self.mktemp()))
-        self.site.on_static_file = StaticFiles(
+        self.static_files = StaticFiles(
             WhiteNoise(WSGIHandler(), root=self.folder, prefix="/static/")
-        ).take
+        )
+        self.site.on_static_file = self.static_files.take
 
     def application(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         start_response("404 Not Found", [("Content-Length", "0")])
@@ -164,6 +165,17 @@ class AnswerTests(WebTestCase):
         self.assertEqual((status, body), (200, PICTURE[:1000]))
         self.assertEqual(headers["Content-Length"], str(len(PICTURE)))
         self.assertTrue(self.transport.disconnected)
+
+    def test_a_file_stays_open(self) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for name, content in (("style.css", STYLE), ("picture.png", PICTURE)):
+            for _ in range(3):
+                self.assertEqual(self.get(name)[2], content)
+            (self.folder / name).unlink()
+            self.assertEqual(self.get(name)[2], content)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before + 2)
+        self.static_files.close()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_no_descriptor_is_left(self) -> None:
         self.patch(self.site.sockets, "fits", lambda descriptor: False)
