@@ -6,6 +6,7 @@ socketio/              Engine.IO and Socket.IO: packets, sessions, namespaces
 wire/                  the messages between processes <-> bytes
 routing                RoutingTable: topic -> subscribers
 acknowledged_batches   batches between two nodes: kept until acknowledged, delivered once
+json_text              JSON text to values and back
 histogram              Histogram: how many durations were at most so long
 water_marks            the fill level of a queue, with hysteresis
 watchdog               Watchdog: detects processes that no longer work

@@ -16,9 +16,9 @@ A packet that is not valid raises InvalidPacket; the server then closes the clie
 import json
 import re
 from collections.abc import Callable
-from math import isinf
 from typing import Any, NamedTuple
 
+from cluster.core.json_text import decode_json, text_encoder
 from cluster.core.socketio.engine_packets import InvalidPacket
 from cluster.core.socketio.placeholders import without_binary
 
@@ -77,20 +77,7 @@ class Packet(NamedTuple):
     attachments: int
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _parse_float(text: str) -> float:
-    # JSON has no infinity: an event that carried it on would be invalid to its receivers.
-    value = float(text)
-    if isinf(value):
-        raise ValueError(f"the number {text[:40]} is too large")
-    return value
-
-
-_decode_json = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_float).decode
-_encode_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_encode_json = text_encoder(json.JSONEncoder(allow_nan=False, separators=(",", ":")))
 _new_packet = tuple.__new__
 
 
@@ -110,7 +97,7 @@ def decode(text: bytes, limits: PacketLimits = DEFAULT_LIMITS) -> Packet:
     try:
         string = text.decode()
         if string.startswith("2["):  # most packets
-            data = _decode_json(string[1:])
+            data = decode_json(string, 1)
             packet: Packet = _new_packet(Packet, (EVENT, MAIN, data, None, 0))
         else:
             packet = _decode(string, limits)
@@ -143,8 +130,8 @@ def _decode(string: str, limits: PacketLimits) -> Packet:
         raise InvalidPacket(f"a namespace may have {limits.namespace} characters")
     if id is not None and len(id) > limits.id_digits:
         raise InvalidPacket(f"an id may have {limits.id_digits} digits")
-    rest = string[header.end() :]
-    data = _decode_json(rest) if rest else None
+    end = header.end()
+    data = decode_json(string, end) if end < len(string) else None
     number = None if id is None else int(id)
     packet: Packet = _new_packet(Packet, (kind, namespace, data, number, attachments))
     return packet

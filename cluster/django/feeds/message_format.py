@@ -22,10 +22,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isinf
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote
 
+from cluster.core.json_text import decode_json
 from cluster.net.websocket.frames import frame_payload
 
 SUBPROTOCOL = "c10k.v1"
@@ -92,7 +92,7 @@ def parse_request(text: str) -> ClientRequest:
     if len(text) > MAX_REQUEST:
         raise InvalidRequest(f"a request has at most {MAX_REQUEST} characters")
     try:
-        request = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        request = decode_json(text)
     except (ValueError, RecursionError) as error:  # too many digits are a ValueError, too
         raise InvalidRequest("not JSON", CLOSE_NOT_JSON) from error
     if not isinstance(request, dict):
@@ -192,14 +192,3 @@ def parse_feed_position(text: str) -> dict[str, str]:
         return dict(parse_qsl(text, max_num_fields=1000))
     except ValueError:
         return {}
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if isinf(number):
-        raise ValueError("the number is too large")
-    return number

@@ -7,8 +7,6 @@ the sockets of a node.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from django.core.serializers.json import DjangoJSONEncoder
-
 from cluster.core.socketio import packets
 from cluster.core.socketio.packets import (
     ACK,
@@ -18,6 +16,7 @@ from cluster.core.socketio.packets import (
     EVENT,
     RESERVED_EVENTS,
 )
+from cluster.django.api.json_messages import encode_json
 from cluster.django.api.publication import Publication
 from cluster.net.websocket.frames import binary_frame
 from cluster.socketio.bus.addresses import log_topic, topic_for
@@ -32,11 +31,10 @@ from cluster.socketio.bus.envelopes import (
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.recovery.options import RecoveryOptions
 
+dumps = encode_json
+
 MESSAGE = b"4"
 """Engine.IO's type of a packet that carries a packet of Socket.IO."""
-
-dumps = DjangoJSONEncoder(separators=(",", ":"), allow_nan=False).encode
-"""JSON text of a value; dates, decimals, UUIDs and lazy texts included."""
 
 
 class Emit(NamedTuple):
@@ -171,7 +169,7 @@ def disconnect_packet(namespace: str) -> OutPacket:
 
 
 def _packet(type: int, namespace: str, data: Any, id: int | None = None) -> OutPacket:
-    text, attachments = packets.encode(type, namespace, data, id, dumps)
+    text, attachments = packets.encode(type, namespace, data, id, encode_json)
     return OutPacket(MESSAGE + text, attachments)
 
 
