@@ -17,6 +17,8 @@ except ImportError:
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: ``close`` resets the connection."""
 
+LIMIT_S = 30.0
+
 
 class Descriptor:
     """A socket, as the reactor sees it."""
@@ -68,8 +70,12 @@ class AsyncioTests(TestCase):
 
     def see(self, what: str) -> None:
         """Run the event loop until the descriptor has seen something."""
+        end = self.loop.time() + LIMIT_S
+        limit = self.loop.call_at(end, self.loop.stop)
         while what not in self.descriptor.seen:
+            self.assertLess(self.loop.time(), end, f"{what!r} is not seen")
             self.loop.run_forever()
+        limit.cancel()
 
     def reset_after_data(self) -> None:
         """The client sends something and resets the connection; both arrive together."""
