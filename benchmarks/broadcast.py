@@ -13,6 +13,9 @@ of the server; a client cannot distinguish these cases. The latency of a message
 the publisher's send to the subscriber's recv. Clients and server share the machine, so a server
 that cannot keep up has a high latency: compare its CPU time per delivery at the lower rate.
 
+"Sends alone" is no server: processes that call `send` for each subscriber, and do nothing else. It
+shows how much of the cost is the kernel's.
+
 Channels uses channels_redis with its documented default (`core`), and on uvicorn also with its
 alternative (`pubsub`). Its redis-server (Debian's package of that name) runs on a free port.
 """
@@ -20,6 +23,7 @@ alternative (`pubsub`). Its redis-server (Debian's package of that name) runs on
 import argparse
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,7 +32,7 @@ from pathlib import Path
 
 from benchmarks import command, environments, load, measurements
 from benchmarks.measurements import Measurements
-from benchmarks.servers import Candidate, Failed, Server, channels, cluster
+from benchmarks.servers import Candidate, Failed, Server, channels, cluster, competitor
 from benchmarks.subscribers import PATH, PLAIN, Audience, Dialect, message, open_connections
 from workers.cli.argument_types import positive, seconds
 
@@ -43,14 +47,16 @@ class Plan:
     processes: int
     rate: float  # messages a second
     seconds: float
+    burst: int = 1  # messages at once
 
 
-def publish(sock: socket.socket, rate: float, seconds: float, dialect: Dialect = PLAIN) -> int:
+def publish(sock: socket.socket, plan: Plan, dialect: Dialect = PLAIN) -> int:
     """Send numbered messages at a steady rate; returns their number."""
-    count = max(1, round(rate * seconds))
+    count = max(1, round(plan.rate * plan.seconds))
     start = time.monotonic()
     for number in range(1, count + 1):
-        pause = start + (number - 1) / rate - time.monotonic()
+        before = (number - 1) // plan.burst * plan.burst  # messages of earlier bursts
+        pause = start + before / plan.rate - time.monotonic()
         if pause > 0:
             time.sleep(pause)
         load.send_all(sock, dialect.frame(message(number, time.monotonic())))
@@ -81,7 +87,7 @@ def broadcast(
             for audience in audiences:
                 audience.hear(1)
             before = sum(each.cpu() for each in (*servers, *others))
-            sent = publish(publisher, plan.rate, plan.seconds, dialect)
+            sent = publish(publisher, plan, dialect)
             for audience in audiences:
                 audience.expect(sent)
             heard = [found for audience in audiences for found in audience.hear(300)]
@@ -133,15 +139,16 @@ def with_redis(candidate: Candidate, folder: Path) -> Iterator[tuple[Candidate, 
 
 def candidates(options: argparse.Namespace) -> tuple[list[Candidate], dict[str, dict[str, str]]]:
     """Return the cluster and Channels. $CHANNELS_REDIS is set when Redis is ready."""
-    found = [cluster(options.nodes)]
-    if options.only and options.only.lower() in found[0].name:
+    workers = ("--workers", str(options.nodes))
+    found = [cluster(options.nodes), competitor("sends alone", sys.executable, "sends", *workers)]
+    if options.only and any(options.only.lower() in each.name for each in found):
         return found, {}
     python = environments.python_for("channels", options.cache)
     for name in ("uvicorn", "Daphne"):
         found.append(channels(name, python, options.nodes, PATH, redis="yes"))
-    core = found[1]
+    core = found[2]
     pubsub = {**core.environment, "CHANNELS_LAYER": "pubsub"}
-    found.insert(2, replace(core, name=f"{core.name} (pubsub)", environment=pubsub))
+    found.insert(3, replace(core, name=f"{core.name} (pubsub)", environment=pubsub))
     return found, {"channels": environments.versions("channels", python)}
 
 
