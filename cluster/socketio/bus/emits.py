@@ -31,8 +31,6 @@ from cluster.socketio.bus.envelopes import (
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.recovery.options import RecoveryOptions
 
-dumps = encode_json
-
 MESSAGE = b"4"
 """Engine.IO's type of a packet that carries a packet of Socket.IO."""
 

@@ -11,7 +11,7 @@ from cluster.core.socketio import packets
 from cluster.core.socketio.engine_packets import InvalidPacket
 from cluster.core.socketio.packets import ACK
 from cluster.core.socketio.reassembly import Reassembly
-from cluster.socketio.bus.emits import dumps
+from cluster.django.api.json_messages import encode_json
 from cluster.socketio.limits import BUS_PACKETS
 
 
@@ -22,7 +22,7 @@ def encode_value(value: Any) -> tuple[bytes, ...]:
         TypeError: It cannot be encoded.
         ValueError: It has a NaN.
     """
-    text, attachments = packets.encode(ACK, "/", [value], 0, dumps)
+    text, attachments = packets.encode(ACK, "/", [value], 0, encode_json)
     return (text, *attachments)
 
 

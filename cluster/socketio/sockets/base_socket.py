@@ -9,7 +9,8 @@ from json import loads
 from typing import Any
 
 from cluster.core.exceptions import Disconnected
-from cluster.socketio.bus.emits import ack_packet, acknowledgement_of, dumps, result_of, with_id
+from cluster.django.api.json_messages import encode_json
+from cluster.socketio.bus.emits import ack_packet, acknowledgement_of, result_of, with_id
 from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.engine.out_packet import OutPacket
 from cluster.socketio.exceptions import AcknowledgementTimeout
@@ -73,7 +74,7 @@ class BaseSocket:
         if not self._data:
             return "{}"
         try:
-            return dumps(self._data)
+            return encode_json(self._data)
         except (TypeError, ValueError):
             return "{}"
 
