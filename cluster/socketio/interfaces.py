@@ -103,12 +103,6 @@ class AnyServer(Protocol):
     def link(self) -> Any:
         """The NodeLink of this process; None if it is not a node."""
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine, which does not raise, in a task."""
-
-    def task_ends(self) -> None:
-        """Each coroutine of ``run`` calls this at its end."""
-
     def no_deadline(self, client: Any) -> None:
         """The client has connected to a namespace, or is gone."""
 

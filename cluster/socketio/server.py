@@ -1,8 +1,7 @@
 """SocketIO: a Socket.IO server at a place of the URLconf."""
 
 import asyncio
-import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,6 @@ from cluster.socketio.client.client import Client
 from cluster.socketio.emitter import MAIN
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.engine.options import EngineOptions
-from cluster.socketio.engine.registry import sessions
 from cluster.socketio.engine.server import EngineServer
 from cluster.socketio.interfaces import servers
 from cluster.socketio.limits import Limits
@@ -174,28 +172,6 @@ class SocketIO:
             self._unconnected.clear()
             self._timer = None
         return link
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine of the server, which does not raise, in a task.
-
-        Where Python can (3.12), it begins at once, and needs no turn of the event loop if it does
-        not wait. The coroutine calls ``task_ends`` at its end: a callback of the task would be one
-        more call of the event loop for each event.
-        """
-        loop = asyncio.get_running_loop()
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(coroutine, loop=loop, eager_start=True)
-            if task.done():
-                return
-        else:
-            task = asyncio.Task(coroutine, loop=loop)
-        sessions.tasks.add(task)
-
-    def task_ends(self) -> None:
-        """The running task ends."""
-        task = asyncio.current_task()
-        if task is not None:
-            sessions.tasks.discard(task)
 
     # Clients.
 

@@ -96,9 +96,13 @@ def decode(text: bytes, limits: PacketLimits = DEFAULT_LIMITS) -> Packet:
     """
     try:
         string = text.decode()
-        if string.startswith("2["):  # most packets
-            data = decode_json(string, 1)
-            packet: Packet = _new_packet(Packet, (EVENT, MAIN, data, None, 0))
+        # Most packets are events of the main namespace, which need no regular expression.
+        start = string.find("[", 1, 2 + limits.id_digits) if string.startswith("2") else -1
+        digits = string[1:start] if start > 1 else ""
+        if start == 1 or (digits.isdigit() and digits.isascii()):
+            number = int(digits) if digits else None
+            fields = EVENT, MAIN, decode_json(string, start), number, 0
+            packet: Packet = _new_packet(Packet, fields)
         else:
             packet = _decode(string, limits)
     except (ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from cluster.core.exceptions import Disconnected
 from cluster.django.api.database_threads import ain_database
 from cluster.socketio.bus.node_link import NodeLink
+from cluster.socketio.client.tasks import run, task_ends
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.handlers import Handler, given
 from cluster.socketio.interfaces import AnyServer
@@ -101,7 +102,7 @@ class HandlerRuns:
             call = handler.call(socket, *arguments)
         else:
             call = ain_database(handler.call, socket, *arguments)
-        self.server.run(self._run(socket, handler, call, id))
+        run(self._run(socket, handler, call, id), self.link.loop)
 
     async def _run(
         self, socket: Socket, handler: Handler, call: Coroutine[Any, Any, Any], id: int | None
@@ -123,7 +124,7 @@ class HandlerRuns:
         self._running -= 1
         if self._waiting is not None:
             self._start_waiting()
-        self.server.task_ends()
+        task_ends(self.link.loop)
 
     def _start_waiting(self) -> None:
         waiting = self._waiting
@@ -187,7 +188,7 @@ class HandlerRuns:
         if self._running >= self.server.max_handlers and self._waiting is None:
             self._waiting = deque()
             self.engine.pause("handlers")
-        self.server.run(self._disconnected(handler, socket, reason))
+        run(self._disconnected(handler, socket, reason), self.link.loop)
 
     async def _disconnected(self, handler: Handler, socket: Socket, reason: str) -> None:
         try:

@@ -10,6 +10,7 @@ from cluster.socketio.bus.addresses import new_socket_id
 from cluster.socketio.bus.emits import connect_error_packet, connect_packet, disconnect_packet
 from cluster.socketio.bus.node_link import NodeLink
 from cluster.socketio.client.handler_runs import LOGGER, HandlerRuns
+from cluster.socketio.client.tasks import run, task_ends
 from cluster.socketio.engine.client import EngineClient
 from cluster.socketio.exceptions import ConnectionRefused
 from cluster.socketio.handlers import Handler, given
@@ -75,14 +76,14 @@ class ClientNamespaces(HandlerRuns):
             if self._left is not None:
                 self._left.discard(namespace)
             if self.link.recovery is not None:
-                self.server.run(self._continue_or_begin(socket, space, pid, offset))
+                run(self._continue_or_begin(socket, space, pid, offset), self.link.loop)
                 return
             if not space.all_checks and space.handlers.connect is None:
                 self.link.local[namespace].add(socket, socket.receiver)
                 if self.link.topics.not_in_force is None:
                     self._accept(socket)
                     return
-            self.server.run(self._admit(socket, space))
+            run(self._admit(socket, space), self.link.loop)
 
     async def _continue_or_begin(
         self, socket: Socket, space: AnyNamespace, pid: str | None, offset: Any
@@ -90,7 +91,7 @@ class ClientNamespaces(HandlerRuns):
         try:
             await self._admit_with_recovery(socket, space, pid, offset)
         finally:
-            self.server.task_ends()
+            task_ends(self.link.loop)
 
     async def _admit_with_recovery(
         self, socket: Socket, space: AnyNamespace, pid: str | None, offset: Any
@@ -120,7 +121,7 @@ class ClientNamespaces(HandlerRuns):
         try:
             await self._decide(socket, space)
         finally:
-            self.server.task_ends()
+            task_ends(self.link.loop)
 
     async def _decide(self, socket: Socket, space: AnyNamespace) -> None:
         """Ask the checks and ``on_connect`` of a namespace, and answer the client."""

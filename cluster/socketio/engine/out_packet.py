@@ -23,7 +23,10 @@ class OutPacket:
         """The WebSocket frames, one for each packet. They are encoded when they are first used."""
         frames = self._frames
         if frames is None:
-            frames = self._frames = (text_frame(self.text), *map(binary_frame, self.attachments))
+            frames = (text_frame(self.text),)
+            if self.attachments:
+                frames += tuple(map(binary_frame, self.attachments))
+            self._frames = frames
         return frames
 
     @property
