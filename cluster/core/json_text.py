@@ -1,7 +1,7 @@
 """JSON text to values, strictly by RFC 8259, and values to text.
 
-Each does what the json module does, without what that sets up anew for each call: for short
-messages it takes longer than the work itself.
+Each does what the json module does, without the preparation that it repeats for each call: for
+short messages that takes longer than the work itself.
 """
 
 import json
