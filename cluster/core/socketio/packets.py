@@ -101,16 +101,17 @@ def decode(text: bytes, limits: PacketLimits = DEFAULT_LIMITS) -> Packet:
         digits = string[1:start] if start > 1 else ""
         if start == 1 or (digits.isdigit() and digits.isascii()):
             number = int(digits) if digits else None
-            fields = EVENT, MAIN, decode_json(string, start), number, 0
-            packet: Packet = _new_packet(Packet, fields)
+            kind, data = EVENT, decode_json(string, start)
+            packet: Packet = _new_packet(Packet, (EVENT, MAIN, data, number, 0))
         else:
             packet = _decode(string, limits)
+            kind, data = packet.type, packet.data
     except (ValueError, RecursionError) as error:
         raise InvalidPacket(f"not a packet: {error}") from None
     # Each level has two brackets; few packets have so many, and text may have them, too.
     if len(string) > 2 * limits.depth and string.count("[") + string.count("{") > limits.depth:
-        _check_depth(packet.data, limits.depth)
-    _check_data(packet.type, packet.data)
+        _check_depth(data, limits.depth)
+    _check_data(kind, data)
     return packet
 
 
@@ -204,17 +205,18 @@ def encode(
         ValueError: The data is nested too deeply, or what ``dumps`` raises: it must refuse NaN and
             infinity, which are not JSON.
     """
-    attachments: list[bytes] = []
+    attachments: tuple[bytes, ...] = ()
     try:
         # Binary data is found by the error that it causes: most packets have none, and a walk would
         # cost more than the encoding.
         try:
             encoded = "" if data is None else dumps(data)
         except TypeError:
-            data = without_binary(data, attachments)
-            if not attachments:
+            found: list[bytes] = []
+            data = without_binary(data, found)
+            if not found:
                 raise
-            encoded = dumps(data)
+            encoded, attachments = dumps(data), tuple(found)
     except RecursionError:
         raise ValueError("the data of a packet is nested too deeply") from None
     header = ""
@@ -224,5 +226,5 @@ def encode(
     if namespace != MAIN:
         header += namespace + ","
     if id is None:
-        return f"{type}{header}{encoded}".encode(), tuple(attachments)
-    return f"{type}{header}{id}{encoded}".encode(), tuple(attachments)
+        return f"{type}{header}{encoded}".encode(), attachments
+    return f"{type}{header}{id}{encoded}".encode(), attachments

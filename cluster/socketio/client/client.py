@@ -8,6 +8,7 @@ from cluster.core.socketio.packets import (
     CONNECT,
     DISCONNECT,
     EVENT,
+    Packet,
     decode,
 )
 from cluster.core.socketio.reassembly import Reassembly
@@ -42,32 +43,23 @@ class Client(ClientNamespaces):
 
     def receive(self, payload: bytes, is_binary: bool) -> None:
         """A message of the client."""
-        limits = self.server.limits
-        reassembly = self._reassembly
+        limits = self.server.limits.packets
         try:
-            if is_binary or reassembly is not None:
-                if reassembly is None:
-                    raise InvalidPacket("binary data that no packet has announced")
-                packet = (
-                    reassembly.attachment(payload)
-                    if is_binary
-                    else reassembly.add(decode(payload, limits.packets))
-                )
-                if packet is None:
+            if is_binary or self._reassembly is not None:
+                reassembled = self._reassembled(payload, is_binary)
+                if reassembled is None:
                     return
-                self._reassembly = None
+                kind, namespace, data, id, _ = reassembled
             else:
-                packet = decode(payload, limits.packets)
-                if packet.attachments:
-                    self._reassembly = reassembly = Reassembly(limits.packets)
-                    packet = reassembly.add(packet)
-                    if packet is None:
-                        return
-                    self._reassembly = None
+                packet = decode(payload, limits)
+                kind, namespace, data, id, attachments = packet
+                if attachments:
+                    self._reassembly = Reassembly(limits)
+                    self._reassembly.add(packet)
+                    return
         except InvalidPacket as error:
             self._invalid(str(error))
             return
-        kind, namespace, data, id, _ = packet
         socket = self.sockets.get(namespace)
         if kind == CONNECT:
             self._connect(namespace, data)
@@ -84,6 +76,19 @@ class Client(ClientNamespaces):
             self._end(socket, CLIENT_DISCONNECT)
         else:
             self._invalid(f"a packet of type {kind}, which only servers send")
+
+    def _reassembled(self, payload: bytes, is_binary: bool) -> Packet | None:
+        """A packet with its attachments; None while some are missing."""
+        reassembly = self._reassembly
+        if reassembly is None:
+            raise InvalidPacket("binary data that no packet has announced")
+        if is_binary:
+            packet = reassembly.attachment(payload)
+        else:
+            packet = reassembly.add(decode(payload, self.server.limits.packets))
+        if packet is not None:
+            self._reassembly = None
+        return packet
 
     def closed(self, reason: str) -> None:
         """The session has ended."""
