@@ -6,6 +6,7 @@ config                the configuration of a node
 assembly              creates and connects the parts; cluster.testing runs some of them in memory
 http                  ordinary HTTP requests of Django's views
 http_channel          the timeouts of an HTTP connection
+moved_timeout         the timer of these
 http_request          one request: its body, and the headers of proxies
 request_bodies        how many bytes of bodies a node holds
 responses/            static files, and how responses are sent

@@ -1,7 +1,7 @@
 """An HTTP connection whose client must send its requests, and read its responses, in time.
 
-The timer of twisted.web's channel is used for all limits, one after the other: the pause before a
-request, its header, its body. A request that arrives in one piece starts no timer.
+One timer is used for all limits, one after the other: the pause before a request, its header, its
+body. A request that arrives in one piece starts no timer.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from cluster.net.unbuffered_output import unsent_bytes
+from cluster.node.moved_timeout import MovedTimeout
 
 STALLED_S = 60.0
 """Seconds after which a client that has stopped reading its response is disconnected."""
@@ -26,7 +27,7 @@ MAX_LENGTH_DIGITS = 100
 IDLE, HEADER, BODY, CLOSING = range(4)
 
 
-class BoundedChannel(HTTPChannel):
+class BoundedChannel(MovedTimeout, HTTPChannel):
     """An HTTP connection with timeouts; a request header that is too long is answered 431.
 
     Between two requests it stays open for ``timeOut`` seconds. From the first byte of a request
@@ -61,6 +62,7 @@ class BoundedChannel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)
         self._stop_watching_reader()
+        self.cancel_timeout()
         super().connectionLost(reason)
 
     def getHost(self) -> Any:

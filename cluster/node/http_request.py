@@ -300,7 +300,7 @@ class BoundedRequest(Request):
         channel: Any = self.channel
         self.site.channels.discard(channel)
         transport, channel.transport = channel.transport, None
-        channel.setTimeout(None)
+        channel.cancel_timeout()
         channel._networkProducer.unregisterProducer()
         rest = b"".join(channel._dataBuffer) + channel._buffer
         channel._dataBuffer, channel._buffer = [], b""
