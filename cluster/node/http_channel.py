@@ -114,7 +114,8 @@ class BoundedChannel(MovedTimeout, HTTPChannel):
         """Called when a response is complete. The next request may have arrived already; if this
         turn has been long, it waits for a later one, so that pipelined requests block nobody."""
         self._stop_watching_reader()
-        has_next = self._buffer or self._dataBuffer
+        # Under TLS further requests may wait in the transport.
+        has_next = self._buffer or any(self._dataBuffer) or self.isSecure()
         if has_next and self.persistent and not self.paused and self.site.budget.is_spent():
             self.paused = True  # of LineReceiver, which parses no further line
             super().requestDone(request)

@@ -263,6 +263,18 @@ class QueueTests(WebTestCase):
         self.reactor.advance(0)
         self.assertEqual(transport.value().count(b"HTTP/1.1 503 "), 5)
 
+    def test_pipelined_requests_wait_under_tls_too(self) -> None:
+        for _ in range(3):
+            self.start()
+        transport = self.connect()
+        self.patch(transport.protocol, "isSecure", lambda: True)
+        self.site.budget.begin(0.0)
+        for _ in range(3):  # in a TLS record each
+            transport.protocol.dataReceived(self.GET)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 503 "), 1)
+        self.reactor.advance(0)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 503 "), 3)
+
     def test_views_whose_clients_left_still_count(self) -> None:
         for _ in range(3):
             self.start().protocol.connectionLost(Failure(ConnectionLost()))

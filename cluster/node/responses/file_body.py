@@ -6,7 +6,7 @@ is in the buffers already.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -21,13 +21,15 @@ further turn of a file costs about as much as a small response."""
 
 
 class File(Protocol):
-    """What is needed of a file: the descriptor, and the position where the response begins."""
+    """What is needed of a file."""
 
     def fileno(self) -> int: ...
 
-    def tell(self) -> int: ...
-
     def close(self) -> None: ...
+
+
+def _nothing() -> None:
+    pass
 
 
 _NO_DESCRIPTOR = [("Retry-After", "1"), ("Content-Length", "0")]
@@ -36,51 +38,64 @@ _NO_DESCRIPTOR = [("Retry-After", "1"), ("Content-Length", "0")]
 def answer_with_file(
     request: Any,
     file: File,
+    offset: int,
     size: int,
     code: int,
     phrase: str,
     headers: Sequence[tuple[str, str]],
+    on_broken: Callable[[], object] = _nothing,
 ) -> None:
     """Answer a request with a part of a file, or with 503 if the node has no descriptor for it.
 
     Args:
         request: A BoundedRequest, whose client has not left.
         file: As of a FileBody.
+        offset: The position in the file where the part begins.
         size: The bytes to send, at least one.
         code: The status.
         phrase: Its reason phrase.
         headers: As of ``request.begin_answer``.
+        on_broken: As of a FileBody.
     """
     if not request.site.sockets.fits(file.fileno()):
         file.close()
         request.answer(503, "Service Unavailable", _NO_DESCRIPTOR, b"")
         return
     request.begin_answer(code, phrase, headers)
-    FileBody(request, file, size).start()
+    FileBody(request, file, offset, size, on_broken).start()
 
 
 @implementer(IPushProducer)
 class FileBody:
-    """Sends a part of a file, from its present position on, then finishes the request.
+    """Sends a part of a file, then finishes the request.
 
     The header of the response must be written already. A file that ends too early breaks the
     connection, because the client cannot distinguish the bytes that follow from the file's.
 
     Args:
         request: The request, whose ``finish`` is called at the end.
-        file: An open file of the operating system, whose position does not change; it is closed in
-            every case, once.
+        file: An open file of the operating system; it is closed in every case, once.
+        offset: The position in the file where the part begins.
         size: The bytes to send.
+        on_broken: Called if the file cannot be read, or ends too early.
     """
 
-    def __init__(self, request: Any, file: File, size: int) -> None:
+    def __init__(
+        self,
+        request: Any,
+        file: File,
+        offset: int,
+        size: int,
+        on_broken: Callable[[], object] = _nothing,
+    ) -> None:
         self._request = request
         self._channel = request.channel
         self._file = file
         self._descriptor = file.fileno()
         self._is_open = True
         self._left = size
-        self._offset = file.tell()
+        self._offset = offset
+        self._on_broken = on_broken
         self._is_paused = False
         transport = self._channel.transport
         is_plain = isinstance(transport, Connection) and not getattr(transport, "TLS", False)
@@ -148,7 +163,10 @@ class FileBody:
 
     def _by_copy(self) -> None:
         while self._left and not self._is_paused:
-            piece = os.pread(self._descriptor, min(self._left, PIECE), self._offset)
+            try:
+                piece = os.pread(self._descriptor, min(self._left, PIECE), self._offset)
+            except OSError:
+                piece = b""
             if not piece:
                 self._break()
                 return
@@ -171,6 +189,7 @@ class FileBody:
 
     def _break(self) -> None:
         """End the connection, which shows the client that the body is incomplete."""
+        self._on_broken()
         self._close()
         self._left = 0
         if self._is_registered:

@@ -1,11 +1,11 @@
-"""The static files that are open: a file that is asked for often is opened once.
+"""The static files that are open: a file that is requested often is opened once.
 
 Opening and closing a file takes longer than reading a small one. A file stays open until others
-have been asked for more recently. Each user closes the file that it was given; the descriptor is
+have been requested more recently. Each user closes the file that it was given; the descriptor is
 closed with the last one.
 
-A file that is replaced on the disk meanwhile is answered as it was. WhiteNoise's index is that of
-the start, too.
+While a file is open, its responses have its former content even if it is replaced on the disk.
+WhiteNoise's index is that of the start, too.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 MOST = 64
-"""Files that stay open."""
+"""Files that stay open: those of a page and more, and few of the descriptors of a node."""
 
 
 class OpenFile:
@@ -53,13 +53,9 @@ class OpenFile:
         """The descriptor."""
         return self._descriptor
 
-    def tell(self) -> int:
-        """Where a response begins."""
-        return 0
-
 
 class OpenFiles:
-    """The files that were asked for last.
+    """The files that were requested last.
 
     Args:
         most: How many stay open.
@@ -91,6 +87,12 @@ class OpenFiles:
         if len(self._files) > self._most:
             self._files.popitem(last=False)[1].close()
         return file.use()
+
+    def forget(self, path: str) -> None:
+        """Open the file again for the next response: reading it has failed."""
+        file = self._files.pop(path, None)
+        if file is not None:
+            file.close()
 
     def close(self) -> None:
         """Close the files that nobody uses, and the others when they are not used any more."""

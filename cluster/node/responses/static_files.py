@@ -15,6 +15,7 @@ the node's own, for HTTP and HTTPS each.
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -29,9 +30,9 @@ from django.utils.module_loading import import_string
 from twisted.logger import Logger
 from whitenoise import WhiteNoise
 from whitenoise.middleware import WhiteNoiseMiddleware
-from whitenoise.responders import StaticFile
+from whitenoise.responders import Redirect, StaticFile
 
-from cluster.node.responses.file_body import File, answer_with_file
+from cluster.node.responses.file_body import answer_with_file
 from cluster.node.responses.open_files import OpenFiles
 
 Headers = list[tuple[str, str]]
@@ -89,9 +90,9 @@ class StaticFiles:
         self._files = self._index.files
         self._proxy_header = settings.SECURE_PROXY_SSL_HEADER
         self._open_files = OpenFiles()
-        self._complete: dict[tuple[str, bool], tuple[Headers, int]] = {}
-        """The headers of whole files that were asked for, and their sizes; by path, and whether
-        over HTTPS."""
+        self._complete: dict[tuple[StaticFile, str, bool], tuple[Headers, int]] = {}
+        """The headers of whole files that were requested, and their sizes; by WhiteNoise's file,
+        which belongs to a URL, the path of its encoding, and whether over HTTPS."""
 
     def __len__(self) -> int:
         """The number of paths."""
@@ -115,30 +116,58 @@ class StaticFiles:
             if (values := header(name)) is not None
         }
         method = request.method.decode("latin-1")
-        try:
-            if method == "GET" and "HTTP_RANGE" not in environ and type(found) is StaticFile:
-                self._answer_with_file(request, found, environ, added)
-            else:
-                self._send(request, found.get_response(method, environ), added, method == "HEAD")
-        except OSError as error:  # of the file system; Django answers 500
-            _log.warn("cannot open a static file: {error}", error=error)
+        if method == "GET" and type(found) is StaticFile and not found.is_not_modified(environ):
+            return self._send_file(request, found, environ, added)
+        if type(found) not in (StaticFile, Redirect):
             return False
+        response = found.get_response(method, environ)  # without a file
+        has_no_length = method != "HEAD" and response.status != HTTPStatus.NOT_MODIFIED
+        _send_header(request, response, added, has_no_length)
         return True
 
-    def _answer_with_file(
+    def _send_file(
         self, request: Any, found: StaticFile, environ: dict[str, str], added: Headers
-    ) -> None:
-        """Answer as WhiteNoise would, with a file that stays open."""
-        if found.is_not_modified(environ):
-            self._send(request, found.not_modified_response, added, False)
-            return
+    ) -> bool:
+        """Answer as WhiteNoise would, with a file that stays open; False if it cannot be read."""
         path, headers = found.get_path_and_headers(environ)
-        file = self._open_files.open(path, request.site.sockets.fits)
-        key = (path, added is self._index.secure)
-        complete = self._complete.get(key)
-        if complete is None:
-            complete = self._complete[key] = _with_added(headers, added)
-        _send_file(request, file, HTTPStatus.OK, *complete)
+        status, offset = HTTPStatus.OK, 0
+        if "HTTP_RANGE" in environ:
+            # WhiteNoise would open the file for GET.
+            response = found.get_response("HEAD", environ)
+            status = response.status
+            if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                _send_header(request, response, added, True)
+                return True
+            if status == HTTPStatus.PARTIAL_CONTENT:
+                offset = _start_of(response.headers)
+            headers, size = _with_added(response.headers, added)
+        else:
+            key = (found, path, added is self._index.secure)
+            complete = self._complete.get(key)
+            if complete is None:
+                complete = self._complete[key] = _with_added(headers, added)
+            headers, size = complete
+        try:
+            file = self._open_files.open(path, request.site.sockets.fits)
+            if size <= SMALL:
+                try:
+                    body = os.pread(file.fileno(), size, offset)
+                finally:
+                    file.close()
+        except OSError as error:
+            self._open_files.forget(path)
+            _log.warn("cannot read a static file: {error}", error=error)
+            return False  # Django answers 500
+        forget = partial(self._open_files.forget, path)
+        if size > SMALL:
+            answer_with_file(request, file, offset, size, status, status.phrase, headers, forget)
+            return True
+        if len(body) != size:  # the file was changed after the start
+            forget()
+            headers = [item for item in headers if item[0] != "Content-Length"]
+            headers.append(("Content-Length", str(len(body))))
+        request.answer(status, status.phrase, headers, body)
+        return True
 
     def close(self) -> None:
         """Close the files that stay open."""
@@ -153,16 +182,19 @@ class StaticFiles:
                 return bool(value.split(",")[0].strip() == secure)
         return bool(request.isSecure())
 
-    def _send(self, request: Any, response: Any, added: Headers, is_head: bool) -> None:
-        headers, size = _with_added(response.headers, added)
-        file, status = response.file, response.status
-        if file is None:
-            if not is_head and status != 304:
-                headers = [*headers, ("Content-Length", "0")]
-            request.answer(status, status.phrase, headers, b"")
-        else:
-            # WhiteNoise's file of a range has another in it, which is at the start of the range.
-            _send_file(request, getattr(file, "fileobj", file), status, headers, size)
+
+def _send_header(request: Any, response: Any, added: Headers, has_no_length: bool) -> None:
+    """Send a response of WhiteNoise without a body."""
+    headers, _ = _with_added(response.headers, added)
+    if has_no_length:
+        headers = [*headers, ("Content-Length", "0")]
+    request.answer(response.status, response.status.phrase, headers, b"")
+
+
+def _start_of(headers: Headers) -> int:
+    """Where the range of a response begins in the file."""
+    value = next(value for name, value in headers if name == "Content-Range")
+    return int(value.removeprefix("bytes ").partition("-")[0])
 
 
 def _with_added(headers: Headers, added: Headers) -> tuple[Headers, int]:
@@ -170,19 +202,6 @@ def _with_added(headers: Headers, added: Headers) -> tuple[Headers, int]:
     names = {name.lower(): value for name, value in headers}
     size = int(names.get("content-length", 0))
     return headers + [item for item in added if item[0].lower() not in names], size
-
-
-def _send_file(request: Any, file: File, status: HTTPStatus, headers: Headers, size: int) -> None:
-    """Send ``size`` bytes of a file, from its position on; the file is closed."""
-    if size > SMALL:
-        answer_with_file(request, file, size, status, status.phrase, headers)
-        return
-    body = os.pread(file.fileno(), size, file.tell())
-    file.close()
-    if len(body) != size:  # the file was changed after the start
-        headers = [item for item in headers if item[0] != "Content-Length"]
-        headers.append(("Content-Length", str(len(body))))
-    request.answer(status, status.phrase, headers, body)
 
 
 def _index_of(application: WSGIApplication, asgi: Any) -> _Index:

@@ -214,8 +214,7 @@ class WsgiCall:
             file.close()
             request.answer(code, phrase, headers, b"")
             return
-        file.seek(position)
-        answer_with_file(request, file, size, code, phrase, headers)
+        answer_with_file(request, file, position, size, code, phrase, headers)
 
     def _failed(self, failure: Failure) -> None:
         _log.failure("WSGI application error", failure=failure)

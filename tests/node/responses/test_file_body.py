@@ -1,6 +1,8 @@
 """Tests of cluster.node.responses.file_body on a real socket, whose writing the test calls."""
 
+import errno
 from pathlib import Path
+from unittest import mock
 
 from django.core.handlers.wsgi import WSGIHandler
 from twisted.python.failure import Failure
@@ -63,6 +65,29 @@ class FileBodyTests(SocketTestCase):
         self.read_all()
         parts = self.received.split(b"HTTP/1.1 200 OK\r\n")
         self.assertEqual([part[-len(CONTENT) :] == CONTENT for part in parts[1:]], [True] * 3)
+
+    def test_a_range_takes_several_turns(self) -> None:
+        self.patch(file_body, "PIECE", 100_000)
+        self.protocol.dataReceived(GET[:-2] + b"Range: bytes=7-1999999\r\n\r\n")
+        file = self.protocol._requestProducer._file
+        self.turn()
+        self.assertFalse(file.closed)
+        self.read_all()
+        self.assertTrue(self.received.startswith(b"HTTP/1.1 206 "))
+        self.assertEqual(self.arrived, CONTENT[7:2_000_000])
+
+    def test_a_file_that_cannot_be_read_any_more_is_opened_again(self) -> None:
+        aborted: list[bool] = []
+        self.patch(self.server, "abortConnection", lambda: aborted.append(True))
+
+        def fails(*args: object) -> int:
+            raise OSError(errno.ESTALE, "stale")
+
+        with mock.patch("os.sendfile", fails):
+            self.protocol.dataReceived(GET)
+        self.assertEqual(aborted, [True])
+        (self.folder / "large.bin").unlink()
+        self.assertFalse(self.static_files._open_files._files)
 
     def test_a_client_that_reads_nothing_is_disconnected(self) -> None:
         aborted: list[bool] = []

@@ -1,12 +1,13 @@
 """Tests of cluster.node.responses.static_files: what the event loop answers, and what Django."""
 
+import errno
 import gzip
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest import TestCase
+from unittest import TestCase, mock
 
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -176,6 +177,32 @@ class AnswerTests(WebTestCase):
         self.assertEqual(len(os.listdir("/proc/self/fd")), before + 2)
         self.static_files.close()
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+    def test_a_file_that_cannot_be_read_is_left_to_django(self) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+
+        def fails(*args: object) -> bytes:
+            raise OSError(errno.ESTALE, "stale")
+
+        for name, status in (("style.css", 404), ("picture.png", 200)):
+            with mock.patch("os.pread", fails):
+                self.assertEqual(self.get(name)[0], status)
+        self.assertTrue(self.transport.disconnected)  # the header of the large one was sent
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(self.get("style.css")[2], STYLE)
+
+    def test_headers_belong_to_the_url(self) -> None:
+        def add_url(headers: Any, path: str, url: str) -> None:
+            headers["X-Url"] = url
+
+        whitenoise = WhiteNoise(WSGIHandler(), add_headers_function=add_url)
+        for prefix in ("/static/", "/other/"):
+            whitenoise.add_files(str(self.folder), prefix=prefix)
+        self.site.on_static_file = StaticFiles(whitenoise).take
+        for name in ("style.css", "../other/style.css"):
+            path = ("/static/" + name).replace("/static/../", "/")
+            answer = self.ask(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            self.assertIn(f"\r\nX-Url: {path}\r\n".encode(), answer)
 
     def test_no_descriptor_is_left(self) -> None:
         self.patch(self.site.sockets, "fits", lambda descriptor: False)
