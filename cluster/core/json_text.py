@@ -1,7 +1,7 @@
 """JSON text to values, strictly by RFC 8259, and values to text.
 
-Each does what the json module does, without the preparation that it repeats for each call: for
-short messages that takes longer than the work itself.
+Both functions do what the json module does, without most of the preparation that json repeats for
+each call, which takes longer than encoding a short message.
 """
 
 import json
@@ -20,6 +20,8 @@ def _finite(digits: str) -> float:
         raise ValueError(f"the number {digits[:40]} is too large")
     return number
 
+
+_WHITE_SPACE = " \t\n\r"
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
@@ -45,8 +47,8 @@ def decode_json(text: str, start: int = 0) -> Any:
         value, end = _decoder.raw_decode(text, start)
     except ValueError:  # or white space at the start
         end = -1
-    if end != len(text):
-        return _decoder.decode(text[start:])  # with white space, or the reason of the error
+    if end != len(text) and (end < 0 or text[end:].strip(_WHITE_SPACE)):
+        return _decoder.decode(text[start:])  # with white space before it, or for the error
     return value
 
 
@@ -68,14 +70,15 @@ def text_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str]:
         if encoder.ensure_ascii
         else json.encoder.encode_basestring
     )
-    pieces = make(
-        None, encoder.default, escaped, None, encoder.key_separator, encoder.item_separator,
+    options = (
+        encoder.default, escaped, None, encoder.key_separator, encoder.item_separator,
         encoder.sort_keys, encoder.skipkeys, encoder.allow_nan,
     )  # fmt: skip
 
     def encode(value: Any) -> str:
         try:
-            return "".join(pieces(value, 0))
+            # The dict is that of the containers around a value, in which a circular one is found.
+            return "".join(make({}, *options)(value, 0))
         except RecursionError:
             raise ValueError("the value is nested too deeply, or refers to itself") from None
 
