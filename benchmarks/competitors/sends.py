@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+from typing import NoReturn
 
 from benchmarks.load import masked
 
@@ -34,9 +35,19 @@ def main() -> None:
     listening.setblocking(False)
     pipes = [os.pipe() for _ in range(options.workers)]
     writing = [end for _, end in pipes]
+    children = []
     for reading, _ in pipes[1:]:
-        if os.fork() == 0:
+        child = os.fork()
+        if not child:
             run(listening, reading, writing)
+        children.append(child)
+
+    def end(*signaled: object) -> NoReturn:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)  # how the benchmark ends a server
     print(f"ws://127.0.0.1:{listening.getsockname()[1]}/", flush=True)
     run(listening, pipes[0][0], writing)
 
