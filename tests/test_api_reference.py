@@ -19,7 +19,7 @@ INSIDE = {
     "SocketIOClient": {"observe", "open", "raise_error"},
     "Namespace": {"attach", "link", "server_event", "server_name"},
     "Emitter": {"link"},
-    "SocketIO": {"link", "run", "take", "task_ends"},
+    "SocketIO": {"link", "take"},
     "Socket": {
         "acknowledge",
         "acknowledged",

@@ -30,7 +30,7 @@ class Link(Protocol):
     def call_here(self, emit: Emit, done: Acknowledged) -> int:
         """Send an event to its sockets on this node, which acknowledge it."""
 
-    def run(self, coroutine: Any, done: Callable[[Any], None] = ...) -> None:
+    def run(self, coroutine: Any, done: Callable[[Any], None] = ..., is_logged: bool = ...) -> None:
         """Run a coroutine in a task; ``done`` receives its result."""
 
 
@@ -68,7 +68,7 @@ class Answers:
         event, *arguments = decode_value(question.parts)
         answering = self._namespaces[question.namespace].server_event(event, arguments)
         if not question.flags & envelopes.ANSWERS:
-            self._link.run(answering)
+            self._link.run(answering, is_logged=True)
             return
         self._answer(question, envelopes.EXPECT, (b"1",))
 
@@ -78,7 +78,7 @@ class Answers:
             except (TypeError, ValueError):
                 _log.failure("the answer to a Socket.IO server's event {event!r}", event=event)
 
-        self._link.run(answering, done)
+        self._link.run(answering, done, is_logged=True)
 
     def _answer(
         self, question: Envelope, kind: int, parts: Sequence[bytes], flags: int = 0

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cluster.core.exceptions import WireError
 from cluster.core.interfaces import Node
@@ -38,7 +39,8 @@ from cluster.socketio.recovery.node_recovery import NodeRecovery
 from cluster.socketio.recovery.options import RecoveryOptions
 from cluster.socketio.sockets.local_sockets import LocalSockets
 
-_log_dropped = LimitedLog(Logger().warn, "Socket.IO messages dropped")
+_log = Logger()
+_log_dropped = LimitedLog(_log.warn, "Socket.IO messages dropped")
 
 
 class NodeLink:
@@ -273,15 +275,31 @@ class NodeLink:
                     else:
                         socket.leave_here(room)
 
-    def run(self, coroutine: Any, done: Callable[[Any], None] = lambda result: None) -> None:
-        """Run a coroutine in a task; ``done`` receives its result, unless it fails."""
+    def run(
+        self,
+        coroutine: Any,
+        done: Callable[[Any], None] = lambda result: None,
+        is_logged: bool = False,
+    ) -> None:
+        """Run a coroutine in a task.
+
+        Args:
+            coroutine: The coroutine.
+            done: Receives its result, unless it fails.
+            is_logged: Whether it logs its errors itself.
+        """
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
 
         def ended(task: "asyncio.Future[Any]") -> None:
             self._tasks.discard(task)
-            if not task.cancelled() and task.exception() is None:
+            if task.cancelled():
+                return
+            error = task.exception()
+            if error is None:
                 done(task.result())
+            elif not is_logged:
+                _log.failure("a task of a Socket.IO server failed", Failure(error))
 
         task.add_done_callback(ended)
 

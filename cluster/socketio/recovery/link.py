@@ -8,9 +8,6 @@ from cluster.core.interfaces import PubSub
 from cluster.socketio.bus.envelopes import Envelope
 from cluster.socketio.sockets.local_sockets import LocalSockets
 
-AT_ONCE = 200
-"""Records that are published in a turn of the event loop, and clients that are closed."""
-
 
 class Link(Protocol):
     """The server on this node."""

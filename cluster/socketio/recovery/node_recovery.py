@@ -11,6 +11,8 @@ from functools import partial
 from json import loads
 from typing import Any
 
+from twisted.logger import Logger
+
 from cluster.core.socketio.membership import Membership
 from cluster.django.api import in_force
 from cluster.socketio.bus import envelopes
@@ -19,12 +21,14 @@ from cluster.socketio.bus.emits import Emit
 from cluster.socketio.bus.envelopes import Envelope
 from cluster.socketio.recovery.continuation import continued
 from cluster.socketio.recovery.event_log import EventLog, LogEntry, Missed, parse_offset
-from cluster.socketio.recovery.link import AT_ONCE, Link
-from cluster.socketio.recovery.options import RecoveryOptions
+from cluster.socketio.recovery.link import Link
+from cluster.socketio.recovery.options import AT_ONCE, RecoveryOptions
 from cluster.socketio.recovery.other_nodes import OtherNodes
 from cluster.socketio.recovery.published_records import PublishedRecords
 from cluster.socketio.recovery.records import Record, Records, decode_record
 from cluster.socketio.recovery.session import ON_NODE, NewSocket, RecoveringSocket, Session, new_pid
+
+_log = Logger()
 
 ASK_TIMEOUT_S = 1.0
 """Seconds for the answer of the process that had the socket. One that was killed does not answer
@@ -45,7 +49,7 @@ class NodeRecovery:
         self.live: dict[str, dict[str, RecoveringSocket]] = {each: {} for each in link.local}
         """The sockets of each namespace on this node, by the private ids of their sessions.
 
-        Only these can be continued."""
+        A connected socket that is not here is not continued."""
         self.records = Records(options.seconds, link.loop.time)
         self.logs = {
             namespace: EventLog(
@@ -156,17 +160,16 @@ class NodeRecovery:
             socket: The socket.
             can_recover: Whether its client may come back.
         """
-        self._published.forget(socket)
+        self._published.drop_changes(socket)
         session = socket.recovery_session
         if session is None:
             return
         self._newest(socket)  # after which the session has the offsets of the present epoch
         socket.recovery_session = None
         live = self.live[socket.namespace.path]
-        is_live = live.get(session.pid) is socket
-        if is_live:
+        if live.get(session.pid) is socket:
             del live[session.pid]
-        if can_recover and is_live:
+        if can_recover:
             record = self._published.record(socket, session, has_ended=True)
             self._store(record)
             self._published.publish(envelopes.RECORD, (record.encode(),))
@@ -254,13 +257,22 @@ class NodeRecovery:
         self._link.count(
             "socketio_log_gap", f"events of {namespace!r} are lost: clients are closed"
         )
-        self._link.run(self._end_all(tuple(lost.values())))
+        # All at once: until the other nodes know it, they could continue what is forgotten here.
+        for pid, socket in lost.items():
+            self._published.drop_changes(socket)
+            socket.recovery_session = None
+            self.records.forget(pid)
+        pids = [pid.encode() for pid in lost]
+        for first in range(0, len(pids), AT_ONCE):
+            self._published.publish(envelopes.FORGET, pids[first : first + AT_ONCE])
+        self._link.run(self._close_all(tuple(lost.values())))
 
-    async def _end_all(self, sockets: Iterable[RecoveringSocket]) -> None:
-        """End sockets that are not live any more: none is continued, even if it leaves before."""
+    async def _close_all(self, sockets: Iterable[RecoveringSocket]) -> None:
         for count, socket in enumerate(sockets, 1):
-            self.ended(socket, False)
-            socket.close_client()
+            try:
+                socket.close_client()
+            except Exception:
+                _log.failure("closing a Socket.IO client whose events are lost")
             if count % AT_ONCE == 0:
                 await asyncio.sleep(0)
 

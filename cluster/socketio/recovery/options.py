@@ -12,6 +12,9 @@ MAX_EVENTS = 100_000
 HEARTBEAT_S = 5.0
 """Seconds between the signs of life of a node; its sessions end if there are none."""
 
+AT_ONCE = 200
+"""Records that are published in a turn of the event loop, and clients that are closed."""
+
 SLACK_S = 10.0
 """Seconds that events are kept for longer than sessions."""
 

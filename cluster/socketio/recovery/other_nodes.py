@@ -11,8 +11,8 @@ from cluster.django.api import in_force
 from cluster.socketio.bus import envelopes
 from cluster.socketio.bus.addresses import process_topic
 from cluster.socketio.bus.envelopes import Envelope
-from cluster.socketio.recovery.link import AT_ONCE, Link
-from cluster.socketio.recovery.options import HEARTBEAT_S
+from cluster.socketio.recovery.link import Link
+from cluster.socketio.recovery.options import AT_ONCE, HEARTBEAT_S
 from cluster.socketio.recovery.published_records import PublishedRecords
 from cluster.socketio.recovery.records import Records
 from cluster.socketio.recovery.session import RecoveringSocket

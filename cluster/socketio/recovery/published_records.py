@@ -13,7 +13,8 @@ from cluster.socketio.bus import envelopes
 from cluster.socketio.bus.addresses import server_topic
 from cluster.socketio.bus.envelopes import Envelope
 from cluster.socketio.recovery.event_log import EventLog
-from cluster.socketio.recovery.link import AT_ONCE, Link
+from cluster.socketio.recovery.link import Link
+from cluster.socketio.recovery.options import AT_ONCE
 from cluster.socketio.recovery.records import Record
 from cluster.socketio.recovery.session import RecoveringSocket, Session
 
@@ -31,7 +32,7 @@ class PublishedRecords:
         self._logs = logs
         self._topic = server_topic(link.name)
         self._in_force = InForce(link.pubsub.barriers, f"c10k/sio/{link.token}/recovery/")
-        self._dirty: dict[RecoveringSocket, bool] = {}
+        self._changed: dict[RecoveringSocket, bool] = {}
         self._saved: asyncio.Future[None] | None = None
 
     def in_force(self) -> "asyncio.Future[None]":
@@ -47,10 +48,9 @@ class PublishedRecords:
         namespace = socket.namespace.path
         epoch, _ = self._logs[namespace].position()
         session.change += 1
-        session.data = socket.data_text()
         return Record(
             session.pid, namespace, socket.id, self._link.token, session.version, session.change,
-            socket.user_key, epoch, session.membership.as_json(), session.data, has_ended,
+            socket.user_key, epoch, session.membership.as_json(), socket.data_text(), has_ended,
         )  # fmt: skip
 
     def changed(
@@ -69,26 +69,30 @@ class PublishedRecords:
         if saved is None:
             saved = self._saved = self._link.loop.create_future()
             self._link.loop.call_soon(self._publish_changed)
-        self._dirty[socket] = self._dirty.get(socket, False) or not only_if_data
+        self._changed[socket] = self._changed.get(socket, False) or not only_if_data
         return saved
 
-    def forget(self, socket: RecoveringSocket) -> None:
+    def drop_changes(self, socket: RecoveringSocket) -> None:
         """Do not publish what has changed of a socket."""
-        self._dirty.pop(socket, None)
+        self._changed.pop(socket, None)
 
     def _publish_changed(self) -> None:
-        dirty, self._dirty = self._dirty, {}
+        dirty, self._changed = self._changed, {}
         records = []
         for count, (socket, must) in enumerate(dirty.items()):
             if count == AT_ONCE:
-                self._dirty = dict(list(dirty.items())[count:]) | self._dirty
+                self._changed = dict(list(dirty.items())[count:]) | self._changed
                 break
             session = socket.recovery_session
-            if session is not None and (must or socket.data_text() != session.data):
+            if session is None:
+                continue
+            data = socket.data_text()
+            if must or data != session.data:
+                session.data = data  # that all nodes have
                 records.append(self.record(socket, session).encode())
         if records:
             self.publish(envelopes.RECORD, records)
-        if self._dirty:
+        if self._changed:
             self._link.loop.call_soon(self._publish_changed)
             return
         saved, self._saved = self._saved, None

@@ -9,7 +9,7 @@ from cluster.socketio.recovery import node_recovery, other_nodes
 from cluster.socketio.recovery.node_recovery import NodeRecovery
 from cluster.socketio.recovery.records import Record
 from cluster.testing import asynchronous
-from tests.socketio.nodes import until
+from tests.socketio.nodes import turns, until
 from tests.socketio.recovery.sessions import Chat, RecoveryTestCase
 
 MANY = 5000
@@ -59,12 +59,29 @@ class TurnTests(RecoveryTestCase):
         self.lose_frames(0)
         last = found[-1]
         last.lose_connection()  # before its socket is ended
-        steps = await self.steps(lambda: sum(each.recovery_session is not None for each in sockets))
+        self.assertEqual({each.recovery_session for each in sockets}, {None})
+        steps = await self.steps(lambda: sum(each.client.closed is None for each in found))
         self.assertEqual(steps, [2, 2])
         self.assertEqual([each.client.closed for each in found], ["transport close"] * 5)
-        for session in found:
-            await session.connect(self.servers[1])
+        for number, session in enumerate(found):
+            await session.connect(self.servers[number % 2])
             self.assertFalse(session.recovered)
+
+    @asynchronous
+    async def test_a_client_comes_back_before_its_lost_socket_is_closed(self) -> None:
+        self.patch(node_recovery, "AT_ONCE", 1)
+        await self.start()
+        found = [await self.session(0, "r") for _ in range(20)]
+        self.lose_frames(0)
+        self.servers[0].of("/").to("r").emit("after the gap")
+        last = found[-1]
+        self.assertIsNone(last.client.closed)
+        last.look()
+        await last.connect()  # the same node
+        self.assertFalse(last.recovered)
+        await self.session(1)
+        await last.connect(self.servers[1])
+        self.assertTrue(last.recovered)  # the new session
 
     @asynchronous
     async def test_records_for_a_node_that_begins(self) -> None:
@@ -86,6 +103,32 @@ class TurnTests(RecoveryTestCase):
         self.assertLessEqual(max(steps), 200)
         server = await starting
         await until(lambda: len(server.made.recovery.records) == MANY)
+
+    @asynchronous
+    async def test_data_changes_while_a_node_begins(self) -> None:
+        await self.start()
+        session = await self.session(0)
+        socket = session.server_socket()
+        recovery_session = socket.recovery_session
+        assert recovery_session is not None
+        socket.data["x"] = 1
+        self.recovery()._published.record(socket, recovery_session)  # for the node that begins
+        socket.data_changes()
+        await turns()
+        found = self.recovery(1).records.get(session.pid or "")
+        assert found is not None
+        self.assertEqual(found.data, '{"x":1}')
+
+    @asynchronous
+    async def test_errors_are_logged(self) -> None:
+        await self.start(1)
+
+        async def fails() -> None:
+            raise LookupError("a bug")
+
+        self.servers[0].made.run(fails())
+        await turns()
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
 
     def lose_frames(self, number: int) -> None:
         recovery = self.recovery(number)
