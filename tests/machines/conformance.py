@@ -297,6 +297,7 @@ class NodesConformance(Conformance):
         topic = self.topic("back-pressure")
         frames = b.connect(topic).out
         await self.settled(a, topic, frames)
+        await self.until(lambda: not a.pubsub.full)  # what `settled` has sent is acknowledged
         self.stop_engine()
         sent = 0
         while not a.pubsub.full:
