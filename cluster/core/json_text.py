@@ -45,10 +45,10 @@ def decode_json(text: str, start: int = 0) -> Any:
     """
     try:
         value, end = _decoder.raw_decode(text, start)
-    except ValueError:  # or white space at the start
-        end = -1
-    if end != len(text) and (end < 0 or text[end:].strip(_WHITE_SPACE)):
-        return _decoder.decode(text[start:])  # with white space before it, or for the error
+    except ValueError:
+        return _decoder.decode(text[start:])  # perhaps it begins with white space
+    if end != len(text) and text[end:].strip(_WHITE_SPACE):
+        raise ValueError(f"{text[end : end + 40]!r} follows the JSON")
     return value
 
 
@@ -63,8 +63,6 @@ def text_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str]:
         JSON, and ValueError for one that is nested too deeply or refers to itself.
     """
     make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
-    if make is None:  # a Python without it
-        return encoder.encode
     escaped = (
         json.encoder.encode_basestring_ascii
         if encoder.ensure_ascii
@@ -77,6 +75,8 @@ def text_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str]:
 
     def encode(value: Any) -> str:
         try:
+            if make is None:  # a Python without it
+                return encoder.encode(value)
             # The dict is that of the containers around a value, in which a circular one is found.
             return "".join(make({}, *options)(value, 0))
         except RecursionError:

@@ -88,4 +88,10 @@ class EncodeTests(TestCase):
 
     def test_a_python_without_the_function(self) -> None:
         with mock.patch("json.encoder.c_make_encoder", None):
-            self.assertEqual(text_encoder(Encoder())({1}), "[1]")
+            encode = text_encoder(Encoder())
+            self.assertEqual(encode({1}), "[1]")
+            deep: list[Any] = []
+            for _ in range(100_000):
+                deep = [deep]
+            with self.assertRaises(ValueError):
+                encode(deep)
