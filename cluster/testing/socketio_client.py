@@ -18,13 +18,13 @@ from asgiref.sync import sync_to_async
 
 from cluster.core.exceptions import Disconnected
 from cluster.django.api.payloads import Payload
+from cluster.socketio.bus.emits import result_of
 from cluster.socketio.client.handler_runs import failure_observers
 from cluster.testing.memory_client import TIMEOUT_S, Client, connect
 from cluster.testing.publications import commit
 from cluster.testing.socketio_conversation import (
     Answer,
     SocketIOConversation,
-    result_of,
     with_parameters,
 )
 

@@ -94,8 +94,7 @@ class SocketIOConversation:
         packet = packets.decode(message[1:].encode(), LIMITS)
         if not packet.attachments:
             return self._received(packet)
-        self._reassembly = Reassembly(LIMITS)
-        self._reassembly.add(packet)
+        self._reassembly = Reassembly(packet, LIMITS)
         return []
 
     def _received(self, packet: Packet) -> list[Payload]:
@@ -118,13 +117,6 @@ class SocketIOConversation:
                 return self._encoded(ACK, [] if result is None else [result], id)
             self.events.append(data)
         return []
-
-
-def result_of(arguments: Sequence[Any]) -> Any:
-    """What ``call`` returns: None, one value, or a tuple of several."""
-    if len(arguments) == 1:
-        return arguments[0]
-    return tuple(arguments) if arguments else None
 
 
 def with_parameters(path: str) -> str:

@@ -191,8 +191,7 @@ class RecordingClient:
         self.packets.append(packet)
         found = decode(packet.text[1:])
         if found.attachments:
-            reassembly = Reassembly()
-            reassembly.add(found)
+            reassembly = Reassembly(found)
             for data in packet.attachments:
                 whole = reassembly.attachment(data)
             assert whole is not None

@@ -35,8 +35,7 @@ def decode_value(parts: Sequence[bytes]) -> Any:
     try:
         packet = packets.decode(parts[0], BUS_PACKETS)
         if packet.attachments:
-            reassembly = Reassembly(BUS_PACKETS)
-            found = reassembly.add(packet)
+            reassembly, found = Reassembly(packet, BUS_PACKETS), None
             for data in parts[1:]:
                 found = reassembly.attachment(data)
             if found is None:

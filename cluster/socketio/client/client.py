@@ -54,8 +54,7 @@ class Client(ClientNamespaces):
                 packet = decode(payload, limits)
                 kind, namespace, data, id, attachments = packet
                 if attachments:
-                    self._reassembly = Reassembly(limits)
-                    self._reassembly.add(packet)
+                    self._reassembly = Reassembly(packet, limits)
                     return
         except InvalidPacket as error:
             self._invalid(str(error))
@@ -79,13 +78,11 @@ class Client(ClientNamespaces):
 
     def _reassembled(self, payload: bytes, is_binary: bool) -> Packet | None:
         """A packet with its attachments; None while some are missing."""
-        reassembly = self._reassembly
-        if reassembly is None:
+        if self._reassembly is None:
             raise InvalidPacket("binary data that no packet has announced")
-        if is_binary:
-            packet = reassembly.attachment(payload)
-        else:
-            packet = reassembly.add(decode(payload, self.server.limits.packets))
+        if not is_binary:
+            raise InvalidPacket("a packet in place of an attachment")
+        packet = self._reassembly.attachment(payload)
         if packet is not None:
             self._reassembly = None
         return packet

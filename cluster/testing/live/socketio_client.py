@@ -8,9 +8,10 @@ from typing import Any
 
 from cluster.core.exceptions import Disconnected
 from cluster.django.api.payloads import Payload
+from cluster.socketio.bus.emits import result_of
 from cluster.testing.live.client import LiveClient
 from cluster.testing.memory_client import TIMEOUT_S
-from cluster.testing.socketio_conversation import Answer, SocketIOConversation, result_of
+from cluster.testing.socketio_conversation import Answer, SocketIOConversation
 
 
 class LiveSocketIOClient:

@@ -178,8 +178,8 @@ class EncodeTests(TestCase):
     def test_round_trips(self, kind: int, namespace: str, value: Any, id: int | None) -> None:
         text, attachments = encode(kind, namespace, ["a", value], id)
         packet = decode(text)
-        reassembly = Reassembly()
-        found = reassembly.add(packet) if packet.attachments else packet
+        reassembly = Reassembly(packet)
+        found: Packet | None = packet
         for data in attachments:
             found = reassembly.attachment(data)
         assert found is not None

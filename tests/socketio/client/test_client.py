@@ -28,6 +28,9 @@ class PacketTests(NodeTestCase):
         client.receive(f'52-7["echo",{{"a":[{holder}1}}]}},{holder}0}}]', b"one", b"two")
         await until(lambda: client.sent)
         self.assertEqual(client.take(), [(6, "/", [{"a": [b"two"]}, b"one"], 7)])
+        client.receive(f'51-8["echo",{holder}0}}]', b"three")  # one packet after the other
+        await until(lambda: client.sent)
+        self.assertEqual(client.take(), [(6, "/", [b"three"], 8)])
 
     @asynchronous
     async def test_invalid_packets_close_the_client(self) -> None:
@@ -37,6 +40,15 @@ class PacketTests(NodeTestCase):
             await client.connect()
             client.receive(text)
             self.assertEqual(client.closed, "parse error", text)
-        client = server.client()
-        client.on_message(b"binary", True)
-        self.assertEqual(client.closed, "parse error")
+
+    @asynchronous
+    async def test_attachments_out_of_place_close_the_client(self) -> None:
+        server = await self.server()
+        event = '51-7["echo",{"_placeholder":true,"num":0}]'
+        for packets in ([b"binary"], [event, '2["echo"]'], [event, event], [event, b"a", b"b"]):
+            client = server.client()
+            await client.connect()
+            for each in packets:
+                is_binary = isinstance(each, bytes)
+                client.on_message(each if isinstance(each, bytes) else each.encode(), is_binary)
+            self.assertEqual(client.closed, "parse error", packets)
