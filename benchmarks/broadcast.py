@@ -144,11 +144,11 @@ def candidates(options: argparse.Namespace) -> tuple[list[Candidate], dict[str, 
     if options.only and any(options.only.lower() in each.name for each in found):
         return found, {}
     python = environments.python_for("channels", options.cache)
-    for name in ("uvicorn", "Daphne"):
-        found.append(channels(name, python, options.nodes, PATH, redis="yes"))
-    core = found[2]
+    core, daphne = (
+        channels(name, python, options.nodes, PATH, redis="yes") for name in ("uvicorn", "Daphne")
+    )
     pubsub = {**core.environment, "CHANNELS_LAYER": "pubsub"}
-    found.insert(3, replace(core, name=f"{core.name} (pubsub)", environment=pubsub))
+    found += [core, replace(core, name=f"{core.name} (pubsub)", environment=pubsub), daphne]
     return found, {"channels": environments.versions("channels", python)}
 
 

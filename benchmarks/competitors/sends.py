@@ -14,6 +14,8 @@ import socket
 from typing import NoReturn
 
 from benchmarks.load import masked
+from benchmarks.subscribers import PAYLOAD
+from cluster.net.websocket.frames import text_frame
 
 ACCEPTED = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -21,7 +23,6 @@ ACCEPTED = (
 )
 """The answer to the key of RFC 6455, section 1.3, which all clients of the benchmarks send."""
 
-PAYLOAD = 24
 MASKED = 2 + 4 + PAYLOAD
 """Bytes of a publisher's frame: header, mask and payload."""
 
@@ -64,13 +65,14 @@ def run(listening: socket.socket, reading: int, pipes: list[int]) -> None:
     clients: dict[int, socket.socket] = {}
     publishers: dict[int, socket.socket] = {}
     subscribers: list[socket.socket] = []
+    rest = b""  # of a frame
     with select.epoll() as poll:
         poll.register(listening, select.EPOLLIN)
         poll.register(reading, select.EPOLLIN)
         while True:
             for descriptor, _ in poll.poll():
                 if descriptor == reading:
-                    frame = bytes((0x81, PAYLOAD)) + os.read(reading, PAYLOAD)
+                    frame = text_frame(os.read(reading, PAYLOAD))
                     for subscriber in subscribers:
                         subscriber.send(frame)
                 elif descriptor == listening.fileno():
@@ -95,8 +97,10 @@ def run(listening: socket.socket, reading: int, pipes: list[int]) -> None:
                     if not received:
                         poll.unregister(descriptor)
                         continue
-                    for start in range(0, len(received), MASKED):
-                        message = masked(received[start + MASKED - PAYLOAD : start + MASKED])
+                    rest += received
+                    while len(rest) >= MASKED:
+                        message = masked(rest[MASKED - PAYLOAD : MASKED])
+                        rest = rest[MASKED:]
                         for pipe in pipes:
                             os.write(pipe, message)
 
