@@ -1,8 +1,8 @@
 """A timeout that each request moves, without a new timer for each.
 
 Twisted's TimeoutMixin cancels its timer when a request has arrived, and starts another after the
-response. For a small response that is a tenth of the work. Here the timer stays, and looks at the
-deadline when it fires.
+response. Here the timer stays, and looks at the deadline when it fires. Unlike those of
+CoarseTimers, these timeouts are not late.
 """
 
 from typing import Any

@@ -77,11 +77,11 @@ class PublishedRecords:
         self._changed.pop(socket, None)
 
     def _publish_changed(self) -> None:
-        dirty, self._changed = self._changed, {}
+        changed, self._changed = self._changed, {}
         records = []
-        for count, (socket, must) in enumerate(dirty.items()):
+        for count, (socket, must) in enumerate(changed.items()):
             if count == AT_ONCE:
-                self._changed = dict(list(dirty.items())[count:]) | self._changed
+                self._changed = dict(list(changed.items())[count:]) | self._changed
                 break
             session = socket.recovery_session
             if session is None:
